@@ -1,0 +1,112 @@
+"""The clock: the only module that reads the time or waits for it to pass. And its fake.
+
+Everything else receives a `Clock`. Wall time decides beats and stamps records; monotonic time measures
+deadlines and durations, so that a clock set back cannot stretch or cut them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from datetime import UTC, datetime
+from typing import Protocol
+
+
+class Clock(Protocol):
+    """Time as the engine sees it."""
+
+    def time(self) -> float:
+        """Seconds since the Unix epoch, UTC. May step backwards."""
+        ...
+
+    def monotonic(self) -> float:
+        """Seconds from an arbitrary start. Never steps backwards."""
+        ...
+
+    def wait(self, event: threading.Event, timeout_s: float | None = None) -> bool:
+        """Block this thread until `event` is set or `timeout_s` has passed; True where it was set."""
+        ...
+
+    async def sleep(self, duration_s: float) -> None:
+        """Suspend this task for `duration_s`."""
+        ...
+
+
+class SystemClock:
+    """The machine's clock."""
+
+    def time(self) -> float:
+        return time.time()
+
+    def monotonic(self) -> float:
+        return time.monotonic()
+
+    def wait(self, event: threading.Event, timeout_s: float | None = None) -> bool:
+        return event.wait(timeout_s)
+
+    async def sleep(self, duration_s: float) -> None:
+        await asyncio.sleep(duration_s)
+
+
+class FakeClock:
+    """A clock that stands still until a test moves it. Thread-safe.
+
+    `wait` and `sleep` return when the event is set or when `advance` has carried time past their
+    deadline; they notice within a millisecond of real time.
+    """
+
+    _GLANCE_S = 0.001
+
+    def __init__(self, start_s: float = 1_700_000_000.0) -> None:
+        self._wall_s = start_s
+        self._monotonic_s = 0.0
+        self._lock = threading.Lock()
+
+    def time(self) -> float:
+        with self._lock:
+            return self._wall_s
+
+    def monotonic(self) -> float:
+        with self._lock:
+            return self._monotonic_s
+
+    def advance(self, duration_s: float) -> None:
+        """Carry both wall and monotonic time `duration_s` forward."""
+        if duration_s < 0:
+            raise ValueError("monotonic time does not go back; use set_wall to step the wall clock")
+        with self._lock:
+            self._wall_s += duration_s
+            self._monotonic_s += duration_s
+
+    def set_wall(self, time_s: float) -> None:
+        """Step the wall clock, as an operator or NTP would. Monotonic time is unmoved."""
+        with self._lock:
+            self._wall_s = time_s
+
+    def wait(self, event: threading.Event, timeout_s: float | None = None) -> bool:
+        deadline_s = None if timeout_s is None else self.monotonic() + timeout_s
+        while not event.wait(self._GLANCE_S):
+            if deadline_s is not None and self.monotonic() >= deadline_s:
+                return event.is_set()
+        return True
+
+    async def sleep(self, duration_s: float) -> None:
+        deadline_s = self.monotonic() + duration_s
+        while self.monotonic() < deadline_s:
+            await asyncio.sleep(self._GLANCE_S)
+
+
+def utc(time_s: float) -> datetime:
+    """The moment `time_s` seconds after the epoch, as an aware UTC datetime."""
+    return datetime.fromtimestamp(time_s, UTC)
+
+
+def iso(time_s: float) -> str:
+    """ISO 8601, UTC, milliseconds, `Z`: `2026-01-31T12:00:00.000Z`. Sorts as text."""
+    return datetime.fromtimestamp(time_s, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def from_iso(text: str) -> float:
+    """Seconds since the epoch of what `iso` wrote."""
+    return datetime.fromisoformat(text).timestamp()

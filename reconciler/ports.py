@@ -1,0 +1,183 @@
+"""The protocols by which stages know each other without importing each other. No behaviour.
+
+    runtime  → OrderGateway, MarketData   (execution provides)
+    execution → GateState                  (runtime provides)
+    dashboard, cli → StatusReader          (control provides)
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from reconciler.errors import Problem
+from reconciler.records.market import Balance, Candle, Position, Quote
+from reconciler.records.mode import Mode
+from reconciler.records.order import Order, OrderRequest, Provenance
+from reconciler.records.record import Limits
+from reconciler.records.status import InstanceStatus
+
+
+class GateState(Protocol):
+    """What the gateway must know of an instance at the moment of sending.
+
+    One object lives as long as the instance's id is loaded in this process. Whoever lowers the mode,
+    pauses or halts takes `lock`; the gateway holds it from its last look until the order is handed to
+    the transport. Reads outside the lock are hints.
+    """
+
+    @property
+    def lock(self) -> threading.RLock: ...
+
+    @property
+    def mode(self) -> Mode:
+        """The mode in force: never above the running record's, lowered at once."""
+        ...
+
+    @property
+    def paused(self) -> bool: ...
+
+    @property
+    def limits(self) -> Limits: ...
+
+    @property
+    def committed(self) -> bool:
+        """True where record and code are committed; real money asks for it."""
+        ...
+
+    def provenance(self, beat: int) -> Provenance:
+        """Identity and origin of an order placed now, `mode` as in force."""
+        ...
+
+
+class OrderGateway(Protocol):
+    """The only way an order leaves. Called on worker threads; blocks until there is an outcome."""
+
+    def place(self, gate: GateState, request: OrderRequest, beat: int) -> Order:
+        """Place an order, or explain why not; returns an `Order` for every outcome."""
+        ...
+
+    def cancel(self, gate: GateState, client_order_id: str) -> Order:
+        """Cancel one of the instance's own orders; possible in every mode, paused and halted too.
+
+        Raises KeyError where the order is not this instance's.
+        """
+        ...
+
+    def open(self, instance_id: str, *, shadow: bool) -> Sequence[Order]:
+        """The instance's own open orders, oldest first."""
+        ...
+
+    def recent(self, instance_id: str, limit: int, *, shadow: bool) -> Sequence[Order]:
+        """The instance's own orders, newest first, across reloads and restarts."""
+        ...
+
+    def position(self, instance_id: str, symbol: str, *, shadow: bool) -> Position:
+        """What the instance's own fills add up to."""
+        ...
+
+
+class MarketData(Protocol):
+    """Market and account data, fetched once per server, symbol, timeframe and beat. Blocks its worker thread."""
+
+    def quote(self, account_id: str, symbol: str, beat: int) -> Quote: ...
+
+    def candles(self, account_id: str, symbol: str, timeframe: str, limit: int, beat: int) -> Sequence[Candle]:
+        """The last `limit` closed candles, oldest first."""
+        ...
+
+    def positions(self, account_id: str, client_id: str, beat: int) -> Sequence[Position]: ...
+
+    def balances(self, account_id: str, client_id: str, beat: int) -> Sequence[Balance]: ...
+
+
+class TradingStatus(Protocol):
+    """Why the gate of an instance is closed beyond its mode and pause. execution provides, control reads."""
+
+    def blocked(self, instance_id: str, account_id: str) -> tuple[str, str] | None:
+        """(reason, message) with a `TradingReason` value, or None where nothing blocks."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class InstanceFilter:
+    """What a list of instances is narrowed to; empty strings match everything.
+
+    `q` matches within id, market, strategy type and description; `label` is `key` or `key=value`.
+    """
+
+    q: str = ""
+    label: str = ""
+    mode: str = ""
+    health: str = ""
+    sync: str = ""
+    strategy_type: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class StrategySummary:
+    """One strategy definition as pages and the command line show it."""
+
+    strategy_type: str
+    description: str
+    path: str
+    code_digest: str
+    tick_minutes: float | None
+    cadence_steps: int | None
+    config_schema: Mapping[str, Any]
+    instances: tuple[str, ...]
+    problems: tuple[Problem, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class EngineStatus:
+    """The engine itself. Times ISO 8601; `heartbeat_age_s` is how long ago the last beat fired."""
+
+    version: str
+    started_at: str
+    source: str
+    revision: str | None
+    clean: bool
+    heartbeat_s: float
+    last_beat: int | None
+    heartbeat_age_s: float | None
+    beats_lost: int
+    clock_behind_s: float
+    source_error: str
+    database_error: str
+    prune_held: tuple[str, ...]
+    prune_digest: str
+    halts: tuple[Mapping[str, Any], ...]
+    exec_servers: tuple[Mapping[str, Any], ...]
+    counts: Mapping[str, int]
+    """Instances by health, keys as `Health` spells them, plus `total`, `problems` and `active`."""
+
+
+class StatusReader(Protocol):
+    """What the page and the command line may know. Thread-safe; changes nothing."""
+
+    def revision(self) -> int:
+        """Rises whenever anything below may have changed."""
+        ...
+
+    def engine(self) -> EngineStatus: ...
+
+    def instances(self, wanted: InstanceFilter, limit: int, offset: int) -> tuple[Sequence[InstanceStatus], int]:
+        """One page of matching instances by id, and how many match in all."""
+        ...
+
+    def instance(self, instance_id: str) -> InstanceStatus | None: ...
+
+    def widgets(self, instance_id: str) -> Sequence[Mapping[str, Any]]:
+        """What the instance last rendered, as JSON-ready widgets."""
+        ...
+
+    def logs(self, instance_id: str) -> Sequence[Mapping[str, Any]]:
+        """The instance's last log lines, newest first: `at`, `level`, `message`."""
+        ...
+
+    def problems(self) -> Sequence[Problem]: ...
+
+    def strategies(self) -> Sequence[StrategySummary]: ...

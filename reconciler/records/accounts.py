@@ -1,0 +1,32 @@
+"""The accounts an instance may name, and whether their money is real. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """One account_id: the exec-mcp server that reaches it, and whether its money is real."""
+
+    account_id: str
+    server: str
+    real_money: bool
+    max_orders_per_minute: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Accounts:
+    """Every declared account. With none declared, one paper server takes any account_id."""
+
+    declared: Mapping[str, Account] = field(default_factory=dict)
+    any_on: str | None = "paper"
+    """The server that takes undeclared accounts, with paper money; None where all must be declared."""
+
+    def get(self, account_id: str) -> Account | None:
+        """The account of that id, or None where the settings do not know it."""
+        found = self.declared.get(account_id)
+        if found is None and self.any_on is not None:
+            return Account(account_id, self.any_on, real_money=False)
+        return found

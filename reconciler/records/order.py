@@ -1,0 +1,159 @@
+"""Orders: what a strategy asks for, and what became of it. Frozen values, exact decimals. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal, InvalidOperation
+from enum import StrEnum
+
+from reconciler.records.mode import Mode
+
+
+class Side(StrEnum):
+    BUY = "buy"
+    SELL = "sell"
+
+
+class OrderType(StrEnum):
+    MARKET = "market"
+    LIMIT = "limit"
+    STOP = "stop"
+    STOP_LIMIT = "stop_limit"
+
+
+class TimeInForce(StrEnum):
+    GTC = "gtc"
+    IOC = "ioc"
+    FOK = "fok"
+    DAY = "day"
+
+
+class Outcome(StrEnum):
+    """What became of the sending. Apart from it, `OrderState` is what became of the order."""
+
+    SHADOW = "shadow"
+    PENDING = "pending"
+    ACCEPTED = "accepted"
+    REJECTED = "rejected"
+    UNKNOWN = "unknown"
+
+
+class OrderState(StrEnum):
+    """The exchange's word on an accepted order."""
+
+    OPEN = "open"
+    PARTIALLY_FILLED = "partially_filled"
+    FILLED = "filled"
+    CANCELLED = "cancelled"
+    EXPIRED = "expired"
+
+    @property
+    def is_final(self) -> bool:
+        """True where nothing more can happen to the order."""
+        return self not in (OrderState.OPEN, OrderState.PARTIALLY_FILLED)
+
+
+class RejectedBy(StrEnum):
+    GATEWAY = "gateway"
+    EXCHANGE = "exchange"
+
+
+@dataclass(frozen=True, slots=True)
+class OrderRequest:
+    """What a strategy asks for: all that it may say. `price` fields are in the quote currency."""
+
+    side: Side
+    type: OrderType
+    quantity: Decimal
+    limit_price: Decimal | None = None
+    stop_price: Decimal | None = None
+    time_in_force: TimeInForce = TimeInForce.GTC
+    reduce_only: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Provenance:
+    """Where an order came from: enough to answer who let it trade, with what, and when.
+
+    `revision` is the git commit the record came from, None where it was never committed.
+    """
+
+    instance_id: str
+    account_id: str
+    client_id: str
+    symbol: str
+    mode: Mode
+    generation: int
+    config_digest: str
+    code_digest: str
+    revision: str | None
+    beat: int
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """An order as the ledger knows it. `reason` says why where it was rejected or is unknown."""
+
+    client_order_id: str
+    provenance: Provenance
+    request: OrderRequest
+    outcome: Outcome
+    created_at: datetime
+    updated_at: datetime
+    state: OrderState | None = None
+    filled_quantity: Decimal = Decimal(0)
+    average_price: Decimal | None = None
+    fee: Decimal | None = None
+    exchange_order_id: str | None = None
+    reason: str = ""
+    rejected_by: RejectedBy | None = None
+    quote_bid: Decimal | None = None
+    quote_ask: Decimal | None = None
+
+    @property
+    def side(self) -> Side:
+        return self.request.side
+
+    @property
+    def type(self) -> OrderType:
+        return self.request.type
+
+    @property
+    def quantity(self) -> Decimal:
+        return self.request.quantity
+
+    @property
+    def limit_price(self) -> Decimal | None:
+        return self.request.limit_price
+
+    @property
+    def instance_id(self) -> str:
+        return self.provenance.instance_id
+
+    @property
+    def is_open(self) -> bool:
+        """True while something may still happen to it at the exchange, as far as is known."""
+        if self.outcome in (Outcome.PENDING, Outcome.UNKNOWN):
+            return True
+        return self.outcome in (Outcome.ACCEPTED, Outcome.SHADOW) and (self.state is None or not self.state.is_final)
+
+
+def decimal_text(value: Decimal) -> str:
+    """The one way money is written: plain digits, no exponent, no trailing zeros. `1E+3` gives `1000`."""
+    if value == 0:
+        return "0"
+    return format(value.normalize(), "f")
+
+
+def to_decimal(value: str | Decimal | int, name: str = "value") -> Decimal:
+    """An exact, finite Decimal. Raises TypeError for a float (it is not what was typed), ValueError otherwise."""
+    if isinstance(value, bool) or not isinstance(value, (str, Decimal, int)):
+        raise TypeError(f"{name}: expected str or Decimal, was {type(value).__name__}; write it as a string, '0.1'")
+    try:
+        number = Decimal(value)
+    except InvalidOperation:
+        raise ValueError(f"{name}: expected a decimal number, was {value!r}") from None
+    if not number.is_finite():
+        raise ValueError(f"{name}: expected a finite number, was {value!r}")
+    return number

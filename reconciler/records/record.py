@@ -1,0 +1,112 @@
+"""The instance record: one validated YAML file as a frozen value, and the row that says what is applied. Pure."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from decimal import Decimal
+from typing import Any, Literal
+
+from reconciler.records.mode import Mode
+
+Values = Mapping[str, Any]
+"""Plain values as written: str, int, float, bool, None, list, dict. Never changed in place."""
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """What may never change about an instance."""
+
+    strategy_type: str
+    account_id: str
+    client_id: str
+    market: str
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """The risk envelope; None means no limit. Money and quantities exact, `max_price_deviation` a fraction."""
+
+    max_order_notional: Decimal | None = None
+    max_position: Decimal | None = None
+    max_open_orders: int | None = None
+    max_orders_per_minute: int | None = None
+    max_daily_loss: Decimal | None = None
+    max_price_deviation: Decimal | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class InstanceRecord:
+    """A configured, uniquely identified deployment of a strategy definition.
+
+    `config` is what was written; `effective_config` has the schema's defaults filled in. Neither holds a
+    secret: where CONFIG_SCHEMA says `writeOnly`, both hold the reference (`{env: NAME}`).
+    `values` is the whole file as written, what `show` and history print.
+    """
+
+    id: str
+    identity: Identity
+    mode: Mode
+    config: Values
+    effective_config: Values
+    description: str = ""
+    labels: Mapping[str, str] = field(default_factory=dict)
+    template: str | None = None
+    open_orders: Literal["keep", "cancel"] = "keep"
+    protect: bool = False
+    limits: Limits = Limits()
+    values: Values = field(default_factory=dict)
+
+    @property
+    def strategy_type(self) -> str:
+        return self.identity.strategy_type
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """What is applied for one id: the row of the `instances` table.
+
+    `generation` rises whenever the parsed values change, and only then. `values_digest` is the digest of
+    those values, `config_digest` of the effective config, `file_digest` the git blob id of the file,
+    `code_digest` that of the strategy's source which the record was validated against. `mode_override` is
+    the lower mode that a file which was otherwise invalid asked for; None where the record's own holds.
+    `removed_at` (ISO 8601) marks a tombstone: id and identity are kept, nothing runs.
+    """
+
+    record: InstanceRecord
+    path: str
+    generation: int
+    values_digest: str
+    config_digest: str
+    file_digest: str
+    code_digest: str
+    revision: str | None
+    committed: bool
+    applied_at: str
+    mode_override: Mode | None = None
+    removed_at: str | None = None
+
+    @property
+    def id(self) -> str:
+        return self.record.id
+
+    @property
+    def mode(self) -> Mode:
+        """The mode in the table: the record's, or the lower one an invalid file asked for."""
+        return self.record.mode if self.mode_override is None else self.mode_override
+
+    @property
+    def is_live(self) -> bool:
+        return self.removed_at is None
+
+    def lowered(self, mode: Mode) -> Row:
+        """The same row in a lower mode, everything else as applied."""
+        return replace(self, mode_override=mode)
+
+
+def digest(values: Any) -> str:
+    """A stable 16-hex-digit digest of plain values, whatever the order of their keys."""
+    text = json.dumps(values, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]

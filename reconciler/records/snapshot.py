@@ -1,0 +1,42 @@
+"""A snapshot: the files of one moment, as values. `sources` takes it; everything later reads only this. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+HALT_FILE = "_halt.yaml"
+TEMPLATES_FOLDER = "_templates"
+
+
+@dataclass(frozen=True, slots=True)
+class SourceFile:
+    """One file. `path` is relative to the repository, with `/`; `digest` is its git blob id (SHA-1, hex).
+
+    `data` is None exactly where `error` says why the file could not be read or was refused (a link that
+    leaves the directory): unreadable is neither absent nor invalid.
+    """
+
+    path: str
+    data: bytes | None
+    digest: str
+    committed: bool
+    error: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """All files of one moment, each tuple sorted by path.
+
+    Unchanged files are the same objects from one snapshot to the next, and a tuple in which nothing
+    changed is the same tuple: `is` answers "did anything change". `whole` is False where the read cannot
+    prove that a missing file is really gone (`not_whole` says why); such a snapshot may only lower modes.
+    """
+
+    instances: tuple[SourceFile, ...]
+    templates: tuple[SourceFile, ...]
+    strategies: tuple[SourceFile, ...]
+    halt: SourceFile | None
+    revision: str | None
+    clean: bool
+    whole: bool
+    not_whole: str = ""

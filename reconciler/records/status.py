@@ -1,0 +1,139 @@
+"""How an instance is doing: conditions, sync, health, counts. Frozen values and the rules between them. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any, Literal
+
+from reconciler.records.mode import Mode
+
+
+class Sync(StrEnum):
+    """How what the file says relates to what is applied and runs."""
+
+    SYNCED = "Synced"
+    OUT_OF_SYNC = "OutOfSync"
+    INVALID = "Invalid"
+    REFUSED = "Refused"
+    HELD = "Held"
+
+
+class Health(StrEnum):
+    """The first that is true, in this order."""
+
+    STUCK = "Stuck"
+    PAUSED = "Paused"
+    DEGRADED = "Degraded"
+    PROGRESSING = "Progressing"
+    HEALTHY = "Healthy"
+    OFF = "Off"
+
+
+class TradingReason(StrEnum):
+    """Why the gate is closed, as the condition `Trading` says it."""
+
+    MODE = "Mode"
+    PAUSED = "Paused"
+    HALTED = "Halted"
+    UNKNOWN_ORDER = "UnknownOrder"
+    EXEC_DOWN = "ExecDown"
+    CAPABILITY_MISSING = "CapabilityMissing"
+    NOT_COMMITTED = "NotCommitted"
+
+
+@dataclass(frozen=True, slots=True)
+class Condition:
+    """One fact about an instance, and since when."""
+
+    type: Literal["Accepted", "Loaded", "Ready", "Trading"]
+    status: bool
+    reason: str
+    message: str
+    last_transition_at: str
+
+    def to_json(self) -> dict[str, str]:
+        return {
+            "type": self.type,
+            "status": "True" if self.status else "False",
+            "reason": self.reason,
+            "message": self.message,
+            "last_transition_at": self.last_transition_at,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Ticks:
+    """Counts since the instance's id was first loaded in this process; times ISO 8601, durations in seconds."""
+
+    count: int = 0
+    errors: int = 0
+    missed: int = 0
+    last_at: str | None = None
+    last_duration_s: float | None = None
+    next_at: str | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "count": self.count,
+            "errors": self.errors,
+            "missed": self.missed,
+            "last_at": self.last_at,
+            "last_duration_s": self.last_duration_s,
+            "next_at": self.next_at,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class InstanceStatus:
+    """One item of `/api/v1/instances`: the record, what is in force, and how it is doing."""
+
+    id: str
+    strategy_type: str
+    account_id: str
+    client_id: str
+    market: str
+    mode: Mode
+    effective_mode: Mode
+    paused: bool
+    sync: Sync
+    health: Health
+    generation: int
+    observed_generation: int
+    revision: str | None
+    committed: bool
+    path: str
+    config: Mapping[str, Any]
+    effective_config: Mapping[str, Any]
+    labels: Mapping[str, str]
+    description: str
+    conditions: tuple[Condition, ...]
+    ticks: Ticks
+    frozen_with_exposure: bool = False
+
+    def to_json(self) -> dict[str, Any]:
+        """The JSON item, names as the contract fixes them."""
+        return {
+            "id": self.id,
+            "strategy_type": self.strategy_type,
+            "account": {"account_id": self.account_id, "client_id": self.client_id},
+            "market": self.market,
+            "mode": str(self.mode),
+            "effective_mode": str(self.effective_mode),
+            "paused": self.paused,
+            "sync": str(self.sync),
+            "health": str(self.health),
+            "generation": self.generation,
+            "observed_generation": self.observed_generation,
+            "revision": self.revision,
+            "committed": self.committed,
+            "path": self.path,
+            "config": dict(self.config),
+            "effective_config": dict(self.effective_config),
+            "labels": dict(self.labels),
+            "description": self.description,
+            "conditions": [c.to_json() for c in self.conditions],
+            "ticks": self.ticks.to_json(),
+            "frozen_with_exposure": self.frozen_with_exposure,
+        }

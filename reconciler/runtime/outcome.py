@@ -1,0 +1,76 @@
+"""What a host reports of its instances: a closed union of values. The controller consumes it with `assert_never`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    id: str
+    generation: int
+
+
+@dataclass(frozen=True, slots=True)
+class LoadFailed:
+    """`init` raised, a secret could not be resolved, or the constructor failed; retried `retry_in_s` from now."""
+
+    id: str
+    error: str
+    attempt: int
+    retry_in_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Unloaded:
+    """The instance is gone. `error` says what `on_unload` raised, empty where it did not."""
+
+    id: str
+    error: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class HookFailed:
+    """`on_tick` or `render` raised. `consecutive` counts failed ticks in a row; exec-mcp's failures do not count."""
+
+    id: str
+    hook: str
+    error: str
+    consecutive: int
+
+
+@dataclass(frozen=True, slots=True)
+class Recovered:
+    """A tick succeeded after failures."""
+
+    id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Quarantined:
+    """Five failed ticks in a row: the engine paused it. `was_active` asks for a halt as well."""
+
+    id: str
+    error: str
+    was_active: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Stuck:
+    """A hook outlived its deadline and has not returned."""
+
+    id: str
+    hook: str
+    deadline_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Unstuck:
+    """The hook that was Stuck returned after all."""
+
+    id: str
+    hook: str
+    duration_s: float
+
+
+Report = Loaded | LoadFailed | Unloaded | HookFailed | Recovered | Quarantined | Stuck | Unstuck
