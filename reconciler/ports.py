@@ -1,8 +1,8 @@
 """The protocols by which stages know each other without importing each other. No behaviour.
 
-    runtime  → OrderGateway, MarketData   (execution provides)
-    execution → GateState                  (runtime provides)
-    dashboard, cli → StatusReader          (control provides)
+runtime  → OrderGateway, MarketData   (execution provides)
+execution → GateState                  (runtime provides)
+dashboard, cli → StatusReader          (control provides)
 """
 
 from __future__ import annotations

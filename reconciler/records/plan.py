@@ -134,9 +134,7 @@ def _descent(view: Running, row: Row, wanted: bool) -> list[SetMode]:
     return [SetMode(view.id, mode, reason) for mode in descent(view.mode, target)]
 
 
-def _change(
-    view: Running, row: Row, wanted: bool, can_load: Callable[[Row], bool], now_s: float
-) -> list[Action]:
+def _change(view: Running, row: Row, wanted: bool, can_load: Callable[[Row], bool], now_s: float) -> list[Action]:
     if view.phase not in (Phase.RUNNING, Phase.FAILED):
         return []
     if not wanted:

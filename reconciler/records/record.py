@@ -9,7 +9,9 @@ from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from typing import Any, Literal
 
+from reconciler.errors import Problem
 from reconciler.records.mode import Mode
+from reconciler.records.status import Sync
 
 Values = Mapping[str, Any]
 """Plain values as written: str, int, float, bool, None, list, dict. Never changed in place."""
@@ -104,6 +106,39 @@ class Row:
     def lowered(self, mode: Mode) -> Row:
         """The same row in a lower mode, everything else as applied."""
         return replace(self, mode_override=mode)
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """What was last attempted with one file, whatever is applied: the other of the two facts on a record.
+
+    `id` is the one the file claims, None where it could not be read. `message` sums up why `sync` is not
+    Synced; `problems` is all of it.
+    """
+
+    path: str
+    id: str | None
+    file_digest: str
+    revision: str | None
+    sync: Sync
+    message: str
+    problems: tuple[Problem, ...]
+    at: str
+
+
+ChangeKind = Literal["created", "changed", "lowered", "code", "moved", "removed", "restored", "drift"]
+
+
+@dataclass(frozen=True, slots=True)
+class RowChange:
+    """One change of the desired state: the row as it is from now on, and a line saying what changed.
+
+    `summary` names each changed value, old → new (`config.levels: 5 → 7; mode: observe → active`).
+    """
+
+    row: Row
+    kind: ChangeKind
+    summary: str
 
 
 def digest(values: Any) -> str:
