@@ -126,7 +126,7 @@ class Attempt:
     at: str
 
 
-ChangeKind = Literal["created", "changed", "lowered", "code", "moved", "removed", "restored", "drift"]
+ChangeKind = Literal["created", "changed", "lowered", "code", "moved", "revision", "removed", "restored", "drift"]
 
 
 @dataclass(frozen=True, slots=True)

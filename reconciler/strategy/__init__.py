@@ -1,1 +1,49 @@
-"""What a strategy author imports."""
+"""What a strategy author imports: the class to subclass, the widgets to render, the values that come back.
+
+`reconciler.strategy.testing` has the fakes to test a strategy with.
+"""
+
+from reconciler.errors import CapabilityUnavailable, TradingClosed
+from reconciler.records.market import Balance, Candle, Position, Quote
+from reconciler.records.order import Order, OrderState, OrderType, Outcome, Side, TimeInForce
+from reconciler.strategy.base import Strategy
+from reconciler.strategy.context import Context
+from reconciler.strategy.widgets import (
+    badge,
+    bar,
+    candles,
+    keyvalue,
+    line,
+    log,
+    metric,
+    progress,
+    table,
+    text,
+)
+
+__all__ = [
+    "Balance",
+    "Candle",
+    "CapabilityUnavailable",
+    "Context",
+    "Order",
+    "OrderState",
+    "OrderType",
+    "Outcome",
+    "Position",
+    "Quote",
+    "Side",
+    "Strategy",
+    "TimeInForce",
+    "TradingClosed",
+    "badge",
+    "bar",
+    "candles",
+    "keyvalue",
+    "line",
+    "log",
+    "metric",
+    "progress",
+    "table",
+    "text",
+]

@@ -1,0 +1,119 @@
+"""The chronicle: what happened, as events people read. Writes to the event log, decides nothing but the halt
+that a quarantine of an active instance asks for."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol, assert_never
+
+from reconciler.records.plan import Action, Load, Reload, SetMode, Unload, Update
+from reconciler.records.record import Attempt, RowChange
+from reconciler.records.removal import Removal
+from reconciler.records.status import Sync
+from reconciler.runtime.outcome import (
+    HookFailed,
+    Loaded,
+    LoadFailed,
+    Quarantined,
+    Recovered,
+    Report,
+    Stuck,
+    Unloaded,
+    Unstuck,
+)
+
+NORMAL = "Normal"
+WARNING = "Warning"
+
+
+class EventLog(Protocol):
+    def record(self, instance_id: str | None, type: str, reason: str, message: str) -> None: ...
+
+
+class HaltBook(Protocol):
+    def add(self, scope: str, id: str, full: bool, reason: str, by: str) -> object: ...
+
+
+class Chronicle:
+    """Turns what the controller learns and does into events."""
+
+    def __init__(self, events: EventLog, halts: HaltBook) -> None:
+        self._events = events
+        self._halts = halts
+
+    def admitted(
+        self, changes: Sequence[RowChange], attempts: Sequence[Attempt], removal: Removal, before: Removal
+    ) -> None:
+        """What a snapshot changed, refused or left waiting."""
+        for change in changes:
+            self._events.record(change.row.id, NORMAL, change.kind.capitalize(), change.summary)
+        for attempt in attempts:
+            if attempt.sync in (Sync.INVALID, Sync.REFUSED):
+                first = attempt.problems[0]
+                more = f" (and {len(attempt.problems) - 1} more)" if len(attempt.problems) > 1 else ""
+                self._events.record(attempt.id, WARNING, str(attempt.sync), f"{first}{more}")
+        if removal.held and removal.held_digest != before.held_digest:
+            self._events.record(
+                None,
+                WARNING,
+                "PruneHeld",
+                f"the files of {len(removal.held)} instances are missing at once; they run on: "
+                f"{_some(removal.held)}. To remove exactly these: reconciler prune --confirm {removal.held_digest}",
+            )
+        for instance_id in sorted(set(removal.protected) - set(before.protected)):
+            self._events.record(instance_id, WARNING, "Protected", "its file is missing; it runs on: protect is true")
+
+    def source_failed(self, error: str) -> None:
+        self._events.record(None, WARNING, "SourceError", error)
+
+    def pass_failed(self, error: str) -> None:
+        self._events.record(None, WARNING, "PassFailed", error)
+
+    def acted(self, action: Action) -> None:
+        """What the controller has set in motion."""
+        match action:
+            case Reload(row=row, reason=reason):
+                self._events.record(row.id, NORMAL, "Reloading", reason)
+            case Unload(id=instance_id, reason=reason):
+                self._events.record(instance_id, NORMAL, "Unloading", reason)
+            case SetMode(id=instance_id, reason=reason):
+                self._events.record(instance_id, NORMAL, "Lowered", reason)
+            case Load() | Update():
+                pass
+            case _:
+                assert_never(action)
+
+    def reported(self, report: Report) -> None:
+        """What a host says of an instance."""
+        match report:
+            case Loaded(id=id_, generation=generation):
+                self._events.record(id_, NORMAL, "Loaded", f"generation {generation} is loaded")
+            case LoadFailed(id=id_, error=error, retry_in_s=retry_in_s):
+                self._events.record(id_, WARNING, "LoadFailed", f"{error}; next try in {retry_in_s:.0f} s")
+            case Unloaded(id=id_, error=""):
+                self._events.record(id_, NORMAL, "Unloaded", "unloaded")
+            case Unloaded(id=id_, error=error):
+                self._events.record(id_, WARNING, "Unloaded", f"on_unload failed: {error}")
+            case HookFailed(id=id_, hook=hook, error=error):
+                self._events.record(id_, WARNING, "HookFailed", f"{hook}: {error}")
+            case Recovered(id=id_):
+                self._events.record(id_, NORMAL, "Recovered", "a tick succeeded again")
+            case Quarantined(id=id_, error=error, was_active=was_active):
+                self._quarantine(id_, error, was_active)
+            case Stuck(id=id_, hook=hook, deadline_s=deadline_s):
+                self._events.record(id_, WARNING, "Stuck", f"{hook} has outlived its deadline of {deadline_s:g} s")
+            case Unstuck(id=id_, hook=hook, duration_s=duration_s):
+                self._events.record(id_, NORMAL, "Unstuck", f"{hook} returned after {duration_s:.1f} s")
+            case _:
+                assert_never(report)
+
+    def _quarantine(self, instance_id: str, error: str, was_active: bool) -> None:
+        self._events.record(instance_id, WARNING, "Quarantined", f"paused after repeated failed ticks: {error}")
+        if was_active:
+            # A pause ends with the process; a halt does not, so a restart cannot let it trade again.
+            self._halts.add("instance", instance_id, False, f"quarantined while active: {error}", "engine")
+
+
+def _some(ids: Sequence[str], most: int = 10) -> str:
+    shown = ", ".join(ids[:most])
+    return shown if len(ids) <= most else f"{shown} and {len(ids) - most} more"

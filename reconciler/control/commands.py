@@ -1,0 +1,68 @@
+"""What an operator may tell a running engine. The controller provides `Commands`; the control socket calls it.
+
+Every command names the uid that gave it and, where it changes what trades, a reason: both are recorded.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+
+@dataclass(frozen=True, slots=True)
+class CommandResult:
+    """What became of a command, id by id: `done` and `failed`, the latter with why."""
+
+    done: tuple[str, ...] = ()
+    failed: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def ok(self) -> bool:
+        return not self.failed
+
+    def to_json(self) -> dict[str, Any]:
+        return {"done": list(self.done), "failed": [{"id": id_, "message": why} for id_, why in self.failed]}
+
+
+@dataclass(frozen=True, slots=True)
+class PruneState:
+    """The removals that are held: their ids, and the digest that confirms exactly that set. Empty where none is."""
+
+    digest: str = ""
+    held: tuple[str, ...] = ()
+
+    def to_json(self) -> dict[str, Any]:
+        return {"digest": self.digest, "held": list(self.held)}
+
+
+class Commands(Protocol):
+    """Called on worker threads; may block for as long as a lock is held, never for a hook to end."""
+
+    def pause(self, ids: Sequence[str] | None, reason: str, uid: int) -> CommandResult:
+        """Stop ticks and trading of these instances, or of all (None), until resumed or restarted."""
+        ...
+
+    def resume(self, ids: Sequence[str] | None, reason: str, uid: int) -> CommandResult:
+        """End a pause, an operator's or the engine's own."""
+        ...
+
+    def halt(self, scope: str, id: str, full: bool, reason: str, uid: int) -> CommandResult:
+        """Allow no new exposure in `scope` (all, account, instance); `full` stops cancels and reductions too."""
+        ...
+
+    def unhalt(self, scope: str, id: str, reason: str, uid: int) -> CommandResult:
+        """End a halt of exactly that scope and id."""
+        ...
+
+    def prune(self) -> PruneState:
+        """The removals that wait for confirmation."""
+        ...
+
+    def confirm_prune(self, digest: str, uid: int) -> CommandResult:
+        """Carry out the held removals, if `digest` still names exactly that set."""
+        ...
+
+    def full_pass(self) -> None:
+        """Read and compare everything now, as SIGHUP does. Returns at once."""
+        ...

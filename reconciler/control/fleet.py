@@ -1,0 +1,48 @@
+"""What the controller knows of the fleet: one frozen value, replaced whole, so that readers need no lock."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+
+from reconciler.errors import Problem
+from reconciler.records.record import Attempt, Row, RowChange
+from reconciler.records.removal import Removal
+
+
+@dataclass(frozen=True, slots=True)
+class Fleet:
+    """The two facts on every record: `rows` by id is what is applied, `attempts` by path what was attempted.
+
+    `halt_problems` are those of `instances/_halt.yaml`. `source_error` says why the files could not be read
+    at all, `not_whole` why the last read could not tell what is missing; both empty where all is well.
+    """
+
+    rows: Mapping[str, Row] = field(default_factory=dict)
+    attempts: Mapping[str, Attempt] = field(default_factory=dict)
+    removal: Removal = Removal()
+    revision: str | None = None
+    clean: bool = False
+    not_whole: str = ""
+    source_error: str = ""
+    observed: bool = False
+    """True once a snapshot has been read and applied by this process."""
+
+    def after(
+        self, changes: Iterable[RowChange], attempts: Iterable[Attempt], forgotten_paths: Iterable[str]
+    ) -> Fleet:
+        """The same fleet with these changes written into it; unchanged rows stay the same objects."""
+        rows, tried = dict(self.rows), dict(self.attempts)
+        rows.update((change.row.id, change.row) for change in changes)
+        tried.update((attempt.path, attempt) for attempt in attempts)
+        for path in forgotten_paths:
+            tried.pop(path, None)
+        return replace(self, rows=rows, attempts=tried)
+
+    def attempt_of(self, row: Row) -> Attempt | None:
+        """What was last attempted with the file this row came from."""
+        return self.attempts.get(row.path)
+
+    def problems(self) -> tuple[Problem, ...]:
+        """Every problem of every file, by path and line."""
+        return tuple(sorted(p for attempt in self.attempts.values() for p in attempt.problems))

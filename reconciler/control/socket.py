@@ -1,0 +1,239 @@
+"""The control socket: the only way to command a running engine. HTTP over a Unix socket that only its owner may open.
+
+    POST /v1/pause | /v1/resume   {"ids": [...]} or {"all": true}, "reason"      → {"done", "failed"}
+    POST /v1/halt                 "scope", "id", "full", "reason"                → {"done", "failed"}
+    POST /v1/unhalt               "scope", "id", "reason"                        → {"done", "failed"}
+    GET  /v1/prune                                                              → {"digest", "held"}
+    POST /v1/prune                "digest"                                       → {"done", "failed"}
+    POST /v1/reconcile                                                          → {"done": [], "failed": []}
+
+Beside them stand the read-only routes of the page's API, handed in by whoever wires the parts. Errors have the
+API's one shape, `{"error": {"code", "message"}}`. Who asks is read from the kernel, never from the request.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import socket
+import stat
+import struct
+from collections.abc import Callable, Generator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import uvicorn
+from starlette.applications import Starlette
+from starlette.concurrency import run_in_threadpool
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import BaseRoute, Route
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+from reconciler.control.commands import CommandResult, Commands
+from reconciler.errors import ReconcilerError
+
+PATH_LIMIT_BYTES = 107
+"""What a Unix socket's address holds on Linux, its closing zero excluded."""
+
+BODY_LIMIT_BYTES = 1024 * 1024
+
+_UCRED = struct.Struct("3i")
+_SCOPES = ("all", "account", "instance")
+
+
+class ControlSocketError(ReconcilerError):
+    """The control socket cannot be opened."""
+
+
+def bind_control_socket(path: Path) -> socket.socket:
+    """A bound socket at `path`, mode 0600; what a dead engine left there is replaced.
+
+    Call it only under the database's lock: then nobody living owns what stands there. Nobody can connect
+    before it listens, which uvicorn makes it do; given the path, uvicorn would make the file 0666. Raises
+    ControlSocketError where the path is too long or something else than a socket stands there.
+    """
+    size = len(os.fsencode(path))
+    if size > PATH_LIMIT_BYTES:
+        raise ControlSocketError(
+            f"{path}: expected a socket path of at most {PATH_LIMIT_BYTES} bytes, was {size}; "
+            "move the repository to a shorter path, or set state_dir to one"
+        )
+    with contextlib.suppress(FileNotFoundError):
+        if not stat.S_ISSOCK(path.lstat().st_mode):
+            raise ControlSocketError(f"{path}: expected a socket or nothing, was another kind of file; move it away")
+        path.unlink()
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        listener.bind(os.fspath(path))
+        path.chmod(0o600)
+    except OSError as error:
+        listener.close()
+        raise ControlSocketError(f"{path}: cannot open the control socket: {error.strerror}") from error
+    return listener
+
+
+class PeerProtocol(H11Protocol):
+    """HTTP that knows who is at the other end: `request.state.peer_uid`, from the kernel (SO_PEERCRED)."""
+
+    def connection_made(self, transport: Any) -> None:
+        super().connection_made(transport)
+        peer: socket.socket = transport.get_extra_info("socket")
+        _, uid, _ = _UCRED.unpack(peer.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED.size))
+        self.app_state = {**self.app_state, "peer_uid": uid}
+
+
+class ControlServer(uvicorn.Server):
+    """Serves the control app. Signals belong to the engine, which sets `should_exit` when it stops."""
+
+    def __init__(self, app: Starlette) -> None:
+        super().__init__(
+            uvicorn.Config(
+                app,
+                http=PeerProtocol,
+                ws="none",
+                lifespan="off",
+                log_config=None,
+                access_log=False,
+                server_header=False,
+                timeout_graceful_shutdown=2,
+            )
+        )
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Generator[None, None, None]:
+        yield
+
+
+class _Refused(Exception):
+    """The request is malformed; the text says how it should be."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Body:
+    """The JSON object a command came with, read field by field."""
+
+    values: Mapping[str, Any]
+
+    def text(self, name: str) -> str:
+        value = self.values.get(name)
+        if not isinstance(value, str) or not value.strip():
+            raise _Refused(f"{name}: expected a text that says something, was {_shown(value)}")
+        return value.strip()
+
+    def flag(self, name: str) -> bool:
+        value = self.values.get(name, False)
+        if not isinstance(value, bool):
+            raise _Refused(f"{name}: expected true or false, was {_shown(value)}")
+        return value
+
+    def ids(self) -> tuple[str, ...] | None:
+        """The ids named, or None for all; naming neither or both is refused."""
+        ids = self.values.get("ids")
+        if self.flag("all") == (ids is not None):
+            raise _Refused('expected either "ids" or "all": true')
+        if ids is None:
+            return None
+        if not isinstance(ids, list) or not ids or not all(isinstance(id_, str) for id_ in ids):
+            raise _Refused(f"ids: expected a list of instance ids, was {_shown(ids)}")
+        return tuple(dict.fromkeys(ids))
+
+    def scope(self) -> tuple[str, str]:
+        """What a halt covers, and the id that goes with it: empty for all."""
+        scope = self.values.get("scope")
+        if scope not in _SCOPES:
+            raise _Refused(f"scope: expected one of {', '.join(_SCOPES)}, was {_shown(scope)}")
+        return scope, "" if scope == "all" else self.text("id")
+
+
+_Command = Callable[[_Body, int], CommandResult]
+
+
+def create_control_app(commands: Commands, read_routes: Sequence[BaseRoute] = ()) -> Starlette:
+    """The app behind the control socket: the commands above, and `read_routes` as they are."""
+
+    def pause(body: _Body, uid: int) -> CommandResult:
+        return commands.pause(body.ids(), body.text("reason"), uid)
+
+    def resume(body: _Body, uid: int) -> CommandResult:
+        return commands.resume(body.ids(), body.text("reason"), uid)
+
+    def halt(body: _Body, uid: int) -> CommandResult:
+        scope, id_ = body.scope()
+        return commands.halt(scope, id_, body.flag("full"), body.text("reason"), uid)
+
+    def unhalt(body: _Body, uid: int) -> CommandResult:
+        scope, id_ = body.scope()
+        return commands.unhalt(scope, id_, body.text("reason"), uid)
+
+    def confirm_prune(body: _Body, uid: int) -> CommandResult:
+        return commands.confirm_prune(body.text("digest"), uid)
+
+    def reconcile(body: _Body, uid: int) -> CommandResult:
+        commands.full_pass()
+        return CommandResult()
+
+    async def prune(request: Request) -> Response:
+        return JSONResponse((await run_in_threadpool(commands.prune)).to_json())
+
+    return Starlette(
+        routes=[
+            _command("/v1/pause", pause),
+            _command("/v1/resume", resume),
+            _command("/v1/halt", halt),
+            _command("/v1/unhalt", unhalt),
+            Route("/v1/prune", prune, methods=["GET"]),
+            _command("/v1/prune", confirm_prune),
+            _command("/v1/reconcile", reconcile),
+            *read_routes,
+        ],
+        exception_handlers={HTTPException: _http_error, ReconcilerError: _engine_error},
+    )
+
+
+def _command(path: str, command: _Command) -> Route:
+    async def endpoint(request: Request) -> Response:
+        try:
+            body = _Body(await _read_object(request))
+            result = await run_in_threadpool(command, body, request.state.peer_uid)
+        except _Refused as refused:
+            return _error(400, "bad_request", str(refused))
+        return JSONResponse(result.to_json())
+
+    return Route(path, endpoint, methods=["POST"])
+
+
+async def _read_object(request: Request) -> Mapping[str, Any]:
+    data = b""
+    async for chunk in request.stream():
+        data += chunk
+        if len(data) > BODY_LIMIT_BYTES:
+            raise _Refused(f"expected a body of at most {BODY_LIMIT_BYTES} bytes")
+    try:
+        values = json.loads(data or b"{}")
+    except (ValueError, RecursionError):
+        raise _Refused("expected a JSON object, was something that is no JSON") from None
+    if not isinstance(values, dict):
+        raise _Refused(f"expected a JSON object, was {_shown(values)}")
+    return values
+
+
+def _shown(value: Any) -> str:
+    return "nothing" if value is None else json.dumps(value)[:80]
+
+
+def _error(status: int, code: str, message: str) -> JSONResponse:
+    return JSONResponse({"error": {"code": code, "message": message}}, status_code=status)
+
+
+async def _http_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    code = {404: "not_found", 405: "method_not_allowed"}.get(error.status_code, "error")
+    return _error(error.status_code, code, f"{request.method} {request.url.path}: {error.detail}")
+
+
+async def _engine_error(request: Request, error: Exception) -> Response:
+    return _error(503, "engine_error", str(error))

@@ -1,0 +1,96 @@
+"""Answers: bodies built on worker threads, kept while they are true. The event loop only looks them up."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import OrderedDict
+from collections.abc import Callable, Hashable
+from dataclasses import dataclass
+
+import anyio.to_thread
+from anyio import CapacityLimiter
+
+from reconciler.clock import Clock
+
+BUILDERS = 2
+PROBERS = 1
+FRESH_S = 1.0
+LARGEST_BYTES = 32 * 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A body that is ready to send; `etag` names its content, so that it holds across restarts."""
+
+    body: bytes
+    etag: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Kept:
+    answer: Answer
+    revision: int
+    made_at_s: float
+
+
+class Answers:
+    """Belongs to the event loop; what it calls runs elsewhere.
+
+    A kept answer is good while `revision()` stands and it is younger than `FRESH_S`: pages tell ages (of the
+    last beat, above all), and those grow while a dead engine's revision does not. At most `BUILDERS` are
+    built at once, so that a crowd cannot take the interpreter from the heartbeat.
+    """
+
+    def __init__(self, revision: Callable[[], int], clock: Clock, largest_bytes: int = LARGEST_BYTES) -> None:
+        self._revision = revision
+        self._clock = clock
+        self._largest_bytes = largest_bytes
+        self._kept: OrderedDict[Hashable, _Kept] = OrderedDict()
+        self._size_bytes = 0
+        self._builders = CapacityLimiter(BUILDERS)
+        self._probers = CapacityLimiter(PROBERS)
+
+    async def kept(self, key: Hashable, build: Callable[[], bytes]) -> Answer:
+        """The answer to `key`, built where there is none that is still true."""
+        found = self._find(key)
+        if found is not None:
+            return found
+        async with self._builders:
+            found = self._find(key)  # while this request waited, another may have built it
+            if found is None:
+                revision, made_at_s = self._revision(), self._clock.monotonic()
+                found = await anyio.to_thread.run_sync(_answer, build)
+                self._keep(key, _Kept(found, revision, made_at_s))
+            return found
+
+    async def fresh(self, build: Callable[[], bytes]) -> Answer:
+        """An answer built now, for what `revision()` does not tell the age of."""
+        return await anyio.to_thread.run_sync(_answer, build, limiter=self._builders)
+
+    async def probe(self, build: Callable[[], bytes]) -> Answer:
+        """As `fresh`, on a thread that pages cannot occupy: a busy dashboard is not a dead engine."""
+        return await anyio.to_thread.run_sync(_answer, build, limiter=self._probers)
+
+    def _find(self, key: Hashable) -> Answer | None:
+        kept = self._kept.get(key)
+        if kept is None or kept.revision != self._revision():
+            return None
+        if self._clock.monotonic() - kept.made_at_s >= FRESH_S:
+            return None
+        self._kept.move_to_end(key)
+        return kept.answer
+
+    def _keep(self, key: Hashable, kept: _Kept) -> None:
+        before = self._kept.pop(key, None)
+        if before is not None:
+            self._size_bytes -= len(before.answer.body)
+        self._kept[key] = kept
+        self._size_bytes += len(kept.answer.body)
+        while self._size_bytes > self._largest_bytes:
+            _, oldest = self._kept.popitem(last=False)
+            self._size_bytes -= len(oldest.answer.body)
+
+
+def _answer(build: Callable[[], bytes]) -> Answer:
+    body = build()
+    return Answer(body, f'"{hashlib.blake2b(body, digest_size=12).hexdigest()}"')

@@ -1,0 +1,123 @@
+"""The JSON under `/api/v1/`, built on worker threads, item by item so that no one encoding holds the interpreter."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from reconciler.dashboard.query import Query
+from reconciler.dashboard.reader import OrdersReader
+from reconciler.dashboard.refusal import no_such
+from reconciler.dashboard.render import to_json
+from reconciler.ports import EngineStatus, InstanceFilter, StatusReader, StrategySummary
+
+OWN_ROWS = 20
+"""How many of its orders, events and generations an instance comes with; the lists have the rest."""
+
+
+class Api:
+    """Each method is the body of one address."""
+
+    def __init__(self, status: StatusReader, reader: OrdersReader) -> None:
+        self._status = status
+        self._reader = reader
+
+    def engine(self, query: Query) -> bytes:
+        return to_json(engine_json(self._status.engine()))
+
+    def instances(self, query: Query) -> bytes:
+        found, total = self._status.instances(instance_filter(query), query.limit, query.offset)
+        return _items((one.to_json() for one in found), total)
+
+    def instance(self, query: Query, instance_id: str) -> bytes:
+        found = self._status.instance(instance_id)
+        if found is None:
+            raise no_such("instance", instance_id, "/api/v1/instances")
+        return to_json(
+            {
+                **found.to_json(),
+                "widgets": list(self._status.widgets(instance_id)),
+                "logs": list(self._status.logs(instance_id)),
+                "orders": list(self._reader.orders(instance_id=instance_id, limit=OWN_ROWS)[0]),
+                "events": list(self._reader.events(instance_id=instance_id, limit=OWN_ROWS)[0]),
+                "history": list(self._reader.history(instance_id, OWN_ROWS, 0)[0]),
+            }
+        )
+
+    def strategies(self, query: Query) -> bytes:
+        found = self._status.strategies()
+        page = found[query.offset : query.offset + query.limit]
+        return _items((strategy_json(one) for one in page), len(found))
+
+    def strategy(self, query: Query, strategy_type: str) -> bytes:
+        found = find_strategy(self._status, strategy_type)
+        if found is None:
+            raise no_such("strategy", strategy_type, "/api/v1/strategies")
+        return to_json(
+            {
+                **strategy_json(found),
+                "config_schema": found.config_schema,
+                "instances": list(found.instances),
+            }
+        )
+
+    def problems(self, query: Query) -> bytes:
+        found = self._status.problems()
+        return _items((one.to_json() for one in found[query.offset : query.offset + query.limit]), len(found))
+
+    def orders(self, query: Query) -> bytes:
+        return _items(*self._reader.orders(**dict(query.filters), limit=query.limit, offset=query.offset))
+
+    def events(self, query: Query) -> bytes:
+        return _items(*self._reader.events(**dict(query.filters), limit=query.limit, offset=query.offset))
+
+
+def instance_filter(query: Query) -> InstanceFilter:
+    """The filters of a list of instances, as the status reader takes them."""
+    return InstanceFilter(**dict(query.filters))
+
+
+def find_strategy(status: StatusReader, strategy_type: str) -> StrategySummary | None:
+    """The definition of that type, or None where there is none."""
+    return next((one for one in status.strategies() if one.strategy_type == strategy_type), None)
+
+
+def engine_json(engine: EngineStatus) -> dict[str, Any]:
+    """`/api/v1/engine`: the engine's own status, names as `EngineStatus` has them."""
+    return {
+        "version": engine.version,
+        "started_at": engine.started_at,
+        "source": engine.source,
+        "revision": engine.revision,
+        "clean": engine.clean,
+        "heartbeat_s": engine.heartbeat_s,
+        "last_beat": engine.last_beat,
+        "heartbeat_age_s": engine.heartbeat_age_s,
+        "beats_lost": engine.beats_lost,
+        "clock_behind_s": engine.clock_behind_s,
+        "source_error": engine.source_error,
+        "database_error": engine.database_error,
+        "prune_held": list(engine.prune_held),
+        "prune_digest": engine.prune_digest,
+        "halts": [dict(halt) for halt in engine.halts],
+        "exec_servers": [dict(server) for server in engine.exec_servers],
+        "counts": dict(engine.counts),
+    }
+
+
+def strategy_json(strategy: StrategySummary) -> dict[str, Any]:
+    """An item of `/api/v1/strategies`; a single strategy adds `config_schema` and `instances`."""
+    return {
+        "strategy_type": strategy.strategy_type,
+        "description": strategy.description,
+        "path": strategy.path,
+        "code_digest": strategy.code_digest,
+        "tick_minutes": strategy.tick_minutes,
+        "cadence_steps": strategy.cadence_steps,
+        "instance_count": len(strategy.instances),
+        "problems": [problem.to_json() for problem in strategy.problems],
+    }
+
+
+def _items(items: Iterable[Mapping[str, Any]], total: int) -> bytes:
+    return b'{"items":[%b],"total":%d}' % (b",".join(map(to_json, items)), total)

@@ -1,0 +1,112 @@
+"""The guard in front of everything, as pure ASGI: method, host, token; and the headers behind which all is sent."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+from http.cookies import CookieError, SimpleCookie
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from reconciler.dashboard.errors import error_response
+from reconciler.dashboard.options import DashboardOptions
+from reconciler.dashboard.refusal import Refusal
+
+COOKIE = "reconciler_session"
+METHODS = ("GET", "HEAD")
+SECURITY_HEADERS = {
+    "content-security-policy": (
+        "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self'; connect-src 'self'; "
+        "base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
+    ),
+    "x-content-type-options": "nosniff",
+    "x-frame-options": "DENY",
+    "referrer-policy": "no-referrer",
+    "cross-origin-opener-policy": "same-origin",
+    "cross-origin-resource-policy": "same-origin",
+}
+PUBLIC_PATHS = ("/livez", "/readyz", "/login")
+"""What needs no token: probes, which say no more than well or not, and the way to show one."""
+
+
+class Guard:
+    """Refuses what is not a reader's request, and puts `SECURITY_HEADERS` on every response, refusals included."""
+
+    def __init__(self, app: ASGIApp, options: DashboardOptions) -> None:
+        self._app = app
+        self._options = options
+        self._session = None if options.token is None else session_of(options.token)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        bodiless = scope["method"] == "HEAD"
+
+        async def guarded_send(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                headers = MutableHeaders(scope=message)
+                for name, value in SECURITY_HEADERS.items():
+                    headers[name] = value
+                if "cache-control" not in headers:
+                    headers["cache-control"] = "no-store"
+            elif bodiless and message["type"] == "http.response.body":
+                message = {**message, "body": b""}
+            await send(message)
+
+        refusal = self._refusal(scope)
+        app = self._app if refusal is None else error_response(scope["path"], refusal)
+        await app(scope, receive, guarded_send)
+
+    def _refusal(self, scope: Scope) -> Refusal | None:
+        if scope["method"] not in METHODS:
+            return Refusal(405, "this page only reads: expected GET or HEAD", headers={"allow": ", ".join(METHODS)})
+        headers = Headers(scope=scope)
+        host = host_name(headers.get("host", ""))
+        if self._options.allowed_hosts and host not in self._options.allowed_hosts:
+            expected = ", ".join(self._options.allowed_hosts)
+            return Refusal(400, f"expected the Host to be one of {expected}, was {host!r}", code="bad_host")
+        if self._session is None or _is_public(scope["path"]) or self._knows(headers):
+            return None
+        return Refusal(
+            401,
+            "a token is needed: send it as `Authorization: Bearer …`, or sign in at /login",
+            headers={"www-authenticate": "Bearer"},
+        )
+
+    def _knows(self, headers: Headers) -> bool:
+        scheme, _, token = headers.get("authorization", "").partition(" ")
+        if scheme.lower() == "bearer":
+            return is_token(token.strip(), self._options)
+        try:
+            morsel = SimpleCookie(headers.get("cookie", "")).get(COOKIE)
+        except CookieError:
+            return False
+        return morsel is not None and self._session is not None and _same(morsel.value, self._session)
+
+
+def is_token(given: str, options: DashboardOptions) -> bool:
+    """True where `given` is the token; takes the same time however much of it is right."""
+    return options.token is not None and _same(given, options.token)
+
+
+def session_of(token: str) -> str:
+    """What the cookie holds: proof of the token, not the token."""
+    return hmac.new(token.encode(), b"reconciler dashboard session", hashlib.sha256).hexdigest()
+
+
+def host_name(host: str) -> str:
+    """The name in a Host header, without its port and without the brackets of an IPv6 address."""
+    name = host.strip().lower()
+    if name.startswith("["):
+        return name[1:].partition("]")[0]
+    return name.partition(":")[0].rstrip(".")
+
+
+def _same(left: str, right: str) -> bool:
+    return hmac.compare_digest(left.encode(), right.encode())
+
+
+def _is_public(path: str) -> bool:
+    return path in PUBLIC_PATHS or path.startswith("/static/")

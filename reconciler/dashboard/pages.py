@@ -1,0 +1,154 @@
+"""The pages: what each template is given. Built on worker threads."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import ceil
+
+from reconciler.clock import Clock, iso
+from reconciler.dashboard.api import OWN_ROWS, find_strategy, instance_filter
+from reconciler.dashboard.attention import Concern, engine_concerns
+from reconciler.dashboard.config import config_lines
+from reconciler.dashboard.heartbeat import heartbeat_fault
+from reconciler.dashboard.query import Query
+from reconciler.dashboard.reader import OrdersReader
+from reconciler.dashboard.refusal import no_such
+from reconciler.dashboard.render import render
+from reconciler.dashboard.survey import Surveyor
+from reconciler.dashboard.widgets import picture
+from reconciler.ports import StatusReader
+from reconciler.records.accounts import Accounts
+from reconciler.records.mode import Mode
+from reconciler.records.order import OrderState, Outcome
+from reconciler.records.status import Health, Sync
+
+FEWEST_REFRESH_S = 1
+STRATEGY_INSTANCES_SHOWN = 100
+WORDS = {
+    "modes": tuple(Mode),
+    "healths": tuple(Health),
+    "syncs": tuple(Sync),
+    "outcomes": tuple(Outcome),
+    "states": tuple(OrderState),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Paging:
+    """Which part of a list is shown, and the addresses of its neighbours; empty where there is none."""
+
+    first: int
+    last: int
+    total: int
+    previous: str
+    next: str
+
+    @classmethod
+    def of(cls, path: str, query: Query, shown: int, total: int) -> Paging:
+        has_next = query.offset + shown < total and shown > 0
+        return cls(
+            first=query.offset + 1 if shown else 0,
+            last=query.offset + shown,
+            total=total,
+            previous=query.at(query.offset - query.limit).to_url(path) if query.offset else "",
+            next=query.at(query.offset + query.limit).to_url(path) if has_next else "",
+        )
+
+
+class Pages:
+    """Each method is the body of one page."""
+
+    def __init__(
+        self, status: StatusReader, reader: OrdersReader, surveyor: Surveyor, accounts: Accounts, clock: Clock
+    ) -> None:
+        self._status = status
+        self._reader = reader
+        self._surveyor = surveyor
+        self._accounts = accounts
+        self._clock = clock
+
+    def fleet(self, query: Query) -> bytes:
+        items, total = self._status.instances(instance_filter(query), query.limit, query.offset)
+        survey = self._surveyor.survey()
+        return self._page(
+            "fleet.html",
+            items=items,
+            query=query,
+            paging=Paging.of("/", query, len(items), total),
+            concerns=sorted((*self._engine_concerns(), *survey.concerns)),
+            concerns_hidden=survey.concern_count - len(survey.concerns),
+            survey=survey,
+        )
+
+    def instance(self, query: Query, instance_id: str) -> bytes:
+        found = self._status.instance(instance_id)
+        if found is None:
+            raise no_such("instance", instance_id, "the fleet page")
+        orders, order_count = self._reader.orders(instance_id=instance_id, limit=OWN_ROWS)
+        events, event_count = self._reader.events(instance_id=instance_id, limit=OWN_ROWS)
+        history, generation_count = self._reader.history(instance_id, OWN_ROWS, 0)
+        return self._page(
+            "instance.html",
+            one=found,
+            config=config_lines(found.config, found.effective_config),
+            file=history[0].get("values", {}) if history else {},
+            problems=[problem for problem in self._status.problems() if problem.path == found.path],
+            pictures=[picture(widget) for widget in self._status.widgets(instance_id)],
+            logs=self._status.logs(instance_id),
+            orders=orders,
+            order_count=order_count,
+            events=events,
+            event_count=event_count,
+            history=history,
+            generation_count=generation_count,
+        )
+
+    def strategies(self, query: Query) -> bytes:
+        found = self._status.strategies()
+        items = found[query.offset : query.offset + query.limit]
+        return self._page(
+            "strategies.html", items=items, paging=Paging.of("/strategies", query, len(items), len(found))
+        )
+
+    def strategy(self, query: Query, strategy_type: str) -> bytes:
+        found = find_strategy(self._status, strategy_type)
+        if found is None:
+            raise no_such("strategy", strategy_type, "the strategies page")
+        return self._page("strategy.html", one=found, shown=found.instances[:STRATEGY_INSTANCES_SHOWN])
+
+    def problems(self, query: Query) -> bytes:
+        found = self._status.problems()
+        items = found[query.offset : query.offset + query.limit]
+        return self._page("problems.html", items=items, paging=Paging.of("/problems", query, len(items), len(found)))
+
+    def orders(self, query: Query) -> bytes:
+        items, total = self._reader.orders(**dict(query.filters), limit=query.limit, offset=query.offset)
+        return self._list("orders.html", "/orders", query, items, total)
+
+    def events(self, query: Query) -> bytes:
+        items, total = self._reader.events(**dict(query.filters), limit=query.limit, offset=query.offset)
+        return self._list("events.html", "/events", query, items, total)
+
+    def _list(self, template: str, path: str, query: Query, items: Sequence[object], total: int) -> bytes:
+        return self._page(template, items=items, query=query, paging=Paging.of(path, query, len(items), total))
+
+    def _engine_concerns(self) -> list[Concern]:
+        return list(engine_concerns(self._status.engine(), self._status.problems(), self._clock.time()))
+
+    def _page(self, template: str, **values: object) -> bytes:
+        engine, now_s = self._status.engine(), self._clock.time()
+        return render(
+            template,
+            engine=engine,
+            heartbeat_fault=heartbeat_fault(engine, now_s),
+            now=iso(now_s),
+            refresh_s=max(FEWEST_REFRESH_S, ceil(engine.heartbeat_s)),
+            is_real_money=self._is_real_money,
+            **WORDS,
+            **values,
+        )
+
+    def _is_real_money(self, account_id: str) -> bool:
+        account = self._accounts.get(account_id)
+        return account is not None and account.real_money

@@ -1,0 +1,27 @@
+"""What the dashboard reads from the database, as a protocol; `store` provides it. Called on worker threads only."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
+
+Item = Mapping[str, Any]
+"""One row, keys as the contract names them, values ready for JSON: money as decimal strings, times ISO 8601."""
+
+
+class OrdersReader(Protocol):
+    """Pages of rows, newest first, each with how many match in all. Empty filters match everything."""
+
+    def orders(
+        self, instance_id: str = "", outcome: str = "", state: str = "", limit: int = 100, offset: int = 0
+    ) -> tuple[Sequence[Item], int]: ...
+
+    def events(
+        self, instance_id: str = "", type: str = "", limit: int = 100, offset: int = 0
+    ) -> tuple[Sequence[Item], int]:
+        """Items with `id instance_id type reason message count first_at last_at`."""
+        ...
+
+    def history(self, instance_id: str, limit: int = 100, offset: int = 0) -> tuple[Sequence[Item], int]:
+        """Items with `generation kind summary at revision committed mode code_digest values`."""
+        ...

@@ -1,0 +1,97 @@
+"""Templates and how values are written in them. Autoescape is on and nothing is ever marked safe."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from reconciler.records.order import decimal_text
+
+HTML = "text/html; charset=utf-8"
+JSON = "application/json"
+
+_DASH = "–"
+
+
+def plain(value: object) -> Any:
+    """The JSON form of what json does not know: read-only mappings and exact decimals. TypeError otherwise."""
+    if isinstance(value, Mapping):
+        return dict(value)
+    if isinstance(value, Decimal):
+        return decimal_text(value)
+    if isinstance(value, (set, frozenset)):
+        return sorted(value)
+    raise TypeError(f"expected a plain value, was {type(value).__name__}")
+
+
+def to_json(value: object) -> bytes:
+    """Compact JSON. NaN and infinities, which JSON does not have, are a ValueError."""
+    return json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"), default=plain).encode()
+
+
+def duration(seconds: float | None) -> str:
+    """How long, as people say it: `0.012 s`, `42 s`, `3 min`, `5 h`, `2 d`."""
+    if seconds is None:
+        return _DASH
+    if seconds < 1:
+        return f"{max(0.0, seconds):.3f} s"
+    for size, unit in ((86_400, "d"), (3_600, "h"), (60, "min")):
+        if seconds >= 2 * size:
+            return f"{int(seconds // size)} {unit}"
+    return f"{int(seconds)} s"
+
+
+def moment(iso: str | None) -> str:
+    """An ISO 8601 UTC time to the second, `2026-01-31 12:00:00Z`; a dash where there is none."""
+    if not iso:
+        return _DASH
+    day, _, time = iso.partition("T")
+    return f"{day} {time[:8]}Z" if len(time) >= 8 else iso
+
+
+def short(revision: str | None) -> str:
+    """A revision as people quote it."""
+    return revision[:10] if revision else _DASH
+
+
+def written(value: object) -> str:
+    """A value as one line of JSON, a string as itself."""
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=plain)
+
+
+def pretty(value: object) -> str:
+    """A value as indented JSON."""
+    return json.dumps(value, ensure_ascii=False, indent=2, default=plain)
+
+
+def segment(text: str) -> str:
+    """`text` as one segment of a path."""
+    return quote(text, safe="")
+
+
+def _environment() -> Environment:
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent / "templates"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        auto_reload=False,
+    )
+    for how in (duration, moment, short, written, pretty, segment):
+        environment.filters[how.__name__] = how
+    return environment
+
+
+_ENVIRONMENT = _environment()
+
+
+def render(template: str, **values: object) -> bytes:
+    """The page that `template` makes of `values`. A name the template uses and nobody gave is an error."""
+    return _ENVIRONMENT.get_template(template).render(values).encode()

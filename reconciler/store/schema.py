@@ -1,0 +1,206 @@
+"""The tables, as migrations. A migration that was released is never edited: what changes is a new one below it.
+
+Money is TEXT (exact decimals), times are TEXT (ISO 8601, UTC, they sort), JSON is TEXT that must parse.
+The CHECKs are for hands, not for the engine: they keep an edit with `sqlite3` from storing what cannot be read.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from sqlite_utils import Database
+from sqlite_utils.migrations import Migrations
+
+from reconciler.errors import StoreError
+
+migrations = Migrations("strategy-reconciler")
+
+
+@migrations(name="0001_first_tables")
+def first_tables(db: Database) -> None:
+    db.executescript(
+        """
+        CREATE TABLE meta (
+            id INTEGER PRIMARY KEY CHECK (id = 1),
+            epoch INTEGER NOT NULL,
+            beat INTEGER,
+            heartbeat_s REAL
+        ) STRICT;
+        INSERT INTO meta (id, epoch) VALUES (1, 0);
+
+        CREATE TABLE instances (
+            id TEXT NOT NULL PRIMARY KEY,
+            strategy_type TEXT NOT NULL,
+            account_id TEXT NOT NULL,
+            client_id TEXT NOT NULL,
+            market TEXT NOT NULL,
+            mode TEXT NOT NULL CHECK (mode IN ('off', 'observe', 'active')),
+            mode_override TEXT CHECK (mode_override IN ('off', 'observe', 'active')),
+            config TEXT NOT NULL CHECK (json_type(config) = 'object'),
+            effective_config TEXT NOT NULL CHECK (json_type(effective_config) = 'object'),
+            description TEXT NOT NULL,
+            labels TEXT NOT NULL CHECK (json_type(labels) = 'object'),
+            template TEXT,
+            open_orders TEXT NOT NULL CHECK (open_orders IN ('keep', 'cancel')),
+            protect INTEGER NOT NULL CHECK (protect IN (0, 1)),
+            limits TEXT NOT NULL CHECK (json_type(limits) = 'object'),
+            "values" TEXT NOT NULL CHECK (json_type("values") = 'object'),
+            path TEXT NOT NULL,
+            generation INTEGER NOT NULL,
+            values_digest TEXT NOT NULL,
+            config_digest TEXT NOT NULL,
+            file_digest TEXT NOT NULL,
+            code_digest TEXT NOT NULL,
+            revision TEXT,
+            committed INTEGER NOT NULL CHECK (committed IN (0, 1)),
+            applied_at TEXT NOT NULL,
+            removed_at TEXT
+        ) STRICT;
+
+        CREATE TABLE generations (
+            id INTEGER PRIMARY KEY,
+            instance_id TEXT NOT NULL,
+            generation INTEGER NOT NULL,
+            kind TEXT NOT NULL,
+            summary TEXT NOT NULL,
+            at TEXT NOT NULL,
+            revision TEXT,
+            committed INTEGER NOT NULL CHECK (committed IN (0, 1)),
+            mode TEXT NOT NULL,
+            code_digest TEXT NOT NULL,
+            "values" TEXT NOT NULL CHECK (json_type("values") = 'object')
+        ) STRICT;
+        CREATE INDEX generations_of_instance ON generations (instance_id, id);
+
+        CREATE TABLE attempts (
+            path TEXT NOT NULL PRIMARY KEY,
+            instance_id TEXT,
+            file_digest TEXT NOT NULL,
+            revision TEXT,
+            sync TEXT NOT NULL,
+            message TEXT NOT NULL,
+            problems TEXT NOT NULL CHECK (json_type(problems) = 'array'),
+            at TEXT NOT NULL
+        ) STRICT;
+
+        CREATE TABLE events (
+            id INTEGER PRIMARY KEY,
+            instance_id TEXT,
+            type TEXT NOT NULL CHECK (type IN ('Normal', 'Warning')),
+            reason TEXT NOT NULL,
+            message TEXT NOT NULL,
+            count INTEGER NOT NULL,
+            first_at TEXT NOT NULL,
+            last_at TEXT NOT NULL
+        ) STRICT;
+        CREATE INDEX events_by_time ON events (last_at, id);
+        CREATE INDEX events_of_instance ON events (instance_id, last_at, id);
+
+        CREATE TABLE orders (
+            id INTEGER PRIMARY KEY,
+            client_order_id TEXT NOT NULL UNIQUE,
+            instance_id TEXT NOT NULL,
+            account_id TEXT NOT NULL,
+            client_id TEXT NOT NULL,
+            symbol TEXT NOT NULL,
+            mode TEXT NOT NULL,
+            generation INTEGER NOT NULL,
+            config_digest TEXT NOT NULL,
+            code_digest TEXT NOT NULL,
+            revision TEXT,
+            beat INTEGER NOT NULL,
+            side TEXT NOT NULL,
+            type TEXT NOT NULL,
+            quantity TEXT NOT NULL,
+            limit_price TEXT,
+            stop_price TEXT,
+            time_in_force TEXT NOT NULL,
+            reduce_only INTEGER NOT NULL CHECK (reduce_only IN (0, 1)),
+            outcome TEXT NOT NULL CHECK (outcome IN ('shadow', 'pending', 'accepted', 'rejected', 'unknown')),
+            state TEXT CHECK (state IN ('open', 'partially_filled', 'filled', 'cancelled', 'expired')),
+            filled_quantity TEXT NOT NULL,
+            average_price TEXT,
+            fee TEXT,
+            exchange_order_id TEXT,
+            reason TEXT NOT NULL,
+            rejected_by TEXT CHECK (rejected_by IN ('gateway', 'exchange')),
+            quote_bid TEXT,
+            quote_ask TEXT,
+            repeats INTEGER NOT NULL DEFAULT 1,
+            created_at TEXT NOT NULL,
+            updated_at TEXT NOT NULL,
+            -- the book it belongs to: what an observing instance was refused is part of its shadow book, too
+            shadow INTEGER NOT NULL GENERATED ALWAYS AS
+                (outcome = 'shadow' OR (outcome = 'rejected' AND mode <> 'active')) STORED,
+            is_open INTEGER NOT NULL GENERATED ALWAYS AS
+                (outcome <> 'rejected' AND (state IS NULL OR state IN ('open', 'partially_filled'))) STORED
+        ) STRICT;
+        CREATE INDEX orders_of_instance ON orders (instance_id, shadow, id);
+        CREATE INDEX orders_open ON orders (instance_id, shadow, id) WHERE is_open;
+        CREATE INDEX orders_open_by_outcome ON orders (outcome, id) WHERE is_open;
+        CREATE INDEX orders_filled ON orders
+            (instance_id, symbol, shadow, updated_at, id, side, filled_quantity, average_price)
+            WHERE filled_quantity <> '0';
+
+        CREATE TABLE fills (
+            id INTEGER PRIMARY KEY,
+            client_order_id TEXT NOT NULL REFERENCES orders (client_order_id),
+            exchange_fill_id TEXT NOT NULL,
+            quantity TEXT NOT NULL,
+            price TEXT NOT NULL,
+            fee TEXT,
+            at TEXT NOT NULL,
+            UNIQUE (client_order_id, exchange_fill_id)
+        ) STRICT;
+
+        CREATE TABLE halts (
+            id INTEGER PRIMARY KEY,
+            scope TEXT NOT NULL CHECK (scope IN ('all', 'account', 'instance')),
+            target TEXT NOT NULL,
+            is_full INTEGER NOT NULL CHECK (is_full IN (0, 1)),
+            reason TEXT NOT NULL,
+            halted_by TEXT NOT NULL,
+            halted_at TEXT NOT NULL,
+            lift_reason TEXT,
+            lifted_by TEXT,
+            lifted_at TEXT
+        ) STRICT;
+
+        CREATE TABLE operations (
+            id INTEGER PRIMARY KEY,
+            at TEXT NOT NULL,
+            uid INTEGER NOT NULL,
+            action TEXT NOT NULL,
+            scope TEXT NOT NULL,
+            reason TEXT NOT NULL
+        ) STRICT;
+        """
+    )
+
+
+def migrate(db: Database, path: Path) -> None:
+    """Bring the database up to date. Raises StoreError where it is not ours, or newer than this version."""
+    _refuse_newer(db, path)
+    if not migrations.applied(db) and db.table_names():
+        raise StoreError(f"{path}: expected an engine's database, was another program's: name another file")
+    migrations.apply(db)
+
+
+def require_current(db: Database, path: Path) -> None:
+    """Raises StoreError where the tables are not those of this version: a reader cannot change that."""
+    _refuse_newer(db, path)
+    if migrations.pending(db):
+        raise StoreError(f"{path}: written by an older version: start the engine once, it brings it up to date")
+
+
+def _refuse_newer(db: Database, path: Path) -> None:
+    known = {migration.name for migration in (*migrations.pending(db), *migrations.applied(db))}
+    unknown = [migration.name for migration in migrations.applied(db) if migration.name not in _NAMES]
+    if unknown:
+        raise StoreError(
+            f"{path}: written by a newer version (it holds {', '.join(unknown)}, unknown to this one): "
+            "install that version, or restore a backup made before it ran"
+        )
+
+
+_NAMES = frozenset({"0001_first_tables"})

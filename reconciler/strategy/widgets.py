@@ -1,0 +1,253 @@
+"""Widgets: the functions an author renders with, and the check of what was rendered.
+
+A widget is plain JSON-ready data, never HTML. Text places (a metric's value, a table's cells) take str, int,
+float, Decimal, bool, datetime or None and hold text; chart places take numbers and hold finite floats. The
+functions only convert; `check_widgets` judges, by the schemas in `widget_schema`.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime
+from decimal import Decimal
+from functools import cache
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+
+from reconciler.records.market import Candle
+from reconciler.records.order import decimal_text
+from reconciler.strategy.widget_schema import MAX_BYTES, MAX_POINTS, MAX_WIDGETS, WIDGETS, widgets_schema
+
+if TYPE_CHECKING:
+    from jsonschema_rs import Draft202012Validator
+
+__all__ = [
+    "badge",
+    "bar",
+    "candles",
+    "check_widgets",
+    "keyvalue",
+    "line",
+    "log",
+    "metric",
+    "progress",
+    "table",
+    "text",
+    "widgets_schema",
+]
+
+Widget: TypeAlias = dict[str, Any]
+Cell: TypeAlias = str | int | float | Decimal | bool | datetime | None
+Number: TypeAlias = int | float | Decimal
+X: TypeAlias = int | float | Decimal | str | datetime
+Tone: TypeAlias = Literal["neutral", "info", "ok", "warning", "danger"]
+Trend: TypeAlias = Literal["up", "flat", "down"]
+
+
+def metric(
+    id: str, title: str, value: Cell, *, unit: str = "", trend: Trend | None = None, tone: Tone | None = None
+) -> Widget:
+    """One figure, large: `metric("spread", "Spread", "0.12", unit="%", trend="up")`."""
+    widget = {"type": "metric", "id": id, "title": title, "value": _text(value)}
+    if unit:
+        widget["unit"] = unit
+    if trend:
+        widget["trend"] = trend
+    if tone:
+        widget["tone"] = tone
+    return widget
+
+
+def badge(id: str, title: str, label: str, tone: Tone = "neutral") -> Widget:
+    """One word with a colour: `badge("trend", "Trend", "rising", "ok")`."""
+    return {"type": "badge", "id": id, "title": title, "label": label, "tone": tone}
+
+
+def progress(id: str, title: str, value: Number, maximum: Number = 1) -> Widget:
+    """How far `value` is on the way from 0 to `maximum`."""
+    return {
+        "type": "progress",
+        "id": id,
+        "title": title,
+        "value": _number(value, "value"),
+        "maximum": _number(maximum, "maximum"),
+    }
+
+
+def table(id: str, title: str, columns: Sequence[str], rows: Iterable[Iterable[Cell]]) -> Widget:
+    """Rows of cells, each as wide as `columns`."""
+    cells = [[_text(cell) for cell in row] for row in rows]
+    return {"type": "table", "id": id, "title": title, "columns": list(columns), "rows": cells}
+
+
+def line(id: str, title: str, series: Mapping[str, Iterable[tuple[X, Number]]]) -> Widget:
+    """Lines over a shared axis: `line("ma", "Averages", {"fast": [(candle.opened_at, average), …], "slow": …})`.
+
+    x is a time (aware datetime or ISO 8601 text) everywhere, or a number everywhere.
+    """
+    drawn = [
+        {"name": name, "points": [[_x(x), _number(y, name)] for x, y in points]} for name, points in series.items()
+    ]
+    return {"type": "line", "id": id, "title": title, "series": drawn}
+
+
+def bar(id: str, title: str, bars: Mapping[str, Number]) -> Widget:
+    """Labelled amounts side by side: `bar("flow", "Flow", {"Mon": 3, "Tue": -1})`."""
+    drawn = [{"label": label, "value": _number(value, label)} for label, value in bars.items()]
+    return {"type": "bar", "id": id, "title": title, "bars": drawn}
+
+
+def candles(id: str, title: str, candles: Iterable[Candle]) -> Widget:
+    """A candle chart of what `context.market.candles` returned."""
+    drawn = [
+        [_x(c.opened_at), *(_number(v, "candle") for v in (c.open, c.high, c.low, c.close, c.volume))] for c in candles
+    ]
+    return {"type": "candles", "id": id, "title": title, "candles": drawn}
+
+
+def log(id: str, title: str, lines: Iterable[str]) -> Widget:
+    """Lines of text, the newest last. `context.log` is shown without this."""
+    return {"type": "log", "id": id, "title": title, "lines": list(lines)}
+
+
+def text(id: str, title: str, text: str) -> Widget:
+    """A paragraph of plain text."""
+    return {"type": "text", "id": id, "title": title, "text": text}
+
+
+def keyvalue(id: str, title: str, pairs: Mapping[str, Cell]) -> Widget:
+    """Names and what they stand for: `keyvalue("plan", "Plan", {"next buy": when, "notional": notional})`."""
+    return {"type": "keyvalue", "id": id, "title": title, "pairs": [[k, _text(v)] for k, v in pairs.items()]}
+
+
+def check_widgets(rendered: object) -> tuple[Widget, ...]:
+    """What `render` returned, as a copy in plain JSON types that shares nothing with the strategy.
+
+    Raises ValueError naming the widget and what is wrong with it: an unknown type, a wrong shape, a
+    repeated id, a number that is not finite, more than the limits in `widget_schema` allow.
+    """
+    if not isinstance(rendered, (list, tuple)):
+        raise ValueError(f"render: expected a list of widgets, was {type(rendered).__name__}")
+    if len(rendered) > MAX_WIDGETS:
+        raise ValueError(f"render: expected at most {MAX_WIDGETS} widgets, was {len(rendered)}")
+    try:
+        encoded = _encode(rendered)
+    except (ValueError, TypeError, RecursionError):
+        raise ValueError(_unencodable(rendered)) from None
+    if len(encoded) > MAX_BYTES:
+        raise ValueError(f"render: expected at most {MAX_BYTES:,} bytes of JSON, was {len(encoded):,}")
+    checked: list[Widget] = json.loads(encoded)
+    seen: set[str] = set()
+    for index, widget in enumerate(checked):
+        wrong = _wrong(widget)
+        if wrong:
+            raise ValueError(f"{_name(widget, index)}: {wrong}")
+        if widget["id"] in seen:
+            raise ValueError(f"{_name(widget, index)}: expected a unique id, was the second {widget['id']!r}")
+        seen.add(widget["id"])
+    return tuple(checked)
+
+
+def _wrong(widget: object) -> str:
+    """The first thing wrong with one widget, empty where nothing is."""
+    kind = widget.get("type") if isinstance(widget, dict) else None
+    if not isinstance(widget, dict) or not isinstance(kind, str):
+        return f"expected a widget (an object with a type), was {_short(widget)}"
+    validator = _validators().get(kind)
+    if validator is None:
+        return f"expected one of the types {', '.join(WIDGETS)}, was {kind!r}"
+    if not validator.is_valid(widget):
+        error = next(iter(validator.iter_errors(widget)))
+        where = ".".join(map(str, error.instance_path))
+        return f"{where}: {_message(error)}" if where else _message(error)
+    if kind == "table":
+        width = len(widget["columns"])
+        for number, row in enumerate(widget["rows"]):
+            if len(row) != width:
+                return f"rows.{number}: expected {width} cells, one for each column, was {len(row)}"
+    if kind == "line":
+        points = sum(len(series["points"]) for series in widget["series"])
+        if points > MAX_POINTS:
+            return f"series: expected at most {MAX_POINTS:,} points in all, was {points:,}"
+    return ""
+
+
+@cache
+def _validators() -> dict[str, Draft202012Validator]:
+    from jsonschema_rs import Draft202012Validator
+
+    return {name: Draft202012Validator(schema) for name, schema in WIDGETS.items()}
+
+
+def _message(error: Any) -> str:
+    if error.schema_path[-1:] == ["anyOf"]:
+        return "expected named series of [x, y] points, x a time everywhere or a number everywhere"
+    text = str(error.message)
+    return text if len(text) <= 200 else f"{text[:90]} … {text[-90:]}"
+
+
+def _encode(value: object) -> bytes:
+    return json.dumps(value, allow_nan=False, ensure_ascii=False, separators=(",", ":")).encode()
+
+
+def _unencodable(rendered: Sequence[object]) -> str:
+    for index, widget in enumerate(rendered):
+        try:
+            _encode(widget)
+        except UnicodeEncodeError:
+            return f"{_name(widget, index)}: expected valid Unicode text, was half a surrogate pair"
+        except ValueError as error:
+            return f"{_name(widget, index)}: expected finite numbers and no cycles ({error})"
+        except TypeError as error:
+            return f"{_name(widget, index)}: expected plain JSON values ({error})"
+        except RecursionError:
+            return f"{_name(widget, index)}: expected a flat widget, was nested too deeply"
+    return "render: expected widgets that stand alone, was a list that holds itself"
+
+
+def _name(widget: object, index: int) -> str:
+    known = widget.get("id") if isinstance(widget, dict) else None
+    return f"widget {index + 1} ({known[:63]!r})" if isinstance(known, str) else f"widget {index + 1}"
+
+
+def _short(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:57]}…"
+
+
+def _text(value: Cell) -> str:
+    match value:
+        case bool():
+            return "yes" if value else "no"
+        case None:
+            return "–"
+        case Decimal():
+            return decimal_text(value) if value.is_finite() else str(value)
+        case datetime():
+            return _moment(value)
+        case _:
+            return str(value)
+
+
+def _number(value: Number, name: str) -> float:
+    number = float(value)
+    if not math.isfinite(number):
+        raise ValueError(f"{name}: expected a finite number, was {value}")
+    return number
+
+
+def _x(value: X) -> str | float:
+    match value:
+        case str():
+            return value
+        case datetime():
+            return _moment(value)
+        case _:
+            return _number(value, "x")
+
+
+def _moment(value: datetime) -> str:
+    if value.tzinfo is None:
+        raise ValueError(f"expected a time with its offset (context.now() has one), was {value.isoformat()}")
+    return value.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
