@@ -28,9 +28,7 @@ class Fleet:
     observed: bool = False
     """True once a snapshot has been read and applied by this process."""
 
-    def after(
-        self, changes: Iterable[RowChange], attempts: Iterable[Attempt], forgotten_paths: Iterable[str]
-    ) -> Fleet:
+    def after(self, changes: Iterable[RowChange], attempts: Iterable[Attempt], forgotten_paths: Iterable[str]) -> Fleet:
         """The same fleet with these changes written into it; unchanged rows stay the same objects."""
         rows, tried = dict(self.rows), dict(self.attempts)
         rows.update((change.row.id, change.row) for change in changes)

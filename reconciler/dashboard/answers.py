@@ -15,6 +15,8 @@ from reconciler.clock import Clock
 BUILDERS = 2
 PROBERS = 1
 FRESH_S = 1.0
+ENTRY_BYTES = 1_024
+"""What an entry takes besides its body, roughly: key, query, numbers."""
 LARGEST_BYTES = 32 * 1024 * 1024
 
 
@@ -31,6 +33,10 @@ class _Kept:
     answer: Answer
     revision: int
     made_at_s: float
+
+    @property
+    def size_bytes(self) -> int:
+        return len(self.answer.body) + ENTRY_BYTES
 
 
 class Answers:
@@ -83,12 +89,12 @@ class Answers:
     def _keep(self, key: Hashable, kept: _Kept) -> None:
         before = self._kept.pop(key, None)
         if before is not None:
-            self._size_bytes -= len(before.answer.body)
+            self._size_bytes -= before.size_bytes
         self._kept[key] = kept
-        self._size_bytes += len(kept.answer.body)
+        self._size_bytes += kept.size_bytes
         while self._size_bytes > self._largest_bytes:
             _, oldest = self._kept.popitem(last=False)
-            self._size_bytes -= len(oldest.answer.body)
+            self._size_bytes -= oldest.size_bytes
 
 
 def _answer(build: Callable[[], bytes]) -> Answer:

@@ -16,7 +16,7 @@ class Login:
     def __init__(self, options: DashboardOptions) -> None:
         self._options = options
 
-    async def __call__(self, request: Request) -> Response:
+    async def respond(self, request: Request) -> Response:
         given = request.query_params.get("token")
         if given is None:
             return Response(render("login.html", wrong=False), 200, media_type=HTML)

@@ -12,6 +12,7 @@ from prometheus_client.registry import Collector
 
 from reconciler.clock import Clock
 from reconciler.dashboard.heartbeat import heartbeat_age_s
+from reconciler.dashboard.query import Query
 from reconciler.dashboard.survey import Surveyor
 from reconciler.ports import StatusReader
 from reconciler.records.mode import Mode
@@ -30,7 +31,7 @@ class Metrics(Collector):
         self._registry = CollectorRegistry(auto_describe=False)
         self._registry.register(self)
 
-    def exposition(self) -> bytes:
+    def exposition(self, query: Query) -> bytes:
         """All of it, in the text format."""
         return generate_latest(self._registry)
 

@@ -21,8 +21,10 @@ def steps(tick_minutes: float) -> int:
 
 
 def beat_at(time_s: float, heartbeat_s: float) -> int:
-    """The number of the beat under way at `time_s` (seconds since the epoch)."""
-    return math.floor(time_s / heartbeat_s)
+    """The number of the beat under way at `time_s` (seconds since the epoch). `beat_time` is its inverse."""
+    beat = math.floor(time_s / heartbeat_s)
+    # A heartbeat such as 0.1 s has no exact float: the quotient may fall a hair short of the beat.
+    return beat + 1 if beat_time(beat + 1, heartbeat_s) <= time_s else beat
 
 
 def beat_time(beat: int, heartbeat_s: float) -> float:

@@ -194,13 +194,11 @@ def require_current(db: Database, path: Path) -> None:
 
 
 def _refuse_newer(db: Database, path: Path) -> None:
-    known = {migration.name for migration in (*migrations.pending(db), *migrations.applied(db))}
-    unknown = [migration.name for migration in migrations.applied(db) if migration.name not in _NAMES]
+    with Database(memory=True, execute_plugins=False) as empty:
+        known = {migration.name for migration in migrations.pending(empty)}
+    unknown = [migration.name for migration in migrations.applied(db) if migration.name not in known]
     if unknown:
         raise StoreError(
-            f"{path}: written by a newer version (it holds {', '.join(unknown)}, unknown to this one): "
-            "install that version, or restore a backup made before it ran"
+            f"{path}: written by a newer version, whose {', '.join(unknown)} this one does not know: "
+            "install the newer version, or name another database"
         )
-
-
-_NAMES = frozenset({"0001_first_tables"})

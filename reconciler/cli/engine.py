@@ -1,0 +1,65 @@
+"""The command line's way to a running engine: JSON over its control socket."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from reconciler.cli.failure import Failure
+
+PAGE = 1000
+TIMEOUT_S = 30.0
+
+
+class NoEngine(Exception):
+    """Nobody listens on the control socket."""
+
+
+class Engine:
+    """Speaks to the engine behind `socket_path`; each call raises NoEngine where none is running."""
+
+    def __init__(self, socket_path: Path) -> None:
+        self._socket_path = socket_path
+
+    def get(self, path: str, query: Mapping[str, Any] | None = None) -> Any:
+        """What the read-only API answers at `path`; None where it says that there is no such thing."""
+        return self._ask("GET", path, query, None)
+
+    def items(self, path: str, query: Mapping[str, Any] | None = None) -> Iterator[Any]:
+        """Every item of a list, page after page."""
+        offset = 0
+        while True:
+            page = self.get(path, {**(query or {}), "limit": PAGE, "offset": offset})
+            yield from page["items"]
+            offset += PAGE
+            if len(page["items"]) < PAGE:
+                return
+
+    def post(self, path: str, body: Mapping[str, Any]) -> Any:
+        """What a command answers."""
+        return self._ask("POST", path, None, body)
+
+    def _ask(self, method: str, path: str, query: Mapping[str, Any] | None, body: Mapping[str, Any] | None) -> Any:
+        import httpx
+
+        transport = httpx.HTTPTransport(uds=str(self._socket_path))
+        try:
+            with httpx.Client(transport=transport, base_url="http://localhost", timeout=TIMEOUT_S) as client:
+                answer = client.request(method, path, params=query, json=body)
+        except httpx.ConnectError as error:
+            raise NoEngine from error
+        except httpx.HTTPError as error:
+            raise Failure(f"the engine did not answer: {error}; look at its log") from error
+        if answer.status_code == 404 and method == "GET":
+            return None
+        if answer.is_error:
+            raise Failure(_message(answer))
+        return answer.json()
+
+
+def _message(answer: Any) -> str:
+    try:
+        return f"the engine refused: {answer.json()['error']['message']}"
+    except (ValueError, KeyError, TypeError):
+        return f"the engine failed with status {answer.status_code}; look at its log"

@@ -1,0 +1,118 @@
+"""The operator's commands, carried out: pause, resume, halt, unhalt, prune. Each is recorded with who and why."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Protocol, cast
+
+from reconciler.control.chronicle import EventLog
+from reconciler.control.commands import CommandResult, PruneState
+from reconciler.control.controller import Controller
+from reconciler.records.halt import Halt, HaltScope
+from reconciler.runtime.host import Host
+
+
+class Operations(Protocol):
+    def record(self, uid: int, action: str, scope: str, reason: str) -> None: ...
+
+
+class Halts(Protocol):
+    def active(self) -> tuple[Halt, ...]: ...
+    def add(self, scope: HaltScope, id: str, full: bool, reason: str, by: str) -> object: ...
+    def lift(self, scope: HaltScope, id: str, by: str, reason: str) -> object: ...
+
+
+class Operator:
+    """Implements `Commands` on the parts of a running engine. Thread-safe: each part is."""
+
+    def __init__(
+        self,
+        controller: Controller,
+        host: Host,
+        halts: Halts,
+        operations: Operations,
+        events: EventLog,
+        forbid_under: Callable[[HaltScope, str], None],
+    ) -> None:
+        """`forbid_under(scope, id)` waits until no order of that scope is between check and transport."""
+        self._controller = controller
+        self._host = host
+        self._halts = halts
+        self._operations = operations
+        self._events = events
+        self._forbid_under = forbid_under
+
+    def pause(self, ids: Sequence[str] | None, reason: str, uid: int) -> CommandResult:
+        return self._each(ids, "Paused", reason, uid, lambda id_: self._host.pause(id_, "operator", reason))
+
+    def resume(self, ids: Sequence[str] | None, reason: str, uid: int) -> CommandResult:
+        return self._each(ids, "Resumed", reason, uid, self._host.resume)
+
+    def _each(
+        self, ids: Sequence[str] | None, action: str, reason: str, uid: int, command: Callable[[str], None]
+    ) -> CommandResult:
+        done: list[str] = []
+        failed: list[tuple[str, str]] = []
+        for instance_id in sorted(self._host.views()) if ids is None else ids:
+            try:
+                command(instance_id)
+            except KeyError:
+                failed.append((instance_id, self._why_not_loaded(instance_id)))
+                continue
+            done.append(instance_id)
+            self._operations.record(uid, action, f"instance {instance_id}", reason)
+            self._events.record(instance_id, "Normal", action, f"{reason} (uid {uid})")
+        self._controller.hint()
+        return CommandResult(tuple(done), tuple(failed))
+
+    def _why_not_loaded(self, instance_id: str) -> str:
+        row = self._controller.fleet.rows.get(instance_id)
+        if row is None:
+            return "there is no such instance; see: reconciler status"
+        return "it is not loaded, so there is nothing to pause or resume"
+
+    def halt(self, scope: str, id: str, full: bool, reason: str, uid: int) -> CommandResult:
+        checked = cast(HaltScope, scope)
+        # The engine is stopped from trading before the record of it is written.
+        self._halts.add(checked, id, full, reason, f"uid {uid}")
+        self._forbid_under(checked, id)
+        self._noted(uid, "Halted", scope, id, reason)
+        return CommandResult(done=(id or "all",))
+
+    def unhalt(self, scope: str, id: str, reason: str, uid: int) -> CommandResult:
+        checked = cast(HaltScope, scope)
+        if not any(halt.scope == scope and halt.id == id for halt in self._halts.active()):
+            return CommandResult(failed=((id or "all", f"no halt of {_named(scope, id)} is in force"),))
+        self._halts.lift(checked, id, f"uid {uid}", reason)
+        self._noted(uid, "Unhalted", scope, id, reason)
+        return CommandResult(done=(id or "all",))
+
+    def _noted(self, uid: int, action: str, scope: str, id: str, reason: str) -> None:
+        self._operations.record(uid, action, _named(scope, id), reason)
+        about = id if scope == "instance" else None
+        self._events.record(about, "Warning", action, f"{_named(scope, id)}: {reason} (uid {uid})")
+        self._controller.hint()
+
+    def prune(self) -> PruneState:
+        removal = self._controller.fleet.removal
+        return PruneState(removal.held_digest, removal.held)
+
+    def confirm_prune(self, digest: str, uid: int) -> CommandResult:
+        removal = self._controller.fleet.removal
+        if not removal.held:
+            return CommandResult(failed=((digest, "nothing is held"),))
+        if digest != removal.held_digest:
+            return CommandResult(
+                failed=((digest, f"expected {removal.held_digest}, which stands for: {', '.join(removal.held)}"),)
+            )
+        self._operations.record(uid, "PruneConfirmed", ", ".join(removal.held), digest)
+        self._events.record(None, "Normal", "PruneConfirmed", f"{', '.join(removal.held)} (uid {uid})")
+        self._controller.confirm_removal(digest)
+        return CommandResult(done=removal.held)
+
+    def full_pass(self) -> None:
+        self._controller.hint()
+
+
+def _named(scope: str, id: str) -> str:
+    return f"{scope} {id}" if id else "everything"

@@ -1,0 +1,46 @@
+"""A view: from a request to a response, with the query checked, the body built elsewhere and the copy at hand honoured."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from reconciler.dashboard.answers import Answers
+from reconciler.dashboard.query import Filters, parse
+
+Build = Callable[..., bytes]
+"""Takes the `Query` and the path's parameters by name; runs on a worker thread; may raise `Refusal`."""
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """One address. `kept` is for what the status tells; what the database tells is built anew each time."""
+
+    answers: Answers
+    build: Build
+    media_type: str
+    filters: Filters
+    paged: bool
+    kept: bool
+
+    async def respond(self, request: Request) -> Response:
+        query = parse(request.query_params.multi_items(), self.filters, paged=self.paged)
+        build = partial(self.build, query, **request.path_params)
+        if self.kept:
+            answer = await self.answers.kept((request.scope["path"], query), build)
+        else:
+            answer = await self.answers.fresh(build)
+        return conditional(request, answer.body, answer.etag, self.media_type)
+
+
+def conditional(request: Request, body: bytes, etag: str, media_type: str) -> Response:
+    """The body, or 304 where the asker already has it."""
+    headers = {"etag": etag, "cache-control": "no-cache"}
+    had = (one.strip().removeprefix("W/") for one in request.headers.get("if-none-match", "").split(","))
+    if etag in had:
+        return Response(status_code=304, headers=headers)
+    return Response(body, headers=headers, media_type=media_type)

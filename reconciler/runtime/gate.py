@@ -1,0 +1,93 @@
+"""The gate of one instance id: what the gateway asks at the moment of sending. Holds facts, decides nothing."""
+
+from __future__ import annotations
+
+import threading
+from typing import Literal, NamedTuple
+
+from reconciler.records.mode import Mode, lowers
+from reconciler.records.order import Provenance
+from reconciler.records.record import Limits, Row
+
+PausedBy = Literal["operator", "engine"]
+
+
+class Pause(NamedTuple):
+    """Who paused an instance, and why."""
+
+    by: PausedBy
+    reason: str
+
+
+class Gate:
+    """Implements `ports.GateState`. One per id, for as long as the process lives: reloads share it.
+
+    The roster changes it under its own lock with plain stores, which the gateway sees at its next look.
+    Whoever closes it then calls `settle`: the gateway holds `lock` from its last look until the order is
+    handed to the transport, so after `settle` nothing leaves on what was true before. Opening needs no
+    settling. Nobody settles while holding another lock: a slow transport would hold up the whole fleet.
+    """
+
+    __slots__ = ("engine_pause", "lock", "mode", "operator_pause", "row", "stuck")
+
+    def __init__(self, row: Row) -> None:
+        self.lock = threading.RLock()
+        self.mode = Mode.OFF
+        self.row = row
+        self.operator_pause: str | None = None
+        self.engine_pause: str | None = None
+        self.stuck = False
+
+    @property
+    def paused(self) -> bool:
+        """True while somebody paused it, and while a hook that outlived its deadline has not returned."""
+        return self.stuck or self.operator_pause is not None or self.engine_pause is not None
+
+    @property
+    def pause(self) -> Pause | None:
+        """The pause in force; the operator's outranks the engine's."""
+        if self.operator_pause is not None:
+            return Pause("operator", self.operator_pause)
+        if self.engine_pause is not None:
+            return Pause("engine", self.engine_pause)
+        return None
+
+    @property
+    def limits(self) -> Limits:
+        return self.row.record.limits
+
+    @property
+    def committed(self) -> bool:
+        return self.row.committed
+
+    def provenance(self, beat: int) -> Provenance:
+        """Identity and origin of an order placed now, `mode` as in force."""
+        row = self.row
+        identity = row.record.identity
+        return Provenance(
+            instance_id=row.record.id,
+            account_id=identity.account_id,
+            client_id=identity.client_id,
+            symbol=identity.market,
+            mode=self.mode,
+            generation=row.generation,
+            config_digest=row.config_digest,
+            code_digest=row.code_digest,
+            revision=row.revision,
+            beat=beat,
+        )
+
+    def open(self, row: Row, ceiling: Mode) -> None:
+        """A load begins: from now on `row` is in force, in its mode or the lower `ceiling`."""
+        self.row = row
+        self.mode = ceiling if lowers(row.mode, ceiling) else row.mode
+
+    def lower(self, mode: Mode) -> None:
+        """Close down to `mode`; one at or above what is in force changes nothing."""
+        if lowers(self.mode, mode):
+            self.mode = mode
+
+    def settle(self) -> None:
+        """Wait until whoever had its last look before has handed its order over."""
+        with self.lock:
+            pass

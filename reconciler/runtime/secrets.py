@@ -1,0 +1,81 @@
+"""Secrets at load: references are read, and what they hold is kept out of everything that is shown."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, TypeAlias
+
+from reconciler.errors import ReconcilerError
+from reconciler.records.record import Values
+
+Resolve: TypeAlias = Callable[[Values, Mapping[str, Any]], tuple[Values, tuple[str, ...]]]
+"""(effective config, CONFIG_SCHEMA) → the config with its references resolved, and the secrets put into it."""
+
+HIDDEN = "•••"
+_SIZE_BYTES = 65_536
+
+
+class SecretUnavailable(ReconcilerError):
+    """A reference leads nowhere. Names the reference, never what was found."""
+
+
+def no_secrets(config: Values, schema: Mapping[str, Any]) -> tuple[Values, tuple[str, ...]]:
+    """The `Resolve` of a fleet without secrets."""
+    return config, ()
+
+
+def read_secret(reference: Mapping[str, Any], base: Path, environment: Mapping[str, str]) -> str:
+    """What `{env: NAME}` or `{file: PATH}` refers to, a file's final line end taken off.
+
+    A relative path is looked up under `base`. Raises SecretUnavailable where there is nothing, or nothing
+    readable.
+    """
+    match reference:
+        case {"env": str(name)}:
+            secret = environment.get(name, "")
+            if not secret:
+                raise SecretUnavailable(f"secret {{env: {name}}}: expected an environment variable, was not set")
+            return secret
+        case {"file": str(path)}:
+            return _read_file(path, base)
+    raise SecretUnavailable("secret: expected {env: NAME} or {file: PATH}, was neither")
+
+
+def _read_file(path: str, base: Path) -> str:
+    where = f"secret {{file: {path}}}"
+    try:
+        with (base / path).open("rb") as file:
+            data = file.read(_SIZE_BYTES + 1)
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else str(error)
+        raise SecretUnavailable(f"{where}: expected a readable file, was refused: {reason}") from None
+    if len(data) > _SIZE_BYTES:
+        raise SecretUnavailable(f"{where}: expected at most {_SIZE_BYTES:,} bytes, was more")
+    try:
+        secret = data.decode().removesuffix("\n").removesuffix("\r")
+    except UnicodeDecodeError:
+        raise SecretUnavailable(f"{where}: expected UTF-8, was not") from None
+    if not secret:
+        raise SecretUnavailable(f"{where}: expected a secret, was an empty file")
+    return secret
+
+
+def scrub(text: str, secrets: tuple[str, ...]) -> str:
+    """`text` with every secret hidden, also as `repr` would have written it."""
+    for secret in sorted(secrets, key=len, reverse=True):
+        if secret:
+            text = text.replace(secret, HIDDEN).replace(repr(secret)[1:-1], HIDDEN)
+    return text
+
+
+def scrub_values(value: Any, secrets: tuple[str, ...]) -> Any:
+    """The same for every string within JSON-ready values, keys included."""
+    match value:
+        case str():
+            return scrub(value, secrets)
+        case Mapping():
+            return {scrub(key, secrets): scrub_values(item, secrets) for key, item in value.items()}
+        case list() | tuple():
+            return type(value)(scrub_values(item, secrets) for item in value)
+    return value

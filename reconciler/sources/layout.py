@@ -1,0 +1,94 @@
+"""Which files of a fleet count, decided by their names alone, on disk and in a commit alike. Pure.
+
+    instances/            records, in subfolders of any depth
+    instances/_halt.yaml  the kill switch
+    instances/_templates/ templates, not in subfolders
+    strategies/           definitions, not in subfolders
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from reconciler.records.snapshot import HALT_FILE, TEMPLATES_FOLDER
+
+INSTANCES = "instances"
+STRATEGIES = "strategies"
+HALT_PATH = f"{INSTANCES}/{HALT_FILE}"
+TEMPLATES_PATH = f"{INSTANCES}/{TEMPLATES_FOLDER}"
+
+_EDITOR_TEMPORARY = re.compile(r"~$|^#.*#$|^\.#|\.sw[a-p]x?$|\.tmp$|^4913$|___jb_(tmp|old)___$|^\.goutputstream-")
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """What counts in one folder: which files `takes`, and the rules of the subfolder that it `opens`, if any."""
+
+    takes: Callable[[str], bool]
+    opens: Callable[[str], Rules | None]
+
+
+def is_editor_temporary(name: str) -> bool:
+    """Swap files, backups, and what editors write before they rename."""
+    return _EDITOR_TEMPORARY.search(name) is not None
+
+
+def _is_set_aside(name: str) -> bool:
+    return name.startswith(("_", ".", "~", "#"))
+
+
+def _is_record(name: str) -> bool:
+    return name.endswith((".yaml", ".yml")) and not _is_set_aside(name)
+
+
+def _is_record_or_halt(name: str) -> bool:
+    return _is_record(name) or name == HALT_FILE
+
+
+def _is_strategy(name: str) -> bool:
+    return name.endswith(".py") and not _is_set_aside(name)
+
+
+def _nothing(name: str) -> bool:
+    return False
+
+
+def _closed(name: str) -> Rules | None:
+    return None
+
+
+def _record_folder(name: str) -> Rules | None:
+    return None if _is_set_aside(name) or _is_record(name) else _RECORDS
+
+
+def _instances_folder(name: str) -> Rules | None:
+    return _TEMPLATES if name == TEMPLATES_FOLDER else _record_folder(name)
+
+
+def _fleet_folder(name: str) -> Rules | None:
+    return {INSTANCES: INSTANCE_RULES, STRATEGIES: STRATEGY_RULES}.get(name)
+
+
+_RECORDS = Rules(_is_record, _record_folder)
+_TEMPLATES = Rules(_is_record, _closed)
+INSTANCE_RULES = Rules(_is_record_or_halt, _instances_folder)
+STRATEGY_RULES = Rules(_is_strategy, _closed)
+_FLEET = Rules(_nothing, _fleet_folder)
+
+
+def counts(path: str) -> bool:
+    """True where the file at `path`, relative to the fleet's root, is a record, template, definition or the halt."""
+    *folders, name = path.split("/")
+    rules: Rules | None = _FLEET
+    for folder in folders:
+        if rules is None:
+            return False
+        rules = rules.opens(folder)
+    return rules is not None and rules.takes(name)
+
+
+def is_template(path: str) -> bool:
+    """True for what lies in `instances/_templates/`, and for that folder itself where it could not be read."""
+    return path == TEMPLATES_PATH or path.startswith(TEMPLATES_PATH + "/")

@@ -1,0 +1,86 @@
+"""Reading one file so that its bytes are those of one moment, or saying why that could not be. Never blocks."""
+
+from __future__ import annotations
+
+import os
+import stat
+from dataclasses import dataclass
+
+Signature = tuple[int, int, int, int]
+"""mtime_ns, ctime_ns, size in bytes, inode: while these stay, so does the content, if they are old enough."""
+
+NEVER: Signature | tuple[()] = ()
+"""The signature that no file has: look again next time."""
+
+_ATTEMPTS = 3
+_FLAGS = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What reading gave. `data` is None where `error` says why; `settled` is False where the file moved meanwhile."""
+
+    data: bytes | None
+    signature: Signature | tuple[()]
+    error: str = ""
+    settled: bool = True
+
+
+VANISHED = Reading(None, NEVER, "vanished while it was being read", settled=False)
+_RESTLESS = Reading(None, NEVER, "kept changing while it was being read", settled=False)
+
+
+def read(name: str, folder_fd: int | None, limit_bytes: int) -> Reading:
+    """The bytes of the regular file `name`, relative to `folder_fd` if given; at most `limit_bytes` + 1 of them.
+
+    Its stat is the same before and after, through the descriptor and through the path; where it is not,
+    the file is read again, a few times. Links are not followed and nothing but a regular file is read.
+    """
+    for _ in range(_ATTEMPTS):
+        try:
+            reading = _read_once(name, folder_fd, limit_bytes)
+        except FileNotFoundError:
+            return VANISHED
+        except OSError as error:
+            return Reading(None, NEVER, why(error))
+        if reading is not None:
+            return reading
+    return _RESTLESS
+
+
+def _read_once(name: str, folder_fd: int | None, limit_bytes: int) -> Reading | None:
+    fd = os.open(name, _FLAGS, dir_fd=folder_fd)
+    try:
+        before = os.fstat(fd)
+        if not stat.S_ISREG(before.st_mode):
+            return Reading(None, NEVER, not_a_file(before.st_mode))
+        expected_bytes = min(before.st_size, limit_bytes + 1)
+        data = os.read(fd, expected_bytes + 1)[: limit_bytes + 1]
+        after = os.fstat(fd)
+    finally:
+        os.close(fd)
+    there = os.stat(name, dir_fd=folder_fd, follow_symlinks=False)
+    is_still = signature(before) == signature(after) == signature(there) and before.st_dev == there.st_dev
+    return Reading(data, signature(before)) if is_still and len(data) == expected_bytes else None
+
+
+def signature(status: os.stat_result) -> Signature:
+    return (status.st_mtime_ns, status.st_ctime_ns, status.st_size, status.st_ino)
+
+
+def why(error: OSError) -> str:
+    """The message of a file or folder that the system would not let us read."""
+    return f"could not be read: {error.strerror or error}"
+
+
+def not_a_file(mode: int) -> str:
+    """The message of a thing that carries a file's name but is none."""
+    kinds = (
+        (stat.S_ISDIR, "a folder"),
+        (stat.S_ISFIFO, "a named pipe"),
+        (stat.S_ISSOCK, "a socket"),
+        (stat.S_ISBLK, "a device"),
+        (stat.S_ISCHR, "a device"),
+    )
+    was = next((kind for is_kind, kind in kinds if is_kind(mode)), "something else")
+    return f"expected a file, was {was}"

@@ -1,0 +1,73 @@
+"""Desired state: the rows the engine reconciles from, what was attempted with each file, and every generation."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from sqlite_utils import Database
+
+from reconciler.records.record import Attempt, Row, RowChange
+from reconciler.store.connection import ReadPool
+from reconciler.store.rows import attempt_columns, attempt_from, generation_columns, instance_columns, row_from
+from reconciler.store.writer import Writer
+
+
+class Desired:
+    """The `instances` table and what belongs to it. Every method blocks and may raise StoreError."""
+
+    def __init__(self, writer: Writer, reads: ReadPool) -> None:
+        self._writer = writer
+        self._reads = reads
+        self._seen_version = writer.write(_data_version)
+
+    def rows(self) -> dict[str, Row]:
+        """Every row by id, tombstones included, each as it was applied."""
+        return read_rows(self._reads)
+
+    def attempts(self) -> dict[str, Attempt]:
+        """What was last attempted with each file, by path."""
+        return read_attempts(self._reads)
+
+    def apply(
+        self, changes: Sequence[RowChange], attempts: Sequence[Attempt] = (), forgotten_paths: Sequence[str] = ()
+    ) -> None:
+        """All of it or nothing, in one transaction, committed on return.
+
+        Rows of `changes` replace those of their id, each with an entry in the history. `attempts` replace
+        those of their path; those of `forgotten_paths` go.
+        """
+        if not (changes or attempts or forgotten_paths):
+            return
+        instances = [instance_columns(change.row) for change in changes]
+        generations = [generation_columns(change, row) for change, row in zip(changes, instances, strict=True)]
+        tried = [attempt_columns(attempt) for attempt in attempts]
+
+        def job(db: Database) -> None:
+            db.table("instances").upsert_all(instances, pk="id")
+            db.table("generations").insert_all(generations)
+            db.table("attempts").upsert_all(tried, pk="path")
+            for path in forgotten_paths:
+                db.execute("DELETE FROM attempts WHERE path = ?", [path])
+
+        self._writer.write(job)
+
+    def changed_by_others(self) -> bool:
+        """True where something other than this engine has committed to the database since this was last asked.
+
+        It says that, not what: compare the rows. May be true where nothing that matters here changed.
+        """
+        before, self._seen_version = self._seen_version, self._writer.write(_data_version)
+        return self._seen_version != before
+
+
+def read_rows(reads: ReadPool) -> dict[str, Row]:
+    return {columns["id"]: row_from(columns) for columns in reads.query("SELECT * FROM instances ORDER BY id")}
+
+
+def read_attempts(reads: ReadPool) -> dict[str, Attempt]:
+    return {columns["path"]: attempt_from(columns) for columns in reads.query("SELECT * FROM attempts ORDER BY path")}
+
+
+def _data_version(db: Database) -> int:
+    """A number that SQLite changes whenever another connection, but never this one, commits."""
+    return int(db.execute("PRAGMA data_version").fetchone()[0])

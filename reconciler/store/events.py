@@ -1,0 +1,106 @@
+"""Events: what happened, for people to read. Recorded without waiting, counted rather than repeated, bounded."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections import deque
+from concurrent.futures import Future
+from dataclasses import dataclass
+from typing import Literal
+
+from sqlite_utils import Database
+
+from reconciler.clock import Clock, iso
+from reconciler.store.text import storable
+from reconciler.store.writer import Writer
+
+EventType = Literal["Normal", "Warning"]
+
+KEPT = 10_000
+KEPT_PER_INSTANCE = 200
+_LOOKED_BACK = 20
+"""How many of an instance's last events a new one may repeat."""
+_PRUNED_EVERY = 500
+"""After how many new events the oldest of all go: the table may exceed KEPT by that many."""
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class _Event:
+    instance_id: str | None
+    type: EventType
+    reason: str
+    message: str
+    at: str
+
+
+class Events:
+    """The `events` table, as the engine writes it. Thread-safe."""
+
+    def __init__(self, writer: Writer, clock: Clock) -> None:
+        self._writer = writer
+        self._clock = clock
+        self._waiting: deque[_Event] = deque(maxlen=KEPT)
+        self._lock = threading.Lock()
+        self._since_pruned = 0
+
+    def record(self, instance_id: str | None, type: EventType, reason: str, message: str) -> None:
+        """Write it down soon; never waits, never raises. `instance_id` None is the engine itself.
+
+        `reason` is one CamelCase word. What repeats one of the last events of the instance is counted
+        there. The newest 10,000 are kept, and the newest 200 of each instance.
+        """
+        event = _Event(instance_id, type, reason, storable(message), iso(self._clock.time()))
+        with self._lock:
+            is_first = not self._waiting
+            self._waiting.append(event)
+        if is_first:
+            self._writer.submit(self._write).add_done_callback(_log_failure)
+
+    def _write(self, db: Database) -> None:
+        with self._lock:
+            waiting = list(self._waiting)
+            self._waiting.clear()
+        for event in waiting:
+            if not _counted(db, event):
+                self._insert(db, event)
+
+    def _insert(self, db: Database, event: _Event) -> None:
+        db.execute(
+            "INSERT INTO events (instance_id, type, reason, message, count, first_at, last_at)"
+            " VALUES (?, ?, ?, ?, 1, ?, ?)",
+            [event.instance_id, event.type, event.reason, event.message, event.at, event.at],
+        )
+        db.execute(
+            "DELETE FROM events WHERE id IN (SELECT id FROM events WHERE instance_id = ?"
+            " ORDER BY last_at DESC, id DESC LIMIT -1 OFFSET ?)",
+            [event.instance_id, KEPT_PER_INSTANCE],
+        )
+        self._since_pruned += 1
+        if self._since_pruned >= _PRUNED_EVERY:
+            self._since_pruned = 0
+            db.execute(
+                "DELETE FROM events WHERE id IN (SELECT id FROM events ORDER BY last_at DESC, id DESC"
+                " LIMIT -1 OFFSET ?)",
+                [KEPT],
+            )
+
+
+def _counted(db: Database, event: _Event) -> bool:
+    """Count `event` on one of the instance's last events where it repeats it."""
+    changed = db.execute(
+        "UPDATE events SET count = count + 1, last_at = max(last_at, ?) WHERE id = (SELECT id FROM"
+        " (SELECT * FROM events WHERE instance_id IS ? ORDER BY last_at DESC, id DESC LIMIT ?)"
+        " WHERE type = ? AND reason = ? AND message = ? LIMIT 1)",
+        [event.at, event.instance_id, _LOOKED_BACK, event.type, event.reason, event.message],
+    )
+    return changed.rowcount > 0
+
+
+def _log_failure(written: Future[None]) -> None:
+    """The boundary where an event that could not be written ends: nobody waits for it."""
+    error = written.exception()
+    if error is not None:
+        _log.warning("events were lost", extra={"error": str(error)})

@@ -1,0 +1,87 @@
+"""Halts: the kill switch, in force from memory, kept in the database until lifted."""
+
+from __future__ import annotations
+
+import threading
+
+from sqlite_utils import Database
+
+from reconciler.clock import Clock, iso
+from reconciler.errors import StoreError
+from reconciler.records.halt import Halt, HaltScope
+from reconciler.store.connection import ReadPool
+from reconciler.store.writer import Writer
+
+
+class Halts:
+    """Every halt in force. Thread-safe. While an engine runs, all halts go through its `Halts`."""
+
+    def __init__(self, writer: Writer, reads: ReadPool, clock: Clock) -> None:
+        self._writer = writer
+        self._clock = clock
+        self._changing = threading.Lock()
+        self._active = read_active(reads)
+
+    def active(self) -> tuple[Halt, ...]:
+        """Those in force now, oldest first. Costs nothing: asked for every order."""
+        return self._active
+
+    def add(self, scope: HaltScope, id: str, full: bool, reason: str, by: str) -> Halt:
+        """Halt, in force at once and committed on return. The same halt again changes nothing.
+
+        It is in force even where the database refuses it: StoreError then says that it ends with the engine.
+        """
+        halt = Halt(scope, id, full, reason, by, iso(self._clock.time()))
+        with self._changing:
+            for known in self._active:
+                if (known.scope, known.id, known.full, known.reason, known.by) == (scope, id, full, reason, by):
+                    return known
+            self._active = (*self._active, halt)
+            try:
+                self._writer.write(lambda db: _insert(db, halt))
+            except StoreError as error:
+                raise StoreError(f"halted, but it could not be stored and ends with the engine: {error}") from error
+        return halt
+
+    def lift(self, scope: HaltScope, id: str, by: str, reason: str) -> tuple[Halt, ...]:
+        """Lift every halt of exactly that scope and id; committed on return. Returns what was lifted.
+
+        Where the database refuses, StoreError is raised and the halts stay in force.
+        """
+        at = iso(self._clock.time())
+
+        def job(db: Database) -> None:
+            db.execute(
+                "UPDATE halts SET lifted_by = ?, lift_reason = ?, lifted_at = ?"
+                " WHERE lifted_at IS NULL AND scope = ? AND target = ?",
+                [by, reason, at, scope, id],
+            )
+
+        with self._changing:
+            lifted = tuple(halt for halt in self._active if (halt.scope, halt.id) == (scope, id))
+            if lifted:
+                self._writer.write(job)
+                self._active = tuple(halt for halt in self._active if halt not in lifted)
+        return lifted
+
+
+def read_active(reads: ReadPool) -> tuple[Halt, ...]:
+    found = reads.query("SELECT * FROM halts WHERE lifted_at IS NULL ORDER BY id")
+    return tuple(
+        Halt(
+            scope=columns["scope"],
+            id=columns["target"],
+            full=bool(columns["is_full"]),
+            reason=columns["reason"],
+            by=columns["halted_by"],
+            at=columns["halted_at"],
+        )
+        for columns in found
+    )
+
+
+def _insert(db: Database, halt: Halt) -> None:
+    db.execute(
+        "INSERT INTO halts (scope, target, is_full, reason, halted_by, halted_at) VALUES (?, ?, ?, ?, ?, ?)",
+        [halt.scope, halt.id, int(halt.full), halt.reason, halt.by, halt.at],
+    )

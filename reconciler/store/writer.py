@@ -1,0 +1,164 @@
+"""The writer: one thread, one connection, through which every write goes, in groups that share a commit."""
+
+from __future__ import annotations
+
+import logging
+import sqlite3
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+from sqlite_utils import Database
+
+from reconciler.errors import StoreError, StoreFenced
+from reconciler.store.connection import explanation
+
+T = TypeVar("T")
+Job = Callable[[Database], T]
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class _Task:
+    job: Job[Any]
+    future: Future[Any] = field(default_factory=Future)
+
+
+class Writer:
+    """Runs jobs on the writing connection, in the order they were submitted.
+
+    All jobs that wait form one transaction, each in a savepoint of its own: a job that raises undoes only
+    itself. Futures resolve after the commit, so what they tell is on the disk. Each transaction checks
+    that the epoch is still ours; where it is not, everything is refused from then on with StoreFenced.
+
+    `commits` counts transactions. `fault` is the last error of the database itself, empty where the last
+    transaction went well; a job that broke a rule (a duplicate id) is its caller's matter, not a fault.
+    """
+
+    def __init__(self, db: Database, path: Path) -> None:
+        """Takes over `db` and, by raising the epoch, the database. Raises sqlite3.Error."""
+        self.fault = ""
+        self.commits = 0
+        self._db = db
+        self._path = path
+        self._waiting: list[_Task] = []
+        self._wake = threading.Condition()
+        self._closing = False
+        self._fenced = False
+        self.epoch: int = next(iter(db.query("UPDATE meta SET epoch = epoch + 1 RETURNING epoch")))["epoch"]
+        self._thread = threading.Thread(target=self._run, name="store-writer", daemon=True)
+        self._thread.start()
+
+    def submit(self, job: Job[T]) -> Future[T]:
+        """Run `job` soon. Never blocks or raises: whatever goes wrong is in the future.
+
+        That is StoreError where the database or a rule of the tables refused, else what `job` raised.
+        """
+        task = _Task(job)
+        with self._wake:
+            if not self._closing:
+                self._waiting.append(task)
+                self._wake.notify()
+                return task.future
+        task.future.set_exception(StoreError(f"{self._path}: expected an open database, was closed"))
+        return task.future
+
+    def write(self, job: Job[T]) -> T:
+        """Run `job` and return its result once it is committed. Not from within a job."""
+        return self.submit(job).result()
+
+    def close(self) -> None:
+        """Finish what was submitted, refuse what comes later, end the thread, close the connection."""
+        with self._wake:
+            self._closing = True
+            self._wake.notify()
+        self._thread.join()
+
+    def _run(self) -> None:
+        while True:
+            with self._wake:
+                while not self._waiting and not self._closing:
+                    self._wake.wait()
+                group, self._waiting = self._waiting, []
+            if not group:
+                break
+            self._commit([task for task in group if task.future.set_running_or_notify_cancel()])
+        self._db.close()
+
+    def _commit(self, tasks: Sequence[_Task]) -> None:
+        """Run a group in one transaction, then resolve its futures. The thread outlives whatever happens here."""
+        try:
+            if self._fenced:
+                raise self._fencing()
+            with self._transaction():
+                attempts = [self._attempt(task.job) for task in tasks]
+        except Exception as error:  # noqa: BLE001 - the boundary: what failed is told to everyone who waits for it
+            self._note_fault(error)
+            for task in tasks:
+                task.future.set_exception(self._told(error))
+            return
+        self.commits += 1
+        self.fault = ""
+        for task, (result, failure) in zip(tasks, attempts, strict=True):
+            if failure is None:
+                task.future.set_result(result)
+            else:
+                self._note_fault(failure)
+                task.future.set_exception(self._told(failure))
+
+    @contextmanager
+    def _transaction(self) -> Iterator[None]:
+        """A transaction that holds the write lock from its start, so that none of its reads can be outdated."""
+        self._db.execute("BEGIN IMMEDIATE")
+        try:
+            if next(iter(self._db.query("SELECT epoch FROM meta")))["epoch"] != self.epoch:
+                self._fenced = True
+                raise self._fencing()
+            yield
+            self._db.commit()
+        except BaseException:
+            self._db.rollback()
+            raise
+
+    def _attempt(self, job: Job[Any]) -> tuple[Any, Exception | None]:
+        """The boundary around one job: its result, or what it raised with all it wrote undone.
+
+        Where SQLite gave up the whole transaction (a full disk), that is raised, for the others are undone too.
+        """
+        try:
+            with self._db.atomic():
+                return job(self._db), None
+        except Exception as error:
+            if not self._db.conn.in_transaction:
+                raise
+            return None, error
+
+    def _note_fault(self, error: Exception) -> None:
+        if isinstance(error, sqlite3.Error) and not isinstance(error, sqlite3.IntegrityError):
+            self.fault = str(explanation(self._path, error))
+        elif isinstance(error, StoreFenced):
+            self.fault = str(error)
+        else:
+            return
+        _log.error("database write failed", extra={"error": self.fault})
+
+    def _told(self, error: Exception) -> Exception:
+        """An exception for one caller: each its own, because raising writes a traceback into it."""
+        if isinstance(error, StoreFenced):
+            return self._fencing()
+        if isinstance(error, sqlite3.Error):
+            told = explanation(self._path, error)
+            told.__cause__ = error
+            return told
+        return error
+
+    def _fencing(self) -> StoreFenced:
+        return StoreFenced(
+            f"{self._path}: another engine took this database over (epoch {self.epoch} is past): "
+            "this one writes no more, stop it"
+        )

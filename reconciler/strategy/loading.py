@@ -1,0 +1,220 @@
+"""Loading a strategy: source bytes in, a checked `Definition` or its problems out. The one importer of strategies.
+
+The bytes may come from a work tree or from git. Each version is a module of its own under a private name, so that
+two live side by side; nothing is put on `sys.path`, no `.pyc` is written, and a strategy can import installed
+packages but no other file of its folder.
+"""
+
+from __future__ import annotations
+
+import builtins
+import ctypes
+import importlib.util
+import linecache
+import sys
+import threading
+import traceback
+from collections.abc import Mapping, Sequence
+from importlib.abc import InspectLoader
+from importlib.machinery import ModuleSpec
+from pathlib import PurePath, PurePosixPath
+from types import CodeType, ModuleType
+
+from reconciler.clock import Clock, SystemClock
+from reconciler.errors import Problem
+from reconciler.strategy.definition import Definition
+from reconciler.strategy.inspection import inspect_module
+from reconciler.strategy.source import Source, parse
+
+IMPORT_DEADLINE_S = 5.0
+
+_INSTALLED_ONLY = (
+    "strategies import installed packages only, never another file of their folder: put what they share in a package"
+)
+
+
+def load(
+    strategy_type: str,
+    source: bytes,
+    path: str,
+    digest: str,
+    *,
+    deadline_s: float = IMPORT_DEADLINE_S,
+    clock: Clock | None = None,
+) -> Definition | tuple[Problem, ...]:
+    """The definition in `source`, or every problem that keeps it from being one. Never raises for what is in it.
+
+    `path` is what problems and tracebacks say; `digest` (the git blob id) tells versions apart. The import runs on
+    a daemon thread of its own and is given up after `deadline_s`.
+    """
+    parsed = parse(path, f"{path}@{digest[:8]}", source)
+    if isinstance(parsed, Problem):
+        return (parsed,)
+    attempt = _Attempt(parsed, strategy_type, digest)
+    thread = threading.Thread(target=attempt.run, name=f"import {strategy_type}", daemon=True)
+    thread.start()
+    if not (clock or SystemClock()).wait(attempt.done, deadline_s):
+        return (attempt.give_up(thread, deadline_s),)
+    return attempt.result
+
+
+def forget(definition: Definition) -> None:
+    """Drop a version that nothing runs any more from `sys.modules`. Instances still running on it are unharmed."""
+    module = sys.modules.get(definition.cls.__module__)
+    if module is not None and definition.cls in vars(module).values():
+        _drop(module)
+
+
+class SiblingImport(ImportError):
+    """A strategy tried to import another file of its folder."""
+
+
+class _Attempt:
+    """One import, on its own thread. `result` is there once `done` is set."""
+
+    def __init__(self, source: Source, strategy_type: str, digest: str) -> None:
+        self.done = threading.Event()
+        self.result: Definition | tuple[Problem, ...] = ()
+        self._source = source
+        self._strategy_type = strategy_type
+        self._digest = digest
+        name = f"_reconciler_strategy_{strategy_type}_{digest}"
+        spec = ModuleSpec(name, _Loader(source), origin=source.filename)
+        spec.has_location = True
+        self._module = importlib.util.module_from_spec(spec)
+
+    def run(self) -> None:
+        """The boundary: whatever the author's code does while it is imported and looked at becomes a problem."""
+        sys.modules[self._module.__name__] = self._module
+        try:
+            _Loader(self._source).exec_module(self._module)
+            self.result = inspect_module(self._module, self._source, self._strategy_type, self._digest)
+        except BaseException as error:  # noqa: BLE001 - sys.exit and KeyboardInterrupt in it must not end the engine
+            self.result = (_import_problem(self._source, error),)
+        finally:
+            if not isinstance(self.result, Definition):
+                _drop(self._module)
+            self.done.set()
+
+    def give_up(self, thread: threading.Thread, deadline_s: float) -> Problem:
+        """Leave an import that hangs, saying where it was; a loop in Python ends at its next instruction."""
+        frame = sys._current_frames().get(thread.ident or 0)
+        while frame is not None and frame.f_code.co_filename != self._source.filename:
+            frame = frame.f_back
+        at = (frame.f_lineno, 1) if frame is not None else (1, 1)
+        ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread.ident or 0), ctypes.py_object(SystemExit))
+        _drop(self._module)
+        return self._source.problem(
+            at,
+            "",
+            f"expected the import to end within {deadline_s:g} s, was still running here",
+            rule="code-import-hangs",
+            hint="do nothing while being imported; waiting and fetching belong in init or on_tick",
+        )
+
+
+class _Loader(InspectLoader):
+    """Serves one module from its source, which tracebacks and `inspect` then find too."""
+
+    def __init__(self, source: Source) -> None:
+        self._source = source
+
+    def get_source(self, fullname: str) -> str:
+        return self._source.text
+
+    def get_filename(self, fullname: str) -> str:
+        return self._source.filename
+
+    def is_package(self, fullname: str) -> bool:
+        return False
+
+    def get_code(self, fullname: str) -> CodeType:
+        return self.source_to_code(self._source.text, self._source.filename)
+
+    def exec_module(self, module: ModuleType) -> None:
+        guard = _ImportGuard(PurePosixPath(self._source.path).parent)
+        module.__dict__["__builtins__"] = {**vars(builtins), "__import__": guard}
+        super().exec_module(module)
+
+
+class _ImportGuard:
+    """`__import__` as a strategy sees it: installed packages yes, files of its own folder no.
+
+    Without it, `import dca` works or not depending on the current directory and on how the engine was started.
+    """
+
+    def __init__(self, folder: PurePath) -> None:
+        self._folder = folder.parts
+        self._allowed: set[str] = set()
+
+    def __call__(
+        self,
+        name: str,
+        globals: Mapping[str, object] | None = None,
+        locals: Mapping[str, object] | None = None,
+        fromlist: Sequence[str] | None = (),
+        level: int = 0,
+    ) -> ModuleType:
+        top = name.partition(".")[0]
+        if level or (top not in self._allowed and self._is_sibling(top)):
+            written = f"{'.' * level}{name}"
+            raise SiblingImport(f"{written!r} is a file of {'/'.join(self._folder) or 'the same folder'}", name=name)
+        self._allowed.add(top)
+        return builtins.__import__(name, globals, locals, fromlist or (), level)
+
+    def _is_sibling(self, top: str) -> bool:
+        if not self._folder:
+            return False
+        if top == self._folder[-1]:
+            return True
+        try:
+            spec = importlib.util.find_spec(top)
+        except (ImportError, ValueError):
+            return False
+        places = [spec.origin or "", *(spec.submodule_search_locations or ())] if spec is not None else []
+        return any(self._is_inside(PurePath(place)) for place in places)
+
+    def _is_inside(self, place: PurePath) -> bool:
+        folder = place.parent.parts
+        return folder[-len(self._folder) :] == self._folder
+
+
+def _import_problem(source: Source, error: BaseException) -> Problem:
+    at = source.raised_at(error.__traceback__)
+    said = _said(error)
+    match error:
+        case SiblingImport():
+            return source.problem(
+                at, "", f"expected an installed package, {error}", rule="code-import-sibling", hint=_INSTALLED_ONLY
+            )
+        case ModuleNotFoundError(name=str(name)):
+            return source.problem(
+                at,
+                "",
+                f"expected {name!r} to be installed, was not found: {said}",
+                rule="code-import",
+                hint=f"install it where the engine runs; {_INSTALLED_ONLY}",
+            )
+        case ImportError(name=name):
+            return source.problem(
+                at, "", f"expected to import from {name or 'a module'}, was refused: {said}", rule="code-import"
+            )
+        case SystemExit():
+            return source.problem(
+                at, "", f"expected to be imported, was ended by {said}", rule="code-exit", hint="remove the exit"
+            )
+        case _:
+            return source.problem(at, "", f"expected to be imported, was ended by {said}", rule="code-exception")
+
+
+def _said(error: BaseException) -> str:
+    """`ValueError: message` on one line; an exception that cannot be printed says so."""
+    lines = traceback.format_exception_only(type(error), error)
+    text = " ".join(lines[-1].split())
+    return text if len(text) <= 300 else f"{text[:297]}…"
+
+
+def _drop(module: ModuleType) -> None:
+    if sys.modules.get(module.__name__) is module:
+        del sys.modules[module.__name__]
+    linecache.cache.pop(module.__file__ or "", None)
