@@ -10,6 +10,9 @@ from typing import Any
 import click
 
 
+_UNCUT = 10_000
+
+
 def say(sentence: str) -> None:
     """Talk: to stderr, so that what is piped stays data."""
     click.echo(sentence, err=True)
@@ -31,14 +34,12 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
     from rich.text import Text
 
     terminal = sys.stdout.isatty()
-    table = Table(box=None, pad_edge=False, header_style="bold" if terminal else "", padding=(0, 2, 0, 0))
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
     for column in columns:
-        table.add_column(column, no_wrap=column != columns[-1] or not terminal, overflow="fold")
+        table.add_column(column, no_wrap=not (terminal and column == columns[-1]), overflow="fold")
     for row in rows:
         table.add_row(*(Text(_cell(value)) for value in row))
-    console = Console(file=sys.stdout, highlight=False, width=None if terminal else 100_000)
-    for line in console.render_lines(table, pad=False):
-        console.print(Text("").join(Text(part.text, part.style or "") for part in line), end="\n", soft_wrap=True)
+    Console(file=sys.stdout, highlight=False, width=None if terminal else _UNCUT).print(table)
 
 
 def _cell(value: Any) -> str:

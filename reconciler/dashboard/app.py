@@ -21,7 +21,7 @@ from reconciler.dashboard.options import DashboardOptions
 from reconciler.dashboard.pages import Pages
 from reconciler.dashboard.probes import Probes
 from reconciler.dashboard.query import Filters
-from reconciler.dashboard.reader import OrdersReader
+from reconciler.dashboard.reader import EVENT_TYPES, OrdersReader
 from reconciler.dashboard.refusal import Refusal
 from reconciler.dashboard.render import HTML, JSON
 from reconciler.dashboard.survey import Surveyor
@@ -41,7 +41,7 @@ INSTANCE_FILTERS: Filters = {
     "strategy_type": None,
 }
 ORDER_FILTERS: Filters = {"instance_id": None, "outcome": tuple(Outcome), "state": tuple(OrderState)}
-EVENT_FILTERS: Filters = {"instance_id": None, "type": None}
+EVENT_FILTERS: Filters = {"instance_id": None, "type": EVENT_TYPES}
 
 
 def create_app(status: StatusReader, reader: OrdersReader, clock: Clock, options: DashboardOptions) -> Starlette:

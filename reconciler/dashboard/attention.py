@@ -16,6 +16,9 @@ from reconciler.records.mode import Mode
 from reconciler.records.status import Condition, Health, InstanceStatus, Sync, TradingReason
 
 PROBLEMS_NAMED = 3
+INSTANCES_NAMED = 50
+EXPLAINED_ELSEWHERE = (TradingReason.MODE, TradingReason.PAUSED)
+"""Closed gates that are no concern of their own: `in force` and `Paused` say so already."""
 
 
 class Gravity(IntEnum):
@@ -61,21 +64,20 @@ def engine_concerns(engine: EngineStatus, problems: Sequence[Problem], now_s: fl
         yield _warning("Source", f"{engine.source_error}; the fleet runs on as last applied")
     for server in engine.exec_servers:
         if not server.get("connected", True):
-            name, why = server.get("name", "exec-mcp"), server.get("message") or "not connected"
-            yield _critical(f"exec-mcp {name}", f"{why}; its accounts do not trade")
+            why = server.get("last_error") or "not connected"
+            yield _critical(f"exec-mcp {server.get('name', '')}", f"{why}; its accounts do not trade")
     if engine.prune_held:
         yield Concern(
             Gravity.WARNING,
             False,
             "PruneHeld",
-            f"{len(engine.prune_held)} removed at once, held; still running: {', '.join(engine.prune_held)}",
+            f"{len(engine.prune_held)} removed at once, held; still running: {_named(engine.prune_held)}",
             command=f"reconciler prune --confirm {engine.prune_digest}",
         )
     if problems:
-        named = "; ".join(str(problem) for problem in problems[:PROBLEMS_NAMED])
-        more = f"; and {len(problems) - PROBLEMS_NAMED} more" if len(problems) > PROBLEMS_NAMED else ""
         count = "1 problem" if len(problems) == 1 else f"{len(problems)} problems"
-        yield _warning("Files", f"{count}: {named}{more}", href="/problems")
+        named = _named([str(problem) for problem in problems], PROBLEMS_NAMED, "\n")
+        yield _warning("Files", f"{count}\n{named}", href="/problems")
 
 
 def concern(instance: InstanceStatus, accounts: Accounts) -> Concern | None:
@@ -90,15 +92,14 @@ def concern(instance: InstanceStatus, accounts: Accounts) -> Concern | None:
 
 
 def _fault(instance: InstanceStatus) -> tuple[Gravity, str] | None:
-    conditions = {condition.type: condition for condition in instance.conditions}
+    conditions: dict[str, Condition] = {condition.type: condition for condition in instance.conditions}
     if instance.frozen_with_exposure:
         return Gravity.CRITICAL, "frozen with exposure: it has open orders or a position, and may not act on them"
     if instance.health is Health.STUCK:
         return Gravity.CRITICAL, _because("Stuck", conditions.get("Ready"))
-    trading = conditions.get("Trading")
-    if instance.mode is Mode.ACTIVE and trading is not None and not trading.status:
-        if trading.reason not in (TradingReason.MODE, TradingReason.PAUSED):
-            return Gravity.CRITICAL, _because("active, but its gate is closed", trading)
+    trading = _first_false(conditions, "Trading")
+    if instance.mode is Mode.ACTIVE and trading is not None and trading.reason not in EXPLAINED_ELSEWHERE:
+        return Gravity.CRITICAL, _because("active, but its gate is closed", trading)
     if instance.health is Health.DEGRADED:
         return Gravity.WARNING, _because("Degraded", _first_false(conditions, "Loaded", "Ready"))
     if instance.sync in (Sync.INVALID, Sync.REFUSED, Sync.HELD):
@@ -113,6 +114,11 @@ def _first_false(conditions: Mapping[str, Condition], *types: str) -> Condition 
     return next((one for name in types if (one := conditions.get(name)) is not None and not one.status), None)
 
 
+def _named(names: Sequence[str], most: int = INSTANCES_NAMED, separator: str = ", ") -> str:
+    more = [f"and {len(names) - most} more"] if len(names) > most else []
+    return separator.join([*names[:most], *more])
+
+
 def _because(what: str, condition: Condition | None) -> str:
     return f"{what}: {condition.message or condition.reason}" if condition is not None else what
 
@@ -124,7 +130,11 @@ def _halt(halt: Mapping[str, Any]) -> Concern:
     option = "--all" if scope == "all" else f"--{scope} {name}"
     reason = str(halt.get("reason") or "no reason given")
     return Concern(
-        Gravity.CRITICAL, False, f"Halt of {what}", f"{kind}: {reason}", command=f"reconciler unhalt {option} --reason …"
+        Gravity.CRITICAL,
+        False,
+        f"Halt of {what}",
+        f"{kind}: {reason}",
+        command=f"reconciler unhalt {option} --reason …",
     )
 
 

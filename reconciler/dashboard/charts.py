@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from reconciler.clock import from_iso
+from reconciler.clock import from_iso, iso
 from reconciler.dashboard.render import moment
 
 WIDTH, HEIGHT = 640.0, 220.0
@@ -124,10 +124,13 @@ def bar_chart(bars: Sequence[Mapping[str, Any]]) -> Chart | None:
         return None
     up = Scale([0.0, *(value for _, value in values)], BOTTOM, TOP)
     slot = (RIGHT - LEFT) / len(values)
-    drawn = tuple(_bar(LEFT + slot * (index + 0.5), slot * 0.7, up, 0.0, v, name) for index, (name, v) in enumerate(values))
+    drawn = tuple(
+        _bar(LEFT + slot * (index + 0.5), slot * 0.7, up(0.0), up(value), f"{name}: {value:g}")
+        for index, (name, value) in enumerate(values)
+    )
     step = math.ceil(len(values) / 8)
     names = tuple(
-        Label(round(LEFT + slot * (index + 0.5), 1), BOTTOM + 16, name if len(name) <= 12 else f"{name[:11]}…", "middle")
+        Label(round(LEFT + slot * (index + 0.5), 1), BOTTOM + 16, _cut(name), "middle")
         for index, (name, _) in enumerate(values)
         if index % step == 0
     )
@@ -139,27 +142,29 @@ def candle_chart(candles: Sequence[Sequence[Any]]) -> Chart | None:
     """Candles of `[opened_at, open, high, low, close, volume]`, oldest first. None where there is none."""
     if not candles:
         return None
-    rows = [(str(one[0]), *(float(value) for value in one[1:5])) for one in candles]
-    up = Scale([row[3] for row in rows] + [row[2] for row in rows], BOTTOM, TOP)
+    rows = [(_x_text(one[0]), [float(price) for price in one[1:5]]) for one in candles]
+    up = Scale([price for _, prices in rows for price in prices], BOTTOM, TOP)
     slot = (RIGHT - LEFT) / len(rows)
     sticks = []
-    for index, (at, opened, high, low, closed) in enumerate(rows):
+    for index, (at, (opened, high, low, closed)) in enumerate(rows):
         middle = LEFT + slot * (index + 0.5)
-        title = f"{moment(at)} open {opened:g} high {high:g} low {low:g} close {closed:g}"
-        sticks.append(Stick(round(middle, 1), up(high), up(low), _bar(middle, slot * 0.6, up, opened, closed, title)))
-    summary = f"{len(rows)} candles from {moment(rows[0][0])} to {moment(rows[-1][0])}, last close {rows[-1][4]:g}"
-    return Chart(summary, (*_grid(up), *_ends(moment(rows[0][0]), moment(rows[-1][0]))), sticks=tuple(sticks))
+        title = f"{at}: open {opened:g}, high {high:g}, low {low:g}, close {closed:g}"
+        body = _bar(middle, slot * 0.6, up(opened), up(closed), title)
+        sticks.append(Stick(round(middle, 1), up(high), up(low), body))
+    first, last = rows[0][0], rows[-1][0]
+    summary = f"{len(rows)} candles from {first} to {last}, last close {rows[-1][1][3]:g}"
+    return Chart(summary, (*_grid(up), *_ends(first, last)), sticks=tuple(sticks))
 
 
-def _bar(middle: float, width: float, up: Scale, start: float, end: float, title: str) -> Bar:
-    top, bottom = sorted((up(start), up(end)))
+def _bar(middle: float, width: float, start_y: float, end_y: float, title: str) -> Bar:
+    top, bottom = sorted((start_y, end_y))
     return Bar(
         x=round(middle - width / 2, 1),
         y=top,
         width=round(max(width, 0.5), 1),
         height=round(max(bottom - top, 0.8), 1),
-        sign="up" if end >= start else "down",
-        title=title if start else f"{title}: {end:g}",
+        sign="up" if end_y <= start_y else "down",
+        title=title,
     )
 
 
@@ -177,9 +182,17 @@ def _ends(first: str, last: str) -> tuple[Label, ...]:
     return Label(LEFT, BOTTOM + 16, first, "start"), Label(RIGHT, BOTTOM + 16, last, "end")
 
 
+def _cut(name: str) -> str:
+    return name if len(name) <= 12 else f"{name[:11]}…"
+
+
 def _x(value: str | float) -> float:
-    return from_iso(value) if isinstance(value, str) else float(value)
+    if not isinstance(value, str):
+        return float(value)
+    return from_iso(value if "T" in value else f"{value}T00:00:00Z")
 
 
 def _x_text(value: str | float) -> str:
-    return moment(value) if isinstance(value, str) else f"{value:g}"
+    if not isinstance(value, str):
+        return f"{value:g}"
+    return moment(iso(_x(value))) if "T" in value else value

@@ -46,7 +46,9 @@ class Metrics(Collector):
     def _engine(self) -> Iterator[Metric]:
         engine = self._status.engine()
         yield _labelled(
-            "reconciler_build_info", "The running version and source; always 1.", ("version", "source"),
+            "reconciler_build_info",
+            "The running version and source; always 1.",
+            ("version", "source"),
             {(engine.version, engine.source): 1},
         )
         age_s = heartbeat_age_s(engine, self._clock.time())
@@ -61,7 +63,9 @@ class Metrics(Collector):
         yield _gauge("reconciler_prune_held", "Removed instances held until confirmed.", len(engine.prune_held))
         yield _gauge("reconciler_halts", "Halts in force.", len(engine.halts))
         yield _labelled(
-            "reconciler_exec_server_up", "1 where the exec-mcp server is connected.", ("server",),
+            "reconciler_exec_server_up",
+            "1 where the exec-mcp server is connected.",
+            ("server",),
             {(str(one.get("name", "")),): int(bool(one.get("connected", True))) for one in engine.exec_servers},
         )
 

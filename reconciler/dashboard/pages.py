@@ -12,7 +12,7 @@ from reconciler.dashboard.attention import Concern, engine_concerns
 from reconciler.dashboard.config import config_lines
 from reconciler.dashboard.heartbeat import heartbeat_fault
 from reconciler.dashboard.query import Query
-from reconciler.dashboard.reader import OrdersReader
+from reconciler.dashboard.reader import EVENT_TYPES, OrdersReader
 from reconciler.dashboard.refusal import no_such
 from reconciler.dashboard.render import render
 from reconciler.dashboard.survey import Surveyor
@@ -31,6 +31,7 @@ WORDS = {
     "syncs": tuple(Sync),
     "outcomes": tuple(Outcome),
     "states": tuple(OrderState),
+    "event_types": EVENT_TYPES,
 }
 
 

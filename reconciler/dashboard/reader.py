@@ -8,6 +8,8 @@ from typing import Any, Protocol
 Item = Mapping[str, Any]
 """One row, keys as the contract names them, values ready for JSON: money as decimal strings, times ISO 8601."""
 
+EVENT_TYPES = ("Normal", "Warning")
+
 
 class OrdersReader(Protocol):
     """Pages of rows, newest first, each with how many match in all. Empty filters match everything."""

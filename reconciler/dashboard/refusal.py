@@ -9,9 +9,7 @@ from http import HTTPStatus
 class Refusal(Exception):
     """Raised anywhere below a route; becomes `{"error": {"code", "message"}}` or a page saying the same."""
 
-    def __init__(
-        self, status: int, message: str, *, code: str = "", headers: Mapping[str, str] | None = None
-    ) -> None:
+    def __init__(self, status: int, message: str, *, code: str = "", headers: Mapping[str, str] | None = None) -> None:
         super().__init__(message)
         self.status = status
         self.code = code or code_of(status)

@@ -55,6 +55,12 @@ def moment(iso: str | None) -> str:
     return f"{day} {time[:8]}Z" if len(time) >= 8 else iso
 
 
+def moment_at(iso: str | None, now: str) -> str:
+    """As `moment`, without the date where it is that of `now`."""
+    text = moment(iso)
+    return text[11:] if iso and iso[:10] == now[:10] and len(text) > 11 else text
+
+
 def short(revision: str | None) -> str:
     """A revision as people quote it."""
     return revision[:10] if revision else _DASH
@@ -84,7 +90,7 @@ def _environment() -> Environment:
         lstrip_blocks=True,
         auto_reload=False,
     )
-    for how in (duration, moment, short, written, pretty, segment):
+    for how in (duration, moment, moment_at, short, written, pretty, segment):
         environment.filters[how.__name__] = how
     return environment
 

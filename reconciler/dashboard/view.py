@@ -1,4 +1,4 @@
-"""A view: from a request to a response, with the query checked, the body built elsewhere and the copy at hand honoured."""
+"""A view: from a request to a response. Checks the query, has the body built elsewhere, honours a copy at hand."""
 
 from __future__ import annotations
 

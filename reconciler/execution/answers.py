@@ -53,7 +53,7 @@ def order(answer: Mapping[str, Any]) -> OrderReport:
     status = answer.get("status")
     refused = status == "rejected"
     try:
-        state = None if refused else OrderState(status)
+        state = None if refused else OrderState(str(status))
     except ValueError:
         wanted = ", ".join(OrderState)
         raise Unreadable(f"order status: expected one of {wanted}, rejected, was {status!r}") from None

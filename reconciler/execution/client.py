@@ -76,7 +76,12 @@ class ExecServer:
             await self._clock.sleep(delay_s * random.uniform(0.8, 1.2))
 
     async def call(
-        self, tool: str, arguments: Mapping[str, Any], *, timeout_s: float | None = None, handover: Handover | None = None
+        self,
+        tool: str,
+        arguments: Mapping[str, Any],
+        *,
+        timeout_s: float | None = None,
+        handover: Handover | None = None,
     ) -> dict[str, Any]:
         """Call `tool` and give its answer as a JSON object.
 
@@ -154,7 +159,7 @@ class ExecServer:
                 await self._until_lost(client.session)
                 self._session = None
                 await self._drain()
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - whatever a server makes the SDK raise is a lost connection
             self._lose(_flat(error))
         finally:
             # The transport's task group cancels this task when it fails: the session is gone whichever way we leave.
@@ -214,7 +219,7 @@ def _answer(tool: str, result: Any) -> dict[str, Any]:
     if result.is_error:
         if text == f"Error executing tool {tool}":
             raise ExecUnknown(f"{tool} crashed on the server")
-        raise ExecRejected(text or f"{tool} failed without a reason")
+        raise ExecRejected(text.removeprefix(f"Error executing tool {tool}: ") or f"{tool} failed without a reason")
     answer = result.structured_content if result.structured_content is not None else _parsed(tool, text)
     if not isinstance(answer, dict):
         answer = {"result": answer}

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Literal
 
-from reconciler.errors import ReconcilerError
 from reconciler.runtime.secrets import scrub
 
 if TYPE_CHECKING:
@@ -77,8 +76,6 @@ def _message(error: BaseException) -> str:
 
 
 def _own_frames(error: BaseException, definition: Definition) -> list[str]:
-    if isinstance(error, ReconcilerError) and error.__traceback__ is None:
-        return []
     module = definition.cls.__module__
     lines = []
     trace = error.__traceback__

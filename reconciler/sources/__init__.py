@@ -1,1 +1,1 @@
-"""Where files come from. The only importer of watchfiles and the only caller of git; yields `records.snapshot` values."""
+"""Where files come from: yields `records.snapshot` values. The only importer of watchfiles and caller of git."""

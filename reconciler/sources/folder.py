@@ -1,20 +1,22 @@
 """A folder as last seen: reads again only the files whose stat changed, and keeps the rest as the same objects.
 
-The loop over unchanged entries is the whole cost of a pass over an unchanged fleet: one stat and one
+The loop over unchanged entries is nearly the whole cost of a pass over an unchanged fleet: one stat and one
 lookup per file, relative to the folder's descriptor.
 """
 
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from reconciler.sources.layout import Rules
-from reconciler.sources.reading import NEVER, VANISHED, Reading, Signature, not_a_file, read, signature, why
+from reconciler.sources.reading import VANISHED, Reading, Signature, not_a_file, read, signature, why
 
 DEPTH_LIMIT = 32
-FOLDER_FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+
+_FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC | os.O_NOFOLLOW
 
 Identity = tuple[int, int]
 """Device and inode: the folder itself, whatever it is called."""
@@ -25,14 +27,18 @@ Stamp = tuple[int, int, int, int]
 
 @dataclass(frozen=True, slots=True)
 class Link:
-    """How a file was reached that is not there itself. `text` is what the link says.
+    """How a file was reached that does not itself lie at its path.
 
-    `target` is the file it names, relative to the fleet's root; None where the way there is longer than
-    this one link.
+    `text` is what the link says and `target` the file's real path, relative to the fleet's root;
+    `is_direct` is False where there is more than this one link on the way.
     """
 
     text: str
-    target: str | None
+    target: str
+    is_direct: bool
+
+
+_BELOW_A_LINK = Link("", "", is_direct=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,12 +53,12 @@ class Found:
 
 @dataclass(slots=True)
 class Walk:
-    """One pass over a fleet: what it needs to know, and what it learns.
+    """One pass over one tree of folders: what it needs to know, and what it learns.
 
-    `top` is the real path of the folder that links must not leave, `root` that of the fleet. Files whose
-    ctime is not older than `racy_from_ns` may change once more without showing it, and are read again next
-    time. `faults` says why the pass cannot vouch for what is absent; `stamps` holds the folders it went
-    through, by real path.
+    `root` is the real path of the fleet and `top` that of the folder which links must not leave. Files
+    whose ctime is not older than `racy_from_ns` may change once more without showing it, and are read
+    again next time. `faults` says why the pass cannot vouch for what is absent; `stamps` holds the
+    folders it went through, by real path.
     """
 
     root: str
@@ -63,23 +69,44 @@ class Walk:
     faults: list[str] = field(default_factory=list)
     stamps: dict[str, Stamp] = field(default_factory=dict)
 
+    def identity(self, real: str) -> Identity:
+        """Of a folder that this pass went through."""
+        return self.stamps[real][2:]
 
-def stamp(status: os.stat_result) -> Stamp:
-    return (status.st_mtime_ns, status.st_ctime_ns, status.st_dev, status.st_ino)
+    def doubts(self) -> list[str]:
+        """Why what this pass did not find may yet be there: its faults, and whether names came or went meanwhile."""
+        try:
+            has_stood_still = all(stamp(os.lstat(real)) == was for real, was in self.stamps.items())
+        except OSError:
+            has_stood_still = False
+        return (
+            self.faults
+            if has_stood_still
+            else [*self.faults, f"{os.path.basename(self.top)}/ changed while it was read"]
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """An open folder: its descriptor, its real path, and itself with all folders around it."""
+
+    fd: int
+    real: str
+    around: frozenset[Identity]
 
 
 class Folder:
     """One folder and those below it. `path` is relative to the fleet's root, with `/`."""
 
-    __slots__ = ("_folders", "_found", "_rules", "_seen", "linked", "path")
+    __slots__ = ("_folders", "_found", "_is_linked", "_rules", "_seen", "path")
 
-    def __init__(self, path: str, rules: Rules, *, linked: bool = False) -> None:
+    def __init__(self, path: str, rules: Rules, *, is_linked: bool = False) -> None:
         self.path = path
-        self.linked = linked
         self._rules = rules
-        self._seen: dict[str, Signature | tuple[()]] = {}
+        self._is_linked = is_linked
         self._found: dict[str, Found] = {}
         self._folders: dict[str, Folder] = {}
+        self._seen: dict[str, Signature | None] = {}  # every name in the two above; None: look again
 
     def __iter__(self) -> Iterator[Found]:
         """All that was found here and below, in no particular order."""
@@ -87,52 +114,142 @@ class Folder:
         for folder in self._folders.values():
             yield from folder
 
-    def read(self, fd: int, real: str, walk: Walk, above: frozenset[Identity] = frozenset()) -> None:
-        """Bring this folder up to date from its descriptor. `real` is its real path, `above` the folders around it.
+    def read(self, real: str, walk: Walk, around: frozenset[Identity] = frozenset()) -> None:
+        """Bring this folder up to date from the one at `real`, its real path, which lies in those `around` it.
 
         Raises OSError where the folder itself cannot be read; what is wrong further down is found, not raised.
         """
-        status = os.fstat(fd)
-        walk.stamps[real] = stamp(status)
+        fd = os.open(real, _FLAGS)
+        try:
+            status = os.fstat(fd)
+            walk.stamps[real] = stamp(status)
+            self._read_entries(_Place(fd, real, around | {(status.st_dev, status.st_ino)}), walk)
+        finally:
+            os.close(fd)
+
+    def _read_entries(self, place: _Place, walk: Walk) -> None:
         gone = self._seen.copy()
         others: list[os.DirEntry[str]] = []
-        with os.scandir(fd) as entries:
+        with os.scandir(place.fd) as entries:
             for entry in entries:
                 known = gone.pop(entry.name, None)
                 if known:
                     try:
                         now = entry.stat(follow_symlinks=False)
                     except OSError:
-                        pass  # looked at again below, where the reason becomes a finding
-                    else:
-                        if known == (now.st_mtime_ns, now.st_ctime_ns, now.st_size, now.st_ino):
-                            continue
+                        now = None  # looked at below, where the reason becomes a finding
+                    if now and known == (now.st_mtime_ns, now.st_ctime_ns, now.st_size, now.st_ino):
+                        continue
                 others.append(entry)
-        around = above | {(status.st_dev, status.st_ino)}
         for entry in others:
-            self._look(entry, fd, real, walk, around)
+            self._look(entry, place, walk)
         for name in gone:
             self._forget(name, walk)
 
-    def _look(self, entry: os.DirEntry[str], fd: int, real: str, walk: Walk, around: frozenset[Identity]) -> None:
+    def _look(self, entry: os.DirEntry[str], place: _Place, walk: Walk) -> None:
         """Bring one entry up to date that is new, changed, a folder, a link, or none of ours."""
         name = entry.name
         try:
             if entry.is_symlink():
-                self._look_through_link(name, fd, real, walk, around)
+                self._look_through_link(name, place, walk)
             elif self._rules.takes(name):
                 status = entry.stat(follow_symlinks=False)
-                is_file = entry.is_file(follow_symlinks=False)
-                reading = read(name, fd, walk.limit_bytes) if is_file else _refused(not_a_file(status.st_mode))
-                self._keep(name, reading, walk, linked=self.linked)
-            elif entry.is_dir(follow_symlinks=False) and (rules := self._rules.opens(name)) is not None:
-                self._enter(name, os.open(name, FOLDER_FLAGS | os.O_NOFOLLOW, dir_fd=fd), f"{real}/{name}", rules, walk, around)
+                is_file = stat.S_ISREG(status.st_mode)
+                reading = read(name, place.fd, walk.limit_bytes) if is_file else _refused(not_a_file(status.st_mode))
+                self._keep(name, reading, walk, _BELOW_A_LINK if self._is_linked else None)
+            elif entry.is_dir(follow_symlinks=False) and (rules := self._rules.opens(name)):
+                self._enter(name, f"{place.real}/{name}", rules, place, walk, is_linked=self._is_linked)
             else:
                 self._forget(name, walk)
-        except FileNotFoundError:
-            self._keep(name, VANISHED, walk)
         except OSError as error:
-            self._keep(name, _refused(why(error)), walk)
+            if self._rules.takes(name):
+                self._keep(name, VANISHED if isinstance(error, FileNotFoundError) else _refused(why(error)), walk)
+            else:
+                self._shut(name, why(error), walk)
 
-    def _look_through_link(self, name: str, fd: int, real: str, walk: Walk, around: frozenset[Identity]) -> None:
-        ...
+    def _look_through_link(self, name: str, place: _Place, walk: Walk) -> None:
+        text = os.readlink(name, dir_fd=place.fd)
+        takes = self._rules.takes(name)
+        try:
+            real = os.path.realpath(f"{place.real}/{name}", strict=True)
+            status = os.stat(real)
+        except OSError:
+            if takes:
+                self._keep(name, _refused(f"is a link to {text}, which leads nowhere"), walk)
+            else:
+                self._forget(name, walk)
+            return
+        rules = self._rules.opens(name) if stat.S_ISDIR(status.st_mode) and not takes else None
+        leaves = real != walk.top and not real.startswith(walk.top + "/")
+        if not takes and rules is None:
+            self._forget(name, walk)
+        elif leaves:
+            refusal = f"is a link to {text}, which leaves {os.path.basename(walk.top)}/"
+            self._keep(name, _refused(refusal), walk) if takes else self._shut(name, refusal, walk)
+        elif rules is not None:
+            self._enter(name, real, rules, place, walk, is_linked=True)
+        elif not stat.S_ISREG(status.st_mode):
+            self._keep(name, _refused(f"is a link to {text}: {not_a_file(status.st_mode)}"), walk)
+        else:
+            is_direct = not self._is_linked and os.path.normpath(f"{place.real}/{text}") == real
+            link = Link(text, os.path.relpath(real, walk.root), is_direct)
+            known = self._found.get(name)
+            if known is None or known.link != link or self._seen[name] != signature(status):
+                self._keep(name, read(real, None, walk.limit_bytes), walk, link)
+
+    def _enter(self, name: str, real: str, rules: Rules, place: _Place, walk: Walk, *, is_linked: bool) -> None:
+        if not name.isprintable():
+            self._shut(name, "has a name that cannot be printed", walk)
+        elif len(place.around) >= DEPTH_LIMIT:
+            self._shut(name, f"is nested deeper than {DEPTH_LIMIT} folders", walk)
+        elif is_linked and _identity(real) in place.around:
+            self._shut(name, "is a link to a folder that it lies in", walk)
+        else:
+            folder = self._folders.get(name)
+            if folder is None or folder._is_linked != is_linked:
+                folder = Folder(f"{self.path}/{name}", rules, is_linked=is_linked)
+            try:
+                folder.read(real, walk, place.around)
+            except OSError as error:
+                self._shut(name, why(error), walk)
+            else:
+                walk.changed |= self._found.pop(name, None) is not None or self._folders.get(name) is not folder
+                self._folders[name] = folder
+                self._seen[name] = None
+
+    def _shut(self, name: str, error: str, walk: Walk) -> None:
+        """A folder that was not read: a finding of its own, and nothing can be said of what is missing below it."""
+        self._keep(name, _refused(error), walk)
+        walk.faults.append(f"{self._found[name].path} {error}")
+
+    def _keep(self, name: str, reading: Reading, walk: Walk, link: Link | None = None) -> None:
+        path = f"{self.path}/{name}"
+        if not path.isprintable():
+            path, reading = repr(path)[1:-1], _refused("has a name that cannot be printed")
+        if not reading.settled:
+            walk.faults.append(f"{path} {reading.error}")
+        is_racy = reading.signature is not None and reading.signature[1] >= walk.racy_from_ns
+        self._seen[name] = None if is_racy else reading.signature
+        found = Found(path, reading.data, reading.error, link)
+        if self._folders.pop(name, None) is not None or self._found.get(name) != found:
+            self._found[name] = found
+            walk.changed = True
+
+    def _forget(self, name: str, walk: Walk) -> None:
+        self._seen.pop(name, None)
+        found, folder = self._found.pop(name, None), self._folders.pop(name, None)
+        if found is not None or folder is not None:
+            walk.changed = True
+
+
+def stamp(status: os.stat_result) -> Stamp:
+    return (status.st_mtime_ns, status.st_ctime_ns, status.st_dev, status.st_ino)
+
+
+def _identity(real: str) -> Identity:
+    status = os.stat(real)
+    return (status.st_dev, status.st_ino)
+
+
+def _refused(error: str) -> Reading:
+    return Reading(None, None, error)

@@ -1,9 +1,9 @@
 """Which files of a fleet count, decided by their names alone, on disk and in a commit alike. Pure.
 
-    instances/            records, in subfolders of any depth
-    instances/_halt.yaml  the kill switch
-    instances/_templates/ templates, not in subfolders
-    strategies/           definitions, not in subfolders
+instances/            records, in subfolders of any depth
+instances/_halt.yaml  the kill switch
+instances/_templates/ templates, not in subfolders
+strategies/           definitions, not in subfolders
 """
 
 from __future__ import annotations
@@ -92,3 +92,8 @@ def counts(path: str) -> bool:
 def is_template(path: str) -> bool:
     """True for what lies in `instances/_templates/`, and for that folder itself where it could not be read."""
     return path == TEMPLATES_PATH or path.startswith(TEMPLATES_PATH + "/")
+
+
+def is_strategy(path: str) -> bool:
+    """True for what lies in `strategies/`, and for that folder itself where it could not be read."""
+    return path == STRATEGIES or path.startswith(STRATEGIES + "/")

@@ -9,25 +9,25 @@ from dataclasses import dataclass
 Signature = tuple[int, int, int, int]
 """mtime_ns, ctime_ns, size in bytes, inode: while these stay, so does the content, if they are old enough."""
 
-NEVER: Signature | tuple[()] = ()
-"""The signature that no file has: look again next time."""
-
 _ATTEMPTS = 3
 _FLAGS = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY
 
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """What reading gave. `data` is None where `error` says why; `settled` is False where the file moved meanwhile."""
+    """What reading gave: bytes and the signature they had, or None and the `error` that says why.
+
+    `settled` is False where the file moved meanwhile.
+    """
 
     data: bytes | None
-    signature: Signature | tuple[()]
+    signature: Signature | None
     error: str = ""
     settled: bool = True
 
 
-VANISHED = Reading(None, NEVER, "vanished while it was being read", settled=False)
-_RESTLESS = Reading(None, NEVER, "kept changing while it was being read", settled=False)
+VANISHED = Reading(None, None, "vanished while it was being read", settled=False)
+_RESTLESS = Reading(None, None, "kept changing while it was being read", settled=False)
 
 
 def read(name: str, folder_fd: int | None, limit_bytes: int) -> Reading:
@@ -42,7 +42,7 @@ def read(name: str, folder_fd: int | None, limit_bytes: int) -> Reading:
         except FileNotFoundError:
             return VANISHED
         except OSError as error:
-            return Reading(None, NEVER, why(error))
+            return Reading(None, None, why(error))
         if reading is not None:
             return reading
     return _RESTLESS
@@ -53,7 +53,7 @@ def _read_once(name: str, folder_fd: int | None, limit_bytes: int) -> Reading | 
     try:
         before = os.fstat(fd)
         if not stat.S_ISREG(before.st_mode):
-            return Reading(None, NEVER, not_a_file(before.st_mode))
+            return Reading(None, None, not_a_file(before.st_mode))
         expected_bytes = min(before.st_size, limit_bytes + 1)
         data = os.read(fd, expected_bytes + 1)[: limit_bytes + 1]
         after = os.fstat(fd)

@@ -16,6 +16,16 @@ from reconciler.errors import StoreError
 from reconciler.store import schema
 
 
+def make_folder(path: Path) -> None:
+    """The folder, with those above it, for its owner only (0700) where it is missing. Raises StoreError."""
+    try:
+        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise StoreError(
+            f"{path}: cannot be made: {error.strerror}: check who may write to the folder above"
+        ) from error
+
+
 def open_writable(path: Path, busy_timeout_s: float) -> Database:
     """The writing connection, its tables up to date; the file is created, for its owner only (0600), where missing.
 

@@ -44,6 +44,7 @@ class Events:
         self._clock = clock
         self._waiting: deque[_Event] = deque(maxlen=KEPT)
         self._lock = threading.Lock()
+        self._is_submitted = False
         self._since_pruned = 0
 
     def record(self, instance_id: str | None, type: EventType, reason: str, message: str) -> None:
@@ -54,18 +55,28 @@ class Events:
         """
         event = _Event(instance_id, type, reason, storable(message), iso(self._clock.time()))
         with self._lock:
-            is_first = not self._waiting
             self._waiting.append(event)
-        if is_first:
-            self._writer.submit(self._write).add_done_callback(_log_failure)
+            if self._is_submitted:
+                return
+            self._is_submitted = True
+        self._writer.submit(self._write).add_done_callback(self._written)
 
     def _write(self, db: Database) -> None:
         with self._lock:
             waiting = list(self._waiting)
             self._waiting.clear()
+            self._is_submitted = False
         for event in waiting:
             if not _counted(db, event):
                 self._insert(db, event)
+
+    def _written(self, written: Future[None]) -> None:
+        """The boundary where the failure to write events ends, for nobody waits for them."""
+        error = written.exception()
+        if error is not None:
+            with self._lock:
+                self._is_submitted = False
+            _log.warning("events could not be written", extra={"error": str(error)})
 
     def _insert(self, db: Database, event: _Event) -> None:
         db.execute(
@@ -97,10 +108,3 @@ def _counted(db: Database, event: _Event) -> bool:
         [event.at, event.instance_id, _LOOKED_BACK, event.type, event.reason, event.message],
     )
     return changed.rowcount > 0
-
-
-def _log_failure(written: Future[None]) -> None:
-    """The boundary where an event that could not be written ends: nobody waits for it."""
-    error = written.exception()
-    if error is not None:
-        _log.warning("events were lost", extra={"error": str(error)})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from dataclasses import replace
 
 from sqlite_utils import Database
 
@@ -10,6 +11,7 @@ from reconciler.clock import Clock, iso
 from reconciler.errors import StoreError
 from reconciler.records.halt import Halt, HaltScope
 from reconciler.store.connection import ReadPool
+from reconciler.store.text import storable
 from reconciler.store.writer import Writer
 
 
@@ -31,10 +33,10 @@ class Halts:
 
         It is in force even where the database refuses it: StoreError then says that it ends with the engine.
         """
-        halt = Halt(scope, id, full, reason, by, iso(self._clock.time()))
+        halt = Halt(scope, id, full, storable(reason), by, iso(self._clock.time()))
         with self._changing:
             for known in self._active:
-                if (known.scope, known.id, known.full, known.reason, known.by) == (scope, id, full, reason, by):
+                if replace(known, at=halt.at) == halt:
                     return known
             self._active = (*self._active, halt)
             try:
@@ -54,7 +56,7 @@ class Halts:
             db.execute(
                 "UPDATE halts SET lifted_by = ?, lift_reason = ?, lifted_at = ?"
                 " WHERE lifted_at IS NULL AND scope = ? AND target = ?",
-                [by, reason, at, scope, id],
+                [by, storable(reason), at, scope, id],
             )
 
         with self._changing:

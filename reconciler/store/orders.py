@@ -23,10 +23,11 @@ from reconciler.records.order import (
 from reconciler.store.text import decimal_or_none, decimal_text_or_none, storable, time_text
 
 ITEM = (
-    "instance_id client_order_id outcome state side type quantity limit_price symbol account_id client_id mode "
-    "generation beat revision reason filled_quantity average_price fee exchange_order_id created_at updated_at"
-).split()
-"""The columns that lists of orders show, in the contract's order and spelling."""
+    "instance_id, client_order_id, outcome, state, side, type, quantity, limit_price, symbol, account_id, client_id, "
+    "mode, generation, beat, revision, reason, filled_quantity, average_price, fee, exchange_order_id, "
+    "created_at, updated_at"
+)
+"""The columns that lists of orders show, in the contract's order and spelling, as SQL."""
 
 
 def order_columns(order: Order) -> dict[str, Any]:

@@ -49,4 +49,61 @@ class Reader:
     ) -> tuple[list[Item], int]:
         """Orders, in the order they were placed."""
         filters = {"instance_id": instance_id, "outcome": outcome, "state": state}
-        return self._page(f"SELECT {', '.join(ITEM)} FROM orders", "orders", filters, "id DESC", limit, offset)
+        return self._page(f"SELECT {ITEM} FROM orders", "orders", filters, "id DESC", limit, offset)
+
+    def events(
+        self, instance_id: str = "", type: str = "", limit: int = 100, offset: int = 0
+    ) -> tuple[list[Item], int]:
+        """Events, in the order they last happened: `id instance_id type reason message count first_at last_at`."""
+        filters = {"instance_id": instance_id, "type": type}
+        return self._page("SELECT * FROM events", "events", filters, "last_at DESC, id DESC", limit, offset)
+
+    def history(self, instance_id: str, limit: int = 100, offset: int = 0) -> tuple[list[Item], int]:
+        """Every change of a row: `generation kind summary at revision committed mode code_digest values` and ids."""
+        items, total = self._page(
+            "SELECT * FROM generations", "generations", {"instance_id": instance_id}, "id DESC", limit, offset
+        )
+        for item in items:
+            item["committed"] = bool(item["committed"])
+            item["values"] = json.loads(item["values"])
+        return items, total
+
+    def operations(self, limit: int = 100, offset: int = 0) -> tuple[list[Item], int]:
+        """What operators did: `id at uid action scope reason`."""
+        return self._page("SELECT * FROM operations", "operations", {}, "id DESC", limit, offset)
+
+    def row(self, instance_id: str) -> Row | None:
+        """The applied row of that id, a tombstone too; None where there never was one."""
+        found = self._reads.query("SELECT * FROM instances WHERE id = ?", [instance_id])
+        return row_from(found[0]) if found else None
+
+    def rows(self) -> dict[str, Row]:
+        """Every row by id, tombstones included."""
+        return desired.read_rows(self._reads)
+
+    def attempts(self) -> dict[str, Attempt]:
+        """What was last attempted with each file, by path."""
+        return desired.read_attempts(self._reads)
+
+    def halts(self) -> list[Item]:
+        """Every halt in force, oldest first: `scope id full reason by at`."""
+        return [halt.to_json() for halt in halts.read_active(self._reads)]
+
+    def last_beat(self) -> tuple[int, float] | None:
+        """The last beat fired and the heartbeat in seconds it was counted with."""
+        return beats.read_last(self._reads)
+
+    def _page(
+        self, select: str, table: str, filters: Mapping[str, str], order: str, limit: int, offset: int
+    ) -> tuple[list[Item], int]:
+        wanted = {column: value for column, value in filters.items() if value}
+        where = " AND ".join(f"{column} = :{column}" for column in wanted) or "TRUE"
+        with self._reads.snapshot() as db:
+            items = list(
+                db.query(
+                    f"{select} WHERE {where} ORDER BY {order} LIMIT :limit OFFSET :offset",
+                    {**wanted, "limit": max(0, limit), "offset": max(0, offset)},
+                )
+            )
+            total = db.table(table).count_where(where, wanted)
+        return items, total

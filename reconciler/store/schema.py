@@ -135,7 +135,10 @@ def first_tables(db: Database) -> None:
             is_open INTEGER NOT NULL GENERATED ALWAYS AS
                 (outcome <> 'rejected' AND (state IS NULL OR state IN ('open', 'partially_filled'))) STORED
         ) STRICT;
-        CREATE INDEX orders_of_instance ON orders (instance_id, shadow, id);
+        CREATE INDEX orders_of_instance ON orders (instance_id, id);
+        CREATE INDEX orders_of_book ON orders (instance_id, shadow, id);
+        CREATE INDEX orders_by_outcome ON orders (outcome, id);
+        CREATE INDEX orders_by_state ON orders (state, id);
         CREATE INDEX orders_open ON orders (instance_id, shadow, id) WHERE is_open;
         CREATE INDEX orders_open_by_outcome ON orders (outcome, id) WHERE is_open;
         CREATE INDEX orders_filled ON orders
@@ -181,7 +184,7 @@ def first_tables(db: Database) -> None:
 def migrate(db: Database, path: Path) -> None:
     """Bring the database up to date. Raises StoreError where it is not ours, or newer than this version."""
     _refuse_newer(db, path)
-    if not migrations.applied(db) and db.table_names():
+    if not migrations.applied(db) and set(db.table_names()) - {migrations.migrations_table}:
         raise StoreError(f"{path}: expected an engine's database, was another program's: name another file")
     migrations.apply(db)
 

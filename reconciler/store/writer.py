@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 from sqlite_utils import Database
 
 from reconciler.errors import StoreError, StoreFenced
-from reconciler.store.connection import explanation
+from reconciler.store.connection import explained, explanation
 
 T = TypeVar("T")
 Job = Callable[[Database], T]
@@ -41,7 +41,7 @@ class Writer:
     """
 
     def __init__(self, db: Database, path: Path) -> None:
-        """Takes over `db` and, by raising the epoch, the database. Raises sqlite3.Error."""
+        """Takes over `db` and, by raising the epoch, the database. Raises StoreError."""
         self.fault = ""
         self.commits = 0
         self._db = db
@@ -50,7 +50,8 @@ class Writer:
         self._wake = threading.Condition()
         self._closing = False
         self._fenced = False
-        self.epoch: int = next(iter(db.query("UPDATE meta SET epoch = epoch + 1 RETURNING epoch")))["epoch"]
+        with explained(path):
+            self.epoch: int = next(iter(db.query("UPDATE meta SET epoch = epoch + 1 RETURNING epoch")))["epoch"]
         self._thread = threading.Thread(target=self._run, name="store-writer", daemon=True)
         self._thread.start()
 
@@ -73,7 +74,7 @@ class Writer:
         return self.submit(job).result()
 
     def close(self) -> None:
-        """Finish what was submitted, refuse what comes later, end the thread, close the connection."""
+        """Finish what was submitted, refuse what comes later, end the thread. The connection stays open."""
         with self._wake:
             self._closing = True
             self._wake.notify()
@@ -86,9 +87,8 @@ class Writer:
                     self._wake.wait()
                 group, self._waiting = self._waiting, []
             if not group:
-                break
+                return
             self._commit([task for task in group if task.future.set_running_or_notify_cancel()])
-        self._db.close()
 
     def _commit(self, tasks: Sequence[_Task]) -> None:
         """Run a group in one transaction, then resolve its futures. The thread outlives whatever happens here."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import difflib
 import inspect
 import json
-import math
 from collections.abc import Callable, Iterator, Mapping
 from types import FunctionType, ModuleType
 from typing import Any
@@ -83,7 +82,7 @@ def _tick_minutes(cls: type[Strategy], source: Source) -> Iterator[Problem]:
     wrong = ""
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         wrong = f"expected a number of minutes, was {_shown(value)}"
-    elif not abs(value) <= 1e9 or math.isnan(value):
+    elif not abs(value) <= 1e9:
         wrong = f"expected a finite number of minutes, was {_shown(value)}"
     elif value < cadence.MINIMUM_TICK_MINUTES:
         wrong = f"expected at least {cadence.MINIMUM_TICK_MINUTES} minutes, was {_shown(value)}"

@@ -129,7 +129,7 @@ class _Loader(InspectLoader):
         return False
 
     def get_code(self, fullname: str) -> CodeType:
-        return self.source_to_code(self._source.text, self._source.filename)
+        return self._source.code
 
     def exec_module(self, module: ModuleType) -> None:
         guard = _ImportGuard(PurePosixPath(self._source.path).parent)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 import importlib.util
 from dataclasses import dataclass
-from types import TracebackType
+from types import CodeType, TracebackType
 
 from reconciler.errors import Problem
 
@@ -22,6 +22,7 @@ class Source:
     filename: str
     text: str
     tree: ast.Module
+    code: CodeType
 
     def problem(self, at: tuple[int, int], pointer: str, message: str, *, rule: str, hint: str = "") -> Problem:
         """A problem of this file; `at` is (line, column), from 1."""
@@ -85,7 +86,7 @@ def parse(path: str, filename: str, data: bytes) -> Source | Problem:
         return _unreadable(path, f"expected at most {MAX_SOURCE_BYTES:,} bytes, was {len(data):,}")
     try:
         text = importlib.util.decode_source(data)
-        return Source(path, filename, text, ast.parse(text, filename))
+        tree, code = ast.parse(text, filename), compile(text, filename, "exec", dont_inherit=True)
     except SyntaxError as error:
         line, column = max(error.lineno or 1, 1), max(error.offset or 1, 1)
         return Problem(path, line, column, "", f"expected Python, was a syntax error: {error.msg}", rule="code-syntax")
@@ -96,6 +97,7 @@ def parse(path: str, filename: str, data: bytes) -> Source | Problem:
         return Problem(path, before.count(b"\n") + 1, column, "", message, rule="code-encoding")
     except (ValueError, MemoryError, RecursionError, OverflowError) as error:
         return _unreadable(path, f"expected Python that can be compiled, was refused: {error or type(error).__name__}")
+    return Source(path, filename, text, tree, code)
 
 
 def _unreadable(path: str, message: str) -> Problem:

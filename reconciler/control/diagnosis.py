@@ -1,0 +1,141 @@
+"""The diagnosis: how an instance is doing, derived from what is applied, attempted and running. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from reconciler.control.fleet import Fleet
+from reconciler.records.mode import Mode
+from reconciler.records.plan import Phase, Running, load_key
+from reconciler.records.record import Row
+from reconciler.records.status import Health, Sync, TradingReason
+from reconciler.runtime.host import RuntimeFacts
+
+Finding = tuple[bool, str, str]
+"""A condition without its time: status, reason, message."""
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """All that a diagnosis is made from. `blocked` is (reason, message) where execution closes the gate."""
+
+    row: Row
+    fleet: Fleet
+    view: Running | None
+    facts: RuntimeFacts | None
+    can_load: bool
+    blocked: tuple[str, str] | None
+
+    @property
+    def wanted(self) -> bool:
+        return self.row.is_live and self.row.mode is not Mode.OFF
+
+    @property
+    def paused(self) -> bool:
+        return self.facts is not None and self.facts.paused_by is not None
+
+    @property
+    def effective_mode(self) -> Mode:
+        """What is in force now; nothing that is not loaded is above off."""
+        if self.view is None or self.view.phase is Phase.FAILED:
+            return Mode.OFF
+        return self.view.mode
+
+    @property
+    def is_current(self) -> bool:
+        """True where what runs is what the row wants, or neither is there."""
+        if self.view is None:
+            return not self.wanted
+        return self.wanted and self.view.phase is Phase.RUNNING and self.view.key == load_key(self.row)
+
+
+def sync(case: Case) -> Sync:
+    """The file's own verdict first, then whether the fleet has caught up with the row."""
+    removal = case.fleet.removal
+    if case.row.id in removal.held or case.row.id in removal.protected:
+        return Sync.HELD
+    attempt = case.fleet.attempt_of(case.row)
+    if attempt is not None and attempt.sync is not Sync.SYNCED:
+        return attempt.sync
+    if case.row.id in removal.waiting or not case.is_current:
+        return Sync.OUT_OF_SYNC
+    return Sync.SYNCED
+
+
+def health(case: Case) -> Health:
+    """The first that is true, in the order in which `Health` names them."""
+    view, facts = case.view, case.facts
+    if view is not None and view.phase is Phase.STUCK:
+        return Health.STUCK
+    if view is not None and case.paused:
+        return Health.PAUSED
+    if view is not None and view.phase is Phase.FAILED:
+        return Health.DEGRADED
+    if facts is not None and facts.failures > 0 and view is not None:
+        return Health.DEGRADED
+    if case.wanted and not case.can_load and view is None:
+        return Health.DEGRADED
+    if not case.is_current and (view is not None or case.wanted):
+        return Health.PROGRESSING
+    return Health.HEALTHY if case.wanted else Health.OFF
+
+
+def accepted(case: Case) -> Finding:
+    removal = case.fleet.removal
+    if case.row.id in removal.protected:
+        return False, "Protected", "its file is missing; it runs on: protect is true"
+    if case.row.id in removal.held:
+        confirm = f"reconciler prune --confirm {removal.held_digest}"
+        return False, "PruneHeld", f"its file is missing, with too many others at once; to remove them: {confirm}"
+    if case.row.id in removal.waiting:
+        return False, "FileMissing", "its file is missing; it is looked for once more before it is unloaded"
+    attempt = case.fleet.attempt_of(case.row)
+    if attempt is None or attempt.sync is Sync.SYNCED:
+        return True, "Applied", f"generation {case.row.generation} is applied"
+    first = str(attempt.problems[0]) if attempt.problems else attempt.message
+    return False, str(attempt.sync), f"{first}; generation {case.row.generation} stays applied"
+
+
+def loaded(case: Case) -> Finding:
+    view, facts = case.view, case.facts
+    if view is None:
+        if not case.wanted:
+            return False, "Off", "mode is off"
+        if not case.can_load:
+            return False, "CodeMissing", "the strategy's code that this record was validated against is not at hand"
+        return False, "Waiting", "about to be loaded"
+    match view.phase:
+        case Phase.FAILED:
+            return False, "InitFailed", "" if facts is None else facts.error
+        case Phase.LOADING:
+            return False, "Loading", "init is running"
+        case Phase.UNLOADING:
+            return False, "Unloading", "waiting for the last hook to end"
+        case Phase.RUNNING | Phase.STUCK:
+            if view.key != load_key(case.row):
+                return True, "Outdated", f"runs generation {view.row.generation} of {case.row.generation}"
+            return True, "Loaded", f"generation {case.row.generation}"
+
+
+def ready(case: Case) -> Finding:
+    view, facts = case.view, case.facts
+    if view is None or facts is None or view.phase in (Phase.LOADING, Phase.UNLOADING, Phase.FAILED):
+        return False, "NotLoaded", "it is not loaded"
+    if view.phase is Phase.STUCK:
+        return False, "Stuck", f"{facts.stuck_hook} has outlived its deadline"
+    if case.paused:
+        return False, "Paused", f"paused by the {facts.paused_by}: {facts.pause_reason}"
+    if facts.failures > 0:
+        return False, "TickFailed", f"{facts.failures} failed in a row: {facts.error}"
+    return True, "Ticking", ""
+
+
+def trading(case: Case) -> Finding:
+    mode = case.effective_mode
+    if mode is not Mode.ACTIVE:
+        return False, TradingReason.MODE, f"mode in force is {mode}"
+    if case.paused:
+        return False, TradingReason.PAUSED, "" if case.facts is None else case.facts.pause_reason
+    if case.blocked is not None:
+        return False, *case.blocked
+    return True, "Open", "orders may leave"

@@ -1,0 +1,252 @@
+"""The status board: what pages, metrics and the command line may know. Reads the parts, changes none of them."""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from reconciler import __version__
+from reconciler.clock import Clock, iso
+from reconciler.control.controller import Controller
+from reconciler.control.diagnosis import Case, Finding, accepted, health, loaded, ready, sync, trading
+from reconciler.control.heartbeat import Heartbeat
+from reconciler.errors import Problem
+from reconciler.ports import EngineStatus, InstanceFilter, StrategySummary, TradingStatus
+from reconciler.records.halt import Halt
+from reconciler.records.mode import Mode
+from reconciler.records.record import Row
+from reconciler.records.status import Condition, Health, InstanceStatus, Ticks
+from reconciler.runtime.host import Host
+from reconciler.strategy.catalogue import Catalogue
+
+_GLANCE_S = 0.25
+"""How stale a page may be while nothing but ticks has happened."""
+
+
+class Exposures(Protocol):
+    def exposed(self) -> frozenset[str]:
+        """Ids of instances with an open real order or a real position."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What the board reads. `halts`, `exec_servers` and `database_error` are asked anew each time."""
+
+    clock: Clock
+    controller: Controller
+    catalogue: Catalogue
+    host: Host
+    heartbeat: Heartbeat
+    heartbeat_s: float
+    source: str
+    trading: TradingStatus
+    exposures: Exposures
+    halts: Callable[[], tuple[Halt, ...]]
+    exec_servers: Callable[[], tuple[Mapping[str, Any], ...]]
+    database_error: Callable[[], str]
+
+
+class StatusBoard:
+    """Implements `ports.StatusReader`. Thread-safe."""
+
+    def __init__(self, parts: Parts) -> None:
+        self._parts = parts
+        self._started_at = iso(parts.clock.time())
+        self._lock = threading.Lock()
+        self._transitions: dict[tuple[str, str], tuple[bool, str, str]] = {}
+        self._sampled = (-1, 0, float("-inf"))
+        self._counted: tuple[int, Mapping[str, int]] = (-1, {})
+        self._order: tuple[Mapping[str, Row] | None, tuple[str, ...]] = (None, ())
+
+    def revision(self) -> int:
+        """A number that rises with whatever the page shows; for ticks alone, at most four times a second."""
+        version = self._parts.controller.version
+        now_s = self._parts.clock.monotonic()
+        with self._lock:
+            seen_version, revision, sampled_at_s = self._sampled
+            if version != seen_version or now_s - sampled_at_s >= _GLANCE_S:
+                revision = max(revision, version + self._parts.host.activity())
+                self._sampled = (version, revision, now_s)
+            return revision
+
+    # Instances.
+
+    def instances(self, wanted: InstanceFilter, limit: int, offset: int) -> tuple[Sequence[InstanceStatus], int]:
+        cases = [case for case in self._cases() if _matches(case, wanted)]
+        exposed = self._parts.exposures.exposed()
+        return [self._status(case, exposed) for case in cases[offset : offset + limit]], len(cases)
+
+    def instance(self, instance_id: str) -> InstanceStatus | None:
+        row = self._parts.controller.fleet.rows.get(instance_id)
+        if row is None or not self._is_shown(row):
+            return None
+        return self._status(self._case(row), self._parts.exposures.exposed())
+
+    def _cases(self) -> list[Case]:
+        rows = self._parts.controller.fleet.rows
+        if self._order[0] is not rows:
+            self._order = (rows, tuple(sorted(rows)))
+        return [self._case(row) for row in map(rows.__getitem__, self._order[1]) if self._is_shown(row)]
+
+    def _is_shown(self, row: Row) -> bool:
+        """Live rows, and removed ones for as long as something of theirs still runs."""
+        return row.is_live or row.id in self._parts.host.views()
+
+    def _case(self, row: Row) -> Case:
+        parts = self._parts
+        return Case(
+            row=row,
+            fleet=parts.controller.fleet,
+            view=parts.host.views().get(row.id),
+            facts=parts.host.facts(row.id),
+            can_load=parts.catalogue.definition(row.record.strategy_type, row.code_digest) is not None,
+            blocked=parts.trading.blocked(row.id, row.record.identity.account_id),
+        )
+
+    def _status(self, case: Case, exposed: frozenset[str]) -> InstanceStatus:
+        row, identity = case.row, case.row.record.identity
+        effective_mode = case.effective_mode
+        is_frozen = case.paused or effective_mode is Mode.OFF or self._is_halted(row)
+        return InstanceStatus(
+            id=row.id,
+            strategy_type=identity.strategy_type,
+            account_id=identity.account_id,
+            client_id=identity.client_id,
+            market=identity.market,
+            mode=row.mode,
+            effective_mode=effective_mode,
+            paused=case.paused,
+            sync=sync(case),
+            health=health(case),
+            generation=row.generation,
+            observed_generation=0 if case.view is None else case.view.row.generation,
+            revision=row.revision,
+            committed=row.committed,
+            path=row.path,
+            config=row.record.config,
+            effective_config=row.record.effective_config,
+            labels=row.record.labels,
+            description=row.record.description,
+            conditions=tuple(
+                self._condition(row.id, name, finding)
+                for name, finding in (
+                    ("Accepted", accepted(case)),
+                    ("Loaded", loaded(case)),
+                    ("Ready", ready(case)),
+                    ("Trading", trading(case)),
+                )
+            ),
+            ticks=Ticks() if case.facts is None else case.facts.ticks,
+            frozen_with_exposure=is_frozen and row.id in exposed,
+        )
+
+    def _is_halted(self, row: Row) -> bool:
+        account_id = row.record.identity.account_id
+        return any(halt.forbids(account_id, row.id) for halt in self._parts.halts())
+
+    def _condition(self, instance_id: str, name: Any, finding: Finding) -> Condition:
+        """The finding with the time since when it has been so, as far as this process has looked."""
+        status, reason, message = finding
+        with self._lock:
+            known = self._transitions.get((instance_id, name))
+            if known is None or known[:2] != (status, reason):
+                known = (status, reason, iso(self._parts.clock.time()))
+                self._transitions[instance_id, name] = known
+        return Condition(name, status, reason, message, known[2])
+
+    def widgets(self, instance_id: str) -> Sequence[Mapping[str, Any]]:
+        facts = self._parts.host.facts(instance_id)
+        return () if facts is None else facts.widgets
+
+    def logs(self, instance_id: str) -> Sequence[Mapping[str, Any]]:
+        facts = self._parts.host.facts(instance_id)
+        return () if facts is None else facts.logs
+
+    # Everything else.
+
+    def problems(self) -> Sequence[Problem]:
+        return self._parts.controller.fleet.problems()
+
+    def strategies(self) -> Sequence[StrategySummary]:
+        users: dict[str, list[str]] = {}
+        for row in self._parts.controller.fleet.rows.values():
+            if row.is_live:
+                users.setdefault(row.record.strategy_type, []).append(row.id)
+        return [
+            self._strategy(strategy_type, tuple(sorted(users.get(strategy_type, ()))))
+            for strategy_type in self._parts.catalogue.types()
+        ]
+
+    def _strategy(self, strategy_type: str, instances: tuple[str, ...]) -> StrategySummary:
+        facts = self._parts.catalogue.facts(strategy_type)
+        assert facts is not None
+        definition = self._parts.catalogue.definition(strategy_type, facts.code_digest)
+        return StrategySummary(
+            strategy_type=strategy_type,
+            description="" if definition is None else definition.description,
+            path=facts.path,
+            code_digest=facts.code_digest,
+            tick_minutes=None if definition is None else definition.tick_minutes,
+            cadence_steps=None if definition is None else definition.cadence_steps,
+            config_schema=facts.config_schema,
+            instances=instances,
+            problems=facts.problems,
+        )
+
+    def engine(self) -> EngineStatus:
+        parts, fleet = self._parts, self._parts.controller.fleet
+        return EngineStatus(
+            version=__version__,
+            started_at=self._started_at,
+            source=parts.source,
+            revision=fleet.revision,
+            clean=fleet.clean,
+            heartbeat_s=parts.heartbeat_s,
+            last_beat=parts.heartbeat.last_beat,
+            heartbeat_age_s=parts.heartbeat.age_s(),
+            beats_lost=parts.heartbeat.lost,
+            clock_behind_s=parts.heartbeat.behind_s,
+            source_error=fleet.source_error or parts.controller.fault,
+            database_error=parts.database_error(),
+            prune_held=fleet.removal.held,
+            prune_digest=fleet.removal.held_digest,
+            halts=tuple(halt.to_json() for halt in parts.halts()),
+            exec_servers=parts.exec_servers(),
+            counts=self._counts(),
+        )
+
+    def _counts(self) -> Mapping[str, int]:
+        revision = self.revision()
+        if self._counted[0] != revision:
+            cases = self._cases()
+            counts: Counter[str] = Counter({str(h): 0 for h in Health})
+            counts.update(str(health(case)) for case in cases)
+            counts["total"] = len(cases)
+            counts["problems"] = len(self.problems())
+            counts["active"] = sum(1 for case in cases if case.effective_mode is Mode.ACTIVE)
+            self._counted = (revision, dict(counts))
+        return self._counted[1]
+
+
+def _matches(case: Case, wanted: InstanceFilter) -> bool:
+    """Cheap tests first: health and sync are only worked out for what passed the others."""
+    record = case.row.record
+    if wanted.mode and wanted.mode != case.row.mode:
+        return False
+    if wanted.strategy_type and wanted.strategy_type != record.strategy_type:
+        return False
+    if wanted.label:
+        key, has_value, value = wanted.label.partition("=")
+        if key not in record.labels or (has_value and record.labels[key] != value):
+            return False
+    if wanted.q:
+        haystack = " ".join((record.id, record.identity.market, record.strategy_type, record.description)).casefold()
+        if wanted.q.casefold() not in haystack:
+            return False
+    if wanted.sync and wanted.sync != sync(case):
+        return False
+    return not wanted.health or wanted.health == health(case)

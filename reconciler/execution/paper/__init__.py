@@ -1,0 +1,1 @@
+"""The embedded paper exchange: made-up money, real MCP."""

@@ -1,0 +1,95 @@
+"""Syntax: what is wrong with the bytes of a file, or with its YAML, in words that help to mend it. Pure."""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+import yaml
+
+from reconciler.errors import Problem
+
+_CONTROL: Final = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u2028\u2029\ufeff\ufffe\uffff]")
+"""What no file should hold as it stands: invisible, refused by libyaml, or (U+0085, U+2028) a line break to it alone."""
+_ASCII_CONTROL: Final = bytes(i for i in (*range(32), 127) if chr(i) not in "\t\n\r")
+
+_INDENTATION: Final = "look at the indentation of this line and of those above"
+_WORDS: Final = {
+    "mapping values are not allowed in this context": (
+        'expected no ":" here',
+        'quote the value if the ":" belongs to it, otherwise look at the indentation',
+    ),
+    "did not find expected key": ("expected a key", _INDENTATION),
+    "did not find expected '-' indicator": ('expected an item beginning with "- "', _INDENTATION),
+    "block sequence entries are not allowed in this context": ('expected no "- " here', _INDENTATION),
+    "could not find expected ':'": ('expected ":" after this key', ""),
+    "did not find expected ',' or '}'": ('expected "," or "}"', ""),
+    "did not find expected ',' or ']'": ('expected "," or "]"', ""),
+    "did not find expected node content": ("expected a value", ""),
+    "did not find expected <document start>": ("expected the end of the file", "one file holds one document"),
+    "found unexpected end of stream": ("expected a closing quote, was the end of the file", ""),
+    "found unexpected document indicator": ("expected a closing quote, was the end of the document", ""),
+    "found unknown escape character": ("expected a known escape after the backslash", "single quotes keep it as it is"),
+}
+_OPENED_AT_CONTEXT: Final = ("found unexpected", "could not find expected ':'")
+"""Complaints that are best shown where the thing began, not where its end was missed."""
+
+
+def has_control_character(text: str) -> bool:
+    """True where text holds a character that is neither printable nor tab, CR or LF."""
+    return _CONTROL.search(text) is not None
+
+
+def unreadable(data: bytes, path: str) -> tuple[Problem, ...]:
+    """What is wrong with the bytes: not UTF-8, or control characters. A byte order mark is no problem."""
+    if data.isascii() and len(data.translate(None, _ASCII_CONTROL)) == len(data):
+        return ()
+    try:
+        text = data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        # The codec counts from behind a byte order mark, `object` is what it was counting in.
+        line, column = _position(error.object[: error.start].decode("utf-8", "replace"))
+        hint = "save it as UTF-8" + (", not as UTF-16" if data[:2] in (b"\xff\xfe", b"\xfe\xff") else "")
+        return (Problem(path, line, column, "", f"expected UTF-8, was 0x{data[error.start]:02x}", hint, "yaml-utf8"),)
+    return tuple(
+        Problem(path, *_position(text[: match.start()]), "", _control_message(match[0]), _control_hint(data), "yaml-control")
+        for match in _CONTROL.finditer(text)
+    )
+
+
+def _control_message(character: str) -> str:
+    return f"expected no control characters, was U+{ord(character):04X}"
+
+
+def _control_hint(data: bytes) -> str:
+    return "save it as UTF-8, not as UTF-16" if data[1:2] == b"\0" or data[:1] == b"\0" else ""
+
+
+def problem(error: yaml.YAMLError, text: str, path: str) -> Problem:
+    """The one thing libyaml stopped at."""
+    mark = getattr(error, "problem_mark", None)
+    reason = str(getattr(error, "problem", None) or error)
+    context = getattr(error, "context_mark", None)
+    if context is not None and reason.startswith(_OPENED_AT_CONTEXT):
+        mark = context
+    if mark is None:
+        return Problem(path, 1, 1, "", f"expected YAML, but {reason}", "", "yaml-syntax")
+    message, hint = _WORDS.get(reason, (f"expected YAML, but {reason}", ""))
+    if reason == "found character that cannot start any token":
+        message, hint = _unexpected(text, mark.line, mark.column)
+    elif context is not None and reason.startswith("did not find expected ',' or"):
+        hint = f"the bracket opened at {context.line + 1}:{context.column + 1} is not closed"
+    return Problem(path, mark.line + 1, mark.column + 1, "", message, hint, "yaml-syntax")
+
+
+def _unexpected(text: str, line: int, column: int) -> tuple[str, str]:
+    lines = text.splitlines()
+    character = lines[line][column : column + 1] if line < len(lines) else ""
+    if character == "\t":
+        return "expected spaces, was a tab", "YAML is indented with spaces"
+    return f'expected a value, was "{character}"', f'quote a value that begins with "{character}"'
+
+
+def _position(before: str) -> tuple[int, int]:
+    lines = before.replace("\r\n", "\n").replace("\r", "\n").split("\n")
+    return len(lines), len(lines[-1]) + 1

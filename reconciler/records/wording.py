@@ -1,0 +1,58 @@
+"""Wording: how values are shown in messages. Pure. What looks like a key is never shown."""
+
+from __future__ import annotations
+
+import difflib
+import json
+from collections.abc import Iterable
+from typing import Any, Final
+
+from reconciler.records import literals
+
+_LONGEST: Final = 60
+_KINDS: Final = {
+    type(None): "null",
+    str: "a string",
+    bool: "true or false",
+    int: "a number",
+    float: "a number",
+    dict: "a mapping",
+    list: "a list",
+}
+
+
+def quoted(text: str) -> str:
+    """Text in double quotes, shortened; `"…"` for what looks like a key."""
+    if literals.find(text):
+        return '"…"'
+    return json.dumps(text if len(text) <= _LONGEST else text[: _LONGEST - 1] + "…", ensure_ascii=False)
+
+
+def shown(value: Any) -> str:
+    """A value as a message shows it: `"five"`, `12`, `true`, `null`, `a list`, `a mapping`."""
+    if isinstance(value, str):
+        return quoted(value)
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return repr(value) if isinstance(value, (int, float)) else kind(value)
+
+
+def kind(value: Any) -> str:
+    """What a value is, without saying which: `a string`, `a number`."""
+    return _KINDS[type(value)]
+
+
+def one_of(options: Iterable[Any]) -> str:
+    """`off, observe, active`: words bare, everything else as `shown`."""
+    return ", ".join(option if _is_word(option) else shown(option) for option in options)
+
+
+def _is_word(option: Any) -> bool:
+    return isinstance(option, str) and option.isprintable() and option != "" and not set(option) & {" ", ","}
+
+
+def did_you_mean(word: str, options: Iterable[Any]) -> str:
+    """`did you mean "levels"?`, or nothing where no option comes near."""
+    names = {option.casefold(): option for option in options if isinstance(option, str)}
+    near = difflib.get_close_matches(word.casefold(), names, n=1)
+    return f"did you mean {quoted(names[near[0]])}?" if near else ""

@@ -1,0 +1,72 @@
+"""Where each value of an applied record comes from: a line of its file, or a default of the strategy's schema. Pure."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from reconciler.records import pointer
+from reconciler.records.document import Document, parse
+from reconciler.records.record import Row
+
+DEFAULT = "default"
+
+
+@dataclass(frozen=True, slots=True)
+class Value:
+    """One value: where it stands, how it is written (JSON), and `path:line` or `default`."""
+
+    pointer: str
+    text: str
+    origin: str
+
+
+@dataclass(frozen=True, slots=True)
+class Origins:
+    """Every value of a record. Where `file_is_applied` is False, the file says something else by now."""
+
+    values: tuple[Value, ...]
+    file_is_applied: bool
+
+
+def origins(row: Row, data: bytes | None) -> Origins:
+    """The values of `row`, given the bytes that its file holds now (None where it is gone)."""
+    document = _document_of(row, data)
+    written = dict(_leaves(row.record.values))
+    filled = {("config", *path): value for path, value in _leaves(row.record.effective_config)}
+    values = [Value(pointer.spell(path), _text(value), _place(row, document, path)) for path, value in written.items()]
+    values += [
+        Value(pointer.spell(path), _text(value), DEFAULT) for path, value in filled.items() if path not in written
+    ]
+    return Origins(tuple(values), document is not None)
+
+
+def _document_of(row: Row, data: bytes | None) -> Document | None:
+    if data is None or _blob_id(data) != row.file_digest:
+        return None
+    document = parse(data, row.path)
+    return document if isinstance(document, Document) else None
+
+
+def _blob_id(data: bytes) -> str:
+    """The id git gives to a file of this content."""
+    return hashlib.sha1(b"blob %d\0" % len(data) + data, usedforsecurity=False).hexdigest()
+
+
+def _place(row: Row, document: Document | None, path: pointer.Path) -> str:
+    return row.path if document is None else f"{row.path}:{document.place(path).line}"
+
+
+def _leaves(value: Any, path: pointer.Path = ()) -> Iterator[tuple[pointer.Path, Any]]:
+    if isinstance(value, dict) and value:
+        for key, inner in value.items():
+            yield from _leaves(inner, (*path, key))
+    else:
+        yield path, value
+
+
+def _text(value: Any) -> str:
+    return value if isinstance(value, str) and value else json.dumps(value, ensure_ascii=False)

@@ -1,0 +1,159 @@
+"""The place of one id in a host, for as long as the process lives: reloads come and go within it."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from reconciler.clock import iso
+from reconciler.records.cadence import beat_at, beat_time, next_due
+from reconciler.records.mode import Mode
+from reconciler.records.plan import LoadKey, Phase, Running, load_key
+from reconciler.records.record import Row
+from reconciler.records.status import Ticks
+from reconciler.runtime.facts import RuntimeFacts
+from reconciler.runtime.gate import Gate
+from reconciler.runtime.logs import LogRing
+
+if TYPE_CHECKING:
+    from reconciler.runtime.hook import HookCall
+    from reconciler.runtime.load_spec import LoadSpec
+    from reconciler.runtime.instance import RunningInstance
+
+
+class Slot:
+    """What runs under one id, what is wanted of it next, and how it has been doing.
+
+    `claim` is held by whoever has the slot in the queue or works on it: that is why hooks of one instance
+    never overlap. What is wanted (`ending`, `wanted`, `beat`) is written down first, then the claim is
+    tried; who gives it back looks again. Only its holder runs hooks and counts ticks; the roster changes
+    everything else, under its lock.
+    """
+
+    __slots__ = (
+        "attempt",
+        "beat",
+        "ceiling",
+        "claim",
+        "consecutive",
+        "count",
+        "ending",
+        "errors",
+        "failed",
+        "failing",
+        "gate",
+        "id",
+        "instance",
+        "key",
+        "last_at_s",
+        "last_duration_s",
+        "last_error",
+        "last_error_at_s",
+        "loading",
+        "log",
+        "missed",
+        "retry_at_s",
+        "steps",
+        "stuck",
+        "wanted",
+    )
+
+    def __init__(self, row: Row, log_lines: int) -> None:
+        self.id = row.id
+        self.claim = threading.Lock()
+        self.gate = Gate(row)
+        self.log = LogRing(log_lines)
+        self.key: LoadKey = load_key(row)
+        # What runs, and what is wanted next.
+        self.instance: RunningInstance | None = None
+        self.loading: LoadSpec | None = None
+        self.wanted: LoadSpec | None = None
+        self.ceiling = Mode.OFF  # what `wanted` may rise to
+        self.ending = False
+        self.stuck: HookCall | None = None
+        self.steps = 0  # the cadence it is scheduled at, 0 where it is not
+        self.beat: int | None = None  # the tick that is queued or under way
+        # Loads that failed.
+        self.failed = False
+        self.attempt = 0
+        self.retry_at_s = 0.0
+        # How its ticks went.
+        self.count = 0
+        self.errors = 0
+        self.missed = 0
+        self.consecutive = 0
+        self.failing = False
+        self.last_at_s: float | None = None
+        self.last_duration_s: float | None = None
+        self.last_error = ""
+        self.last_error_at_s: float | None = None
+
+    @property
+    def phase(self) -> Phase | None:
+        """Where it is on its way; None where nothing is there and nothing is coming."""
+        if self.stuck is not None:
+            return Phase.STUCK
+        if self.ending:
+            return Phase.UNLOADING
+        if self.instance is not None:
+            return Phase.RUNNING
+        if self.loading is not None or self.wanted is not None:
+            return Phase.LOADING
+        return Phase.FAILED if self.failed else None
+
+    @property
+    def is_occupied(self) -> bool:
+        """True while something is there that must end before anything else is loaded."""
+        return self.instance is not None or self.loading is not None
+
+    def due_steps(self) -> int:
+        """The cadence it ought to be scheduled at, 0 where it must not tick."""
+        if self.instance is None or self.ending or self.gate.paused or self.gate.mode is Mode.OFF:
+            return 0
+        return self.instance.definition.cadence_steps
+
+    def view(self) -> Running | None:
+        """What the plan must know. The mode of one that waits for its predecessor is what it may rise to."""
+        phase = self.phase
+        if phase is None:
+            return None
+        mode = self.gate.mode if self.wanted is None else self.ceiling
+        if self.wanted is not None and not self.is_occupied:
+            return Running(self.id, phase, mode, load_key(self.wanted.row), self.wanted.row)
+        retry_at_s = self.retry_at_s if phase is Phase.FAILED else 0.0
+        return Running(self.id, phase, mode, self.key, self.gate.row, retry_at_s)
+
+    def facts(self, now_s: float, heartbeat_s: float) -> RuntimeFacts:
+        """How it is doing; `now_s` is wall time."""
+        instance = self.instance
+        widgets: tuple[Mapping[str, Any], ...] = () if instance is None else instance.widgets
+        return RuntimeFacts(
+            id=self.id,
+            phase=self.phase,
+            mode=self.gate.mode,
+            pause=self.gate.pause,
+            generation=None if instance is None else self.gate.row.generation,
+            loaded_at=None if instance is None else iso(instance.loaded_at_s),
+            last_error=self.last_error,
+            last_error_at=None if self.last_error_at_s is None else iso(self.last_error_at_s),
+            failing=self.failing or self.failed,
+            consecutive_failures=self.consecutive,
+            stuck_hook=None if self.stuck is None else self.stuck.hook,
+            load_attempts=self.attempt,
+            ticks=Ticks(
+                count=self.count,
+                errors=self.errors,
+                missed=self.missed,
+                last_at=None if self.last_at_s is None else iso(self.last_at_s),
+                last_duration_s=self.last_duration_s,
+                next_at=self._next_at(now_s, heartbeat_s),
+            ),
+            widgets=widgets,
+            logs=self.log.newest_first(),
+        )
+
+    def _next_at(self, now_s: float, heartbeat_s: float) -> str | None:
+        if not self.steps:
+            return None
+        return iso(beat_time(next_due(beat_at(now_s, heartbeat_s), self.steps), heartbeat_s))

@@ -1,0 +1,57 @@
+"""The watchdog: one thread that knows every hook's deadline, because it looks at every worker. O(workers)."""
+
+from __future__ import annotations
+
+import threading
+
+from reconciler.clock import Clock
+from reconciler.runtime.crew import Crew
+from reconciler.runtime.options import HostOptions
+from reconciler.runtime.roster import Roster
+
+_GLANCES = 4
+"""How many times it looks within the shortest time that it must notice."""
+
+
+class Watchdog:
+    """Replaces workers that are busy too long, and marks instances whose hook outlived its deadline as stuck."""
+
+    def __init__(self, clock: Clock, options: HostOptions, crew: Crew, roster: Roster) -> None:
+        self._clock = clock
+        self._options = options
+        self._crew = crew
+        self._roster = roster
+        self._stopping = threading.Event()
+        self._interval_s = options.patience_s / _GLANCES
+
+    def start(self) -> None:
+        threading.Thread(target=self._run, name="watchdog", daemon=True).start()
+
+    def stop(self) -> None:
+        self._stopping.set()
+
+    def _run(self) -> None:
+        while not self._clock.wait(self._stopping, self._interval_s):
+            self.look()
+
+    def look(self) -> None:
+        """One glance at every worker."""
+        now_s = self._clock.monotonic()
+        overdue = 0
+        for worker in self._crew.workers():
+            call = worker.call
+            if call is None:
+                continue
+            if now_s - call.started_s >= self._options.patience_s:
+                overdue += 1
+            if now_s >= call.deadline_s:
+                self._roster.mark_stuck(call)
+        self._keep_hands_free(overdue)
+
+    def _keep_hands_free(self, overdue: int) -> None:
+        """As many workers as ever beside the overdue ones, up to the bound; spares go when the rush is over."""
+        lacking = min(self._options.workers + overdue, self._options.max_workers) - self._crew.size
+        if lacking > 0:
+            self._crew.hire(lacking)
+        elif lacking < 0 and self._crew.is_idle:
+            self._crew.dismiss(-lacking)

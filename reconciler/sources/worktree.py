@@ -1,0 +1,197 @@
+"""The work tree source: the files on disk, read whole, and whether each is committed."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from operator import attrgetter
+from pathlib import Path
+
+from reconciler.clock import Clock
+from reconciler.records.snapshot import Snapshot, SourceFile
+from reconciler.sources.folder import Folder, Found, Identity, Walk
+from reconciler.sources.git import NO_REPOSITORY, GitFacts, Repository
+from reconciler.sources.layout import (
+    HALT_PATH,
+    INSTANCE_RULES,
+    INSTANCES,
+    STRATEGIES,
+    STRATEGY_RULES,
+    Rules,
+    counts,
+    is_strategy,
+    is_template,
+)
+from reconciler.sources.reading import why
+
+_NOTHING = Snapshot(instances=(), templates=(), strategies=(), halt=None, revision=None, clean=False, whole=False)
+
+
+@dataclass(frozen=True, slots=True)
+class WorktreeOptions:
+    """Sizes in bytes, times in seconds.
+
+    Of an instance file larger than `instance_limit_bytes` one byte more than that is read, for the parser
+    to refuse. A definition larger than `strategy_limit_bytes` is refused here: half a module must not run.
+    A file changed less than `racy_s` before it was read is read again next time, as git does: it may have
+    changed once more within the same tick of the file system's clock.
+    """
+
+    instance_limit_bytes: int = 256 * 1024
+    strategy_limit_bytes: int = 1024 * 1024
+    racy_s: float = 0.05
+
+
+class Worktree:
+    """The fleet at `root`, which holds `instances/` and `strategies/`. Paths are relative to it.
+
+    Not thread-safe: one thread reads at a time.
+    """
+
+    def __init__(self, root: Path, clock: Clock, options: WorktreeOptions) -> None:
+        self._root = Path(os.path.abspath(root))
+        self._clock = clock
+        self._options = options
+        self._instances = _Tree(INSTANCES, INSTANCE_RULES, options.instance_limit_bytes, is_required=True)
+        self._strategies = _Tree(STRATEGIES, STRATEGY_RULES, options.strategy_limit_bytes, is_required=False)
+        self._repository: Repository | None = None
+        self._facts = NO_REPOSITORY
+        self._expected: frozenset[str] = frozenset()  # the paths that HEAD has
+        self._known: dict[str, tuple[Found, SourceFile]] = {}
+        self._last = _NOTHING
+
+    @property
+    def git_problem(self) -> str:
+        """Why git could not say what is committed, and the mend; empty where it could or there is no repository."""
+        return self._facts.problem
+
+    def read(self) -> Snapshot:
+        """The files of this moment. Raises nothing: what cannot be read is in the snapshot, as a fact of its own.
+
+        `instances/` that is missing or cannot be opened is one `SourceFile` with an error, and the halt is then
+        the one last seen: losing sight of a halt does not lift it.
+        """
+        self._repository = repository = Repository.discover(self._root, self._clock, self._repository)
+        before = None if repository is None else repository.state()
+        facts = NO_REPOSITORY if repository is None else repository.facts()
+
+        root = os.path.realpath(self._root)
+        racy_from_ns = int((self._clock.time() - self._options.racy_s) * 1e9)
+        walks = [tree.read(root, racy_from_ns) for tree in (self._instances, self._strategies)]
+
+        doubts = [doubt for walk in walks for doubt in walk.doubts()]
+        if repository is not None and before is not None:
+            doubts += before.doubts(repository.state())
+        if facts is not self._facts or self._last is _NOTHING or any(walk.changed for walk in walks):
+            self._last = self._compose(facts)
+        not_whole = "; ".join(dict.fromkeys(doubts))
+        if self._last.not_whole != not_whole or self._last.whole is bool(not_whole):
+            self._last = replace(self._last, whole=not not_whole, not_whole=not_whole)
+        return self._last
+
+    def _compose(self, facts: GitFacts) -> Snapshot:
+        """What the trees hold now, with every object of the last snapshot that is still true."""
+        if facts is not self._facts:
+            self._facts = facts
+            self._expected = frozenset(filter(counts, (*facts.tree.files, *facts.tree.links)))
+        known = {
+            found.path: (found, self._source(found)) for tree in (self._instances, self._strategies) for found in tree
+        }
+        self._known = known
+        files = sorted((file for _, file in known.values()), key=attrgetter("path"))
+        strategies = [file for file in files if is_strategy(file.path)]
+        templates = [file for file in files if is_template(file.path)]
+        instances = [f for f in files if not (is_strategy(f.path) or is_template(f.path) or f.path == HALT_PATH)]
+        halt = known.get(HALT_PATH, (None, None))[1]
+        last = self._last
+        return replace(
+            last,
+            instances=_kept(last.instances, instances),
+            templates=_kept(last.templates, templates),
+            strategies=_kept(last.strategies, strategies),
+            halt=last.halt if self._instances.lost else halt,
+            revision=facts.revision,
+            clean=facts.revision is not None
+            and self._expected <= known.keys()
+            and all(file.committed for file in files),
+        )
+
+    def _source(self, found: Found) -> SourceFile:
+        """What was found, with what git says of it: the object of the last snapshot where that is still true."""
+        before, last = self._known.get(found.path, (None, None))
+        data, error, digest = found.data, found.error, ""
+        if data is not None and is_strategy(found.path) and len(data) > self._options.strategy_limit_bytes:
+            data, error = None, f"is larger than {self._options.strategy_limit_bytes // 1024} KiB"
+        if data is not None:
+            has_digest = before is found and last is not None and len(last.digest) == self._facts.digest_length
+            digest = last.digest if has_digest and last is not None else self._facts.blob_id(data)
+        file = SourceFile(found.path, data, digest, data is not None and self._is_committed(found, digest), error)
+        return last if last is not None and last == file else file
+
+    def _is_committed(self, found: Found, digest: str) -> bool:
+        """True where HEAD has these bytes at this path; of a linked file, where it has the link and its target.
+
+        What is reached by more than one link counts as not committed.
+        """
+        tree, link = self._facts.tree, found.link
+        if link is None:
+            return tree.files.get(found.path) == digest
+        is_link_committed = link.is_direct and tree.links.get(found.path) == self._facts.blob_id(os.fsencode(link.text))
+        return is_link_committed and tree.files.get(link.target) == digest
+
+
+class _Tree:
+    """One of the fleet's two folders, and whether it is there at all.
+
+    `lost` says why nothing is known of it; iterating then yields that as the one thing found.
+    """
+
+    def __init__(self, path: str, rules: Rules, limit_bytes: int, *, is_required: bool) -> None:
+        self.lost = ""
+        self._path = path
+        self._limit_bytes = limit_bytes
+        self._is_required = is_required
+        self._is_there = False
+        self._identity: Identity | None = None
+        self._folder = Folder(path, rules)
+
+    def __iter__(self) -> Iterator[Found]:
+        if self._is_there:
+            yield from self._folder
+        elif self.lost:
+            yield Found(self._path, None, self.lost)
+
+    def read(self, root: str, racy_from_ns: int) -> Walk:
+        """Bring the tree up to date. `root` is the real path of the fleet."""
+        walk = Walk(root, f"{root}/{self._path}", self._limit_bytes, racy_from_ns)
+        was = (self._is_there, self.lost)
+        try:
+            self._folder.read(walk.top, walk)
+        except OSError as error:
+            self._is_there, self.lost = False, self._why_lost(walk.top, error)
+            walk.changed = False  # of what is out of sight, nothing shows
+            walk.stamps.clear()
+            if self.lost:
+                walk.faults.append(f"{self._path}/ {self.lost}")
+        else:
+            self._is_there, self.lost = True, ""
+            identity = walk.identity(walk.top)
+            if self._identity not in (None, identity):
+                walk.faults.append(f"{self._path}/ was replaced since it was last read")
+            self._identity = identity
+        walk.changed |= was != (self._is_there, self.lost)
+        return walk
+
+    def _why_lost(self, top: str, error: OSError) -> str:
+        if os.path.islink(top):
+            return "is a link; expected a folder"
+        if isinstance(error, FileNotFoundError):
+            return "is missing" if self._is_required else ""
+        return why(error)
+
+
+def _kept(last: tuple[SourceFile, ...], files: Sequence[SourceFile]) -> tuple[SourceFile, ...]:
+    """`last` itself where it holds the very same objects."""
+    is_same = len(last) == len(files) and all(old is new for old, new in zip(last, files, strict=True))
+    return last if is_same else tuple(files)

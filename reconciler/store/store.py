@@ -1,0 +1,87 @@
+"""The store: the engine's own handle on its database. One engine per database; it alone writes."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from pathlib import Path
+from types import TracebackType
+
+from reconciler.clock import Clock
+from reconciler.store.beats import Beats
+from reconciler.store.connection import ReadPool, make_folder, open_writable
+from reconciler.store.desired import Desired
+from reconciler.store.events import Events
+from reconciler.store.halts import Halts
+from reconciler.store.ledger import Ledger
+from reconciler.store.lock import EngineLock
+from reconciler.store.operators import Operators
+from reconciler.store.writer import Writer
+
+BUSY_TIMEOUT_S = 5.0
+"""How long a write waits for another program that holds the database."""
+
+
+class Store:
+    """Everything the engine keeps. Thread-safe; its parts say which of their methods block.
+
+    Reads go through connections of their own and see the last commit; they never wait for the writer.
+    """
+
+    def __init__(self, writer: Writer, reads: ReadPool, clock: Clock, held: ExitStack) -> None:
+        """Use `open`. `held` closes what the store stands on."""
+        self._writer = writer
+        self._held = held
+        self.desired = Desired(writer, reads)
+        self.events = Events(writer, clock)
+        self.ledger = Ledger(writer, reads, clock)
+        self.halts = Halts(writer, reads, clock)
+        self.beats = Beats(writer, reads)
+        self.operators = Operators(writer, clock)
+
+    @classmethod
+    def open(cls, path: Path, clock: Clock, *, busy_timeout_s: float = BUSY_TIMEOUT_S) -> Store:
+        """Take over the database at `path`, making it (0600) and its folder (0700) where missing.
+
+        Raises StoreLocked where another engine holds it, StoreError where it cannot be used: no database,
+        not ours, newer than this version, or a disk that refuses.
+        """
+        held = ExitStack()
+        try:
+            make_folder(path.parent)
+            held.callback(EngineLock(path.with_name(f"{path.name}.lock")).release)
+            db = open_writable(path, busy_timeout_s)
+            held.callback(db.close)
+            writer = Writer(db, path)
+            held.callback(writer.close)
+            reads = ReadPool(path)
+            held.callback(reads.close)
+            return cls(writer, reads, clock, held)
+        except BaseException:
+            held.close()
+            raise
+
+    @property
+    def epoch(self) -> int:
+        """Which opening of this database this is; the next engine's is higher."""
+        return self._writer.epoch
+
+    @property
+    def fault(self) -> str:
+        """The last error of the database itself, empty where the last write went well. For `/readyz`."""
+        return self._writer.fault
+
+    def flush(self) -> None:
+        """Wait until everything submitted before is committed. Raises StoreError where the database refuses."""
+        self._writer.write(lambda db: None)
+
+    def close(self) -> None:
+        """Finish what was submitted, then let the database go. What is asked of it later is a StoreError."""
+        self._held.close()
+
+    def __enter__(self) -> Store:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()

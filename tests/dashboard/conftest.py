@@ -1,0 +1,288 @@
+"""A fleet that needs no engine: a fake status reader, a fake database reader, and clients for the application."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import httpx
+import pytest
+
+from reconciler.clock import FakeClock, iso
+from reconciler.dashboard.app import create_app
+from reconciler.dashboard.options import DashboardOptions
+from reconciler.errors import Problem
+from reconciler.ports import EngineStatus, InstanceFilter, StrategySummary
+from reconciler.records.accounts import Account, Accounts
+from reconciler.records.mode import Mode
+from reconciler.records.status import Condition, Health, InstanceStatus, Sync, Ticks
+
+NOW_S = 1_767_225_600.0
+REVISION = "4f2c9d1e8b7a60513f2c9d1e8b7a60513f2c9d1e"
+ACCOUNTS = Accounts({"main": Account("main", "kraken", real_money=True)}, any_on="paper")
+
+Rows = list[dict[str, Any]]
+Connect = Callable[..., AbstractAsyncContextManager[httpx.AsyncClient]]
+
+
+def an_engine(**changes: Any) -> EngineStatus:
+    engine = EngineStatus(
+        version="0.1.0",
+        started_at=iso(NOW_S - 3_600),
+        source="worktree",
+        revision=REVISION,
+        clean=True,
+        heartbeat_s=6.0,
+        last_beat=294_537_600,
+        heartbeat_age_s=1.5,
+        beats_lost=0,
+        clock_behind_s=0.0,
+        source_error="",
+        database_error="",
+        prune_held=(),
+        prune_digest="",
+        halts=(),
+        exec_servers=({"name": "paper", "connected": True, "since": iso(NOW_S - 60), "tools": [], "last_error": ""},),
+        counts={"Healthy": 1, "total": 1, "problems": 0, "active": 0},
+    )
+    return replace(engine, **changes)
+
+
+def a_condition(type: Any, status: bool, reason: str, message: str = "") -> Condition:
+    return Condition(type, status, reason, message, iso(NOW_S - 600))
+
+
+def an_instance(id: str = "btc-dca", **changes: Any) -> InstanceStatus:
+    instance = InstanceStatus(
+        id=id,
+        strategy_type="dca",
+        account_id="sandbox",
+        client_id="desk-a",
+        market="BTC/USD",
+        mode=Mode.OBSERVE,
+        effective_mode=Mode.OBSERVE,
+        paused=False,
+        sync=Sync.SYNCED,
+        health=Health.HEALTHY,
+        generation=3,
+        observed_generation=3,
+        revision=REVISION,
+        committed=True,
+        path=f"instances/{id}.yaml",
+        config={"notional": "25"},
+        effective_config={"notional": "25", "ceiling": None},
+        labels={"team": "majors"},
+        description="Buys a little every minute",
+        conditions=(
+            a_condition("Accepted", True, "Applied"),
+            a_condition("Loaded", True, "Loaded"),
+            a_condition("Ready", True, "Ticking"),
+            a_condition("Trading", False, "Mode", "mode is observe"),
+        ),
+        ticks=Ticks(12, 0, 0, iso(NOW_S - 6), 0.004, iso(NOW_S + 54)),
+    )
+    return replace(instance, **changes)
+
+
+def a_strategy(**changes: Any) -> StrategySummary:
+    strategy = StrategySummary(
+        strategy_type="dca",
+        description="Buys a fixed notional at its cadence.",
+        path="strategies/dca.py",
+        code_digest="0123456789abcdef",
+        tick_minutes=1.0,
+        cadence_steps=10,
+        config_schema={
+            "type": "object",
+            "required": ["notional"],
+            "properties": {"notional": {"type": "string", "description": "Spent each time"}},
+        },
+        instances=("btc-dca",),
+        problems=(),
+    )
+    return replace(strategy, **changes)
+
+
+def an_order(**changes: Any) -> dict[str, Any]:
+    return {
+        "instance_id": "btc-dca",
+        "client_order_id": "k3j9x2a7b0001",
+        "outcome": "accepted",
+        "state": "filled",
+        "side": "buy",
+        "type": "limit",
+        "quantity": "0.00042",
+        "limit_price": "60000.10",
+        "symbol": "BTC/USD",
+        "account_id": "main",
+        "client_id": "desk-a",
+        "mode": "active",
+        "generation": 3,
+        "beat": 294_537_590,
+        "revision": REVISION,
+        "reason": "",
+        "filled_quantity": "0.00042",
+        "average_price": "59999.90",
+        "fee": "0.065",
+        "exchange_order_id": "X-77",
+        "created_at": iso(NOW_S - 60),
+        "updated_at": iso(NOW_S - 59),
+        **changes,
+    }
+
+
+def an_event(**changes: Any) -> dict[str, Any]:
+    return {
+        "id": 1,
+        "instance_id": "btc-dca",
+        "type": "Normal",
+        "reason": "Loaded",
+        "message": "generation 3 is loaded",
+        "count": 2,
+        "first_at": iso(NOW_S - 900),
+        "last_at": iso(NOW_S - 600),
+        **changes,
+    }
+
+
+def a_generation(**changes: Any) -> dict[str, Any]:
+    return {
+        "generation": 3,
+        "kind": "changed",
+        "summary": "config.notional: 20 → 25",
+        "at": iso(NOW_S - 900),
+        "revision": REVISION,
+        "committed": True,
+        "mode": "observe",
+        "code_digest": "0123456789abcdef",
+        "values": {"id": "btc-dca", "limits": {"max_order_notional": "500"}},
+        **changes,
+    }
+
+
+A_PROBLEM = Problem(
+    "instances/eth-grid.yaml", 14, 11, "config.levels", 'expected an integer, was "five"', "write 5", "schema-type"
+)
+
+
+@dataclass
+class FakeStatus:
+    """A `StatusReader` over plain lists, which notes from which threads it was asked what."""
+
+    fleet: list[InstanceStatus] = field(default_factory=lambda: [an_instance()])
+    engine_now: EngineStatus = field(default_factory=an_engine)
+    found: list[Problem] = field(default_factory=list)
+    definitions: list[StrategySummary] = field(default_factory=lambda: [a_strategy()])
+    drawn: list[Mapping[str, Any]] = field(default_factory=list)
+    lines: list[Mapping[str, Any]] = field(default_factory=list)
+    revision_now: int = 1
+    asked: list[tuple[str, int]] = field(default_factory=list)
+
+    def _note(self, what: str) -> None:
+        self.asked.append((what, threading.get_ident()))
+
+    def revision(self) -> int:
+        self._note("revision")
+        return self.revision_now
+
+    def engine(self) -> EngineStatus:
+        self._note("engine")
+        return self.engine_now
+
+    def instances(self, wanted: InstanceFilter, limit: int, offset: int) -> tuple[Sequence[InstanceStatus], int]:
+        self._note("instances")
+        matching = [one for one in self.fleet if _matches(one, wanted)]
+        return matching[offset : offset + limit], len(matching)
+
+    def instance(self, instance_id: str) -> InstanceStatus | None:
+        self._note("instance")
+        return next((one for one in self.fleet if one.id == instance_id), None)
+
+    def widgets(self, instance_id: str) -> Sequence[Mapping[str, Any]]:
+        self._note("widgets")
+        return self.drawn
+
+    def logs(self, instance_id: str) -> Sequence[Mapping[str, Any]]:
+        self._note("logs")
+        return self.lines
+
+    def problems(self) -> Sequence[Problem]:
+        self._note("problems")
+        return self.found
+
+    def strategies(self) -> Sequence[StrategySummary]:
+        self._note("strategies")
+        return self.definitions
+
+
+def _matches(one: InstanceStatus, wanted: InstanceFilter) -> bool:
+    key, _, value = wanted.label.partition("=")
+    return (
+        wanted.q in f"{one.id} {one.market} {one.strategy_type} {one.description}"
+        and (not key or (key in one.labels and value in ("", one.labels[key])))
+        and wanted.mode in ("", one.mode)
+        and wanted.health in ("", one.health)
+        and wanted.sync in ("", one.sync)
+        and wanted.strategy_type in ("", one.strategy_type)
+    )
+
+
+@dataclass
+class FakeReader:
+    """An `OrdersReader` over plain lists, newest first, which notes its calls and threads."""
+
+    order_rows: Rows = field(default_factory=lambda: [an_order()])
+    event_rows: Rows = field(default_factory=lambda: [an_event()])
+    generation_rows: Rows = field(default_factory=lambda: [a_generation()])
+    asked: list[tuple[str, int]] = field(default_factory=list)
+
+    def orders(
+        self, instance_id: str = "", outcome: str = "", state: str = "", limit: int = 100, offset: int = 0
+    ) -> tuple[Rows, int]:
+        wanted = {"instance_id": instance_id, "outcome": outcome, "state": state}
+        return self._page("orders", self.order_rows, wanted, limit, offset)
+
+    def events(self, instance_id: str = "", type: str = "", limit: int = 100, offset: int = 0) -> tuple[Rows, int]:
+        return self._page("events", self.event_rows, {"instance_id": instance_id, "type": type}, limit, offset)
+
+    def history(self, instance_id: str, limit: int = 100, offset: int = 0) -> tuple[Rows, int]:
+        return self._page("history", self.generation_rows, {}, limit, offset)
+
+    def _page(self, what: str, rows: Rows, wanted: dict[str, str], limit: int, offset: int) -> tuple[Rows, int]:
+        self.asked.append((what, threading.get_ident()))
+        found = [row for row in rows if all(not value or row[key] == value for key, value in wanted.items())]
+        return found[offset : offset + limit], len(found)
+
+
+@pytest.fixture
+def status() -> FakeStatus:
+    return FakeStatus()
+
+
+@pytest.fixture
+def reader() -> FakeReader:
+    return FakeReader()
+
+
+@pytest.fixture
+def clock() -> FakeClock:
+    return FakeClock(NOW_S)
+
+
+@pytest.fixture
+def connect(status: FakeStatus, reader: FakeReader, clock: FakeClock) -> Connect:
+    """`async with connect() as client`: a client of the application over the fakes."""
+
+    @asynccontextmanager
+    async def connected(
+        options: DashboardOptions | None = None, *, base_url: str = "http://127.0.0.1:8080", crashes: bool = False
+    ) -> AsyncIterator[httpx.AsyncClient]:
+        app = create_app(status, reader, clock, options or DashboardOptions(accounts=ACCOUNTS))
+        transport = httpx.ASGITransport(app, raise_app_exceptions=not crashes)
+        async with httpx.AsyncClient(transport=transport, base_url=base_url) as client:
+            yield client
+
+    return connected
