@@ -294,7 +294,6 @@ class Controller:
             report = self._reports.popleft()
             if isinstance(report, LoadFailed):
                 self._retries_s[report.id] = self._clock.monotonic() + report.retry_in_s
-            self._rollout.arrived(report)
             try:
                 self._chronicle.reported(report)
             except StoreError as error:

@@ -32,7 +32,7 @@ class Case:
 
     @property
     def paused(self) -> bool:
-        return self.facts is not None and self.facts.paused_by is not None
+        return self.facts is not None and self.facts.pause is not None
 
     @property
     def effective_mode(self) -> Mode:
@@ -71,7 +71,7 @@ def health(case: Case) -> Health:
         return Health.PAUSED
     if view is not None and view.phase is Phase.FAILED:
         return Health.DEGRADED
-    if facts is not None and facts.failures > 0 and view is not None:
+    if facts is not None and facts.failing and view is not None:
         return Health.DEGRADED
     if case.wanted and not case.can_load and view is None:
         return Health.DEGRADED
@@ -106,7 +106,7 @@ def loaded(case: Case) -> Finding:
         return False, "Waiting", "about to be loaded"
     match view.phase:
         case Phase.FAILED:
-            return False, "InitFailed", "" if facts is None else facts.error
+            return False, "InitFailed", "" if facts is None else facts.last_error
         case Phase.LOADING:
             return False, "Loading", "init is running"
         case Phase.UNLOADING:
@@ -123,10 +123,10 @@ def ready(case: Case) -> Finding:
         return False, "NotLoaded", "it is not loaded"
     if view.phase is Phase.STUCK:
         return False, "Stuck", f"{facts.stuck_hook} has outlived its deadline"
-    if case.paused:
-        return False, "Paused", f"paused by the {facts.paused_by}: {facts.pause_reason}"
-    if facts.failures > 0:
-        return False, "TickFailed", f"{facts.failures} failed in a row: {facts.error}"
+    if facts.pause is not None:
+        return False, "Paused", f"paused by the {facts.pause.by}: {facts.pause.reason}"
+    if facts.failing:
+        return False, "TickFailed", facts.last_error
     return True, "Ticking", ""
 
 
@@ -134,8 +134,8 @@ def trading(case: Case) -> Finding:
     mode = case.effective_mode
     if mode is not Mode.ACTIVE:
         return False, TradingReason.MODE, f"mode in force is {mode}"
-    if case.paused:
-        return False, TradingReason.PAUSED, "" if case.facts is None else case.facts.pause_reason
+    if case.facts is not None and case.facts.pause is not None:
+        return False, TradingReason.PAUSED, case.facts.pause.reason
     if case.blocked is not None:
         return False, *case.blocked
     return True, "Open", "orders may leave"

@@ -63,13 +63,13 @@ class StatusBoard:
         self._order: tuple[Mapping[str, Row] | None, tuple[str, ...]] = (None, ())
 
     def revision(self) -> int:
-        """A number that rises with whatever the page shows; for ticks alone, at most four times a second."""
+        """Rises at once with whatever the controller does, and four times a second at most for ticks."""
         version = self._parts.controller.version
         now_s = self._parts.clock.monotonic()
         with self._lock:
             seen_version, revision, sampled_at_s = self._sampled
             if version != seen_version or now_s - sampled_at_s >= _GLANCE_S:
-                revision = max(revision, version + self._parts.host.activity())
+                revision += 1
                 self._sampled = (version, revision, now_s)
             return revision
 
@@ -164,7 +164,7 @@ class StatusBoard:
 
     def logs(self, instance_id: str) -> Sequence[Mapping[str, Any]]:
         facts = self._parts.host.facts(instance_id)
-        return () if facts is None else facts.logs
+        return () if facts is None else [line.to_json() for line in facts.logs]
 
     # Everything else.
 

@@ -51,7 +51,7 @@ def create_app(status: StatusReader, reader: OrdersReader, clock: Clock, options
     calls too: it must never wait.
     """
     answers = Answers(status.revision, clock)
-    surveyor = Surveyor(status, options.accounts)
+    surveyor = Surveyor(status, options.accounts, clock)
     api = Api(status, reader)
     pages = Pages(status, reader, surveyor, options.accounts, clock)
     metrics = Metrics(status, surveyor, clock)

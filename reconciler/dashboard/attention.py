@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 from typing import Any
@@ -17,8 +17,8 @@ from reconciler.records.status import Condition, Health, InstanceStatus, Sync, T
 
 PROBLEMS_NAMED = 3
 INSTANCES_NAMED = 50
-EXPLAINED_ELSEWHERE = (TradingReason.MODE, TradingReason.PAUSED)
-"""Closed gates that are no concern of their own: `in force` and `Paused` say so already."""
+EXPLAINED_ELSEWHERE = (TradingReason.MODE, TradingReason.PAUSED, TradingReason.HALTED, TradingReason.EXEC_DOWN)
+"""Closed gates that are no concern of their own: one halt or lost server would else fill the list a thousand times."""
 
 
 class Gravity(IntEnum):
@@ -33,7 +33,7 @@ class Gravity(IntEnum):
         return self.name.capitalize()
 
 
-@dataclass(frozen=True, slots=True, order=True)
+@dataclass(frozen=True, slots=True)
 class Concern:
     """One thing that needs attention: about what, what is wrong, where to read on, what to type."""
 
@@ -47,6 +47,11 @@ class Concern:
     @property
     def word(self) -> str:
         return self.gravity.word
+
+
+def gravest_first(concerns: Iterable[Concern]) -> list[Concern]:
+    """Sorted by gravity, real money before other, then by name."""
+    return sorted(concerns, key=lambda one: (one.gravity, not one.real_money, one.subject))
 
 
 def engine_concerns(engine: EngineStatus, problems: Sequence[Problem], now_s: float) -> Iterator[Concern]:
@@ -103,8 +108,7 @@ def _fault(instance: InstanceStatus) -> tuple[Gravity, str] | None:
     if instance.health is Health.DEGRADED:
         return Gravity.WARNING, _because("Degraded", _first_false(conditions, "Loaded", "Ready"))
     if instance.sync in (Sync.INVALID, Sync.REFUSED, Sync.HELD):
-        text = _because(str(instance.sync), _first_false(conditions, "Accepted"))
-        return Gravity.WARNING, f"{text}; what was applied before stays in force"
+        return Gravity.WARNING, _because(str(instance.sync), _first_false(conditions, "Accepted"))
     if instance.health is Health.PAUSED:
         return Gravity.NOTICE, _because("Paused", _first_false(conditions, "Ready", "Trading"))
     return None

@@ -169,11 +169,18 @@ def _bar(middle: float, width: float, start_y: float, end_y: float, title: str) 
 
 
 def _grid(up: Scale) -> tuple[Label, ...]:
-    if up.low == up.high:
-        return (Label(LEFT - 6, up(up.low), f"{up.low:.6g}", "end"),)
-    step = (up.high - up.low) / (GRID_LINES - 1)
-    values = (up.low + step * index for index in range(GRID_LINES))
-    return tuple(Label(LEFT - 6, up(value), f"{value:.6g}", "end") for value in values)
+    return tuple(Label(LEFT - 6, up(value), f"{value:.10g}", "end") for value in _round_values(up.low, up.high))
+
+
+def _round_values(low: float, high: float) -> list[float]:
+    """Values between `low` and `high` that read well: multiples of 1, 2, 2.5 or 5 times a power of ten."""
+    if low == high:
+        return [low]
+    raw = (high - low) / GRID_LINES
+    magnitude = 10.0 ** math.floor(math.log10(raw))
+    step = next(size * magnitude for size in (1, 2, 2.5, 5, 10) if size * magnitude >= raw)
+    first = math.ceil(low / step)
+    return [index * step for index in range(first, math.floor(high / step) + 1)]
 
 
 def _ends(first: str, last: str) -> tuple[Label, ...]:

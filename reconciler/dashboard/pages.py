@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import ceil
+from operator import attrgetter
 
 from reconciler.clock import Clock, iso
 from reconciler.dashboard.api import OWN_ROWS, find_strategy, instance_filter
@@ -77,7 +78,7 @@ class Pages:
             items=items,
             query=query,
             paging=Paging.of("/", query, len(items), total),
-            concerns=sorted((*self._engine_concerns(), *survey.concerns)),
+            concerns=sorted((*self._engine_concerns(), *survey.concerns), key=attrgetter("gravity")),
             concerns_hidden=survey.concern_count - len(survey.concerns),
             survey=survey,
         )

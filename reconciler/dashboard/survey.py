@@ -1,4 +1,4 @@
-"""The survey: one pass over the whole fleet per revision, for what only a whole pass can tell. Worker threads only."""
+"""The survey: a pass over the whole fleet, for what only a whole pass can tell. Worker threads only."""
 
 from __future__ import annotations
 
@@ -7,13 +7,15 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from reconciler.dashboard.attention import Concern, concern
+from reconciler.clock import Clock
+from reconciler.dashboard.attention import Concern, concern, gravest_first
 from reconciler.ports import InstanceFilter, StatusReader
 from reconciler.records.accounts import Accounts
 from reconciler.records.status import InstanceStatus
 
 EVERYTHING = 1_000_000_000
 MOST_CONCERNS = 50
+LARGEST_SHARE = 0.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,28 +38,44 @@ class Survey:
 
 
 class Surveyor:
-    """Takes a survey where the last one is out of date. Thread-safe."""
+    """Takes a survey where the last one is out of date, spending at most `LARGEST_SHARE` of the time on it. Thread-safe.
 
-    def __init__(self, status: StatusReader, accounts: Accounts) -> None:
+    Large fleets change all the time, and a survey of one is work: what a page shows of it may then be some
+    seconds old. In a small fleet it is always of the present revision.
+    """
+
+    def __init__(self, status: StatusReader, accounts: Accounts, clock: Clock) -> None:
         self._status = status
         self._accounts = accounts
+        self._clock = clock
         self._lock = threading.Lock()
-        self._last: tuple[int, Survey] | None = None
+        self._last: Survey | None = None
+        self._revision = -1
+        self._due_s = 0.0
         self._counted: dict[str, tuple[int, int, int]] = {}
         self._sums = [0, 0, 0]
 
     def survey(self) -> Survey:
-        """The survey of the present revision; whoever comes while it is being taken waits for it."""
-        with self._lock:
-            revision = self._status.revision()
-            if self._last is None or self._last[0] != revision:
+        """The latest survey, taken now where it is due; nobody waits for one that another thread is taking."""
+        last = self._last
+        if not self._lock.acquire(blocking=last is None):
+            assert last is not None
+            return last
+        try:
+            revision, started_s = self._status.revision(), self._clock.monotonic()
+            if self._last is None or (revision != self._revision and started_s >= self._due_s):
                 instances, _ = self._status.instances(InstanceFilter(), EVERYTHING, 0)
-                self._last = (revision, self._taken(instances))
-            return self._last[1]
+                self._last = self._taken(instances)
+                self._revision = revision
+                ended_s = self._clock.monotonic()
+                self._due_s = ended_s + (ended_s - started_s) / LARGEST_SHARE
+            return self._last
+        finally:
+            self._lock.release()
 
     def _taken(self, instances: Sequence[InstanceStatus]) -> Survey:
         self._count_ticks(instances)
-        concerns = sorted(filter(None, (concern(one, self._accounts) for one in instances)))
+        concerns = gravest_first(filter(None, (concern(one, self._accounts) for one in instances)))
         ticks, errors, missed = self._sums
         return Survey(
             total=len(instances),

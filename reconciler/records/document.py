@@ -7,13 +7,13 @@ into positions only when somebody asks, which for a valid file nobody does.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Final, NamedTuple
 
 import yaml
-from yaml.cyaml import CParser
+from yaml._yaml import CParser
 from yaml.events import (
     AliasEvent,
     CollectionEndEvent,
@@ -193,14 +193,16 @@ class _Walk:
                     steps.append(_IN_KEY)
                 stack.append((here, in_mapping))
                 if len(stack) > MAX_DEPTH:
-                    self._fault(event, None, _NO_KEY, f"expected at most {MAX_DEPTH} levels of nesting", "", "yaml-depth")
+                    self.faults.append(_Fault(event, (), f"expected at most {MAX_DEPTH} levels", "", "yaml-depth"))
                     return
                 here, in_mapping, key = value, kind is MappingStartEvent, _NO_KEY
             elif kind is MappingEndEvent or kind is SequenceEndEvent:
                 here, in_mapping = stack.pop()
                 key = _LOST_KEY if steps.pop() is _IN_KEY else _NO_KEY
             elif kind is AliasEvent:
-                self._fault(event, here, key, f"expected a value, was the alias *{event.anchor}", _SPELL_OUT, "yaml-alias")
+                self._fault(
+                    event, here, key, f"expected a value, was the alias *{event.anchor}", _SPELL_OUT, "yaml-alias"
+                )
                 if not in_mapping:
                     here.append(None)
                 elif key is _NO_KEY:
@@ -225,9 +227,9 @@ class _Walk:
         """All faults, with the line and column each stands at."""
         marks = _index(self.events) if self._repeated else {}
         for event, place in self._repeated:
-            line = marks[place][0].start_mark.line + 1
-            message = f"expected each key once, was {quoted(event.value)} again: it is on line {line} already"
-            self.faults.append(_Fault(event, place, message, "keep one of the two", "yaml-duplicate-key"))
+            first = f": it is on line {marks[place][0].start_mark.line + 1} already" if place in marks else ""
+            message = f"duplicate key {quoted(event.value)}{first}"
+            self.faults.append(_Fault(event, _known(place), message, "keep one of the two", "yaml-duplicate-key"))
         return [
             Problem(path, f.event.start_mark.line + 1, f.event.start_mark.column + 1, spell(f.path), *f[2:])
             for f in self.faults
@@ -237,8 +239,7 @@ class _Walk:
         """Note a fault of the node that would be put into `here` next; None stands for the container itself."""
         step = len(here) if isinstance(here, list) else key
         steps = self._steps if here is None else (*self._steps, step)
-        known = [s for s in steps[1:] if isinstance(s, (str, int))]  # not the placeholders, not the index in `root`
-        self.faults.append(_Fault(event, tuple(known), message, hint, rule))
+        self.faults.append(_Fault(event, _known(steps[1:]), message, hint, rule))  # the first is the index in `root`
 
     def _refuse_properties(self, event: Any, here: Any, key: Any) -> None:
         if event.anchor is not None:
@@ -254,9 +255,7 @@ class _Walk:
                 self._fault(event, None, None, f"expected a string as key, was {shown(value)}", hint, "yaml-key")
             return _LOST_KEY
         if value in here:
-            places = (*self._steps[1:], value)
-            if all(isinstance(step, (str, int)) for step in places):
-                self._repeated.append((event, places))
+            self._repeated.append((event, (*self._steps[1:], value)))
             return value
         self._fault(event, None, None, "expected no merge key, was <<", _SPELL_OUT, "yaml-merge-key")
         return _LOST_KEY
@@ -264,12 +263,19 @@ class _Walk:
     def _check_directives(self, event: Any) -> None:
         if event.version not in (None, (1, 2)):
             version = ".".join(map(str, event.version))
-            self._fault(event, None, None, f"expected YAML 1.2, was {version}", "remove the directive", "yaml-directive")
+            self._fault(
+                event, None, None, f"expected YAML 1.2, was {version}", "remove the directive", "yaml-directive"
+            )
         if event.tags:
             self._fault(event, None, None, "expected no tags, was %TAG", "remove the directive", "yaml-directive")
 
 
 _SPELL_OUT: Final = "write the values out where they are used"
+
+
+def _known(steps: Iterable[Any]) -> Path:
+    """The path without the placeholders of refused keys."""
+    return tuple(step for step in steps if isinstance(step, (str, int)))
 
 
 def _short_tag(tag: str) -> str:

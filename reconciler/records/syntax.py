@@ -10,10 +10,11 @@ import yaml
 from reconciler.errors import Problem
 
 _CONTROL: Final = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u2028\u2029\ufeff\ufffe\uffff]")
-"""What no file should hold as it stands: invisible, refused by libyaml, or (U+0085, U+2028) a line break to it alone."""
+"""What no file should hold: invisible, refused by libyaml, or (U+0085, U+2028) a line break to libyaml alone."""
 _ASCII_CONTROL: Final = bytes(i for i in (*range(32), 127) if chr(i) not in "\t\n\r")
 
 _INDENTATION: Final = "look at the indentation of this line and of those above"
+_SPACES: Final = "YAML is indented with spaces"
 _WORDS: Final = {
     "mapping values are not allowed in this context": (
         'expected no ":" here',
@@ -29,6 +30,7 @@ _WORDS: Final = {
     "did not find expected <document start>": ("expected the end of the file", "one file holds one document"),
     "found unexpected end of stream": ("expected a closing quote, was the end of the file", ""),
     "found unexpected document indicator": ("expected a closing quote, was the end of the document", ""),
+    "found a tab character where an indentation space is expected": ("expected spaces, was a tab", _SPACES),
     "found unknown escape character": ("expected a known escape after the backslash", "single quotes keep it as it is"),
 }
 _OPENED_AT_CONTEXT: Final = ("found unexpected", "could not find expected ':'")
@@ -52,7 +54,9 @@ def unreadable(data: bytes, path: str) -> tuple[Problem, ...]:
         hint = "save it as UTF-8" + (", not as UTF-16" if data[:2] in (b"\xff\xfe", b"\xfe\xff") else "")
         return (Problem(path, line, column, "", f"expected UTF-8, was 0x{data[error.start]:02x}", hint, "yaml-utf8"),)
     return tuple(
-        Problem(path, *_position(text[: match.start()]), "", _control_message(match[0]), _control_hint(data), "yaml-control")
+        Problem(
+            path, *_position(text[: match.start()]), "", _control_message(match[0]), _control_hint(data), "yaml-control"
+        )
         for match in _CONTROL.finditer(text)
     )
 
@@ -79,14 +83,15 @@ def problem(error: yaml.YAMLError, text: str, path: str) -> Problem:
         message, hint = _unexpected(text, mark.line, mark.column)
     elif context is not None and reason.startswith("did not find expected ',' or"):
         hint = f"the bracket opened at {context.line + 1}:{context.column + 1} is not closed"
-    return Problem(path, mark.line + 1, mark.column + 1, "", message, hint, "yaml-syntax")
+    line, column = _position(text) if mark.index >= len(text) else (mark.line + 1, mark.column + 1)
+    return Problem(path, line, column, "", message, hint, "yaml-syntax")
 
 
 def _unexpected(text: str, line: int, column: int) -> tuple[str, str]:
     lines = text.splitlines()
     character = lines[line][column : column + 1] if line < len(lines) else ""
     if character == "\t":
-        return "expected spaces, was a tab", "YAML is indented with spaces"
+        return "expected spaces, was a tab", _SPACES
     return f'expected a value, was "{character}"', f'quote a value that begins with "{character}"'
 
 

@@ -45,11 +45,11 @@ class Desk:
 
     __slots__ = ("gate", "loaded_mode", "log", "permit", "secrets", "world")
 
-    def __init__(self, world: World, gate: Gate, log: LogRing, secrets: tuple[str, ...]) -> None:
+    def __init__(self, world: World, gate: Gate, log: LogRing) -> None:
         self.world = world
         self.gate = gate
         self.log = log
-        self.secrets = secrets
+        self.secrets: tuple[str, ...] = ()
         self.loaded_mode = gate.row.mode
         self.permit: HookCall | None = None
 

@@ -23,9 +23,21 @@ class HookCall:
 
     While `on_tick` runs it is also the instance's permit to place orders. `over` is set before the end is
     timed, so that whoever sees a late call that is not over knows that its end will be seen as late too.
+    What came of it: `error` is empty where the hook returned, `is_exec_failure` blames exec-mcp for it.
     """
 
-    __slots__ = ("beat", "deadline_s", "hook", "over", "slot", "started_s", "thread")
+    __slots__ = (
+        "beat",
+        "deadline_s",
+        "duration_s",
+        "error",
+        "hook",
+        "is_exec_failure",
+        "over",
+        "slot",
+        "started_s",
+        "thread",
+    )
 
     def __init__(
         self, slot: Slot, hook: Hook, beat: int | None, thread: int, started_s: float, deadline_s: float
@@ -37,6 +49,9 @@ class HookCall:
         self.started_s = started_s
         self.deadline_s = deadline_s
         self.over = False
+        self.error = ""
+        self.is_exec_failure = False
+        self.duration_s = 0.0
 
 
 def attempt(hook: Callable[[], object]) -> BaseException | None:

@@ -7,20 +7,20 @@ under the lock and told outside it, one report at a time and in order.
 from __future__ import annotations
 
 import threading
-from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from types import MappingProxyType
 
 from reconciler.clock import Clock
 from reconciler.records.mode import Mode, lowers
 from reconciler.records.plan import Running, load_key
 from reconciler.records.record import Row
+from reconciler.runtime.board import Board
 from reconciler.runtime.gate import PausedBy
 from reconciler.runtime.hook import HookCall
 from reconciler.runtime.instance import RunningInstance
 from reconciler.runtime.load_spec import LoadSpec
 from reconciler.runtime.options import HostOptions
+from reconciler.runtime.outbox import Outbox
 from reconciler.runtime.outcome import (
     HookFailed,
     Loaded,
@@ -33,34 +33,26 @@ from reconciler.runtime.outcome import (
     Unstuck,
 )
 from reconciler.runtime.retry import retry_in_s
-from reconciler.runtime.schedule import Schedule
 from reconciler.runtime.slot import Slot
 
 
 class Roster:
-    """Slots by id, their views for the plan, and the schedule; all three always agree.
+    """Slots by id; views and schedule on the board always agree with them.
 
     The first group of methods carries out what is asked of the host, the second is what workers and the
     watchdog have to say. Where a gate is closed, the caller settles it afterwards.
     """
 
-    def __init__(
-        self, clock: Clock, options: HostOptions, report: Callable[[Report], None], random_seed: int
-    ) -> None:
+    def __init__(self, clock: Clock, options: HostOptions, report: Callable[[Report], None], random_seed: int) -> None:
         self._clock = clock
         self._options = options
-        self._report = report
         self._random_seed = random_seed
         self._lock = threading.Lock()
         self._slots: dict[str, Slot] = {}
-        self._views: dict[str, Running] = {}
-        self._shown: Mapping[str, Running] | None = None
-        self._schedule = Schedule()
-        self._reports: deque[Report] = deque()
-        self._reporting = threading.Lock()
+        self._board = Board()
+        self._outbox = Outbox(report)
         self.is_closing = False
-        self.empty = threading.Event()
-        self.empty.set()
+        self.empty = self._board.empty
 
     def slot(self, instance_id: str) -> Slot | None:
         return self._slots.get(instance_id)
@@ -68,13 +60,11 @@ class Roster:
     def views(self) -> Mapping[str, Running]:
         """What there is, by id: a snapshot, the same object until something changes."""
         with self._lock:
-            if self._shown is None:
-                self._shown = MappingProxyType(self._views.copy())
-            return self._shown
+            return self._board.views()
 
     def due(self, beat: int) -> list[Slot]:
         with self._lock:
-            return self._schedule.due(beat)
+            return self._board.schedule.due(beat)
 
     # What is asked of the host.
 
@@ -90,7 +80,7 @@ class Roster:
             slot.ceiling = spec.row.mode
             if slot.is_occupied:
                 self._end(slot)
-            self._refresh(slot)
+            self._board.refresh(slot)
             return slot
 
     def ask_unload(self, instance_id: str) -> Slot | None:
@@ -104,22 +94,23 @@ class Roster:
                 self._end(slot)
             else:
                 slot.failed = False
-                self._reports.append(Unloaded(slot.id))
-            self._refresh(slot)
+                slot.attempt = 0
+                self._outbox.put(Unloaded(slot.id))
+            self._board.refresh(slot)
             return slot
 
     def close(self) -> list[str]:
         """From now on nothing is loaded. Returns the ids of what is there."""
         with self._lock:
             self.is_closing = True
-            return list(self._views)
+            return list(self._board.views())
 
     def update(self, row: Row) -> None:
         with self._changing():
             slot = self._slots.get(row.id)
             if slot is not None and slot.is_occupied:
                 slot.gate.row = row
-                self._refresh(slot)
+                self._board.refresh(slot)
 
     def lower(self, instance_id: str, mode: Mode) -> Slot | None:
         with self._changing():
@@ -128,7 +119,7 @@ class Roster:
                 slot.gate.lower(mode)
                 if lowers(slot.ceiling, mode):
                     slot.ceiling = mode
-                self._refresh(slot)
+                self._board.refresh(slot)
             return slot
 
     def pause(self, instance_id: str, by: PausedBy, reason: str) -> Slot:
@@ -146,7 +137,7 @@ class Roster:
             slot = self._slots[instance_id]
             slot.gate.operator_pause = slot.gate.engine_pause = None
             slot.consecutive = 0
-            self._refresh(slot)
+            self._board.refresh(slot)
 
     # What workers and the watchdog have to say. A worker speaks only of a slot whose claim it holds.
 
@@ -159,13 +150,13 @@ class Roster:
             slot.beat = None
             slot.failed = False
             if slot.ceiling is Mode.OFF:
-                self._reports.append(Unloaded(slot.id))
+                self._outbox.put(Unloaded(slot.id))
                 spec = None
             else:
                 self._key_changes(slot, spec.row)
                 slot.loading = spec
                 slot.gate.open(spec.row, slot.ceiling)
-            self._refresh(slot)
+            self._board.refresh(slot)
             return spec
 
     def load_succeeded(self, slot: Slot, instance: RunningInstance) -> None:
@@ -173,11 +164,11 @@ class Roster:
             slot.loading = None
             slot.instance = instance
             slot.attempt = 0
-            self._refresh(slot)
+            self._board.refresh(slot)
             if not slot.ending:
                 if instance.definition.tick_on_load:
-                    self._schedule.place_once(slot)
-                self._reports.append(Loaded(slot.id, slot.gate.row.generation))
+                    self._board.schedule.place_once(slot)
+                self._outbox.put(Loaded(slot.id, slot.gate.row.generation))
 
     def load_failed(self, slot: Slot, error: str) -> None:
         with self._changing():
@@ -194,21 +185,21 @@ class Roster:
                     options.retry_first_s, options.retry_max_s, slot.attempt, slot.id, self._random_seed
                 )
                 slot.retry_at_s = self._clock.monotonic() + delay_s
-                self._reports.append(LoadFailed(slot.id, error, slot.attempt, delay_s))
-            self._refresh(slot)
+                self._outbox.put(LoadFailed(slot.id, error, slot.attempt, delay_s))
+            self._board.refresh(slot)
 
     def unloaded(self, slot: Slot, error: str) -> None:
         with self._changing():
             if error:
                 self._note(slot, error)
             self._ended(slot, error)
-            self._refresh(slot)
+            self._board.refresh(slot)
 
     def hook_failed(self, slot: Slot, hook: str, error: str) -> None:
         """A failure that does not count towards quarantine."""
         with self._changing():
             self._note(slot, error)
-            self._reports.append(HookFailed(slot.id, hook, error, slot.consecutive))
+            self._outbox.put(HookFailed(slot.id, hook, error, slot.consecutive))
 
     def tick_failed(self, slot: Slot, error: str, counts: bool) -> bool:
         """True where this one put the instance into quarantine."""
@@ -218,10 +209,10 @@ class Roster:
             if counts:
                 slot.consecutive += 1
             self._note(slot, error)
-            self._reports.append(HookFailed(slot.id, "on_tick", error, slot.consecutive))
+            self._outbox.put(HookFailed(slot.id, "on_tick", error, slot.consecutive))
             if slot.consecutive < self._options.quarantine_after or slot.gate.engine_pause is not None:
                 return False
-            self._reports.append(Quarantined(slot.id, error, slot.gate.mode is Mode.ACTIVE))
+            self._outbox.put(Quarantined(slot.id, error, slot.gate.mode is Mode.ACTIVE))
             self._pause(slot, "engine", f"{slot.consecutive} failed ticks in a row: {error.splitlines()[0]}")
             return True
 
@@ -229,7 +220,7 @@ class Roster:
         with self._changing():
             slot.failing = False
             slot.consecutive = 0
-            self._reports.append(Recovered(slot.id))
+            self._outbox.put(Recovered(slot.id))
 
     def mark_stuck(self, call: HookCall) -> None:
         """`call` was late when last looked at; it is Stuck unless it has ended since."""
@@ -239,10 +230,10 @@ class Roster:
                 return
             slot.stuck = call
             slot.gate.stuck = True
-            self._refresh(slot)
-            self._reports.append(Stuck(slot.id, call.hook, call.deadline_s - call.started_s))
+            self._board.refresh(slot)
+            self._outbox.put(Stuck(slot.id, call.hook, call.deadline_s - call.started_s))
 
-    def late_call_over(self, call: HookCall, duration_s: float) -> None:
+    def late_call_over(self, call: HookCall) -> None:
         """`call`, which ended late, is no longer Stuck, where it was."""
         slot = call.slot
         with self._changing():
@@ -250,8 +241,8 @@ class Roster:
                 return
             slot.stuck = None
             slot.gate.stuck = False
-            self._refresh(slot)
-            self._reports.append(Unstuck(slot.id, call.hook, duration_s))
+            self._board.refresh(slot)
+            self._outbox.put(Unstuck(slot.id, call.hook, call.duration_s))
 
     # The rest is called with the lock held.
 
@@ -263,7 +254,7 @@ class Roster:
         slot.instance = None
         slot.ending = False
         slot.beat = None
-        self._reports.append(Unloaded(slot.id, error))
+        self._outbox.put(Unloaded(slot.id, error))
 
     def _key_changes(self, slot: Slot, row: Row) -> None:
         """New config or code ends the engine's own pause, and counts its failures afresh."""
@@ -278,34 +269,16 @@ class Roster:
             slot.gate.operator_pause = reason
         else:
             slot.gate.engine_pause = reason
-        self._refresh(slot)
+        self._board.refresh(slot)
 
     def _note(self, slot: Slot, error: str) -> None:
         slot.last_error = error
         slot.last_error_at_s = self._clock.time()
         slot.log.append(slot.last_error_at_s, "error", error)
 
-    def _refresh(self, slot: Slot) -> None:
-        view = slot.view()
-        self._shown = None
-        if view is None:
-            self._views.pop(slot.id, None)
-        else:
-            self._views[slot.id] = view
-        self._schedule.place(slot, slot.due_steps())
-        if self._views:
-            self.empty.clear()
-        else:
-            self.empty.set()
-
     @contextmanager
     def _changing(self) -> Iterator[None]:
         """Hold the lock, then tell what happened. Never tells while holding it: who listens may ask back."""
         with self._lock:
             yield
-        while self._reports and self._reporting.acquire(blocking=False):
-            try:
-                while self._reports:
-                    self._report(self._reports.popleft())
-            finally:
-                self._reporting.release()
+        self._outbox.send()

@@ -18,8 +18,8 @@ from reconciler.runtime.logs import LogRing
 
 if TYPE_CHECKING:
     from reconciler.runtime.hook import HookCall
-    from reconciler.runtime.load_spec import LoadSpec
     from reconciler.runtime.instance import RunningInstance
+    from reconciler.runtime.load_spec import LoadSpec
 
 
 class Slot:
@@ -109,7 +109,7 @@ class Slot:
 
     def due_steps(self) -> int:
         """The cadence it ought to be scheduled at, 0 where it must not tick."""
-        if self.instance is None or self.ending or self.gate.paused or self.gate.mode is Mode.OFF:
+        if self.instance is None or self.ending or self.gate.pause or self.gate.mode is Mode.OFF:
             return 0
         return self.instance.definition.cadence_steps
 

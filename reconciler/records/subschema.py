@@ -1,0 +1,118 @@
+"""Subschemas: how the parts of a JSON Schema (2020-12) hang together, and which apply to a value. Pure."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, Final
+
+from reconciler.records.pointer import Path
+
+Schema = Mapping[str, Any] | bool
+
+ONE: Final = frozenset(
+    "additionalProperties contains contentSchema else if items not propertyNames then "
+    "unevaluatedItems unevaluatedProperties".split()
+)
+"""Keywords whose value is a schema."""
+LIST: Final = frozenset(("allOf", "anyOf", "oneOf", "prefixItems"))
+"""Keywords whose value is a list of schemas."""
+MAP: Final = frozenset(("$defs", "definitions", "dependentSchemas", "patternProperties", "properties"))
+"""Keywords whose value is a mapping of names to schemas."""
+
+
+def children(schema: Schema) -> Iterator[tuple[Path, Schema]]:
+    """The schemas directly inside of `schema`, each with its path from it."""
+    if isinstance(schema, bool):
+        return
+    for keyword, value in schema.items():
+        if keyword in ONE:
+            yield (keyword,), value
+        elif keyword in LIST:
+            yield from (((keyword, i), part) for i, part in enumerate(value))
+        elif keyword in MAP:
+            yield from (((keyword, name), part) for name, part in value.items())
+
+
+def every(schema: Schema, at: Path = ()) -> Iterator[tuple[Path, Schema]]:
+    """`schema` and all schemas inside of it, each with its path."""
+    yield at, schema
+    for path, part in children(schema):
+        yield from every(part, at + path)
+
+
+def rewritten(schema: Schema, change: Callable[[Mapping[str, Any]], Mapping[str, Any] | None]) -> Schema:
+    """A copy in which each schema that `change` has a replacement for is replaced, from the top down."""
+    if isinstance(schema, bool):
+        return schema
+    replacement = change(schema)
+    if replacement is not None:
+        return replacement
+    copy: dict[str, Any] = {}
+    for keyword, value in schema.items():
+        if keyword in ONE:
+            copy[keyword] = rewritten(value, change)
+        elif keyword in LIST:
+            copy[keyword] = [rewritten(part, change) for part in value]
+        elif keyword in MAP:
+            copy[keyword] = {name: rewritten(part, change) for name, part in value.items()}
+        else:
+            copy[keyword] = value
+    return copy
+
+
+def referred(reference: str, root: Schema) -> Schema | None:
+    """What a `$ref` within `root` (`#`, `#/$defs/name`) points at; None where there is no such schema."""
+    if reference != "#" and not reference.startswith("#/"):
+        return None
+    at: Any = root
+    for step in reference[1:].split("/")[1:]:
+        name = step.replace("~1", "/").replace("~0", "~")
+        if isinstance(at, Mapping) and name in at:
+            at = at[name]
+        elif isinstance(at, list) and name.isdecimal() and int(name) < len(at):
+            at = at[int(name)]
+        else:
+            return None
+    return at if isinstance(at, (Mapping, bool)) else None
+
+
+def applied(schema: Schema, root: Schema) -> list[Mapping[str, Any]]:
+    """`schema` and every other that has a say on the same value: what it refers to, and its alternatives."""
+    found: list[Mapping[str, Any]] = []
+    waiting = [schema]
+    while waiting:
+        part = waiting.pop(0)
+        if isinstance(part, bool) or any(part is known for known in found):
+            continue
+        found.append(part)
+        if "$ref" in part:
+            target = referred(part["$ref"], root)
+            waiting += [] if target is None else [target]
+        for keyword in ("allOf", "anyOf", "oneOf"):
+            waiting += part.get(keyword, ())
+        waiting += [part[keyword] for keyword in ("if", "then", "else") if keyword in part]
+        waiting += part.get("dependentSchemas", {}).values()
+    return found
+
+
+def of_property(schema: Mapping[str, Any], key: str) -> Iterator[Schema]:
+    """What one schema itself says of the value at `key` of a mapping."""
+    named = schema.get("properties", {})
+    if key in named:
+        yield named[key]
+    matching = [part for pattern, part in schema.get("patternProperties", {}).items() if re.search(pattern, key)]
+    yield from matching
+    if key not in named and not matching:
+        yield from (schema[k] for k in ("additionalProperties", "unevaluatedProperties") if k in schema)
+
+
+def of_item(schema: Mapping[str, Any], index: int) -> Iterator[Schema]:
+    """What one schema itself says of the item at `index` of a list."""
+    first = schema.get("prefixItems", ())
+    if index < len(first):
+        yield first[index]
+    else:
+        yield from (schema[k] for k in ("items", "unevaluatedItems") if k in schema)
+    if "contains" in schema:
+        yield schema["contains"]

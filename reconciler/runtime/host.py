@@ -1,0 +1,165 @@
+"""The host: runs instances on threads of this process. The seam behind which other hosts can come."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Protocol
+
+from reconciler.clock import Clock
+from reconciler.ports import MarketData, OrderGateway
+from reconciler.records.mode import Mode
+from reconciler.records.plan import Running
+from reconciler.records.record import Row
+from reconciler.runtime.context import World
+from reconciler.runtime.crew import Crew
+from reconciler.runtime.facts import BeatReport, RuntimeFacts
+from reconciler.runtime.gate import PausedBy
+from reconciler.runtime.load_spec import LoadSpec
+from reconciler.runtime.options import HostOptions
+from reconciler.runtime.outcome import Report
+from reconciler.runtime.performer import CheckWidgets, Performer
+from reconciler.runtime.roster import Roster
+from reconciler.runtime.secrets import Resolve
+from reconciler.runtime.watchdog import Watchdog
+from reconciler.strategy.widgets import check_widgets as check_all_widgets
+
+__all__ = ["BeatReport", "Host", "HostOptions", "LoadSpec", "RuntimeFacts", "ThreadHost"]
+
+
+class Host(Protocol):
+    """Where instances run. Nothing here waits for a hook; what comes of it is reported. Thread-safe.
+
+    What closes a gate (`load` of another version, `unload`, `set_mode`, `pause`, `stop`) waits for an order
+    that is just being handed to the transport; so never call those on the thread that does the handing.
+    """
+
+    def start(self) -> None: ...
+
+    def load(self, spec: LoadSpec) -> None:
+        """Load it, once whatever runs under that id has been unloaded. Loaded or LoadFailed is reported."""
+        ...
+
+    def unload(self, instance_id: str, reason: str) -> None:
+        """Unload it, a hook that is running first. Its gate is closed on return; Unloaded is reported at its end."""
+        ...
+
+    def update(self, row: Row) -> None:
+        """Put a row in force that differs in nothing an instance is made from."""
+        ...
+
+    def set_mode(self, instance_id: str, mode: Mode) -> None:
+        """Lower the mode; never raises one. On return no order can leave that the lower mode forbids."""
+        ...
+
+    def pause(self, instance_id: str, by: PausedBy, reason: str) -> None:
+        """No ticks, no trading, across reloads. KeyError where nothing is loaded under that id."""
+        ...
+
+    def resume(self, instance_id: str) -> None:
+        """End every pause of it, the engine's own too. KeyError for an id that was never loaded."""
+        ...
+
+    def views(self) -> Mapping[str, Running]:
+        """What runs, or failed to load, as the plan must know it: a snapshot by id."""
+        ...
+
+    def beat(self, beat: int) -> BeatReport:
+        """Dispatch what is due at `beat`. One that is still busy with its last tick misses this one."""
+        ...
+
+    def facts(self, instance_id: str) -> RuntimeFacts | None:
+        """How it is doing, None for an id that was never loaded."""
+        ...
+
+    def stop(self, deadline_s: float) -> tuple[str, ...]:
+        """Unload everything. Returns the ids that had not ended after `deadline_s`, and were abandoned."""
+        ...
+
+
+class ThreadHost:
+    """Implements `Host`: worker threads drain one queue, one watchdog knows every hook's deadline.
+
+    `report` is called on any of the host's threads and on the caller's, one report at a time, those of one id
+    in order; it must return at once. `resolve` puts secrets into a config, see `runtime.secrets`.
+    """
+
+    def __init__(
+        self,
+        clock: Clock,
+        options: HostOptions,
+        gateway: OrderGateway,
+        market: MarketData,
+        report: Callable[[Report], None],
+        random_seed: int,
+        heartbeat_s: float,
+        resolve: Resolve,
+        check_widgets: CheckWidgets = check_all_widgets,
+    ) -> None:
+        self._clock = clock
+        self._options = options
+        self._heartbeat_s = heartbeat_s
+        self._roster = Roster(clock, options, report, random_seed)
+        world = World(clock, gateway, market, heartbeat_s)
+        performer = Performer(world, options, self._roster, resolve, check_widgets)
+        self._crew = Crew(performer.work)
+        self._watchdog = Watchdog(clock, options, self._crew, self._roster)
+
+    def start(self) -> None:
+        self._crew.hire(self._options.workers)
+        self._watchdog.start()
+
+    def load(self, spec: LoadSpec) -> None:
+        slot = self._roster.ask_load(spec)
+        if slot is not None:
+            self._crew.offer(slot)
+            slot.gate.settle()
+
+    def unload(self, instance_id: str, reason: str) -> None:
+        slot = self._roster.ask_unload(instance_id)
+        if slot is not None:
+            slot.log.append(self._clock.time(), "info", f"unloading: {reason}")
+            self._crew.offer(slot)
+            slot.gate.settle()
+
+    def update(self, row: Row) -> None:
+        self._roster.update(row)
+
+    def set_mode(self, instance_id: str, mode: Mode) -> None:
+        slot = self._roster.lower(instance_id, mode)
+        if slot is not None:
+            slot.gate.settle()
+
+    def pause(self, instance_id: str, by: PausedBy, reason: str) -> None:
+        self._roster.pause(instance_id, by, reason).gate.settle()
+
+    def resume(self, instance_id: str) -> None:
+        self._roster.resume(instance_id)
+
+    def views(self) -> Mapping[str, Running]:
+        return self._roster.views()
+
+    def beat(self, beat: int) -> BeatReport:
+        due = self._roster.due(beat)
+        offer = self._crew.offer
+        missed = 0
+        for slot in due:
+            if slot.beat is None:
+                slot.beat = beat
+                offer(slot)
+            else:
+                slot.missed += 1
+                missed += 1
+        return BeatReport(beat, len(due), len(due) - missed, missed)
+
+    def facts(self, instance_id: str) -> RuntimeFacts | None:
+        slot = self._roster.slot(instance_id)
+        return None if slot is None else slot.facts(self._clock.time(), self._heartbeat_s)
+
+    def stop(self, deadline_s: float) -> tuple[str, ...]:
+        for instance_id in self._roster.close():
+            self.unload(instance_id, "the engine stops")
+        self._clock.wait(self._roster.empty, deadline_s)
+        abandoned = tuple(sorted(self._roster.views()))
+        self._watchdog.stop()
+        self._crew.dismiss(self._crew.size)
+        return abandoned

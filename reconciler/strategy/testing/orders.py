@@ -1,0 +1,189 @@
+"""The fake book: keeps what was placed, answers as the test says, fills when the test says."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from decimal import Decimal
+from typing import TYPE_CHECKING
+
+from reconciler.errors import TradingClosed
+from reconciler.records.market import Position
+from reconciler.records.mode import Mode
+from reconciler.records.order import (
+    Order,
+    OrderRequest,
+    OrderState,
+    OrderType,
+    Outcome,
+    Provenance,
+    RejectedBy,
+    Side,
+    to_decimal,
+)
+from reconciler.strategy.placing import order_request
+
+if TYPE_CHECKING:
+    from reconciler.strategy.testing.context import FakeContext
+
+_SENT = (Outcome.ACCEPTED, Outcome.SHADOW)
+_UNSETTLED = (Outcome.PENDING, Outcome.UNKNOWN)
+
+
+class FakeOrders:
+    """Implements `strategy.context.Orders`.
+
+    In observe an order's outcome is `shadow`, in active `accepted`, and each mode has its own book. A market
+    order fills at once where there is a quote; a limit order waits for `fill`.
+    """
+
+    def __init__(self, context: FakeContext) -> None:
+        self._context = context
+        self._book: dict[str, Order] = {}
+        self._answers: list[tuple[Outcome, str]] = []
+        self._permit: int | None = None
+
+    def answer_next(self, outcome: str, reason: str = "") -> None:
+        """What becomes of the next order placed: `rejected`, `unknown` or `pending`. May be called several times."""
+        self._answers.append((Outcome(outcome), reason))
+
+    def settle(self, order: Order, outcome: str) -> Order:
+        """An order that was `unknown` or `pending` turns out to be `accepted` or `rejected`."""
+        state = OrderState.OPEN if Outcome(outcome) in _SENT else None
+        return self._keep(replace(self._own(order.client_order_id), outcome=Outcome(outcome), state=state))
+
+    def fill(self, order: Order, price: str | Decimal | None = None, quantity: str | Decimal | None = None) -> Order:
+        """Fill an open order, wholly or by `quantity`, at `price` or else its limit or the quote."""
+        known = self._own(order.client_order_id)
+        if known.outcome not in _SENT or known.state is None or known.state.is_final:
+            raise ValueError(f"expected an open order, was {known.outcome} {known.state or ''}".rstrip())
+        left = known.quantity - known.filled_quantity
+        amount = left if quantity is None else to_decimal(quantity, "quantity")
+        if not 0 < amount <= left:
+            raise ValueError(f"expected a quantity in (0, {left}], was {amount}")
+        paid = self._price(known) if price is None else to_decimal(price, "price")
+        filled = known.filled_quantity + amount
+        cost = (known.average_price or Decimal(0)) * known.filled_quantity + paid * amount
+        state = OrderState.FILLED if filled == known.quantity else OrderState.PARTIALLY_FILLED
+        return self._keep(replace(known, filled_quantity=filled, average_price=cost / filled, state=state))
+
+    def all(self) -> tuple[Order, ...]:
+        """Every order of every mode as it stands now, oldest first."""
+        return tuple(self._book.values())
+
+    @contextmanager
+    def placing(self) -> Iterator[None]:
+        """While this is open, this thread may place: what `on_tick` runs inside of."""
+        self._permit = threading.get_ident()
+        try:
+            yield
+        finally:
+            self._permit = None
+
+    def place(
+        self,
+        side: str,
+        quantity: str | Decimal,
+        *,
+        type: str = "market",
+        limit_price: str | Decimal | None = None,
+        stop_price: str | Decimal | None = None,
+        time_in_force: str = "gtc",
+        reduce_only: bool = False,
+    ) -> Order:
+        if self._permit is None:
+            raise TradingClosed("orders are placed from on_tick: expected it to be running, it is not")
+        if self._permit != threading.get_ident():
+            raise TradingClosed("orders are placed from on_tick's own thread: this is another one")
+        request = order_request(side, quantity, type, limit_price, stop_price, time_in_force, reduce_only)
+        order = self._keep(self._answered(request))
+        fills_now = order.outcome in _SENT and request.type is OrderType.MARKET and self._context.market.has_quote()
+        return self.fill(order) if fills_now else order
+
+    def cancel(self, client_order_id: str) -> Order:
+        order = self._own(client_order_id)
+        if order.outcome in _SENT and order.is_open:
+            return self._keep(replace(order, state=OrderState.CANCELLED))
+        return order
+
+    def open(self) -> Sequence[Order]:
+        return tuple(order for order in self._mine() if order.is_open)
+
+    def recent(self, limit: int = 20) -> Sequence[Order]:
+        return tuple(reversed(self._mine()))[: max(limit, 0)]
+
+    def position(self) -> Position:
+        held, average = Decimal(0), Decimal(0)
+        for order in self._mine():
+            if order.filled_quantity and order.average_price is not None:
+                change = order.filled_quantity if order.side is Side.BUY else -order.filled_quantity
+                after = held + change
+                if held * change >= 0:
+                    average = (average * abs(held) + order.average_price * abs(change)) / abs(after)
+                elif held * after < 0:
+                    average = order.average_price
+                held = after
+        return Position(self._context.instance.market, held, average if held else None)
+
+    def _answered(self, request: OrderRequest) -> Order:
+        instance, now = self._context.instance, self._context.now()
+        provenance = Provenance(
+            instance_id=instance.id,
+            account_id=instance.account_id,
+            client_id=instance.client_id,
+            symbol=instance.market,
+            mode=Mode(instance.mode),
+            generation=1,
+            config_digest="",
+            code_digest="",
+            revision=None,
+            beat=int(now.timestamp() // 6),
+        )
+        outcome, reason, by = self._outcome()
+        quote = self._context.market.quote() if self._context.market.has_quote() else None
+        return Order(
+            client_order_id=f"fake{len(self._book) + 1:06d}",
+            provenance=provenance,
+            request=request,
+            outcome=outcome,
+            created_at=now,
+            updated_at=now,
+            state=OrderState.OPEN if outcome in _SENT else None,
+            reason=reason,
+            rejected_by=by,
+            quote_bid=quote.bid if quote else None,
+            quote_ask=quote.ask if quote else None,
+        )
+
+    def _outcome(self) -> tuple[Outcome, str, RejectedBy | None]:
+        unsettled = next((order for order in self._mine() if order.outcome in _UNSETTLED), None)
+        if unsettled is not None:
+            reason = f"the outcome of {unsettled.client_order_id} is {unsettled.outcome}: nothing new until it is settled"
+            return Outcome.REJECTED, reason, RejectedBy.GATEWAY
+        if self._answers:
+            outcome, reason = self._answers.pop(0)
+            return outcome, reason, RejectedBy.EXCHANGE if outcome is Outcome.REJECTED else None
+        active = self._context.instance.mode == Mode.ACTIVE
+        return Outcome.ACCEPTED if active else Outcome.SHADOW, "", None
+
+    def _price(self, order: Order) -> Decimal:
+        if order.limit_price is not None:
+            return order.limit_price
+        quote = self._context.market.quote()
+        return quote.ask if order.side is Side.BUY else quote.bid
+
+    def _mine(self) -> list[Order]:
+        """The book of the mode in force, oldest first."""
+        return [order for order in self._book.values() if order.provenance.mode == self._context.instance.mode]
+
+    def _own(self, client_order_id: str) -> Order:
+        if client_order_id not in self._book:
+            raise KeyError(client_order_id)
+        return self._book[client_order_id]
+
+    def _keep(self, order: Order) -> Order:
+        kept = replace(order, updated_at=self._context.now())
+        self._book[order.client_order_id] = kept
+        return kept
