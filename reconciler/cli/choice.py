@@ -7,6 +7,8 @@ from typing import Any, TypeVar
 
 import click
 
+from reconciler.records.halt import HaltScope
+
 Decorated = TypeVar("Decorated", bound=Callable[..., Any])
 
 
@@ -29,11 +31,15 @@ def scope_options(command: Decorated) -> Decorated:
     return click.option("--all", "everything", is_flag=True, help="Everything.")(command)
 
 
-def scope_of(everything: bool, account: str | None, instance: str | None) -> tuple[str, str]:
+def scope_of(everything: bool, account: str | None, instance: str | None) -> tuple[HaltScope, str]:
     """The scope and id of a halt; a usage error where not exactly one was chosen."""
-    chosen = [(scope, id_) for scope, id_ in (("account", account), ("instance", instance)) if id_]
+    chosen: list[tuple[HaltScope, str]] = []
     if everything:
         chosen.append(("all", ""))
+    if account:
+        chosen.append(("account", account))
+    if instance:
+        chosen.append(("instance", instance))
     if len(chosen) != 1:
         raise click.UsageError("expected exactly one of --all, --account ID, --instance ID")
     return chosen[0]

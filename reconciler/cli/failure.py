@@ -10,21 +10,25 @@ from reconciler.errors import SettingsError
 
 
 class Failure(click.ClickException):
-    """Ends the command with `exit_code`. The message says where, what, and how to mend it."""
+    """Ends the command with exit code 1. The message says where, what, and how to mend it."""
 
-    def __init__(self, message: str, exit_code: int = 1) -> None:
-        super().__init__(message)
-        self.exit_code = exit_code
+    exit_code = 1
 
     def show(self, file: IO[Any] | None = None) -> None:
         click.echo(self.message, file=file, err=file is None)
 
 
-def of_settings(error: SettingsError, exit_code: int) -> Failure:
+class CouldNotRun(Failure):
+    """Ends `validate` with exit code 2: it found nothing out, neither good nor bad."""
+
+    exit_code = 2
+
+
+def of_settings(error: SettingsError) -> Failure:
     """All that is wrong with the settings, a line each, hints indented below."""
     lines = []
     for problem in error.problems:
         lines.append(str(problem))
         if problem.hint:
             lines.append(f"  hint: {problem.hint}")
-    return Failure("\n".join(lines), exit_code)
+    return Failure("\n".join(lines))

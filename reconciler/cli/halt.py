@@ -22,9 +22,7 @@ Examples:
 @click.option("--full", is_flag=True, help="Stop own cancels and reductions too.")
 @reason_option
 @click.pass_obj
-def halt(
-    place: Place, everything: bool, account: str | None, instance: str | None, full: bool, reason: str
-) -> None:
+def halt(place: Place, everything: bool, account: str | None, instance: str | None, full: bool, reason: str) -> None:
     """The kill switch: no new exposure, for everything, an account or an instance, until unhalt.
 
     Cancels and orders that reduce the instance's own position still pass, unless --full. Kept in the

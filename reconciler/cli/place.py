@@ -12,6 +12,7 @@ from reconciler.errors import SettingsError, StoreError
 
 if TYPE_CHECKING:
     from reconciler.cli.engine import Engine
+    from reconciler.records.snapshot import Snapshot
     from reconciler.settings import Settings
     from reconciler.store import Reader
 
@@ -24,7 +25,7 @@ class Place:
     def __init__(self, asked: Path | None) -> None:
         self._asked = asked
 
-    def root(self, exit_code: int = 1) -> Path:
+    def root(self) -> Path:
         """The folder that holds `instances/`; Failure where there is none."""
         start = (self._asked or Path.cwd()).resolve()
         above = [] if self._asked else list(start.parents)
@@ -33,18 +34,24 @@ class Place:
                 return folder
         raise Failure(
             f"{start}: expected a folder {INSTANCES}/ here{'' if self._asked else ' or above'}, found none; "
-            "name the right place with --root DIR",
-            exit_code,
+            "name the right place with --root DIR"
         )
 
-    def settings(self, flags: Mapping[str, Any] | None = None, exit_code: int = 1) -> Settings:
+    def settings(self, flags: Mapping[str, Any] | None = None) -> Settings:
         """What reconciler.yaml, the environment and `flags` (by dotted name) say; Failure where they cannot be used."""
         from reconciler.settings import load
 
         try:
-            return load(self.root(exit_code), os.environ, flags or {})
+            return load(self.root(), os.environ, flags or {})
         except SettingsError as error:
-            raise of_settings(error, exit_code) from error
+            raise of_settings(error) from error
+
+    def snapshot(self) -> Snapshot:
+        """The files of this moment, as they are on disk."""
+        from reconciler.clock import SystemClock
+        from reconciler.sources.worktree import Worktree, WorktreeOptions
+
+        return Worktree(self.root(), SystemClock(), WorktreeOptions()).read()
 
     def engine(self) -> Engine:
         """The way to the engine that may be running here."""

@@ -34,12 +34,12 @@ def run(ctx: click.Context, source: str | None, adopt: bool, once: bool, port: i
     place: Place = ctx.obj if root is None else Place(root)
     flags = {"source.kind": source, "dashboard.port": port}
     settings = place.settings({name: value for name, value in flags.items() if value is not None})
-    from reconciler import app
+    from reconciler.app import run as run_engine
 
     try:
-        code = app.run(settings, adopt=adopt, once=once)
+        code = run_engine(settings, adopt=adopt, once=once)
     except SettingsError as error:
-        raise of_settings(error, 1) from error
+        raise of_settings(error) from error
     except ReconcilerError as error:
         raise Failure(str(error)) from error
     ctx.exit(code)

@@ -18,13 +18,14 @@ from reconciler.control.chronicle import Chronicle
 from reconciler.control.fleet import Fleet
 from reconciler.control.rollout import Rollout
 from reconciler.errors import SourceError, StoreError
-from reconciler.records.accounts import Accounts
 from reconciler.records.admission import Admission, Arrival, admit
 from reconciler.records.evaluation import Evaluation
+from reconciler.records.halt import Halt
+from reconciler.records.halt_file import read_halts
 from reconciler.records.mode import lowers
-from reconciler.records.plan import Action, Load, Reload, SetMode, Unload, Update, plan
+from reconciler.records.plan import Action, Load, Phase, Reload, SetMode, Unload, Update, plan
 from reconciler.records.record import Row, RowChange
-from reconciler.records.snapshot import Snapshot
+from reconciler.records.snapshot import Snapshot, SourceFile
 from reconciler.runtime.host import Host, LoadSpec
 from reconciler.runtime.outcome import LoadFailed, Report
 from reconciler.store.desired import Desired
@@ -44,7 +45,14 @@ class Source(Protocol):
         ...
 
 
-Evaluate = Callable[[Snapshot, Catalogue, Accounts], Sequence[Evaluation]]
+class DeclaredHalts(Protocol):
+    """Where the halts of `instances/_halt.yaml` come into force."""
+
+    def declare(self, halts: tuple[Halt, ...]) -> None: ...
+
+
+Evaluate = Callable[[tuple[SourceFile, ...], Catalogue], Sequence[Evaluation]]
+"""Judges every file on its own, and those that claim one id against each other."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,8 +73,8 @@ class Controller:
         source: Source,
         catalogue: Catalogue,
         evaluate: Evaluate,
-        accounts: Accounts,
         desired: Desired,
+        halts: DeclaredHalts,
         chronicle: Chronicle,
         host: Host,
     ) -> None:
@@ -75,8 +83,8 @@ class Controller:
         self._source = source
         self._catalogue = catalogue
         self._evaluate = evaluate
-        self._accounts = accounts
         self._desired = desired
+        self._halts = halts
         self._chronicle = chronicle
         self._host = host
         self._wake = threading.Event()
@@ -128,6 +136,21 @@ class Controller:
             if not self._stopping and not self._reports:
                 self._clock.wait(self._wake, self._until_next_s())
 
+    def converge(self, deadline_s: float) -> bool:
+        """Pass after pass until nothing is left to do, instead of the loop; False where that took too long."""
+        give_up_s = self._clock.monotonic() + deadline_s
+        while True:
+            self._wake.clear()
+            actions = self.run_pass()
+            arrived = all(view.phase in (Phase.RUNNING, Phase.FAILED) for view in self._host.views().values())
+            if not actions and arrived and not self._reports and not self.fleet.removal.waiting:
+                return True
+            remaining_s = give_up_s - self._clock.monotonic()
+            if remaining_s <= 0:
+                return False
+            if not self._reports:
+                self._clock.wait(self._wake, min(self._until_next_s(), remaining_s))
+
     def _pass_surviving(self) -> None:
         """The boundary that keeps the loop alive: a pass that fails is told, and tried again by the timer."""
         try:
@@ -170,17 +193,29 @@ class Controller:
                 self._chronicle.source_failed(str(error))
             self._publish(replace(self.fleet, source_error=str(error)))
             return
+        self._declare_halts(snapshot)
         drift = self._drift()
         if not drift and self._is_old_news(snapshot):
             return
-        self._catalogue.refresh(snapshot.strategies)
-        evaluations = self._evaluate(snapshot, self._catalogue, self._accounts)
+        if self._snapshot is None or snapshot.strategies is not self._snapshot.strategies:
+            self._catalogue.refresh(snapshot.strategies)
+            self._forget_unused_code()
+        evaluations = self._evaluate(snapshot.instances, self._catalogue)
         admission = admit(evaluations, self.fleet.rows, self.fleet.attempts, self._arrival(snapshot))
         self._close_gates(admission)
         changes = (*drift, *admission.changes)
         if changes or admission.attempts or admission.forgotten_paths:
             self._desired.apply(changes, admission.attempts, admission.forgotten_paths)
         self._remember(snapshot, admission, changes)
+
+    def _declare_halts(self, snapshot: Snapshot) -> None:
+        """First of all, and whatever else comes of this snapshot: halting may never wait."""
+        if self._snapshot is not None and snapshot.halt is self._snapshot.halt:
+            return
+        halts, problems = read_halts(snapshot.halt, iso(self._clock.time()))
+        self._halts.declare(halts)
+        self._host.settle()
+        self._publish(replace(self.fleet, halt_problems=problems))
 
     def _is_old_news(self, snapshot: Snapshot) -> bool:
         last = self._snapshot
@@ -189,6 +224,7 @@ class Controller:
             and snapshot.instances is last.instances
             and snapshot.strategies is last.strategies
             and snapshot.templates is last.templates
+            and snapshot.halt is last.halt
             and snapshot.revision == last.revision
             and snapshot.whole == last.whole
             and not self.fleet.removal.waiting
@@ -260,6 +296,11 @@ class Controller:
     def _publish(self, fleet: Fleet) -> None:
         self.fleet = fleet
         self.version += 1
+
+    def _forget_unused_code(self) -> None:
+        wanted = {row.code_digest for row in self.fleet.rows.values() if row.is_live}
+        wanted.update(view.key.code_digest for view in self._host.views().values())
+        self._catalogue.keep(wanted)
 
     # Act: rows → running instances.
 

@@ -20,6 +20,7 @@ class Fleet:
 
     rows: Mapping[str, Row] = field(default_factory=dict)
     attempts: Mapping[str, Attempt] = field(default_factory=dict)
+    halt_problems: tuple[Problem, ...] = ()
     removal: Removal = Removal()
     revision: str | None = None
     clean: bool = False
@@ -43,4 +44,5 @@ class Fleet:
 
     def problems(self) -> tuple[Problem, ...]:
         """Every problem of every file, by path and line."""
-        return tuple(sorted(p for attempt in self.attempts.values() for p in attempt.problems))
+        found = [problem for attempt in self.attempts.values() for problem in attempt.problems]
+        return tuple(sorted((*self.halt_problems, *found)))

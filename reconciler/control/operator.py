@@ -19,7 +19,7 @@ class Operations(Protocol):
 class Halts(Protocol):
     def active(self) -> tuple[Halt, ...]: ...
     def add(self, scope: HaltScope, id: str, full: bool, reason: str, by: str) -> object: ...
-    def lift(self, scope: HaltScope, id: str, by: str, reason: str) -> object: ...
+    def lift(self, scope: HaltScope, id: str, by: str, reason: str) -> tuple[Halt, ...]: ...
 
 
 class Operator:
@@ -32,24 +32,27 @@ class Operator:
         halts: Halts,
         operations: Operations,
         events: EventLog,
-        forbid_under: Callable[[HaltScope, str], None],
     ) -> None:
-        """`forbid_under(scope, id)` waits until no order of that scope is between check and transport."""
         self._controller = controller
         self._host = host
         self._halts = halts
         self._operations = operations
         self._events = events
-        self._forbid_under = forbid_under
 
     def pause(self, ids: Sequence[str] | None, reason: str, uid: int) -> CommandResult:
-        return self._each(ids, "Paused", reason, uid, lambda id_: self._host.pause(id_, "operator", reason))
+        return self._each(ids, "pause", "Paused", reason, uid, lambda id_: self._host.pause(id_, "operator", reason))
 
     def resume(self, ids: Sequence[str] | None, reason: str, uid: int) -> CommandResult:
-        return self._each(ids, "Resumed", reason, uid, self._host.resume)
+        return self._each(ids, "resume", "Resumed", reason, uid, self._host.resume)
 
     def _each(
-        self, ids: Sequence[str] | None, action: str, reason: str, uid: int, command: Callable[[str], None]
+        self,
+        ids: Sequence[str] | None,
+        action: str,
+        event: str,
+        reason: str,
+        uid: int,
+        command: Callable[[str], None],
     ) -> CommandResult:
         done: list[str] = []
         failed: list[tuple[str, str]] = []
@@ -61,7 +64,7 @@ class Operator:
                 continue
             done.append(instance_id)
             self._operations.record(uid, action, f"instance {instance_id}", reason)
-            self._events.record(instance_id, "Normal", action, f"{reason} (uid {uid})")
+            self._events.record(instance_id, "Normal", event, f"{reason} (uid {uid})")
         self._controller.hint()
         return CommandResult(tuple(done), tuple(failed))
 
@@ -73,24 +76,27 @@ class Operator:
 
     def halt(self, scope: str, id: str, full: bool, reason: str, uid: int) -> CommandResult:
         checked = cast(HaltScope, scope)
-        # The engine is stopped from trading before the record of it is written.
-        self._halts.add(checked, id, full, reason, f"uid {uid}")
-        self._forbid_under(checked, id)
-        self._noted(uid, "Halted", scope, id, reason)
+        try:
+            self._halts.add(checked, id, full, reason, f"uid {uid}")
+        finally:
+            # In force even where it could not be stored; an order already past its last look is waited for.
+            self._host.settle()
+        self._noted(uid, "halt", "Halted", scope, id, reason)
         return CommandResult(done=(id or "all",))
 
     def unhalt(self, scope: str, id: str, reason: str, uid: int) -> CommandResult:
         checked = cast(HaltScope, scope)
-        if not any(halt.scope == scope and halt.id == id for halt in self._halts.active()):
-            return CommandResult(failed=((id or "all", f"no halt of {_named(scope, id)} is in force"),))
-        self._halts.lift(checked, id, f"uid {uid}", reason)
-        self._noted(uid, "Unhalted", scope, id, reason)
+        if not self._halts.lift(checked, id, f"uid {uid}", reason):
+            declared = any((halt.scope, halt.id) == (scope, id) for halt in self._halts.active())
+            why = "it comes from instances/_halt.yaml: change that file" if declared else "there is none"
+            return CommandResult(failed=((id or "all", f"no halt of {_named(scope, id)} to lift: {why}"),))
+        self._noted(uid, "unhalt", "Unhalted", scope, id, reason)
         return CommandResult(done=(id or "all",))
 
-    def _noted(self, uid: int, action: str, scope: str, id: str, reason: str) -> None:
+    def _noted(self, uid: int, action: str, event: str, scope: str, id: str, reason: str) -> None:
         self._operations.record(uid, action, _named(scope, id), reason)
         about = id if scope == "instance" else None
-        self._events.record(about, "Warning", action, f"{_named(scope, id)}: {reason} (uid {uid})")
+        self._events.record(about, "Warning", event, f"{_named(scope, id)}: {reason} (uid {uid})")
         self._controller.hint()
 
     def prune(self) -> PruneState:
@@ -105,7 +111,7 @@ class Operator:
             return CommandResult(
                 failed=((digest, f"expected {removal.held_digest}, which stands for: {', '.join(removal.held)}"),)
             )
-        self._operations.record(uid, "PruneConfirmed", ", ".join(removal.held), digest)
+        self._operations.record(uid, "prune", ", ".join(removal.held), digest)
         self._events.record(None, "Normal", "PruneConfirmed", f"{', '.join(removal.held)} (uid {uid})")
         self._controller.confirm_removal(digest)
         return CommandResult(done=removal.held)

@@ -90,8 +90,7 @@ class _Dashboard(Starlette):
     """Starlette with the guard around all of it, its last resort for crashes included."""
 
     def __init__(self, routes: list[Route], options: DashboardOptions) -> None:
-        handlers = {Refusal: _refused, HTTPException: _not_found, Exception: _crashed}
-        super().__init__(routes=routes, exception_handlers=handlers)
+        super().__init__(routes=routes, exception_handlers={HTTPException: _not_found, Exception: _crashed})
         self.router.redirect_slashes = False
         self._options = options
 
@@ -105,7 +104,10 @@ class _Probe:
         self._build = build
 
     async def respond(self, request: Request) -> Response:
-        answer = await self._answers.probe(self._build)
+        try:
+            answer = await self._answers.probe(self._build)
+        except Refusal as refusal:
+            return error_response(request.url.path, refusal)
         return Response(answer.body, media_type=JSON)
 
 
@@ -118,11 +120,6 @@ class _Static:
         if asset is None:
             raise HTTPException(404)
         return conditional(request, asset.body, asset.etag, asset.media_type)
-
-
-async def _refused(request: Request, error: Exception) -> Response:
-    assert isinstance(error, Refusal)
-    return error_response(request.url.path, error)
 
 
 async def _not_found(request: Request, error: Exception) -> Response:

@@ -38,7 +38,7 @@ class Survey:
 
 
 class Surveyor:
-    """Takes a survey where the last one is out of date, spending at most `LARGEST_SHARE` of the time on it. Thread-safe.
+    """Takes a survey where the last one is out of date, on at most `LARGEST_SHARE` of the time. Thread-safe.
 
     Large fleets change all the time, and a survey of one is work: what a page shows of it may then be some
     seconds old. In a small fleet it is always of the present revision.

@@ -10,7 +10,9 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from reconciler.dashboard.answers import Answers
+from reconciler.dashboard.errors import error_response
 from reconciler.dashboard.query import Filters, parse
+from reconciler.dashboard.refusal import Refusal
 
 Build = Callable[..., bytes]
 """Takes the `Query` and the path's parameters by name; runs on a worker thread; may raise `Refusal`."""
@@ -18,7 +20,10 @@ Build = Callable[..., bytes]
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """One address. `kept` is for what the status tells; what the database tells is built anew each time."""
+    """One address, whole in itself: its route serves as well within another application.
+
+    `kept` is for what the status tells; what the database tells is built anew each time.
+    """
 
     answers: Answers
     build: Build
@@ -28,12 +33,13 @@ class View:
     kept: bool
 
     async def respond(self, request: Request) -> Response:
-        query = parse(request.query_params.multi_items(), self.filters, paged=self.paged)
-        build = partial(self.build, query, **request.path_params)
-        if self.kept:
-            answer = await self.answers.kept((request.scope["path"], query), build)
-        else:
-            answer = await self.answers.fresh(build)
+        path = request.scope["path"]
+        try:
+            query = parse(request.query_params.multi_items(), self.filters, paged=self.paged)
+            build = partial(self.build, query, **request.path_params)
+            answer = await (self.answers.kept((path, query), build) if self.kept else self.answers.fresh(build))
+        except Refusal as refusal:
+            return error_response(path, refusal)
         return conditional(request, answer.body, answer.etag, self.media_type)
 
 

@@ -14,13 +14,13 @@ T = TypeVar("T")
 
 
 class Bridge:
-    """From any thread to one loop. Create it on the loop; `close` it there, too.
+    """From any thread to the loop it was created on.
 
     Work is given as a function that makes the coroutine, so that none is made where the loop is gone.
     """
 
-    def __init__(self, loop: asyncio.AbstractEventLoop | None = None) -> None:
-        self._loop = loop or asyncio.get_running_loop()
+    def __init__(self) -> None:
+        self._loop = asyncio.get_running_loop()
         self._loop_thread = threading.get_ident()
         self._lock = threading.Lock()
         self._running: set[Future[Any]] = set()

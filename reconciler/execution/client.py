@@ -130,13 +130,16 @@ class ExecServer:
         """What `error` says of the call: the boundary to whatever the SDK raises."""
         from mcp.shared.exceptions import MCPError
         from mcp_types import HEADER_MISMATCH, INVALID_PARAMS, METHOD_NOT_FOUND, UNSUPPORTED_PROTOCOL_VERSION
+        from pydantic import ValidationError
 
         refused = (METHOD_NOT_FOUND, INVALID_PARAMS, HEADER_MISMATCH, UNSUPPORTED_PROTOCOL_VERSION)
         if isinstance(error, TimeoutError):
             return ExecUnknown(f"no answer from {self.name!r} within {timeout_s:g} s")
         if isinstance(error, MCPError) and error.code in refused:
             return ExecRejected(f"{self.name!r} refused the call: {error}")
-        why = handover.not_delivered or f"{type(error).__name__}: {error}"
+        if isinstance(error, ValidationError):
+            return ExecUnknown(f"{self.name!r} answered with something that is no tool result")
+        why = handover.not_delivered or handover.trouble or _flat(error)
         self._lose(why)
         if handover.is_possibly_sent:
             return ExecUnknown(f"the connection to {self.name!r} failed while it was asked: {why}")

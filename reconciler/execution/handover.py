@@ -24,6 +24,8 @@ class Handover:
         self._posted = False
         self.not_delivered = ""
         """Why it is certain that the server did not act, although the call was handed to the transport."""
+        self.trouble = ""
+        """What went wrong on the way, where that leaves it open whether the server acted."""
 
     @property
     def is_possibly_sent(self) -> bool:

@@ -37,7 +37,8 @@ def open_transport(options: ServerOptions) -> AbstractAsyncContextManager[Any]:
 async def _http(url: str, headers: Mapping[str, str], timeout_s: float) -> AsyncIterator[Any]:
     client = httpx2.AsyncClient(
         headers=dict(headers),
-        timeout=httpx2.Timeout(timeout_s, read=_READ_S),
+        # Connecting gives up before the call does: then it is still certain that nothing was sent.
+        timeout=httpx2.Timeout(timeout_s * 0.8, read=_READ_S),
         transport=Wire(httpx2.AsyncHTTPTransport()),
     )
     async with client, _outboxed(streamable_http_client(url, http_client=client)) as streams:
@@ -93,9 +94,12 @@ class Wire(httpx2.AsyncBaseTransport):
             call.not_delivered = f"{type(error).__name__}: {error}"
             return httpx2.Response(503, text=str(error), request=request)
         except httpx2.TransportError as error:
+            call.trouble = f"{type(error).__name__}: {error}"
             return httpx2.Response(502, text=str(error), request=request)
         if 400 <= response.status_code < 500:
             call.not_delivered = f"the server answered HTTP {response.status_code}"
+        elif response.status_code >= 500:
+            call.trouble = f"the server answered HTTP {response.status_code}"
         return response
 
     async def aclose(self) -> None:

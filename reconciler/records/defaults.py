@@ -26,9 +26,7 @@ def defaults(values: Any, schema: Schema, root: Schema | None = None) -> Any:
         first = part.get("prefixItems", first)
     if isinstance(values, Mapping):
         absent = {key: d for key, part in properties.items() if key not in values for d in _default(part, root)}
-        return {
-            key: defaults(value, properties.get(key, True), root) for key, value in {**values, **absent}.items()
-        }
+        return {key: defaults(value, properties.get(key, True), root) for key, value in {**values, **absent}.items()}
     if isinstance(values, list):
         return [defaults(value, first[i] if i < len(first) else items, root) for i, value in enumerate(values)]
     return values

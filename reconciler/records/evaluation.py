@@ -1,11 +1,13 @@
-"""An evaluation: everything one file says, judged on its own. Frozen values only; `validation` makes them. Pure."""
+"""An evaluation: everything one file says, judged on its own. Frozen values only; `evaluator` makes them. Pure."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from reconciler.errors import Problem
+from reconciler.records.document import Document, parse
 from reconciler.records.mode import Mode
+from reconciler.records.pointer import parse as parse_pointer
 from reconciler.records.record import InstanceRecord, Values
 
 
@@ -31,8 +33,8 @@ class Evaluation:
 
     `record` is there exactly where `problems` is empty. `claimed_id` and `claimed_mode` are read from
     whatever parsed, so that a file that is invalid elsewhere can still lower its mode; both are None where
-    the file does not parse or the value is not of its form. `positions` finds the line and column of a
-    pointer for problems that only a comparison shows (mode step, identity): (line, column) by pointer.
+    the file does not parse or the value is not of its form. `committed` is True where both the file and
+    the strategy's source are. `source` is the file's bytes: positions are read from them when asked for.
     """
 
     path: str
@@ -44,12 +46,16 @@ class Evaluation:
     values_digest: str
     config_digest: str
     problems: tuple[Problem, ...]
-    positions: tuple[tuple[str, int, int], ...] = ()
     committed: bool = False
+    source: bytes | None = field(default=None, repr=False)
+    _positions: dict[str, tuple[int, int]] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def position(self, pointer: str) -> tuple[int, int]:
-        """Line and column of the value at `pointer`, (1, 1) where it stands nowhere."""
-        for name, line, column in self.positions:
-            if name == pointer:
-                return line, column
-        return 1, 1
+        """Line and column of the value at `pointer`, for problems that only a comparison shows (mode step,
+        identity); of its nearest ancestor where it stands nowhere, (1, 1) where the file does not parse."""
+        found = self._positions.get(pointer)
+        if found is None:
+            document = None if self.source is None else parse(self.source, self.path)
+            place = document.place(parse_pointer(pointer))[1:] if isinstance(document, Document) else (1, 1)
+            found = self._positions[pointer] = place
+        return found

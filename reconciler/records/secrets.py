@@ -21,7 +21,12 @@ class SecretReference:
 _REFERENCE: Final = {
     "type": "object",
     "properties": {
-        "env": {"type": "string", "pattern": "^[A-Za-z_][A-Za-z0-9_]*$", "description": "An environment variable."},
+        "env": {
+            "type": "string",
+            "pattern": "^[A-Za-z_][A-Za-z0-9_]*$",
+            "description": "The environment variable that holds the secret.",
+            "examples": ["KRAKEN_TOKEN"],
+        },
         "file": {"type": "string", "minLength": 1, "description": "A file that holds nothing but the secret."},
     },
     "additionalProperties": False,

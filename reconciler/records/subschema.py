@@ -5,15 +5,18 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final
+from urllib.parse import unquote
 
 from reconciler.records.pointer import Path
 
 Schema = Mapping[str, Any] | bool
 
-ONE: Final = frozenset(
-    "additionalProperties contains contentSchema else if items not propertyNames then "
-    "unevaluatedItems unevaluatedProperties".split()
-)
+# fmt: off
+ONE: Final = frozenset({
+    "additionalProperties", "contains", "contentSchema", "else", "if", "items", "not", "propertyNames", "then",
+    "unevaluatedItems", "unevaluatedProperties",
+})
+# fmt: on
 """Keywords whose value is a schema."""
 LIST: Final = frozenset(("allOf", "anyOf", "oneOf", "prefixItems"))
 """Keywords whose value is a list of schemas."""
@@ -41,6 +44,17 @@ def every(schema: Schema, at: Path = ()) -> Iterator[tuple[Path, Schema]]:
         yield from every(part, at + path)
 
 
+def at(schema: Schema, path: Path) -> Schema | None:
+    """The schema at a path that `every` gave of a similar one; None where there is none."""
+    here: Any = schema
+    for step in path:
+        try:
+            here = here[step]
+        except (KeyError, IndexError, TypeError):
+            return None
+    return here if isinstance(here, (Mapping, bool)) else None
+
+
 def rewritten(schema: Schema, change: Callable[[Mapping[str, Any]], Mapping[str, Any] | None]) -> Schema:
     """A copy in which each schema that `change` has a replacement for is replaced, from the top down."""
     if isinstance(schema, bool):
@@ -65,16 +79,9 @@ def referred(reference: str, root: Schema) -> Schema | None:
     """What a `$ref` within `root` (`#`, `#/$defs/name`) points at; None where there is no such schema."""
     if reference != "#" and not reference.startswith("#/"):
         return None
-    at: Any = root
-    for step in reference[1:].split("/")[1:]:
-        name = step.replace("~1", "/").replace("~0", "~")
-        if isinstance(at, Mapping) and name in at:
-            at = at[name]
-        elif isinstance(at, list) and name.isdecimal() and int(name) < len(at):
-            at = at[int(name)]
-        else:
-            return None
-    return at if isinstance(at, (Mapping, bool)) else None
+    steps = [step.replace("~1", "/").replace("~0", "~") for step in unquote(reference[1:]).split("/")[1:]]
+    found = at(root, tuple(steps))
+    return at(root, tuple(int(s) if s.isdecimal() else s for s in steps)) if found is None else found
 
 
 def applied(schema: Schema, root: Schema) -> list[Mapping[str, Any]]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from typing import Final
 
 from reconciler.errors import Problem
 from reconciler.records.document import Document
@@ -11,8 +13,11 @@ from reconciler.records.pointer import Path, spell
 
 @dataclass(frozen=True, slots=True)
 class Violation:
-    """What is wrong with the value at `path`. `of_key` where the key is at fault (unknown) or must tell
-    where its mapping stands (a key is missing in it); positions then point at the key."""
+    """What is wrong with the value at `path`.
+
+    `of_key`: it is the key that is at fault (unknown), or that tells where a mapping stands (a key is
+    missing in it), so the position is the key's.
+    """
 
     path: Path
     message: str
@@ -21,10 +26,23 @@ class Violation:
     of_key: bool = False
 
     def below(self, path: Path) -> Violation:
-        """The same violation in values that themselves stand at `path`."""
-        return Violation((*path, *self.path), self.message, self.hint, self.rule, self.of_key)
+        """The same violation where the values themselves stand at `path`."""
+        return replace(self, path=(*path, *self.path))
 
     def at(self, document: Document) -> Problem:
         """The same as a problem of a file, with line and column."""
         place = document.key_place(self.path) if self.of_key else document.place(self.path)
         return Problem(*place, spell(self.path), self.message, self.hint, self.rule)
+
+
+_TELLING: Final = ("schema-secret", "schema-type", "schema-enum", "schema-unknown-key", "schema-required")
+
+
+def in_order(problems: Iterable[Problem]) -> tuple[Problem, ...]:
+    """By file and line; within a place, the most telling first: what kind of value it is before its details."""
+
+    def rank(problem: Problem) -> tuple[str, int, int, int, Problem]:
+        telling = _TELLING.index(problem.rule) if problem.rule in _TELLING else len(_TELLING)
+        return problem.path, problem.line, problem.column, telling, problem
+
+    return tuple(sorted(dict.fromkeys(problems), key=rank))

@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from typing import Any, Final
 
 from reconciler.records import literals
+from reconciler.records.scalars import resolve
 
 _LONGEST: Final = 60
 _KINDS: Final = {
@@ -43,12 +44,14 @@ def kind(value: Any) -> str:
 
 
 def one_of(options: Iterable[Any]) -> str:
-    """`off, observe, active`: words bare, everything else as `shown`."""
-    return ", ".join(option if _is_word(option) else shown(option) for option in options)
+    """`off, observe, active`: text bare where YAML would read it as that text, everything else as `shown`."""
+    return ", ".join(option if _is_bare(option) else shown(option) for option in options)
 
 
-def _is_word(option: Any) -> bool:
-    return isinstance(option, str) and option.isprintable() and option != "" and not set(option) & {" ", ","}
+def _is_bare(option: Any) -> bool:
+    return (
+        isinstance(option, str) and option.isprintable() and not set(option) & {" ", ","} and resolve(option) == option
+    )
 
 
 def did_you_mean(word: str, options: Iterable[Any]) -> str:

@@ -25,9 +25,9 @@ from reconciler.records.record import Identity
 from reconciler.runtime.gate import Gate
 from reconciler.runtime.hook import HookCall
 from reconciler.runtime.logs import LogRing
-from reconciler.runtime.placing import order_request
 from reconciler.runtime.secrets import scrub
 from reconciler.strategy.context import Context
+from reconciler.strategy.placing import order_request
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from reconciler.records.record import Values
-from reconciler.runtime.config import frozen
 from reconciler.runtime.context import Desk, context_at
 from reconciler.strategy.base import Strategy
+from reconciler.strategy.config import frozen
 from reconciler.strategy.definition import Definition
 
 

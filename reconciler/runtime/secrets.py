@@ -8,6 +8,7 @@ from typing import Any, TypeAlias
 
 from reconciler.errors import ReconcilerError
 from reconciler.records.record import Values
+from reconciler.records.secrets import SecretReference, secret_references, with_secrets
 
 Resolve: TypeAlias = Callable[[Values, Mapping[str, Any]], tuple[Values, tuple[str, ...]]]
 """(effective config, CONFIG_SCHEMA) → the config with its references resolved, and the secrets put into it."""
@@ -25,27 +26,33 @@ def no_secrets(config: Values, schema: Mapping[str, Any]) -> tuple[Values, tuple
     return config, ()
 
 
-def read_secret(reference: Mapping[str, Any], base: Path, environment: Mapping[str, str]) -> str:
-    """What `{env: NAME}` or `{file: PATH}` refers to, a file's final line end taken off.
+def resolver(base: Path, environment: Mapping[str, str]) -> Resolve:
+    """A `Resolve` that looks into `environment` and into files, a relative path under `base`.
 
-    A relative path is looked up under `base`. Raises SecretUnavailable where there is nothing, or nothing
-    readable.
+    What it returns raises SecretUnavailable where a reference leads to nothing, or to nothing readable.
     """
-    match reference:
-        case {"env": str(name)}:
-            secret = environment.get(name, "")
-            if not secret:
-                raise SecretUnavailable(f"secret {{env: {name}}}: expected an environment variable, was not set")
-            return secret
-        case {"file": str(path)}:
-            return _read_file(path, base)
-    raise SecretUnavailable("secret: expected {env: NAME} or {file: PATH}, was neither")
+
+    def resolve(config: Values, schema: Mapping[str, Any]) -> tuple[Values, tuple[str, ...]]:
+        found = {at: _read(at, reference, base, environment) for at, reference in secret_references(config, schema)}
+        return with_secrets(config, found), tuple(found.values())
+
+    return resolve
 
 
-def _read_file(path: str, base: Path) -> str:
-    where = f"secret {{file: {path}}}"
+def _read(at: str, reference: SecretReference, base: Path, environment: Mapping[str, str]) -> str:
+    where = f"config.{at}: {{{reference.kind}: {reference.name}}}"
+    if reference.kind == "file":
+        return _read_file(where, base / reference.name)
+    secret = environment.get(reference.name, "")
+    if not secret:
+        raise SecretUnavailable(f"{where}: expected an environment variable with a secret, was not set")
+    return secret
+
+
+def _read_file(where: str, path: Path) -> str:
+    """The secret in a file, the end of its last line taken off."""
     try:
-        with (base / path).open("rb") as file:
+        with path.open("rb") as file:
             data = file.read(_SIZE_BYTES + 1)
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else str(error)

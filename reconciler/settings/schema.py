@@ -8,9 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-SCHEMA: Final[Mapping[str, Any]] = json.loads(
-    Path(__file__).with_name("reconciler.schema.json").read_text(encoding="utf-8")
-)
+PATH: Final = Path(__file__).with_name("reconciler.schema.json")
+SCHEMA: Final[Mapping[str, Any]] = json.loads(PATH.read_text(encoding="utf-8"))
 
 _SCALAR_TYPES = ("string", "integer", "number", "boolean")
 
@@ -33,14 +32,12 @@ class Scalar:
         return "_".join(("RECONCILER", *self.path)).upper()
 
     def read(self, text: str) -> Any:
-        """What `text`, the value of the environment variable, means. ValueError where it is no such value."""
-        match self.schema.get("type"):
-            case "integer":
-                return int(text)
-            case "number":
-                return float(text)
-            case _:
-                return text
+        """What `text`, the value of the environment variable, means; `text` itself where it is no such value."""
+        read = {"integer": int, "number": float}.get(self.schema.get("type", ""), str)
+        try:
+            return read(text)
+        except ValueError:
+            return text
 
 
 def scalars(schema: Mapping[str, Any] = SCHEMA, path: tuple[str, ...] = ()) -> Iterator[Scalar]:

@@ -8,11 +8,12 @@ from typing import Any
 
 from reconciler.errors import Problem
 from reconciler.records.accounts import Account, Accounts
+from reconciler.records.defaults import defaults
 from reconciler.records.document import Document, Place
 from reconciler.records.pointer import Path, spell
+from reconciler.settings.schema import SCHEMA
 from reconciler.settings.values import Secret, ServerSettings
 
-_KEYS_OF_KIND = {"http": {"kind", "url", "headers"}, "stdio": {"kind", "command", "env"}, "paper": {"kind"}}
 _SECRET_NAME = re.compile(r"auth|cookie|token|secret|key|passw", re.IGNORECASE)
 
 Servers = Mapping[str, Any]
@@ -24,7 +25,7 @@ def problems(servers: Servers, document: Document) -> Iterator[Problem]:
     seen: dict[str, Place] = {}
     for name, server in servers.items():
         here: Path = ("exec_mcp", name)
-        yield from _transport_problems(server["transport"], (*here, "transport"), document)
+        yield from _literal_secrets(server["transport"], (*here, "transport"), document)
         for account_id, account in server.get("accounts", {}).items():
             path = (*here, "accounts", account_id)
             place = document.key_place(path)
@@ -43,11 +44,7 @@ def problems(servers: Servers, document: Document) -> Iterator[Problem]:
                 yield _not_yet((*here, key), "mappings onto a server's own words", document)
 
 
-def _transport_problems(transport: Mapping[str, Any], path: Path, document: Document) -> Iterator[Problem]:
-    kind = transport["kind"]
-    for key in transport.keys() - _KEYS_OF_KIND[kind]:
-        message = f"expected no such key for a transport of kind {kind}"
-        yield _problem(document.key_place((*path, key)), (*path, key), message, "remove it", "unknown-key")
+def _literal_secrets(transport: Mapping[str, Any], path: Path, document: Document) -> Iterator[Problem]:
     for key in ("headers", "env"):
         for name, value in transport.get(key, {}).items():
             if isinstance(value, str) and _SECRET_NAME.search(name):
@@ -65,7 +62,7 @@ def _problem(place: Place, path: Path, message: str, hint: str, rule: str) -> Pr
     return Problem(place.path, place.line, place.column, spell(path), message, hint, rule)
 
 
-def server_settings(servers: Servers, document: Document, default_timeout_s: float) -> tuple[ServerSettings, ...]:
+def server_settings(servers: Servers, document: Document) -> tuple[ServerSettings, ...]:
     """The servers, in the order they are written."""
 
     def readable(values: Mapping[str, Any], path: Path) -> dict[str, str | Secret]:
@@ -77,14 +74,15 @@ def server_settings(servers: Servers, document: Document, default_timeout_s: flo
         return ServerSettings(
             name,
             transport["kind"],
-            float(written.get("timeout_s", default_timeout_s)),
+            float(written["timeout_s"]),
             url=transport.get("url", ""),
             headers=readable(transport.get("headers", {}), (*path, "headers")),
             command=tuple(transport.get("command", ())),
             env=readable(transport.get("env", {}), (*path, "env")),
         )
 
-    return tuple(server(name, written) for name, written in servers.items())
+    filled = {name: defaults(written, SCHEMA["$defs"]["server"], SCHEMA) for name, written in servers.items()}
+    return tuple(server(name, written) for name, written in filled.items())
 
 
 def secret(reference: Mapping[str, str], path: Path, document: Document) -> Secret:

@@ -27,13 +27,26 @@ class Secret:
     place: Problem
 
     def read(self, root: Path, environ: Mapping[str, str]) -> str:
-        """What it refers to; SettingsError where that leads nowhere."""
-        from reconciler.runtime.secrets import SecretUnavailable, read_secret
+        """What it refers to, a relative file looked up under `root`; SettingsError where that leads nowhere."""
+        match self.reference:
+            case {"env": name}:
+                secret = environ.get(name, "")
+                if not secret:
+                    raise self._unavailable(f"expected the environment variable {name}, was not set")
+            case {"file": path}:
+                try:
+                    secret = (root / path).read_text(encoding="utf-8").rstrip("\r\n")
+                except (OSError, UnicodeDecodeError) as error:
+                    reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
+                    raise self._unavailable(f"expected the file {path} with a secret, was refused: {reason}") from None
+                if not secret:
+                    raise self._unavailable(f"expected the file {path} with a secret, was empty")
+            case _:
+                raise self._unavailable("expected {env: NAME} or {file: PATH}")
+        return secret
 
-        try:
-            return read_secret(self.reference, root, environ)
-        except SecretUnavailable as error:
-            raise SettingsError((replace(self.place, message=str(error)),)) from None
+    def _unavailable(self, message: str) -> SettingsError:
+        return SettingsError((replace(self.place, message=message),))
 
 
 @dataclass(frozen=True, slots=True)

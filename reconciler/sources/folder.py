@@ -6,6 +6,7 @@ lookup per file, relative to the folder's descriptor.
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from collections.abc import Iterator
@@ -36,9 +37,6 @@ class Link:
     text: str
     target: str
     is_direct: bool
-
-
-_BELOW_A_LINK = Link("", "", is_direct=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,12 +96,11 @@ class _Place:
 class Folder:
     """One folder and those below it. `path` is relative to the fleet's root, with `/`."""
 
-    __slots__ = ("_folders", "_found", "_is_linked", "_rules", "_seen", "path")
+    __slots__ = ("_folders", "_found", "_rules", "_seen", "path")
 
-    def __init__(self, path: str, rules: Rules, *, is_linked: bool = False) -> None:
+    def __init__(self, path: str, rules: Rules) -> None:
         self.path = path
         self._rules = rules
-        self._is_linked = is_linked
         self._found: dict[str, Found] = {}
         self._folders: dict[str, Folder] = {}
         self._seen: dict[str, Signature | None] = {}  # every name in the two above; None: look again
@@ -122,8 +119,11 @@ class Folder:
         fd = os.open(real, _FLAGS)
         try:
             status = os.fstat(fd)
+            identity = (status.st_dev, status.st_ino)
+            if identity in around:
+                raise OSError(errno.ELOOP, "a link leads back to a folder around it")
             walk.stamps[real] = stamp(status)
-            self._read_entries(_Place(fd, real, around | {(status.st_dev, status.st_ino)}), walk)
+            self._read_entries(_Place(fd, real, around | {identity}), walk)
         finally:
             os.close(fd)
 
@@ -156,9 +156,9 @@ class Folder:
                 status = entry.stat(follow_symlinks=False)
                 is_file = stat.S_ISREG(status.st_mode)
                 reading = read(name, place.fd, walk.limit_bytes) if is_file else _refused(not_a_file(status.st_mode))
-                self._keep(name, reading, walk, _BELOW_A_LINK if self._is_linked else None)
+                self._keep(name, reading, walk)
             elif entry.is_dir(follow_symlinks=False) and (rules := self._rules.opens(name)):
-                self._enter(name, f"{place.real}/{name}", rules, place, walk, is_linked=self._is_linked)
+                self._enter(name, f"{place.real}/{name}", rules, place, walk)
             else:
                 self._forget(name, walk)
         except OSError as error:
@@ -187,27 +187,23 @@ class Folder:
             refusal = f"is a link to {text}, which leaves {os.path.basename(walk.top)}/"
             self._keep(name, _refused(refusal), walk) if takes else self._shut(name, refusal, walk)
         elif rules is not None:
-            self._enter(name, real, rules, place, walk, is_linked=True)
+            self._enter(name, real, rules, place, walk)
         elif not stat.S_ISREG(status.st_mode):
             self._keep(name, _refused(f"is a link to {text}: {not_a_file(status.st_mode)}"), walk)
         else:
-            is_direct = not self._is_linked and os.path.normpath(f"{place.real}/{text}") == real
+            is_direct = os.path.normpath(f"{place.real}/{text}") == real
             link = Link(text, os.path.relpath(real, walk.root), is_direct)
             known = self._found.get(name)
             if known is None or known.link != link or self._seen[name] != signature(status):
                 self._keep(name, read(real, None, walk.limit_bytes), walk, link)
 
-    def _enter(self, name: str, real: str, rules: Rules, place: _Place, walk: Walk, *, is_linked: bool) -> None:
+    def _enter(self, name: str, real: str, rules: Rules, place: _Place, walk: Walk) -> None:
         if not name.isprintable():
             self._shut(name, "has a name that cannot be printed", walk)
         elif len(place.around) >= DEPTH_LIMIT:
             self._shut(name, f"is nested deeper than {DEPTH_LIMIT} folders", walk)
-        elif is_linked and _identity(real) in place.around:
-            self._shut(name, "is a link to a folder that it lies in", walk)
         else:
-            folder = self._folders.get(name)
-            if folder is None or folder._is_linked != is_linked:
-                folder = Folder(f"{self.path}/{name}", rules, is_linked=is_linked)
+            folder = self._folders.get(name) or Folder(f"{self.path}/{name}", rules)
             try:
                 folder.read(real, walk, place.around)
             except OSError as error:
@@ -244,11 +240,6 @@ class Folder:
 
 def stamp(status: os.stat_result) -> Stamp:
     return (status.st_mtime_ns, status.st_ctime_ns, status.st_dev, status.st_ino)
-
-
-def _identity(real: str) -> Identity:
-    status = os.stat(real)
-    return (status.st_dev, status.st_ino)
 
 
 def _refused(error: str) -> Reading:

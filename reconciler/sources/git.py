@@ -234,11 +234,11 @@ def locate(root: Path) -> Whereabouts | None:
 def _git_dir(marker: Path) -> Path | None:
     named = _first_line(marker)
     git_dir = marker.parent / named.removeprefix("gitdir: ") if named.startswith("gitdir: ") else marker
-    return git_dir if os.path.lexists(git_dir / "HEAD") else None
+    return Path(os.path.realpath(git_dir)) if os.path.lexists(git_dir / "HEAD") else None
 
 
 def _common_dir(git_dir: Path) -> Path:
-    return git_dir / (_first_line(git_dir / "commondir") or ".")
+    return Path(os.path.realpath(git_dir / _first_line(git_dir / "commondir")))
 
 
 def _ref_file(where: Whereabouts) -> Path | None:

@@ -19,7 +19,7 @@ STRATEGIES = "strategies"
 HALT_PATH = f"{INSTANCES}/{HALT_FILE}"
 TEMPLATES_PATH = f"{INSTANCES}/{TEMPLATES_FOLDER}"
 
-_EDITOR_TEMPORARY = re.compile(r"~$|^#.*#$|^\.#|\.sw[a-p]x?$|\.tmp$|^4913$|___jb_(tmp|old)___$|^\.goutputstream-")
+_EDITOR_TEMPORARY = re.compile(r"~$|^#.*#$|^\.#|\.sw[a-px]$|\.tmp$|^4913$|___jb_(tmp|old)___$|^\.goutputstream-")
 
 
 @dataclass(frozen=True, slots=True)

@@ -43,6 +43,15 @@ class WorktreeOptions:
     racy_s: float = 0.05
 
 
+@dataclass(frozen=True, slots=True)
+class _Known:
+    """What was found, by which facts of git it was judged, and the file that came of it."""
+
+    found: Found
+    facts: GitFacts
+    file: SourceFile
+
+
 class Worktree:
     """The fleet at `root`, which holds `instances/` and `strategies/`. Paths are relative to it.
 
@@ -58,7 +67,7 @@ class Worktree:
         self._repository: Repository | None = None
         self._facts = NO_REPOSITORY
         self._expected: frozenset[str] = frozenset()  # the paths that HEAD has
-        self._known: dict[str, tuple[Found, SourceFile]] = {}
+        self._known: dict[str, _Known] = {}
         self._last = _NOTHING
 
     @property
@@ -95,15 +104,13 @@ class Worktree:
         if facts is not self._facts:
             self._facts = facts
             self._expected = frozenset(filter(counts, (*facts.tree.files, *facts.tree.links)))
-        known = {
-            found.path: (found, self._source(found)) for tree in (self._instances, self._strategies) for found in tree
-        }
-        self._known = known
-        files = sorted((file for _, file in known.values()), key=attrgetter("path"))
+        found = (found for tree in (self._instances, self._strategies) for found in tree)
+        self._known = known = {one.path: self._recall(one) for one in found}
+        files = sorted((one.file for one in known.values()), key=attrgetter("path"))
         strategies = [file for file in files if is_strategy(file.path)]
         templates = [file for file in files if is_template(file.path)]
         instances = [f for f in files if not (is_strategy(f.path) or is_template(f.path) or f.path == HALT_PATH)]
-        halt = known.get(HALT_PATH, (None, None))[1]
+        halt = known[HALT_PATH].file if HALT_PATH in known else None
         last = self._last
         return replace(
             last,
@@ -117,17 +124,22 @@ class Worktree:
             and all(file.committed for file in files),
         )
 
+    def _recall(self, found: Found) -> _Known:
+        """What was found as a source file: the same object as before where it is still true."""
+        before = self._known.get(found.path)
+        if before is not None and before.found is found and before.facts is self._facts:
+            return before
+        file = self._source(found)
+        return _Known(found, self._facts, before.file if before is not None and before.file == file else file)
+
     def _source(self, found: Found) -> SourceFile:
-        """What was found, with what git says of it: the object of the last snapshot where that is still true."""
-        before, last = self._known.get(found.path, (None, None))
-        data, error, digest = found.data, found.error, ""
-        if data is not None and is_strategy(found.path) and len(data) > self._options.strategy_limit_bytes:
-            data, error = None, f"is larger than {self._options.strategy_limit_bytes // 1024} KiB"
-        if data is not None:
-            has_digest = before is found and last is not None and len(last.digest) == self._facts.digest_length
-            digest = last.digest if has_digest and last is not None else self._facts.blob_id(data)
-        file = SourceFile(found.path, data, digest, data is not None and self._is_committed(found, digest), error)
-        return last if last is not None and last == file else file
+        if found.data is None:
+            return SourceFile(found.path, None, "", False, found.error)
+        if is_strategy(found.path) and len(found.data) > self._options.strategy_limit_bytes:
+            error = f"is larger than {self._options.strategy_limit_bytes // 1024} KiB"
+            return SourceFile(found.path, None, "", False, error)
+        digest = self._facts.blob_id(found.data)
+        return SourceFile(found.path, found.data, digest, self._is_committed(found, digest))
 
     def _is_committed(self, found: Found, digest: str) -> bool:
         """True where HEAD has these bytes at this path; of a linked file, where it has the link and its target.

@@ -6,6 +6,7 @@
 from reconciler.errors import CapabilityUnavailable, TradingClosed
 from reconciler.records.market import Balance, Candle, Position, Quote
 from reconciler.records.order import Order, OrderState, OrderType, Outcome, Side, TimeInForce
+from reconciler.strategy.amount import AMOUNT, FRACTION
 from reconciler.strategy.base import Strategy
 from reconciler.strategy.context import Context
 from reconciler.strategy.widgets import (
@@ -22,6 +23,8 @@ from reconciler.strategy.widgets import (
 )
 
 __all__ = [
+    "AMOUNT",
+    "FRACTION",
     "Balance",
     "Candle",
     "CapabilityUnavailable",

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from reconciler.records.record import Values
+from reconciler.records.subschema import referred
 
 MAX_DEPTH = 8
 
@@ -69,20 +70,14 @@ def _field(root: Values, written: object, name: str, required: bool, depth: int)
 
 
 def _resolved(root: Values, schema: object) -> Values:
-    """The schema itself, or what its local `$ref` names, with what stands beside the `$ref` on top."""
+    """The schema itself, or what its local `$ref`s name, with what stands beside a `$ref` on top."""
     for _ in range(MAX_DEPTH):
-        if not isinstance(schema, Mapping):
-            return {}
-        reference = schema.get("$ref")
-        if not isinstance(reference, str) or not reference.startswith("#/"):
-            return schema
-        target: object = root
-        for part in reference[2:].split("/"):
-            key = part.replace("~1", "/").replace("~0", "~")
-            target = target.get(key) if isinstance(target, Mapping) else None
+        if not isinstance(schema, Mapping) or "$ref" not in schema:
+            break
+        target = referred(schema["$ref"], root)
         beside = {key: value for key, value in schema.items() if key != "$ref"}
         schema = {**target, **beside} if isinstance(target, Mapping) else beside
-    return {}
+    return schema if isinstance(schema, Mapping) else {}
 
 
 def _type(schema: Values) -> str:

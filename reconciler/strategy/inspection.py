@@ -11,6 +11,7 @@ from typing import Any
 
 from reconciler.errors import Problem
 from reconciler.records import cadence
+from reconciler.records.validation import schema_problems
 from reconciler.strategy.base import Strategy
 from reconciler.strategy.definition import Definition
 from reconciler.strategy.source import Source
@@ -109,22 +110,20 @@ def _config_schema(cls: type[Strategy], source: Source) -> Iterator[Problem]:
         yield _missing(cls, source, "CONFIG_SCHEMA", "the JSON Schema of its config", example)
         return
     for message in _wrong_schema(schema):
-        yield source.problem(
-            source.member_at(cls.__name__, "CONFIG_SCHEMA"), "CONFIG_SCHEMA", message, rule="definition-schema"
-        )
+        place, _, rest = message.partition(": ")
+        at, within = source.inside(cls.__name__, "CONFIG_SCHEMA", place)
+        pointer = f"CONFIG_SCHEMA.{place}" if within else "CONFIG_SCHEMA"
+        yield source.problem(at, pointer, rest if within else message, rule="definition-schema")
 
 
 def _wrong_schema(schema: object) -> list[str]:
-    from reconciler.records.validation import schema_problems
-
+    """Each as `place within the schema: what`, or only what."""
     if not isinstance(schema, dict):
         return [f"expected a dict, was {_shown(schema)}"]
-    if schema.get("type") != "object":
-        return [f'expected "type": "object" at the top, was {_shown(schema.get("type"))}']
     try:
         plain: Mapping[str, Any] = json.loads(json.dumps(schema, allow_nan=False))
     except (TypeError, ValueError, RecursionError) as error:
-        return [f"expected plain JSON values, was a schema that is no JSON: {error}"]
+        return [f"expected plain JSON values, was something else ({error})"]
     return schema_problems(plain)
 
 

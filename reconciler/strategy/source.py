@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from types import CodeType, TracebackType
 
 from reconciler.errors import Problem
+from reconciler.records import pointer
 
 MAX_SOURCE_BYTES = 1024 * 1024
 
@@ -54,6 +55,30 @@ class Source:
                 case _:
                     pass
         return found
+
+    def inside(self, class_name: str, name: str, place: str) -> tuple[tuple[int, int], bool]:
+        """Where `place` (`properties.levels.default`) stands in the value of `name`, as far as that is written
+        out in the class; and whether `place` is a place at all, and not just words.
+        """
+        node = self.member(class_name, name)
+        try:
+            steps = pointer.parse(place)
+        except ValueError:
+            return self.member_at(class_name, name), False
+        for step in steps:
+            match node:
+                case ast.Dict(keys=keys, values=values):
+                    found = [
+                        v for k, v in zip(keys, values, strict=True) if isinstance(k, ast.Constant) and k.value == step
+                    ]
+                case ast.List(elts=elements) | ast.Tuple(elts=elements) if isinstance(step, int):
+                    found = elements[step : step + 1]
+                case _:
+                    found = []
+            if not found:
+                break
+            node = found[-1]
+        return (self.class_at(class_name) if node is None else self._position(node)), bool(steps)
 
     def raised_at(self, trace: TracebackType | None) -> tuple[int, int]:
         """Where in this file an exception passed through last, (1, 1) where it never did."""

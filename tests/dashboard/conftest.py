@@ -258,6 +258,11 @@ class FakeReader:
 
 
 @pytest.fixture
+def anyio_backend() -> str:
+    return "asyncio"
+
+
+@pytest.fixture
 def status() -> FakeStatus:
     return FakeStatus()
 

@@ -19,15 +19,15 @@ from reconciler.records.mode import Mode
 from reconciler.records.order import Order, OrderRequest, OrderState, Outcome
 from reconciler.records.plan import Phase, Running
 from reconciler.records.record import Identity, InstanceRecord, Row, digest
+from reconciler.runtime.facts import BeatReport, RuntimeFacts
 from reconciler.runtime.host import HostOptions, LoadSpec, ThreadHost
-from reconciler.runtime.outcome import Report
+from reconciler.runtime.outcome import Loaded, Report
 from reconciler.runtime.secrets import Resolve, no_secrets
 from reconciler.strategy.base import Strategy
 from reconciler.strategy.definition import Definition
 
 NOON = datetime(2026, 1, 31, 12, tzinfo=UTC)
 BEAT = 1_000
-PATIENCE_S = 1.0
 
 
 def until(condition: Callable[[], object], what: str = "the condition") -> None:
@@ -166,6 +166,9 @@ class Stage:
     next_beat: int = BEAT
     gates: list[threading.Event] = field(default_factory=list)
 
+    row = staticmethod(row)
+    until = staticmethod(until)
+
     def gate(self) -> threading.Event:
         """An event that a strategy may block on; set at the end of the test whatever happens."""
         event = threading.Event()
@@ -177,6 +180,13 @@ class Stage:
         wanted = row() if wanted is None else wanted
         self.ask(cls, wanted)
         until(lambda: self.phase(wanted.id) in (Phase.RUNNING, Phase.FAILED), "the load")
+        self.settle(wanted.id)
+
+    def load_again(self, cls: type[Strategy], wanted: Row) -> None:
+        """Reload, and wait until the successor runs."""
+        loaded = len(self.told(Loaded))
+        self.ask(cls, wanted)
+        until(lambda: len(self.told(Loaded)) > loaded, "the successor")
         self.settle(wanted.id)
 
     def ask(self, cls: type[Strategy], wanted: Row) -> None:
@@ -200,17 +210,17 @@ class Stage:
         self.beat()
         self.settle(instance_id)
 
-    def beat(self) -> Any:
+    def beat(self) -> BeatReport:
         self.next_beat += 1
         return self.host.beat(self.next_beat - 1)
 
     def advance(self, duration_s: float) -> None:
         self.clock.advance(duration_s)
 
-    def told(self, kind: type[Report]) -> list[Any]:
+    def told(self, kind: type[Any]) -> list[Any]:
         return [report for report in self.reports if isinstance(report, kind)]
 
-    def facts(self, instance_id: str = "one") -> Any:
+    def facts(self, instance_id: str = "one") -> RuntimeFacts:
         facts = self.host.facts(instance_id)
         assert facts is not None
         return facts

@@ -21,6 +21,7 @@
       const text = await answer.text();
       if (!answer.ok) throw new Error(`the engine answered ${answer.status}`);
       stale.hidden = true;
+      delete stale.dataset.since;
       if (text === seen || busy()) return;
       seen = text;
       const fresh = new DOMParser().parseFromString(text, "text/html");
@@ -35,9 +36,7 @@
       stale.dataset.since = since;
       stale.textContent = `No answer from the engine since ${since}. What you see is old. (${error.message})`;
       stale.hidden = false;
-      return;
     }
-    delete stale.dataset.since;
   }
 
   if (period > 0) {

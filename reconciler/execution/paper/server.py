@@ -8,7 +8,7 @@ import socket
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from reconciler.clock import Clock
 from reconciler.execution.paper.exchange import PaperExchange, PaperOptions
@@ -16,6 +16,9 @@ from reconciler.execution.paper.feed import Prices
 from reconciler.execution.paper.journal import Journal
 from reconciler.execution.paper.replay import EXAMPLE, CsvFeed
 from reconciler.execution.paper.synthetic import SyntheticFeed
+
+if TYPE_CHECKING:
+    from mcp.server.mcpserver import MCPServer
 
 _PATH = "/mcp"
 _STOP_S = 1
@@ -53,8 +56,16 @@ async def serve_paper(
 
 
 @asynccontextmanager
-async def serve_mcp(server: Any, port: int = 0) -> AsyncIterator[str]:
-    """Any `MCPServer` on loopback, with the SDK's checks of Host and Origin on; yields its URL."""
+async def serve_mcp(server: MCPServer[Any], port: int = 0) -> AsyncIterator[str]:
+    """Any `MCPServer` on loopback, with the SDK's checks of Host and Origin on; yields its URL. Raises OSError."""
+    app = server.streamable_http_app(streamable_http_path=_PATH, json_response=True, host="127.0.0.1")
+    async with serve_app(app, port) as address:
+        yield address + _PATH
+
+
+@asynccontextmanager
+async def serve_app(app: Any, port: int = 0) -> AsyncIterator[str]:
+    """Any ASGI application on loopback; yields `http://127.0.0.1:PORT`. Raises OSError."""
     import uvicorn
 
     class Quiet(uvicorn.Server):
@@ -64,14 +75,13 @@ async def serve_mcp(server: Any, port: int = 0) -> AsyncIterator[str]:
         def capture_signals(self) -> Iterator[None]:
             yield
 
-    app = server.streamable_http_app(streamable_http_path=_PATH, json_response=True, host="127.0.0.1")
     config = uvicorn.Config(app, log_config=None, access_log=False, lifespan="on", timeout_graceful_shutdown=_STOP_S)
     http = Quiet(config)
     with _listening(port) as listener:
         serving = asyncio.create_task(http.serve(sockets=[listener]), name="paper exchange")
         try:
             # The socket listens already: whoever connects now is served as soon as the server runs.
-            yield f"http://127.0.0.1:{listener.getsockname()[1]}{_PATH}"
+            yield f"http://127.0.0.1:{listener.getsockname()[1]}"
         finally:
             http.should_exit = True
             await serving

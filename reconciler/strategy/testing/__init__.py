@@ -1,4 +1,4 @@
-'''Fakes to test a strategy with: no engine, no exchange, no waiting.
+"""Fakes to test a strategy with: no engine, no exchange, no waiting.
 
     from reconciler.strategy.testing import FakeContext, load_strategy, run
 
@@ -18,7 +18,7 @@
 
 The fakes refuse what the engine refuses: floats, placing outside `on_tick`, a new order while the outcome of an
 earlier one is unknown, widgets of a wrong shape, a config that its schema does not allow.
-'''
+"""
 
 from reconciler.strategy.testing.account import FakeAccount
 from reconciler.strategy.testing.context import FakeContext, FakeInstance, FakeLog

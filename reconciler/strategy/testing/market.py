@@ -54,7 +54,9 @@ class FakeMarket:
         self._tools.require("get_candles")
         known = self._candles.get(_known(timeframe))
         if known is None:
-            raise AssertionError(f"the test has set no {timeframe} candles: call context.market.set_closes or set_candles")
+            raise AssertionError(
+                f"the test has set no {timeframe} candles: call context.market.set_closes or set_candles"
+            )
         return known[-limit:] if limit > 0 else ()
 
 

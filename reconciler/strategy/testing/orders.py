@@ -160,7 +160,9 @@ class FakeOrders:
     def _outcome(self) -> tuple[Outcome, str, RejectedBy | None]:
         unsettled = next((order for order in self._mine() if order.outcome in _UNSETTLED), None)
         if unsettled is not None:
-            reason = f"the outcome of {unsettled.client_order_id} is {unsettled.outcome}: nothing new until it is settled"
+            reason = (
+                f"the outcome of {unsettled.client_order_id} is {unsettled.outcome}: nothing new until it is settled"
+            )
             return Outcome.REJECTED, reason, RejectedBy.GATEWAY
         if self._answers:
             outcome, reason = self._answers.pop(0)

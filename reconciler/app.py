@@ -1,0 +1,232 @@
+"""The engine: the only place where real parts are wired. Starts them, waits for a signal, stops them in order."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import random
+import signal
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+
+from reconciler.clock import Clock, SystemClock
+from reconciler.control.chronicle import Chronicle
+from reconciler.control.controller import Controller, ControllerOptions
+from reconciler.control.heartbeat import Heartbeat
+from reconciler.control.operator import Operator
+from reconciler.control.socket import PeerProtocol, bind_control_socket, create_control_app
+from reconciler.control.status import Parts, StatusBoard
+from reconciler.dashboard.app import create_app
+from reconciler.errors import ReconcilerError
+from reconciler.execution.bridge import Bridge
+from reconciler.execution.gateway import Gateway
+from reconciler.execution.market import MarketData
+from reconciler.execution.servers import Servers, open_servers
+from reconciler.logfmt import log_to_stderr
+from reconciler.ports import InstanceFilter
+from reconciler.records.evaluation import Evaluator
+from reconciler.records.status import Sync
+from reconciler.runtime.host import ThreadHost
+from reconciler.runtime.outcome import Report
+from reconciler.runtime.secrets import resolver
+from reconciler.serving import listen, serving
+from reconciler.settings import Settings
+from reconciler.sources.watch import Watcher
+from reconciler.sources.worktree import Worktree, WorktreeOptions
+from reconciler.store.reader import Reader
+from reconciler.store.store import Store
+from reconciler.strategy.catalogue import Catalogue
+
+log = logging.getLogger(__name__)
+
+_ONCE_S = 60.0
+"""How long `--once` waits for everything to arrive."""
+
+
+def run(settings: Settings, *, adopt: bool, once: bool) -> int:
+    """Run the engine until SIGTERM or SIGINT, or for one pass; returns the exit code.
+
+    Raises StoreLocked where another engine holds the database, ReconcilerError where a part cannot start.
+    """
+    log_to_stderr()
+    clock = SystemClock()
+    with Store.open(settings.database, clock) as store:
+        if adopt and store.desired.rows():
+            raise ReconcilerError(
+                "--adopt: expected an empty database, but it knows instances already, and their modes are "
+                "established; run without --adopt"
+            )
+        return asyncio.run(_Engine(settings, clock, store).run(adopt=adopt, once=once))
+
+
+@dataclass(frozen=True, slots=True)
+class _Fleet:
+    """The parts that live on threads of their own."""
+
+    controller: Controller
+    catalogue: Catalogue
+    host: ThreadHost
+    heartbeat: Heartbeat
+    watcher: Watcher
+
+
+class _Engine:
+    """One engine's life, on the main loop."""
+
+    def __init__(self, settings: Settings, clock: Clock, store: Store) -> None:
+        self._settings = settings
+        self._clock = clock
+        self._store = store
+        self._stopping = asyncio.Event()
+
+    async def run(self, *, adopt: bool, once: bool) -> int:
+        settings = self._settings
+        async with open_servers(
+            settings.server_options(os.environ),
+            settings.accounts,
+            self._clock,
+            heartbeat_s=settings.heartbeat_seconds,
+            paper=settings.paper_options(),
+            paper_journal=settings.state_dir / "paper.journal",
+        ) as servers:
+            bridge = Bridge()
+            market = MarketData(servers, bridge)
+            gateway = Gateway(self._store.ledger, self._store.halts, servers, market, bridge, self._clock)
+            gateway.recover()
+            fleet = self._fleet(gateway, market, adopt)
+            board = self._board(fleet, gateway, servers)
+            self._handle_signals(fleet.controller)
+            fleet.host.start()
+            try:
+                if once:
+                    return await asyncio.to_thread(_converge, fleet.controller, board)
+                async with self._pages(fleet, board):
+                    fleet.controller.start()
+                    fleet.watcher.start()
+                    fleet.heartbeat.start()
+                    await self._stopping.wait()
+                    return 0
+            finally:
+                log.info("engine stopping")
+                await asyncio.to_thread(self._stop, fleet)
+                bridge.close()
+                gateway.close()
+
+    def _fleet(self, gateway: Gateway, market: MarketData, adopt: bool) -> _Fleet:
+        settings, store, clock = self._settings, self._store, self._clock
+        loop = asyncio.get_running_loop()
+        catalogue = Catalogue()
+
+        def reported(report: Report) -> None:
+            controller.on_report(report)
+
+        host = ThreadHost(
+            clock,
+            settings.host_options(),
+            gateway,
+            market,
+            reported,
+            random.SystemRandom().getrandbits(64),
+            settings.heartbeat_seconds,
+            resolver(settings.root, os.environ),
+        )
+        controller = Controller(
+            clock,
+            ControllerOptions(settings.reconcile.interval_seconds, adopt),
+            Worktree(settings.root, clock, WorktreeOptions()),
+            catalogue,
+            Evaluator(settings.accounts),
+            store.desired,
+            store.halts,
+            Chronicle(store.events, store.halts),
+            host,
+        )
+
+        def fire(beat: int) -> None:
+            host.beat(beat)
+            asyncio.run_coroutine_threadsafe(gateway.follow_up(), loop)
+
+        heartbeat = Heartbeat(clock, settings.heartbeat_seconds, store.beats, fire)
+        watcher = Watcher(settings.root, controller.hint, _watch_fault, clock)
+        return _Fleet(controller, catalogue, host, heartbeat, watcher)
+
+    def _board(self, fleet: _Fleet, gateway: Gateway, servers: Servers) -> StatusBoard:
+        return StatusBoard(
+            Parts(
+                clock=self._clock,
+                controller=fleet.controller,
+                catalogue=fleet.catalogue,
+                host=fleet.host,
+                heartbeat=fleet.heartbeat,
+                heartbeat_s=self._settings.heartbeat_seconds,
+                source=self._settings.source.kind,
+                trading=gateway,
+                exposures=self._store.ledger,
+                halts=self._store.halts.active,
+                exec_servers=lambda: tuple(status.to_json() for status in servers.statuses()),
+                database_error=lambda: self._store.fault,
+            )
+        )
+
+    @contextlib.asynccontextmanager
+    async def _pages(self, fleet: _Fleet, board: StatusBoard) -> AsyncIterator[None]:
+        """The dashboard on its address, and the control socket."""
+        settings = self._settings
+        with contextlib.closing(Reader.open(settings.database)) as reader:
+            pages = create_app(board, reader, self._clock, settings.dashboard_options(os.environ))
+            operator = Operator(
+                fleet.controller, fleet.host, self._store.halts, self._store.operators, self._store.events
+            )
+            commands = create_control_app(operator, pages.routes)
+            try:
+                page = listen(settings.dashboard.host, settings.dashboard.port)
+            except OSError as error:
+                raise ReconcilerError(
+                    f"dashboard: cannot listen on {settings.dashboard.host}:{settings.dashboard.port}: "
+                    f"{error.strerror}; choose another port with --port or dashboard.port"
+                ) from error
+            host, port = page.getsockname()[:2]
+            control = bind_control_socket(settings.control_socket)
+            async with (
+                serving(pages, page, "dashboard"),
+                serving(commands, control, "control socket", http=PeerProtocol, ws="none"),
+            ):
+                log.info("engine started", extra={"page": f"http://{host}:{port}", "epoch": self._store.epoch})
+                yield
+
+    def _handle_signals(self, controller: Controller) -> None:
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._stopping.set)
+        loop.add_signal_handler(signal.SIGHUP, controller.hint)
+
+    def _stop(self, fleet: _Fleet) -> None:
+        """No more beats, no more passes, then unload what runs, within the deadline. Blocks."""
+        fleet.heartbeat.stop()
+        fleet.watcher.stop()
+        fleet.controller.stop()
+        abandoned = fleet.host.stop(self._settings.runtime.shutdown_deadline_seconds)
+        if abandoned:
+            log.warning("instances abandoned: their hooks did not end in time", extra={"ids": ",".join(abandoned)})
+        log.info("engine stopped")
+
+
+def _converge(controller: Controller, board: StatusBoard) -> int:
+    """The exit code of `--once`: 0 where everything is Synced, and no file was refused."""
+    controller.converge(_ONCE_S)
+    instances, _ = board.instances(InstanceFilter(), limit=1_000_000, offset=0)
+    for problem in board.problems():
+        log.error(str(problem))
+    behind = [instance.id for instance in instances if instance.sync is not Sync.SYNCED]
+    if behind:
+        log.error("not everything is Synced", extra={"ids": ",".join(behind)})
+    return 1 if behind or board.problems() else 0
+
+
+def _watch_fault(fault: str) -> None:
+    if fault:
+        log.warning("files are not watched; the timer finds changes", extra={"error": fault})
+    else:
+        log.info("files are watched again")

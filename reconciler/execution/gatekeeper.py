@@ -1,0 +1,177 @@
+"""Whether an order may leave now: mode, pause, halts, unknown orders, the connection, limits. Decides, sends nothing.
+
+Asked twice for every order: before its intent is written down, and again, under the gate's lock, right
+before it is handed over.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from decimal import Decimal
+from typing import Protocol
+
+from reconciler.clock import Clock, utc
+from reconciler.errors import CapabilityUnavailable, ExecUnavailable
+from reconciler.execution.limits import Book, Prices, breach, reduces
+from reconciler.execution.servers import Servers
+from reconciler.ports import GateState
+from reconciler.records.halt import Halt
+from reconciler.records.market import Position
+from reconciler.records.mode import Mode
+from reconciler.records.order import Order, OrderRequest, OrderType, RejectedBy
+from reconciler.records.status import TradingReason
+
+_REQUIRED = ("place_order", "get_order")
+"""Without these no order leaves: it could not be placed, or not be looked up afterwards."""
+_MINUTE = timedelta(minutes=1)
+_PAGE = 64
+
+
+class OwnOrders(Protocol):
+    """What the ledger must tell of an instance's own orders."""
+
+    def open_orders(self, instance_id: str, shadow: bool) -> Sequence[Order]: ...
+    def recent(self, instance_id: str, limit: int, shadow: bool) -> Sequence[Order]: ...
+    def position(self, instance_id: str, symbol: str, shadow: bool) -> Position: ...
+
+
+class ActiveHalts(Protocol):
+    """The halts in force, from memory."""
+
+    def active(self) -> tuple[Halt, ...]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """Why an order may not leave. `reason` is a `TradingReason` where the gate is shut, `Limit` or `Request` else."""
+
+    reason: str
+    message: str
+
+    def __str__(self) -> str:
+        return f"{self.reason}: {self.message}"
+
+
+class Gatekeeper:
+    """Thread-safe. Remembers whose orders are unknown: those instances open nothing new."""
+
+    def __init__(self, orders: OwnOrders, halts: ActiveHalts, servers: Servers, clock: Clock) -> None:
+        self._orders = orders
+        self._halts = halts
+        self._servers = servers
+        self._clock = clock
+        self._unknown: dict[str, str] = {}
+
+    def doubt(self, order: Order) -> None:
+        """From now on it is not known whether `order` was placed."""
+        self._unknown[order.client_order_id] = order.instance_id
+
+    def trust(self, client_order_id: str) -> None:
+        """What became of the order is known after all."""
+        self._unknown.pop(client_order_id, None)
+
+    def doubted(self) -> frozenset[str]:
+        """The client_order_ids of all orders in doubt."""
+        return frozenset(self._unknown)
+
+    def refusal(self, gate: GateState, order: Order) -> Refusal | None:
+        """Why `order` may not leave, or None. In observe, every check but that of the mode and of what is committed.
+
+        The order itself may be in the ledger already: it does not count against itself.
+        """
+        origin = order.provenance
+        if origin.mode is Mode.OFF or gate.mode is not origin.mode:
+            return Refusal(TradingReason.MODE, f"mode is {gate.mode}")
+        if gate.paused:
+            return Refusal(TradingReason.PAUSED, "the instance is paused")
+        if (flaw := _flaw(order.request)) is not None:
+            return Refusal("Request", flaw)
+        book = self._book(order)
+        reducing = reduces(book, order.request)
+        blocked = self._blocked(origin.instance_id, origin.account_id, reducing=reducing)
+        if blocked is not None:
+            return blocked
+        account = self._servers.account(origin.account_id)
+        if origin.mode is Mode.ACTIVE and account is not None and account.real_money and not gate.committed:
+            return Refusal(TradingReason.NOT_COMMITTED, "real money needs record and code to be committed")
+        if order.request.reduce_only and not reducing:
+            return Refusal("Request", "reduce_only: the instance's own position has no room for it")
+        exceeded = breach(gate.limits, order.request, Prices(order.quote_bid, order.quote_ask), book)
+        return None if exceeded is None else Refusal("Limit", exceeded)
+
+    def blocked(self, instance_id: str, account_id: str) -> Refusal | None:
+        """Why the instance could open nothing, whatever its mode. From memory: cheap enough for a whole fleet."""
+        return self._blocked(instance_id, account_id, reducing=False)
+
+    def cancel_refusal(self, instance_id: str, account_id: str) -> Refusal | None:
+        """Why not even an own cancel may leave: a full halt, nothing else."""
+        for halt in self._halts.active():
+            if halt.full and halt.forbids(account_id, instance_id):
+                return Refusal(TradingReason.HALTED, _told(halt))
+        return None
+
+    def _blocked(self, instance_id: str, account_id: str, *, reducing: bool) -> Refusal | None:
+        for halt in self._halts.active():
+            if halt.forbids(account_id, instance_id) and (halt.full or not reducing):
+                return Refusal(TradingReason.HALTED, _told(halt))
+        for client_order_id, owner in tuple(self._unknown.items()):
+            if owner == instance_id:
+                return Refusal(TradingReason.UNKNOWN_ORDER, f"it is not known whether {client_order_id} was placed")
+        try:
+            for tool in _REQUIRED:
+                self._servers.requiring(account_id, tool)
+        except ExecUnavailable as error:
+            return Refusal(TradingReason.EXEC_DOWN, str(error))
+        except CapabilityUnavailable as error:
+            return Refusal(TradingReason.CAPABILITY_MISSING, str(error))
+        return None
+
+    def _book(self, order: Order) -> Book:
+        origin, shadow = order.provenance, order.provenance.mode is not Mode.ACTIVE
+        others = [
+            other
+            for other in self._orders.open_orders(origin.instance_id, shadow)
+            if other.client_order_id != order.client_order_id and other.provenance.symbol == origin.symbol
+        ]
+        position = self._orders.position(origin.instance_id, origin.symbol, shadow)
+        return Book(position.quantity, others, self._placed_last_minute(order, shadow))
+
+    def _placed_last_minute(self, order: Order, shadow: bool) -> int:
+        """How many orders of the instance got past the gateway in the last minute."""
+        since, limit = utc(self._clock.time()) - _MINUTE, _PAGE
+        while True:
+            recent = self._orders.recent(order.instance_id, limit, shadow)
+            if len(recent) < limit or recent[-1].created_at < since:
+                break
+            limit *= 4
+        return sum(
+            1
+            for other in recent
+            if other.created_at >= since
+            and other.rejected_by is not RejectedBy.GATEWAY
+            and other.client_order_id != order.client_order_id
+        )
+
+
+def _flaw(request: OrderRequest) -> str | None:
+    """What is wrong with the request itself. The context refuses these, too; here it is the last look."""
+    if not request.quantity.is_finite() or request.quantity <= 0:
+        return f"quantity: expected more than zero, was {request.quantity}"
+    needs = {
+        "limit_price": request.type in (OrderType.LIMIT, OrderType.STOP_LIMIT),
+        "stop_price": request.type in (OrderType.STOP, OrderType.STOP_LIMIT),
+    }
+    for name, needed in needs.items():
+        price: Decimal | None = getattr(request, name)
+        if needed != (price is not None):
+            return f"{name}: a {request.type} order {'needs one' if needed else 'takes none'}"
+        if price is not None and (not price.is_finite() or price <= 0):
+            return f"{name}: expected more than zero, was {price}"
+    return None
+
+
+def _told(halt: Halt) -> str:
+    scope = "all trading" if halt.scope == "all" else f"{halt.scope} {halt.id}"
+    return f"{scope} is halted{' in full' if halt.full else ''}: {halt.reason}"

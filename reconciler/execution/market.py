@@ -1,0 +1,116 @@
+"""Market and account data for strategies: fetched once per server and beat, however many threads ask.
+
+Implements `ports.MarketData`. Whoever asks first fetches; the others wait for the same answer, also where
+it is a failure. A later beat fetches anew.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from typing import Any, Generic, TypeVar, cast
+
+from reconciler.errors import ExecUnavailable
+from reconciler.execution import answers
+from reconciler.execution.bridge import Bridge
+from reconciler.execution.client import ExecServer
+from reconciler.execution.servers import Servers
+from reconciler.records.market import TIMEFRAMES_S, Balance, Candle, Position, Quote
+
+T = TypeVar("T")
+
+_GRACE_S = 1.0
+"""How much longer than the call itself a thread waits, so that the call's own error reaches it."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Fetch(Generic[T]):
+    """One answer, there or on its way. `size` is how much was asked for; a larger one serves a smaller."""
+
+    beat: int
+    size: int
+    future: Future[T] = field(default_factory=Future)
+
+
+class MarketData:
+    """Blocks its worker thread; raises ExecError, or CapabilityUnavailable where the server lacks the tool."""
+
+    def __init__(self, servers: Servers, bridge: Bridge) -> None:
+        self._servers = servers
+        self._bridge = bridge
+        self._lock = threading.Lock()
+        self._fetches: dict[tuple[str, ...], _Fetch[Any]] = {}
+        self._newest = 0
+
+    def quote(self, account_id: str, symbol: str, beat: int) -> Quote:
+        arguments = {"account_id": account_id, "client_id": "", "symbol": symbol}
+        return self._once(account_id, "get_quote", (symbol,), arguments, beat, lambda a: answers.quote(a, symbol))
+
+    def candles(self, account_id: str, symbol: str, timeframe: str, limit: int, beat: int) -> Sequence[Candle]:
+        """Raises ValueError for a timeframe that is none, and for a limit below 1."""
+        if timeframe not in TIMEFRAMES_S:
+            raise ValueError(f"timeframe: expected one of {', '.join(TIMEFRAMES_S)}, was {timeframe!r}")
+        if limit < 1:
+            raise ValueError(f"limit: expected at least 1, was {limit}")
+        subject = {"symbol": symbol, "timeframe": timeframe}
+        arguments = {"account_id": account_id, "client_id": "", **subject, "limit": limit}
+        key = tuple(subject.values())
+        return self._once(account_id, "get_candles", key, arguments, beat, answers.candles, limit)[-limit:]
+
+    def positions(self, account_id: str, client_id: str, beat: int) -> Sequence[Position]:
+        arguments = {"account_id": account_id, "client_id": client_id}
+        return self._once(account_id, "get_positions", (account_id, client_id), arguments, beat, answers.positions)
+
+    def balances(self, account_id: str, client_id: str, beat: int) -> Sequence[Balance]:
+        arguments = {"account_id": account_id, "client_id": client_id}
+        return self._once(account_id, "get_balances", (account_id, client_id), arguments, beat, answers.balances)
+
+    def _once(
+        self,
+        account_id: str,
+        tool: str,
+        subject: tuple[str, ...],
+        arguments: Mapping[str, Any],
+        beat: int,
+        read: Callable[[Mapping[str, Any]], T],
+        size: int = 1,
+    ) -> T:
+        server = self._servers.reaching(account_id)
+        key = (server.name, tool, *subject)
+        with self._lock:
+            self._drop_older_than(beat)
+            fetch = cast("_Fetch[T] | None", self._fetches.get(key))
+            first = fetch is None or fetch.beat < beat or fetch.size < size
+            if first:
+                fetch = self._fetches[key] = _Fetch(beat, size)
+        assert fetch is not None
+        if first:
+            self._fetch(fetch.future, server, tool, arguments, read)
+        try:
+            return fetch.future.result(server.options.timeout_s + 2 * _GRACE_S)
+        except TimeoutError:
+            raise ExecUnavailable(f"{tool}: no answer from {server.name!r}") from None
+
+    def _fetch(
+        self,
+        future: Future[T],
+        server: ExecServer,
+        tool: str,
+        arguments: Mapping[str, Any],
+        read: Callable[[Mapping[str, Any]], T],
+    ) -> None:
+        """Settle `future` with the answer or its failure, whatever it is: others wait for it."""
+        try:
+            wait_s = server.options.timeout_s + _GRACE_S
+            future.set_result(read(self._bridge.call(lambda: server.call(tool, arguments), wait_s)))
+        except BaseException as error:  # noqa: BLE001 - it is raised in every thread that waits, this one included
+            future.set_exception(error)
+
+    def _drop_older_than(self, beat: int) -> None:
+        """Forget, once per beat, what no later beat asked for again."""
+        if beat <= self._newest:
+            return
+        self._fetches = {key: fetch for key, fetch in self._fetches.items() if fetch.beat >= self._newest}
+        self._newest = beat

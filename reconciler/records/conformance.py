@@ -1,0 +1,83 @@
+"""Conformance: what jsonschema finds wrong. Pure; slow to import, so only what is not accepted gets here.
+
+jsonschema has the last word, with three corrections: `multipleOf` is exact on the decimals people wrote,
+`$` in a pattern is the end of the text and nothing else (as it is in an editor), and no `$ref` is fetched.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from datetime import datetime
+from fractions import Fraction
+from typing import Any, Final
+
+from jsonschema import Draft202012Validator, FormatChecker
+from jsonschema.exceptions import ValidationError
+from jsonschema.validators import extend
+from referencing import Registry
+
+from reconciler.records.fault import Fault
+from reconciler.records.pointer import Path
+from reconciler.records.subschema import Schema
+
+
+def faults(values: Any, schema: Schema, root: Schema) -> Iterator[Fault]:
+    """Everything in which `values` do not meet `schema`, a part of `root`, which its `$ref`s look into."""
+    validator: Any = _Validator(root, registry=Registry(), format_checker=_FORMATS).evolve(schema=schema)
+    return map(_fault, validator.iter_errors(values))
+
+
+def schema_faults(schema: Any) -> Iterator[Fault]:
+    """Everything in which `schema` is no JSON Schema 2020-12."""
+    validator: Any = Draft202012Validator(Draft202012Validator.META_SCHEMA)
+    return map(_fault, validator.iter_errors(schema))
+
+
+def _fault(error: Any) -> Fault:
+    path: Path = tuple(error.absolute_path)
+    is_of_key = "propertyNames" in error.absolute_schema_path
+    branches: dict[int, list[Fault]] = {}
+    for part in error.context:
+        branches.setdefault(part.schema_path[0], []).append(_fault(part))
+    return Fault(
+        path=(*path, error.instance) if is_of_key else path,
+        keyword=error.validator or "",
+        expected=error.validator_value,
+        value=error.instance,
+        schema=error.schema,
+        reason=error.message,
+        is_of_key=is_of_key,
+        branches=tuple(tuple(found) for _, found in sorted(branches.items())),
+    )
+
+
+def _multiple_of(validator: Any, factor: Any, value: Any, schema: Any) -> Iterator[ValidationError]:
+    if validator.is_type(value, "number") and (Fraction(repr(value)) / Fraction(repr(factor))).denominator != 1:
+        yield ValidationError("not a multiple")
+
+
+def _pattern(validator: Any, pattern: str, value: Any, schema: Any) -> Iterator[ValidationError]:
+    if validator.is_type(value, "string") and not re.search(_strict_end(pattern), value):
+        yield ValidationError("no match")
+
+
+def _strict_end(pattern: str) -> str:
+    r"""`$` as `\Z`, but where it is escaped or in a class: Python's would let one more newline pass."""
+    return re.sub(r"\\.|\[\^?\]?(?:\\.|[^\]\\])*\]|\$", lambda m: r"\Z" if m[0] == "$" else m[0], pattern)
+
+
+def _is_moment(value: object) -> bool:
+    if not isinstance(value, str):
+        return True
+    try:
+        return "T" in value.upper() and datetime.fromisoformat(value).tzinfo is not None
+    except ValueError:
+        return False
+
+
+_Validator: Final[Any] = extend(  # type: ignore[no-untyped-call]
+    Draft202012Validator, {"multipleOf": _multiple_of, "pattern": _pattern}
+)
+_FORMATS: Final = FormatChecker()
+_FORMATS.checks("date-time")(_is_moment)

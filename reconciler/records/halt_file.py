@@ -1,0 +1,66 @@
+"""`instances/_halt.yaml`: halts that hold for as long as the file says so. Unreadable, it halts everything. Pure."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from reconciler.errors import Problem
+from reconciler.records.document import Document, parse
+from reconciler.records.halt import Halt
+from reconciler.records.pointer import spell
+from reconciler.records.snapshot import SourceFile
+from reconciler.records.validation import compile_schema
+
+SCHEMA: Final[dict[str, Any]] = {
+    "$schema": "https://json-schema.org/draft/2020-12/schema",
+    "title": "Halts",
+    "description": "What must not trade, for as long as this file says so.",
+    "type": "array",
+    "items": {
+        "type": "object",
+        "properties": {
+            "scope": {"enum": ["all", "account", "instance"], "description": "What the halt covers."},
+            "id": {"type": "string", "minLength": 1, "description": "The account_id or instance id; none for all."},
+            "full": {"type": "boolean", "default": False, "description": "Also stops own cancels and reductions."},
+            "reason": {"type": "string", "minLength": 1, "description": "Why, for whoever finds it halted."},
+        },
+        "required": ["scope", "reason"],
+        "additionalProperties": False,
+    },
+}
+
+
+def read_halts(file: SourceFile | None, at: str) -> tuple[tuple[Halt, ...], tuple[Problem, ...]]:
+    """The halts a file asks for, and what is wrong with it. Anything wrong halts everything.
+
+    `at` (ISO 8601) is when it was read. No file, and an empty list, halt nothing.
+    """
+    if file is None:
+        return (), ()
+    problems = _problems(file)
+    if isinstance(problems, Document):
+        return tuple(
+            Halt(item["scope"], item.get("id", ""), item.get("full", False), item["reason"], file.path, at)
+            for item in problems.values
+        ), ()
+    return (Halt("all", "", False, f"{file.path} cannot be understood: {problems[0]}", file.path, at),), problems
+
+
+def _problems(file: SourceFile) -> Document | tuple[Problem, ...]:
+    if file.data is None:
+        return (Problem(file.path, 0, 0, "", file.error, rule="unreadable"),)
+    document = parse(file.data, file.path)
+    if not isinstance(document, Document):
+        return document
+    problems = compile_schema(SCHEMA).problems(document) or tuple(
+        _id_problem(document, index, item["scope"])
+        for index, item in enumerate(document.values)
+        if (item["scope"] == "all") == ("id" in item)
+    )
+    return problems or document
+
+
+def _id_problem(document: Document, index: int, scope: str) -> Problem:
+    place = document.place((index,))
+    message = "expected no id with scope all" if scope == "all" else f"expected the id of the {scope} to halt"
+    return Problem(place.path, place.line, place.column, spell((index, "id")), message, rule="halt-id")

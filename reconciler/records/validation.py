@@ -1,0 +1,119 @@
+"""Validation: do values meet a JSON Schema, and if not, all that is wrong. Pure; knows nothing of instances.
+
+Used alike for records, configs, settings and the schemas of strategies. A fast path says yes
+(`acceptance`); for everything it does not accept, jsonschema decides and `explain` finds the words.
+jsonschema is imported only then.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from reconciler.errors import Problem
+from reconciler.records import config_schema
+from reconciler.records.acceptance import DIALECT, acceptor, is_schema
+from reconciler.records.document import Document
+from reconciler.records.explain import explanations
+from reconciler.records.pointer import Path, spell
+from reconciler.records.secrets import secret_places, with_references
+from reconciler.records.subschema import Schema, at, every
+from reconciler.records.violation import Violation, in_order
+
+
+class CompiledSchema:
+    """A schema made ready. `writeOnly` places in it take a reference to a secret and nothing else."""
+
+    def __init__(self, schema: Schema) -> None:
+        self._schema = with_references(schema)
+        self._accept = acceptor(self._schema)
+
+    def accepts(self, values: Any) -> bool:
+        """True where `values` certainly meet the schema; where False, `violations` has the last word. Fast."""
+        return self._accept is not None and self._accept(values)
+
+    def violations(self, values: Any) -> list[Violation]:
+        """All that is wrong with `values`; empty where nothing is. Never shows a secret."""
+        if self.accepts(values):
+            return []
+        from reconciler.records.conformance import faults
+
+        secret = [path for path, _ in secret_places(values, self._schema)]
+        return explanations(faults(values, self._schema, self._schema), self._schema, secret)
+
+    def problems(self, document: Document) -> tuple[Problem, ...]:
+        """The violations of a whole document, with line and column, in order of line."""
+        return in_order(violation.at(document) for violation in self.violations(document.values))
+
+
+_MOST_REMEMBERED: Final = 512
+_compiled: dict[tuple[int, bool], tuple[Schema, CompiledSchema]] = {}
+"""By the identity of the schema, which is kept here too, so that no other object can take over its id."""
+
+
+def compile_schema(schema: Schema) -> CompiledSchema:
+    """The schema made ready, once per schema object: do not change a schema after it was given here."""
+    return _remembered(schema, False)
+
+
+def compile_config_schema(schema: Schema) -> CompiledSchema:
+    """A strategy's CONFIG_SCHEMA made ready, in its strict form (`config_schema.strict`)."""
+    return _remembered(schema, True)
+
+
+def _remembered(schema: Schema, strict: bool) -> CompiledSchema:
+    key = (id(schema), strict)
+    known = _compiled.get(key)
+    if known is not None:
+        return known[1]
+    if len(_compiled) >= _MOST_REMEMBERED:
+        _compiled.clear()
+    compiled = CompiledSchema(config_schema.strict(schema) if strict else schema)
+    _compiled[key] = (schema, compiled)
+    return compiled
+
+
+def check(values: Any, schema: Schema) -> list[Violation]:
+    """All that is wrong with `values`; empty where they meet `schema`."""
+    return compile_schema(schema).violations(values)
+
+
+def schema_problems(schema: Any) -> list[str]:
+    """What is wrong with a CONFIG_SCHEMA, each as `place: what`; empty where it can be used.
+
+    It must be JSON Schema 2020-12 with `"type": "object"`, stand alone (references only within itself),
+    and every `default` must be valid where it stands.
+    """
+    if not isinstance(schema, Mapping):
+        return ["expected a mapping"]
+    if schema.get("$schema", DIALECT) != DIALECT:
+        return [f"$schema: expected {DIALECT}"]
+    if not is_schema(schema):
+        from reconciler.records.conformance import schema_faults
+
+        wrong = [_sentence(violation) for violation in explanations(schema_faults(schema), schema)]
+        if wrong:
+            return wrong
+    return list(config_schema.faults(schema)) or [
+        f"{spell((*path, 'default'))}: {_sentence(violation)}"
+        for path, part in every(schema)
+        if isinstance(part, Mapping) and "default" in part
+        for violation in _default_violations(part["default"], path, config_schema.strict(schema))
+    ]
+
+
+def _default_violations(default: Any, path: Path, root: Schema) -> list[Violation]:
+    part = at(root, path)
+    if part is None:
+        return []  # inside of what a reference to a secret has replaced
+    if not any("$ref" in inner for _, inner in every(part) if isinstance(inner, Mapping)):
+        return CompiledSchema(part).violations(default)
+    from reconciler.records.conformance import faults
+
+    return explanations(faults(default, part, root), root)
+
+
+def _sentence(violation: Violation) -> str:
+    pointer = spell(violation.path)
+    message = f"{pointer}: {violation.message}" if pointer else violation.message
+    return f"{message} ({violation.hint})" if violation.hint else message

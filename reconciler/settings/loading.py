@@ -1,0 +1,154 @@
+"""Loading: the file, the environment and flags → `Settings`, or every problem at once.
+
+A flag wins over the environment, the environment over the file, the file over the default.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from decimal import Decimal
+from pathlib import Path
+from typing import Any, Final
+
+from reconciler.errors import Problem, SettingsError
+from reconciler.records.defaults import defaults
+from reconciler.records.document import Document, parse
+from reconciler.records.pointer import spell
+from reconciler.records.validation import check, compile_schema
+from reconciler.settings import servers
+from reconciler.settings.schema import SCHEMA, Scalar, scalars
+from reconciler.settings.values import (
+    DashboardSettings,
+    PaperSettings,
+    ReconcileSettings,
+    RuntimeSettings,
+    Settings,
+    SourceSettings,
+)
+
+FILE: Final = "reconciler.yaml"
+_NOTHING: Final = b"{}"
+
+
+@dataclass(frozen=True, slots=True)
+class _Override:
+    """A scalar that was set elsewhere than in the file; `origin` is the variable's or the flag's name."""
+
+    scalar: Scalar
+    value: Any
+    origin: str
+
+    def problem(self, message: str, hint: str = "", rule: str = "settings-value") -> Problem:
+        return Problem(self.origin, 0, 0, self.scalar.name, message, hint, rule)
+
+
+def load(root: Path, environ: Mapping[str, str], flags: Mapping[str, Any] | None = None) -> Settings:
+    """The settings of the fleet at `root`. `flags` are by dotted name (`dashboard.port`).
+
+    Raises SettingsError with every problem. Secrets are not read: checking a file asks for no secret.
+    """
+    root = root.resolve()
+    document = _document(root)
+    overrides = [*_from_environment(environ), *_from_flags(flags or {})]
+    problems = list(compile_schema(SCHEMA).problems(document))
+    problems += [problem for override in overrides for problem in _override_problems(override)]
+    if not problems:
+        values = _merged(defaults(document.values, SCHEMA), overrides)
+        problems = list(_cross_problems(values, document, {o.scalar.path: o for o in overrides}))
+    if problems:
+        raise SettingsError(tuple(sorted(problems)))
+    return _settings(root, values, document)
+
+
+def _document(root: Path) -> Document:
+    try:
+        data = (root / FILE).read_bytes()
+    except FileNotFoundError:
+        data = _NOTHING
+    except OSError as error:
+        message = f"expected a readable file, was refused: {error.strerror}"
+        raise SettingsError((Problem(FILE, 0, 0, "", message, rule="settings-unreadable"),)) from None
+    if _says_nothing(data):
+        data = _NOTHING
+    parsed = parse(data, FILE)
+    if not isinstance(parsed, Document):
+        raise SettingsError(parsed)
+    return parsed
+
+
+def _says_nothing(data: bytes) -> bool:
+    """True for a file with everything commented out, as a template is at first."""
+    return all(not line.strip() or line.lstrip().startswith(b"#") for line in data.splitlines())
+
+
+def _from_environment(environ: Mapping[str, str]) -> Iterator[_Override]:
+    for scalar in scalars():
+        text = environ.get(scalar.variable, "")
+        if text:
+            yield _Override(scalar, scalar.read(text), scalar.variable)
+
+
+def _from_flags(flags: Mapping[str, Any]) -> Iterator[_Override]:
+    known = {scalar.name: scalar for scalar in scalars()}
+    for name, value in flags.items():
+        yield _Override(known[name], value, f"--{name.rpartition('.')[2]}")
+
+
+def _override_problems(override: _Override) -> Iterator[Problem]:
+    for violation in check(override.value, override.scalar.schema):
+        yield override.problem(violation.message, violation.hint, violation.rule)
+
+
+def _merged(values: dict[str, Any], overrides: list[_Override]) -> dict[str, Any]:
+    for override in overrides:
+        inner = values
+        *sections, key = override.scalar.path
+        for section in sections:
+            inner = inner[section]
+        inner[key] = override.value
+    return values
+
+
+def _cross_problems(
+    values: Mapping[str, Any], document: Document, overrides: Mapping[tuple[str, ...], _Override]
+) -> Iterator[Problem]:
+    def problem(path: tuple[str, ...], message: str, hint: str, rule: str) -> Problem:
+        if path in overrides:
+            return overrides[path].problem(message, hint, rule)
+        return Problem(*document.place(path), spell(path), message, hint, rule)
+
+    if values["source"]["kind"] == "git":
+        message = "expected worktree: the source git is not supported by this version"
+        yield problem(("source", "kind"), message, "leave it out; worktree is the default", "not-yet")
+    dashboard = values["dashboard"]
+    if "token" not in dashboard and not DashboardSettings(dashboard["host"], dashboard["port"]).is_loopback:
+        message = f"expected a token, or a loopback address, was {dashboard['host']} without one"
+        hint = "add dashboard.token: {env: NAME}, or leave host at 127.0.0.1"
+        yield problem(("dashboard", "host"), message, hint, "dashboard-token")
+    yield from servers.problems(values["exec_mcp"], document)
+
+
+def _settings(root: Path, values: Mapping[str, Any], document: Document) -> Settings:
+    dashboard, paper = values["dashboard"], values["paper"]
+    token = dashboard.get("token")
+    return Settings(
+        root=root,
+        state_dir=root / values["state_dir"],
+        heartbeat_seconds=float(values["heartbeat_seconds"]),
+        source=SourceSettings(**values["source"]),
+        reconcile=ReconcileSettings(**values["reconcile"]),
+        dashboard=DashboardSettings(
+            dashboard["host"],
+            dashboard["port"],
+            token=None if token is None else servers.secret(token, ("dashboard", "token"), document),
+        ),
+        runtime=RuntimeSettings(**values["runtime"]),
+        paper=PaperSettings(
+            seed=paper["seed"],
+            fee=Decimal(paper["fee"]),
+            prices=root / paper["prices"] if "prices" in paper else None,
+        ),
+        servers=servers.server_settings(values["exec_mcp"], document),
+        accounts=servers.accounts(values["exec_mcp"]),
+    )

@@ -1,0 +1,100 @@
+"""Running a strategy by hand: load, init, tick, reload, unload, the way the engine does it."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Generic, TypeVar
+
+from reconciler.errors import Problem
+from reconciler.records.defaults import defaults
+from reconciler.records.pointer import spell
+from reconciler.records.secrets import secret_places
+from reconciler.records.validation import compile_config_schema
+from reconciler.strategy.base import Strategy
+from reconciler.strategy.config import frozen
+from reconciler.strategy.definition import Definition
+from reconciler.strategy.loading import load
+from reconciler.strategy.testing.context import FakeContext
+from reconciler.strategy.widgets import Widget, check_widgets
+
+S = TypeVar("S", bound=Strategy)
+
+
+def load_strategy(path: str | Path) -> type[Strategy]:
+    """The strategy class in the file at `path`, loaded and checked as the engine does.
+
+    Raises AssertionError with every problem and its line where the engine would refuse it.
+    """
+    file = Path(path)
+    data = file.read_bytes()
+    loaded = load(file.stem, data, file.as_posix(), hashlib.sha1(data, usedforsecurity=False).hexdigest())
+    if not isinstance(loaded, Definition):
+        raise AssertionError(_told(loaded))
+    return loaded.cls
+
+
+class StrategyRun(Generic[S]):
+    """One instance under test. `strategy` is the object itself, `widgets` what it rendered after its last tick."""
+
+    def __init__(self, cls: type[S], config: Mapping[str, Any], context: FakeContext) -> None:
+        self.context = context
+        self.widgets: Sequence[Widget] = ()
+        self._cls = cls
+        self._config = config
+        self.strategy = self._made()
+
+    def tick(self) -> Sequence[Widget]:
+        """Run `on_tick`, which may place, then `render`, which may not, and check the widgets."""
+        with self.context.orders.placing():
+            self.strategy.on_tick()
+        self.widgets = check_widgets(self.strategy.render())
+        return self.widgets
+
+    def widget(self, id: str) -> Widget:
+        """The widget of that id, as last rendered. KeyError where there is none."""
+        return {widget["id"]: widget for widget in self.widgets}[id]
+
+    def reload(self, config: Mapping[str, Any] | None = None, *, mode: str | None = None) -> None:
+        """What an edit or a restart does: a new object, nothing remembered but the book. No tick by itself."""
+        wanted = self._config if config is None else config
+        _effective(wanted, self._cls.CONFIG_SCHEMA)
+        self.strategy.on_unload()
+        self._config = wanted
+        if mode is not None:
+            self.context.instance = replace(self.context.instance, mode=mode)
+        self.strategy = self._made()
+
+    def unload(self) -> None:
+        self.strategy.on_unload()
+
+    def _made(self) -> S:
+        strategy = self._cls()
+        strategy.context = self.context
+        strategy.config = frozen(_effective(self._config, self._cls.CONFIG_SCHEMA))
+        strategy.init()
+        return strategy
+
+
+def run(cls: type[S], config: Mapping[str, Any] | None = None, context: FakeContext | None = None) -> StrategyRun[S]:
+    """Load an instance of `cls`: check `config` against its schema, fill in defaults, call `init`.
+
+    Raises ValueError naming everything the schema does not allow.
+    """
+    return StrategyRun(cls, config or {}, context or FakeContext())
+
+
+def _effective(config: Mapping[str, Any], schema: Mapping[str, Any]) -> Mapping[str, Any]:
+    """`config` with defaults. Where a file must refer to a secret, a test writes the secret itself."""
+    secrets = {path for path, _ in secret_places(config, schema)}
+    wrong = [v for v in compile_config_schema(schema).violations(config) if v.path not in secrets]
+    if wrong:
+        raise ValueError("\n".join(f"{spell(('config', *v.path))}: {v.message}" for v in wrong))
+    effective: Mapping[str, Any] = defaults(config, schema)
+    return effective
+
+
+def _told(problems: tuple[Problem, ...]) -> str:
+    return "\n".join(f"{problem} ({problem.hint})" if problem.hint else str(problem) for problem in problems)

@@ -1,0 +1,230 @@
+"""The control socket, spoken to as the command line does: HTTP over a real Unix socket."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+import stat
+from collections.abc import Awaitable, Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse
+from starlette.routing import BaseRoute, Mount, Route
+
+from reconciler.control.commands import CommandResult, PruneState
+from reconciler.control.socket import (
+    PATH_LIMIT_BYTES,
+    ControlSocketError,
+    PeerProtocol,
+    bind_control_socket,
+    create_control_app,
+)
+from reconciler.errors import StoreError
+from reconciler.serving import serving
+
+Call = tuple[Any, ...]
+NOTHING = CommandResult()
+
+
+class Recorder:
+    """Commands that write down how they were called."""
+
+    def __init__(self, result: CommandResult = NOTHING) -> None:
+        self.calls: list[Call] = []
+        self._result = result
+
+    def _called(self, *call: Any) -> CommandResult:
+        self.calls.append(call)
+        return self._result
+
+    def pause(self, ids: Sequence[str] | None, reason: str, uid: int) -> CommandResult:
+        return self._called("pause", ids, reason, uid)
+
+    def resume(self, ids: Sequence[str] | None, reason: str, uid: int) -> CommandResult:
+        return self._called("resume", ids, reason, uid)
+
+    def halt(self, scope: str, id: str, full: bool, reason: str, uid: int) -> CommandResult:
+        return self._called("halt", scope, id, full, reason, uid)
+
+    def unhalt(self, scope: str, id: str, reason: str, uid: int) -> CommandResult:
+        return self._called("unhalt", scope, id, reason, uid)
+
+    def prune(self) -> PruneState:
+        return PruneState("d1", ("a", "b"))
+
+    def confirm_prune(self, digest: str, uid: int) -> CommandResult:
+        return self._called("confirm_prune", digest, uid)
+
+    def full_pass(self) -> None:
+        self._called("full_pass")
+
+
+class Broken(Recorder):
+    """Commands of an engine whose database refuses."""
+
+    def prune(self) -> PruneState:
+        raise StoreError("the disk is full")
+
+
+def talk(
+    path: Path,
+    commands: Recorder,
+    ask: Callable[[httpx.AsyncClient], Awaitable[httpx.Response]],
+    read_routes: Sequence[BaseRoute] = (),
+) -> httpx.Response:
+    """Serve `commands` at `path` for as long as `ask` takes."""
+
+    async def session() -> httpx.Response:
+        app = create_control_app(commands, read_routes)
+        listener = bind_control_socket(path)
+        listener.listen()
+        async with asyncio.timeout(5), serving(app, listener, "control", http=PeerProtocol, ws="none"):
+            transport = httpx.AsyncHTTPTransport(uds=str(path))
+            async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
+                return await ask(client)
+
+    return asyncio.run(session())
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "control.sock"
+
+
+ME = os.getuid()
+
+
+@pytest.mark.parametrize(
+    ("url", "body", "call"),
+    [
+        ("/v1/pause", {"ids": ["b", "a", "b"], "reason": " why "}, ("pause", ("b", "a"), "why", ME)),
+        ("/v1/pause", {"all": True, "reason": "why"}, ("pause", None, "why", ME)),
+        ("/v1/resume", {"ids": ["a"], "reason": "why"}, ("resume", ("a",), "why", ME)),
+        ("/v1/halt", {"scope": "all", "reason": "why"}, ("halt", "all", "", False, "why", ME)),
+        (
+            "/v1/halt",
+            {"scope": "account", "id": "main", "full": True, "reason": "why"},
+            ("halt", "account", "main", True, "why", ME),
+        ),
+        ("/v1/unhalt", {"scope": "instance", "id": "a", "reason": "why"}, ("unhalt", "instance", "a", "why", ME)),
+        ("/v1/prune", {"digest": "d1"}, ("confirm_prune", "d1", ME)),
+        ("/v1/reconcile", {}, ("full_pass",)),
+    ],
+)
+def test_a_command_arrives_with_the_uid_the_kernel_tells(
+    path: Path, url: str, body: dict[str, Any], call: Call
+) -> None:
+    commands = Recorder()
+    answer = talk(path, commands, lambda client: client.post(url, json=body, headers={"peer_uid": "4711"}))
+    assert answer.status_code == 200
+    assert commands.calls == [call]
+
+
+def test_the_answer_says_what_was_done_and_what_failed(path: Path) -> None:
+    commands = Recorder(CommandResult(("a",), (("b", "is not loaded"),)))
+    answer = talk(path, commands, lambda client: client.post("/v1/pause", json={"ids": ["a", "b"], "reason": "why"}))
+    assert answer.json() == {"done": ["a"], "failed": [{"id": "b", "message": "is not loaded"}]}
+
+
+def test_held_removals_are_told_with_their_digest(path: Path) -> None:
+    answer = talk(path, Recorder(), lambda client: client.get("/v1/prune"))
+    assert answer.json() == {"digest": "d1", "held": ["a", "b"]}
+
+
+@pytest.mark.parametrize(
+    ("url", "body", "message"),
+    [
+        ("/v1/pause", {"reason": "why"}, 'expected either "ids" or "all": true'),
+        ("/v1/pause", {"ids": ["a"], "all": True, "reason": "why"}, 'expected either "ids" or "all": true'),
+        ("/v1/pause", {"ids": [], "reason": "why"}, "ids: expected a list of instance ids, was []"),
+        ("/v1/pause", {"ids": [1], "reason": "why"}, "ids: expected a list of instance ids, was [1]"),
+        ("/v1/pause", {"ids": ["a"]}, "reason: expected a text that says something, was nothing"),
+        ("/v1/pause", {"ids": ["a"], "reason": "  "}, 'reason: expected a text that says something, was "  "'),
+        ("/v1/halt", {"scope": "world", "reason": "why"}, 'scope: expected one of all, account, instance, was "world"'),
+        ("/v1/halt", {"scope": "account", "reason": "w"}, "id: expected a text that says something, was nothing"),
+        ("/v1/halt", {"scope": "all", "full": 1, "reason": "w"}, "full: expected true or false, was 1"),
+        ("/v1/pause", ["a"], 'expected a JSON object, was ["a"]'),
+    ],
+)
+def test_a_malformed_command_is_refused_and_does_nothing(path: Path, url: str, body: Any, message: str) -> None:
+    commands = Recorder()
+    answer = talk(path, commands, lambda client: client.post(url, json=body))
+    assert answer.status_code == 400
+    assert answer.json() == {"error": {"code": "bad_request", "message": message}}
+    assert commands.calls == []
+
+
+@pytest.mark.parametrize("body", [b"{", b"\xff", b"[" * 100_000, b'"' + b"x" * 2_000_000 + b'"'])
+def test_what_is_no_json_is_refused(path: Path, body: bytes) -> None:
+    answer = talk(path, Recorder(), lambda client: client.post("/v1/pause", content=body))
+    assert answer.status_code == 400
+    assert answer.json()["error"]["code"] == "bad_request"
+
+
+def test_errors_of_routing_have_the_same_shape(path: Path) -> None:
+    answer = talk(path, Recorder(), lambda client: client.get("/v1/pause"))
+    assert answer.status_code == 405
+    assert answer.json()["error"]["code"] == "method_not_allowed"
+
+
+def test_an_engine_that_cannot_answers_with_a_sentence(path: Path) -> None:
+    answer = talk(path, Broken(), lambda client: client.get("/v1/prune"))
+    assert answer.status_code == 503
+    assert answer.json() == {"error": {"code": "engine_error", "message": "the disk is full"}}
+
+
+async def _hello(request: Request) -> JSONResponse:
+    return JSONResponse({"items": []})
+
+
+@pytest.mark.parametrize(
+    "routes",
+    [
+        [Route("/api/v1/instances", _hello)],
+        [Mount("/", Starlette(routes=[Route("/api/v1/instances", _hello)]))],
+    ],
+    ids=["routes", "a whole app"],
+)
+def test_read_routes_stand_beside_the_commands(path: Path, routes: list[BaseRoute]) -> None:
+    answer = talk(path, Recorder(), lambda client: client.get("/api/v1/instances"), routes)
+    assert answer.json() == {"items": []}
+
+
+def test_only_the_owner_may_open_the_socket(path: Path) -> None:
+    bind_control_socket(path).close()
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+
+
+def test_the_socket_of_a_dead_engine_is_replaced(path: Path) -> None:
+    dead = bind_control_socket(path)
+    dead.listen()
+    dead.close()
+    alive = bind_control_socket(path)
+    alive.listen()
+    with alive, socket.socket(socket.AF_UNIX) as visitor:
+        visitor.connect(str(path))
+
+
+def test_what_is_no_socket_is_never_replaced(path: Path) -> None:
+    path.write_text("precious")
+    with pytest.raises(ControlSocketError, match="another kind of file"):
+        bind_control_socket(path)
+    assert path.read_text() == "precious"
+
+
+def test_a_path_too_long_for_a_socket_is_refused_with_the_mend(tmp_path: Path) -> None:
+    longest = tmp_path / ("x" * (PATH_LIMIT_BYTES - len(os.fsencode(tmp_path)) - 1))
+    bind_control_socket(longest).close()
+    with pytest.raises(ControlSocketError, match=r"at most 107 bytes, was 108; .*state_dir"):
+        bind_control_socket(Path(f"{longest}x"))
+
+
+def test_a_folder_that_is_missing_is_said(tmp_path: Path) -> None:
+    with pytest.raises(ControlSocketError, match="No such file or directory"):
+        bind_control_socket(tmp_path / "nowhere" / "control.sock")

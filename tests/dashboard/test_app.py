@@ -1,0 +1,159 @@
+"""The application as a whole: what every address has in common."""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING
+
+import pytest
+
+from reconciler.dashboard.guard import SECURITY_HEADERS
+from reconciler.dashboard.options import DashboardOptions
+
+if TYPE_CHECKING:
+    from tests.dashboard.conftest import Connect, FakeReader, FakeStatus
+
+pytestmark = pytest.mark.anyio
+
+PAGES = ("/", "/instances/btc-dca", "/strategies", "/strategies/dca", "/problems", "/orders", "/events")
+JSON = (
+    "/api/v1/instances",
+    "/api/v1/instances/btc-dca",
+    "/api/v1/strategies",
+    "/api/v1/strategies/dca",
+    "/api/v1/problems",
+    "/api/v1/orders",
+    "/api/v1/events",
+    "/api/v1/engine",
+)
+OTHERS = ("/metrics", "/livez", "/readyz", "/static/dashboard.css", "/static/refresh.js", "/static/icon.svg")
+MISSING = ("/nothing", "/instances/nobody", "/strategies/none", "/static/nothing.css", "/api/v1/nothing", "/api/v1/")
+METHODS = ("POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "CONNECT", "PROPFIND")
+
+
+@pytest.mark.parametrize("path", PAGES)
+async def test_every_page_is_html(connect: Connect, path: str) -> None:
+    async with connect() as client:
+        answer = await client.get(path)
+    assert answer.status_code == 200
+    assert answer.headers["content-type"] == "text/html; charset=utf-8"
+    assert answer.text.startswith("<!doctype html>")
+
+
+@pytest.mark.parametrize("path", JSON)
+async def test_every_page_has_a_json_twin(connect: Connect, path: str) -> None:
+    async with connect() as client:
+        answer = await client.get(path)
+    assert answer.status_code == 200
+    assert answer.headers["content-type"] == "application/json"
+    assert isinstance(answer.json(), dict)
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("path", [*PAGES, *JSON, *OTHERS, *MISSING, "/login", "/api/v1/stream"])
+async def test_invariant_10_the_dashboard_cannot_change_anything(
+    connect: Connect, status: FakeStatus, reader: FakeReader, path: str, method: str
+) -> None:
+    async with connect() as client:
+        answer = await client.request(method, path, content=b'{"mode": "active"}')
+    assert answer.status_code == 405
+    assert answer.headers["allow"] == "GET, HEAD"
+    assert status.asked == []
+    assert reader.asked == []
+
+
+@pytest.mark.parametrize("path", [*PAGES, *JSON, *OTHERS, *MISSING, "/?limit=0", "/api/v1/orders?limit=0"])
+@pytest.mark.parametrize("method", ["GET", "HEAD", "POST"])
+async def test_every_response_carries_the_security_headers(connect: Connect, path: str, method: str) -> None:
+    async with connect() as client:
+        answer = await client.request(method, path)
+    for name, value in SECURITY_HEADERS.items():
+        assert answer.headers.get_list(name) == [value]
+    assert "default-src 'none'" in answer.headers["content-security-policy"]
+    assert "unsafe" not in answer.headers["content-security-policy"]
+    assert answer.headers["cache-control"] in ("no-cache", "no-store")
+
+
+@pytest.mark.parametrize("path", [*PAGES, *JSON, *OTHERS, *MISSING])
+async def test_head_has_the_headers_of_get_and_no_body(connect: Connect, path: str) -> None:
+    async with connect() as client:
+        got, head = await client.get(path), await client.head(path)
+    assert head.status_code == got.status_code
+    assert head.headers == got.headers
+    assert head.headers["content-length"] == str(len(got.content))
+    assert head.content == b""
+
+
+@pytest.mark.parametrize("path", MISSING)
+async def test_what_is_not_there_is_a_404_in_the_shape_of_its_path(connect: Connect, path: str) -> None:
+    async with connect() as client:
+        answer = await client.get(path)
+    assert answer.status_code == 404
+    if path.startswith("/api/"):
+        assert answer.json()["error"]["code"] == "not_found"
+        assert set(answer.json()) == {"error"}
+        assert set(answer.json()["error"]) == {"code", "message"}
+    else:
+        assert answer.headers["content-type"] == "text/html; charset=utf-8"
+        assert "404" in answer.text
+
+
+@pytest.mark.parametrize("path", ["/problems/", "/api/v1/orders/"])
+async def test_a_slash_too_many_is_no_redirect(connect: Connect, path: str) -> None:
+    async with connect() as client:
+        assert (await client.get(path)).status_code == 404
+
+
+@pytest.mark.parametrize("path", ["/", "/api/v1/instances"])
+async def test_a_crash_is_a_500_in_the_shape_of_its_path_and_tells_no_secrets(
+    connect: Connect, status: FakeStatus, monkeypatch: pytest.MonkeyPatch, path: str
+) -> None:
+    def broken(*_: object) -> None:
+        raise RuntimeError("hunter2")
+
+    monkeypatch.setattr(status, "instances", broken)
+    async with connect(crashes=True) as client:
+        answer = await client.get(path)
+    assert answer.status_code == 500
+    assert "hunter2" not in answer.text
+    assert answer.headers["content-security-policy"] == SECURITY_HEADERS["content-security-policy"]
+    if path.startswith("/api/"):
+        assert answer.json()["error"]["code"] == "internal_server_error"
+
+
+@pytest.mark.parametrize("path", [*PAGES, *JSON, "/metrics", "/livez", "/readyz"])
+async def test_no_endpoint_asks_for_the_status_of_10_000_instances_on_the_event_loop(
+    connect: Connect, status: FakeStatus, reader: FakeReader, path: str
+) -> None:
+    status.fleet = status.fleet * 10_000
+    async with connect() as client:
+        assert (await client.get(path)).status_code == 200
+    loop_thread = threading.get_ident()
+    asked = [(what, thread) for what, thread in (*status.asked, *reader.asked) if what != "revision"]
+    assert asked
+    assert all(thread != loop_thread for _, thread in asked)
+
+
+async def test_a_page_already_at_hand_is_not_sent_again(connect: Connect) -> None:
+    async with connect() as client:
+        first = await client.get("/api/v1/instances")
+        again = await client.get("/api/v1/instances", headers={"if-none-match": f'"other", W/{first.headers["etag"]}'})
+    assert again.status_code == 304
+    assert again.content == b""
+    assert again.headers["etag"] == first.headers["etag"]
+
+
+async def test_a_changed_list_has_another_etag(connect: Connect, status: FakeStatus) -> None:
+    async with connect() as client:
+        first = await client.get("/api/v1/instances")
+        status.fleet, status.revision_now = [], 2
+        again = await client.get("/api/v1/instances", headers={"if-none-match": first.headers["etag"]})
+    assert again.status_code == 200
+    assert again.json() == {"items": [], "total": 0}
+
+
+async def test_the_login_page_is_only_there_where_there_is_a_token(connect: Connect) -> None:
+    async with connect() as client:
+        assert (await client.get("/login")).status_code == 404
+    async with connect(DashboardOptions(token="s3cret")) as client:
+        assert (await client.get("/login")).status_code == 200

@@ -1,0 +1,134 @@
+"""What needs attention: what counts, how grave it is, in which order."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from reconciler.dashboard.attention import Gravity, concern, engine_concerns, gravest_first
+from reconciler.errors import Problem
+from reconciler.records.accounts import Account, Accounts
+from reconciler.records.mode import Mode
+from reconciler.records.status import Condition, Health, InstanceStatus, Sync
+
+if TYPE_CHECKING:
+    from tests.dashboard.conftest import FakeStatus
+
+NOW_S = 1_767_225_600.0
+ACCOUNTS = Accounts({"main": Account("main", "kraken", real_money=True)})
+
+
+@pytest.fixture
+def well(status: FakeStatus) -> InstanceStatus:
+    return status.fleet[0]
+
+
+def closed(reason: str) -> tuple[Condition, ...]:
+    return (Condition("Trading", False, reason, "because", ""),)
+
+
+def test_an_instance_that_is_well_is_no_concern(well: InstanceStatus) -> None:
+    assert concern(well, ACCOUNTS) is None
+    assert concern(replace(well, mode=Mode.OFF, health=Health.OFF), ACCOUNTS) is None
+
+
+@pytest.mark.parametrize(
+    ("changes", "gravity", "text"),
+    [
+        ({"frozen_with_exposure": True, "health": Health.OFF}, Gravity.CRITICAL, "frozen with exposure"),
+        ({"health": Health.STUCK}, Gravity.CRITICAL, "Stuck"),
+        ({"mode": Mode.ACTIVE, "conditions": closed("UnknownOrder")}, Gravity.CRITICAL, "gate is closed: because"),
+        ({"mode": Mode.ACTIVE, "conditions": closed("NotCommitted")}, Gravity.CRITICAL, "gate is closed: because"),
+        ({"mode": Mode.ACTIVE, "conditions": closed("CapabilityMissing")}, Gravity.CRITICAL, "gate is closed"),
+        ({"health": Health.DEGRADED}, Gravity.WARNING, "Degraded"),
+        ({"sync": Sync.INVALID}, Gravity.WARNING, "Invalid"),
+        ({"sync": Sync.REFUSED}, Gravity.WARNING, "Refused"),
+        ({"sync": Sync.HELD}, Gravity.WARNING, "Held"),
+        ({"health": Health.PAUSED}, Gravity.NOTICE, "Paused"),
+    ],
+)
+def test_an_instance_in_trouble_is_a_concern(
+    well: InstanceStatus, changes: dict[str, Any], gravity: Gravity, text: str
+) -> None:
+    found = concern(replace(well, **changes), ACCOUNTS)
+    assert found is not None
+    assert found.gravity is gravity
+    assert text in found.text
+    assert found.href == "/instances/btc-dca"
+
+
+@pytest.mark.parametrize("reason", ["Mode", "Paused", "Halted", "ExecDown"])
+def test_a_halt_or_a_lost_server_is_one_concern_and_not_one_for_each_instance(
+    well: InstanceStatus, reason: str
+) -> None:
+    assert concern(replace(well, mode=Mode.ACTIVE, conditions=closed(reason)), ACCOUNTS) is None
+
+
+def test_a_reason_is_told_in_words(well: InstanceStatus) -> None:
+    failed = Condition("Loaded", False, "InitFailed", "ValueError: no candles", "")
+    found = concern(replace(well, health=Health.DEGRADED, conditions=(failed,)), ACCOUNTS)
+    assert found is not None
+    assert found.text == "Degraded: ValueError: no candles"
+
+
+def test_real_money_comes_before_other_of_the_same_gravity(well: InstanceStatus) -> None:
+    paper = concern(replace(well, id="a", health=Health.STUCK), ACCOUNTS)
+    real = concern(replace(well, id="z", account_id="main", health=Health.STUCK), ACCOUNTS)
+    notice = concern(replace(well, id="b", account_id="main", health=Health.PAUSED), ACCOUNTS)
+    assert paper
+    assert real
+    assert notice
+    assert [one.subject for one in gravest_first([notice, paper, real])] == ["z", "a", "b"]
+
+
+def test_an_engine_that_is_well_has_no_concerns(status: FakeStatus) -> None:
+    assert list(engine_concerns(status.engine_now, [], NOW_S)) == []
+
+
+@pytest.mark.parametrize(
+    ("changes", "gravity", "subject", "text"),
+    [
+        ({"heartbeat_age_s": 31.0}, Gravity.CRITICAL, "Heartbeat", "no beat for 31 s"),
+        ({"clock_behind_s": 90.0}, Gravity.CRITICAL, "Clock", "nothing ticks for another 90 s"),
+        ({"database_error": "disk full"}, Gravity.CRITICAL, "Database", "disk full"),
+        ({"source_error": "gone"}, Gravity.WARNING, "Source", "gone; the fleet runs on as last applied"),
+        (
+            {"halts": ({"scope": "all", "full": True, "reason": "r"},)},
+            Gravity.CRITICAL,
+            "Halt of all",
+            "nothing passes",
+        ),
+    ],
+)
+def test_what_is_wrong_with_the_engine_is_a_concern(
+    status: FakeStatus, changes: dict[str, Any], gravity: Gravity, subject: str, text: str
+) -> None:
+    (found,) = engine_concerns(replace(status.engine_now, **changes), [], NOW_S)
+    assert (found.gravity, found.subject) == (gravity, subject)
+    assert text in found.text
+
+
+@pytest.mark.parametrize(
+    ("halt", "command"),
+    [
+        ({"scope": "all", "id": ""}, "reconciler unhalt --all --reason …"),
+        ({"scope": "instance", "id": "a-1"}, "reconciler unhalt --instance a-1 --reason …"),
+    ],
+)
+def test_a_halt_says_how_to_lift_it(status: FakeStatus, halt: dict[str, Any], command: str) -> None:
+    (found,) = engine_concerns(replace(status.engine_now, halts=(halt,)), [], NOW_S)
+    assert found.command == command
+
+
+def test_many_problems_are_counted_and_the_first_named(status: FakeStatus) -> None:
+    problems = [Problem(f"instances/{n}.yaml", n, 2, "mode", "expected a mode") for n in range(1, 6)]
+    (found,) = engine_concerns(status.engine_now, problems, NOW_S)
+    assert found.text.splitlines() == [
+        "5 problems",
+        "instances/1.yaml:1:2: mode: expected a mode",
+        "instances/2.yaml:2:2: mode: expected a mode",
+        "instances/3.yaml:3:2: mode: expected a mode",
+        "and 2 more",
+    ]

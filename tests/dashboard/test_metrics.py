@@ -1,0 +1,102 @@
+"""The metrics: names, values, and how many of them."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from reconciler.records.mode import Mode
+from reconciler.records.status import Health, Ticks
+
+if TYPE_CHECKING:
+    from tests.dashboard.conftest import Connect, FakeStatus
+
+pytestmark = pytest.mark.anyio
+
+
+async def scrape(connect: Connect) -> dict[str, float]:
+    async with connect() as client:
+        answer = await client.get("/metrics")
+    assert answer.headers["content-type"].startswith("text/plain; version=0.0.4")
+    return samples(answer.text)
+
+
+def samples(text: str) -> dict[str, float]:
+    found: dict[str, float] = {}
+    for family in text_string_to_metric_families(text):
+        assert family.documentation
+        for sample in family.samples:
+            labels = ",".join(f"{key}={value}" for key, value in sorted(sample.labels.items()))
+            found[f"{sample.name}{{{labels}}}" if labels else sample.name] = sample.value
+    return found
+
+
+async def test_the_engine_is_measured(connect: Connect, status: FakeStatus) -> None:
+    status.engine_now = replace(
+        status.engine_now,
+        beats_lost=7,
+        clean=False,
+        source_error="gone",
+        prune_held=("a", "b"),
+        halts=({"scope": "all"},),
+        exec_servers=({"name": "paper", "connected": True}, {"name": "kraken", "connected": False}),
+    )
+    found = await scrape(connect)
+    expected = {
+        "reconciler_build_info{source=worktree,version=0.1.0}": 1,
+        "reconciler_heartbeat_age_seconds": 1.5,
+        "reconciler_heartbeat_interval_seconds": 6,
+        "reconciler_beats_lost_total": 7,
+        "reconciler_source_up": 0,
+        "reconciler_database_up": 1,
+        "reconciler_source_clean": 0,
+        "reconciler_problems": 0,
+        "reconciler_prune_held": 2,
+        "reconciler_halts": 1,
+        "reconciler_exec_server_up{server=paper}": 1,
+        "reconciler_exec_server_up{server=kraken}": 0,
+    }
+    assert {name: found[name] for name in expected} == expected
+
+
+async def test_the_fleet_is_summed_up(connect: Connect, status: FakeStatus) -> None:
+    one = status.fleet[0]
+    status.fleet = [
+        replace(one, id="a", account_id="main", mode=Mode.ACTIVE, effective_mode=Mode.ACTIVE, ticks=Ticks(5, 1, 2)),
+        replace(one, id="b", health=Health.STUCK, ticks=Ticks(10, 0, 1)),
+    ]
+    found = await scrape(connect)
+    expected = {
+        "reconciler_instances{health=Healthy}": 1,
+        "reconciler_instances{health=Stuck}": 1,
+        "reconciler_instances{health=Off}": 0,
+        "reconciler_instances_by_mode{mode=active}": 1,
+        "reconciler_instances_by_mode{mode=observe}": 1,
+        "reconciler_instances_by_sync{sync=Synced}": 2,
+        "reconciler_instances_active_real_money": 1,
+        "reconciler_instances_needing_attention": 1,
+        "reconciler_ticks_total": 15,
+        "reconciler_tick_errors_total": 1,
+        "reconciler_ticks_missed_total": 3,
+    }
+    assert {name: found[name] for name in expected} == expected
+
+
+async def test_a_large_fleet_has_no_more_series_than_a_small_one(connect: Connect, status: FakeStatus) -> None:
+    small = await scrape(connect)
+    status.fleet = [replace(status.fleet[0], id=f"i-{number}") for number in range(10_000)]
+    assert set(await scrape(connect)) == set(small)
+
+
+async def test_counters_never_fall_though_instances_come_and_go(connect: Connect, status: FakeStatus) -> None:
+    one = status.fleet[0]
+    async with connect() as client:
+        totals = []
+        for revision, ticks in enumerate(({"a": 100, "b": 50}, {"a": 110}, {"a": 111, "b": 3}, {"a": 2})):
+            status.revision_now = revision
+            status.fleet = [replace(one, id=id, ticks=Ticks(count)) for id, count in ticks.items()]
+            totals.append(samples((await client.get("/metrics")).text)["reconciler_ticks_total"])
+    assert totals == [150, 160, 164, 166]

@@ -1,0 +1,346 @@
+"""The pages: what they show, and that they show it as text."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from html.parser import HTMLParser
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from reconciler.clock import FakeClock
+from reconciler.errors import Problem
+from reconciler.records.mode import Mode
+from reconciler.records.status import Condition, Health, Sync
+
+if TYPE_CHECKING:
+    from tests.dashboard.conftest import Connect, FakeReader, FakeStatus
+
+pytestmark = pytest.mark.anyio
+
+PAGES = ("/", "/instances/btc-dca", "/strategies", "/strategies/dca", "/problems", "/orders", "/events")
+ATTACK = "\"'><script>alert(1)</script><img src=x onerror=alert(1)>{{7*7}}"
+
+
+class Reading(HTMLParser):
+    """What a browser would make of a page: its text, and what must not be in it."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.words: list[str] = []
+        self.faults: list[str] = []
+        self.open: list[str] = []
+        self.ids: list[str] = []
+        self.feed(html)
+        self.close()
+        self.text = " ".join(" ".join(self.words).split())
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        given = dict(attrs)
+        self.faults += [f"<{tag} {name}>" for name in given if name == "style" or name.startswith("on")]
+        if tag == "style" or (tag == "script" and given.get("src") != "/static/refresh.js"):
+            self.faults.append(f"<{tag}>")
+        if tag == "img" or str(given.get("href", "")).lower().startswith("javascript"):
+            self.faults.append(f"<{tag}>")
+        if "id" in given:
+            self.ids.append(str(given["id"]))
+        if tag not in ("meta", "link", "input", "br", "img"):
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.handle_starttag(tag, attrs)
+        self.open.pop()
+
+    def handle_endtag(self, tag: str) -> None:
+        if not self.open or self.open.pop() != tag:
+            self.faults.append(f"</{tag}> closes nothing")
+
+    def handle_data(self, data: str) -> None:
+        self.words.append(data)
+
+
+async def read(connect: Connect, path: str, expected: int = 200) -> Reading:
+    async with connect() as client:
+        answer = await client.get(path)
+    assert answer.status_code == expected, answer.text
+    reading = Reading(answer.text)
+    assert reading.faults == []
+    assert reading.open == []
+    assert len(reading.ids) == len(set(reading.ids))
+    return reading
+
+
+@pytest.mark.parametrize("path", PAGES)
+async def test_a_page_is_well_formed_and_names_itself(connect: Connect, path: str) -> None:
+    reading = await read(connect, path)
+    assert "main" in reading.ids
+    assert "Beating" in reading.text
+
+
+@pytest.mark.parametrize("path", PAGES)
+@pytest.mark.parametrize(
+    ("revision", "clean", "words"),
+    [
+        ("4f2c9d1e8b7a", True, "Committed 4f2c9d1e8b"),
+        ("4f2c9d1e8b7a", False, "Not committed 4f2c9d1e8b and changes on disk"),
+        (None, False, "Not committed no commit yet"),
+    ],
+)
+async def test_every_page_says_whether_what_runs_is_committed(
+    connect: Connect, status: FakeStatus, path: str, revision: str | None, clean: bool, words: str
+) -> None:
+    status.engine_now = replace(status.engine_now, revision=revision, clean=clean)
+    assert words in (await read(connect, path)).text
+
+
+@pytest.mark.parametrize("path", PAGES)
+async def test_whatever_people_write_is_shown_as_text(
+    connect: Connect, status: FakeStatus, reader: FakeReader, path: str
+) -> None:
+    poison(status, reader)
+    status.fleet[0] = replace(status.fleet[0], id="btc-dca")
+    status.definitions[0] = replace(status.definitions[0], strategy_type="dca")
+    reading = await read(connect, path)
+    assert "<script>alert(1)</script>" in reading.text
+    assert "49" not in re.findall(r"\w+", reading.text.replace(ATTACK, ""))
+
+
+@pytest.mark.parametrize("name", ["instances", "strategies"])
+async def test_an_id_in_the_path_is_shown_as_text(
+    connect: Connect, status: FakeStatus, reader: FakeReader, name: str
+) -> None:
+    poison(status, reader)
+    path = f"/{name}/%22%27%3E%3Cscript%3Ealert(1)%3C%2Fscript%3E"
+    reading = await read(connect, path.replace("%2F", "%20"), expected=404)
+    assert "<script>alert(1)" in reading.text
+
+
+@pytest.mark.parametrize(
+    "path", ["/?q=", "/?label=", "/?strategy_type=", "/orders?instance_id=", "/events?instance_id="]
+)
+async def test_a_filter_is_shown_as_text(connect: Connect, path: str) -> None:
+    async with connect() as client:
+        answer = await client.get(path + "%22%3E%3Cscript%3Ealert(1)%3C/script%3E")
+    assert answer.status_code == 200
+    assert "&#34;&gt;&lt;script&gt;" in answer.text
+    assert Reading(answer.text).faults == []
+
+
+@pytest.mark.parametrize("path", ["/?mode=", "/?limit=", "/orders?outcome=", "/?"])
+async def test_a_refused_query_is_shown_as_text(connect: Connect, path: str) -> None:
+    reading = await read(connect, path + "%22%3E%3Cscript%3Ealert(1)%3C/script%3E", expected=400)
+    assert "<script>alert(1)" in reading.text
+
+
+def poison(status: FakeStatus, reader: FakeReader) -> None:
+    """Puts the attack wherever somebody else decides what a string says."""
+    problem = Problem(ATTACK, 1, 2, ATTACK, ATTACK, ATTACK)
+    status.fleet = [
+        replace(
+            status.fleet[0],
+            strategy_type=ATTACK,
+            account_id=ATTACK,
+            client_id=ATTACK,
+            market=ATTACK,
+            health=Health.DEGRADED,
+            revision=ATTACK,
+            config={ATTACK: ATTACK},
+            effective_config={ATTACK: ATTACK, "d": {ATTACK: [ATTACK]}},
+            labels={ATTACK: ATTACK},
+            description=ATTACK,
+            path=ATTACK,
+            conditions=(Condition("Ready", False, ATTACK, ATTACK, ATTACK),),
+        )
+    ]
+    status.engine_now = replace(
+        status.engine_now,
+        version=ATTACK,
+        source=ATTACK,
+        revision=ATTACK,
+        source_error=ATTACK,
+        database_error=ATTACK,
+        prune_held=(ATTACK,),
+        prune_digest=ATTACK,
+        halts=({"scope": ATTACK, "id": ATTACK, "full": True, "reason": ATTACK, "by": ATTACK, "at": ATTACK},),
+        exec_servers=({"name": ATTACK, "connected": False, "since": ATTACK, "tools": [], "last_error": ATTACK},),
+    )
+    status.found = [problem]
+    schema: dict[str, Any] = {"properties": {ATTACK: {"type": ATTACK, "default": ATTACK, "description": ATTACK}}}
+    status.definitions = [
+        replace(
+            status.definitions[0],
+            strategy_type=ATTACK,
+            description=ATTACK,
+            path=ATTACK,
+            code_digest=ATTACK,
+            config_schema=schema,
+            instances=(ATTACK,),
+            problems=(problem,),
+        )
+    ]
+    head = {"id": "x", "title": ATTACK}
+    status.drawn = [
+        {**head, "type": "metric", "value": ATTACK, "unit": ATTACK, "tone": ATTACK, "trend": ATTACK},
+        {**head, "type": "badge", "label": ATTACK, "tone": ATTACK},
+        {**head, "type": "progress", "value": 1, "maximum": 2},
+        {**head, "type": "table", "columns": [ATTACK], "rows": [[ATTACK]]},
+        {**head, "type": "line", "series": [{"name": ATTACK, "points": [[0, 1], [1, 2]]}]},
+        {**head, "type": "bar", "bars": [{"label": ATTACK, "value": 1}]},
+        {**head, "type": "candles", "candles": [["2026-01-01T00:00:00Z", 1, 2, 0, 1, 5]]},
+        {**head, "type": "log", "lines": [ATTACK]},
+        {**head, "type": "text", "text": ATTACK},
+        {**head, "type": "keyvalue", "pairs": [[ATTACK, ATTACK]]},
+        {**head, "type": ATTACK},
+    ]
+    status.lines = [{"at": ATTACK, "level": ATTACK, "message": ATTACK}]
+    numbers = ("generation", "beat", "count", "id", "committed", "values")
+    for rows in (reader.order_rows, reader.event_rows, reader.generation_rows):
+        rows[0] = {key: value if key in numbers else ATTACK for key, value in rows[0].items()}
+    reader.generation_rows[0]["values"] = {"limits": {ATTACK: ATTACK}, "template": ATTACK, "open_orders": ATTACK}
+
+
+async def test_a_calm_fleet_says_that_nothing_needs_attention(connect: Connect) -> None:
+    assert "Needs attention Nothing." in (await read(connect, "/")).text
+
+
+async def test_the_fleet_page_says_first_what_needs_attention(connect: Connect, status: FakeStatus) -> None:
+    status.engine_now = replace(
+        status.engine_now,
+        prune_held=("a-1", "a-2", "a-3", "a-4"),
+        prune_digest="9f31c2",
+        halts=({"scope": "account", "id": "main", "full": False, "reason": "odd fills"},),
+        exec_servers=({"name": "kraken", "connected": False, "last_error": "connection refused"},),
+    )
+    text = (await read(connect, "/")).text
+    assert "Critical Halt of account main no new exposure: odd fills reconciler unhalt --account main" in text
+    assert "Critical exec-mcp kraken connection refused; its accounts do not trade" in text
+    assert "still running: a-1, a-2, a-3, a-4 reconciler prune --confirm 9f31c2" in text
+    assert text.index("Critical Halt") < text.index("Warning PruneHeld") < text.index("btc-dca")
+
+
+async def test_the_fleet_table_tells_file_and_force_apart_and_marks_real_money(
+    connect: Connect, status: FakeStatus
+) -> None:
+    status.fleet = [replace(status.fleet[0], account_id="main", mode=Mode.ACTIVE, effective_mode=Mode.OBSERVE)]
+    text = (await read(connect, "/")).text
+    assert "main / desk-a real money BTC/USD active in force: observe" in text
+
+
+async def test_paper_money_is_not_marked_as_real(connect: Connect) -> None:
+    assert "sandbox / desk-a BTC/USD" in (await read(connect, "/")).text
+
+
+async def test_lists_link_to_their_neighbours_and_keep_the_filters(connect: Connect, status: FakeStatus) -> None:
+    status.fleet = status.fleet * 250
+    async with connect() as client:
+        middle = (await client.get("/?q=btc&offset=100")).text
+        last = (await client.get("/?q=btc&offset=200")).text
+        beyond = (await client.get("/?q=btc&offset=900")).text
+    assert '<a href="/?q=btc" rel="prev">' in middle
+    assert '<a href="/?q=btc&amp;offset=200" rel="next">' in middle
+    assert "101–200 of 250 instances" in middle
+    assert 'rel="next"' not in last
+    assert "201–250 of 250 instances" in last
+    assert "0 of 250 instances" in beyond
+    assert 'rel="prev"' in beyond
+
+
+async def test_an_empty_fleet_says_how_to_begin(connect: Connect, status: FakeStatus) -> None:
+    status.fleet = []
+    assert "No instances yet." in (await read(connect, "/")).text
+    assert "No instance matches. Show all." in (await read(connect, "/?q=nothing")).text
+
+
+async def test_the_chosen_filter_stays_chosen(connect: Connect) -> None:
+    async with connect() as client:
+        html = (await client.get("/?health=Healthy&q=btc")).text
+    assert "<option selected>Healthy</option>" in html
+    assert 'name="q" value="btc"' in html
+
+
+async def test_an_instance_page_shows_its_config_with_the_defaults_marked(connect: Connect) -> None:
+    text = (await read(connect, "/instances/btc-dca")).text
+    assert "notional 25 25" in text
+    assert "ceiling default null" in text
+    assert "max order notional 500" in text
+
+
+async def test_an_instance_page_shows_a_generation_that_does_not_run_yet(connect: Connect, status: FakeStatus) -> None:
+    status.fleet = [replace(status.fleet[0], generation=4, committed=False)]
+    text = (await read(connect, "/instances/btc-dca")).text
+    assert "Generation 4 running: 3" in text
+    assert "Commit 4f2c9d1e8b not committed" in text
+
+
+async def test_an_instance_page_says_why_with_reasons(connect: Connect, status: FakeStatus) -> None:
+    refused = Condition("Accepted", False, "Refused", "expected a step of one mode at a time", "2026-01-01T00:00:00Z")
+    status.fleet = [replace(status.fleet[0], sync=Sync.REFUSED, conditions=(refused,), frozen_with_exposure=True)]
+    status.found = [Problem("instances/btc-dca.yaml", 7, 7, "mode", "expected a step", "merge observe first")]
+    text = (await read(connect, "/instances/btc-dca")).text
+    assert "Accepted False Refused expected a step of one mode at a time" in text
+    assert "Frozen with exposure." in text
+    assert "instances/btc-dca.yaml:7:7 mode expected a step Hint: merge observe first" in text
+    assert "stays in force until the file is mended" in text
+
+
+async def test_a_shadow_order_is_marked_as_simulated_and_never_as_real_money(
+    connect: Connect, reader: FakeReader
+) -> None:
+    reader.order_rows = [{**reader.order_rows[0], "outcome": "shadow"}]
+    for path in ("/orders", "/instances/btc-dca"):
+        text = (await read(connect, path)).text
+        assert "SIMULATED shadow filled" in text
+        assert "main / desk-a real money" not in text
+
+
+async def test_an_order_says_where_it_came_from(connect: Connect) -> None:
+    text = (await read(connect, "/orders")).text
+    assert "accepted filled buy limit 0.00042 60000.10 BTC/USD 0.00042 59999.90 0.065" in text
+    assert "main / desk-a real money active commit 4f2c9d1e8b , generation 3, beat 294537590" in text
+
+
+async def test_an_order_from_no_commit_says_so(connect: Connect, reader: FakeReader) -> None:
+    reader.order_rows[0]["revision"] = None
+    assert "active not committed , generation 3" in (await read(connect, "/orders")).text
+
+
+async def test_the_problems_page_gives_the_place_the_hint_and_the_comfort(connect: Connect, status: FakeStatus) -> None:
+    status.found = [Problem("instances/eth-grid.yaml", 14, 11, "config.levels", "expected an integer", "write 5")]
+    text = (await read(connect, "/problems")).text
+    assert "instances/eth-grid.yaml:14:11 config.levels expected an integer Hint: write 5" in text
+    assert "its instance keeps running as it was applied before" in text
+
+
+async def test_a_problem_of_a_whole_file_has_no_line(connect: Connect, status: FakeStatus) -> None:
+    status.found = [Problem("instances/a.yaml", 0, 0, "", "cannot be read")]
+    assert "instances/a.yaml cannot be read" in (await read(connect, "/problems")).text
+
+
+async def test_a_late_heartbeat_is_said_on_every_page(connect: Connect, status: FakeStatus) -> None:
+    status.engine_now = replace(status.engine_now, heartbeat_age_s=300.0)
+    for path in PAGES:
+        assert "Late no beat for 5 min, expected one every 6 s" in (await read(connect, path)).text
+
+
+async def test_the_age_of_the_beat_is_told_anew_though_nothing_else_changed(
+    connect: Connect, status: FakeStatus, clock: FakeClock
+) -> None:
+    async with connect() as client:
+        assert "1 s ago" in (await client.get("/")).text
+        status.engine_now = replace(status.engine_now, heartbeat_age_s=400.0)
+        clock.advance(1)
+        assert "no beat for 6 min" in (await client.get("/")).text
+
+
+async def test_a_page_reloads_itself_without_a_script(connect: Connect) -> None:
+    async with connect() as client:
+        html = (await client.get("/")).text
+    assert '<noscript><meta http-equiv="refresh" content="15"></noscript>' in html
+    assert 'data-refresh="6"' in html
+
+
+async def test_a_strategy_page_describes_every_field(connect: Connect) -> None:
+    text = (await read(connect, "/strategies/dca")).text
+    assert "notional string yes – Spent each time" in text
+    assert "1 min 10 beats" in text

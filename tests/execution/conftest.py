@@ -1,0 +1,49 @@
+"""Fixtures: the parts of execution, on a real store, wired as the engine wires them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from reconciler.clock import FakeClock
+from reconciler.execution.gateway import Gateway
+from reconciler.execution.market import MarketData
+from reconciler.execution.servers import Servers
+from reconciler.store.store import Store
+from tests.execution.standins import ACCOUNTS, Desk, MainLoop, ScriptedServer
+
+
+@pytest.fixture
+def main_loop() -> Iterator[MainLoop]:
+    loop = MainLoop()
+    yield loop
+    loop.close()
+
+
+@pytest.fixture
+def clock() -> FakeClock:
+    return FakeClock()
+
+
+@pytest.fixture
+def store(tmp_path: Path, clock: FakeClock) -> Iterator[Store]:
+    store = Store.open(tmp_path / "reconciler.db", clock)
+    yield store
+    store.close()
+
+
+@pytest.fixture
+def server() -> ScriptedServer:
+    return ScriptedServer()
+
+
+@pytest.fixture
+def desk(main_loop: MainLoop, store: Store, server: ScriptedServer, clock: FakeClock) -> Iterator[Desk]:
+    bridge = main_loop.bridge()
+    servers = Servers({"paper": server}, ACCOUNTS)
+    gateway = Gateway(store.ledger, store.halts, servers, MarketData(servers, bridge), bridge, clock)
+    yield Desk(gateway, store, server, main_loop, clock, bridge, servers)
+    bridge.close()
+    gateway.close()

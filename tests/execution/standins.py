@@ -1,0 +1,183 @@
+"""What stands in for the rest of the engine: a main loop in a thread of its own, gates, scripted servers."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from dataclasses import dataclass, field
+from decimal import Decimal
+from typing import Any, TypeVar
+
+from reconciler.clock import FakeClock, iso
+from reconciler.errors import CapabilityUnavailable, ExecUnavailable
+from reconciler.execution.bridge import Bridge
+from reconciler.execution.client import ExecServer, ServerStatus
+from reconciler.execution.gateway import Gateway
+from reconciler.execution.handover import Handover
+from reconciler.execution.market import MarketData
+from reconciler.execution.options import ServerOptions
+from reconciler.execution.servers import Servers
+from reconciler.records.accounts import Account, Accounts
+from reconciler.records.mode import Mode
+from reconciler.records.order import Order, OrderRequest, OrderType, Provenance, Side
+from reconciler.records.record import Limits
+from reconciler.store.store import Store
+
+T = TypeVar("T")
+
+TOOLS = (
+    "place_order",
+    "cancel_order",
+    "get_order",
+    "list_orders",
+    "get_positions",
+    "get_balances",
+    "get_quote",
+    "get_candles",
+)
+QUOTE = {"bid": "99", "ask": "101", "as_of": "2026-01-31T12:00:00.000Z"}
+
+
+class MainLoop:
+    """An event loop that runs beside the test, so that the test's own thread is a worker thread."""
+
+    def __init__(self) -> None:
+        self.loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self.loop.run_forever, daemon=True)
+        self._thread.start()
+
+    def run(self, work: Coroutine[Any, Any, T], timeout_s: float = 10.0) -> T:
+        return asyncio.run_coroutine_threadsafe(work, self.loop).result(timeout_s)
+
+    def bridge(self) -> Bridge:
+        async def make() -> Bridge:
+            return Bridge()
+
+        return self.run(make())
+
+    def close(self) -> None:
+        self.loop.call_soon_threadsafe(self.loop.stop)
+        self._thread.join()
+        self.loop.close()
+
+
+@dataclass
+class StandInGate:
+    """A gate a test can turn at will."""
+
+    instance_id: str = "btc-grid-1"
+    account_id: str = "main"
+    client_id: str = "desk-a"
+    symbol: str = "BTC/USD"
+    mode: Mode = Mode.ACTIVE
+    paused: bool = False
+    limits: Limits = field(default_factory=Limits)
+    committed: bool = True
+    lock: threading.RLock = field(default_factory=threading.RLock)
+
+    def provenance(self, beat: int) -> Provenance:
+        return Provenance(
+            instance_id=self.instance_id,
+            account_id=self.account_id,
+            client_id=self.client_id,
+            symbol=self.symbol,
+            mode=self.mode,
+            generation=3,
+            config_digest="c0ffee",
+            code_digest="c0de",
+            revision="abc",
+            beat=beat,
+        )
+
+
+Answer = Callable[[Mapping[str, Any]], Awaitable[dict[str, Any]]]
+
+
+class ScriptedServer(ExecServer):
+    """A server that answers as a test tells it to, and remembers what it was asked."""
+
+    def __init__(self, name: str = "paper", timeout_s: float = 5.0) -> None:
+        self.calls: list[tuple[str, dict[str, Any]]] = []
+        self.script: dict[str, Answer] = {}
+        self.options = ServerOptions(name, "http", timeout_s=timeout_s)
+        self.status = ServerStatus(name, True, iso(0), TOOLS, "")
+
+    def went_down(self, error: str = "gone") -> None:
+        self.status = ServerStatus(self.name, False, iso(0), TOOLS, error)
+
+    def lost_tool(self, tool: str) -> None:
+        self.status = ServerStatus(self.name, True, iso(0), tuple(t for t in TOOLS if t != tool), "")
+
+    def asked(self, tool: str) -> list[dict[str, Any]]:
+        return [arguments for called, arguments in self.calls if called == tool]
+
+    async def call(
+        self,
+        tool: str,
+        arguments: Mapping[str, Any],
+        *,
+        timeout_s: float | None = None,
+        handover: Handover | None = None,
+    ) -> dict[str, Any]:
+        handover = handover or Handover()
+        try:
+            if not self.status.connected:
+                raise ExecUnavailable(self.status.last_error)
+            if tool not in self.status.tools:
+                raise CapabilityUnavailable(tool, self.name)
+            if not handover.claim():
+                raise ExecUnavailable("given up")
+            self.calls.append((tool, dict(arguments)))
+            handover.finish()
+            if tool in self.script:
+                return await self.script[tool](arguments)
+            return {"get_quote": dict(QUOTE), "place_order": {"status": "open", "order_id": "x-1"}}[tool]
+        finally:
+            handover.finish()
+
+    def answers(self, tool: str, answer: dict[str, Any]) -> None:
+        async def give(_: Mapping[str, Any]) -> dict[str, Any]:
+            return answer
+
+        self.script[tool] = give
+
+    def fails(self, tool: str, error: Exception) -> None:
+        async def give(_: Mapping[str, Any]) -> dict[str, Any]:
+            raise error
+
+        self.script[tool] = give
+
+
+ACCOUNTS = Accounts({"real": Account("real", "paper", real_money=True), "main": Account("main", "paper", False)}, None)
+
+
+@dataclass
+class Desk:
+    """A gateway on a real store, with a scripted server behind it."""
+
+    gateway: Gateway
+    store: Store
+    server: ScriptedServer
+    main_loop: MainLoop
+    clock: FakeClock
+    bridge: Bridge
+    servers: Servers
+
+    def buy(self, gate: StandInGate, quantity: str = "1", limit: str | None = None, side: Side = Side.BUY) -> Order:
+        return self.gateway.place(gate, request(quantity, limit, side), beat=7)
+
+    def follow_up(self) -> None:
+        self.main_loop.run(self.gateway.follow_up())
+
+    def restarted(self) -> Gateway:
+        """A gateway that begins with what the ledger holds, as after a restart."""
+        return self._gateway(MarketData(self.servers, self.bridge))
+
+    def _gateway(self, market: MarketData) -> Gateway:
+        return Gateway(self.store.ledger, self.store.halts, self.servers, market, self.bridge, self.clock)
+
+
+def request(quantity: str = "1", limit: str | None = None, side: Side = Side.BUY) -> OrderRequest:
+    kind = OrderType.MARKET if limit is None else OrderType.LIMIT
+    return OrderRequest(side, kind, Decimal(quantity), None if limit is None else Decimal(limit))

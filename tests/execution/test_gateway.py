@@ -1,0 +1,439 @@
+"""Every way an order can go, and every reason it may not."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Mapping
+from dataclasses import replace
+from decimal import Decimal
+from typing import Any
+
+import pytest
+
+from reconciler.errors import ExecRejected, ExecUnavailable, ExecUnknown
+from reconciler.records.halt import HaltScope
+from reconciler.records.mode import Mode
+from reconciler.records.order import Order, OrderState, OrderType, Outcome, RejectedBy, Side
+from reconciler.records.record import Limits
+from tests.execution.standins import Desk, StandInGate, request
+
+FILLED: dict[str, Any] = {
+    "status": "filled",
+    "order_id": "x-9",
+    "filled_quantity": "0.3",
+    "average_price": "101.5",
+    "fee": "0.0123",
+    "fills": [
+        {"fill_id": "f1", "quantity": "0.1", "price": "101.3", "fee": "0.0041", "at": "2026-01-31T12:00:00.000Z"},
+        {"fill_id": "f2", "quantity": "0.2", "price": "101.6", "fee": "0.0082", "at": "2026-01-31T12:00:01.000Z"},
+    ],
+}
+
+
+def test_an_accepted_order_is_in_the_ledger_with_what_the_exchange_said(desk: Desk) -> None:
+    desk.server.answers("place_order", FILLED)
+    order = desk.buy(StandInGate(), "0.3")
+
+    assert (order.outcome, order.state, order.exchange_order_id) == (Outcome.ACCEPTED, OrderState.FILLED, "x-9")
+    assert (order.filled_quantity, order.average_price, order.fee) == (
+        Decimal("0.3"),
+        Decimal("101.5"),
+        Decimal("0.0123"),
+    )
+    assert (order.quote_bid, order.quote_ask) == (Decimal(99), Decimal(101))
+    assert desk.store.ledger.get(order.client_order_id) == order
+    fills = desk.store.ledger.fills(order.client_order_id)
+    assert [(f.exchange_fill_id, f.quantity, f.price) for f in fills] == [
+        ("f1", Decimal("0.1"), Decimal("101.3")),
+        ("f2", Decimal("0.2"), Decimal("101.6")),
+    ]
+    assert desk.gateway.position("btc-grid-1", "BTC/USD", shadow=False).quantity == Decimal("0.3")
+
+
+def test_invariant_3_every_order_carries_its_records_account_and_client_and_an_id_of_its_own(desk: Desk) -> None:
+    gates = [StandInGate("one", "main", "a"), StandInGate("two", "real", "b"), StandInGate("one", "main", "a")]
+    orders = [desk.buy(gate) for gate in gates]
+
+    sent = desk.server.asked("place_order")
+    assert [(s["account_id"], s["client_id"]) for s in sent] == [("main", "a"), ("real", "b"), ("main", "a")]
+    assert [s["client_order_id"] for s in sent] == [o.client_order_id for o in orders]
+    assert len({o.client_order_id for o in orders}) == 3
+    assert [s["symbol"] for s in sent] == ["BTC/USD"] * 3
+    assert orders[0].client_order_id[:6] == orders[2].client_order_id[:6] != orders[1].client_order_id[:6]
+
+
+def test_invariant_2_the_ledger_row_is_committed_before_anything_is_sent(desk: Desk) -> None:
+    seen: list[Order | None] = []
+
+    async def look(arguments: Mapping[str, Any]) -> dict[str, Any]:
+        seen.append(await asyncio.to_thread(desk.store.ledger.get, arguments["client_order_id"]))
+        return {"status": "open"}
+
+    desk.server.script["place_order"] = look
+    order = desk.buy(StandInGate(), limit="100")
+
+    assert seen[0] is not None
+    assert seen[0].outcome is Outcome.PENDING
+    assert seen[0].provenance == order.provenance
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"mode": Mode.OFF}, "Mode"),
+        ({"paused": True}, "Paused"),
+        ({"account_id": "nobody"}, "ExecDown"),
+        ({"account_id": "real", "committed": False}, "NotCommitted"),
+    ],
+)
+def test_invariant_2_nothing_leaves_through_a_closed_gate(desk: Desk, change: dict[str, Any], reason: str) -> None:
+    order = desk.buy(replace(StandInGate(), **change))
+
+    assert (order.outcome, order.rejected_by) == (Outcome.REJECTED, RejectedBy.GATEWAY)
+    assert order.reason.startswith(f"{reason}: ")
+    assert desk.store.ledger.get(order.client_order_id) == order
+    assert desk.server.asked("place_order") == []
+
+
+@pytest.mark.parametrize(("scope", "target"), [("all", ""), ("account", "main"), ("instance", "btc-grid-1")])
+def test_invariant_2_no_halt_lets_a_new_order_pass(desk: Desk, scope: HaltScope, target: str) -> None:
+    desk.store.halts.add(scope, target, full=False, reason="fire", by="uid 0")
+    order = desk.buy(StandInGate())
+
+    assert order.reason.startswith("Halted: ")
+    assert order.reason.endswith(": fire")
+    assert desk.server.asked("place_order") == []
+    assert desk.gateway.blocked("btc-grid-1", "main") == ("Halted", order.reason.removeprefix("Halted: "))
+
+
+def test_under_a_halt_that_is_not_full_an_order_that_reduces_the_own_position_passes(desk: Desk) -> None:
+    desk.server.answers("place_order", FILLED)
+    desk.buy(StandInGate(), "0.3")
+    desk.server.answers("place_order", {"status": "open"})
+    desk.store.halts.add("all", "", full=False, reason="fire", by="uid 0")
+
+    assert desk.buy(StandInGate(), "0.4", side=Side.SELL).outcome is Outcome.REJECTED
+    assert desk.buy(StandInGate(), "0.2", limit="100", side=Side.SELL).outcome is Outcome.ACCEPTED
+    # 0.2 of the 0.3 are being sold already: this would go through zero
+    assert desk.buy(StandInGate(), "0.2", limit="100", side=Side.SELL).outcome is Outcome.REJECTED
+
+    desk.store.halts.add("all", "", full=True, reason="worse", by="uid 0")
+    assert desk.buy(StandInGate(), "0.1", limit="100", side=Side.SELL).outcome is Outcome.REJECTED
+
+
+CLOSINGS = {
+    "pause": lambda gate: setattr(gate, "paused", True),
+    "lower": lambda gate: setattr(gate, "mode", Mode.OBSERVE),
+}
+
+
+@pytest.mark.parametrize("closing", list(CLOSINGS))
+def test_invariant_2_a_gate_closed_between_the_two_looks_sends_nothing(desk: Desk, closing: str) -> None:
+    gate = StandInGate()
+    append = desk.store.ledger.append
+
+    def append_then_close(order: Order) -> None:
+        append(order)
+        CLOSINGS[closing](gate)
+
+    desk.store.ledger.append = append_then_close  # type: ignore[method-assign]
+    order = desk.buy(gate)
+
+    assert (order.outcome, order.rejected_by) == (Outcome.REJECTED, RejectedBy.GATEWAY)
+    assert order.reason.startswith(("Paused", "Mode"))
+    assert desk.server.asked("place_order") == []
+
+
+@pytest.mark.parametrize("closing", list(CLOSINGS))
+def test_invariant_2_once_the_gate_is_closed_and_its_lock_was_taken_nothing_leaves(desk: Desk, closing: str) -> None:
+    # Threads place as fast as they can while another closes the gate: what was sent before the lock was
+    # taken is all that is ever sent.
+    gates = [StandInGate(f"racer-{i}") for i in range(4)]
+    going = threading.Barrier(len(gates) + 1)
+
+    def race(gate: StandInGate) -> None:
+        going.wait()
+        for _ in range(15):
+            desk.buy(gate, limit="1")
+
+    threads = [threading.Thread(target=race, args=[gate]) for gate in gates]
+    for thread in threads:
+        thread.start()
+    going.wait()
+    sent_at_closing = {}
+    for gate in gates:
+        CLOSINGS[closing](gate)
+        with gate.lock:
+            sent_at_closing[gate.instance_id] = _sent_by(desk, gate)
+    for thread in threads:
+        thread.join()
+
+    assert {gate.instance_id: _sent_by(desk, gate) for gate in gates} == sent_at_closing
+    for gate in gates:
+        accepted = [o for o in desk.gateway.recent(gate.instance_id, 99, shadow=False) if o.outcome is Outcome.ACCEPTED]
+        assert len(accepted) == sent_at_closing[gate.instance_id]
+
+
+def _sent_by(desk: Desk, gate: StandInGate) -> int:
+    prefix = desk.gateway._ids.make(gate.instance_id)[:6]
+    return sum(1 for sent in desk.server.asked("place_order") if sent["client_order_id"].startswith(prefix))
+
+
+def test_invariant_2_the_lock_is_held_until_the_order_is_in_the_transports_hands(desk: Desk) -> None:
+    gate, was_held = StandInGate(), []
+    call = desk.server.call
+
+    async def checked(tool: str, *args: Any, **kwargs: Any) -> dict[str, Any]:
+        if tool == "place_order":
+            was_held.append(not gate.lock.acquire(blocking=False))
+        return await call(tool, *args, **kwargs)
+
+    desk.server.call = checked  # type: ignore[method-assign]
+    desk.buy(gate)
+
+    assert was_held == [True]
+
+
+def test_a_main_loop_too_busy_to_send_gives_the_lock_back_and_never_sends(desk: Desk) -> None:
+    gate, busy = StandInGate(), threading.Event()
+    desk.gateway._market.quote("main", "BTC/USD", 7)  # the quote is there; only the sending finds the loop busy
+    desk.main_loop.loop.call_soon_threadsafe(busy.wait)
+    order = desk.buy(gate)
+    busy.set()
+    desk.main_loop.run(asyncio.sleep(0))
+
+    assert order.reason.startswith("ExecDown: the main loop")
+    assert (order.outcome, order.rejected_by) == (Outcome.REJECTED, RejectedBy.GATEWAY)
+    assert desk.server.asked("place_order") == []
+
+
+def test_what_the_exchange_refuses_is_rejected_by_the_exchange(desk: Desk) -> None:
+    desk.server.fails("place_order", ExecRejected("insufficient balance"))
+    first = desk.buy(StandInGate())
+    desk.server.answers("place_order", {"status": "rejected", "reason": "too small"})
+    second = desk.buy(StandInGate())
+
+    assert (first.outcome, first.rejected_by, first.reason) == (
+        Outcome.REJECTED,
+        RejectedBy.EXCHANGE,
+        "insufficient balance",
+    )
+    assert (second.outcome, second.rejected_by, second.reason) == (
+        Outcome.REJECTED,
+        RejectedBy.EXCHANGE,
+        "too small",
+    )
+
+
+def test_without_a_connection_nothing_is_sent_and_the_reason_says_so(desk: Desk) -> None:
+    desk.server.went_down("connection refused")
+    order = desk.buy(StandInGate())
+
+    assert (order.rejected_by, order.reason) == (
+        RejectedBy.GATEWAY,
+        "ExecDown: exec-mcp server 'paper' is not connected: connection refused",
+    )
+
+
+def test_a_server_without_a_way_to_look_orders_up_gets_none(desk: Desk) -> None:
+    desk.server.lost_tool("get_order")
+    order = desk.buy(StandInGate())
+
+    assert order.reason.startswith("CapabilityMissing: ")
+    assert desk.server.asked("place_order") == []
+
+
+@pytest.mark.parametrize("answer", [ExecUnknown("no answer within 5 s"), ExecUnavailable("reset"), {"status": "maybe"}])
+def test_an_unknown_outcome_blocks_its_instance_and_no_other(desk: Desk, answer: Any) -> None:
+    if isinstance(answer, Exception):
+        desk.server.fails("place_order", answer)
+    else:
+        desk.server.answers("place_order", answer)
+    order = desk.buy(StandInGate())
+    desk.server.answers("place_order", {"status": "open"})
+
+    assert order.outcome is Outcome.UNKNOWN
+    blocked = desk.buy(StandInGate())
+    assert blocked.reason == f"UnknownOrder: it is not known whether {order.client_order_id} was placed"
+    assert desk.gateway.blocked("btc-grid-1", "main") == ("UnknownOrder", blocked.reason.removeprefix("UnknownOrder: "))
+    assert desk.buy(StandInGate("another")).outcome is Outcome.ACCEPTED
+    assert len(desk.server.asked("place_order")) == 2
+
+
+def test_an_unknown_order_that_the_exchange_knows_after_all_unblocks_its_instance(desk: Desk) -> None:
+    desk.server.fails("place_order", ExecUnknown("time-out"))
+    order = desk.buy(StandInGate(), "0.3")
+    desk.server.fails("get_order", ExecRejected("not found"))
+    desk.follow_up()
+    assert desk.gateway.blocked("btc-grid-1", "main") is not None
+
+    desk.server.answers("get_order", FILLED)
+    desk.follow_up()
+    resolved = desk.store.ledger.get(order.client_order_id)
+    assert resolved is not None
+    assert (resolved.outcome, resolved.state, resolved.reason) == (Outcome.ACCEPTED, OrderState.FILLED, "")
+    assert desk.gateway.blocked("btc-grid-1", "main") is None
+    assert len(desk.server.asked("place_order")) == 1
+
+
+def test_an_order_settled_by_hand_unblocks_its_instance(desk: Desk) -> None:
+    desk.server.fails("place_order", ExecUnknown("time-out"))
+    desk.server.fails("get_order", ExecRejected("not found"))
+    order = desk.buy(StandInGate())
+    desk.store.ledger.settle(order.client_order_id, outcome=Outcome.REJECTED, reason="looked it up by hand")
+    desk.follow_up()
+
+    assert desk.gateway.blocked("btc-grid-1", "main") is None
+
+
+def test_what_was_pending_when_the_engine_died_is_unknown_and_blocks(desk: Desk) -> None:
+    draft = desk.gateway._draft(StandInGate(), request(), 7)
+    desk.store.ledger.append(draft)
+    restarted = desk.restarted()
+
+    assert [o.client_order_id for o in restarted.recover()] == [draft.client_order_id]
+    assert restarted.blocked("btc-grid-1", "main") is not None
+    assert restarted.place(StandInGate(), request(), 8).reason.startswith("UnknownOrder")
+    assert desk.server.asked("place_order") == []
+    restarted.close()
+
+
+def test_observing_sends_nothing_and_fills_only_what_would_have_filled(desk: Desk) -> None:
+    gate = StandInGate(mode=Mode.OBSERVE)
+    at_market, resting, crossing = desk.buy(gate), desk.buy(gate, limit="100"), desk.buy(gate, limit="102")
+
+    assert {o.outcome for o in (at_market, resting, crossing)} == {Outcome.SHADOW}
+    assert (at_market.state, at_market.average_price, at_market.fee) == (OrderState.FILLED, Decimal(101), None)
+    assert (resting.state, resting.filled_quantity) == (OrderState.OPEN, Decimal(0))
+    assert (crossing.state, crossing.average_price) == (OrderState.FILLED, Decimal(101))
+    assert desk.server.asked("place_order") == []
+    assert [o.client_order_id for o in desk.gateway.open("btc-grid-1", shadow=True)] == [resting.client_order_id]
+    assert desk.gateway.position("btc-grid-1", "BTC/USD", shadow=True).quantity == Decimal(2)
+    assert desk.gateway.position("btc-grid-1", "BTC/USD", shadow=False).quantity == Decimal(0)
+    assert desk.gateway.cancel(gate, resting.client_order_id).state is OrderState.CANCELLED
+
+
+def test_observing_without_a_quote_simulates_nothing(desk: Desk) -> None:
+    desk.server.fails("get_quote", ExecUnavailable("down"))
+    order = desk.buy(StandInGate(mode=Mode.OBSERVE))
+
+    assert (order.outcome, order.reason) == (Outcome.REJECTED, "Quote: there is no quote to simulate with")
+
+
+@pytest.mark.parametrize("mode", [Mode.OBSERVE, Mode.ACTIVE])
+def test_limits_hold_in_observe_and_active_alike(desk: Desk, mode: Mode) -> None:
+    gate = StandInGate(mode=mode, limits=Limits(max_open_orders=1))
+    desk.buy(gate, limit="90")
+    refused = desk.buy(gate, limit="91")
+
+    assert (refused.outcome, refused.reason) == (
+        Outcome.REJECTED,
+        "Limit: max_open_orders: 1 are open, the limit is 1",
+    )
+
+
+def test_orders_per_minute_are_counted_across_restarts_and_refusals_do_not_count(desk: Desk) -> None:
+    gate = StandInGate(limits=Limits(max_orders_per_minute=2))
+    desk.buy(gate, limit="90")
+    desk.buy(gate, limit="90")
+    refused = [desk.restarted().place(gate, request("1", "90"), 7) for _ in range(3)]
+    assert {o.reason for o in refused} == {"Limit: max_orders_per_minute: 2 in the last minute, the limit is 2"}
+
+    desk.clock.advance(61)
+    assert desk.buy(gate, limit="90").outcome is Outcome.ACCEPTED
+
+
+def test_an_own_order_is_cancelled_though_paused_halted_and_lowered(desk: Desk) -> None:
+    gate = StandInGate()
+    order = desk.buy(gate, limit="90")
+    gate.paused, gate.mode = True, Mode.OFF
+    desk.store.halts.add("all", "", full=False, reason="fire", by="uid 0")
+    desk.server.answers("cancel_order", {"status": "cancelled", "order_id": "x-1"})
+
+    assert desk.gateway.cancel(gate, order.client_order_id).state is OrderState.CANCELLED
+    assert desk.server.asked("cancel_order") == [
+        {
+            "account_id": "main",
+            "client_id": "desk-a",
+            "client_order_id": order.client_order_id,
+            "symbol": "BTC/USD",
+        }
+    ]
+    # over is over: nothing more is sent
+    assert desk.gateway.cancel(gate, order.client_order_id).state is OrderState.CANCELLED
+    assert len(desk.server.asked("cancel_order")) == 1
+
+
+def test_a_full_halt_keeps_cancels_in(desk: Desk) -> None:
+    order = desk.buy(StandInGate(), limit="90")
+    desk.store.halts.add("account", "main", full=True, reason="fire", by="uid 0")
+
+    with pytest.raises(ExecUnavailable, match="halted in full: fire"):
+        desk.gateway.cancel(StandInGate(), order.client_order_id)
+    assert desk.server.asked("cancel_order") == []
+
+
+def test_nobody_cancels_the_order_of_another_instance(desk: Desk) -> None:
+    order = desk.buy(StandInGate(), limit="90")
+
+    with pytest.raises(KeyError):
+        desk.gateway.cancel(StandInGate("another"), order.client_order_id)
+    with pytest.raises(KeyError):
+        desk.gateway.cancel(StandInGate(), "nonsense")
+
+
+def test_open_orders_are_followed_up_to_their_end_with_their_fills(desk: Desk) -> None:
+    order = desk.buy(StandInGate(), "0.3", limit="101.6")
+    partly = {**FILLED, "status": "partially_filled", "filled_quantity": "0.1", "average_price": "101.3"}
+    desk.server.answers("get_order", {**partly, "fee": "0.0041", "fills": FILLED["fills"][:1]})
+    desk.follow_up()
+    assert desk.gateway.open("btc-grid-1", shadow=False)[0].filled_quantity == Decimal("0.1")
+
+    desk.server.answers("get_order", FILLED)
+    desk.follow_up()
+    desk.follow_up()  # nothing is open any more: nothing is asked
+    assert desk.gateway.open("btc-grid-1", shadow=False) == []
+    assert [f.exchange_fill_id for f in desk.store.ledger.fills(order.client_order_id)] == ["f1", "f2"]
+    assert len(desk.server.asked("get_order")) == 2
+
+
+def test_fills_of_a_server_that_does_not_tell_them_apart_are_the_difference(desk: Desk) -> None:
+    order = desk.buy(StandInGate(), "3", limit="100")
+    told = {"status": "partially_filled", "filled_quantity": "1", "average_price": "90", "fee": "0.1"}
+    desk.server.answers("get_order", told)
+    desk.follow_up()
+    desk.server.answers("get_order", {"status": "filled", "filled_quantity": "3", "average_price": "98", "fee": "0.3"})
+    desk.follow_up()
+
+    fills = desk.store.ledger.fills(order.client_order_id)
+    assert [(f.quantity, f.price, f.fee) for f in fills] == [
+        (Decimal(1), Decimal(90), Decimal("0.1")),
+        (Decimal(2), Decimal(102), Decimal("0.2")),
+    ]
+
+
+def test_money_is_sent_as_plain_decimal_strings(desk: Desk) -> None:
+    desk.gateway.place(StandInGate(), request("1E-7", "1.10E+2"), 7)
+
+    sent = desk.server.asked("place_order")[0]
+    assert (sent["quantity"], sent["limit_price"]) == ("0.0000001", "110")
+    assert set(sent) == {
+        "account_id", "client_id", "client_order_id", "symbol", "side", "type", "quantity", "limit_price",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("wrong", "reason"),
+    [
+        ({"quantity": Decimal("-1")}, "Request: quantity: expected more than zero, was -1"),
+        ({"quantity": Decimal("NaN")}, "Request: quantity: expected more than zero, was NaN"),
+        ({"type": OrderType.LIMIT}, "Request: limit_price: a limit order needs one"),
+        ({"stop_price": Decimal(1)}, "Request: stop_price: a market order takes none"),
+        ({"reduce_only": True}, "Request: reduce_only: the instance's own position has no room for it"),
+    ],
+)
+def test_a_request_that_makes_no_sense_is_refused(desk: Desk, wrong: dict[str, Any], reason: str) -> None:
+    order = desk.gateway.place(StandInGate(), replace(request(), **wrong), 7)
+
+    assert order.reason == reason

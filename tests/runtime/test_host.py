@@ -1,0 +1,566 @@
+"""Loading, ticking, unloading, and what must never happen at once."""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING
+
+import pytest
+
+from reconciler.errors import ExecUnavailable
+from reconciler.records.mode import Mode
+from reconciler.records.plan import Phase
+from reconciler.runtime.host import HostOptions
+from reconciler.runtime.outcome import HookFailed, Loaded, LoadFailed, Quarantined, Recovered, Unloaded
+from reconciler.strategy.base import Strategy
+from reconciler.strategy.widgets import metric
+
+if TYPE_CHECKING:
+    from tests.runtime.conftest import MakeStage, Stage
+
+
+class Quiet(Strategy):
+    def on_tick(self) -> None:
+        pass
+
+
+def test_an_instance_is_loaded_ticked_and_unloaded(stage: Stage) -> None:
+    seen: list[str] = []
+
+    class Told(Strategy):
+        def init(self) -> None:
+            seen.append(f"init {self.config['levels']}")
+
+        def on_tick(self) -> None:
+            seen.append("tick")
+
+        def on_unload(self) -> None:
+            seen.append("unload")
+
+    stage.load(Told, stage.row(config={"levels": 5}, generation=3))
+    stage.tick()
+    stage.tick()
+    stage.host.unload("one", "mode is off")
+    stage.until(lambda: stage.view() is None)
+
+    assert seen == ["init 5", "tick", "tick", "unload"]
+    assert stage.reports == [Loaded("one", 3), Unloaded("one")]
+    facts = stage.facts()
+    assert (facts.phase, facts.mode, facts.ticks.count, facts.loaded_at) == (None, Mode.OFF, 2, None)
+
+
+def test_nothing_ticks_but_at_its_due_beats(stage: Stage) -> None:
+    class Slow(Quiet):
+        TICK_MINUTES = 0.3
+
+    stage.next_beat = 1_000  # 1_002 is the first that 3 divides
+    stage.load(Slow)
+    dispatched = [stage.beat().dispatched for _ in range(1) if stage.settle() is None]
+    for _ in range(6):
+        stage.settle()
+        dispatched.append(stage.beat().dispatched)
+    assert dispatched == [0, 0, 1, 0, 0, 1, 0]
+
+
+def test_tick_on_load_asks_for_one_more_tick_and_never_for_two_at_a_beat(stage: Stage) -> None:
+    class Eager(Quiet):
+        TICK_MINUTES = 0.3
+        TICK_ON_LOAD = True
+
+    stage.next_beat = 1_000
+    stage.load(Eager, stage.row("early"))
+    first = stage.beat()
+    stage.settle("early")
+    stage.beat()
+    stage.load(Eager, stage.row("at-due-beat"))
+    due = stage.beat()
+    stage.settle("at-due-beat")
+    stage.settle("early")
+
+    assert (first.dispatched, due.dispatched, due.missed) == (1, 2, 0)
+    assert stage.beat().due == 0
+    assert stage.facts("at-due-beat").ticks.count == 1
+
+
+def test_facts_say_when_the_next_tick_is_due(stage: Stage) -> None:
+    stage.load(Quiet)
+    stage.clock.set_wall(6_000.0)
+    stage.tick()
+    ticks = stage.facts().ticks
+    assert (ticks.last_at, ticks.next_at) == ("1970-01-01T01:40:00.000Z", "1970-01-01T01:40:06.000Z")
+    assert ticks.last_duration_s == 0.0
+
+
+def test_a_beat_that_finds_the_last_tick_running_skips_it_and_counts_it_missed(stage: Stage) -> None:
+    busy, inside = stage.gate(), threading.Event()
+
+    class Busy(Strategy):
+        def on_tick(self) -> None:
+            inside.set()
+            busy.wait(10)
+
+    stage.load(Busy)
+    stage.beat()
+    assert inside.wait(10)
+    second, third = stage.beat(), stage.beat()
+    busy.set()
+    stage.settle()
+
+    assert (second.due, second.dispatched, second.missed) == (1, 0, 1)
+    assert third.missed == 1
+    assert (stage.facts().ticks.count, stage.facts().ticks.missed) == (1, 2)
+    stage.tick()
+    assert stage.facts().ticks.count == 2
+
+
+def test_hooks_of_one_instance_never_overlap(stage: Stage) -> None:
+    """Every hook of one instance, wanted from many threads at once, and none ever meets another."""
+    inside = threading.Lock()
+    overlaps: list[str] = []
+
+    class Alone(Strategy):
+        def _alone(self, hook: str) -> None:
+            if not inside.acquire(blocking=False):
+                overlaps.append(hook)
+                return
+            threading.Event().wait(0.0005)
+            inside.release()
+
+        def init(self) -> None:
+            self._alone("init")
+
+        def on_tick(self) -> None:
+            self._alone("on_tick")
+
+        def render(self) -> list[dict[str, object]]:
+            self._alone("render")
+            return []
+
+        def on_unload(self) -> None:
+            self._alone("on_unload")
+
+    rows = [stage.row(), stage.row(config={"a": 1})]
+    done = threading.Event()
+
+    def beats() -> None:
+        while not done.is_set():
+            stage.beat()
+            threading.Event().wait(0.0002)
+
+    beating = threading.Thread(target=beats)
+    beating.start()
+    for turn in range(60):
+        stage.ask(Alone, rows[turn % 2])
+        if turn % 3 == 0:
+            stage.until(lambda: stage.phase() is Phase.RUNNING)
+    done.set()
+    beating.join()
+    assert overlaps == []
+    assert len(stage.told(Loaded)) > 2
+
+
+def test_invariant_1_never_two_running_instances_of_one_id(stage: Stage) -> None:
+    """A successor waits until its predecessor has really ended, on_unload included."""
+    alive: list[object] = []
+    most: list[int] = []
+    leaving, may_leave = threading.Event(), stage.gate()
+
+    class Lives(Quiet):
+        def init(self) -> None:
+            alive.append(self)
+            most.append(len(alive))
+
+        def on_unload(self) -> None:
+            leaving.set()
+            may_leave.wait(10)
+            alive.remove(self)
+
+    stage.load(Lives)
+    stage.ask(Lives, stage.row(config={"levels": 7}))
+    stage.ask(Lives, stage.row(config={"levels": 8}))
+    assert leaving.wait(10)
+    assert stage.phase() is Phase.UNLOADING
+    assert len(alive) == 1
+    may_leave.set()
+    stage.until(lambda: len(stage.told(Loaded)) == 2)
+
+    assert most == [1, 1]
+    view = stage.view()
+    assert view is not None
+    assert view.row.record.config == {"levels": 8}, "of those that wait, the latest is loaded"
+
+
+def test_unload_waits_for_the_running_hook_and_a_queued_tick_is_dropped(stage: Stage) -> None:
+    busy, inside = stage.gate(), threading.Event()
+    seen: list[str] = []
+
+    class Busy(Strategy):
+        def on_tick(self) -> None:
+            inside.set()
+            busy.wait(10)
+            seen.append("tick over")
+
+        def on_unload(self) -> None:
+            seen.append("unload")
+
+    stage.load(Busy)
+    stage.beat()
+    assert inside.wait(10)
+    stage.host.unload("one", "removed")
+    assert stage.phase() is Phase.UNLOADING
+    assert stage.facts().mode is Mode.OFF, "its gate is closed when unload returns"
+    assert stage.beat().due == 0
+    busy.set()
+    stage.until(lambda: stage.view() is None)
+    assert seen == ["tick over", "unload"]
+
+
+def test_a_load_that_waits_is_lowered_with_its_predecessor(stage: Stage) -> None:
+    may_leave = stage.gate()
+
+    class Leaving(Quiet):
+        def on_unload(self) -> None:
+            may_leave.wait(10)
+
+    stage.load(Leaving, stage.row(mode=Mode.ACTIVE))
+    stage.ask(Leaving, stage.row(mode=Mode.ACTIVE, config={"levels": 7}))
+    view = stage.view()
+    assert view is not None
+    assert view.mode is Mode.ACTIVE, "the plan must see what it may rise to"
+    stage.host.set_mode("one", Mode.OBSERVE)
+    may_leave.set()
+    stage.until(lambda: stage.phase() is Phase.RUNNING)
+    assert stage.facts().mode is Mode.OBSERVE
+
+
+def test_a_load_whose_mode_fell_to_off_while_it_waited_never_begins(stage: Stage) -> None:
+    may_leave = stage.gate()
+
+    class Leaving(Quiet):
+        def on_unload(self) -> None:
+            may_leave.wait(10)
+
+    stage.load(Leaving)
+    stage.ask(Leaving, stage.row(config={"levels": 7}))
+    stage.host.set_mode("one", Mode.OFF)
+    may_leave.set()
+    stage.until(lambda: stage.view() is None)
+    stage.settle()
+    assert len(stage.told(Loaded)) == 1
+
+
+def test_set_mode_never_raises_one(stage: Stage) -> None:
+    stage.load(Quiet)
+    stage.host.set_mode("one", Mode.ACTIVE)
+    assert stage.facts().mode is Mode.OBSERVE
+    stage.host.set_mode("one", Mode.OFF)
+    stage.host.set_mode("one", Mode.OBSERVE)
+    assert stage.facts().mode is Mode.OFF
+    assert stage.beat().due == 0, "off does not tick, loaded or not"
+
+
+def test_an_update_applies_in_place(stage: Stage) -> None:
+    seen: list[object] = []
+
+    class Reads(Strategy):
+        def on_tick(self) -> None:
+            seen.append((self, self.context.instance.labels["team"]))
+
+    stage.load(Reads)
+    stage.tick()
+    row = stage.row(generation=2)
+    changed = row.record.__class__(
+        **{n: getattr(row.record, n) for n in row.record.__slots__} | {"labels": {"team": "b"}}
+    )
+    row = row.__class__(**{n: getattr(row, n) for n in row.__slots__} | {"record": changed})
+    stage.host.update(row)
+    stage.tick()
+    assert seen[0][0] is seen[1][0]  # type: ignore[index]
+    assert seen[1][1] == "b"  # type: ignore[index]
+    view = stage.view()
+    assert view is not None
+    assert view.row is row
+    assert stage.facts().generation == 2
+
+
+def test_views_are_the_same_object_until_something_changes(stage: Stage) -> None:
+    stage.load(Quiet)
+    before = stage.host.views()
+    stage.tick()
+    assert stage.host.views() is before
+    stage.host.set_mode("one", Mode.OFF)
+    assert stage.host.views() is not before
+    assert before["one"].mode is Mode.OBSERVE, "a snapshot does not change behind its reader"
+
+
+def test_a_failed_init_is_told_with_a_retry_and_the_next_load_may_succeed(stage: Stage) -> None:
+    failures = [ValueError("no such level"), KeyError("levels"), None]
+
+    class Fickle(Quiet):
+        def init(self) -> None:
+            error = failures.pop(0)
+            if error is not None:
+                raise error
+
+    stage.load(Fickle)
+    view = stage.view()
+    assert view is not None
+    assert (view.phase, view.mode) == (Phase.FAILED, Mode.OFF)
+    assert 0.8 <= view.retry_at_s <= 1.0
+    stage.load(Fickle)
+    first, second = stage.told(LoadFailed)
+    assert (first.attempt, second.attempt) == (1, 2)
+    assert 1.6 <= second.retry_in_s <= 2.0
+    assert first.error.splitlines()[0] == "ValueError: no such level"
+    stage.load(Fickle)
+    assert stage.phase() is Phase.RUNNING
+    assert stage.facts().load_attempts == 0
+
+
+def test_an_instance_whose_init_fails_while_it_is_unloaded_is_simply_gone(stage: Stage) -> None:
+    busy, inside = stage.gate(), threading.Event()
+
+    class Fails(Quiet):
+        def init(self) -> None:
+            inside.set()
+            busy.wait(10)
+            raise ValueError("too late")
+
+    stage.ask(Fails, stage.row())
+    assert inside.wait(10)
+    assert stage.phase() is Phase.LOADING
+    stage.host.unload("one", "removed")
+    busy.set()
+    stage.until(lambda: stage.view() is None)
+    assert stage.reports == [Unloaded("one")]
+
+
+def test_a_failed_instance_is_unloaded_at_once(stage: Stage) -> None:
+    class Fails(Quiet):
+        def init(self) -> None:
+            raise ValueError
+
+    stage.load(Fails)
+    stage.host.unload("one", "removed")
+    assert stage.view() is None
+    assert stage.told(Unloaded) == [Unloaded("one")]
+
+
+def test_what_on_unload_raises_is_told_and_keeps_nothing_alive(stage: Stage) -> None:
+    class Clings(Quiet):
+        def on_unload(self) -> None:
+            raise SystemExit("no")
+
+    stage.load(Clings)
+    stage.host.unload("one", "removed")
+    stage.until(lambda: stage.view() is None)
+    assert stage.told(Unloaded)[0].error.splitlines()[0] == "SystemExit: no"
+
+
+@pytest.mark.parametrize("error", [ValueError("x"), SystemExit("x"), KeyboardInterrupt("x"), GeneratorExit("x")])
+def test_whatever_a_tick_raises_becomes_a_report_a_fact_and_a_log_line(stage: Stage, error: BaseException) -> None:
+    class Raises(Strategy):
+        def on_tick(self) -> None:
+            raise error
+
+    stage.load(Raises)
+    stage.tick()
+    (report,) = stage.told(HookFailed)
+    name = type(error).__name__
+    assert (report.hook, report.consecutive) == ("on_tick", 1)
+    assert report.error.startswith(f"{name}: x\n  strategies/probe.py:")
+    facts = stage.facts()
+    assert (facts.last_error, facts.ticks.errors, facts.failing) == (report.error, 1, True)
+    assert (facts.logs[0].level, facts.logs[0].message) == ("error", report.error)
+
+
+def test_endless_recursion_is_one_more_failure(stage: Stage) -> None:
+    class Endless(Strategy):
+        def on_tick(self) -> None:
+            self.on_tick()
+
+    stage.load(Endless)
+    stage.tick()
+    error = stage.told(HookFailed)[0].error
+    assert error.startswith("RecursionError: ")
+    assert len(error.splitlines()) < 12
+
+
+def test_five_failed_ticks_in_a_row_quarantine(stage: Stage) -> None:
+    class Raises(Strategy):
+        def on_tick(self) -> None:
+            raise ValueError("no")
+
+    stage.load(Raises, stage.row(mode=Mode.ACTIVE))
+    for _ in range(4):
+        stage.tick()
+    assert stage.told(Quarantined) == []
+    stage.tick()
+    (report,) = stage.told(Quarantined)
+    assert report.was_active
+    pause = stage.facts().pause
+    assert pause is not None
+    assert pause == ("engine", "5 failed ticks in a row: ValueError: no")
+    assert stage.beat().due == 0
+    assert stage.facts().ticks.count == 5
+
+
+def test_a_tick_that_succeeds_starts_the_count_anew(stage: Stage) -> None:
+    good = {5}
+    ticks = iter(range(1, 100))
+
+    class Fickle(Strategy):
+        def on_tick(self) -> None:
+            if next(ticks) not in good:
+                raise ValueError
+
+    stage.load(Fickle)
+    for _ in range(9):
+        stage.tick()
+    assert stage.told(Quarantined) == []
+    assert len(stage.told(Recovered)) == 1
+    assert [r.consecutive for r in stage.told(HookFailed)] == [1, 2, 3, 4, 1, 2, 3, 4]
+
+
+def test_failures_of_exec_mcp_do_not_count_towards_quarantine(stage: Stage) -> None:
+    stage.market.error = ExecUnavailable("no connection")
+
+    class Reads(Strategy):
+        def on_tick(self) -> None:
+            self.context.market.quote()
+
+    stage.load(Reads)
+    for _ in range(7):
+        stage.tick()
+    assert [report.consecutive for report in stage.told(HookFailed)] == [0] * 7
+    assert stage.told(Quarantined) == []
+    assert stage.facts().pause is None
+    stage.market.error = None
+    stage.tick()
+    assert len(stage.told(Recovered)) == 1
+
+
+def test_a_quarantine_ends_with_new_config_or_code_but_not_with_a_new_mode(stage: Stage) -> None:
+    class Raises(Strategy):
+        def on_tick(self) -> None:
+            raise ValueError("no")
+
+    for change in ({"config": {"levels": 7}}, {"code": "v2"}):
+        stage.load(Raises, stage.row())
+        stage.host.resume("one")
+        for _ in range(5):
+            stage.tick()
+        stage.load_again(Raises, stage.row(mode=Mode.ACTIVE))
+        assert stage.facts().pause is not None, "the same config and code failed: it stays paused"
+        stage.load_again(Raises, stage.row(**change))
+        assert stage.facts().pause is None
+        stage.load_again(Raises, stage.row())
+
+
+def test_an_operators_pause_is_lifted_only_by_resume(stage: Stage) -> None:
+    stage.load(Quiet)
+    stage.host.pause("one", "operator", "looking into it")
+    assert stage.beat().due == 0
+    stage.load_again(Quiet, stage.row(config={"levels": 7}, code="v2"))
+    assert stage.facts().pause == ("operator", "looking into it")
+    stage.host.unload("one", "mode is off")
+    stage.until(lambda: stage.view() is None)
+    stage.load(Quiet, stage.row())
+    assert stage.beat().due == 0
+    stage.host.resume("one")
+    stage.tick()
+    assert stage.facts().ticks.count == 1
+
+
+def test_a_tick_in_the_queue_does_not_run_once_paused(make_stage: MakeStage) -> None:
+    stage = make_stage(HostOptions(workers=1))
+    busy, inside = stage.gate(), threading.Event()
+
+    class Busy(Strategy):
+        def on_tick(self) -> None:
+            inside.set()
+            busy.wait(10)
+
+    stage.load(Busy, stage.row("busy"))
+    stage.load(Quiet, stage.row("waits"))
+    stage.beat()
+    assert inside.wait(10)
+    stage.host.pause("waits", "operator", "stop")
+    busy.set()
+    stage.settle("waits")
+    assert stage.facts("waits").ticks.count == 0
+
+
+def test_pausing_what_is_not_loaded_is_a_key_error(stage: Stage) -> None:
+    with pytest.raises(KeyError):
+        stage.host.pause("nobody", "operator", "x")
+    with pytest.raises(KeyError):
+        stage.host.resume("nobody")
+    assert stage.host.facts("nobody") is None
+
+
+def test_widgets_are_rendered_after_loading_and_after_ticks_but_not_too_often(stage: Stage) -> None:
+    renders = iter(range(100))
+
+    class Shows(Quiet):
+        def render(self) -> list[dict[str, object]]:
+            return [metric("n", "N", str(next(renders)))]
+
+    def shown() -> str:
+        return str(stage.facts().widgets[0]["value"])
+
+    stage.load(Shows)
+    assert shown() == "0"
+    stage.tick()
+    assert shown() == "0", "less than a second after the last"
+    stage.advance(1.0)
+    stage.tick()
+    assert shown() == "1"
+
+
+def test_a_failing_render_is_told_once_and_never_quarantines(stage: Stage) -> None:
+    class Shows(Quiet):
+        def render(self) -> list[dict[str, object]]:
+            return [{"type": "nonsense"}]
+
+    stage.load(Shows)
+    for _ in range(7):
+        stage.advance(1.0)
+        stage.tick()
+    (report,) = stage.told(HookFailed)
+    assert (report.hook, report.consecutive) == ("render", 0)
+    assert report.error.startswith("ValueError: ")
+    assert stage.told(Quarantined) == []
+    assert stage.facts().ticks.count == 7
+
+
+def test_stop_unloads_everything_and_names_what_it_abandoned(stage: Stage) -> None:
+    unloaded: list[str] = []
+    busy, inside = stage.gate(), threading.Event()
+
+    class Orderly(Quiet):
+        def on_unload(self) -> None:
+            unloaded.append(self.context.instance.id)
+
+    class Busy(Strategy):
+        def on_tick(self) -> None:
+            inside.set()
+            busy.wait(10)
+
+    stage.load(Orderly, stage.row("a"))
+    stage.load(Orderly, stage.row("b"))
+    stage.load(Busy, stage.row("hangs"))
+    stage.beat()
+    assert inside.wait(10)
+    stage.settle("a")
+    stage.settle("b")
+    abandoned: list[tuple[str, ...]] = []
+    stopping = threading.Thread(target=lambda: abandoned.append(stage.host.stop(5.0)))
+    stopping.start()
+    stage.until(lambda: set(stage.host.views()) == {"hangs"})
+    stage.advance(5.0)
+    stopping.join(10)
+    assert abandoned == [("hangs",)]
+    assert sorted(unloaded) == ["a", "b"]
+    stage.ask(Orderly, stage.row("late"))
+    assert "late" not in stage.host.views(), "nothing is loaded any more"

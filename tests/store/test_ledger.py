@@ -1,0 +1,340 @@
+"""The ledger: round trips, what may follow what, the books, positions, fills."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta, timezone
+from decimal import Decimal
+from itertools import count
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from reconciler.clock import FakeClock, utc
+from reconciler.errors import StoreError
+from reconciler.records.market import Position
+from reconciler.records.mode import Mode
+from reconciler.records.order import (
+    Order,
+    OrderRequest,
+    OrderState,
+    OrderType,
+    Outcome,
+    Provenance,
+    RejectedBy,
+    Side,
+    TimeInForce,
+)
+from reconciler.store import Store
+from reconciler.store.ledger import Fill
+
+MakeOrder = Callable[..., Order]
+
+texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
+amounts = st.decimals(min_value=0, max_value=10**12, places=12)
+moments = st.datetimes(timezones=st.just(UTC))
+numbers = count()
+provenances = st.builds(
+    Provenance,
+    instance_id=texts,
+    account_id=texts,
+    client_id=texts,
+    symbol=texts,
+    mode=st.sampled_from(list(Mode)),
+    generation=st.integers(0, 2**40),
+    config_digest=texts,
+    code_digest=texts,
+    revision=st.none() | texts,
+    beat=st.integers(0, 2**40),
+)
+requests = st.builds(
+    OrderRequest,
+    side=st.sampled_from(list(Side)),
+    type=st.sampled_from(list(OrderType)),
+    quantity=amounts,
+    limit_price=st.none() | amounts,
+    stop_price=st.none() | amounts,
+    time_in_force=st.sampled_from(list(TimeInForce)),
+    reduce_only=st.booleans(),
+)
+orders = st.builds(
+    Order,
+    client_order_id=st.just(""),
+    provenance=provenances,
+    request=requests,
+    outcome=st.sampled_from(list(Outcome)),
+    created_at=moments,
+    updated_at=moments,
+    state=st.none() | st.sampled_from(list(OrderState)),
+    filled_quantity=amounts,
+    average_price=st.none() | amounts,
+    fee=st.none() | amounts,
+    exchange_order_id=st.none() | texts,
+    reason=texts,
+    rejected_by=st.none() | st.sampled_from(list(RejectedBy)),
+    quote_bid=st.none() | amounts,
+    quote_ask=st.none() | amounts,
+)
+
+
+@pytest.fixture(scope="module")
+def lasting_store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
+    """One store for all examples of a property."""
+    with Store.open(tmp_path_factory.mktemp("ledger") / "reconciler.db", FakeClock()) as opened:
+        yield opened
+
+
+@settings(max_examples=100, deadline=None)
+@given(order=orders)
+def test_an_order_comes_back_exactly_as_it_was_written(lasting_store: Store, order: Order) -> None:
+    order = replace(order, client_order_id=f"{next(numbers)}")
+    ledger = lasting_store.ledger
+    ledger.append(order)
+    assert ledger.get(order.client_order_id) == order
+    newest = [ledger.recent(order.instance_id, 1, shadow) for shadow in (False, True)]
+    assert newest.count([order]) == 1, "every order is in exactly one book"
+
+
+def test_a_time_in_another_zone_is_kept_as_the_same_moment(store: Store, make_order: MakeOrder) -> None:
+    there = datetime(2026, 1, 31, 14, 0, 0, 123456, timezone(timedelta(hours=2)))
+    store.ledger.append(make_order("x", created_at=there))
+    found = store.ledger.get("x")
+    assert found is not None
+    assert found.created_at == datetime(2026, 1, 31, 12, 0, 0, 123456, UTC)
+
+
+def test_a_time_without_a_zone_is_refused(store: Store, make_order: MakeOrder) -> None:
+    with pytest.raises(ValueError, match="expected a time with its zone"):
+        store.ledger.append(make_order("x", created_at=datetime(2026, 1, 31)))  # noqa: DTZ001
+    assert store.ledger.get("x") is None
+
+
+def test_a_client_order_id_is_used_once_for_ever(store: Store, make_order: MakeOrder) -> None:
+    store.ledger.append(make_order("x"))
+    with pytest.raises(StoreError, match="expected a new client_order_id, was used before: 'x'"):
+        store.ledger.append(make_order("x", instance_id="another"))
+    assert store.ledger.get("x") == make_order("x")
+
+
+def test_settling_changes_what_is_told_and_nothing_else(store: Store, clock: FakeClock, make_order: MakeOrder) -> None:
+    pending = make_order("x", outcome=Outcome.PENDING, quote_bid=Decimal("99.5"))
+    store.ledger.append(pending)
+    clock.advance(1.5)
+    settled = store.ledger.settle(
+        "x",
+        outcome=Outcome.ACCEPTED,
+        state=OrderState.PARTIALLY_FILLED,
+        filled_quantity=Decimal("0.4"),
+        average_price=Decimal("100.10"),
+        fee=Decimal("0.01"),
+        exchange_order_id="E-1",
+    )
+    assert settled == replace(
+        pending,
+        outcome=Outcome.ACCEPTED,
+        state=OrderState.PARTIALLY_FILLED,
+        filled_quantity=Decimal("0.4"),
+        average_price=Decimal("100.1"),
+        fee=Decimal("0.01"),
+        exchange_order_id="E-1",
+        updated_at=utc(clock.time()),
+    )
+    assert store.ledger.get("x") == settled
+
+
+def test_telling_again_what_is_known_writes_nothing(store: Store, clock: FakeClock, make_order: MakeOrder) -> None:
+    store.ledger.append(make_order("x", outcome=Outcome.PENDING))
+    first = store.ledger.settle("x", outcome=Outcome.ACCEPTED, state=OrderState.OPEN)
+    clock.advance(6)
+    assert store.ledger.settle("x", outcome=Outcome.ACCEPTED, state=OrderState.OPEN) == first
+    assert store.ledger.get("x") == first
+
+
+def test_a_clock_set_back_never_makes_an_order_older(store: Store, clock: FakeClock, make_order: MakeOrder) -> None:
+    order = make_order("x")
+    store.ledger.append(order)
+    clock.set_wall(clock.time() - 3600)
+    assert store.ledger.settle("x", state=OrderState.OPEN).updated_at == order.updated_at
+
+
+FOLLOWERS = {
+    Outcome.PENDING: {Outcome.ACCEPTED, Outcome.REJECTED, Outcome.UNKNOWN},
+    Outcome.UNKNOWN: {Outcome.ACCEPTED, Outcome.REJECTED},
+}
+
+
+@pytest.mark.parametrize("before", list(Outcome))
+@pytest.mark.parametrize("after", list(Outcome))
+def test_only_what_is_not_known_can_become_known(
+    store: Store, make_order: MakeOrder, before: Outcome, after: Outcome
+) -> None:
+    store.ledger.append(make_order("x", outcome=before))
+    if after is before or after in FOLLOWERS.get(before, ()):
+        assert store.ledger.settle("x", outcome=after).outcome is after
+    else:
+        with pytest.raises(StoreError, match=f"x: {after} cannot follow {before}"):
+            store.ledger.settle("x", outcome=after)
+        found = store.ledger.get("x")
+        assert found is not None
+        assert found.outcome is before
+
+
+@pytest.mark.parametrize("before", list(OrderState))
+@pytest.mark.parametrize("after", list(OrderState))
+def test_a_final_state_is_never_left(
+    store: Store, make_order: MakeOrder, before: OrderState, after: OrderState
+) -> None:
+    store.ledger.append(make_order("x", state=before))
+    if before.is_final and after is not before:
+        with pytest.raises(StoreError, match=f"x: {after} cannot follow {before}, which is final"):
+            store.ledger.settle("x", state=after)
+    else:
+        assert store.ledger.settle("x", state=after).state is after
+
+
+@pytest.mark.parametrize("outcome", [Outcome.PENDING, Outcome.UNKNOWN, Outcome.REJECTED])
+@pytest.mark.parametrize("news", [{"state": OrderState.OPEN}, {"filled_quantity": Decimal(1)}])
+def test_an_order_that_was_not_accepted_has_neither_state_nor_fill(
+    store: Store, make_order: MakeOrder, outcome: Outcome, news: dict[str, Any]
+) -> None:
+    store.ledger.append(make_order("x", outcome=outcome))
+    with pytest.raises(StoreError, match=f"expected no state or fill, for it is {outcome}"):
+        store.ledger.settle("x", **news)
+
+
+def test_a_smaller_fill_is_an_older_answer(store: Store, make_order: MakeOrder) -> None:
+    store.ledger.append(
+        make_order("x", state=OrderState.OPEN, filled_quantity=Decimal("0.5"), average_price=Decimal(100))
+    )
+    settled = store.ledger.settle(
+        "x", state=OrderState.CANCELLED, filled_quantity=Decimal(0), average_price=Decimal(0), fee=Decimal(0)
+    )
+    assert settled.state is OrderState.CANCELLED
+    assert (settled.filled_quantity, settled.average_price, settled.fee) == (Decimal("0.5"), Decimal(100), None)
+
+
+def test_what_was_never_written_down_cannot_be_settled(store: Store) -> None:
+    with pytest.raises(StoreError, match="no order of client_order_id 'x': it was never written down"):
+        store.ledger.settle("x", outcome=Outcome.ACCEPTED)
+
+
+def test_a_servers_words_are_kept_even_where_they_are_no_unicode(store: Store, make_order: MakeOrder) -> None:
+    store.ledger.append(make_order("x", outcome=Outcome.PENDING))
+    settled = store.ledger.settle(
+        "x", outcome=Outcome.REJECTED, reason="bad \ud800 day", rejected_by=RejectedBy.EXCHANGE
+    )
+    assert settled.reason == "bad \\ud800 day"
+    assert store.ledger.get("x") == settled
+
+
+def ids(found: list[Order]) -> list[str]:
+    return [order.client_order_id for order in found]
+
+
+def test_the_open_orders_of_each_book_are_the_instances_own_oldest_first(store: Store, make_order: MakeOrder) -> None:
+    append = store.ledger.append
+    append(make_order("pending", outcome=Outcome.PENDING))
+    append(make_order("unknown", outcome=Outcome.UNKNOWN))
+    append(make_order("accepted"))
+    append(make_order("partial", state=OrderState.PARTIALLY_FILLED))
+    append(make_order("shadow", outcome=Outcome.SHADOW, mode=Mode.OBSERVE))
+    append(make_order("shadow-open", outcome=Outcome.SHADOW, mode=Mode.OBSERVE, state=OrderState.OPEN))
+    append(make_order("shadow-done", outcome=Outcome.SHADOW, mode=Mode.OBSERVE, state=OrderState.FILLED))
+    append(make_order("rejected", outcome=Outcome.REJECTED))
+    append(make_order("others", instance_id="other"))
+    for state in (OrderState.FILLED, OrderState.CANCELLED, OrderState.EXPIRED):
+        append(make_order(state.value, state=state))
+    assert ids(store.ledger.open_orders("dca", False)) == ["pending", "unknown", "accepted", "partial"]
+    assert ids(store.ledger.open_orders("dca", True)) == ["shadow", "shadow-open"]
+    assert ids(store.ledger.unresolved()) == ["pending", "unknown"]
+    assert ids(store.ledger.open_accepted()) == ["accepted", "partial", "others"]
+    store.ledger.settle("partial", state=OrderState.FILLED)
+    assert ids(store.ledger.open_accepted()) == ["accepted", "others"]
+
+
+def test_recent_orders_are_newest_first_whatever_became_of_them(store: Store, make_order: MakeOrder) -> None:
+    store.ledger.append(make_order("1", state=OrderState.FILLED))
+    store.ledger.append(make_order("2", outcome=Outcome.REJECTED))
+    store.ledger.append(make_order("3", outcome=Outcome.REJECTED, mode=Mode.OBSERVE))
+    store.ledger.append(make_order("4", outcome=Outcome.SHADOW, mode=Mode.OBSERVE))
+    store.ledger.append(make_order("5", instance_id="other"))
+    assert ids(store.ledger.recent("dca", 10, False)) == ["2", "1"]
+    assert ids(store.ledger.recent("dca", 10, True)) == ["4", "3"]
+    assert ids(store.ledger.recent("dca", 1, False)) == ["2"]
+    assert ids(store.ledger.recent("dca", -1, False)) == []
+
+
+def test_pending_orders_found_at_startup_become_unknown(store: Store, make_order: MakeOrder) -> None:
+    store.ledger.append(make_order("1", outcome=Outcome.PENDING))
+    store.ledger.append(make_order("2"))
+    store.ledger.append(make_order("3", outcome=Outcome.PENDING))
+    marked = store.ledger.mark_unknown_on_startup()
+    assert ids(marked) == ["1", "3"]
+    assert ids(store.ledger.unresolved()) == ["1", "3"]
+    assert {order.outcome for order in store.ledger.unresolved()} == {Outcome.UNKNOWN}
+    assert "may have been sent" in store.ledger.unresolved()[0].reason
+    assert store.ledger.mark_unknown_on_startup() == []
+
+
+def test_the_position_is_what_the_instances_own_orders_of_that_book_filled(store: Store, make_order: MakeOrder) -> None:
+    def filled(client_order_id: str, quantity: str, price: str, **fields: Any) -> None:
+        amounts = {"filled_quantity": Decimal(quantity), "average_price": Decimal(price)}
+        store.ledger.append(make_order(client_order_id, state=OrderState.FILLED, **amounts, **fields))
+
+    filled("1", "1", "100")
+    filled("2", "3", "200")
+    filled("3", "2", "300", side=Side.SELL)
+    filled("4", "7", "1", instance_id="other")
+    filled("5", "7", "1", symbol="ETH/USD")
+    filled("6", "5", "50", outcome=Outcome.SHADOW, mode=Mode.OBSERVE)
+    store.ledger.append(make_order("7", state=OrderState.OPEN))
+    assert store.ledger.position("dca", "BTC/USD", False) == Position("BTC/USD", Decimal(2), Decimal(175))
+    assert store.ledger.position("dca", "BTC/USD", True) == Position("BTC/USD", Decimal(5), Decimal(50))
+    assert store.ledger.position("nobody", "BTC/USD", False) == Position("BTC/USD", Decimal(0), None)
+
+
+def test_the_position_follows_each_fill_in_the_order_of_filling(
+    store: Store, clock: FakeClock, make_order: MakeOrder
+) -> None:
+    """The order placed first fills last: it must not be averaged with what was sold before."""
+    for client_order_id, side in (("resting", Side.BUY), ("bought", Side.BUY), ("sold", Side.SELL)):
+        store.ledger.append(make_order(client_order_id, outcome=Outcome.PENDING, side=side))
+    for client_order_id, price in (("bought", 100), ("sold", 120), ("resting", 90)):
+        clock.advance(1)
+        store.ledger.settle(
+            client_order_id,
+            outcome=Outcome.ACCEPTED,
+            state=OrderState.FILLED,
+            filled_quantity=Decimal(1),
+            average_price=Decimal(price),
+        )
+    assert store.ledger.position("dca", "BTC/USD", False) == Position("BTC/USD", Decimal(1), Decimal(90))
+
+
+def test_a_fill_told_twice_is_one_fill(store: Store, clock: FakeClock, make_order: MakeOrder) -> None:
+    store.ledger.append(make_order("x"))
+    at = utc(clock.time())
+    for _ in range(2):
+        store.ledger.add_fill("x", Decimal("0.4"), Decimal("100.50"), Decimal("0.02"), at, "F-1")
+    store.ledger.add_fill("x", Decimal("0.6"), Decimal(101), None, at, "F-2")
+    assert store.ledger.fills("x") == [
+        Fill("x", "F-1", Decimal("0.4"), Decimal("100.5"), Decimal("0.02"), at),
+        Fill("x", "F-2", Decimal("0.6"), Decimal(101), None, at),
+    ]
+
+
+def test_the_same_fill_id_of_another_order_is_another_fill(
+    store: Store, clock: FakeClock, make_order: MakeOrder
+) -> None:
+    for client_order_id in ("x", "y"):
+        store.ledger.append(make_order(client_order_id))
+        store.ledger.add_fill(client_order_id, Decimal(1), Decimal(1), None, utc(clock.time()), "1")
+    assert len(store.ledger.fills("x")) == len(store.ledger.fills("y")) == 1
+
+
+def test_a_fill_of_an_order_never_written_down_is_refused(store: Store, clock: FakeClock) -> None:
+    with pytest.raises(StoreError, match="never written down"):
+        store.ledger.add_fill("x", Decimal(1), Decimal(1), None, utc(clock.time()), "1")

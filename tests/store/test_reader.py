@@ -1,0 +1,211 @@
+"""The read side: pages, filters, and files that cannot be read."""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+from collections.abc import Callable
+from decimal import Decimal
+from pathlib import Path
+
+import pytest
+
+from reconciler.clock import FakeClock
+from reconciler.errors import StoreError
+from reconciler.records.mode import Mode
+from reconciler.records.order import Order, OrderState, Outcome, RejectedBy
+from reconciler.records.record import Row, RowChange
+from reconciler.store import Reader, Store
+
+MakeOrder = Callable[..., Order]
+MakeRow = Callable[..., Row]
+
+
+def test_an_order_has_exactly_the_keys_of_the_contract(store: Store, reader: Reader, make_order: MakeOrder) -> None:
+    store.ledger.append(
+        make_order("x", limit_price=Decimal("1E+3"), state=OrderState.OPEN, filled_quantity=Decimal("0.10"))
+    )
+    items, total = reader.orders()
+    assert total == 1
+    assert items == [
+        {
+            "instance_id": "dca",
+            "client_order_id": "x",
+            "outcome": "accepted",
+            "state": "open",
+            "side": "buy",
+            "type": "market",
+            "quantity": "1",
+            "limit_price": "1000",
+            "symbol": "BTC/USD",
+            "account_id": "main",
+            "client_id": "desk-a",
+            "mode": "active",
+            "generation": 3,
+            "beat": 283_333_333,
+            "revision": "e" * 40,
+            "reason": "",
+            "filled_quantity": "0.1",
+            "average_price": None,
+            "fee": None,
+            "exchange_order_id": None,
+            "created_at": "2023-11-14T22:13:20.250000Z",
+            "updated_at": "2023-11-14T22:13:20.250000Z",
+        }
+    ]
+
+
+def test_orders_are_filtered_and_paged_newest_first(store: Store, reader: Reader, make_order: MakeOrder) -> None:
+    for number in range(5):
+        store.ledger.append(make_order(f"a{number}", instance_id="a"))
+    store.ledger.append(make_order("b1", outcome=Outcome.REJECTED, rejected_by=RejectedBy.GATEWAY, mode=Mode.OBSERVE))
+    store.ledger.append(make_order("b2", state=OrderState.FILLED))
+
+    def ids(**wanted: object) -> tuple[list[str], int]:
+        items, total = reader.orders(**wanted)  # type: ignore[arg-type]
+        return [item["client_order_id"] for item in items], total
+
+    assert ids() == (["b2", "b1", "a4", "a3", "a2", "a1", "a0"], 7)
+    assert ids(limit=2, offset=1) == (["b1", "a4"], 7)
+    assert ids(instance_id="a", limit=2) == (["a4", "a3"], 5)
+    assert ids(outcome="rejected") == (["b1"], 1)
+    assert ids(state="filled") == (["b2"], 1)
+    assert ids(instance_id="a", state="filled") == ([], 0)
+    assert ids(limit=0) == ([], 7)
+    assert ids(limit=-1, offset=-5) == ([], 7)
+    assert ids(instance_id="' OR 1 --") == ([], 0)
+
+
+def test_events_are_filtered_by_instance_and_type(store: Store, reader: Reader) -> None:
+    store.events.record("a", "Normal", "Loaded", "")
+    store.events.record("a", "Warning", "HookFailed", "")
+    store.events.record("b", "Warning", "HookFailed", "")
+    store.flush()
+    assert [event["id"] for event in reader.events(instance_id="a")[0]] == [2, 1]
+    assert [event["id"] for event in reader.events(type="Warning")[0]] == [3, 2]
+    assert reader.events(instance_id="a", type="Warning")[1] == 1
+    assert reader.events(limit=1, offset=1)[0][0]["id"] == 2
+
+
+def test_rows_attempts_halts_and_beat_are_what_the_engine_wrote(
+    store: Store, reader: Reader, make_row: MakeRow
+) -> None:
+    assert (reader.rows(), reader.row("a"), reader.attempts(), reader.halts()) == ({}, None, {}, [])
+    assert reader.last_beat() is None
+    tombstone = make_row("gone", removed_at="2026-02-01T00:00:00.000Z")
+    store.desired.apply([RowChange(make_row("a"), "created", ""), RowChange(tombstone, "removed", "")])
+    store.beats.fired(7, 0.5)
+    assert reader.rows() == {"a": make_row("a"), "gone": tombstone}
+    assert reader.row("gone") == tombstone
+    assert reader.last_beat() == (7, 0.5)
+
+
+@pytest.mark.parametrize("sql", ["DELETE FROM orders", "UPDATE meta SET epoch = 99", "DROP TABLE events"])
+def test_a_reader_cannot_write(store: Store, reader: Reader, sql: str) -> None:
+    with pytest.raises(StoreError, match="readonly database"), reader._reads.snapshot() as db:
+        db.execute(sql)
+
+
+def test_a_reader_cannot_even_where_it_lifts_its_own_ban(store: Store, reader: Reader) -> None:
+    with reader._reads.snapshot() as db:
+        db.execute("PRAGMA query_only = OFF")
+        with pytest.raises(sqlite3.OperationalError, match="readonly database"):
+            db.execute("DELETE FROM orders")
+
+
+def test_a_reader_works_without_an_engine(path: Path, clock: FakeClock, make_order: MakeOrder) -> None:
+    with Store.open(path, clock) as store:
+        store.ledger.append(make_order("x"))
+    reader = Reader.open(path)
+    assert reader.orders()[1] == 1
+    with Store.open(path, clock) as store:
+        store.ledger.append(make_order("y"))
+        assert reader.orders()[1] == 2
+    assert reader.orders()[1] == 2
+    reader.close()
+    with pytest.raises(StoreError, match="was closed"):
+        reader.orders()
+
+
+def test_many_threads_read_while_one_writes(store: Store, reader: Reader, make_order: MakeOrder) -> None:
+    totals: list[list[int]] = []
+
+    def look() -> None:
+        seen = []
+        for _ in range(20):
+            items, total = reader.orders(limit=1000)
+            assert len(items) == total, "a page and its total are of one moment"
+            seen.append(total)
+        totals.append(seen)
+
+    threads = [threading.Thread(target=look) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for number in range(40):
+        store.ledger.append(make_order(str(number)))
+    for thread in threads:
+        thread.join(30)
+    assert len(totals) == 4
+    assert all(seen == sorted(seen) for seen in totals)
+
+
+def test_a_database_that_does_not_exist_is_not_made(tmp_path: Path) -> None:
+    with pytest.raises(StoreError, match="no database there: start the engine once, it makes one"):
+        Reader.open(tmp_path / "reconciler.db")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_file_that_is_no_database_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "reconciler.db"
+    path.write_bytes(b"dear diary, " * 100)
+    with pytest.raises(StoreError, match=r"reconciler\.db: file is not a database"):
+        Reader.open(path)
+
+
+def test_an_empty_file_was_made_by_no_engine(tmp_path: Path) -> None:
+    (tmp_path / "reconciler.db").touch()
+    with pytest.raises(StoreError, match="start the engine once, it brings it up to date"):
+        Reader.open(tmp_path / "reconciler.db")
+
+
+def test_a_database_of_a_newer_version_is_refused(path: Path, store: Store) -> None:
+    hand = sqlite3.connect(path)
+    hand.execute(
+        "INSERT INTO _sqlite_migrations (migration_set, name, applied_at) VALUES ('strategy-reconciler', '0099', '')"
+    )
+    hand.commit()
+    hand.close()
+    with pytest.raises(StoreError, match="written by a newer version, whose 0099"):
+        Reader.open(path)
+
+
+def test_a_path_with_odd_characters_is_just_a_path(tmp_path: Path, clock: FakeClock) -> None:
+    path = tmp_path / "a b?c#d%20e" / "reconciler.db"
+    with Store.open(path, clock) as store:
+        store.beats.fired(1, 6.0)
+        reader = Reader.open(path)
+        assert reader.last_beat() == (1, 6.0)
+        reader.close()
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "SELECT * FROM orders WHERE is_open AND instance_id = '' AND shadow = 0 ORDER BY id",
+        "SELECT * FROM orders WHERE instance_id = '' AND shadow = 0 ORDER BY id DESC LIMIT 9",
+        "SELECT * FROM orders WHERE is_open AND outcome = 'accepted' ORDER BY id",
+        "SELECT * FROM orders WHERE instance_id = '' ORDER BY id DESC LIMIT 9",
+        "SELECT * FROM orders WHERE outcome = '' ORDER BY id DESC LIMIT 9",
+        "SELECT * FROM orders WHERE state = '' ORDER BY id DESC LIMIT 9",
+        "SELECT side, filled_quantity, average_price FROM orders WHERE filled_quantity <> '0'"
+        " AND instance_id = '' AND symbol = '' AND shadow = 0 ORDER BY updated_at, id",
+        "SELECT * FROM generations WHERE instance_id = '' ORDER BY id DESC LIMIT 9",
+        "SELECT * FROM events WHERE instance_id = '' ORDER BY last_at DESC, id DESC LIMIT 9",
+        "SELECT * FROM events ORDER BY last_at DESC, id DESC LIMIT 9",
+    ],
+)
+def test_what_is_asked_often_is_answered_from_an_index(reader: Reader, sql: str) -> None:
+    steps = [row["detail"] for row in reader._reads.query(f"EXPLAIN QUERY PLAN {sql}")]
+    assert len(steps) == 1, "no sorting"
+    assert "USING" in steps[0]
+    assert "INDEX" in steps[0]

@@ -1,0 +1,144 @@
+"""Opening: the folder, the files, the lock, the epoch; and what cannot be opened, in words."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import stat
+import threading
+from pathlib import Path
+
+import pytest
+from sqlite_utils import Database
+
+from reconciler.clock import FakeClock
+from reconciler.errors import StoreError, StoreFenced, StoreLocked
+from reconciler.store import Store
+
+
+def mode_of(path: Path) -> int:
+    return stat.S_IMODE(path.stat().st_mode)
+
+
+def test_the_folder_and_every_file_are_for_their_owner_only(store: Store, path: Path) -> None:
+    assert mode_of(path.parent) == 0o700
+    assert {file.name: mode_of(file) for file in path.parent.iterdir()} == {
+        "reconciler.db": 0o600,
+        "reconciler.db-shm": 0o600,
+        "reconciler.db-wal": 0o600,
+        "reconciler.db.lock": 0o600,
+    }
+
+
+def test_the_database_is_in_wal_mode_synchronous_full_and_strict(store: Store) -> None:
+    def look(db: Database) -> tuple[object, ...]:
+        names = ("journal_mode", "synchronous", "foreign_keys")
+        pragmas = [db.execute(f"PRAGMA {name}").fetchone()[0] for name in names]
+        lax = db.execute(
+            "SELECT name FROM pragma_table_list WHERE schema = 'main' AND type = 'table' AND NOT strict"
+            " AND name NOT LIKE 'sqlite_%' AND name NOT LIKE '_sqlite_%'"
+        ).fetchall()
+        return (*pragmas, lax)
+
+    assert store._writer.write(look) == ("wal", 2, 1, [])
+
+
+def test_a_second_engine_is_refused_and_told_who_holds_the_database(store: Store, path: Path, clock: FakeClock) -> None:
+    with pytest.raises(StoreLocked, match=rf"another engine \(pid {os.getpid()}\) holds this database: stop it first"):
+        Store.open(path, clock)
+
+
+def test_the_lock_ends_with_its_holder(path: Path, clock: FakeClock) -> None:
+    Store.open(path, clock).close()
+    with Store.open(path, clock) as again:
+        assert again.epoch == 2
+
+
+def test_an_engine_that_was_taken_over_writes_no_more(store: Store, path: Path, clock: FakeClock) -> None:
+    """The lock file was lost, as on a file system that is not local: the epoch still keeps them apart."""
+    path.with_name("reconciler.db.lock").unlink()
+    with Store.open(path, clock) as successor:
+        with pytest.raises(StoreFenced):
+            store.beats.fired(1, 6.0)
+        successor.beats.fired(2, 6.0)
+        assert successor.beats.last() == (2, 6.0)
+        assert store.fault
+        assert not successor.fault
+
+
+def test_a_file_that_is_no_database_is_refused_and_left_alone(path: Path, clock: FakeClock) -> None:
+    path.parent.mkdir()
+    path.write_bytes(b"dear diary, " * 100)
+    with pytest.raises(StoreError, match=r"reconciler\.db: file is not a database: name another file"):
+        Store.open(path, clock)
+    assert path.read_bytes() == b"dear diary, " * 100
+
+
+def test_the_database_of_another_program_is_refused_and_left_alone(path: Path, clock: FakeClock) -> None:
+    path.parent.mkdir()
+    other = sqlite3.connect(path)
+    other.execute("CREATE TABLE bookmarks (url TEXT)")
+    other.commit()
+    with pytest.raises(StoreError, match="expected an engine's database, was another program's"):
+        Store.open(path, clock)
+    assert other.execute("SELECT name FROM sqlite_master").fetchall() == [("bookmarks",)]
+    other.close()
+
+
+def test_a_database_of_a_newer_version_is_refused_by_name(path: Path, clock: FakeClock) -> None:
+    Store.open(path, clock).close()
+    newer = sqlite3.connect(path)
+    newer.execute(
+        "INSERT INTO _sqlite_migrations (migration_set, name, applied_at)"
+        " VALUES ('strategy-reconciler', '0099_from_the_future', '')"
+    )
+    newer.commit()
+    newer.close()
+    with pytest.raises(StoreError, match="written by a newer version, whose 0099_from_the_future this one"):
+        Store.open(path, clock)
+
+
+def test_a_stop_in_the_middle_of_the_first_migration_is_no_obstacle(path: Path, clock: FakeClock) -> None:
+    path.parent.mkdir()
+    unfinished = sqlite3.connect(path)
+    unfinished.execute(
+        "CREATE TABLE _sqlite_migrations (id INTEGER PRIMARY KEY, migration_set TEXT, name TEXT, applied_at TEXT)"
+    )
+    unfinished.close()
+    with Store.open(path, clock) as store:
+        assert store.desired.rows() == {}
+
+
+def test_what_cannot_be_opened_leaves_no_lock_and_no_thread_behind(path: Path, clock: FakeClock) -> None:
+    path.parent.mkdir()
+    path.write_bytes(b"dear diary, " * 100)
+    for _ in range(2):
+        with pytest.raises(StoreError, match="not a database"):
+            Store.open(path, clock)
+    assert not [thread for thread in threading.enumerate() if thread.name == "store-writer"]
+
+
+def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path, clock: FakeClock) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(StoreError, match=r"file/.reconciler: cannot be made: Not a directory"):
+        Store.open(tmp_path / "file" / ".reconciler" / "reconciler.db", clock)
+
+
+def test_after_closing_everything_is_refused_and_closing_again_is_nothing(path: Path, clock: FakeClock) -> None:
+    store = Store.open(path, clock)
+    store.close()
+    store.close()
+    with pytest.raises(StoreError, match="was closed"):
+        store.beats.fired(1, 6.0)
+    with pytest.raises(StoreError, match="was closed"):
+        store.beats.last()
+    store.events.record(None, "Normal", "Late", "this is not an error")
+    assert not path.with_name("reconciler.db-wal").exists(), "everything is in the one file"
+
+
+def test_the_last_beat_survives_the_process(path: Path, clock: FakeClock) -> None:
+    with Store.open(path, clock) as store:
+        assert store.beats.last() is None
+        store.beats.fired(283_333_333, 6.0)
+    with Store.open(path, clock) as store:
+        assert store.beats.last() == (283_333_333, 6.0)

@@ -1,0 +1,219 @@
+"""The writer on a real database: groups, savepoints, the epoch, and what a sick database does to it."""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+from concurrent.futures import Future
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlite_utils import Database
+
+from reconciler.errors import StoreError, StoreFenced
+from reconciler.store.connection import open_writable
+from reconciler.store.writer import Writer
+
+DEADLINE_S = 10
+
+
+def insert(number: int) -> Any:
+    def job(db: Database) -> int:
+        db.execute("INSERT INTO operations VALUES (?, '', 0, '', '', '')", [number])
+        return number
+
+    return job
+
+
+def stored(writer: Writer) -> list[int]:
+    return writer.write(lambda db: [row["id"] for row in db.query("SELECT id FROM operations ORDER BY id")])
+
+
+def held(writer: Writer) -> threading.Event:
+    """Keeps the writer busy until the event is set, so that what is submitted meanwhile forms one group."""
+    busy, release = threading.Event(), threading.Event()
+
+    def job(db: Database) -> None:
+        busy.set()
+        release.wait(DEADLINE_S)
+
+    writer.submit(job)
+    assert busy.wait(DEADLINE_S)
+    return release
+
+
+def result(future: Future[Any]) -> Any:
+    return future.result(DEADLINE_S)
+
+
+def other(path: Path) -> sqlite3.Connection:
+    """Another program's connection."""
+    return sqlite3.connect(path, timeout=0, isolation_level=None)
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    """Where `writer` keeps its database."""
+    return tmp_path / "reconciler.db"
+
+
+def test_jobs_that_wait_share_one_commit(writer: Writer) -> None:
+    release = held(writer)
+    futures = [writer.submit(insert(number)) for number in range(1, 51)]
+    release.set()
+    assert [result(future) for future in futures] == list(range(1, 51))
+    assert writer.commits == 2, "the one that held the writer, and all the others together"
+    assert stored(writer) == list(range(1, 51))
+
+
+def test_appends_of_many_threads_all_return_committed(writer: Writer, path: Path) -> None:
+    seen: list[bool] = []
+
+    def append(number: int) -> None:
+        writer.write(insert(number))
+        connection = sqlite3.connect(path)
+        found = connection.execute("SELECT count(*) FROM operations WHERE id = ?", [number]).fetchone()[0]
+        connection.close()
+        seen.append(found == 1)
+
+    release = held(writer)
+    threads = [threading.Thread(target=append, args=[number]) for number in range(1, 21)]
+    for thread in threads:
+        thread.start()
+    release.set()
+    for thread in threads:
+        thread.join(DEADLINE_S)
+    assert seen == [True] * 20
+    assert stored(writer) == list(range(1, 21))
+
+
+def test_a_job_that_raises_undoes_only_itself(writer: Writer) -> None:
+    def broken(db: Database) -> None:
+        insert(2)(db)
+        raise KeyError("mine")
+
+    release = held(writer)
+    before, failed, after = writer.submit(insert(1)), writer.submit(broken), writer.submit(insert(3))
+    release.set()
+    assert (result(before), result(after)) == (1, 3)
+    with pytest.raises(KeyError, match="mine"):
+        result(failed)
+    assert stored(writer) == [1, 3]
+    assert writer.fault == ""
+
+
+def test_a_broken_rule_of_the_tables_is_its_callers_error_and_no_fault(writer: Writer) -> None:
+    writer.write(insert(1))
+    with pytest.raises(StoreError, match="UNIQUE constraint failed"):
+        writer.write(insert(1))
+    assert writer.fault == ""
+    assert stored(writer) == [1]
+
+
+def test_a_result_is_told_only_after_its_commit(writer: Writer, path: Path) -> None:
+    counts: list[int] = []
+
+    def look(_: Future[int]) -> None:
+        connection = other(path)
+        counts.append(connection.execute("SELECT count(*) FROM operations").fetchone()[0])
+        connection.close()
+
+    release = held(writer)
+    writer.submit(insert(1)).add_done_callback(look)
+    release.set()
+    writer.write(insert(2))
+    assert counts[0] >= 1
+
+
+def test_an_epoch_that_moved_on_fences_everything_from_then_on(writer: Writer, path: Path) -> None:
+    writer.write(insert(1))
+    connection = other(path)
+    connection.execute("UPDATE meta SET epoch = epoch + 1")
+    futures = [writer.submit(insert(number)) for number in (2, 3)]
+    for future in futures:
+        with pytest.raises(StoreFenced, match="another engine took this database over"):
+            result(future)
+    connection.execute("UPDATE meta SET epoch = epoch - 1")
+    with pytest.raises(StoreFenced):
+        writer.write(insert(4))
+    assert "took this database over" in writer.fault
+    assert connection.execute("SELECT id FROM operations").fetchall() == [(1,)]
+    connection.close()
+
+
+def test_each_writer_has_a_higher_epoch_than_the_one_before(tmp_path: Path) -> None:
+    epochs = []
+    for _ in range(3):
+        db = open_writable(tmp_path / "reconciler.db", busy_timeout_s=0.05)
+        writer = Writer(db, tmp_path / "reconciler.db")
+        epochs.append(writer.epoch)
+        writer.close()
+        db.close()
+    assert epochs == [1, 2, 3]
+
+
+def test_a_locked_database_is_an_error_and_the_writer_lives_on(writer: Writer, path: Path) -> None:
+    connection = other(path)
+    connection.execute("BEGIN IMMEDIATE")
+    with pytest.raises(StoreError, match=r"reconciler\.db: database is locked: another program is writing to it"):
+        writer.write(insert(1))
+    assert "database is locked" in writer.fault
+    connection.execute("ROLLBACK")
+    connection.close()
+    writer.write(insert(2))
+    assert writer.fault == ""
+    assert stored(writer) == [2]
+
+
+def test_a_full_disk_is_an_error_for_the_whole_group_and_the_writer_lives_on(writer: Writer) -> None:
+    def fill(db: Database) -> None:
+        db.execute("INSERT INTO operations VALUES (2, ?, 0, '', '', '')", ["x" * 1_000_000])
+
+    def limit(pages: int) -> None:
+        writer.write(lambda db: db.execute(f"PRAGMA max_page_count = {pages}").fetchone())
+
+    pages = writer.write(lambda db: int(db.execute("PRAGMA page_count").fetchone()[0]))
+    limit(pages + 2)
+    release = held(writer)
+    innocent, guilty = writer.submit(insert(1)), writer.submit(fill)
+    release.set()
+    with pytest.raises(StoreError, match="full: make room on the disk"):
+        result(guilty)
+    told = innocent.exception(DEADLINE_S)
+    assert (told is None) == (stored(writer) == [1]), "what is told is what is stored"
+    limit(1_000_000)
+    writer.write(insert(3))
+    assert writer.fault == ""
+    assert 3 in stored(writer)
+    assert 2 not in stored(writer)
+
+
+def test_a_rollback_by_sqlite_itself_fails_the_whole_group(writer: Writer) -> None:
+    writer.write(
+        lambda db: db.execute(
+            "CREATE TRIGGER poison BEFORE INSERT ON operations WHEN new.id = 2"
+            " BEGIN SELECT RAISE(ROLLBACK, 'all is lost'); END"
+        )
+    )
+    release = held(writer)
+    futures = [writer.submit(insert(number)) for number in (1, 2, 3)]
+    release.set()
+    for future in futures:
+        with pytest.raises(StoreError, match="all is lost"):
+            result(future)
+    writer.write(insert(4))
+    assert stored(writer) == [4]
+
+
+def test_close_finishes_what_was_submitted_and_refuses_what_comes_later(writer: Writer, path: Path) -> None:
+    release = held(writer)
+    futures = [writer.submit(insert(number)) for number in range(1, 11)]
+    closing = threading.Thread(target=writer.close)
+    closing.start()
+    release.set()
+    closing.join(DEADLINE_S)
+    assert [result(future) for future in futures] == list(range(1, 11))
+    with pytest.raises(StoreError, match="was closed"):
+        writer.write(insert(11))
+    assert sqlite3.connect(path).execute("SELECT count(*) FROM operations").fetchone()[0] == 10

@@ -1,0 +1,118 @@
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+
+import pytest
+
+from reconciler.records.snapshot import SourceFile
+from reconciler.strategy import catalogue as catalogue_module
+from reconciler.strategy.catalogue import Catalogue
+from reconciler.strategy.loading import load
+
+
+@pytest.fixture
+def file(good: str, digest_of: Callable[[bytes], str]) -> Callable[..., SourceFile]:
+    def make(name: str = "grid", more: str = "", committed: bool = True) -> SourceFile:
+        data = (good + more).encode()
+        return SourceFile(f"strategies/{name}.py", data, digest_of(data), committed)
+
+    return make
+
+
+@pytest.fixture
+def catalogue() -> Iterator[Catalogue]:
+    one = Catalogue()
+    yield one
+    one.refresh(())
+    one.keep(())
+
+
+@pytest.fixture
+def imports(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The digests imported from now on."""
+    seen: list[str] = []
+
+    def counting(strategy_type: str, source: bytes, path: str, digest: str) -> object:
+        seen.append(digest)
+        return load(strategy_type, source, path, digest)
+
+    monkeypatch.setattr(catalogue_module, "load", counting)
+    return seen
+
+
+File = Callable[..., SourceFile]
+
+
+def test_a_type_is_its_file_name(catalogue: Catalogue, file: File) -> None:
+    catalogue.refresh((file("grid"), file("_shared"), file(".hidden"), replace(file(), path="strategies/notes.md")))
+    assert catalogue.types() == ("grid",)
+    facts = catalogue.facts("grid")
+    assert facts is not None
+    assert (facts.strategy_type, facts.path, facts.problems) == ("grid", "strategies/grid.py", ())
+    assert facts.config_schema["type"] == "object"
+    assert catalogue.facts("dca") is None
+
+
+def test_an_unchanged_tuple_and_an_unchanged_file_do_no_work(
+    catalogue: Catalogue, file: File, imports: list[str]
+) -> None:
+    grid, dca = file("grid"), file("dca", "# another\n")
+    catalogue.refresh((grid,))
+    facts = catalogue.facts("grid")
+    catalogue.refresh((grid, dca))
+    catalogue.refresh((grid,))
+    assert catalogue.facts("grid") is facts
+    assert imports == [grid.digest, dca.digest]
+
+
+def test_a_commit_changes_the_facts_and_imports_nothing(catalogue: Catalogue, file: File, imports: list[str]) -> None:
+    catalogue.refresh((file(committed=False),))
+    catalogue.refresh((file(committed=True),))
+    facts = catalogue.facts("grid")
+    assert facts is not None
+    assert facts.committed
+    assert len(imports) == 1
+
+
+def test_an_older_version_stays_at_hand_until_it_is_not_kept(catalogue: Catalogue, file: File) -> None:
+    old, new = file(), file(more="# new\n")
+    catalogue.refresh((old,))
+    catalogue.refresh((new,))
+    kept = catalogue.definition("grid", old.digest)
+    assert kept is not None
+    catalogue.keep([old.digest])
+    assert catalogue.definition("grid", old.digest) is kept
+    catalogue.keep([])
+    assert catalogue.definition("grid", old.digest) is None
+    assert kept.cls.__module__ not in sys.modules
+    assert catalogue.definition("grid", new.digest) is not None
+
+
+def test_a_broken_version_is_a_problem_and_what_ran_before_stays(catalogue: Catalogue, file: File) -> None:
+    old, broken = file(), file(more="\nraise RuntimeError\n")
+    catalogue.refresh((old,))
+    catalogue.refresh((broken,))
+    facts = catalogue.facts("grid")
+    assert facts is not None
+    assert facts.problems[0].rule == "code-exception"
+    assert facts.code_digest == broken.digest
+    assert catalogue.definition("grid", broken.digest) is None
+    assert catalogue.definition("grid", old.digest) is not None
+
+
+def test_a_file_that_cannot_be_read_is_neither_absent_nor_broken_code(catalogue: Catalogue, file: File) -> None:
+    catalogue.refresh((replace(file(), data=None, error="Permission denied"),))
+    facts = catalogue.facts("grid")
+    assert facts is not None
+    assert str(facts.problems[0]) == "strategies/grid.py: expected a readable file, was: Permission denied"
+
+
+def test_a_file_that_is_gone_is_no_type_any_more(catalogue: Catalogue, file: File) -> None:
+    grid = file()
+    catalogue.refresh((grid,))
+    catalogue.refresh(())
+    assert catalogue.types() == ()
+    assert catalogue.facts("grid") is None
+    assert catalogue.definition("grid", grid.digest) is not None

@@ -1,0 +1,285 @@
+"""The settings: where a value comes from, and every way in which one can be refused."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from reconciler.dashboard.options import DashboardOptions
+from reconciler.errors import SettingsError
+from reconciler.execution.options import embedded
+from reconciler.execution.paper.exchange import PaperOptions
+from reconciler.records.accounts import Account, Accounts
+from reconciler.runtime.options import HostOptions
+from reconciler.settings import FILE, SCHEMA, Settings, load, scalars
+
+NOTHING: Mapping[str, str] = {}
+
+SERVERS = """\
+exec_mcp:
+  kraken:
+    transport:
+      kind: http
+      url: http://127.0.0.1:9000/mcp
+      headers: {Authorization: {env: KRAKEN_TOKEN}, User-Agent: reconciler}
+    timeout_s: 2.5
+    accounts:
+      main: {money: real}
+      spare: {money: paper}
+  desk:
+    transport: {kind: stdio, command: [desk-mcp, --quiet], env: {DESK_TOKEN: {file: desk.token}}}
+    accounts:
+      desk-a: {money: real}
+  practice:
+    transport: {kind: paper}
+    accounts: {paper-1: {money: paper}}
+"""
+
+
+def written(
+    root: Path, text: str, environ: Mapping[str, str] = NOTHING, flags: Mapping[str, Any] = NOTHING
+) -> Settings:
+    (root / FILE).write_text(text, encoding="utf-8")
+    return load(root, environ, flags)
+
+
+def refused(root: Path, text: str, environ: Mapping[str, str] = NOTHING) -> list[str]:
+    with pytest.raises(SettingsError) as caught:
+        written(root, text, environ)
+    return [str(problem) for problem in caught.value.problems]
+
+
+@pytest.mark.parametrize("text", [None, "", "# heartbeat_seconds: 6\n\n", "{}\n"])
+def test_without_settings_everything_has_a_default(tmp_path: Path, text: str | None) -> None:
+    settings = load(tmp_path, NOTHING) if text is None else written(tmp_path, text)
+    assert settings.heartbeat_seconds == 6
+    assert settings.source.kind == "worktree"
+    assert settings.reconcile.interval_seconds == 30
+    assert (settings.dashboard.host, settings.dashboard.port, settings.dashboard.token) == ("127.0.0.1", 8080, None)
+    assert settings.database == tmp_path / ".reconciler" / "reconciler.db"
+    assert settings.control_socket == tmp_path / ".reconciler" / "control.sock"
+    assert settings.accounts == Accounts()
+    assert settings.server_options(NOTHING) == (embedded(),)
+
+
+def test_the_defaults_are_those_of_the_parts(tmp_path: Path) -> None:
+    settings = load(tmp_path, NOTHING)
+    assert settings.host_options() == HostOptions()
+    assert settings.paper_options() == PaperOptions()
+    assert settings.dashboard_options(NOTHING) == DashboardOptions()
+
+
+def test_a_flag_wins_over_the_environment_and_that_over_the_file(tmp_path: Path) -> None:
+    file, environ, flags = "dashboard: {port: 1}", {"RECONCILER_DASHBOARD_PORT": "2"}, {"dashboard.port": 3}
+    assert written(tmp_path, file).dashboard.port == 1
+    assert written(tmp_path, file, environ).dashboard.port == 2
+    assert written(tmp_path, file, environ, flags).dashboard.port == 3
+
+
+def test_every_scalar_is_an_environment_variable(tmp_path: Path) -> None:
+    variables = {scalar.variable for scalar in scalars()}
+    assert {"RECONCILER_HEARTBEAT_SECONDS", "RECONCILER_DASHBOARD_PORT", "RECONCILER_STATE_DIR"} <= variables
+    assert not any("EXEC_MCP" in variable for variable in variables)
+    settings = load(tmp_path, {"RECONCILER_HEARTBEAT_SECONDS": "0.5", "RECONCILER_STATE_DIR": "/run/fleet"})
+    assert settings.heartbeat_seconds == 0.5
+    assert settings.database == Path("/run/fleet/reconciler.db")
+
+
+def test_an_empty_environment_variable_says_nothing(tmp_path: Path) -> None:
+    assert load(tmp_path, {"RECONCILER_DASHBOARD_PORT": ""}).dashboard.port == 8080
+
+
+def test_money_of_the_paper_exchange_is_exact(tmp_path: Path) -> None:
+    settings = written(tmp_path, 'paper: {fee: "0.1", seed: 7, prices: data/prices.csv}')
+    assert settings.paper.fee == Decimal("0.1")
+    assert settings.paper.seed == 7
+    assert settings.paper.prices == tmp_path / "data" / "prices.csv"
+
+
+def test_servers_and_accounts_are_read_with_their_secrets(tmp_path: Path) -> None:
+    (tmp_path / "desk.token").write_text("desk-secret\n")
+    settings = written(tmp_path, SERVERS)
+    assert settings.accounts.any_on is None
+    assert settings.accounts.get("nobody") is None
+    assert settings.accounts.get("main") == Account("main", "kraken", real_money=True)
+    assert settings.accounts.get("spare") == Account("spare", "kraken", real_money=False)
+    kraken, desk, practice = settings.server_options({"KRAKEN_TOKEN": "kraken-secret"})
+    assert (kraken.name, kraken.kind, kraken.url, kraken.timeout_s) == (
+        "kraken",
+        "http",
+        "http://127.0.0.1:9000/mcp",
+        2.5,
+    )
+    assert kraken.headers == {"Authorization": "kraken-secret", "User-Agent": "reconciler"}
+    assert (desk.kind, desk.command, desk.env) == ("stdio", ("desk-mcp", "--quiet"), {"DESK_TOKEN": "desk-secret"})
+    assert (practice.kind, practice.timeout_s) == ("paper", 5)
+
+
+def test_no_secret_is_ever_shown(tmp_path: Path) -> None:
+    (tmp_path / "desk.token").write_text("desk-secret\n")
+    settings = written(tmp_path, SERVERS + "dashboard: {token: {env: KRAKEN_TOKEN}}\n")
+    environ = {"KRAKEN_TOKEN": "kraken-secret"}
+    shown = repr((settings, settings.server_options(environ), settings.dashboard_options(environ)))
+    assert "secret" not in shown.replace("Secret(", "").replace("secret-unavailable", "")
+
+
+def test_loading_asks_for_no_secret_but_reading_one_that_is_missing_says_where_it_is_named(tmp_path: Path) -> None:
+    settings = written(tmp_path, SERVERS)
+    with pytest.raises(SettingsError) as caught:
+        settings.server_options(NOTHING)
+    assert str(caught.value) == (
+        "reconciler.yaml:6:32: exec_mcp.kraken.transport.headers.Authorization: "
+        "expected the environment variable KRAKEN_TOKEN, was not set"
+    )
+    with pytest.raises(
+        SettingsError, match=r"yaml:12:87: .*expected the file desk\.token .* was refused: No such file"
+    ):
+        settings.server_options({"KRAKEN_TOKEN": "x"})
+
+
+def test_an_address_others_can_reach_needs_a_token(tmp_path: Path) -> None:
+    assert refused(tmp_path, "dashboard:\n  host: 0.0.0.0\n") == [
+        "reconciler.yaml:2:9: dashboard.host: expected a token, or a loopback address, was 0.0.0.0 without one"
+    ]
+    assert refused(tmp_path, "", {"RECONCILER_DASHBOARD_HOST": "desk.example"}) == [
+        "RECONCILER_DASHBOARD_HOST: dashboard.host: "
+        "expected a token, or a loopback address, was desk.example without one"
+    ]
+    settings = written(tmp_path, "dashboard: {host: 0.0.0.0, token: {env: TOKEN}}")
+    assert settings.dashboard_options({"TOKEN": "t"}).token == "t"
+    assert settings.dashboard_options({"TOKEN": "t"}).allowed_hosts == ()
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "127.0.0.9", "::1", "localhost"])
+def test_loopback_needs_no_token_and_answers_only_to_names_of_loopback(tmp_path: Path, host: str) -> None:
+    options = written(tmp_path, f'dashboard: {{host: "{host}"}}').dashboard_options(NOTHING)
+    assert options.token is None
+    assert host in options.allowed_hosts
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("heartbeat_seconds: fast", "1:20: heartbeat_seconds: expected a number, was \"fast\""),
+        ("heartbeat_seconds: 0", "1:20: heartbeat_seconds: expected at least 0.05, was 0"),
+        ("dashboard:\n  prot: 1", '2:3: dashboard.prot: unknown key "prot"'),
+        ("source: {kind: svn}", "1:16: source.kind: expected one of worktree, git, was \"svn\""),
+        ("dashboard: {token: abc}", "1:20: dashboard.token: expected {env: NAME} or {file: PATH}, was a string"),
+        ("paper: {fee: 0.1}", "1:14: paper.fee: expected a string, was 0.1"),
+        ("exec_mcp: {k: {}}", '1:12: exec_mcp.k: missing key "transport"'),
+        ("exec_mcp: {k: {transport: {kind: http}}}", '1:16: exec_mcp.k.transport: missing key "url"'),
+        ("exec_mcp: {k: {transport: {kind: stdio}}}", '1:16: exec_mcp.k.transport: missing key "command"'),
+        (
+            "exec_mcp: {k: {transport: {kind: paper, url: x}}}",
+            '1:41: exec_mcp.k.transport.url: unknown key "url"',
+        ),
+        (
+            "exec_mcp: {k: {transport: {kind: paper}, accounts: {a: {}}}}",
+            '1:53: exec_mcp.k.accounts.a: missing key "money"',
+        ),
+        (
+            "exec_mcp: {k: {transport: {kind: paper}, accounts: {a: {money: real}}}}",
+            "1:64: exec_mcp.k.accounts.a.money: expected paper, was real: the paper exchange holds no real money",
+        ),
+        (
+            "exec_mcp: {k: {transport: {kind: http, url: 'http://x', headers: {X-Api-Key: abc}}}}",
+            "1:78: exec_mcp.k.transport.headers.X-Api-Key: "
+            "expected {env: NAME} or {file: PATH}, was a text: this file is committed",
+        ),
+    ],
+)  # fmt: skip
+def test_a_value_that_cannot_be_is_refused_with_line_and_column(tmp_path: Path, text: str, problem: str) -> None:
+    assert refused(tmp_path, text) == [f"reconciler.yaml:{problem}"]
+
+
+def test_an_account_stands_under_one_server(tmp_path: Path) -> None:
+    text = SERVERS.replace("paper-1", "main")
+    assert refused(tmp_path, text) == [
+        "reconciler.yaml:17:16: exec_mcp.practice.accounts.main: "
+        "expected every account once, was declared at reconciler.yaml:9 already"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "place"),
+    [
+        ("source: {kind: git}", "1:16: source.kind: "),
+        ("exec_mcp: {k: {transport: {kind: paper}, bind: {account_id: a}}}", "1:42: exec_mcp.k.bind: "),
+        (
+            "exec_mcp: {k: {transport: {kind: paper}, tools: {get_quote: {name: fetchTicker, bind: none}}}}",
+            "1:42: exec_mcp.k.tools: ",
+        ),
+        (
+            "exec_mcp: {k: {transport: {kind: paper}, accounts: {a: {money: paper, max_orders_per_minute: 6}}}}",
+            "1:71: exec_mcp.k.accounts.a.max_orders_per_minute: ",
+        ),
+    ],
+)
+def test_what_is_not_supported_yet_is_refused_rather_than_ignored(tmp_path: Path, text: str, place: str) -> None:
+    (problem,) = refused(tmp_path, text)
+    assert problem.startswith(f"reconciler.yaml:{place}expected ")
+    assert "not supported by this version" in problem
+
+
+FULL_MAPPING = """\
+exec_mcp:
+  kraken:
+    transport: {kind: http, url: "http://127.0.0.1:9000/mcp", headers: {Authorization: {env: KRAKEN_TOKEN}}}
+    timeout_s: 5
+    accounts:
+      main: {money: real, max_orders_per_minute: 60}
+    bind: {account_id: accountName, client_id: null}
+    tools:
+      place_order:
+        name: createOrder
+        args:
+          quantity: {to: amount, as: number}
+          client_order_id: params.clientOrderId
+          reduce_only: null
+        const: {timeInForce: GTC}
+        enums: {side: {buy: BUY, sell: SELL}}
+        result: {order_id: $.id, status: $.status}
+        states: {closed: filled, canceled: cancelled}
+        error_when: ["$.error"]
+        unknown_when: ["$.error.timeout"]
+      get_order: {name: fetchOrder, not_found_when: ["$.error"]}
+      list_orders: {name: fetchOpenOrders, items: $.orders, result: {order_id: $.id}}
+      get_quote: {name: fetchTicker, bind: none}
+      get_positions: null
+"""
+
+
+def test_a_whole_mapping_meets_the_schema_and_is_refused_only_for_not_being_supported(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError) as caught:
+        written(tmp_path, FULL_MAPPING)
+    assert {problem.rule for problem in caught.value.problems} == {"not-yet"}
+
+
+def test_every_problem_is_told_at_once_wherever_it_stands(tmp_path: Path) -> None:
+    environ = {"RECONCILER_DASHBOARD_PORT": "99999", "RECONCILER_HEARTBEAT_SECONDS": "abc"}
+    assert refused(tmp_path, "sorce: {}\nreconcile:\n  interval_seconds: 0\n", environ) == [
+        "RECONCILER_DASHBOARD_PORT: dashboard.port: expected at most 65535, was 99999",
+        'RECONCILER_HEARTBEAT_SECONDS: heartbeat_seconds: expected a number, was "abc"',
+        'reconciler.yaml:1:1: sorce: unknown key "sorce"',
+        "reconciler.yaml:3:21: reconcile.interval_seconds: expected at least 1, was 0",
+    ]
+
+
+def test_a_file_that_does_not_parse_says_where(tmp_path: Path) -> None:
+    (problem,) = refused(tmp_path, "dashboard:\n  port: 1\n  port: 2\n")
+    assert problem.startswith("reconciler.yaml:3:3: dashboard.port: ")
+
+
+def test_the_schema_is_a_schema_and_its_defaults_meet_it() -> None:
+    from jsonschema import Draft202012Validator
+
+    Draft202012Validator.check_schema(json.loads(json.dumps(SCHEMA)))
+    for scalar in scalars():
+        assert scalar.schema.get("description"), scalar.name
+        if "default" in scalar.schema:
+            Draft202012Validator(scalar.schema).validate(scalar.schema["default"])
