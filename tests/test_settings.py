@@ -121,11 +121,11 @@ def test_servers_and_accounts_are_read_with_their_secrets(tmp_path: Path) -> Non
 
 
 def test_no_secret_is_ever_shown(tmp_path: Path) -> None:
-    (tmp_path / "desk.token").write_text("desk-secret\n")
+    (tmp_path / "desk.token").write_text("hush-desk\n")
     settings = written(tmp_path, SERVERS + "dashboard: {token: {env: KRAKEN_TOKEN}}\n")
-    environ = {"KRAKEN_TOKEN": "kraken-secret"}
+    environ = {"KRAKEN_TOKEN": "hush-kraken"}
     shown = repr((settings, settings.server_options(environ), settings.dashboard_options(environ)))
-    assert "secret" not in shown.replace("Secret(", "").replace("secret-unavailable", "")
+    assert "hush" not in shown
 
 
 def test_loading_asks_for_no_secret_but_reading_one_that_is_missing_says_where_it_is_named(tmp_path: Path) -> None:
@@ -136,9 +136,7 @@ def test_loading_asks_for_no_secret_but_reading_one_that_is_missing_says_where_i
         "reconciler.yaml:6:32: exec_mcp.kraken.transport.headers.Authorization: "
         "expected the environment variable KRAKEN_TOKEN, was not set"
     )
-    with pytest.raises(
-        SettingsError, match=r"yaml:12:87: .*expected the file desk\.token .* was refused: No such file"
-    ):
+    with pytest.raises(SettingsError, match=r"yaml:12:78: .*the file desk\.token .* was refused: No such file"):
         settings.server_options({"KRAKEN_TOKEN": "x"})
 
 

@@ -4,8 +4,9 @@ that a quarantine of an active instance asks for."""
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol, assert_never
+from typing import Literal, Protocol, assert_never
 
+from reconciler.records.halt import HaltScope
 from reconciler.records.plan import Action, Load, Reload, SetMode, Unload, Update
 from reconciler.records.record import Attempt, RowChange
 from reconciler.records.removal import Removal
@@ -22,16 +23,18 @@ from reconciler.runtime.outcome import (
     Unstuck,
 )
 
-NORMAL = "Normal"
-WARNING = "Warning"
+EventType = Literal["Normal", "Warning"]
+
+NORMAL: EventType = "Normal"
+WARNING: EventType = "Warning"
 
 
 class EventLog(Protocol):
-    def record(self, instance_id: str | None, type: str, reason: str, message: str) -> None: ...
+    def record(self, instance_id: str | None, type: EventType, reason: str, message: str) -> None: ...
 
 
 class HaltBook(Protocol):
-    def add(self, scope: str, id: str, full: bool, reason: str, by: str) -> object: ...
+    def add(self, scope: HaltScope, id: str, full: bool, reason: str, by: str) -> object: ...
 
 
 class Chronicle:

@@ -21,7 +21,7 @@ class Fleet:
     rows: Mapping[str, Row] = field(default_factory=dict)
     attempts: Mapping[str, Attempt] = field(default_factory=dict)
     halt_problems: tuple[Problem, ...] = ()
-    removal: Removal = Removal()
+    removal: Removal = field(default_factory=Removal)
     revision: str | None = None
     clean: bool = False
     not_whole: str = ""

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import fields
 from decimal import Decimal
 from pathlib import PurePosixPath
 from typing import Any, Final
@@ -15,7 +16,7 @@ from reconciler.records.defaults import defaults
 from reconciler.records.document import Document, parse
 from reconciler.records.evaluation import DefinitionFacts, Evaluation
 from reconciler.records.mode import Mode
-from reconciler.records.pointer import Path, spell
+from reconciler.records.pointer import spell
 from reconciler.records.record import Identity, InstanceRecord, Limits, digest
 from reconciler.records.schema import ID_PATTERN, instance_schema
 from reconciler.records.snapshot import SourceFile
@@ -40,24 +41,119 @@ def evaluate(file: SourceFile, facts: FindFacts, accounts: Accounts, known_types
     values = document.values
     strategy_type = _get(values, "strategy_type")
     definition = facts(strategy_type) if isinstance(strategy_type, str) else None
-    problems = [v.at(document) for v in _violations(file, values, definition, accounts, known_types)]
-    problems += _leaks(file, document)
-    found = dict(
+    violations = _violations(values, file.path, definition, accounts, known_types)
+    problems = in_order([*(violation.at(document) for violation in violations), *_leaks(file, document)])
+    record = None if problems or definition is None else _record(values, definition)
+    return Evaluation(
         path=file.path,
         file_digest=file.digest,
         claimed_id=_claimed_id(values),
         claimed_mode=_claimed_mode(values),
+        record=record,
         code_digest="" if definition is None else definition.code_digest,
+        values_digest="" if record is None else digest(values),
+        config_digest="" if record is None else digest(record.effective_config),
+        problems=problems,
         committed=file.committed and definition is not None and definition.committed,
         source=file.data,
     )
-    if problems or definition is None:
-        return Evaluation(record=None, values_digest="", config_digest="", problems=in_order(problems), **found)
-    record = _record(values, definition)
-    return Evaluation(
-        record=record,
-        values_digest=digest(values),
-        config_digest=digest(record.effective_config),
-        problems=(),
-        **found,
+
+
+def named_id(path: str) -> str:
+    """The id that a file must hold, by its name: `btc-grid-1` for `instances/majors/btc-grid-1.yaml`."""
+    return PurePosixPath(path).name.removesuffix(".yaml").removesuffix(".yml")
+
+
+def _unusable(file: SourceFile, problems: Iterable[Problem]) -> Evaluation:
+    return Evaluation(file.path, file.digest, None, None, None, "", "", "", in_order(problems), source=file.data)
+
+
+def _violations(
+    values: Any, path: str, definition: DefinitionFacts | None, accounts: Accounts, known_types: Sequence[str]
+) -> Iterator[Violation]:
+    yield from compile_schema(instance_schema()).violations(values)
+    if not isinstance(values, dict):
+        return
+    instance_id, name = _claimed_id(values), named_id(path)
+    if instance_id is not None and instance_id != name:
+        message = f"expected {quoted(name)}, the file's name, was {quoted(instance_id)}"
+        yield Violation(("id",), message, f"rename the file to {instance_id}.yaml, or change the id", "id-file-name")
+    yield from _strategy_violations(values, definition, known_types)
+    account_id = _get(_get(values, "account"), "account_id")
+    if isinstance(account_id, str) and accounts.get(account_id) is None:
+        message = f"unknown account {quoted(account_id)}"
+        hint = _choice(account_id, sorted(accounts.declared), "the settings declare")
+        yield Violation(("account", "account_id"), message, hint, "unknown-account")
+    if "template" in values:
+        hint = "remove the key and write its values into this file"
+        yield Violation(("template",), "templates cannot be used yet", hint, "template", of_key=True)
+
+
+def _strategy_violations(
+    values: dict[str, Any], definition: DefinitionFacts | None, known_types: Sequence[str]
+) -> Iterator[Violation]:
+    strategy_type = values.get("strategy_type")
+    if not isinstance(strategy_type, str):
+        return
+    if definition is None:
+        hint = _choice(strategy_type, known_types, "there are")
+        yield Violation(("strategy_type",), f"unknown strategy {quoted(strategy_type)}", hint, "unknown-strategy")
+    elif definition.problems:
+        for problem in definition.problems:
+            yield Violation(("strategy_type",), str(problem), problem.hint, "definition-broken")
+    elif isinstance(values.get("config"), dict):
+        for violation in compile_config_schema(definition.config_schema).violations(values["config"]):
+            yield violation.below(("config",))
+
+
+def _choice(word: str, known: Sequence[str], introduction: str) -> str:
+    everything = f"{introduction}: {', '.join(known)}" if known else f"{introduction} none"
+    return f"{did_you_mean(word, known)} {everything}".strip()
+
+
+def _leaks(file: SourceFile, document: Document | None) -> Iterator[Problem]:
+    text = (file.data or b"").decode("utf-8-sig", "replace")
+    for what, line, column in literals.find(text):
+        pointer = "" if document is None else spell(document.path_at(line, column))
+        hint = "revoke it: it has been in a file. A secret is named, {env: NAME} or {file: PATH}, and kept elsewhere"
+        yield Problem(
+            file.path, line, column, pointer, f"expected no secrets, was what looks like {what}", hint, "leak"
+        )
+
+
+def _claimed_id(values: Any) -> str | None:
+    value = _get(values, "id")
+    return value if isinstance(value, str) and _ID.fullmatch(value) else None
+
+
+def _claimed_mode(values: Any) -> Mode | None:
+    value = _get(values, "mode")
+    return Mode(value) if isinstance(value, str) and value in _MODES else None
+
+
+def _get(values: Any, key: str) -> Any:
+    return values.get(key) if isinstance(values, dict) else None
+
+
+def _record(values: dict[str, Any], definition: DefinitionFacts) -> InstanceRecord:
+    account = values["account"]
+    return InstanceRecord(
+        id=values["id"],
+        identity=Identity(values["strategy_type"], account["account_id"], account["client_id"], values["market"]),
+        mode=Mode(values["mode"]),
+        config=values["config"],
+        effective_config=defaults(values["config"], definition.config_schema),
+        limits=_limits(values.get("limits", {})),
+        values=values,
+        **{key: values[key] for key in _OPTIONAL if key in values},
     )
+
+
+def _limits(written: dict[str, Any]) -> Limits:
+    exact: dict[str, Any] = {k: Decimal(v) if isinstance(v, str) else v for k, v in written.items() if k in _LIMITS}
+    return Limits(**exact)
+
+
+_MODES: Final = frozenset(map(str, Mode))
+_OPTIONAL: Final = ("description", "labels", "open_orders", "protect")
+_LIMITS: Final = frozenset(field.name for field in fields(Limits))

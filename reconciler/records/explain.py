@@ -213,7 +213,8 @@ def _type_hint(fault: Fault) -> str:
     types = {fault.expected} if isinstance(fault.expected, str) else set(fault.expected)
     value = fault.value
     if value is None:
-        return "give it a value, or remove the key"
+        empty = "{}" if types == {"object"} else "[]" if types == {"array"} else ""
+        return f"write {empty} where it is empty" if empty else "give it a value, or remove the key"
     if isinstance(value, dict):
         is_reference = len(value) == 1 and not {"env", "file"}.isdisjoint(value)
         return "only what the schema marks as writeOnly takes a reference to a secret" if is_reference else ""

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import re
 
+from reconciler.records import literals
+
 Path = tuple[str | int, ...]
 """Where a value stands: mapping keys and list indices from the document down; `()` is the document."""
 
@@ -13,11 +15,16 @@ _STEP = re.compile(r'\.?([A-Za-z0-9_-]+)|\[([0-9]+)\]|\[("(?:[^"\\]|\\.)*")\]')
 
 
 def spell(path: Path) -> str:
-    """`("accounts", 2, "a name")` → `accounts[2]["a name"]`; the document itself is the empty string."""
+    """`("accounts", 2, "a name")` → `accounts[2]["a name"]`; the document itself is the empty string.
+
+    A key of a mapping that looks like a credential is left out.
+    """
     parts: list[str] = []
     for step in path:
         if isinstance(step, int):
             parts.append(f"[{step}]")
+        elif literals.find(step):
+            parts.append('["…"]')
         elif _PLAIN_KEY.fullmatch(step):
             parts.append(f".{step}" if parts else step)
         else:

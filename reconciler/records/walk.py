@@ -114,9 +114,7 @@ class Walk:
                 here, in_mapping = stack.pop()
                 key = _LOST_KEY if steps.pop() is _IN_KEY else _NO_KEY
             elif kind is AliasEvent:
-                self._fault(
-                    event, here, key, f"expected a value, was the alias *{event.anchor}", _SPELL_OUT, "yaml-alias"
-                )
+                self._fault(event, here, key, "expected a value, was an alias", _SPELL_OUT, "yaml-alias")
                 if not in_mapping:
                     here.append(None)
                 elif key is _NO_KEY:
@@ -159,10 +157,10 @@ class Walk:
 
     def _refuse_properties(self, event: Any, here: Any, key: Any) -> None:
         if event.anchor is not None:
-            self._fault(event, here, key, f"expected no anchor, was &{event.anchor}", _SPELL_OUT, "yaml-anchor")
+            self._fault(event, here, key, "expected no anchor", _SPELL_OUT, "yaml-anchor")
         if event.tag is not None:
             hint = "quote the value if it is text" if event.tag == "tag:yaml.org,2002:str" else "remove the tag"
-            self._fault(event, here, key, f"expected no tag, was {_short_tag(event.tag)}", hint, "yaml-tag")
+            self._fault(event, here, key, "expected no tag", hint, "yaml-tag")
 
     def _refuse_key(self, event: Any, here: Any, value: Any) -> Any:
         if value.__class__ is not str:
@@ -192,10 +190,6 @@ _SPELL_OUT: Final = "write the values out where they are used"
 def _known(steps: Iterable[Any]) -> Path:
     """The path without the placeholders of refused keys."""
     return tuple(step for step in steps if isinstance(step, (str, int)))
-
-
-def _short_tag(tag: str) -> str:
-    return tag.replace("tag:yaml.org,2002:", "!!", 1)
 
 
 def index(events: Sequence[Any]) -> dict[Path, tuple[Any, Any]]:

@@ -51,6 +51,10 @@ class Host(Protocol):
         """Lower the mode; never raises one. On return no order can leave that the lower mode forbids."""
         ...
 
+    def settle(self) -> None:
+        """Wait until no order is between its last look and the transport: what was closed before holds for all."""
+        ...
+
     def pause(self, instance_id: str, by: PausedBy, reason: str) -> None:
         """No ticks, no trading, across reloads. KeyError where nothing is loaded under that id."""
         ...
@@ -128,6 +132,10 @@ class ThreadHost:
         slot = self._roster.lower(instance_id, mode)
         if slot is not None:
             slot.gate.settle()
+
+    def settle(self) -> None:
+        for gate in self._roster.gates():
+            gate.settle()
 
     def pause(self, instance_id: str, by: PausedBy, reason: str) -> None:
         self._roster.pause(instance_id, by, reason).gate.settle()

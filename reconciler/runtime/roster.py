@@ -15,7 +15,7 @@ from reconciler.records.mode import Mode, lowers
 from reconciler.records.plan import Running, load_key
 from reconciler.records.record import Row
 from reconciler.runtime.board import Board
-from reconciler.runtime.gate import PausedBy
+from reconciler.runtime.gate import Gate, PausedBy
 from reconciler.runtime.hook import HookCall
 from reconciler.runtime.instance import RunningInstance
 from reconciler.runtime.load_spec import LoadSpec
@@ -56,6 +56,11 @@ class Roster:
 
     def slot(self, instance_id: str) -> Slot | None:
         return self._slots.get(instance_id)
+
+    def gates(self) -> list[Gate]:
+        """The gate of every id there has ever been."""
+        with self._lock:
+            return [slot.gate for slot in self._slots.values()]
 
     def views(self) -> Mapping[str, Running]:
         """What there is, by id: a snapshot, the same object until something changes."""

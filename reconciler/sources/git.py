@@ -15,6 +15,7 @@ from pathlib import Path
 from reconciler.clock import Clock
 from reconciler.errors import SourceError
 from reconciler.sources.layout import INSTANCES, STRATEGIES
+from reconciler.sources.whereabouts import Whereabouts, first_line, locate
 
 UNDER_WAY = {
     "index.lock": "git is changing the index",
@@ -61,30 +62,12 @@ class GitFacts:
     object_format: str = "sha1"
     problem: str = ""
 
-    @property
-    def digest_length(self) -> int:
-        """Hex digits of a blob id here."""
-        return 64 if self.object_format == "sha256" else 40
-
     def blob_id(self, data: bytes) -> str:
         """The id that git gives these bytes, in hex."""
         return hashlib.new(self.object_format, b"blob %d\0%b" % (len(data), data), usedforsecurity=False).hexdigest()
 
 
 NO_REPOSITORY = GitFacts()
-
-
-@dataclass(frozen=True, slots=True)
-class Whereabouts:
-    """Where a repository is. `top` is the work tree, `prefix` the way from there to the fleet (`""` or `a/b/`).
-
-    `git_dir` belongs to this work tree alone, `common_dir` to all work trees of the repository.
-    """
-
-    top: Path
-    prefix: str
-    git_dir: Path
-    common_dir: Path
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,41 +200,9 @@ class Repository:
         raise SourceError(_reason(arguments[0], os.fsdecode(done.stderr), self.where.top))
 
 
-def locate(root: Path) -> Whereabouts | None:
-    """Where the repository around `root` is, by the rules of gitrepository-layout(5); None where there is none.
-
-    `.git` may be a file that names the git directory (linked work trees, submodules).
-    """
-    real = Path(os.path.realpath(root))
-    for top in (real, *real.parents):
-        git_dir = _git_dir(top / ".git")
-        if git_dir is not None:
-            below = "" if top == real else f"{real.relative_to(top).as_posix()}/"
-            return Whereabouts(top, below, git_dir, _common_dir(git_dir))
-    return None
-
-
-def _git_dir(marker: Path) -> Path | None:
-    named = _first_line(marker)
-    git_dir = marker.parent / named.removeprefix("gitdir: ") if named.startswith("gitdir: ") else marker
-    return Path(os.path.realpath(git_dir)) if os.path.lexists(git_dir / "HEAD") else None
-
-
-def _common_dir(git_dir: Path) -> Path:
-    return Path(os.path.realpath(git_dir / _first_line(git_dir / "commondir")))
-
-
 def _ref_file(where: Whereabouts) -> Path | None:
-    head = _first_line(where.git_dir / "HEAD")
+    head = first_line(where.git_dir / "HEAD")
     return where.common_dir / head.removeprefix("ref: ") if head.startswith("ref: ") else None
-
-
-def _first_line(path: Path) -> str:
-    """Empty where there is no such file, or it is a folder."""
-    try:
-        return path.read_text(encoding="utf-8", errors="surrogateescape").split("\n", 1)[0].strip()
-    except OSError:
-        return ""
 
 
 def _signature(path: Path) -> tuple[int, int, int] | None:

@@ -19,8 +19,9 @@ from watchfiles._rust_notify import RustNotify  # the documented Rust backend: i
 
 from reconciler.clock import Clock
 from reconciler.sources.folder import Identity
-from reconciler.sources.git import UNDER_WAY, locate
+from reconciler.sources.git import UNDER_WAY
 from reconciler.sources.layout import INSTANCES, STRATEGIES, is_editor_temporary
+from reconciler.sources.whereabouts import locate
 
 _GIT_NAMES = frozenset({"HEAD", "index", "packed-refs", *UNDER_WAY})
 _ATTEMPTS = 5

@@ -23,10 +23,18 @@ class Halts:
         self._clock = clock
         self._changing = threading.Lock()
         self._active = read_active(reads)
+        self._declared: tuple[Halt, ...] = ()
+        self._in_force = self._active
 
     def active(self) -> tuple[Halt, ...]:
-        """Those in force now, oldest first. Costs nothing: asked for every order."""
-        return self._active
+        """Those in force now, declared ones last. Costs nothing: asked for every order."""
+        return self._in_force
+
+    def declare(self, halts: tuple[Halt, ...]) -> None:
+        """Put the halts of a file in force, instead of those it declared before. They are not stored."""
+        with self._changing:
+            self._declared = halts
+            self._in_force = (*self._active, *halts)
 
     def add(self, scope: HaltScope, id: str, full: bool, reason: str, by: str) -> Halt:
         """Halt, in force at once and committed on return. The same halt again changes nothing.
@@ -39,6 +47,7 @@ class Halts:
                 if replace(known, at=halt.at) == halt:
                     return known
             self._active = (*self._active, halt)
+            self._in_force = (*self._active, *self._declared)
             try:
                 self._writer.write(lambda db: _insert(db, halt))
             except StoreError as error:
@@ -64,6 +73,7 @@ class Halts:
             if lifted:
                 self._writer.write(job)
                 self._active = tuple(halt for halt in self._active if halt not in lifted)
+                self._in_force = (*self._active, *self._declared)
         return lifted
 
 

@@ -42,6 +42,8 @@ class Ledger:
         self._writer = writer
         self._reads = reads
         self._clock = clock
+        self._version = 0
+        self._exposed: tuple[int, frozenset[str]] = (-1, frozenset())
 
     def append(self, order: Order) -> None:
         """Write an order down for the first time; it is on the disk on return.
@@ -56,6 +58,7 @@ class Ledger:
             db.table("orders").insert(columns)
 
         self._writer.write(job)
+        self._version += 1
 
     def settle(
         self,
@@ -87,7 +90,10 @@ class Ledger:
             "rejected_by": rejected_by,
         }
         news = {name: value for name, value in told.items() if value is not None}
-        return self._writer.write(lambda db: self._settle(db, client_order_id, news))
+        try:
+            return self._writer.write(lambda db: self._settle(db, client_order_id, news))
+        finally:
+            self._version += 1
 
     def mark_unknown_on_startup(self) -> list[Order]:
         """Make every pending order unknown: nobody waits for its answer any more. Returns them, oldest first."""
@@ -182,6 +188,24 @@ class Ledger:
                 for columns in found
             ),
         )
+
+    def exposed(self) -> frozenset[str]:
+        """The instances with a real order that may still fill, or a real position. Remembered until the next write."""
+        version = self._version
+        if self._exposed[0] != version:
+            found = self._reads.query("SELECT DISTINCT instance_id FROM orders WHERE is_open AND NOT shadow")
+            ids = {columns["instance_id"] for columns in found}
+            held: dict[tuple[str, str], Decimal] = {}
+            for columns in self._reads.query(
+                "SELECT instance_id, symbol, side, filled_quantity FROM orders"
+                " WHERE filled_quantity <> '0' AND NOT shadow"
+            ):
+                key = (columns["instance_id"], columns["symbol"])
+                quantity = Decimal(columns["filled_quantity"])
+                held[key] = held.get(key, Decimal(0)) + (quantity if columns["side"] == Side.BUY else -quantity)
+            ids.update(instance_id for (instance_id, _), quantity in held.items() if quantity)
+            self._exposed = (version, frozenset(ids))
+        return self._exposed[1]
 
     def _orders(self, where: str, parameters: Sequence[Any] = ()) -> list[Order]:
         return [order_from(columns) for columns in self._reads.query(f"SELECT * FROM orders WHERE {where}", parameters)]

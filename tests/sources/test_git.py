@@ -10,7 +10,7 @@ import pytest
 
 from reconciler.clock import FakeClock
 from reconciler.errors import SourceError
-from reconciler.sources.git import NO_REPOSITORY, Repository, Tree, locate
+from reconciler.sources.git import NO_REPOSITORY, Repository, Tree
 
 Git = Callable[..., str]
 
@@ -170,19 +170,12 @@ def test_a_submodule_is_found_through_its_file(repository: Path, tmp_path: Path,
     assert found.facts().revision == git(repository, "rev-parse", "HEAD")
 
 
-def test_an_empty_git_folder_is_no_repository(repository: Path) -> None:
-    (repository / "instances" / ".git").mkdir()
-    where = locate(repository / "instances")
-    assert where is not None
-    assert where.top == repository
-
-
 def test_a_repository_of_sha256_gives_ids_of_its_own(fleet: Path, git: Git, discover: Discover) -> None:
     git(fleet, "init", "-q", "--object-format=sha256")
     git(fleet, "add", ".")
     git(fleet, "commit", "-q", "-m", "The fleet")
     facts = discover(fleet).facts()
-    assert facts.digest_length == 64
+    assert len(facts.blob_id(b"")) == 64
     assert facts.tree.files["instances/btc.yaml"] == facts.blob_id(b"id: btc\n")
 
 
