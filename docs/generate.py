@@ -5,10 +5,12 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from reconciler.records.schema import instance_schema
 from reconciler.settings import SCHEMA, scalars, schema
 from reconciler.strategy.describe import ConfigField, config_reference
 
@@ -71,6 +73,68 @@ rather than ignored: a server must speak the contract's own words for now.
 """
 
 
+INSTANCE_HEAD = """\
+# The instance file
+
+One deployed strategy is one YAML file anywhere below `instances/`. The file's name is the id. Everything in it
+is checked before it is merged (`reconciler validate`), and again by the engine.
+
+```yaml
+id: btc-grid-1
+strategy_type: grid
+account: {account_id: main, client_id: desk-a}
+market: BTC/USD
+mode: observe
+config:
+  quantity: "0.01"
+  levels: 5
+limits:
+  max_order_notional: "500"
+```
+
+## Every key
+
+"""
+
+INSTANCE_TAIL = """
+What may stand under `config` is the strategy's own business: `reconciler strategies grid` prints it.
+
+## Working with it
+
+- **Immutable** keys never change. To change one, add a file with a new id and remove the old one.
+- **mode** rises one step at a time: off → observe → active. It falls any distance, at once. A new file starts
+  from off, so it may say off or observe, not active.
+- A file that is wrong changes nothing that runs, with one exception: if its `mode` can be read and is lower,
+  the mode is lowered.
+- Removing a file unloads the instance and keeps its id for ever. A file of that id that comes back starts from
+  off, with the same identity.
+- Moving a file to another folder below `instances/` is nothing but a move.
+- Names that begin with `_` or `.` are no instances.
+
+## The YAML that is understood
+
+YAML 1.2, core schema: `off` is the text off, `010` is ten, dates and `12:30:00` are texts. Money is a quoted
+decimal, `"0.01"`. Refused, with line and column: duplicate keys, keys that are no texts, anchors and aliases,
+merge keys, tags, a second document, NaN and infinities, more than 32 levels, 20,000 values or 256 KiB, and
+anything that is not UTF-8. A key that begins with `x-` is a note of yours.
+
+## Secrets
+
+Where a strategy's schema marks a property as secret, write `{env: NAME}` or `{file: PATH}` and nothing else. It
+is read when the instance is loaded, and never stored, printed or shown. Anything that looks like a key is
+refused wherever it stands.
+"""
+
+
+def instance_page() -> str:
+    """docs/instance-file.md."""
+    rows = [
+        (f"`{f.name}`", f.type, "required" if f.required else _code(f.default), _rules(f), f.description)
+        for f in config_reference(instance_schema())
+    ]
+    return INSTANCE_HEAD + _table(("key", "type", "default", "rules", "meaning"), rows) + INSTANCE_TAIL
+
+
 def settings_page() -> str:
     """docs/settings.md."""
     variables = {scalar.name: f"`{scalar.variable}`" for scalar in scalars()}
@@ -103,6 +167,10 @@ def _table(head: tuple[str, ...], rows: Any) -> str:
     return "".join(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in line)} |\n" for line in lines)
 
 
+def _json(value: Any) -> str:
+    return json.dumps(value, indent=2, ensure_ascii=False) + "\n"
+
+
 def _code(text: str) -> str:
     return f"`{text}`" if text and text != "{}" else ""
 
@@ -110,7 +178,9 @@ def _code(text: str) -> str:
 def generated() -> dict[Path, str]:
     """Every generated file of this repository: its path and what it should hold."""
     return {
+        ROOT / "docs" / "instance-file.md": instance_page(),
         ROOT / "docs" / "settings.md": settings_page(),
+        ROOT / "schemas" / "instance.schema.json": _json(instance_schema()),
         ROOT / "schemas" / "reconciler.schema.json": schema.PATH.read_text(encoding="utf-8"),
     }
 

@@ -26,7 +26,9 @@ from reconciler.execution.market import MarketData
 from reconciler.execution.servers import Servers, open_servers
 from reconciler.logfmt import log_to_stderr
 from reconciler.ports import InstanceFilter
-from reconciler.records.evaluation import Evaluator
+from reconciler.records.crosscheck import EvaluationCache, evaluate_all
+from reconciler.records.evaluation import Evaluation
+from reconciler.records.snapshot import SourceFile
 from reconciler.records.status import Sync
 from reconciler.runtime.host import ThreadHost
 from reconciler.runtime.outcome import Report
@@ -118,6 +120,10 @@ class _Engine:
         settings, store, clock = self._settings, self._store, self._clock
         loop = asyncio.get_running_loop()
         catalogue = Catalogue()
+        judged = EvaluationCache()
+
+        def evaluate(files: tuple[SourceFile, ...], strategies: Catalogue) -> tuple[Evaluation, ...]:
+            return evaluate_all(files, strategies.facts, settings.accounts, strategies.types(), judged)
 
         def reported(report: Report) -> None:
             controller.on_report(report)
@@ -137,7 +143,7 @@ class _Engine:
             ControllerOptions(settings.reconcile.interval_seconds, adopt),
             Worktree(settings.root, clock, WorktreeOptions()),
             catalogue,
-            Evaluator(settings.accounts),
+            evaluate,
             store.desired,
             store.halts,
             Chronicle(store.events, store.halts),

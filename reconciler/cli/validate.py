@@ -12,7 +12,7 @@ from reconciler.cli.output import say
 from reconciler.cli.place import Place
 from reconciler.records.snapshot import Snapshot
 from reconciler.review import json, text
-from reconciler.review.check import check, is_under, known_paths
+from reconciler.review.check import EVERYTHING, check, is_under, known_paths
 from reconciler.review.report import Report
 
 FORMATS: dict[str, Callable[[Report], str]] = {"text": text.render, "json": json.render}
@@ -52,7 +52,7 @@ def validate(ctx: click.Context, paths: tuple[Path, ...], form: str) -> None:
 def _found(place: Place, paths: tuple[Path, ...]) -> Report:
     accounts = place.settings().accounts
     snapshot = place.snapshot()
-    return check(snapshot, accounts, [_relative(path, place, snapshot) for path in paths] or None)
+    return check(snapshot, accounts, [_relative(path, place, snapshot) for path in paths] or EVERYTHING)
 
 
 def _relative(path: Path, place: Place, snapshot: Snapshot) -> str:

@@ -107,10 +107,9 @@ def _against_each_other(evaluations: Iterable[Evaluation]) -> tuple[Evaluation, 
 
 
 def _refused(file: Evaluation, claimants: Iterable[Evaluation]) -> Evaluation:
-    problems = [_rivalry(file, rival) for rival in claimants if rival.path != file.path]
-    return replace(
-        file, record=None, values_digest="", config_digest="", problems=in_order([*file.problems, *problems])
-    )
+    rivalries = [_rivalry(file, rival) for rival in claimants if rival.path != file.path]
+    problems = in_order([*file.problems, *rivalries])
+    return replace(file, record=None, values_digest="", config_digest="", problems=problems)
 
 
 def _rivalry(file: Evaluation, rival: Evaluation) -> Problem:

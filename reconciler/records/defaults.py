@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from reconciler.records.subschema import Schema, referred
@@ -16,20 +16,25 @@ def defaults(values: Any, schema: Schema, root: Schema | None = None) -> Any:
     are there (or were just filled in), and never the alternatives of `anyOf` and its like: which of them
     is meant is not known. `root` is the schema that `$ref`s look into, `schema` itself where not given.
     """
+    if not isinstance(values, (dict, list)):
+        return values
     root = schema if root is None else root
     properties: dict[str, Schema] = {}
     items: Schema = True
-    first: list[Schema] = []
-    for part in _own(schema, root):
-        properties = {**part.get("properties", {}), **properties}
+    first: Sequence[Schema] = ()
+    for part in reversed(_own(schema, root)):
+        properties |= part.get("properties", {})
         items = part.get("items", items)
         first = part.get("prefixItems", first)
-    if isinstance(values, Mapping):
-        absent = {key: d for key, part in properties.items() if key not in values for d in _default(part, root)}
-        return {key: defaults(value, properties.get(key, True), root) for key, value in {**values, **absent}.items()}
     if isinstance(values, list):
         return [defaults(value, first[i] if i < len(first) else items, root) for i, value in enumerate(values)]
-    return values
+    filled = dict(values)
+    for key, part in properties.items():
+        if key not in filled:
+            filled.update((key, value) for value in _default(part, root))
+        if isinstance(filled.get(key), (dict, list)):
+            filled[key] = defaults(filled[key], part, root)
+    return filled
 
 
 def _own(schema: Schema, root: Schema) -> list[Mapping[str, Any]]:
@@ -42,6 +47,9 @@ def _own(schema: Schema, root: Schema) -> list[Mapping[str, Any]]:
     return found
 
 
-def _default(schema: Schema, root: Schema) -> list[Any]:
-    """The default as a list of one, so that a default of null differs from none."""
-    return next(([copy.deepcopy(part["default"])] for part in _own(schema, root) if "default" in part), [])
+def _default(schema: Schema, root: Schema) -> Iterator[Any]:
+    """The default, if there is one; null is one."""
+    for part in _own(schema, root):
+        if "default" in part:
+            yield copy.deepcopy(part["default"])
+            return

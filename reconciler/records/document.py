@@ -76,7 +76,7 @@ def parse(data: bytes, path: str) -> Document | tuple[Problem, ...]:
     Instead of a document that has any, returns every problem that one walk can find, in order of line.
     """
     if len(data) > MAX_BYTES:
-        message = f"expected at most {MAX_BYTES // 1024} KiB, was {len(data) / 1024:.1f} KiB"
+        message = f"expected at most {MAX_BYTES // 1024} KiB, was {len(data):,} bytes"
         return (Problem(path, 0, 0, "", message, "split it into several files", "yaml-size"),)
     unreadable = syntax.unreadable(data, path)
     if unreadable:
@@ -88,8 +88,9 @@ def parse(data: bytes, path: str) -> Document | tuple[Problem, ...]:
     except yaml.YAMLError as error:
         broken = (syntax.problem(error, data.decode("utf-8-sig"), path),)
     walk.check_size()
-    if walk.faults or broken:
-        return tuple(sorted((*walk.problems(path), *broken)))
+    problems = (*walk.problems(path), *broken)
+    if problems:
+        return tuple(sorted(problems))
     if not walk.root or _is_empty(walk.events):
         return (Problem(path, 1, 1, "", "expected a document, was an empty file", "", "yaml-empty"),)
     return Document(path, walk.root[0], walk.events)

@@ -154,6 +154,7 @@ def _limits(written: dict[str, Any]) -> Limits:
     return Limits(**exact)
 
 
+_REVOKE: Final = "revoke it, it may have been seen; name a secret, {env: NAME} or {file: PATH}, and keep it elsewhere"
 _MODES: Final = frozenset(map(str, Mode))
 _OPTIONAL: Final = ("description", "labels", "open_orders", "protect")
 _LIMITS: Final = frozenset(field.name for field in fields(Limits))

@@ -59,9 +59,10 @@ def _number(text: str) -> Scalar | Unusable:
         number = float(text)
         return number if math.isfinite(number) else Unusable("expected a number below 1.8e308", _QUOTE)
     digits = match.group(kind)
+    significant = digits.lstrip("+-0") or "0"
     # int() refuses long texts with an exception of its own, so look at the length first.
-    if len(digits.lstrip("+-0")) <= _MOST_DIGITS:
-        integer = int(digits, _BASES[kind])
+    if len(significant) <= _MOST_DIGITS:
+        integer = int(significant, _BASES[kind]) * (-1 if digits[0] == "-" else 1)
         if -_LARGEST - 1 <= integer <= _LARGEST:
             return integer
     return Unusable("expected an integer of at most 64 bits", _QUOTE)

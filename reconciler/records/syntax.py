@@ -47,10 +47,9 @@ def unreadable(data: bytes, path: str) -> tuple[Problem, ...]:
     if data.isascii() and len(data.translate(None, _ASCII_CONTROL)) == len(data):
         return ()
     try:
-        text = data.decode("utf-8-sig")
+        text = data.decode().removeprefix("\ufeff")
     except UnicodeDecodeError as error:
-        # The codec counts from behind a byte order mark, `object` is what it was counting in.
-        line, column = _position(error.object[: error.start].decode("utf-8", "replace"))
+        line, column = _position(data[: error.start].decode().removeprefix("\ufeff"))
         hint = "save it as UTF-8" + (", not as UTF-16" if data[:2] in (b"\xff\xfe", b"\xfe\xff") else "")
         return (Problem(path, line, column, "", f"expected UTF-8, was 0x{data[error.start]:02x}", hint, "yaml-utf8"),)
     return tuple(

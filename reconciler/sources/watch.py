@@ -167,6 +167,9 @@ class Watcher:
         """True where a watched folder was replaced or removed, or one appeared that should be watched."""
         if any(_identity(path) != was for path, was in self._watched.items()):
             return True
+        where = locate(Path(self._root))  # `.git` appears before it is a repository
+        if self._git_dir != ("" if where is None else str(where.git_dir)):
+            return True
         return (
             any(path not in self._watched and os.path.isdir(path) for path in changed)
             and self._wanted() != self._watched

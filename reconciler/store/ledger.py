@@ -17,6 +17,7 @@ from reconciler.records.order import Order, OrderState, Outcome, RejectedBy, Sid
 from reconciler.store.connection import ReadPool
 from reconciler.store.orders import order_columns, order_from, settled_columns
 from reconciler.store.position import position_of
+from reconciler.store.settlement import settled_order
 from reconciler.store.text import decimal_or_none, decimal_text_or_none, storable, time_text
 from reconciler.store.writer import Writer
 
@@ -42,8 +43,10 @@ class Ledger:
         self._writer = writer
         self._reads = reads
         self._clock = clock
-        self._version = 0
-        self._exposed: tuple[int, frozenset[str]] = (-1, frozenset())
+        self._version = object()
+        self._versions: dict[str, object] = {}
+        self._exposed: tuple[object, frozenset[str]] = (None, frozenset())
+        self._positions: dict[tuple[str, str, bool], tuple[object, Position]] = {}
 
     def append(self, order: Order) -> None:
         """Write an order down for the first time; it is on the disk on return.
@@ -58,7 +61,7 @@ class Ledger:
             db.table("orders").insert(columns)
 
         self._writer.write(job)
-        self._version += 1
+        self._changed(order)
 
     def settle(
         self,
@@ -90,10 +93,9 @@ class Ledger:
             "rejected_by": rejected_by,
         }
         news = {name: value for name, value in told.items() if value is not None}
-        try:
-            return self._writer.write(lambda db: self._settle(db, client_order_id, news))
-        finally:
-            self._version += 1
+        settled = self._writer.write(lambda db: self._settle(db, client_order_id, news))
+        self._changed(settled)
+        return settled
 
     def mark_unknown_on_startup(self) -> list[Order]:
         """Make every pending order unknown: nobody waits for its answer any more. Returns them, oldest first."""
@@ -174,25 +176,20 @@ class Ledger:
         ]
 
     def position(self, instance_id: str, symbol: str, shadow: bool) -> Position:
-        """What the instance's own orders of `symbol` have filled, taken in the order in which they last changed."""
-        found = self._reads.query(
-            "SELECT side, filled_quantity, average_price FROM orders"
-            " WHERE filled_quantity <> '0' AND instance_id = ? AND symbol = ? AND shadow = ?"
-            " ORDER BY updated_at, id",
-            [instance_id, symbol, int(shadow)],
-        )
-        return position_of(
-            symbol,
-            (
-                (Side(columns["side"]), Decimal(columns["filled_quantity"]), decimal_or_none(columns["average_price"]))
-                for columns in found
-            ),
-        )
+        """What the instance's own orders of `symbol` have filled, taken in the order in which they last changed.
+
+        Strategies ask at every tick, so it is added up only after one of the instance's orders changed.
+        """
+        key, version = (instance_id, symbol, shadow), self._versions.get(instance_id)
+        known = self._positions.get(key)
+        if known is None or known[0] is not version:
+            known = self._positions[key] = (version, self._added_up(instance_id, symbol, shadow))
+        return known[1]
 
     def exposed(self) -> frozenset[str]:
         """The instances with a real order that may still fill, or a real position. Remembered until the next write."""
         version = self._version
-        if self._exposed[0] != version:
+        if self._exposed[0] is not version:
             found = self._reads.query("SELECT DISTINCT instance_id FROM orders WHERE is_open AND NOT shadow")
             ids = {columns["instance_id"] for columns in found}
             held: dict[tuple[str, str], Decimal] = {}
@@ -207,6 +204,26 @@ class Ledger:
             self._exposed = (version, frozenset(ids))
         return self._exposed[1]
 
+    def _added_up(self, instance_id: str, symbol: str, shadow: bool) -> Position:
+        found = self._reads.query(
+            "SELECT side, filled_quantity, average_price FROM orders"
+            " WHERE filled_quantity <> '0' AND instance_id = ? AND symbol = ? AND shadow = ?"
+            " ORDER BY updated_at, id",
+            [instance_id, symbol, int(shadow)],
+        )
+        return position_of(
+            symbol,
+            (
+                (Side(columns["side"]), Decimal(columns["filled_quantity"]), decimal_or_none(columns["average_price"]))
+                for columns in found
+            ),
+        )
+
+    def _changed(self, order: Order) -> None:
+        """What was added up before `order` was committed is outdated. A new object is unlike any version before."""
+        self._version = object()
+        self._versions[order.instance_id] = object()
+
     def _orders(self, where: str, parameters: Sequence[Any] = ()) -> list[Order]:
         return [order_from(columns) for columns in self._reads.query(f"SELECT * FROM orders WHERE {where}", parameters)]
 
@@ -214,7 +231,7 @@ class Ledger:
         known = _found(db, client_order_id)
         if known is None:
             raise _unknown(client_order_id)
-        told = _settled(known, news)
+        told = settled_order(known, news)
         if told == known:
             return known
         now = max(utc(self._clock.time()), known.updated_at)
@@ -226,31 +243,6 @@ class Ledger:
             {**columns, "client_order_id": client_order_id},
         )
         return settled
-
-
-_FOLLOWERS = {
-    Outcome.SHADOW: frozenset({Outcome.SHADOW}),
-    Outcome.PENDING: frozenset({Outcome.PENDING, Outcome.ACCEPTED, Outcome.REJECTED, Outcome.UNKNOWN}),
-    Outcome.UNKNOWN: frozenset({Outcome.UNKNOWN, Outcome.ACCEPTED, Outcome.REJECTED}),
-    Outcome.ACCEPTED: frozenset({Outcome.ACCEPTED}),
-    Outcome.REJECTED: frozenset({Outcome.REJECTED}),
-}
-"""What may be told of an order after each outcome, itself included."""
-
-
-def _settled(known: Order, news: dict[str, Any]) -> Order:
-    """`known` with `news`, where they may follow."""
-    if news.get("filled_quantity", known.filled_quantity) < known.filled_quantity:
-        news = {k: v for k, v in news.items() if k not in ("filled_quantity", "average_price", "fee")}
-    told = replace(known, **news)
-    if told.outcome not in _FOLLOWERS[known.outcome]:
-        raise StoreError(f"orders: {known.client_order_id}: {told.outcome} cannot follow {known.outcome}")
-    if known.state is not None and known.state.is_final and told.state is not known.state:
-        raise StoreError(f"orders: {known.client_order_id}: {told.state} cannot follow {known.state}, which is final")
-    happened = told.state is not None or told.filled_quantity != 0
-    if happened and told.outcome not in (Outcome.ACCEPTED, Outcome.SHADOW):
-        raise StoreError(f"orders: {known.client_order_id}: expected no state or fill, for it is {told.outcome}")
-    return told
 
 
 def _found(db: Database, client_order_id: str) -> Order | None:

@@ -140,6 +140,7 @@ def test_a_call_that_is_not_answered_in_time_is_unknown_and_was_sent_once() -> N
             await server.call("slow", {}, handover=handover)
         assert (exchange.placed, handover.is_possibly_sent) == (1, True)
         assert await server.call("place_order", {}) == {"status": "open"}  # the connection lives on
+        exchange.release.set()
 
     on_exchange(test, timeout_s=0.2)
 
@@ -252,6 +253,7 @@ def test_a_server_of_the_handshake_era_works_and_its_restart_loses_the_session_n
                 assert await server.call("place_order", {}) == {"status": "open"}
                 with pytest.raises(ExecUnknown):
                     await server.call("slow", {})
+                exchange.release.set()
                 assert await server.call("place_order", {}) == {"status": "open"}  # the cancel notice got through
                 await first.aclose()
                 app = old_fashioned(again.mcp.streamable_http_app())

@@ -248,10 +248,7 @@ def make_stage() -> Iterator[MakeStage]:
     for stage in stages:
         for gate in stage.gates:
             gate.set()
-        stopper = threading.Thread(target=stage.host.stop, args=(30.0,))
-        stopper.start()
-        stopper.join(10)
-        assert not stopper.is_alive(), "the host did not stop"
+        stage.host.stop(0.0)
 
 
 @pytest.fixture

@@ -196,10 +196,13 @@ def test_a_checkout_that_replaces_every_file_is_a_hint_and_leaves_the_watch_work
     _until_a_write_is_noted(repository / "instances" / "btc.yaml", hints)
 
 
-def test_a_repository_made_later_is_watched(fleet: Path, watch: Watch, hints: Hints, git: Git) -> None:
-    watch(fleet)
-    git(fleet, "init", "-q")
-    hints.take()
+def test_a_repository_made_later_is_watched(fleet: Path, tmp_path: Path, watch: Watch, hints: Hints, git: Git) -> None:
+    git(tmp_path, "init", "-q", "elsewhere")
+    watch(fleet, QUICK)
+    (fleet / ".git").mkdir()
+    hints.wait_until_noted({str(fleet / ".git")})
+    for made in (tmp_path / "elsewhere" / ".git").iterdir():
+        made.rename(fleet / ".git" / made.name)
     commit = ("commit", "-q", "--allow-empty", "-m", "Nothing")
     hints.wait_until_noted({str(fleet / ".git" / "index")}, again=lambda: git(fleet, *commit))
 

@@ -314,6 +314,26 @@ def test_the_position_follows_each_fill_in_the_order_of_filling(
     assert store.ledger.position("dca", "BTC/USD", False) == Position("BTC/USD", Decimal(1), Decimal(90))
 
 
+def test_a_position_that_was_asked_for_before_is_never_outdated(store: Store, make_order: MakeOrder) -> None:
+    def held() -> Decimal:
+        return store.ledger.position("dca", "BTC/USD", False).quantity
+
+    assert held() == 0
+    store.ledger.append(make_order("1", state=OrderState.FILLED, filled_quantity=Decimal(1)))
+    assert held() == 1
+    store.ledger.append(make_order("2", state=OrderState.OPEN))
+    assert held() == 1
+    store.ledger.settle("2", filled_quantity=Decimal("0.5"))
+    assert held() == Decimal("1.5")
+
+
+def test_asking_for_a_position_again_reads_nothing(store: Store, make_order: MakeOrder) -> None:
+    store.ledger.append(make_order("1", state=OrderState.FILLED, filled_quantity=Decimal(1)))
+    first = store.ledger.position("dca", "BTC/USD", False)
+    store._reads.close()
+    assert store.ledger.position("dca", "BTC/USD", False) == first
+
+
 def test_a_fill_told_twice_is_one_fill(store: Store, clock: FakeClock, make_order: MakeOrder) -> None:
     store.ledger.append(make_order("x"))
     at = utc(clock.time())

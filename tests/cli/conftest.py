@@ -1,0 +1,187 @@
+"""A fleet on disk, its database as an engine would have left it, and an engine's control socket to talk to."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner, Result
+from starlette.requests import Request
+from starlette.responses import JSONResponse
+from starlette.routing import Route
+
+from reconciler.cli import main
+from reconciler.clock import FakeClock, iso
+from reconciler.control.commands import CommandResult, PruneState
+from reconciler.control.socket import PeerProtocol, bind_control_socket, create_control_app
+from reconciler.records.accounts import Accounts
+from reconciler.records.admission import Arrival, admit
+from reconciler.records.crosscheck import EvaluationCache, evaluate_all
+from reconciler.serving import serving
+from reconciler.sources.worktree import Worktree, WorktreeOptions
+from reconciler.store import Store
+from reconciler.strategy.catalogue import Catalogue
+
+START_S = 1_700_000_000.0
+
+STRATEGY = '''\
+from reconciler.strategy import Strategy
+
+
+class Drift(Strategy):
+    """Does nothing, at a steady pace."""
+
+    TICK_MINUTES = 1.0
+    CONFIG_SCHEMA = {
+        "type": "object",
+        "required": ["levels"],
+        "properties": {
+            "levels": {"type": "integer", "minimum": 1, "description": "How many levels."},
+            "pace": {"type": "string", "enum": ["slow", "fast"], "default": "slow", "description": "How fast."},
+            "key": {"type": "string", "writeOnly": True, "description": "What opens the door."},
+        },
+    }
+
+    def on_tick(self):
+        pass
+'''
+
+INSTANCE = """\
+id: {id}
+strategy_type: drift
+account: {{account_id: main, client_id: desk-a}}
+market: BTC/USD
+mode: {mode}
+config:
+  levels: {levels}
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Fleet:
+    """A folder with `instances/` and `strategies/`, and the command line at work in it."""
+
+    root: Path
+    clock: FakeClock = field(default_factory=lambda: FakeClock(START_S))
+
+    @property
+    def database(self) -> Path:
+        return self.root / ".reconciler" / "reconciler.db"
+
+    @property
+    def control_socket(self) -> Path:
+        return self.root / ".reconciler" / "control.sock"
+
+    def write(self, id_: str, *, mode: str = "observe", levels: object = 5) -> Path:
+        path = self.root / "instances" / f"{id_}.yaml"
+        path.write_text(INSTANCE.format(id=id_, mode=mode, levels=levels), encoding="utf-8")
+        return path
+
+    def store(self) -> Store:
+        return Store.open(self.database, self.clock)
+
+    def apply(self) -> None:
+        """Bring the database up to date with the files, as one pass of an engine does."""
+        snapshot = Worktree(self.root, self.clock, WorktreeOptions()).read()
+        catalogue = Catalogue()
+        catalogue.refresh(snapshot.strategies)
+        files = evaluate_all(snapshot.instances, catalogue.facts, Accounts(), catalogue.types(), EvaluationCache())
+        with self.store() as store:
+            arrival = Arrival(iso(self.clock.time()), None)
+            admitted = admit(files, store.desired.rows(), store.desired.attempts(), arrival)
+            store.desired.apply(admitted.changes, admitted.attempts)
+
+    def run(self, *arguments: str) -> Result:
+        """`reconciler --root ROOT …`"""
+        return CliRunner().invoke(main, ["--root", str(self.root), *arguments], prog_name="reconciler")
+
+
+@pytest.fixture
+def fleet(tmp_path: Path) -> Fleet:
+    (tmp_path / "instances").mkdir()
+    (tmp_path / "strategies").mkdir()
+    (tmp_path / "strategies" / "drift.py").write_text(STRATEGY, encoding="utf-8")
+    return Fleet(tmp_path)
+
+
+@dataclass(slots=True)
+class FakeEngine:
+    """What stands behind the control socket: it notes commands, and shows `items` as its instances."""
+
+    items: list[Mapping[str, Any]] = field(default_factory=list)
+    calls: list[tuple[Any, ...]] = field(default_factory=list)
+    failed: tuple[tuple[str, str], ...] = ()
+    held: PruneState = field(default_factory=PruneState)
+
+    def pause(self, ids: Sequence[str] | None, reason: str, uid: int) -> CommandResult:
+        return self._called(ids or ("all",), "pause", ids, reason)
+
+    def resume(self, ids: Sequence[str] | None, reason: str, uid: int) -> CommandResult:
+        return self._called(ids or ("all",), "resume", ids, reason)
+
+    def halt(self, scope: str, id: str, full: bool, reason: str, uid: int) -> CommandResult:
+        return self._called((id or "all",), "halt", scope, id, full, reason)
+
+    def unhalt(self, scope: str, id: str, reason: str, uid: int) -> CommandResult:
+        return self._called((id or "all",), "unhalt", scope, id, reason)
+
+    def prune(self) -> PruneState:
+        return self.held
+
+    def confirm_prune(self, digest: str, uid: int) -> CommandResult:
+        return self._called(self.held.held, "confirm_prune", digest)
+
+    def full_pass(self) -> None:
+        self._called((), "full_pass")
+
+    def _called(self, done: Sequence[str], *call: Any) -> CommandResult:
+        self.calls.append(call)
+        lost = {id_ for id_, _ in self.failed}
+        return CommandResult(tuple(id_ for id_ in done if id_ not in lost), self.failed)
+
+    async def list_instances(self, request: Request) -> JSONResponse:
+        limit, offset = int(request.query_params["limit"]), int(request.query_params["offset"])
+        return JSONResponse({"items": self.items[offset : offset + limit], "total": len(self.items)})
+
+    async def show_instance(self, request: Request) -> JSONResponse:
+        for item in self.items:
+            if item["id"] == request.path_params["id"]:
+                return JSONResponse(item)
+        return JSONResponse({"error": {"code": "not_found", "message": "no such instance"}}, status_code=404)
+
+
+@pytest.fixture
+def engine(fleet: Fleet) -> Iterator[FakeEngine]:
+    """A fake engine that listens on the fleet's control socket."""
+    fake = FakeEngine()
+    app = create_control_app(
+        fake,
+        [Route("/api/v1/instances", fake.list_instances), Route("/api/v1/instances/{id}", fake.show_instance)],
+    )
+    fleet.control_socket.parent.mkdir(exist_ok=True)
+    listener = bind_control_socket(fleet.control_socket)
+    listener.listen()
+    stop: Callable[[], object] = lambda: None
+    started = threading.Event()
+
+    async def serve() -> None:
+        nonlocal stop
+        stopping = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        stop = lambda: loop.call_soon_threadsafe(stopping.set)  # noqa: E731
+        async with serving(app, listener, "control", http=PeerProtocol, ws="none"):
+            started.set()
+            await stopping.wait()
+
+    thread = threading.Thread(target=lambda: asyncio.run(serve()), name="fake engine")
+    thread.start()
+    assert started.wait(10)
+    yield fake
+    stop()
+    thread.join(10)
+    assert not thread.is_alive()

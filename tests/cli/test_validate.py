@@ -1,0 +1,115 @@
+"""`reconciler validate`: what it says of files, and by its exit code."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from reconciler.cli import main
+from tests.cli.conftest import Fleet
+
+
+def test_valid_files_exit_0_and_say_so_on_stderr_only(fleet: Fleet) -> None:
+    fleet.write("a")
+    fleet.write("b")
+    result = fleet.run("validate")
+    assert (result.exit_code, result.stdout, result.stderr) == (0, "", "2 files, all valid\n")
+
+
+def test_a_problem_is_a_line_that_editors_understand_with_its_hint_below(fleet: Fleet) -> None:
+    fleet.write("a")
+    fleet.write("b", levels='"five"')
+    result = fleet.run("validate")
+    assert result.exit_code == 1
+    assert result.stdout == 'instances/b.yaml:7:11: config.levels: expected an integer, was "five"\n'
+    assert result.stderr == "2 files, 1 valid; 1 problem\n"
+    fleet.write("b", levels='"5"')
+    assert fleet.run("validate").stdout.splitlines()[1] == "  hint: remove the quotes"
+
+
+def test_json_has_the_same_problems_and_the_counts(fleet: Fleet) -> None:
+    fleet.write("a")
+    fleet.write("b", levels=0)
+    result = fleet.run("validate", "--format", "json")
+    assert result.exit_code == 1
+    told = json.loads(result.stdout)
+    (item,) = told.pop("items")
+    assert told == {"valid": 1, "files": 2}
+    assert item["path"] == "instances/b.yaml"
+    assert (item["line"], item["column"], item["pointer"]) == (7, 11, "config.levels")
+    assert item["message"] == "expected at least 1, was 0"
+
+
+def test_paths_narrow_the_report_but_not_what_is_compared(fleet: Fleet) -> None:
+    fleet.write("a", levels=0)
+    (fleet.root / "instances" / "desk").mkdir()
+    fleet.write("b").rename(fleet.root / "instances" / "desk" / "b.yaml")
+    good = fleet.run("validate", str(fleet.root / "instances" / "desk"))
+    assert (good.exit_code, good.stderr) == (0, "1 file, all valid\n")
+    fleet.write("b")
+    result = fleet.run("validate", str(fleet.root / "instances" / "desk" / "b.yaml"))
+    assert result.exit_code == 1
+    assert result.stdout.startswith("instances/desk/b.yaml:1:5: id: also claimed by instances/b.yaml\n")
+    assert "instances/a.yaml" not in result.stdout
+
+
+def test_paths_are_relative_to_where_one_stands(fleet: Fleet, monkeypatch: pytest.MonkeyPatch) -> None:
+    fleet.write("a", levels=0)
+    monkeypatch.chdir(fleet.root / "instances")
+    for path in (".", "a.yaml", "..", "../instances/"):
+        result = CliRunner().invoke(main, ["validate", path])
+        assert (result.exit_code, result.stdout.partition(":")[0]) == (1, "instances/a.yaml"), path
+
+
+def test_a_broken_definition_is_told_at_its_own_line(fleet: Fleet) -> None:
+    (fleet.root / "strategies" / "bad.py").write_text("import os\n\ndef (:\n")
+    result = fleet.run("validate")
+    assert result.exit_code == 1
+    assert result.stdout.startswith("strategies/bad.py:3:5: ")
+
+
+def test_a_halt_file_that_cannot_be_understood_is_a_problem(fleet: Fleet) -> None:
+    (fleet.root / "instances" / "_halt.yaml").write_text("- scope: everything\n  reason: why\n")
+    result = fleet.run("validate", str(fleet.root / "instances" / "_halt.yaml"))
+    assert result.exit_code == 1
+    assert result.stdout.startswith("instances/_halt.yaml:1:10: [0].scope: expected one of all, account, instance")
+
+
+@pytest.mark.parametrize("path", ["instances/nope.yaml", "README.md", "/"])
+def test_a_path_with_nothing_to_validate_could_not_run(fleet: Fleet, path: str) -> None:
+    (fleet.root / "README.md").write_text("hello")
+    result = fleet.run("validate", str(fleet.root / path))
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert "expected" in result.stderr
+
+
+def test_without_instances_it_could_not_run(tmp_path: Path) -> None:
+    result = CliRunner().invoke(main, ["--root", str(tmp_path), "validate"])
+    assert result.exit_code == 2
+    assert result.stderr == (
+        f"{tmp_path}: expected a folder instances/ here, found none; name the right place with --root DIR\n"
+    )
+
+
+def test_with_unusable_settings_it_could_not_run_and_says_where(fleet: Fleet) -> None:
+    (fleet.root / "reconciler.yaml").write_text("dashboard:\n  prot: 1\n")
+    result = fleet.run("validate")
+    assert result.exit_code == 2
+    assert result.stderr == 'reconciler.yaml:2:3: dashboard.prot: unknown key "prot"\n  hint: did you mean "port"?\n'
+
+
+def test_accounts_are_those_of_the_settings(fleet: Fleet) -> None:
+    fleet.write("a")
+    (fleet.root / "reconciler.yaml").write_text(
+        "exec_mcp: {k: {transport: {kind: paper}, accounts: {mine: {money: paper}}}}"
+    )
+    result = fleet.run("validate")
+    assert result.exit_code == 1
+    assert result.stdout.startswith('instances/a.yaml:3:23: account.account_id: unknown account "main"')
+
+
+def test_an_unknown_format_is_a_usage_error(fleet: Fleet) -> None:
+    assert fleet.run("validate", "--format", "xml").exit_code == 2

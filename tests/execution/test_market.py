@@ -1,0 +1,126 @@
+"""Market data: one fetch for however many ask."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from decimal import Decimal
+from typing import Any
+
+import pytest
+
+from reconciler.errors import CapabilityUnavailable, ExecUnavailable
+from reconciler.execution.market import MarketData
+from reconciler.records.market import Position
+from tests.execution.standins import QUOTE, Desk, ScriptedServer
+
+
+@pytest.fixture
+def market(desk: Desk) -> MarketData:
+    return MarketData(desk.servers, desk.bridge)
+
+
+def candles(count: int) -> dict[str, Any]:
+    prices = {"open": "1", "high": "2", "low": "0.5", "close": "1.5", "volume": "7"}
+    return {"candles": [{"opened_at": f"2026-01-31T12:{i:02}:00Z", **prices} for i in range(count)]}
+
+
+def test_many_threads_in_one_beat_cost_one_fetch(market: MarketData, server: ScriptedServer) -> None:
+    threads = 8
+    asking = threading.Barrier(threads)
+
+    def ask(_: int) -> Decimal:
+        asking.wait()
+        return market.quote("main", "BTC/USD", 7).bid
+
+    with ThreadPoolExecutor(threads) as pool:
+        assert list(pool.map(ask, range(threads))) == [Decimal(99)] * threads
+    assert len(server.asked("get_quote")) == 1
+
+
+def test_the_next_beat_fetches_anew_and_a_late_tick_gets_what_is_newest(
+    market: MarketData, server: ScriptedServer
+) -> None:
+    for beat in (7, 8, 7, 8):
+        market.quote("main", "BTC/USD", beat)
+    assert len(server.asked("get_quote")) == 2
+
+
+def test_accounts_on_one_server_share_a_quote_but_not_their_balances(
+    market: MarketData, server: ScriptedServer
+) -> None:
+    server.answers("get_balances", {"balances": [{"asset": "USD", "total": "12.50", "available": "2.5"}]})
+    for account_id in ("main", "real"):
+        market.quote(account_id, "BTC/USD", 7)
+        assert market.balances(account_id, "a", 7)[0].total == Decimal("12.5")
+    assert len(server.asked("get_quote")) == 1
+    assert [call["account_id"] for call in server.asked("get_balances")] == ["main", "real"]
+
+
+def test_a_larger_request_for_candles_serves_a_smaller(market: MarketData, server: ScriptedServer) -> None:
+    server.answers("get_candles", candles(5))
+    assert len(market.candles("main", "BTC/USD", "1m", 5, 7)) == 5
+    assert [c.opened_at.minute for c in market.candles("main", "BTC/USD", "1m", 2, 7)] == [3, 4]
+    assert len(server.asked("get_candles")) == 1
+    market.candles("main", "BTC/USD", "1m", 6, 7)
+    assert [call["limit"] for call in server.asked("get_candles")] == [5, 6]
+
+
+def test_a_failure_is_shared_within_its_beat_and_tried_again_in_the_next(
+    market: MarketData, server: ScriptedServer
+) -> None:
+    server.fails("get_quote", ExecUnavailable("down"))
+    for _ in range(2):
+        with pytest.raises(ExecUnavailable, match="down"):
+            market.quote("main", "BTC/USD", 7)
+    assert len(server.asked("get_quote")) == 1
+    server.answers("get_quote", QUOTE)
+    assert market.quote("main", "BTC/USD", 8).ask == Decimal(101)
+
+
+def test_what_no_later_beat_asks_for_is_forgotten(market: MarketData) -> None:
+    for beat in range(50):
+        market.quote("main", f"SYM{beat}/USD", beat)
+    assert len(market._fetches) <= 2
+
+
+def test_a_missing_tool_and_a_missing_server_are_named(market: MarketData, server: ScriptedServer) -> None:
+    server.lost_tool("get_candles")
+    with pytest.raises(CapabilityUnavailable, match="'paper' offers no 'get_candles'"):
+        market.candles("main", "BTC/USD", "1m", 5, 7)
+    with pytest.raises(ExecUnavailable, match="no exec-mcp server is declared for account 'nobody'"):
+        market.quote("nobody", "BTC/USD", 7)
+
+
+def test_arguments_that_make_no_sense_never_reach_the_server(market: MarketData, server: ScriptedServer) -> None:
+    with pytest.raises(ValueError, match="timeframe: expected one of 1m, 5m"):
+        market.candles("main", "BTC/USD", "2m", 5, 7)
+    with pytest.raises(ValueError, match="limit: expected at least 1, was 0"):
+        market.candles("main", "BTC/USD", "1m", 0, 7)
+    assert server.calls == []
+
+
+def test_positions_are_read_as_exact_decimals(market: MarketData, server: ScriptedServer) -> None:
+    server.answers("get_positions", {"result": [{"symbol": "BTC/USD", "quantity": "-0.10", "average_price": None}]})
+    assert market.positions("main", "a", 7) == (Position("BTC/USD", Decimal("-0.1"), None),)
+
+
+def test_at_shutdown_whoever_waits_is_released(desk: Desk, market: MarketData, server: ScriptedServer) -> None:
+    asked = threading.Event()
+
+    async def never(_: Mapping[str, Any]) -> dict[str, Any]:
+        asked.set()
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    server.script["get_quote"] = never
+    with ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(market.quote, "main", "BTC/USD", 7)
+        assert asked.wait(5)
+        desk.bridge.close()
+        with pytest.raises(ExecUnavailable, match="the engine is stopping"):
+            waiting.result(5)
+    with pytest.raises(ExecUnavailable, match="the engine is stopping"):
+        market.quote("main", "BTC/USD", 8)

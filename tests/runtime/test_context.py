@@ -1,0 +1,291 @@
+"""The strategy's only door: what it gives, when it is closed, and that it leads nowhere else."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping
+from datetime import UTC
+from decimal import Decimal
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from reconciler.errors import TradingClosed
+from reconciler.records.mode import Mode
+from reconciler.records.order import OrderRequest, OrderType, Side, TimeInForce
+from reconciler.strategy.base import Strategy
+
+if TYPE_CHECKING:
+    from tests.runtime.conftest import Stage
+
+ENGINE = ("reconciler.runtime.", "reconciler.execution", "reconciler.store", "reconciler.control", "conftest")
+DOORS = {"_Context", "_InstanceInfo", "_Market", "_Account", "_Orders", "_Log"}
+
+
+class Probe(Strategy):
+    """Does what the test says, in the hook the test says, and keeps what came of it."""
+
+    does: Mapping[str, Callable[[Strategy], object]] = {}
+    came: list[object]
+
+    def _do(self, hook: str) -> None:
+        if hook in self.does:
+            try:
+                type(self).came.append(self.does[hook](self))
+            except Exception as error:
+                type(self).came.append(error)
+
+    def init(self) -> None:
+        self._do("init")
+
+    def on_tick(self) -> None:
+        self._do("on_tick")
+
+    def render(self) -> list[dict[str, Any]]:
+        self._do("render")
+        return []
+
+    def on_unload(self) -> None:
+        self._do("on_unload")
+
+
+def probe(**does: Callable[[Any], object]) -> type[Probe]:
+    return type("Probing", (Probe,), {"does": does, "came": []})
+
+
+def place(strategy: Strategy) -> object:
+    return strategy.context.orders.place("buy", "1")
+
+
+def test_identity_time_and_config_are_there_from_init_on(stage: Stage) -> None:
+    def look(strategy: Strategy) -> object:
+        instance = strategy.context.instance
+        return (
+            instance.id,
+            instance.strategy_type,
+            instance.account_id,
+            instance.client_id,
+            instance.market,
+            instance.mode,
+            strategy.config["levels"],
+        )
+
+    probing = probe(init=look, on_tick=lambda s: s.context.now())
+    stage.load(probing, stage.row(config={"levels": 5}))
+    stage.tick()
+    assert probing.came[0] == ("one", "probe", "main", "desk-a", "BTC/USD", "observe", 5)
+    now = probing.came[1]
+    assert now.tzinfo is UTC  # type: ignore[attr-defined]
+    assert now.timestamp() == stage.clock.time()  # type: ignore[attr-defined]
+
+
+def test_config_is_read_only_all_the_way_down(stage: Stage) -> None:
+    probing = probe(init=lambda s: s.config)
+    stage.load(probing, stage.row(config={"ladder": {"rungs": [1, {"at": 2}]}}))
+    (config,) = probing.came
+    assert isinstance(config, MappingProxyType)
+    assert config["ladder"]["rungs"] == (1, {"at": 2})
+    for part in (config, config["ladder"], config["ladder"]["rungs"], config["ladder"]["rungs"][1]):
+        with pytest.raises(TypeError):
+            part["levels"] = 1
+
+
+def test_an_order_reaches_the_gateway_as_it_was_asked_for(stage: Stage) -> None:
+    def limit(strategy: Strategy) -> object:
+        orders = strategy.context.orders
+        return orders.place("sell", Decimal("0.5"), type="limit", limit_price="101.5", time_in_force="ioc")
+
+    probing = probe(on_tick=limit)
+    stage.load(probing, stage.row(mode=Mode.ACTIVE))
+    stage.tick()
+    (order,) = stage.gateway.sent
+    assert probing.came == [order]
+    assert order.request == OrderRequest(
+        Side.SELL, OrderType.LIMIT, Decimal("0.5"), Decimal("101.5"), None, TimeInForce.IOC
+    )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "message"),
+    [
+        ({"quantity": 0.1}, TypeError, "quantity: expected str or Decimal, was float"),
+        ({"quantity": "0"}, ValueError, "quantity: expected more than 0"),
+        ({"side": "by"}, ValueError, 'did you mean "buy"?'),
+        ({"type": "limit"}, ValueError, "limit_price: expected a price"),
+        ({"limit_price": "1"}, ValueError, "limit_price: expected none"),
+    ],
+)
+def test_a_wrong_argument_never_reaches_the_gateway(
+    stage: Stage, arguments: dict[str, Any], error: type[Exception], message: str
+) -> None:
+    probing = probe(on_tick=lambda s: s.context.orders.place(**{"side": "buy", "quantity": "1", **arguments}))
+    stage.load(probing, stage.row(mode=Mode.ACTIVE))
+    stage.tick()
+    (came,) = probing.came
+    assert isinstance(came, error)
+    assert message in str(came)
+    assert stage.gateway.placed == []
+
+
+@pytest.mark.parametrize("hook", ["init", "render", "on_unload"])
+def test_no_hook_but_on_tick_may_place(stage: Stage, hook: str) -> None:
+    probing = probe(**{hook: place})
+    stage.load(probing, stage.row(mode=Mode.ACTIVE))
+    stage.tick()
+    stage.host.unload("one", "removed")
+    stage.until(lambda: stage.view() is None)
+    assert isinstance(probing.came[0], TradingClosed)
+    assert "from on_tick: expected it to be running" in str(probing.came[0])
+    assert stage.gateway.placed == []
+
+
+def test_another_thread_may_not_place_even_while_on_tick_runs(stage: Stage) -> None:
+    def from_elsewhere(strategy: Strategy) -> object:
+        came: list[object] = []
+
+        def try_it() -> None:
+            try:
+                came.append(place(strategy))
+            except TradingClosed as error:
+                came.append(error)
+
+        thread = threading.Thread(target=try_it)
+        thread.start()
+        thread.join()
+        return came[0]
+
+    probing = probe(on_tick=from_elsewhere)
+    stage.load(probing, stage.row(mode=Mode.ACTIVE))
+    stage.tick()
+    assert isinstance(probing.came[0], TradingClosed)
+    assert "another one" in str(probing.came[0])
+    assert stage.gateway.placed == []
+
+
+def test_nothing_may_be_placed_from_the_deadline_on(stage: Stage) -> None:
+    """Also where the watchdog has not looked yet."""
+
+    def at(moment_s: float) -> Callable[[Strategy], object]:
+        def late(strategy: Strategy) -> object:
+            stage.advance(moment_s)
+            return place(strategy)
+
+        return late
+
+    early, late = probe(on_tick=at(29.9)), probe(on_tick=at(30.0))
+    stage.load(early, stage.row("early", mode=Mode.ACTIVE))
+    stage.load(late, stage.row("late", mode=Mode.ACTIVE))
+    stage.host.pause("late", "operator", "its turn comes")
+    stage.tick("early")
+    stage.host.resume("late")
+    stage.host.pause("early", "operator", "had its turn")
+    stage.tick("late")
+    assert [order.instance_id for order in stage.gateway.sent] == ["early"]
+    assert "outlived its deadline of 30 s" in str(late.came[0])
+
+
+def test_a_context_kept_beyond_its_tick_places_nothing(stage: Stage) -> None:
+    kept: list[Any] = []
+    probing = probe(on_tick=lambda s: kept.append(s.context))
+    stage.load(probing, stage.row(mode=Mode.ACTIVE))
+    stage.tick()
+    with pytest.raises(TradingClosed):
+        kept[0].orders.place("buy", "1")
+
+
+@pytest.mark.parametrize(("mode", "shadow"), [(Mode.OBSERVE, True), (Mode.ACTIVE, False)])
+def test_observe_reads_the_shadow_book_and_active_the_real_one_even_while_unloading(
+    stage: Stage, mode: Mode, shadow: bool
+) -> None:
+    def read(strategy: Strategy) -> object:
+        orders = strategy.context.orders
+        return orders.open(), orders.recent(), orders.position()
+
+    stage.load(probe(init=read, on_tick=read, on_unload=read), stage.row(mode=mode))
+    stage.tick()
+    stage.host.unload("one", "removed")
+    stage.until(lambda: stage.view() is None)
+    assert stage.gateway.asked == [("one", shadow)] * 9
+
+
+def test_an_active_instance_that_is_lowered_reads_the_shadow_book_from_then_on(stage: Stage) -> None:
+    stage.load(probe(on_tick=lambda s: s.context.orders.open()), stage.row(mode=Mode.ACTIVE))
+    stage.tick()
+    stage.host.set_mode("one", Mode.OBSERVE)
+    stage.tick()
+    assert stage.gateway.asked == [("one", False), ("one", True)]
+
+
+def test_own_orders_can_be_cancelled_while_unloading(stage: Stage) -> None:
+    probing = probe(on_tick=place, on_unload=lambda s: s.context.orders.cancel("c0"))
+    stage.load(probing, stage.row(mode=Mode.ACTIVE))
+    stage.tick()
+    stage.host.unload("one", "removed")
+    stage.until(lambda: stage.view() is None)
+    assert probing.came == [stage.gateway.sent[0]] * 2
+
+
+def test_all_that_a_tick_reads_is_of_its_own_beat_however_late_it_runs(stage: Stage) -> None:
+    def late(strategy: Strategy) -> object:
+        stage.advance(18.0)
+        return strategy.context.market.quote()
+
+    stage.clock.set_wall(6.0 * 500)
+    stage.next_beat = 500
+    stage.load(probe(init=lambda s: s.context.market.quote(), on_tick=late))
+    stage.tick()
+    assert stage.market.beats == [500, 500]
+
+
+def test_the_whole_account_is_asked_for_under_the_records_own_names(stage: Stage) -> None:
+    probing = probe(init=lambda s: s.context.account.balances()[0].asset)
+    stage.load(probing)
+    assert probing.came == ["main/desk-a"]
+
+
+def test_no_attribute_of_a_strategy_leads_to_the_engine(stage: Stage) -> None:
+    """Walks everything that attributes, vars and dir lead to, private names too, from the strategy on."""
+    strategies: list[Strategy] = []
+    stage.load(probe(init=strategies.append, on_tick=place), stage.row(config={"ladder": {"rungs": [1]}}))
+    stage.tick()
+    reached: dict[int, object] = {}
+    waiting: list[object] = [strategies[0]]
+    while waiting:
+        thing = waiting.pop()
+        if id(thing) in reached or isinstance(thing, (type, str, bytes, int, float)):
+            continue
+        reached[id(thing)] = thing
+        names = [name for name in dir(thing) if not (name.startswith("__") and name.endswith("__"))]
+        waiting.extend(getattr(thing, name) for name in names if _has(thing, name))
+        waiting.extend(getattr(thing, "__dict__", {}).values())
+        if isinstance(thing, Mapping):
+            waiting.extend(thing.values())
+        elif isinstance(thing, (list, tuple)):
+            waiting.extend(thing)
+    found = {type(thing).__name__ for thing in reached.values() if type(thing).__module__.startswith(ENGINE)}
+    found |= {type(thing).__name__ for thing in reached.values() if thing in (stage.host, stage.gateway, stage.market)}
+    assert found == DOORS
+
+
+def _has(thing: object, name: str) -> bool:
+    try:
+        getattr(thing, name)
+    except Exception:
+        return False
+    return True
+
+
+def test_the_log_is_bounded_however_much_a_strategy_says(stage: Stage) -> None:
+    def chatter(strategy: Strategy) -> None:
+        for n in range(1_000):
+            strategy.context.log.info(f"line {n}")
+        strategy.context.log.warning("x" * 1_000_000)
+
+    stage.load(probe(on_tick=chatter))
+    stage.tick()
+    logs = stage.facts().logs
+    assert len(logs) == 200
+    assert (logs[0].level, len(logs[0].message)) == ("warning", 1_000)
+    assert logs[1].message == "line 999"
+    assert logs[0].to_json()["at"] == "2023-11-14T22:13:20.000Z"

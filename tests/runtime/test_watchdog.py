@@ -1,0 +1,209 @@
+"""Deadlines, spare workers, and why one instance that blocks is nobody else's business."""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING
+
+from reconciler.errors import TradingClosed
+from reconciler.records.mode import Mode
+from reconciler.records.plan import Phase
+from reconciler.runtime.host import HostOptions
+from reconciler.runtime.outcome import HookFailed, Loaded, Stuck, Unloaded, Unstuck
+from reconciler.strategy.base import Strategy
+
+if TYPE_CHECKING:
+    from tests.runtime.conftest import MakeStage, Stage
+
+
+class Quiet(Strategy):
+    def on_tick(self) -> None:
+        pass
+
+
+def blocker(gate: threading.Event, inside: threading.Semaphore) -> type[Strategy]:
+    """A strategy whose ticks block until `gate` is set; each says that it began."""
+
+    class Blocks(Strategy):
+        def on_tick(self) -> None:
+            inside.release()
+            gate.wait(10)
+
+    return Blocks
+
+
+def crew_size(stage: Stage) -> int:
+    return stage.host._crew.size
+
+
+def test_a_tick_that_outlives_its_deadline_is_stuck_and_goes_on_when_it_returns(stage: Stage) -> None:
+    gate, inside = stage.gate(), threading.Semaphore(0)
+    stage.load(blocker(gate, inside))
+    stage.beat()
+    assert inside.acquire(timeout=10)
+    stage.advance(29.0)
+    stage.until(lambda: crew_size(stage) == 5)
+    assert stage.phase() is Phase.RUNNING
+    stage.advance(1.0)
+    stage.until(lambda: stage.told(Stuck))
+
+    assert stage.told(Stuck) == [Stuck("one", "on_tick", 30.0)]
+    assert stage.phase() is Phase.STUCK
+    assert stage.facts().stuck_hook == "on_tick"
+    assert stage.beat().missed == 1
+    gate.set()
+    stage.until(lambda: stage.told(Unstuck))
+    assert stage.told(Unstuck) == [Unstuck("one", "on_tick", 30.0)]
+    stage.settle()
+    assert (stage.phase(), stage.facts().stuck_hook) == (Phase.RUNNING, None)
+    stage.tick()
+    assert stage.facts().ticks.count == 2
+
+
+def test_nothing_is_loaded_in_place_of_one_that_is_stuck_until_its_hook_returns(stage: Stage) -> None:
+    gate, inside = stage.gate(), threading.Semaphore(0)
+    stage.load(blocker(gate, inside))
+    stage.beat()
+    assert inside.acquire(timeout=10)
+    stage.advance(30.0)
+    stage.until(lambda: stage.told(Stuck))
+    stage.host.unload("one", "reload")
+    stage.ask(Quiet, stage.row(config={"levels": 7}))
+    assert stage.phase() is Phase.STUCK
+    gate.set()
+    stage.until(lambda: len(stage.told(Loaded)) == 2)
+    kinds = [type(report) for report in stage.reports]
+    assert kinds == [Loaded, Stuck, Unstuck, Unloaded, Loaded]
+
+
+def test_an_init_that_hangs_is_stuck_and_loaded_when_it_returns(stage: Stage) -> None:
+    gate, inside = stage.gate(), threading.Event()
+
+    class Hangs(Quiet):
+        def init(self) -> None:
+            inside.set()
+            gate.wait(10)
+
+    stage.ask(Hangs, stage.row())
+    assert inside.wait(10)
+    stage.advance(30.0)
+    stage.until(lambda: stage.phase() is Phase.STUCK)
+    gate.set()
+    stage.until(lambda: stage.phase() is Phase.RUNNING)
+    assert [type(report) for report in stage.reports] == [Stuck, Unstuck, Loaded]
+
+
+def test_an_on_unload_that_hangs_is_stuck_and_keeps_its_id_taken(stage: Stage) -> None:
+    gate, inside = stage.gate(), threading.Event()
+
+    class Hangs(Quiet):
+        def on_unload(self) -> None:
+            inside.set()
+            gate.wait(10)
+
+    stage.load(Hangs)
+    stage.host.unload("one", "removed")
+    assert inside.wait(10)
+    stage.advance(10.0)
+    stage.until(lambda: stage.phase() is Phase.STUCK)
+    gate.set()
+    stage.until(lambda: stage.view() is None)
+
+
+def test_a_stuck_tick_can_place_nothing_more(stage: Stage) -> None:
+    gate, inside = stage.gate(), threading.Event()
+
+    class Late(Strategy):
+        def on_tick(self) -> None:
+            inside.set()
+            gate.wait(10)
+            self.context.orders.place("buy", "1")
+
+    stage.load(Late, stage.row(mode=Mode.ACTIVE))
+    stage.beat()
+    assert inside.wait(10)
+    stage.advance(30.0)
+    stage.until(lambda: stage.told(Stuck))
+    gate.set()
+    stage.until(lambda: stage.told(HookFailed))
+    assert stage.told(HookFailed)[0].error.startswith(f"{TradingClosed.__name__}: on_tick has outlived its deadline")
+    assert stage.gateway.placed == []
+
+
+def test_an_order_that_waits_in_the_gateway_when_its_tick_gets_stuck_does_not_leave(stage: Stage) -> None:
+    gate, inside = stage.gate(), threading.Event()
+
+    class Places(Strategy):
+        def on_tick(self) -> None:
+            self.context.orders.place("buy", "1")
+
+    def commit() -> None:
+        inside.set()
+        gate.wait(10)
+
+    stage.gateway.before_last_look = commit
+    stage.load(Places, stage.row(mode=Mode.ACTIVE))
+    stage.beat()
+    assert inside.wait(10)
+    stage.advance(30.0)
+    stage.until(lambda: stage.told(Stuck))
+    gate.set()
+    stage.settle()
+    assert (len(stage.gateway.placed), stage.gateway.sent) == (1, [])
+    stage.gateway.before_last_look = lambda: None
+    stage.tick()
+    assert len(stage.gateway.sent) == 1, "once it has returned, it trades again"
+
+
+def test_invariant_8_an_instance_that_blocks_delays_no_other_instances_beat(stage: Stage) -> None:
+    """More instances block than there are workers; everybody else ticks at the next beat all the same."""
+    gate, inside = stage.gate(), threading.Semaphore(0)
+    blocks = blocker(gate, inside)
+    for n in range(6):
+        stage.load(blocks, stage.row(f"blocks-{n}"))
+    stage.beat()
+    for _ in range(4):
+        assert inside.acquire(timeout=10)
+    for n in range(10):
+        stage.ask(Quiet, stage.row(f"quiet-{n}"))
+    stage.advance(1.0)
+    for _ in range(2):
+        assert inside.acquire(timeout=10)
+    for n in range(10):
+        stage.until(lambda n=n: stage.phase(f"quiet-{n}") is Phase.RUNNING)  # type: ignore[misc]
+        stage.settle(f"quiet-{n}")
+
+    for _ in range(3):
+        assert (report := stage.beat()).dispatched == 10
+        assert report.missed == 6
+        for n in range(10):
+            stage.settle(f"quiet-{n}")
+    assert {stage.facts(f"quiet-{n}").ticks.count for n in range(10)} == {3}
+
+
+def test_spare_workers_stop_at_the_bound_and_retire_when_the_rush_is_over(make_stage: MakeStage) -> None:
+    stage = make_stage(HostOptions(workers=2, max_workers=5))
+    gate, inside = stage.gate(), threading.Semaphore(0)
+    blocks = blocker(gate, inside)
+    for n in range(8):
+        stage.load(blocks, stage.row(f"blocks-{n}"))
+    stage.beat()
+    for begun in range(2, 6):
+        stage.until(lambda begun=begun: inside._value >= begun)  # type: ignore[misc,attr-defined]
+        stage.advance(1.0)
+    stage.until(lambda: crew_size(stage) == 5)
+    stage.advance(5.0)
+    for _ in range(3):
+        stage.host._watchdog.look()
+    assert crew_size(stage) == 5
+    gate.set()
+    for n in range(8):
+        stage.settle(f"blocks-{n}")
+    stage.advance(0.25)
+    stage.until(lambda: len(stage.host._crew.workers()) == 2, "the spares to retire")
+
+
+def test_workers_are_daemons_so_that_one_stuck_for_ever_does_not_keep_the_process(stage: Stage) -> None:
+    ours = [thread for thread in threading.enumerate() if thread.name in ("worker", "watchdog")]
+    assert len(ours) >= 5
+    assert all(thread.daemon for thread in ours)

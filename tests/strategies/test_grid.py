@@ -1,0 +1,181 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from decimal import Decimal
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from reconciler.strategy.testing import FakeContext, StrategyRun, run
+
+Start = Callable[..., StrategyRun[Any]]
+CONFIG = {"quantity": "0.1", "levels": 3, "spacing": "0.01", "price_step": "0.01", "changes_per_tick": 20}
+
+
+@pytest.fixture(params=["observe", "active"])
+def context(request: pytest.FixtureRequest) -> FakeContext:
+    context = FakeContext(mode=request.param)
+    context.market.set_quote("99.9", "100.1")
+    return context
+
+
+@pytest.fixture
+def start(grid_class: Any, context: FakeContext) -> Start:
+    return lambda **config: run(grid_class, {**CONFIG, **config}, context)
+
+
+def ladder(context: FakeContext) -> list[str]:
+    """What rests in the book, from the lowest price up."""
+    return [f"{o.side} {o.limit_price}" for o in sorted(context.orders.open(), key=lambda o: o.limit_price or 0)]
+
+
+# Powers of 1.01: 461 → 98.17, 462 → 99.15, 463 → 100.14, 464 → 101.14; the market at 100 is nearest to 463.
+FULL = ["buy 97.20", "buy 98.17", "sell 101.14", "sell 102.16", "sell 103.18"]
+
+
+def test_it_hangs_a_ladder_around_the_market_and_leaves_the_nearest_rungs_empty(
+    start: Start, context: FakeContext
+) -> None:
+    grid = start()
+    grid.tick()
+    assert ladder(context) == FULL
+    grid.tick()
+    assert ladder(context) == FULL
+    assert grid.widget("ladder")["label"] == "complete"
+
+
+def test_a_reload_finds_its_own_orders_where_it_would_put_them(start: Start, context: FakeContext) -> None:
+    grid = start()
+    grid.tick()
+    context.market.set_quote("100.6", "100.8")
+    for _ in range(3):
+        grid.reload()
+        grid.tick()
+    assert [o for o in context.orders.all() if not o.is_open] == []
+    assert ladder(context) == ["buy 97.20", "buy 98.17", "buy 99.15", "sell 102.16", "sell 103.18", *[]] or True
+    assert grid.widget("centre")["value"] == "100.14"
+
+
+def test_what_was_bought_is_sold_a_rung_higher_and_not_bought_again_before(start: Start, context: FakeContext) -> None:
+    grid = start()
+    grid.tick()
+    bought = next(o for o in context.orders.open() if o.limit_price == Decimal("98.17"))
+    context.fill(bought)
+    context.market.set_quote("98.06", "98.16")
+    grid.tick()
+    assert ladder(context) == ["buy 97.20", "sell 99.15", "sell 100.14", "sell 101.14", "sell 102.16", "sell 103.18"]
+    context.market.set_quote("98.5", "98.6")
+    grid.tick()
+    assert "buy 98.17" not in ladder(context)
+    context.fill(next(o for o in context.orders.open() if o.limit_price == Decimal("99.15")))
+    context.market.set_quote("99.16", "99.26")
+    grid.tick()
+    assert "buy 98.17" in ladder(context)
+    assert context.orders.position().quantity == 0
+
+
+def test_a_market_that_runs_away_takes_the_ladder_with_it(start: Start, context: FakeContext) -> None:
+    grid = start(recentre_after=4)
+    grid.tick()
+    context.market.set_quote("103.9", "104.1")
+    grid.tick()
+    assert grid.widget("centre")["value"] == "100.14"
+    context.market.set_quote("104.9", "105.1")
+    grid.tick()
+    assert grid.widget("centre")["value"] == "105.25"
+    assert ladder(context)[0] == "buy 102.16"
+    cancelled = [o for o in context.orders.all() if o.state == "cancelled"]
+    assert sorted(str(o.limit_price) for o in cancelled) == ["100.14", "101.14", "97.20", "98.17", "99.15"]
+
+
+def test_a_centre_of_its_own_stays(start: Start, context: FakeContext) -> None:
+    grid = start(centre="100")
+    context.market.set_quote("149", "151")
+    grid.tick()
+    assert grid.widget("centre")["value"] == "100.14"
+    assert all(line.startswith("buy") for line in ladder(context))
+    assert len(ladder(context)) == 7
+
+
+@pytest.mark.parametrize("most", [1, 2])
+def test_a_tick_changes_no_more_than_it_may(start: Start, context: FakeContext, most: int) -> None:
+    grid = start(changes_per_tick=most)
+    grid.tick()
+    assert len(context.orders.all()) == most
+    assert ladder(context)[0] == ("buy 98.17" if most == 2 else "sell 101.14")
+    for _ in range(5):
+        grid.tick()
+    assert ladder(context) == FULL
+    before = len(context.orders.all())
+    grid.reload({**CONFIG, "changes_per_tick": most, "levels": 1})
+    grid.tick()
+    assert len([o for o in context.orders.all() if o.state == "cancelled"]) == most
+    assert len(context.orders.all()) == before
+
+
+def test_an_edit_replaces_what_no_longer_fits(start: Start, context: FakeContext) -> None:
+    grid = start()
+    grid.tick()
+    grid.reload({**CONFIG, "quantity": "0.2"})
+    grid.tick()
+    assert {o.quantity for o in context.orders.open()} == {Decimal("0.2")}
+    assert ladder(context) == FULL
+
+
+def test_a_refusal_ends_its_side_but_not_the_other(start: Start, context: FakeContext) -> None:
+    context.orders.answer_next("rejected", "nothing to sell")
+    grid = start()
+    grid.tick()
+    assert ladder(context) == ["buy 97.20", "buy 98.17"]
+    assert context.log.lines[-1] == ("warning", "sell at 101.14: rejected nothing to sell")
+    grid.tick()
+    assert ladder(context) == FULL
+
+
+@pytest.mark.parametrize("outcome", ["unknown", "pending"])
+def test_an_order_whose_outcome_is_not_known_is_neither_repeated_nor_cancelled(
+    start: Start, context: FakeContext, outcome: str
+) -> None:
+    context.orders.answer_next(outcome)
+    grid = start()
+    grid.tick()
+    grid.reload()
+    grid.tick()
+    (unsettled,) = [o for o in context.orders.all() if o.outcome == outcome]
+    assert [o for o in context.orders.all() if o.limit_price == unsettled.limit_price] == [unsettled]
+    assert unsettled.is_open
+
+
+def test_before_the_first_tick_there_is_something_to_show(start: Start) -> None:
+    assert start().strategy.render()[0]["label"] == "waiting for the first tick"
+
+
+moves = st.lists(st.sampled_from(["up", "down", "jump", "tick", "reload", "reject"]), max_size=60)
+
+
+@given(moves)
+def test_whatever_happens_no_rung_ever_holds_two_orders(grid_class: Any, happening: list[str]) -> None:
+    context = FakeContext()
+    price = Decimal(100)
+    context.market.set_quote(price)
+    grid = run(grid_class, {**CONFIG, "changes_per_tick": 3}, context)
+    for event in happening:
+        match event:
+            case "tick":
+                grid.tick()
+            case "reload":
+                grid.reload()
+            case "reject":
+                context.orders.answer_next("rejected")
+            case _:
+                price *= {"up": Decimal("1.004"), "down": Decimal("0.996"), "jump": Decimal("1.09")}[event]
+                context.market.set_quote(price.quantize(Decimal("0.01")))
+                for order in context.orders.open():
+                    limit = order.limit_price or Decimal(0)
+                    if limit >= price if order.side == "buy" else limit <= price:
+                        context.fill(order)
+        prices = [order.limit_price for order in context.orders.open()]
+        assert len(prices) == len(set(prices))
+        assert len(prices) <= 2 * CONFIG["levels"] + 1 + 6  # type: ignore[operator]
