@@ -52,7 +52,7 @@ exec_mcp:
     transport: {kind: http, url: "http://127.0.0.1:9000/mcp", headers: {Authorization: {env: KRAKEN_TOKEN}}}
     timeout_s: 5
     accounts:
-      main: {money: real}
+      main: {money: real, max_orders_per_minute: 60}
   desk:
     transport: {kind: stdio, command: [desk-mcp, --quiet], env: {DESK_TOKEN: {file: /run/secrets/desk}}}
     accounts:
@@ -68,8 +68,15 @@ Each server, below `exec_mcp.NAME`:
 """
 
 SERVERS_TAIL = """
-`bind`, `tools` and `max_orders_per_minute` are understood but not supported by this version. They are refused
-rather than ignored: a server must speak the contract's own words for now.
+What stands under an account, below `exec_mcp.NAME.accounts.ACCOUNT_ID`:
+
+| key | default | meaning |
+| --- | --- | --- |
+| `money` | required | `real` or `paper`: whether the account's money is real. |
+| `max_orders_per_minute` | none | The account's budget of orders, over all its instances. |
+
+`bind` and `tools`, and `paper.prices` and `paper.seed` above, are understood but not supported by this version.
+They are refused rather than ignored: a server must speak the contract's own words for now.
 """
 
 

@@ -99,6 +99,7 @@ class _Engine:
             gateway.recover()
             fleet = self._fleet(gateway, market, adopt)
             board = self._board(fleet, gateway, servers)
+            fleet.controller.touched = board.look_at
             self._handle_signals(fleet.controller)
             fleet.host.start()
             try:

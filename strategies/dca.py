@@ -71,7 +71,9 @@ class Dca(Strategy):
             self.context.log.warning(f"{self.notional} buys less than one step of {self.step} at {self.ask}")
             return
         order = self.context.orders.place("buy", quantity)
-        self.context.log.info(f"buy {quantity} at about {self.ask}: {order.outcome} {order.reason}".rstrip())
+        self.context.log.info(
+            f"buy {quantity.normalize():f} at about {self.ask}: {order.outcome} {order.reason}".rstrip()
+        )
 
     def bought(self) -> Order | None:
         """This interval's purchase, None where there was none."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -41,14 +42,13 @@ class Engine:
         return self._ask("POST", path, None, body)
 
     def _ask(self, method: str, path: str, query: Mapping[str, Any] | None, body: Mapping[str, Any] | None) -> Any:
+        self._require_engine()
         import httpx
 
         transport = httpx.HTTPTransport(uds=str(self._socket_path))
         try:
             with httpx.Client(transport=transport, base_url="http://localhost", timeout=TIMEOUT_S) as client:
                 answer = client.request(method, path, params=query, json=body)
-        except httpx.ConnectError as error:
-            raise NoEngine from error
         except httpx.HTTPError as error:
             raise Failure(f"the engine did not answer: {error}; look at its log") from error
         if answer.status_code == 404 and method == "GET":
@@ -56,6 +56,18 @@ class Engine:
         if answer.is_error:
             raise Failure(_message(answer))
         return answer.json()
+
+    def _require_engine(self) -> None:
+        """Knock first: a socket file may be left over, and httpx leaves a socket open where nobody answers."""
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as knock:
+            try:
+                knock.connect(str(self._socket_path))
+            except PermissionError as error:
+                raise Failure(
+                    f"{self._socket_path}: belongs to another user; run this as the user the engine runs as"
+                ) from error
+            except OSError as error:
+                raise NoEngine from error
 
 
 def _message(answer: Any) -> str:

@@ -97,7 +97,12 @@ class Controller:
         self._retries_s: dict[str, float] = {}
         self._rollout = Rollout()
         self._confirmed_removal = ""
+        self._halt_seen: tuple[SourceFile | None, bool] = (None, True)
+        self._declared_halts: tuple[Halt, ...] = ()
         self._thread = threading.Thread(target=self._run, name="controller", daemon=True)
+        self._touched: set[str] = set()
+        self.touched: Callable[[frozenset[str]], None] = lambda ids: None
+        """Told after each pass which instances it changed or heard of."""
         self.fleet = Fleet(rows=desired.rows(), attempts=desired.attempts())
         self.version = 0
         self.fault = ""
@@ -123,6 +128,11 @@ class Controller:
         """Take a host's report. Thread-safe, returns at once."""
         self._reports.append(report)
         self._wake.set()
+
+    @property
+    def has_reports(self) -> bool:
+        """True while a host has reported what no pass has taken yet."""
+        return bool(self._reports)
 
     def confirm_removal(self, removal_digest: str) -> None:
         """Let the held removal of exactly this set happen, at the next pass."""
@@ -164,7 +174,7 @@ class Controller:
     def _until_next_s(self) -> float:
         now_s = self._clock.monotonic()
         due_s = [self._looked_at_s + self._options.interval_s, *self._retries_s.values()]
-        if self.fleet.removal.waiting:
+        if self.fleet.removal.waiting or self.fleet.not_whole:
             due_s.append(self._looked_at_s + SETTLING_S)
         return max(0.0, min(due_s) - now_s)
 
@@ -172,15 +182,18 @@ class Controller:
         """One turn: take reports, look at the source where that is due, plan, act. Returns what was done."""
         self._take_reports()
         now_s = self._clock.monotonic()
-        waiting = self.fleet.removal.waiting and now_s - self._looked_at_s >= SETTLING_S
-        if self._look_again or waiting or now_s - self._looked_at_s >= self._options.interval_s:
+        in_doubt = (self.fleet.removal.waiting or self.fleet.not_whole) and now_s - self._looked_at_s >= SETTLING_S
+        if self._look_again or in_doubt or now_s - self._looked_at_s >= self._options.interval_s:
             self._look_again = False
             self._looked_at_s = now_s
             self._observe()
-        actions = plan(self.fleet.rows, self._host.views(), self._can_load, now_s)
-        actions = self._rollout.admit(actions, self._host.views())
+        views = self._host.views()
+        actions = self._rollout.admit(plan(self.fleet.rows, views, self._can_load, now_s), views)
         for action in actions:
             self._perform(action)
+        if self._touched:
+            self.touched(frozenset(self._touched))
+            self._touched.clear()
         return actions
 
     # Observe: files → rows.
@@ -209,10 +222,18 @@ class Controller:
         self._remember(snapshot, admission, changes)
 
     def _declare_halts(self, snapshot: Snapshot) -> None:
-        """First of all, and whatever else comes of this snapshot: halting may never wait."""
-        if self._snapshot is not None and snapshot.halt is self._snapshot.halt:
+        """First of all, and whatever else comes of this snapshot: halting may never wait.
+
+        A snapshot that is not whole may add halts; it lifts none.
+        """
+        seen = (snapshot.halt, snapshot.whole)
+        if seen == self._halt_seen:
             return
+        self._halt_seen = seen
         halts, problems = read_halts(snapshot.halt, iso(self._clock.time()))
+        if not snapshot.whole:
+            halts = tuple(dict.fromkeys((*self._declared_halts, *halts)))
+        self._declared_halts = halts
         self._halts.declare(halts)
         self._host.settle()
         self._publish(replace(self.fleet, halt_problems=problems))
@@ -278,6 +299,8 @@ class Controller:
             self._missing_since_s = {i: self._missing_since_s.get(i, now_s) for i in missing}
         if removal.remove:
             self._confirmed_removal = ""
+        self._touched.update(change.row.id for change in changes)
+        self._touched.update(attempt.id for attempt in admission.attempts if attempt.id is not None)
         fleet = self.fleet.after(changes, admission.attempts, admission.forgotten_paths)
         self._chronicle.admitted(changes, admission.attempts, removal, self.fleet.removal)
         self._snapshot = snapshot
@@ -333,6 +356,7 @@ class Controller:
     def _take_reports(self) -> None:
         while self._reports:
             report = self._reports.popleft()
+            self._touched.add(report.id)
             if isinstance(report, LoadFailed):
                 self._retries_s[report.id] = self._clock.monotonic() + report.retry_in_s
             try:

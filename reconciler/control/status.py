@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -18,7 +18,7 @@ from reconciler.ports import EngineStatus, InstanceFilter, StrategySummary, Trad
 from reconciler.records.halt import Halt
 from reconciler.records.mode import Mode
 from reconciler.records.record import Row
-from reconciler.records.status import Condition, Health, InstanceStatus, Ticks
+from reconciler.records.status import Condition, ConditionType, Health, InstanceStatus, Ticks
 from reconciler.runtime.host import Host
 from reconciler.strategy.catalogue import Catalogue
 
@@ -86,6 +86,12 @@ class StatusBoard:
             return None
         return self._status(self._case(row), self._parts.exposures.exposed())
 
+    def look_at(self, ids: Iterable[str]) -> None:
+        """Note since when the conditions of these instances have been as they are."""
+        rows = self._parts.controller.fleet.rows
+        for row in (rows[i] for i in ids if i in rows):
+            self._conditions(self._case(row))
+
     def _cases(self) -> list[Case]:
         rows = self._parts.controller.fleet.rows
         if self._order[0] is not rows:
@@ -131,15 +137,7 @@ class StatusBoard:
             effective_config=row.record.effective_config,
             labels=row.record.labels,
             description=row.record.description,
-            conditions=tuple(
-                self._condition(row.id, name, finding)
-                for name, finding in (
-                    ("Accepted", accepted(case)),
-                    ("Loaded", loaded(case)),
-                    ("Ready", ready(case)),
-                    ("Trading", trading(case)),
-                )
-            ),
+            conditions=self._conditions(case),
             ticks=Ticks() if case.facts is None else case.facts.ticks,
             frozen_with_exposure=is_frozen and row.id in exposed,
         )
@@ -148,7 +146,15 @@ class StatusBoard:
         account_id = row.record.identity.account_id
         return any(halt.forbids(account_id, row.id) for halt in self._parts.halts())
 
-    def _condition(self, instance_id: str, name: Any, finding: Finding) -> Condition:
+    def _conditions(self, case: Case) -> tuple[Condition, ...]:
+        return (
+            self._condition(case.row.id, "Accepted", accepted(case)),
+            self._condition(case.row.id, "Loaded", loaded(case)),
+            self._condition(case.row.id, "Ready", ready(case)),
+            self._condition(case.row.id, "Trading", trading(case)),
+        )
+
+    def _condition(self, instance_id: str, name: ConditionType, finding: Finding) -> Condition:
         """The finding with the time since when it has been so, as far as this process has looked."""
         status, reason, message = finding
         with self._lock:

@@ -72,6 +72,8 @@ class ExecServer:
         delay_s = self.options.reconnect_min_s
         while True:
             was_connected = await self._live()
+            if _is_cancelled():
+                raise asyncio.CancelledError
             delay_s = self.options.reconnect_min_s if was_connected else min(delay_s * 2, self.options.reconnect_max_s)
             await self._clock.sleep(delay_s * random.uniform(0.8, 1.2))
 
@@ -214,6 +216,15 @@ class ExecServer:
         same = self.status.connected is connected
         since = self.status.since if same else iso(self._clock.time())
         self.status = ServerStatus(self.name, connected, since, tools, error)
+
+
+def _is_cancelled() -> bool:
+    """True where this task was told to stop, though a failing transport may have swallowed the exception that said so.
+
+    A task group whose children failed raises their errors in place of a cancellation that came meanwhile.
+    """
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
 
 
 def _answer(tool: str, result: Any) -> dict[str, Any]:

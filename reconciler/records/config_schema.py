@@ -68,7 +68,7 @@ def faults(schema: Mapping[str, Any]) -> Iterator[str]:
 
 def _own_faults(part: Mapping[str, Any], path: Path, root: Schema) -> Iterator[tuple[str, str]]:
     for name in part:
-        if name in _FOREIGN:
+        if name in _FOREIGN or (name == "$schema" and path):
             yield name, "expected a schema that stands alone, without this keyword"
         elif name not in _KNOWN and not name.startswith("x-"):
             near = did_you_mean(name, _KNOWN)

@@ -24,14 +24,19 @@ from reconciler.records.subschema import Schema
 
 def faults(values: Any, schema: Schema, root: Schema) -> Iterator[Fault]:
     """Everything in which `values` do not meet `schema`, a part of `root`, which its `$ref`s look into."""
-    validator: Any = _Validator(root, registry=Registry(), format_checker=_FORMATS).evolve(schema=schema)
-    return map(_fault, validator.iter_errors(values))
+    validator: Any = _Validator(_unmarked(root), registry=Registry(), format_checker=_FORMATS)
+    return map(_fault, validator.evolve(schema=_unmarked(schema)).iter_errors(values))
 
 
 def schema_faults(schema: Any) -> Iterator[Fault]:
     """Everything in which `schema` is no JSON Schema 2020-12."""
     validator: Any = Draft202012Validator(Draft202012Validator.META_SCHEMA)
     return map(_fault, validator.iter_errors(schema))
+
+
+def _unmarked(schema: Schema) -> Schema:
+    """Without `$schema`, for which jsonschema would go on with its own validator instead of ours."""
+    return schema if isinstance(schema, bool) else {k: v for k, v in schema.items() if k != "$schema"}
 
 
 def _fault(error: Any) -> Fault:
@@ -62,6 +67,15 @@ def _pattern(validator: Any, pattern: str, value: Any, schema: Any) -> Iterator[
         yield ValidationError("no match")
 
 
+def _properties(validator: Any, properties: Any, value: Any, schema: Any) -> Iterator[ValidationError]:
+    """As in jsonschema, but a property that may not be there (`false`) is reported at its own path."""
+    for name, part in properties.items() if validator.is_type(value, "object") else ():
+        if name in value and part is False:
+            yield ValidationError("forbidden", path=(name,))
+        elif name in value:
+            yield from validator.descend(value[name], part, path=name, schema_path=name)
+
+
 def _strict_end(pattern: str) -> str:
     r"""`$` as `\Z`, but where it is escaped or in a class: Python's would let one more newline pass."""
     return re.sub(r"\\.|\[\^?\]?(?:\\.|[^\]\\])*\]|\$", lambda m: r"\Z" if m[0] == "$" else m[0], pattern)
@@ -77,7 +91,7 @@ def _is_moment(value: object) -> bool:
 
 
 _Validator: Final[Any] = extend(  # type: ignore[no-untyped-call]
-    Draft202012Validator, {"multipleOf": _multiple_of, "pattern": _pattern}
+    Draft202012Validator, {"multipleOf": _multiple_of, "pattern": _pattern, "properties": _properties}
 )
 _FORMATS: Final = FormatChecker()
 _FORMATS.checks("date-time")(_is_moment)

@@ -115,10 +115,8 @@ def _leaks(file: SourceFile, document: Document | None) -> Iterator[Problem]:
     text = (file.data or b"").decode("utf-8-sig", "replace")
     for what, line, column in literals.find(text):
         pointer = "" if document is None else spell(document.path_at(line, column))
-        hint = "revoke it: it has been in a file. A secret is named, {env: NAME} or {file: PATH}, and kept elsewhere"
-        yield Problem(
-            file.path, line, column, pointer, f"expected no secrets, was what looks like {what}", hint, "leak"
-        )
+        message = f"expected no secrets, was what looks like {what}"
+        yield Problem(file.path, line, column, pointer, message, _REVOKE, "secret-literal")
 
 
 def _claimed_id(values: Any) -> str | None:

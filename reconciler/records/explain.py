@@ -64,11 +64,13 @@ class _Explainer:
             "const": self._options,
             "required": self._required,
             "dependentRequired": self._dependent,
+            "properties": self._forbidden,
             "additionalProperties": self._additional,
             "unevaluatedProperties": self._unevaluated,
             "pattern": self._pattern,
             "format": self._format,
             "multipleOf": self._multiple,
+            "items": self._no_more_items,
             "uniqueItems": self._unique,
             "anyOf": self._alternatives,
             "oneOf": self._alternatives,
@@ -147,12 +149,18 @@ class _Explainer:
         return [Violation(fault.path, message, "", "schema-multiple")]
 
     def _pattern(self, fault: Fault) -> Iterable[Violation]:
-        message = f"expected text matching {fault.expected}, {self._was(fault)}"
-        return [Violation(fault.path, message, _meaning(fault), "schema-pattern")]
+        examples = fault.schema.get("examples")
+        like = f"like {shown(examples[0])}" if examples else f"matching {fault.expected}"
+        hint = f"it must match {fault.expected}" if examples else _meaning(fault)
+        return [Violation(fault.path, f"expected text {like}, {self._was(fault)}", hint, "schema-pattern")]
 
     def _format(self, fault: Fault) -> Iterable[Violation]:
         words = _FORMATS.get(fault.expected, f"the format {fault.expected}")
         return [Violation(fault.path, f"expected {words}, {self._was(fault)}", "", "schema-format")]
+
+    def _no_more_items(self, fault: Fault) -> Iterable[Violation]:
+        most = len(fault.schema.get("prefixItems", ()))
+        return [Violation(fault.path, f"expected at most {most} items, was {len(fault.value)}", "", "schema-size")]
 
     def _unique(self, fault: Fault) -> Iterable[Violation]:
         items = fault.value
@@ -188,13 +196,14 @@ class _Explainer:
         message = f"expected {' or '.join(named)}, {self._was(fault)}"
         return [Violation(fault.path, message, hint, "schema-alternatives")]
 
+    def _forbidden(self, fault: Fault) -> Iterable[Violation]:
+        message = f"expected no key {quoted(str(fault.path[-1]))} here"
+        return [Violation(fault.path, message, "", "schema-unknown-key", of_key=True)]
+
     def _other(self, fault: Fault) -> Iterable[Violation]:
         """The schema `false`, and keywords too rare for words of their own."""
-        if not fault.keyword and fault.path and isinstance(fault.path[-1], str):
-            return [Violation(fault.path, f"unknown key {quoted(fault.path[-1])}", "", "schema-unknown-key", True)]
-        message = (
-            f"expected something else ({fault.keyword}), {self._was(fault)}" if fault.keyword else "expected nothing"
-        )
+        expected = f"something else ({fault.keyword})" if fault.keyword else "nothing"
+        message = f"expected {expected}, {self._was(fault)}"
         return [Violation(fault.path, message, _meaning(fault), f"schema-{fault.keyword or 'false'}")]
 
 

@@ -43,11 +43,14 @@ class TradingReason(StrEnum):
     NOT_COMMITTED = "NotCommitted"
 
 
+ConditionType = Literal["Accepted", "Loaded", "Ready", "Trading"]
+
+
 @dataclass(frozen=True, slots=True)
 class Condition:
     """One fact about an instance, and since when."""
 
-    type: Literal["Accepted", "Loaded", "Ready", "Trading"]
+    type: ConditionType
     status: bool
     reason: str
     message: str

@@ -266,6 +266,7 @@ class Roster:
         before, slot.key = slot.key, load_key(row)
         if (before.config_digest, before.code_digest) != (slot.key.config_digest, slot.key.code_digest):
             slot.gate.engine_pause = None
+            slot.failing = False
             slot.consecutive = 0
             slot.attempt = 0
 

@@ -121,6 +121,11 @@ def _cross_problems(
     if values["source"]["kind"] == "git":
         message = "expected worktree: the source git is not supported by this version"
         yield problem(("source", "kind"), message, "leave it out; worktree is the default", "not-yet")
+    standard = defaults({}, SCHEMA)["paper"]
+    for key in ("prices", "seed"):
+        if values["paper"].get(key) != standard.get(key):
+            message = "expected nothing here: the paper exchange of this version has its own prices, and would not obey"
+            yield problem(("paper", key), message, "remove it", "not-yet")
     dashboard = values["dashboard"]
     if "token" not in dashboard and not DashboardSettings(dashboard["host"], dashboard["port"]).is_loopback:
         message = f"expected a token, or a loopback address, was {dashboard['host']} without one"

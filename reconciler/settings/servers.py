@@ -37,8 +37,6 @@ def problems(servers: Servers, document: Document) -> Iterator[Problem]:
             if server["transport"]["kind"] == "paper" and account["money"] == "real":
                 message = "expected paper, was real: the paper exchange holds no real money"
                 yield _problem(document.place((*path, "money")), (*path, "money"), message, "", "account-money")
-            if "max_orders_per_minute" in account:
-                yield _not_yet((*path, "max_orders_per_minute"), "budgets of accounts", document)
         for key in ("bind", "tools"):
             if key in server:
                 yield _not_yet((*here, key), "mappings onto a server's own words", document)
@@ -95,7 +93,7 @@ def accounts(servers: Servers) -> Accounts:
     if not servers:
         return Accounts()
     declared = {
-        account_id: Account(account_id, name, account["money"] == "real")
+        account_id: Account(account_id, name, account["money"] == "real", account.get("max_orders_per_minute"))
         for name, server in servers.items()
         for account_id, account in server.get("accounts", {}).items()
     }

@@ -88,9 +88,9 @@ class RuntimeSettings:
 
 @dataclass(frozen=True, slots=True)
 class PaperSettings:
-    """`prices` is the CSV file to replay, absolute, None for made-up prices; `fee` a fraction of the notional."""
+    """`prices` is the CSV file to replay, absolute, None for the example rates; `fee` a fraction of the notional."""
 
-    seed: int
+    seed: str
     fee: Decimal
     prices: Path | None = None
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from decimal import Decimal
@@ -93,8 +93,9 @@ class Ledger:
             "rejected_by": rejected_by,
         }
         news = {name: value for name, value in told.items() if value is not None}
-        settled = self._writer.write(lambda db: self._settle(db, client_order_id, news))
-        self._changed(settled)
+        settled, is_news = self._writer.write(lambda db: self._settle(db, client_order_id, news))
+        if is_news:
+            self._changed(settled)
         return settled
 
     def mark_unknown_on_startup(self) -> list[Order]:
@@ -103,7 +104,7 @@ class Ledger:
         def job(db: Database) -> list[Order]:
             found = db.query("SELECT client_order_id FROM orders WHERE is_open AND outcome = 'pending' ORDER BY id")
             news = {"outcome": Outcome.UNKNOWN, "reason": FOUND_PENDING}
-            return [self._settle(db, columns["client_order_id"], news) for columns in list(found)]
+            return [self._settle(db, columns["client_order_id"], news)[0] for columns in list(found)]
 
         return self._writer.write(job)
 
@@ -227,13 +228,14 @@ class Ledger:
     def _orders(self, where: str, parameters: Sequence[Any] = ()) -> list[Order]:
         return [order_from(columns) for columns in self._reads.query(f"SELECT * FROM orders WHERE {where}", parameters)]
 
-    def _settle(self, db: Database, client_order_id: str, news: dict[str, Any]) -> Order:
+    def _settle(self, db: Database, client_order_id: str, news: Mapping[str, Any]) -> tuple[Order, bool]:
+        """The order with `news`, and whether anything was new."""
         known = _found(db, client_order_id)
         if known is None:
             raise _unknown(client_order_id)
         told = settled_order(known, news)
         if told == known:
-            return known
+            return known, False
         now = max(utc(self._clock.time()), known.updated_at)
         settled = replace(told, updated_at=now)
         columns = settled_columns(settled)
@@ -242,7 +244,7 @@ class Ledger:
             f"UPDATE orders SET {assignments} WHERE client_order_id = :client_order_id",
             {**columns, "client_order_id": client_order_id},
         )
-        return settled
+        return settled, True
 
 
 def _found(db: Database, client_order_id: str) -> Order | None:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from queue import Queue
 from typing import Any
 
 import pytest
@@ -166,22 +167,18 @@ def engine(fleet: Fleet) -> Iterator[FakeEngine]:
     fleet.control_socket.parent.mkdir(exist_ok=True)
     listener = bind_control_socket(fleet.control_socket)
     listener.listen()
-    stop: Callable[[], object] = lambda: None
-    started = threading.Event()
+    stopping = asyncio.Event()
+    loops: Queue[asyncio.AbstractEventLoop] = Queue()
 
     async def serve() -> None:
-        nonlocal stop
-        stopping = asyncio.Event()
-        loop = asyncio.get_running_loop()
-        stop = lambda: loop.call_soon_threadsafe(stopping.set)  # noqa: E731
         async with serving(app, listener, "control", http=PeerProtocol, ws="none"):
-            started.set()
+            loops.put(asyncio.get_running_loop())
             await stopping.wait()
 
     thread = threading.Thread(target=lambda: asyncio.run(serve()), name="fake engine")
     thread.start()
-    assert started.wait(10)
+    loop = loops.get(timeout=10)
     yield fake
-    stop()
+    loop.call_soon_threadsafe(stopping.set)
     thread.join(10)
     assert not thread.is_alive()

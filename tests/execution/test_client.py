@@ -279,6 +279,26 @@ def test_a_silent_connection_is_probed_so_that_a_dead_server_is_noticed() -> Non
     asyncio.run(run())
 
 
+def test_a_connection_told_to_stop_while_it_fails_does_stop() -> None:
+    class Swallowing(ExecServer):
+        """Its transport fails just when it is cancelled, and the failure takes the cancellation's place."""
+
+        async def _live(self) -> bool:
+            with contextlib.suppress(asyncio.CancelledError):
+                await asyncio.Event().wait()
+            return False
+
+    async def run() -> None:
+        task = asyncio.create_task(Swallowing(ServerOptions("x", "http"), SystemClock()).run())
+        await asyncio.sleep(0)
+        task.cancel()
+        done, _ = await asyncio.wait([task], timeout=1)
+        assert done == {task}
+        assert task.cancelled()
+
+    asyncio.run(run())
+
+
 def test_calls_that_fail_do_not_take_others_with_them() -> None:
     async def test(server: ExecServer, exchange: Exchange) -> None:
         waiting = [asyncio.create_task(server.call("slow", {})) for _ in range(5)]

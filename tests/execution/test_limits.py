@@ -53,7 +53,7 @@ def resting(quantity: str, side: Side, filled: str = "0") -> Order:
 def test_a_limit_holds_at_its_edge_and_not_a_digit_further(
     limits: dict[str, Any], asked: OrderRequest, book: Book, exceeded: str | None
 ) -> None:
-    exact = {name: value if isinstance(value, int) else Decimal(value) for name, value in limits.items()}
+    exact: dict[str, Any] = {n: v if isinstance(v, int) else Decimal(v) for n, v in limits.items()}
     said = breach(Limits(**exact), asked, PRICES, book)
     if exceeded is None:
         assert said is None

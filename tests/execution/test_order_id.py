@@ -17,8 +17,8 @@ def test_an_id_is_eighteen_characters_of_lower_case_letters_and_digits() -> None
 
 
 def test_the_prefix_says_whose_order_it_is_and_never_changes() -> None:
-    assert prefix("btc-grid-1") == "3fgvd3"
-    assert OrderIds(FakeClock()).make("btc-grid-1").startswith("3fgvd3")
+    assert prefix("btc-grid-1") == "8fl267"
+    assert OrderIds(FakeClock()).make("btc-grid-1").startswith("8fl267")
     assert prefix("btc-grid-2") != prefix("btc-grid-1")
 
 

@@ -83,6 +83,7 @@ def test_a_byte_order_mark_and_crlf_change_nothing() -> None:
 
 
 NOT_FINITE = "expected a finite number, was "
+NO_KEY = "expected a string as key, was "
 CONTROL = "expected no control characters, was "
 
 
@@ -97,7 +98,7 @@ CONTROL = "expected no control characters, was "
         ("a: {true: b}\n", ["1:5: a: expected a string as key, was true"]),
         ("~: b\n", ["1:1: expected a string as key, was null"]),
         ("? [a, b]\n: c\n", ["1:3: expected a string as key, was a list"]),
-        ("? {a: b}\n: {c: d}\ne: .inf\n", ["1:3: expected a string as key, was a mapping", "3:4: e: " + NOT_FINITE + ".inf"]),
+        ("? {a: b}\n: {c: d}\ne: .inf\n", ["1:3: " + NO_KEY + "a mapping", "3:4: e: " + NOT_FINITE + ".inf"]),
         ("<<: {a: 1}\n", ["1:1: expected no merge key, was <<"]),
         ("a: &x 1\n", ["1:4: a: expected no anchor"]),
         ("a: &x [1]\n", ["1:4: a: expected no anchor"]),

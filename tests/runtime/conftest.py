@@ -217,6 +217,17 @@ class Stage:
     def advance(self, duration_s: float) -> None:
         self.clock.advance(duration_s)
 
+    def watch(self, condition: Callable[[], object]) -> None:
+        """Let time pass, a watchdog's glance at a time, until `condition` is true."""
+
+        def glanced() -> bool:
+            if condition():
+                return True
+            self.clock.advance(0.25)
+            return False
+
+        until(glanced)
+
     def told(self, kind: type[Any]) -> list[Any]:
         return [report for report in self.reports if isinstance(report, kind)]
 
@@ -227,6 +238,9 @@ class Stage:
 
 
 MakeStage = Callable[..., Stage]
+MakeRow = Callable[..., Row]
+Define = Callable[[type[Strategy]], Definition]
+Until = Callable[[Callable[[], object]], None]
 
 
 @pytest.fixture
@@ -254,3 +268,18 @@ def make_stage() -> Iterator[MakeStage]:
 @pytest.fixture
 def stage(make_stage: MakeStage) -> Stage:
     return make_stage()
+
+
+@pytest.fixture(name="make_row")
+def _make_row() -> MakeRow:
+    return row
+
+
+@pytest.fixture(name="define")
+def _define() -> Define:
+    return define
+
+
+@pytest.fixture(name="until")
+def _until() -> Until:
+    return until

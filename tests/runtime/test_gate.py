@@ -99,13 +99,14 @@ def test_a_gate_lives_across_reloads_of_its_id(stage: Stage) -> None:
 
 def test_a_gate_opens_no_higher_than_its_ceiling_and_lowering_never_raises(stage: Stage) -> None:
     gate = Gate(stage.row(mode=Mode.ACTIVE))
-    assert gate.mode is Mode.OFF
+    modes = [gate.mode]
     gate.open(stage.row(mode=Mode.ACTIVE), Mode.OBSERVE)
-    assert gate.mode is Mode.OBSERVE
+    modes.append(gate.mode)
     gate.lower(Mode.ACTIVE)
-    assert gate.mode is Mode.OBSERVE
+    modes.append(gate.mode)
     gate.open(stage.row(mode=Mode.OBSERVE), Mode.ACTIVE)
-    assert gate.mode is Mode.OBSERVE
+    modes.append(gate.mode)
+    assert modes == [Mode.OFF, Mode.OBSERVE, Mode.OBSERVE, Mode.OBSERVE]
 
 
 def test_the_operators_pause_outranks_the_engines(stage: Stage) -> None:

@@ -110,6 +110,8 @@ def test_a_commit_without_reflogs_is_noticed(repository: Path, git: Git, discove
     assert after.revision == git(repository, "rev-parse", "HEAD") != before.revision
     git(repository, "switch", "-q", "main")
     assert found.facts() == before
+    git(repository, "commit", "-q", "--allow-empty", "-m", "Nothing here either")
+    assert found.facts().revision == git(repository, "rev-parse", "HEAD") != before.revision
 
 
 def test_another_branch_and_a_detached_head_are_noticed(repository: Path, git: Git, discover: Discover) -> None:

@@ -204,7 +204,7 @@ def test_a_repository_made_later_is_watched(fleet: Path, tmp_path: Path, watch: 
     for made in (tmp_path / "elsewhere" / ".git").iterdir():
         made.rename(fleet / ".git" / made.name)
     commit = ("commit", "-q", "--allow-empty", "-m", "Nothing")
-    hints.wait_until_noted({str(fleet / ".git" / "index")}, again=lambda: git(fleet, *commit))
+    hints.wait_until_noted({str(fleet / ".git" / "logs" / "HEAD")}, again=lambda: git(fleet, *commit))
 
 
 def test_the_end_of_a_rebase_is_a_hint(repository: Path, watch: Watch, hints: Hints) -> None:

@@ -63,6 +63,21 @@ def test_the_same_halt_again_is_not_a_second_one(store: Store, reader: Reader, c
     assert len(reader.halts()) == 2, "a full halt is more than one that is not"
 
 
+def test_halts_of_a_file_are_in_force_beside_the_others_and_never_stored(store: Store, reader: Reader) -> None:
+    stored = store.halts.add("account", "main", False, "drill", "uid 1")
+    declared = Halt("instance", "a", False, "holiday", "instances/_halt.yaml", "2026-01-31T12:00:00.000Z")
+    store.halts.declare((declared,))
+    assert store.halts.active() == (stored, declared)
+    assert store.halts.lift("instance", "a", "uid 1", "mine to lift?") == ()
+    later = store.halts.add("all", "", False, "drill", "uid 1")
+    assert store.halts.active() == (stored, later, declared)
+    store.halts.lift("account", "main", "uid 1", "over")
+    assert store.halts.active() == (later, declared)
+    assert reader.halts() == [later.to_json()]
+    store.halts.declare(())
+    assert store.halts.active() == (later,)
+
+
 @contextmanager
 def locked(path: Path) -> Iterator[None]:
     hog = sqlite3.connect(path, isolation_level=None)

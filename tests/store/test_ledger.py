@@ -329,9 +329,30 @@ def test_a_position_that_was_asked_for_before_is_never_outdated(store: Store, ma
 
 def test_asking_for_a_position_again_reads_nothing(store: Store, make_order: MakeOrder) -> None:
     store.ledger.append(make_order("1", state=OrderState.FILLED, filled_quantity=Decimal(1)))
-    first = store.ledger.position("dca", "BTC/USD", False)
-    store._reads.close()
-    assert store.ledger.position("dca", "BTC/USD", False) == first
+    asked = (store.ledger.position("dca", "BTC/USD", False), store.ledger.exposed())
+    store.ledger.settle("1", state=OrderState.FILLED)
+    store.ledger._reads.close()
+    assert (store.ledger.position("dca", "BTC/USD", False), store.ledger.exposed()) == asked
+
+
+def test_exposed_is_who_holds_something_real_or_may_yet(store: Store, make_order: MakeOrder) -> None:
+    def append(instance_id: str, **fields: Any) -> None:
+        store.ledger.append(make_order(f"{instance_id}-{next(numbers)}", instance_id=instance_id, **fields))
+
+    filled = {"state": OrderState.FILLED, "filled_quantity": Decimal(1)}
+    append("holds", **filled)
+    append("waits", state=OrderState.OPEN)
+    append("wonders", outcome=Outcome.UNKNOWN)
+    append("sold", **filled)
+    append("sold", side=Side.SELL, **filled)
+    append("hedged", **filled)
+    append("hedged", side=Side.SELL, symbol="ETH/USD", **filled)
+    append("dreams", outcome=Outcome.SHADOW, mode=Mode.OBSERVE, **filled)
+    append("refused", outcome=Outcome.REJECTED)
+    append("cancelled", state=OrderState.CANCELLED)
+    assert store.ledger.exposed() == {"holds", "waits", "wonders", "hedged"}
+    append("holds", side=Side.SELL, **filled)
+    assert store.ledger.exposed() == {"waits", "wonders", "hedged"}
 
 
 def test_a_fill_told_twice_is_one_fill(store: Store, clock: FakeClock, make_order: MakeOrder) -> None:

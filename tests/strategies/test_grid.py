@@ -31,8 +31,8 @@ def ladder(context: FakeContext) -> list[str]:
     return [f"{o.side} {o.limit_price}" for o in sorted(context.orders.open(), key=lambda o: o.limit_price or 0)]
 
 
-# Powers of 1.01: 461 → 98.17, 462 → 99.15, 463 → 100.14, 464 → 101.14; the market at 100 is nearest to 463.
-FULL = ["buy 97.20", "buy 98.17", "sell 101.14", "sell 102.16", "sell 103.18"]
+# Powers of 1.01: 461 → 98.21, 462 → 99.19, 463 → 100.18, 464 → 101.19; a market at 100 is between 462 and 463.
+FULL = ["buy 97.24", "buy 98.21", "sell 101.19", "sell 102.20", "sell 103.22"]
 
 
 def test_it_hangs_a_ladder_around_the_market_and_leaves_the_nearest_rungs_empty(
@@ -54,47 +54,53 @@ def test_a_reload_finds_its_own_orders_where_it_would_put_them(start: Start, con
         grid.reload()
         grid.tick()
     assert [o for o in context.orders.all() if not o.is_open] == []
-    assert ladder(context) == ["buy 97.20", "buy 98.17", "buy 99.15", "sell 102.16", "sell 103.18", *[]] or True
-    assert grid.widget("centre")["value"] == "100.14"
+    assert ladder(context) == ["buy 97.24", "buy 98.21", "buy 99.19", "sell 101.19", "sell 102.20", "sell 103.22"]
+    assert grid.widget("centre")["value"] == "100.18"
+
+
+def fill(context: FakeContext, *prices: str) -> None:
+    for order in context.orders.open():
+        if str(order.limit_price) in prices:
+            context.fill(order)
 
 
 def test_what_was_bought_is_sold_a_rung_higher_and_not_bought_again_before(start: Start, context: FakeContext) -> None:
     grid = start()
     grid.tick()
-    bought = next(o for o in context.orders.open() if o.limit_price == Decimal("98.17"))
-    context.fill(bought)
-    context.market.set_quote("98.06", "98.16")
+    fill(context, "98.21")
+    context.market.set_quote("98.10", "98.20")
     grid.tick()
-    assert ladder(context) == ["buy 97.20", "sell 99.15", "sell 100.14", "sell 101.14", "sell 102.16", "sell 103.18"]
-    context.market.set_quote("98.5", "98.6")
+    assert ladder(context) == ["buy 97.24", "sell 99.19", "sell 100.18", "sell 101.19", "sell 102.20", "sell 103.22"]
+    context.market.set_quote("98.50", "98.60")
     grid.tick()
-    assert "buy 98.17" not in ladder(context)
-    context.fill(next(o for o in context.orders.open() if o.limit_price == Decimal("99.15")))
-    context.market.set_quote("99.16", "99.26")
+    assert "buy 98.21" not in ladder(context)
+    fill(context, "99.19")
+    context.market.set_quote("99.20", "99.30")
     grid.tick()
-    assert "buy 98.17" in ladder(context)
+    assert "buy 98.21" in ladder(context)
     assert context.orders.position().quantity == 0
 
 
 def test_a_market_that_runs_away_takes_the_ladder_with_it(start: Start, context: FakeContext) -> None:
     grid = start(recentre_after=4)
     grid.tick()
+    fill(context, "101.19", "102.20", "103.22")
     context.market.set_quote("103.9", "104.1")
     grid.tick()
-    assert grid.widget("centre")["value"] == "100.14"
+    assert grid.widget("centre")["value"] == "100.18"
     context.market.set_quote("104.9", "105.1")
     grid.tick()
-    assert grid.widget("centre")["value"] == "105.25"
-    assert ladder(context)[0] == "buy 102.16"
-    cancelled = [o for o in context.orders.all() if o.state == "cancelled"]
-    assert sorted(str(o.limit_price) for o in cancelled) == ["100.14", "101.14", "97.20", "98.17", "99.15"]
+    assert grid.widget("centre")["value"] == "105.29"
+    assert ladder(context) == ["buy 102.20", "buy 103.22", "sell 106.35", "sell 107.41", "sell 108.48"]
+    cancelled = [str(o.limit_price) for o in context.orders.all() if o.state == "cancelled"]
+    assert sorted(cancelled) == ["100.18", "101.19", "97.24", "98.21", "99.19"]
 
 
 def test_a_centre_of_its_own_stays(start: Start, context: FakeContext) -> None:
     grid = start(centre="100")
     context.market.set_quote("149", "151")
     grid.tick()
-    assert grid.widget("centre")["value"] == "100.14"
+    assert grid.widget("centre")["value"] == "100.18"
     assert all(line.startswith("buy") for line in ladder(context))
     assert len(ladder(context)) == 7
 
@@ -104,7 +110,7 @@ def test_a_tick_changes_no_more_than_it_may(start: Start, context: FakeContext, 
     grid = start(changes_per_tick=most)
     grid.tick()
     assert len(context.orders.all()) == most
-    assert ladder(context)[0] == ("buy 98.17" if most == 2 else "sell 101.14")
+    assert ladder(context)[0] == ("buy 98.21" if most == 2 else "sell 101.19")
     for _ in range(5):
         grid.tick()
     assert ladder(context) == FULL
@@ -128,24 +134,26 @@ def test_a_refusal_ends_its_side_but_not_the_other(start: Start, context: FakeCo
     context.orders.answer_next("rejected", "nothing to sell")
     grid = start()
     grid.tick()
-    assert ladder(context) == ["buy 97.20", "buy 98.17"]
-    assert context.log.lines[-1] == ("warning", "sell at 101.14: rejected nothing to sell")
+    assert ladder(context) == ["buy 97.24", "buy 98.21"]
+    assert context.log.lines[-1] == ("warning", "sell at 101.19: rejected nothing to sell")
     grid.tick()
     assert ladder(context) == FULL
 
 
 @pytest.mark.parametrize("outcome", ["unknown", "pending"])
 def test_an_order_whose_outcome_is_not_known_is_neither_repeated_nor_cancelled(
-    start: Start, context: FakeContext, outcome: str
+    start: Start, context: FakeContext, monkeypatch: pytest.MonkeyPatch, outcome: str
 ) -> None:
+    cancelled: list[str] = []
+    monkeypatch.setattr(context.orders, "cancel", cancelled.append)
     context.orders.answer_next(outcome)
     grid = start()
     grid.tick()
-    grid.reload()
+    (unsettled,) = context.orders.open()
+    grid.reload({**CONFIG, "quantity": "0.2"})
     grid.tick()
-    (unsettled,) = [o for o in context.orders.all() if o.outcome == outcome]
+    assert cancelled == []
     assert [o for o in context.orders.all() if o.limit_price == unsettled.limit_price] == [unsettled]
-    assert unsettled.is_open
 
 
 def test_before_the_first_tick_there_is_something_to_show(start: Start) -> None:

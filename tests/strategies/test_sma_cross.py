@@ -72,10 +72,19 @@ def test_nothing_is_stacked_on_an_order_that_is_not_settled(start: Start, contex
     context.orders.answer_next(outcome)
     context.market.set_closes("1m", UP)
     cross = start()
+    cross.tick()
+    cross.reload()
+    context.advance(minutes=1)
+    context.market.set_closes("1m", UP)
+    cross.tick()
+    assert placed(context) == ["buy 2"]
+    context.fill(context.orders.settle(context.orders.all()[0], "accepted"))
+    context.orders.answer_next(outcome)
+    context.market.set_closes("1m", DOWN)
     for _ in range(3):
         cross.tick()
         cross.reload()
-    assert placed(context) == ["buy 2"]
+    assert placed(context) == ["buy 2", "sell 2"]
 
 
 def test_a_refused_purchase_is_tried_again_only_in_another_candle(start: Start, context: FakeContext) -> None:

@@ -67,6 +67,23 @@ def test_an_unchanged_tuple_and_an_unchanged_file_do_no_work(
     assert imports == [grid.digest, dca.digest]
 
 
+class Counted(tuple[SourceFile, ...]):
+    """Files that count how often they are gone through."""
+
+    passes = 0
+
+    def __iter__(self) -> Iterator[SourceFile]:
+        self.passes += 1
+        return super().__iter__()
+
+
+def test_the_same_tuple_is_not_even_gone_through(catalogue: Catalogue, file: File) -> None:
+    files = Counted((file(),))
+    catalogue.refresh(files)
+    catalogue.refresh(files)
+    assert files.passes == 1
+
+
 def test_a_commit_changes_the_facts_and_imports_nothing(catalogue: Catalogue, file: File, imports: list[str]) -> None:
     catalogue.refresh((file(committed=False),))
     catalogue.refresh((file(committed=True),))

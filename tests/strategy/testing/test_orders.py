@@ -26,9 +26,9 @@ def place(context: FakeContext, side: str = "buy", quantity: str = "1", limit: s
 
 def test_a_market_order_fills_at_once_at_the_far_side_of_the_quote(context: FakeContext) -> None:
     bought, sold = place(context), place(context, "sell", "3")
-    assert (bought.outcome, bought.state, bought.average_price) == (Outcome.ACCEPTED, OrderState.FILLED, 101)
+    assert (bought.outcome, bought.state, bought.average_price) == (Outcome.ACCEPTED, OrderState.FILLED, Decimal(101))
     assert sold.average_price == 99
-    assert (bought.quote_bid, bought.quote_ask) == (99, 101)
+    assert (bought.quote_bid, bought.quote_ask) == (Decimal(99), Decimal(101))
     assert context.orders.position().quantity == -2
 
 
@@ -44,7 +44,11 @@ def test_a_limit_order_fills_when_the_test_says_and_as_far(context: FakeContext)
     partly = context.fill(order, quantity="1", price="88")
     assert (partly.state, context.orders.open()) == (OrderState.PARTIALLY_FILLED, (partly,))
     filled = context.fill(order)
-    assert (filled.state, filled.filled_quantity, filled.average_price) == (OrderState.FILLED, 4, Decimal("89.5"))
+    assert (filled.state, filled.filled_quantity, filled.average_price) == (
+        OrderState.FILLED,
+        Decimal(4),
+        Decimal("89.5"),
+    )
     assert context.orders.open() == ()
     with pytest.raises(ValueError, match="expected an open order, was accepted filled"):
         context.fill(order)

@@ -1,0 +1,126 @@
+"""`pause`, `resume`, `halt`, `unhalt`, `prune`: to a running engine, and where none is running."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+
+from reconciler.control.commands import PruneState
+from tests.cli.conftest import FakeEngine, Fleet
+
+
+@pytest.mark.parametrize(
+    ("words", "call", "said"),
+    [
+        (["pause", "a", "b", "--reason", "why"], ("pause", ("a", "b"), "why"), "a: paused\nb: paused\n"),
+        (["pause", "--all", "--reason", "why"], ("pause", None, "why"), "all: paused\n"),
+        (["resume", "a", "--reason", "why"], ("resume", ("a",), "why"), "a: resumed\n"),
+        (["halt", "--all", "--reason", "why"], ("halt", "all", "", False, "why"), "all: halted\n"),
+        (
+            ["halt", "--account", "main", "--full", "--reason", "why"],
+            ("halt", "account", "main", True, "why"),
+            "main: halted\n",
+        ),
+        (["unhalt", "--instance", "a", "--reason", "why"], ("unhalt", "instance", "a", "why"), "a: no longer halted\n"),
+    ],
+)
+def test_a_command_reaches_the_engine_and_its_outcome_is_printed(
+    fleet: Fleet, engine: FakeEngine, words: list[str], call: tuple[object, ...], said: str
+) -> None:
+    result = fleet.run(*words)
+    assert (result.exit_code, result.stdout, result.stderr) == (0, said, "")
+    assert engine.calls == [call]
+
+
+def test_what_failed_goes_to_stderr_and_makes_the_exit_code_1(fleet: Fleet, engine: FakeEngine) -> None:
+    engine.failed = (("b", "it is not loaded"),)
+    result = fleet.run("pause", "a", "b", "--reason", "why")
+    assert (result.exit_code, result.stdout, result.stderr) == (1, "a: paused\n", "b: it is not loaded\n")
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["pause", "--reason", "why"],
+        ["pause", "a", "--all", "--reason", "why"],
+        ["resume", "a"],
+        ["halt", "--reason", "why"],
+        ["halt", "--all", "--account", "main", "--reason", "why"],
+        ["unhalt", "--all"],
+    ],
+)
+def test_a_command_that_is_not_clear_does_nothing(fleet: Fleet, engine: FakeEngine, words: list[str]) -> None:
+    assert fleet.run(*words).exit_code == 2
+    assert engine.calls == []
+
+
+@pytest.mark.parametrize("words", [["pause", "--all"], ["resume", "a"]])
+def test_without_an_engine_there_is_nothing_to_pause_or_resume(fleet: Fleet, words: list[str]) -> None:
+    result = fleet.run(*words, "--reason", "why")
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert result.stderr.startswith("no engine is running here")
+
+
+def test_a_halt_needs_no_engine_and_waits_in_the_database(fleet: Fleet) -> None:
+    result = fleet.run("halt", "--account", "main", "--full", "--reason", "margin call")
+    assert (result.exit_code, result.stdout) == (0, "main: halted\n")
+    assert "holds from its next start" in result.stderr
+    with fleet.store() as store:
+        (halt,) = store.halts.active()
+    assert (halt.scope, halt.id, halt.full, halt.reason, halt.by) == (
+        "account",
+        "main",
+        True,
+        "margin call",
+        f"uid {os.getuid()}",
+    )
+
+
+def test_a_halt_without_an_engine_is_recorded_with_who_and_why(fleet: Fleet) -> None:
+    from reconciler.store import Reader
+
+    fleet.run("halt", "--all", "--reason", "prices are wrong")
+    fleet.run("unhalt", "--all", "--reason", "prices are right")
+    reader = Reader.open(fleet.database)
+    operations, _ = reader.operations()
+    reader.close()
+    assert [(o["action"], o["scope"], o["reason"], o["uid"]) for o in operations] == [
+        ("Unhalted", "everything", "prices are right", os.getuid()),
+        ("Halted", "everything", "prices are wrong", os.getuid()),
+    ]
+
+
+def test_unhalt_without_an_engine_ends_exactly_that_scope(fleet: Fleet) -> None:
+    fleet.run("halt", "--all", "--reason", "why")
+    fleet.run("halt", "--instance", "a", "--reason", "why")
+    assert fleet.run("unhalt", "--instance", "a", "--reason", "fixed").exit_code == 0
+    with fleet.store() as store:
+        assert [halt.scope for halt in store.halts.active()] == ["all"]
+    result = fleet.run("unhalt", "--instance", "a", "--reason", "fixed")
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert result.stderr == "a: no halt of exactly this scope is in force\n"
+
+
+def test_a_database_that_an_engine_holds_is_not_touched_behind_its_back(fleet: Fleet) -> None:
+    with fleet.store() as store:
+        result = fleet.run("halt", "--all", "--reason", "why")
+        assert store.halts.active() == ()
+    assert result.exit_code == 1
+    assert "its control socket does not answer this user" in result.stderr
+
+
+def test_prune_lists_what_is_held_and_how_to_confirm_it(fleet: Fleet, engine: FakeEngine) -> None:
+    assert fleet.run("prune").stderr == "nothing is held\n"
+    engine.held = PruneState("d1", ("a", "b"))
+    result = fleet.run("prune")
+    assert (result.exit_code, result.stdout) == (0, "a\nb\n")
+    assert "reconciler prune --confirm d1" in result.stderr
+    assert fleet.run("prune", "--confirm", "d1").stdout == "a: removed\nb: removed\n"
+    assert engine.calls == [("confirm_prune", "d1")]
+
+
+def test_prune_needs_an_engine(fleet: Fleet) -> None:
+    result = fleet.run("prune")
+    assert result.exit_code == 1
+    assert "only a running one knows" in result.stderr

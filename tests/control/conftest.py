@@ -1,0 +1,254 @@
+"""A fleet on real parts: files, git, SQLite and worker threads. Only the clock and the exchange are fakes."""
+
+from __future__ import annotations
+
+import subprocess
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from reconciler.clock import FakeClock, utc
+from reconciler.control.chronicle import Chronicle
+from reconciler.control.controller import Controller, ControllerOptions
+from reconciler.control.heartbeat import Heartbeat
+from reconciler.control.operator import Operator
+from reconciler.control.status import Parts, StatusBoard
+from reconciler.ports import GateState, InstanceFilter
+from reconciler.records.accounts import Accounts
+from reconciler.records.crosscheck import EvaluationCache, evaluate_all
+from reconciler.records.market import Balance, Candle, Position, Quote
+from reconciler.records.order import Order, OrderRequest
+from reconciler.records.plan import Action, Phase, Running
+from reconciler.records.status import InstanceStatus
+from reconciler.runtime.host import HostOptions, ThreadHost
+from reconciler.runtime.secrets import no_secrets
+from reconciler.sources.worktree import Worktree, WorktreeOptions
+from reconciler.store.store import Store
+from reconciler.strategy.catalogue import Catalogue
+
+PROBE = """
+from reconciler.strategy import Strategy, text
+
+class Probe(Strategy):
+    '''Does what its config says.'''
+    TICK_MINUTES = 0.1
+    CONFIG_SCHEMA = {
+        "type": "object",
+        "properties": {"levels": {"type": "integer", "default": 5}, "fail": {"enum": ["init", "tick", ""]}},
+        "additionalProperties": False,
+    }
+
+    def init(self):
+        if self.config.get("fail") == "init":
+            raise RuntimeError("no luck in init")
+
+    def on_tick(self):
+        if self.config.get("fail") == "tick":
+            raise RuntimeError("no luck in tick")
+
+    def render(self):
+        return [text("note", "Note", "VERSION")]
+"""
+
+NOTHING = Decimal(0)
+
+
+class NoOrders:
+    """A gateway for strategies that place none."""
+
+    def place(self, gate: GateState, request: OrderRequest, beat: int) -> Order:
+        raise AssertionError("no strategy of these tests places an order")
+
+    def cancel(self, gate: GateState, client_order_id: str) -> Order:
+        raise KeyError(client_order_id)
+
+    def open(self, instance_id: str, *, shadow: bool) -> Sequence[Order]:
+        return ()
+
+    def recent(self, instance_id: str, limit: int, *, shadow: bool) -> Sequence[Order]:
+        return ()
+
+    def position(self, instance_id: str, symbol: str, *, shadow: bool) -> Position:
+        return Position(symbol, NOTHING)
+
+    def blocked(self, instance_id: str, account_id: str) -> tuple[str, str] | None:
+        return None
+
+
+class NoMarket:
+    """Market data nobody looks at."""
+
+    def quote(self, account_id: str, symbol: str, beat: int) -> Quote:
+        return Quote(symbol, Decimal(1), Decimal(1), Decimal(1), utc(0))
+
+    def candles(self, account_id: str, symbol: str, timeframe: str, limit: int, beat: int) -> Sequence[Candle]:
+        return ()
+
+    def positions(self, account_id: str, client_id: str, beat: int) -> Sequence[Position]:
+        return ()
+
+    def balances(self, account_id: str, client_id: str, beat: int) -> Sequence[Balance]:
+        return ()
+
+
+class Fleet:
+    """An engine without its loops: the test takes every turn itself."""
+
+    def __init__(self, root: Path, clock: FakeClock, adopt: bool = False) -> None:
+        self.root = root
+        self.clock = clock
+        self.store = Store.open(root / ".reconciler" / "reconciler.db", clock)
+        self.catalogue = Catalogue()
+        judged = EvaluationCache()
+        orders = NoOrders()
+        self.host = ThreadHost(
+            clock,
+            HostOptions(workers=2),
+            orders,
+            NoMarket(),
+            lambda r: self.controller.on_report(r),
+            7,
+            6.0,
+            no_secrets,
+        )
+        self.controller = Controller(
+            clock,
+            ControllerOptions(adopt=adopt),
+            Worktree(root, clock, WorktreeOptions(racy_s=-1)),
+            self.catalogue,
+            lambda files, catalogue: evaluate_all(files, catalogue.facts, Accounts(), catalogue.types(), judged),
+            self.store.desired,
+            self.store.halts,
+            Chronicle(self.store.events, self.store.halts),
+            self.host,
+        )
+        heartbeat = Heartbeat(clock, 6.0, self.store.beats, self.host.beat)
+        self.board = StatusBoard(
+            Parts(
+                clock,
+                self.controller,
+                self.catalogue,
+                self.host,
+                heartbeat,
+                6.0,
+                "worktree",
+                orders,
+                self.store.ledger,
+                self.store.halts.active,
+                lambda: (),
+                lambda: self.store.fault,
+            )
+        )
+        self.controller.touched = self.board.look_at
+        self.operator = Operator(self.controller, self.host, self.store.halts, self.store.operators, self.store.events)
+        self.host.start()
+
+    def write(self, instance_id: str, mode: str = "observe", folder: str = "instances", **more: Any) -> Path:
+        """Write an instance file; keyword arguments are further keys, in flow style."""
+        lines = [
+            f"id: {instance_id}",
+            "strategy_type: probe",
+            "account: {account_id: main, client_id: desk}",
+            f"market: {more.pop('market', 'EUR/USD')}",
+            f"mode: {mode}",
+            f"config: {more.pop('config', '{}')}",
+            *(f"{key}: {value}" for key, value in more.items()),
+        ]
+        path = self.root / folder / f"{instance_id}.yaml"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("\n".join(lines) + "\n")
+        return path
+
+    def write_code(self, version: str, body: str = PROBE) -> None:
+        (self.root / "strategies" / "probe.py").write_text(body.replace("VERSION", version))
+
+    def git(self, *arguments: str) -> str:
+        identity = ["-c", "user.name=t", "-c", "user.email=t@example.com", "-c", "init.defaultBranch=main"]
+        done = subprocess.run(["git", *identity, *arguments], cwd=self.root, check=True, capture_output=True, text=True)
+        return done.stdout.strip()
+
+    def settle(self) -> list[Action]:
+        """Look again, and take turns until everything has arrived. Returns all that was done."""
+        self.controller.hint()
+        done: list[Action] = []
+        pause = threading.Event()
+        for _ in range(5_000):
+            actions = self.controller.run_pass()
+            done.extend(actions)
+            arrived = all(v.phase in (Phase.RUNNING, Phase.FAILED, Phase.STUCK) for v in self.views().values())
+            if not actions and arrived and not self.controller.has_reports:
+                return done
+            pause.wait(0.001)
+        raise AssertionError(f"never arrived: {dict(self.views())}")
+
+    def settle_twice(self) -> list[Action]:
+        """Two looks more than a second apart: what is missing from both counts as removed."""
+        done = self.settle()
+        self.clock.advance(1.5)
+        return [*done, *self.settle()]
+
+    @staticmethod
+    def wait_until(condition: Callable[[], object]) -> None:
+        """Wait for what worker threads do, ten seconds at most."""
+        pause = threading.Event()
+        for _ in range(10_000):
+            if condition():
+                return
+            pause.wait(0.001)
+        raise AssertionError("waited in vain")
+
+    def views(self) -> dict[str, Running]:
+        return dict(self.host.views())
+
+    def status(self, instance_id: str) -> InstanceStatus:
+        status = self.board.instance(instance_id)
+        assert status is not None, f"no instance {instance_id}"
+        return status
+
+    def ids(self) -> list[str]:
+        return [status.id for status in self.board.instances(InstanceFilter(), 1000, 0)[0]]
+
+    def events(self) -> list[tuple[str, str]]:
+        self.store.flush()
+        from reconciler.store.reader import Reader
+
+        reader = Reader.open(self.root / ".reconciler" / "reconciler.db")
+        try:
+            return [(item["instance_id"], item["reason"]) for item in reader.events(limit=1000)[0]]
+        finally:
+            reader.close()
+
+    def close(self) -> None:
+        self.host.stop(5.0)
+        self.store.close()
+
+
+@pytest.fixture
+def clock() -> FakeClock:
+    return FakeClock()
+
+
+@pytest.fixture
+def make_fleet(tmp_path: Path, clock: FakeClock) -> Iterator[Callable[..., Fleet]]:
+    """Starts an engine on one and the same folder; call it again after `close` for a restart."""
+    fleets: list[Fleet] = []
+
+    def make(**options: Any) -> Fleet:
+        fleets.append(Fleet(tmp_path, clock, **options))
+        return fleets[-1]
+
+    (tmp_path / "instances").mkdir()
+    (tmp_path / "strategies").mkdir()
+    (tmp_path / "strategies" / "probe.py").write_text(PROBE)
+    yield make
+    for fleet in fleets:
+        fleet.close()
+
+
+@pytest.fixture
+def fleet(make_fleet: Callable[..., Fleet]) -> Fleet:
+    return make_fleet()

@@ -1,0 +1,397 @@
+"""From files to running instances and back, on real parts."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Callable
+from typing import Any
+
+from reconciler.records.mode import Mode
+from reconciler.records.plan import Load, Reload, SetMode, Unload, Update
+from reconciler.records.status import Health, Sync
+
+MakeFleet = Callable[..., Any]
+
+
+def kinds(actions: list[Any]) -> list[type]:
+    return [type(action) for action in actions]
+
+
+def test_a_written_file_is_loaded_and_healthy(fleet: Any) -> None:
+    fleet.write("a")
+    assert kinds(fleet.settle()) == [Load]
+    status = fleet.status("a")
+    assert (status.sync, status.health, status.effective_mode) == (Sync.SYNCED, Health.HEALTHY, Mode.OBSERVE)
+    assert (status.generation, status.observed_generation) == (1, 1)
+
+
+def test_invariant_5_a_second_pass_does_nothing(fleet: Any) -> None:
+    fleet.write("a")
+    fleet.write("b", mode="off")
+    fleet.settle()
+    assert fleet.settle() == []
+
+
+def test_a_changed_config_reloads(fleet: Any) -> None:
+    fleet.write("a", config="{levels: 5}")
+    fleet.settle()
+    fleet.write("a", config="{levels: 7}")
+    assert kinds(fleet.settle()) == [Reload, Load]
+    assert fleet.status("a").effective_config["levels"] == 7
+    assert fleet.status("a").observed_generation == 2
+
+
+def test_a_changed_description_applies_in_place(fleet: Any) -> None:
+    fleet.write("a", description="old")
+    fleet.settle()
+    fleet.write("a", description="new")
+    assert kinds(fleet.settle()) == [Update]
+    assert fleet.status("a").observed_generation == 2
+
+
+def test_off_unloads_and_closes_the_gate_first(fleet: Any) -> None:
+    fleet.write("a")
+    fleet.settle()
+    fleet.write("a", mode="off")
+    # The gate is closed while the file is admitted, before the plan is made: only the unload is left to do.
+    assert kinds([a for a in fleet.settle() if not isinstance(a, SetMode)]) == [Unload]
+    assert fleet.views() == {}
+    assert fleet.status("a").health is Health.OFF
+
+
+def test_observe_to_active_is_one_step_and_off_to_active_is_refused(fleet: Any) -> None:
+    fleet.write("a", mode="off")
+    fleet.settle()
+    fleet.write("a", mode="active")
+    fleet.settle()
+    assert fleet.status("a").sync is Sync.REFUSED
+    assert fleet.views() == {}
+    fleet.write("a", mode="observe")
+    fleet.settle()
+    fleet.write("a", mode="active")
+    fleet.settle()
+    assert fleet.status("a").effective_mode is Mode.ACTIVE
+
+
+def test_a_refused_new_file_is_a_problem_at_its_mode(fleet: Any) -> None:
+    fleet.write("a", mode="active")
+    fleet.settle()
+    (problem,) = fleet.board.problems()
+    assert (problem.path, problem.line, problem.column, problem.pointer) == ("instances/a.yaml", 5, 7, "mode")
+    assert "observe" in problem.hint
+
+
+def test_invariant_4_an_invalid_file_changes_nothing_that_runs(fleet: Any) -> None:
+    fleet.write("a", config="{levels: 5}")
+    fleet.settle()
+    before = fleet.views()["a"]
+    fleet.write("a", config="{levels: many}")
+    assert fleet.settle() == []
+    assert fleet.views()["a"] is before
+    status = fleet.status("a")
+    assert (status.sync, status.health, status.generation) == (Sync.INVALID, Health.HEALTHY, 1)
+    (problem,) = fleet.board.problems()
+    assert (problem.line, problem.column, problem.pointer) == (6, 18, "config.levels")
+
+
+def test_invariant_4_an_invalid_file_may_lower_a_mode(fleet: Any) -> None:
+    fleet.write("a")
+    fleet.settle()
+    fleet.write("a", mode="off", config="{levels: many}")
+    fleet.settle()
+    assert fleet.views() == {}
+    assert fleet.status("a").mode is Mode.OFF
+    assert fleet.status("a").sync is Sync.INVALID
+
+
+def test_one_bad_file_delays_no_other(fleet: Any) -> None:
+    fleet.write("bad", config="[")
+    fleet.write("good")
+    fleet.settle()
+    assert fleet.ids() == ["good"]
+    assert fleet.status("good").health is Health.HEALTHY
+
+
+def test_a_deleted_file_unloads_after_a_second_look(fleet: Any) -> None:
+    path = fleet.write("a")
+    fleet.write("b")
+    fleet.settle()
+    path.unlink()
+    assert fleet.settle() == []
+    assert fleet.status("a").sync is Sync.OUT_OF_SYNC
+    fleet.clock.advance(1.5)
+    fleet.settle()
+    assert list(fleet.views()) == ["b"]
+    assert fleet.ids() == ["b"]
+    assert ("a", "Removed") in fleet.events()
+
+
+def test_a_file_gone_for_a_moment_is_not_removed(fleet: Any) -> None:
+    path = fleet.write("a")
+    fleet.write("b")
+    fleet.settle()
+    text = path.read_text()
+    path.unlink()
+    fleet.settle()
+    path.write_text(text)
+    fleet.clock.advance(1.5)
+    assert fleet.settle() == []
+    path.unlink()
+    assert fleet.settle() == []
+
+
+def test_removing_everything_is_held_until_confirmed(fleet: Any) -> None:
+    paths = [fleet.write(f"i{n}") for n in range(5)]
+    fleet.settle()
+    for path in paths:
+        path.unlink()
+    fleet.settle_twice()
+    assert len(fleet.views()) == 5
+    held = fleet.operator.prune()
+    assert held.held == tuple(f"i{n}" for n in range(5))
+    assert fleet.status("i0").sync is Sync.HELD
+    assert not fleet.operator.confirm_prune("wrong", 0).ok
+    assert fleet.operator.confirm_prune(held.digest, 0).ok
+    fleet.settle()
+    assert fleet.views() == {}
+
+
+def test_a_vanished_folder_removes_nothing(fleet: Any) -> None:
+    for n in range(3):
+        fleet.write(f"i{n}")
+    fleet.settle()
+    (fleet.root / "instances").rename(fleet.root / "elsewhere")
+    fleet.settle_twice()
+    assert len(fleet.views()) == 3
+
+
+def test_nothing_is_removed_in_the_middle_of_a_merge(fleet: Any) -> None:
+    fleet.git("init", "-q")
+    path = fleet.write("a")
+    fleet.write("b")
+    fleet.settle()
+    (fleet.root / ".git" / "MERGE_HEAD").write_text("0" * 40)
+    path.unlink()
+    fleet.write("b", config="{levels: 9}")
+    fleet.settle_twice()
+    assert sorted(fleet.views()) == ["a", "b"]
+    assert fleet.status("b").generation == 1
+    (fleet.root / ".git" / "MERGE_HEAD").unlink()
+    fleet.settle_twice()
+    assert sorted(fleet.views()) == ["b"]
+    assert fleet.status("b").generation == 2
+
+
+def test_protect_outlives_the_file(fleet: Any) -> None:
+    path = fleet.write("a", protect="true")
+    fleet.write("b")
+    fleet.settle()
+    path.unlink()
+    fleet.settle_twice()
+    assert sorted(fleet.views()) == ["a", "b"]
+    assert fleet.status("a").sync is Sync.HELD
+
+
+def test_a_moved_file_does_not_disturb_its_instance(fleet: Any) -> None:
+    fleet.write("a").unlink()
+    fleet.write("a")
+    fleet.settle()
+    before = fleet.views()["a"].key
+    (fleet.root / "instances" / "a.yaml").unlink()
+    fleet.write("a", folder="instances/majors")
+    assert kinds(fleet.settle()) == [Update]
+    assert fleet.views()["a"].key == before
+    assert fleet.status("a").path == "instances/majors/a.yaml"
+
+
+def test_new_code_reloads_one_by_one(fleet: Any) -> None:
+    for n in range(4):
+        fleet.write(f"i{n}")
+    fleet.settle()
+    fleet.write_code("v2")
+    fleet.controller.hint()
+    travelling = []
+
+    def shows_the_new_code() -> bool:
+        fleet.controller.run_pass()
+        travelling.append(4 - sum(1 for view in fleet.views().values() if view.phase == "running"))
+        return {w["text"] for n in range(4) for w in fleet.board.widgets(f"i{n}")} == {"v2"}
+
+    fleet.wait_until(shows_the_new_code)
+    assert max(travelling) == 1
+    assert fleet.status("i0").generation == 1
+
+
+def test_broken_code_is_a_problem_of_its_instances_and_what_ran_runs_on(fleet: Any) -> None:
+    fleet.write("a")
+    fleet.settle()
+    before = fleet.views()["a"]
+    fleet.write_code("v2", "class Probe(:\n")
+    assert fleet.settle() == []
+    assert fleet.views()["a"] is before
+    assert fleet.status("a").sync is Sync.INVALID
+    assert fleet.board.problems()
+
+
+def test_a_restart_on_broken_code_loads_nothing_and_says_why(make_fleet: MakeFleet) -> None:
+    first = make_fleet()
+    first.write("a")
+    first.settle()
+    first.close()
+    first.write_code("v2", "class Probe(:\n")
+    second = make_fleet()
+    assert second.settle() == []
+    status = second.status("a")
+    assert (status.health, status.effective_mode) == (Health.DEGRADED, Mode.OFF)
+    assert {c.type: c.reason for c in status.conditions}["Loaded"] == "CodeMissing"
+
+
+def test_a_failing_init_is_retried_with_patience(fleet: Any) -> None:
+    fleet.write("a", config="{fail: init}")
+    fleet.settle()
+    assert fleet.status("a").health is Health.DEGRADED
+    assert fleet.settle() == []
+    fleet.clock.advance(2.0)
+    assert kinds(fleet.settle()) == [Load]
+    assert ("a", "LoadFailed") in fleet.events()
+    fleet.write("a", config="{}")
+    fleet.settle()
+    assert fleet.status("a").health is Health.HEALTHY
+
+
+def test_a_removed_id_that_returns_starts_from_off(fleet: Any) -> None:
+    path = fleet.write("a")
+    fleet.write("b")
+    fleet.settle()
+    path.unlink()
+    fleet.settle_twice()
+    fleet.write("a", mode="active")
+    fleet.settle()
+    assert "a" not in fleet.views()
+    fleet.write("a", mode="observe")
+    fleet.settle()
+    assert fleet.status("a").generation == 2
+
+
+def test_a_changed_identity_is_refused(fleet: Any) -> None:
+    fleet.write("a", market="EUR/USD")
+    fleet.settle()
+    fleet.write("a", market="EUR/JPY")
+    fleet.settle()
+    status = fleet.status("a")
+    assert (status.sync, status.market) == (Sync.REFUSED, "EUR/USD")
+    (problem,) = fleet.board.problems()
+    assert (problem.line, problem.pointer) == (4, "market")
+
+
+def test_a_restart_judges_steps_against_the_row(make_fleet: MakeFleet) -> None:
+    first = make_fleet()
+    first.write("a", mode="off")
+    first.settle()
+    first.close()
+    first.write("a", mode="active")
+    second = make_fleet()
+    second.settle()
+    assert second.status("a").sync is Sync.REFUSED
+    assert second.views() == {}
+
+
+def test_adoption_takes_established_modes_once(make_fleet: MakeFleet) -> None:
+    fleet = make_fleet(adopt=True)
+    fleet.write("a", mode="active")
+    fleet.settle()
+    assert fleet.status("a").effective_mode is Mode.ACTIVE
+    fleet.write("b", mode="active")
+    fleet.settle()
+    assert sorted(fleet.views()) == ["a"]
+
+
+def test_rows_changed_by_hand_are_written_back_and_told(fleet: Any) -> None:
+    fleet.write("a")
+    fleet.settle()
+    by_hand = sqlite3.connect(fleet.root / ".reconciler" / "reconciler.db")
+    by_hand.execute("UPDATE instances SET mode = 'active', config = ?", [json.dumps({"levels": 99})])
+    by_hand.commit()
+    by_hand.close()
+    assert fleet.settle() == []
+    assert fleet.store.desired.rows() == fleet.controller.fleet.rows
+    assert ("a", "Drift") in fleet.events()
+
+
+def test_a_commit_is_noticed_without_a_reload(fleet: Any) -> None:
+    fleet.git("init", "-q")
+    fleet.write("a")
+    fleet.settle()
+    assert fleet.status("a").revision is None
+    fleet.git("add", "-A")
+    fleet.git("commit", "-qm", "first")
+    assert kinds(fleet.settle()) == [Update]
+    assert fleet.status("a").revision == fleet.git("rev-parse", "HEAD")
+
+
+def test_a_halt_file_halts_for_as_long_as_it_says_so(fleet: Any) -> None:
+    halt = fleet.root / "instances" / "_halt.yaml"
+    halt.write_text("- {scope: account, id: main, reason: maintenance}\n")
+    fleet.settle()
+    (found,) = fleet.store.halts.active()
+    assert (found.scope, found.id, found.reason) == ("account", "main", "maintenance")
+    halt.write_text("- {scope: account\n")
+    fleet.settle()
+    (found,) = fleet.store.halts.active()
+    assert found.scope == "all"
+    assert fleet.board.problems()[0].path == "instances/_halt.yaml"
+    halt.unlink()
+    fleet.settle()
+    assert fleet.store.halts.active() == ()
+
+
+def fail_five_times(fleet: Any) -> None:
+    for errors in range(1, 6):
+        fleet.host.beat(100 + errors)
+        fleet.wait_until(lambda: fleet.host.facts("a").ticks.errors == errors)  # noqa: B023 - called at once
+    fleet.settle()
+
+
+def test_quarantine_pauses_and_new_config_lifts_it(fleet: Any) -> None:
+    fleet.write("a", config="{fail: tick}")
+    fleet.settle()
+    fail_five_times(fleet)
+    assert fleet.status("a").health is Health.PAUSED
+    assert fleet.store.halts.active() == ()
+    fleet.write("a", config="{}")
+    fleet.settle()
+    assert fleet.status("a").health is Health.HEALTHY
+
+
+def test_quarantining_an_active_instance_halts_it_as_well(fleet: Any) -> None:
+    fleet.write("a")
+    fleet.settle()
+    fleet.write("a", mode="active", config="{fail: tick}")
+    fleet.settle()
+    fail_five_times(fleet)
+    (halt,) = fleet.store.halts.active()
+    assert (halt.scope, halt.id) == ("instance", "a")
+
+
+def test_an_operators_pause_is_lifted_only_by_the_operator(fleet: Any) -> None:
+    fleet.write("a")
+    fleet.settle()
+    assert fleet.operator.pause(["a"], "looking into it", 1000).ok
+    fleet.write("a", config="{levels: 8}")
+    fleet.settle()
+    assert fleet.status("a").health is Health.PAUSED
+    assert fleet.operator.resume(["a"], "fine", 1000).ok
+    assert fleet.status("a").health is Health.HEALTHY
+    assert fleet.operator.pause(["nobody"], "x", 0).failed[0][0] == "nobody"
+
+
+def test_an_operators_halt_is_kept_and_named_until_lifted(make_fleet: MakeFleet) -> None:
+    first = make_fleet()
+    assert first.operator.halt("all", "", False, "drill", 1000).ok
+    first.close()
+    second = make_fleet()
+    assert second.store.halts.active()[0].reason == "drill"
+    assert second.operator.unhalt("all", "", "over", 1000).ok
+    assert not second.operator.unhalt("all", "", "over", 1000).ok
+    assert second.store.halts.active() == ()

@@ -1,0 +1,215 @@
+"""The paper exchange: what fills, when, at what price, and where the money goes."""
+
+from __future__ import annotations
+
+import contextlib
+from decimal import Decimal
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from reconciler.clock import FakeClock, utc
+from reconciler.execution.paper.account import PaperOrder
+from reconciler.execution.paper.exchange import PaperExchange, Refused
+from reconciler.execution.paper.feed import Prices
+from reconciler.execution.paper.replay import CsvFeed
+from reconciler.records.order import OrderState, Side
+from tests.execution.paper.conftest import PRICES
+
+
+def place(exchange: PaperExchange, id: str = "o1", **changed: Any) -> PaperOrder:
+    asked: dict[str, Any] = {
+        "account_id": "main",
+        "client_id": "a",
+        "client_order_id": id,
+        "symbol": "BTC/USD",
+        "side": "buy",
+        "type": "market",
+        "quantity": "2",
+    }
+    return exchange.place_order(**{**asked, **changed})
+
+
+def limit(exchange: PaperExchange, price: str, id: str = "o1", **changed: Any) -> PaperOrder:
+    return place(exchange, id, type="limit", limit_price=price, **changed)
+
+
+def held(exchange: PaperExchange, account_id: str = "main") -> dict[str, tuple[Decimal, Decimal]]:
+    return {b.asset: (b.total, b.available) for b in exchange.get_balances(account_id)}
+
+
+def test_a_market_order_fills_at_once_at_the_ask_and_is_paid_for_with_its_fee(exchange: PaperExchange) -> None:
+    order = place(exchange)
+
+    assert (order.state, order.average_price, order.fee) == (OrderState.FILLED, Decimal("100.010"), Decimal("0.20002"))
+    assert held(exchange)["USD"] == (Decimal("99799.77998"), Decimal("99799.77998"))
+    assert held(exchange)["BTC"] == (Decimal(2), Decimal(2))
+    assert [(p.quantity, p.average_price) for p in exchange.get_positions("main")] == [(Decimal(2), Decimal("100.01"))]
+
+
+def test_a_limit_order_that_rests_fills_at_its_limit_at_the_step_that_crosses_it(
+    exchange: PaperExchange, clock: FakeClock
+) -> None:
+    limit(exchange, "96")
+    clock.advance(90)
+    assert exchange.get_order("main", "a", "o1").state is OrderState.OPEN
+    clock.advance(10_000)  # far past the step that crossed: nothing in between is missed
+    order = exchange.get_order("main", "a", "o1")
+
+    assert (order.state, order.average_price) == (OrderState.FILLED, Decimal(96))
+    assert order.fills[0].at == utc(120)
+
+
+def test_a_limit_order_that_crosses_at_once_fills_at_the_better_price(exchange: PaperExchange) -> None:
+    assert limit(exchange, "150").average_price == Decimal("100.01")
+
+
+def test_an_open_order_sets_aside_what_it_would_take(exchange: PaperExchange) -> None:
+    limit(exchange, "90")
+    assert held(exchange)["USD"] == (Decimal(100_000), Decimal("99819.82"))  # 180 and a fee of 0.18
+    place(exchange, "o2")
+    limit(exchange, "110", "o3", side="sell", quantity="0.5")
+    assert held(exchange)["BTC"] == (Decimal(2), Decimal("1.5"))
+
+    exchange.cancel_order("main", "a", "o3", "BTC/USD")
+    assert held(exchange)["BTC"] == (Decimal(2), Decimal(2))
+
+
+@pytest.mark.parametrize("time_in_force", ["ioc", "fok"])
+def test_an_order_that_will_not_wait_fills_at_once_or_not_at_all(exchange: PaperExchange, time_in_force: str) -> None:
+    assert limit(exchange, "90", time_in_force=time_in_force).state is OrderState.CANCELLED
+    assert limit(exchange, "101", "o2", time_in_force=time_in_force).state is OrderState.FILLED
+
+
+def test_an_order_for_the_day_ends_with_it(exchange: PaperExchange, clock: FakeClock) -> None:
+    limit(exchange, "90", time_in_force="day")
+    clock.advance(86_399)
+    assert exchange.get_order("main", "a", "o1").state is OrderState.OPEN
+    clock.advance(60)
+    order = exchange.get_order("main", "a", "o1")
+    assert (order.state, order.updated_at) == (OrderState.EXPIRED, utc(86_400))
+
+
+def test_the_same_order_again_is_the_same_order(exchange: PaperExchange) -> None:
+    first = place(exchange)
+    assert place(exchange) == first
+    assert place(exchange, quantity="2.0") == first
+    assert held(exchange)["BTC"] == (Decimal(2), Decimal(2))
+    with pytest.raises(Refused, match="o1 was used for another order: side, quantity"):
+        place(exchange, side="sell", quantity="1")
+
+
+def test_accounts_are_apart_and_clients_of_one_account_share_its_money_not_its_orders(exchange: PaperExchange) -> None:
+    place(exchange)
+    place(exchange, account_id="other")
+    limit(exchange, "90", "o2", client_id="b")
+
+    assert held(exchange, "other")["BTC"] == (Decimal(2), Decimal(2))
+    assert [o.client_order_id for o in exchange.list_orders("main", "a", "all")] == ["o1"]
+    assert [o.client_order_id for o in exchange.list_orders("main", "b", "open", "BTC/USD")] == ["o2"]
+    assert exchange.list_orders("main", "b", "open", "ETH/USD") == []
+    with pytest.raises(Refused, match="order not found: o2"):
+        exchange.get_order("main", "a", "o2")
+    with pytest.raises(Refused, match="order not found: o1"):
+        exchange.cancel_order("main", "b", "o1", "BTC/USD")
+
+
+@pytest.mark.parametrize(
+    ("changed", "reason"),
+    [
+        ({"symbol": "btc-usd"}, "unknown symbol 'btc-usd': expected BASE/QUOTE, such as BTC/USD"),
+        ({"quantity": "0"}, "quantity: expected more than zero, was 0"),
+        ({"quantity": "-1"}, "quantity: expected more than zero, was -1"),
+        ({"quantity": "NaN"}, "quantity: expected a finite number, was 'NaN'"),
+        ({"quantity": "lots"}, "quantity: expected a decimal number, was 'lots'"),
+        ({"quantity": "1E-13"}, "quantity: expected at most 12 digits before and 12 after the point, was 1E-13"),
+        ({"quantity": "1E+12"}, "quantity: expected at most 12 digits before and 12 after the point, was 1E+12"),
+        ({"side": "hold"}, "side: expected one of buy, sell, was 'hold'"),
+        ({"type": "iceberg"}, "type: expected one of market, limit, stop, stop_limit, was 'iceberg'"),
+        ({"type": "stop"}, "stop orders are not supported by the paper exchange: use market or limit"),
+        ({"type": "limit"}, "limit_price: a limit order needs one"),
+        ({"limit_price": "1"}, "limit_price: a market order takes none"),
+        ({"quantity": "1000"}, "insufficient balance: needs 100110.01000000 USD, available 100000"),
+        ({"side": "sell"}, "insufficient balance: needs 2 BTC, available 0"),
+        ({"reduce_only": True}, "reduce_only: the position of 0 has no room for buy 2"),
+        ({"client_order_id": ""}, "client_order_id: expected a text of your own, was empty"),
+    ],
+)
+def test_what_cannot_be_is_refused_with_a_reason_and_changes_nothing(
+    exchange: PaperExchange, changed: dict[str, Any], reason: str
+) -> None:
+    before = held(exchange)
+    with pytest.raises(Refused) as refused:
+        place(exchange, **changed)
+    assert str(refused.value) == reason
+    assert held(exchange) == before
+    assert exchange.list_orders("main", "a", "all") == []
+
+
+def test_a_position_keeps_the_cost_of_what_remains(exchange: PaperExchange, clock: FakeClock) -> None:
+    place(exchange, "o1", quantity="1")
+    clock.advance(60)
+    place(exchange, "o2", quantity="1")
+    place(exchange, "o3", side="sell", quantity="1.5")
+    position = exchange.get_positions("main")[0]
+    assert (position.quantity, position.average_price) == (Decimal("0.5"), Decimal("101.01"))
+    place(exchange, "o4", side="sell", quantity="0.5")
+    assert exchange.get_positions("main") == []
+
+
+def test_the_exchange_takes_up_where_it_stopped_and_fills_what_was_crossed_meanwhile(
+    prices: Prices, clock: FakeClock
+) -> None:
+    recorded: dict[str, PaperOrder] = {}
+    before = PaperExchange(prices, clock, record=lambda order: recorded.update({order.client_order_id: order}))
+    place(before, "o1")
+    limit(before, "96", "o2")
+    clock.advance(600)
+    after = PaperExchange(prices, clock)
+    after.restore(list(recorded.values()))
+
+    assert after.get_order("main", "a", "o2") == before.get_order("main", "a", "o2")
+    assert after.get_order("main", "a", "o2").fills[0].at == utc(120)
+    assert held(after) == held(before)
+    assert after.get_positions("main") == before.get_positions("main")
+    assert place(after, "o3").order_id == "paper-3"
+
+
+def test_prices_below_the_last_look_are_not_looked_at_twice(exchange: PaperExchange, clock: FakeClock) -> None:
+    clock.advance(180)  # the price is 98 now, and was 95
+    limit(exchange, "96")
+    assert exchange.get_order("main", "a", "o1").state is OrderState.OPEN
+
+
+ORDERS = st.lists(
+    st.tuples(
+        st.sampled_from(list(Side)),
+        st.decimals("0.000001", "30", places=6),
+        st.none() | st.decimals("90", "105", places=4),
+        st.integers(0, 200),
+    ),
+    max_size=25,
+)
+
+
+@settings(max_examples=60, deadline=None)
+@given(ORDERS)
+def test_the_money_adds_up_to_the_last_digit(orders: list[tuple[Side, Decimal, Decimal | None, int]]) -> None:
+    clock = FakeClock(0)
+    exchange = PaperExchange(Prices([CsvFeed(PRICES.splitlines(), 60)], 60), clock)
+    for number, (side, quantity, price, wait_s) in enumerate(orders):
+        clock.advance(wait_s)
+        kind = {"type": "limit", "limit_price": str(price)} if price is not None else {}
+        with contextlib.suppress(Refused):  # for lack of funds: then nothing moves
+            place(exchange, f"o{number}", side=side.value, quantity=str(quantity), **kind)
+
+    fills = [(o, f) for o in exchange.list_orders("main", "a", "all") for f in o.fills]
+    signed = [(1 if o.side is Side.BUY else -1, f) for o, f in fills]
+    balances = held(exchange)
+    assert balances["USD"][0] == Decimal(100_000) - sum(s * f.quantity * f.price + f.fee for s, f in signed)
+    bought = sum((s * f.quantity for s, f in signed), Decimal(0))
+    assert balances.get("BTC", (Decimal(0), Decimal(0)))[0] == bought
+    assert sum((p.quantity for p in exchange.get_positions("main")), Decimal(0)) == bought
+    assert all(0 <= available <= total for total, available in balances.values())

@@ -1,0 +1,52 @@
+"""The corpus: each file of tests/cases/valid is valid, each of tests/cases/invalid has exactly the problems it names.
+
+Dropping a file in adds a test. Beside `invalid/name.yaml` stands `name.expected`, a line for each
+problem: `line:column: pointer: message`. They are judged with the strategy `grid`, whose CONFIG_SCHEMA is
+`grid.schema.json`, and with the account `main`.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from reconciler.records.accounts import Account, Accounts
+from reconciler.records.evaluation import DefinitionFacts, Evaluation
+from reconciler.records.evaluator import evaluate
+from reconciler.records.snapshot import SourceFile
+
+CASES = Path(__file__).parent.parent / "cases"
+GRID = DefinitionFacts("grid", "strategies/grid.py", "c0de", json.loads((CASES / "grid.schema.json").read_text()), True)
+
+
+def named(folder: str) -> list[Path]:
+    return sorted(path for path in (CASES / folder).iterdir() if path.suffix in (".yaml", ".yml"))
+
+
+def judged(path: Path) -> Evaluation:
+    file = SourceFile(f"instances/{path.name}", path.read_bytes(), "f11e", committed=True)
+    accounts = Accounts({"main": Account("main", "paper", real_money=False)}, any_on=None)
+    return evaluate(file, {"grid": GRID}.get, accounts, ["dca", "grid", "sma_cross"])
+
+
+@pytest.mark.parametrize("path", named("valid"), ids=lambda path: path.name)
+def test_a_valid_case_has_no_problem_and_makes_a_record(path: Path) -> None:
+    evaluation = judged(path)
+    assert [str(problem) for problem in evaluation.problems] == []
+    assert evaluation.record is not None
+    assert evaluation.record.id == path.stem
+
+
+@pytest.mark.parametrize("path", named("invalid"), ids=lambda path: path.name)
+def test_an_invalid_case_has_exactly_the_problems_it_names(path: Path) -> None:
+    evaluation = judged(path)
+    found = [str(problem).removeprefix(f"{problem.path}:").strip() for problem in evaluation.problems]
+    assert found == path.with_suffix(".expected").read_text().splitlines()
+    assert evaluation.record is None
+
+
+def test_every_expectation_belongs_to_a_case() -> None:
+    expected = {path.stem for path in (CASES / "invalid").glob("*.expected")}
+    assert expected == {path.stem for path in named("invalid")}

@@ -1,0 +1,262 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+from decimal import Decimal
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from reconciler.errors import Problem
+from reconciler.records.accounts import Account, Accounts
+from reconciler.records.evaluation import DefinitionFacts, Evaluation
+from reconciler.records.evaluator import evaluate
+from reconciler.records.mode import Mode
+from reconciler.records.record import Identity, Limits, digest
+from reconciler.records.snapshot import SourceFile
+
+SCHEMA: dict[str, Any] = {
+    "type": "object",
+    "required": ["levels"],
+    "properties": {"levels": {"type": "integer"}, "spacing": {"default": "0.5"}, "key": {"writeOnly": True}},
+}
+GRID = DefinitionFacts("grid", "strategies/grid.py", "c0de", SCHEMA, committed=True)
+TEXT = """\
+id: a
+strategy_type: grid
+account: {account_id: main, client_id: desk}
+market: BTC/USD
+mode: observe
+config: {levels: 5}
+"""
+
+
+def judge(
+    text: str | bytes | None = TEXT,
+    *,
+    path: str = "instances/a.yaml",
+    grid: DefinitionFacts | None = GRID,
+    accounts: Accounts | None = None,
+    committed: bool = True,
+    error: str = "",
+) -> Evaluation:
+    data = text.encode() if isinstance(text, str) else text
+    file = SourceFile(path, data, "f11e", committed, error)
+    return evaluate(file, {"grid": grid}.get, accounts or Accounts(), ["dca", "grid"])
+
+
+def said(evaluation: Evaluation) -> list[str]:
+    return [f"{str(p).removeprefix(p.path + ':')}" for p in evaluation.problems]
+
+
+def test_a_valid_file_becomes_a_record() -> None:
+    text = TEXT + (
+        "labels: {team: majors}\nopen_orders: cancel\nprotect: true\ndescription: A grid\nx-note: 1\n"
+        'limits: {max_order_notional: "500.50", max_open_orders: 10, x-why: so}\n'
+    )
+    evaluation = judge(text)
+    record = evaluation.record
+    assert evaluation.problems == ()
+    assert record is not None
+    assert (record.id, record.mode) == ("a", Mode.OBSERVE)
+    assert record.identity == Identity("grid", "main", "desk", "BTC/USD")
+    assert record.config == {"levels": 5}
+    assert record.effective_config == {"levels": 5, "spacing": "0.5"}
+    assert record.labels == {"team": "majors"}
+    assert (record.open_orders, record.protect, record.description) == ("cancel", True, "A grid")
+    assert record.limits == Limits(max_order_notional=Decimal("500.50"), max_open_orders=10)
+    assert record.values["x-note"] == 1
+    assert evaluation.values_digest == digest(record.values)
+    assert evaluation.config_digest == digest({"spacing": "0.5", "levels": 5})
+    assert (evaluation.code_digest, evaluation.file_digest) == ("c0de", "f11e")
+
+
+def test_what_a_file_leaves_out_is_as_the_record_says() -> None:
+    record = judge().record
+    assert record is not None
+    assert (record.open_orders, record.protect, record.description, record.labels) == ("keep", False, "", {})
+    assert record.limits == Limits()
+
+
+def test_comments_and_the_order_of_keys_change_no_digest() -> None:
+    other = judge("# so\n" + "\n".join(reversed(TEXT.splitlines())))
+    assert (other.values_digest, other.config_digest) == (judge().values_digest, judge().config_digest)
+
+
+def test_a_default_that_changes_in_the_schema_changes_the_config_digest_only() -> None:
+    schema = {**SCHEMA, "properties": {**SCHEMA["properties"], "spacing": {"default": "0.7"}}}
+    other = judge(grid=DefinitionFacts("grid", "strategies/grid.py", "c0de", schema, committed=True))
+    assert other.values_digest == judge().values_digest
+    assert other.config_digest != judge().config_digest
+
+
+def test_a_record_holds_the_reference_and_never_the_secret() -> None:
+    record = judge(TEXT.replace("levels: 5", "levels: 5, key: {env: TOKEN}")).record
+    assert record is not None
+    assert record.effective_config["key"] == {"env": "TOKEN"}
+
+
+def test_it_is_committed_only_where_file_and_code_both_are() -> None:
+    dirty = DefinitionFacts("grid", "strategies/grid.py", "c0de", SCHEMA, committed=False)
+    assert judge().committed
+    assert not judge(committed=False).committed
+    assert not judge(grid=dirty).committed
+    assert not judge(grid=None).committed
+
+
+def test_a_file_that_cannot_be_read_is_a_problem_and_claims_nothing() -> None:
+    evaluation = judge(None, error="permission denied")
+    expected = Problem(
+        "instances/a.yaml", 0, 0, "", "expected a readable file: permission denied", "", "file-unreadable"
+    )
+    assert evaluation.problems == (expected,)
+    assert (evaluation.claimed_id, evaluation.claimed_mode, evaluation.record) == (None, None, None)
+
+
+def test_a_file_that_does_not_parse_claims_nothing() -> None:
+    evaluation = judge(TEXT + "mode: off\n")
+    assert said(evaluation) == ['7:1: mode: duplicate key "mode": it is on line 5 already']
+    assert (evaluation.claimed_id, evaluation.claimed_mode) == (None, None)
+    assert evaluation.position("mode") == (1, 1)
+
+
+def test_a_file_that_is_invalid_elsewhere_still_claims_its_id_and_mode() -> None:
+    evaluation = judge(TEXT.replace("observe", "off").replace("levels: 5", "levels: five"))
+    assert said(evaluation) == ['6:18: config.levels: expected an integer, was "five"']
+    assert (evaluation.claimed_id, evaluation.claimed_mode) == ("a", Mode.OFF)
+    assert evaluation.record is None
+
+
+@pytest.mark.parametrize(
+    ("old", "new"), [("id: a", "id: 5"), ("id: a", "id: A"), ("id: a", "id: 'a\n\n'"), ("id: a", "x-id: a")]
+)
+def test_an_id_that_is_not_of_its_form_claims_nothing(old: str, new: str) -> None:
+    evaluation = judge(TEXT.replace(old, new))
+    assert evaluation.claimed_id is None
+    assert evaluation.claimed_mode is Mode.OBSERVE
+    assert evaluation.problems
+
+
+@pytest.mark.parametrize("mode", ["on", "true", "[off]", "OFF", "paused"])
+def test_a_mode_that_is_none_claims_nothing(mode: str) -> None:
+    evaluation = judge(TEXT.replace("observe", mode))
+    assert (evaluation.claimed_id, evaluation.claimed_mode) == ("a", None)
+    assert evaluation.problems[0].pointer == "mode"
+
+
+@pytest.mark.parametrize("path", ["instances/a.yaml", "instances/a.yml", "instances/deep/er/a.yaml", "a.yaml"])
+def test_the_id_is_the_name_of_the_file_in_any_folder(path: str) -> None:
+    assert judge(path=path).problems == ()
+
+
+def test_an_id_other_than_the_file_s_name_is_shown_where_it_stands() -> None:
+    evaluation = judge(path="instances/b.yaml")
+    assert said(evaluation) == ['1:5: id: expected "b", the file\'s name, was "a"']
+    assert evaluation.problems[0].hint == "rename the file to a.yaml, or change the id"
+    assert evaluation.claimed_id == "a"
+
+
+def test_an_unknown_strategy_is_named_with_the_nearest_and_all_there_are() -> None:
+    evaluation = judge(TEXT.replace("grid", "gird"))
+    assert said(evaluation) == ['2:16: strategy_type: unknown strategy "gird"']
+    assert evaluation.problems[0].hint == 'did you mean "grid"? there are: dca, grid'
+
+
+def test_what_is_wrong_with_a_definition_is_a_problem_of_its_instances() -> None:
+    broken = Problem("strategies/grid.py", 3, 1, "TICK_MINUTES", "expected a number, was None", "say how often")
+    evaluation = judge(grid=DefinitionFacts("grid", "strategies/grid.py", "c0de", {}, True, (broken,)))
+    assert said(evaluation) == [
+        "2:16: strategy_type: strategies/grid.py:3:1: TICK_MINUTES: expected a number, was None"
+    ]
+    assert evaluation.problems[0].hint == "say how often"
+    assert evaluation.problems[0].rule == "definition-broken"
+
+
+def test_an_account_that_the_settings_do_not_declare_is_refused_unless_any_will_do() -> None:
+    accounts = Accounts({"mainland": Account("mainland", "kraken", real_money=True)}, any_on=None)
+    evaluation = judge(accounts=accounts)
+    assert said(evaluation) == ['3:23: account.account_id: unknown account "main"']
+    assert evaluation.problems[0].hint == 'did you mean "mainland"? the settings declare: mainland'
+    assert judge(accounts=Accounts(accounts.declared, any_on="paper")).problems == ()
+
+
+def test_a_template_is_refused_at_its_key_for_now() -> None:
+    evaluation = judge(TEXT + "template: grid-majors\n")
+    assert said(evaluation) == ["7:1: template: templates cannot be used yet"]
+
+
+def test_a_literal_that_looks_like_a_key_is_refused_wherever_it_stands_and_never_shown() -> None:
+    key = "AKIA" + "IOSFODNN7EXAMPLE"
+    text = TEXT.replace("mode: observe", f"mode: {key} # {key}") + f"{key}: {key}\n"
+    evaluation = judge(text)
+    assert key not in repr(evaluation.problems)
+    assert [(p.line, p.column) for p in evaluation.problems if p.rule == "secret-literal"] == [
+        (5, 7),
+        (5, 30),
+        (7, 1),
+        (7, 23),
+    ]
+    broken = judge(f"x: [{key}")
+    assert [p.rule for p in broken.problems] == ["secret-literal", "yaml-syntax"]
+
+
+def test_every_problem_is_reported_at_once() -> None:
+    text = TEXT.replace("levels: 5", "levels: five, lvels: 1").replace("main", "mian").replace("grid", "grid ")
+    accounts = Accounts({"main": Account("main", "paper", real_money=False)}, any_on=None)
+    assert said(judge(text + "extra: 1\n", path="instances/b.yaml", accounts=accounts)) == [
+        '1:5: id: expected "b", the file\'s name, was "a"',
+        '3:23: account.account_id: unknown account "mian"',
+        '6:18: config.levels: expected an integer, was "five"',
+        '6:24: config.lvels: unknown key "lvels"',
+        '7:1: extra: unknown key "extra"',
+    ]
+
+
+def test_positions_are_found_for_problems_that_only_a_comparison_shows() -> None:
+    evaluation = judge()
+    assert evaluation.position("mode") == (5, 7)
+    assert evaluation.position("account.client_id") == (3, 40)
+    assert evaluation.position("account") == (3, 10)
+    assert evaluation.position("protect") == (1, 1)
+
+
+@pytest.mark.parametrize(
+    "text", ["5\n", "- a\n", "~\n", "a: b\n", "{}\n", "config: 5\n", "account: 5\nid: [a]\nstrategy_type: {a: b}\n"]
+)
+def test_a_file_of_any_other_shape_has_problems(text: str) -> None:
+    evaluation = judge(text)
+    assert evaluation.problems
+    assert evaluation.record is None
+
+
+# fmt: off
+WORDS = st.sampled_from([
+    "id", "a", "mode", "off", "config", "levels", "account", "account_id", "strategy_type", "grid", "limits", "x-",
+    "5", "~", "[", "]", "{", "}", ":", ": ", "\n", "\n  ", ", ", "'", "-",
+])
+# fmt: on
+
+
+@settings(deadline=None)
+@given(st.one_of(st.binary(max_size=80), st.lists(WORDS, max_size=40).map(lambda words: "".join(words).encode())))
+def test_no_bytes_make_it_raise(data: bytes) -> None:
+    evaluation = judge(data)
+    assert (evaluation.record is None) == bool(evaluation.problems)
+
+
+def test_a_valid_file_needs_neither_jsonschema_nor_anything_slower() -> None:
+    code = f"""
+import sys
+from reconciler.records.accounts import Accounts
+from reconciler.records.evaluation import DefinitionFacts
+from reconciler.records.evaluator import evaluate
+from reconciler.records.snapshot import SourceFile
+facts = DefinitionFacts("grid", "strategies/grid.py", "c0de", {SCHEMA!r}, True)
+file = SourceFile("instances/a.yaml", {TEXT!r}.encode(), "f11e", True)
+assert evaluate(file, {{"grid": facts}}.get, Accounts(), ["grid"]).problems == ()
+slow = {{"jsonschema", "referencing", "mcp", "rich", "starlette", "uvicorn", "httpx", "asyncio"}} & set(sys.modules)
+assert not slow - {{"asyncio"}}, slow
+"""
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=30)

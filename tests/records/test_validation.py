@@ -1,0 +1,245 @@
+# ruff: noqa: E501
+from __future__ import annotations
+
+import subprocess
+import sys
+from types import MappingProxyType
+from typing import Any
+
+import pytest
+
+from reconciler.records.acceptance import DIALECT
+from reconciler.records.document import Document, parse
+from reconciler.records.validation import check, compile_config_schema, compile_schema, schema_problems
+
+
+def said(schema: Any, text: str) -> list[str]:
+    """`line:column: pointer: message [hint]` of every problem of a document."""
+    document = parse(text.encode(), "a.yaml")
+    assert isinstance(document, Document), document
+    problems = compile_schema(schema).problems(document)
+    return [str(p).removeprefix("a.yaml:") + (f" [{p.hint}]" if p.hint else "") for p in problems]
+
+
+def said_of(schema: Any, value: str) -> list[str]:
+    """The same of one value, at `1:4: a`, which is left out."""
+    found = said({"properties": {"a": schema}}, f"a: {value}\n")
+    assert all(line.startswith(("1:4: a: ", "1:3: a: ")) for line in found)
+    return [line[len("1:4: a: ") :] for line in found]
+
+
+@pytest.mark.parametrize(
+    ("schema", "value", "message"),
+    [
+        ({"type": "integer"}, "five", 'expected an integer, was "five"'),
+        ({"type": "integer"}, "5.5", "expected an integer, was 5.5"),
+        ({"type": "integer"}, "true", "expected an integer, was true"),
+        ({"type": "integer"}, '"5"', 'expected an integer, was "5" [remove the quotes]'),
+        ({"type": "number"}, "[1]", "expected a number, was a list"),
+        ({"type": "string"}, "500", 'expected a string, was 500 [quote it: "500"]'),
+        ({"type": "string"}, "0.05", 'expected a string, was 0.05 [quote it: "0.05"]'),
+        ({"type": "string"}, "{b: 1}", "expected a string, was a mapping"),
+        ({"type": "string"}, "", "expected a string, was null [give it a value, or remove the key]"),
+        ({"type": "object"}, "", "expected a mapping, was null [write {} where it is empty]"),
+        ({"type": "boolean"}, "yes", 'expected true or false, was "yes" [write true]'),
+        ({"type": "boolean"}, "Off", 'expected true or false, was "Off" [write false]'),
+        ({"type": "boolean"}, "0", "expected true or false, was 0"),
+        ({"type": ["integer", "null"]}, "x", 'expected an integer or null, was "x"'),
+        ({"enum": ["off", "observe", "active"]}, "on", 'expected one of off, observe, active, was "on"'),
+        ({"enum": ["off", "observe"]}, "obsreve", 'expected one of off, observe, was "obsreve" [did you mean "observe"?]'),
+        ({"enum": ["off", "observe"]}, "Off", 'expected one of off, observe, was "Off" [did you mean "off"?]'),
+        ({"enum": ["1", "2"]}, "1", 'expected one of "1", "2", was 1 [quote it: "1"]'),
+        ({"type": "string", "enum": ["off"]}, "false", "expected off, was false"),
+        ({"enum": [1, 2]}, "true", "expected one of 1, 2, was true"),
+        ({"const": "a"}, "b", 'expected a, was "b"'),
+        ({"maximum": 10}, "12", "expected at most 10, was 12"),
+        ({"minimum": 1}, "0", "expected at least 1, was 0"),
+        ({"exclusiveMinimum": 0}, "0", "expected more than 0, was 0"),
+        ({"exclusiveMaximum": 1.5}, "1.5", "expected less than 1.5, was 1.5"),
+        ({"multipleOf": 0.01}, "19.995", "expected a multiple of 0.01, was 19.995"),
+        ({"minLength": 1}, '""', "expected at least 1 character, was 0"),
+        ({"maxItems": 2}, "[1, 2, 3]", "expected at most 2 items, was 3"),
+        ({"minProperties": 1}, "{}", "expected at least 1 key, was 0"),
+        ({"pattern": "^[0-9]+$", "examples": ["500"]}, "5OO", 'expected text like "500", was "5OO" [it must match ^[0-9]+$]'),
+        ({"pattern": "^[0-9]+$"}, "5OO", 'expected text matching ^[0-9]+$, was "5OO"'),
+        ({"format": "date"}, "31.1.2026", 'expected a date like 2026-01-31, was "31.1.2026"'),
+        ({"format": "date-time"}, "2026-01-31", 'expected a time like 2026-01-31T12:00:00Z, was "2026-01-31"'),
+        ({"not": {"type": "string"}}, "x", 'expected something else (not), was "x"'),
+        ({"anyOf": [{"type": "integer"}, {"type": "null"}]}, "x", 'expected an integer or null, was "x"'),
+        ({"anyOf": [{"type": "integer", "maximum": 9}, {"type": "null"}]}, "12", "expected at most 9, was 12"),
+        ({"anyOf": [{"type": "integer"}, {"enum": ["auto", "max"]}]}, "atuo", 'expected an integer or one of auto, max, was "atuo"'),
+        ({"oneOf": [{"type": "number"}, {"type": "integer"}]}, "5", "expected either a number or an integer, was 5, which fits more than one"),
+        ({"items": False}, "[5]", "expected at most 0 items, was 1"),
+    ],
+)  # fmt: skip
+def test_each_way_to_be_wrong_has_words_of_its_own(schema: Any, value: str, message: str) -> None:
+    assert said_of(schema, value) == [message]
+
+
+def test_an_unknown_key_is_shown_at_the_key_with_the_nearest_known_one() -> None:
+    schema = {"properties": {"levels": {}, "spacing": {}}, "additionalProperties": False}
+    assert said(schema, "spacing: 1\nlvels: 5\n") == ['2:1: lvels: unknown key "lvels" [did you mean "levels"?]']
+    assert said(schema, "spacing: 1\nwindow: 5\n") == [
+        '2:1: window: unknown key "window" [known keys: levels, spacing]'
+    ]
+
+
+def test_a_missing_key_is_shown_at_the_key_of_the_mapping_it_is_missing_in() -> None:
+    inner = {"required": ["levels", "b"], "properties": {"levels": {"description": "How many orders."}}}
+    schema = {"properties": {"config": inner}, "required": ["config", "mode"]}
+    assert said(schema, "x: 1\nconfig:\n  a: 1\n") == [
+        '1:1: missing key "mode"',
+        '2:1: config: missing key "b"',
+        '2:1: config: missing key "levels" [How many orders.]',
+    ]
+
+
+def test_a_key_that_another_needs_is_missing() -> None:
+    schema = {"dependentRequired": {"stop": ["limit"]}}
+    assert said(schema, "stop: 1\n") == ['1:1: missing key "limit", which "stop" needs beside it']
+
+
+def test_a_misnamed_key_is_shown_at_the_key() -> None:
+    schema = {"properties": {"a": {"propertyNames": {"pattern": "^[a-z]+$"}}}}
+    assert said(schema, "a: {b: 1, C: 2}\n") == ['1:11: a.C: expected another name for the key "C"']
+
+
+def test_a_key_that_another_value_forbids_is_shown_at_the_key() -> None:
+    schema = {"if": {"properties": {"type": {"const": "market"}}}, "then": {"properties": {"limit": False}}}
+    assert said(schema, "type: market\nlimit: 5\n") == ['2:1: limit: expected no key "limit" here']
+
+
+def test_a_repeated_item_is_shown_where_it_is_repeated() -> None:
+    schema = {"properties": {"a": {"uniqueItems": True}}}
+    assert said(schema, "a: [x, y, x]\n") == ["1:11: a[2]: expected every item once [it is item 1 already]"]
+
+
+def test_of_several_forms_the_one_that_was_meant_is_explained() -> None:
+    forms = [
+        {"properties": {"kind": {"const": "ladder"}, "steps": {"type": "integer"}}, "required": ["kind", "steps"]},
+        {"properties": {"kind": {"const": "single"}, "price": {"type": "string"}}, "required": ["kind", "price"]},
+    ]
+    schema = {"properties": {"a": {"oneOf": [{"type": "object", **form} for form in forms]}}}
+    assert said(schema, "a: {kind: ladder, steps: x}\n") == ['1:26: a.steps: expected an integer, was "x"']
+    assert said(schema, "a: {kind: single}\n") == ['1:1: a: missing key "price"']
+    assert said(schema, "a: {kind: lader}\n") == ['1:11: a.kind: expected one of ladder, single, was "lader"']
+    expected = "1:4: a: expected a mapping with kind and steps or a mapping with kind and price, was 5"
+    assert said(schema, "a: 5\n") == [expected]
+
+
+def test_every_problem_is_reported_in_order_of_line() -> None:
+    schema = {
+        "properties": {
+            "b": {"type": "object", "properties": {"c": {"type": "integer"}}, "required": ["d"]},
+            "a": {"maximum": 1, "multipleOf": 2},
+            "l": {"items": {"type": "string"}},
+        },
+        "additionalProperties": False,
+    }
+    assert said(schema, "a: 3\nz: 1\nl: [x, 2]\nb:\n  c: x\n") == [
+        "1:4: a: expected a multiple of 2, was 3",
+        "1:4: a: expected at most 1, was 3",
+        '2:1: z: unknown key "z"' + " [known keys: b, a, l]",
+        '3:8: l[1]: expected a string, was 2 [quote it: "2"]',
+        '4:1: b: missing key "d"',
+        '5:6: b.c: expected an integer, was "x"',
+    ]
+
+
+@pytest.mark.parametrize("value", [19.99, 0.07, 1.1, 123456.78, 1e15, 3, -0.01])
+def test_a_decimal_is_a_multiple_of_a_cent_as_it_was_written(value: float) -> None:
+    assert check(value, {"multipleOf": 0.01}) == []
+    assert check(value, {"multipleOf": 0.01, "not": False}) == [], "the slow way agrees"
+    assert check(value, {"multipleOf": 0.01, "not": False, "$schema": DIALECT}) == [], "with any schema"
+
+
+def test_the_end_of_a_pattern_is_the_end_of_the_text() -> None:
+    for schema in ({"pattern": "^a$"}, {"pattern": "^a$", "not": False}, {"pattern": "^a$", "$schema": DIALECT}):
+        assert check("a", schema) == []
+        assert len(check("a\n", schema)) == 1
+    assert check("$]", {"pattern": "^\\$[$\\]]$", "not": False}) == []
+
+
+def test_a_reference_is_never_fetched() -> None:
+    from referencing.exceptions import Unresolvable
+
+    with pytest.raises(Exception, match="Unresolvable") as caught:
+        check(1, {"$ref": "http://127.0.0.1:9/schema.json"})
+    assert isinstance(caught.value.__cause__ or caught.value, Unresolvable)
+
+
+def test_a_read_only_schema_works_like_any_other() -> None:
+    schema = MappingProxyType({"type": "object", "properties": {"a": {"type": "integer"}}})
+    assert compile_schema(schema).accepts({"a": 1})
+    assert {v.path for v in compile_config_schema(schema).violations({"a": "x", "b": 1})} == {("a",), ("b",)}
+
+
+def test_a_schema_is_compiled_once() -> None:
+    schema = {"type": "object"}
+    assert compile_schema(schema) is compile_schema(schema)
+    assert compile_schema(schema) is not compile_config_schema(schema)
+
+
+def test_a_config_may_hold_only_keys_that_its_schema_names() -> None:
+    inner = {"type": "object", "properties": {"b": {}}}
+    schema = {"type": "object", "properties": {"a": inner, "free": {"type": "object"}, "l": {"items": inner}}}
+    compiled = compile_config_schema(schema)
+    assert compiled.accepts({"a": {"b": 1}, "free": {"x": 1}, "l": [{"b": 1}]})
+    paths = [v.path for v in compiled.violations({"a": {"c": 1}, "l": [{"c": 1}], "z": 1})]
+    assert set(paths) == {("a", "c"), ("l", 0, "c"), ("z",)}
+    assert compile_config_schema({**schema, "additionalProperties": True}).accepts({"z": 1})
+    assert compile_config_schema({**schema, "allOf": [{"properties": {"z": {}}}]}).accepts({"z": 1})
+
+
+def test_nothing_that_is_valid_imports_jsonschema() -> None:
+    code = """
+import sys
+from reconciler.records.validation import check, schema_problems
+schema = {"type": "object", "properties": {"a": {"type": "integer", "default": 1}}}
+assert schema_problems(schema) == [] and check({"a": 1}, schema) == []
+assert not {"jsonschema", "referencing"} & set(sys.modules), "imported"
+assert check({"a": "x"}, schema) and "jsonschema" in sys.modules
+"""
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=30)
+
+
+@pytest.mark.parametrize(
+    ("schema", "message"),
+    [
+        (5, "expected a mapping"),
+        ({}, 'expected "type": "object" at the top, was null'),
+        ({"type": "array"}, 'expected "type": "object" at the top, was "array"'),
+        ({"type": "objct"}, 'type: expected one of array, boolean, integer, "null", number, object, string or a list, was "objct"'),
+        ({"type": "object", "properties": 5}, "properties: expected a mapping, was 5"),
+        ({"type": "object", "properties": {"a": {"minimum": "x"}}}, 'properties.a.minimum: expected a number, was "x"'),
+        ({"type": "object", "properties": {"a": {"minimun": 1}}}, 'properties.a.minimun: unknown keyword, did you mean "minimum"?'),
+        ({"type": "object", "properties": {"a": {"default": "x", "type": "integer"}}}, 'properties.a.default: expected an integer, was "x"'),
+        ({"type": "object", "properties": {"a": {"$ref": "#/$defs/n", "default": 0}}, "$defs": {"n": {"minimum": 1}}}, "properties.a.default: expected at least 1, was 0"),
+        ({"type": "object", "properties": {"a": {"default": {"c": 1}, "properties": {"b": {}}}}}, 'properties.a.default: c: unknown key "c" (known keys: b)'),
+        ({"type": "object", "properties": {"a": {"$ref": "http://x/y"}}}, 'properties.a["$ref"]: expected a place within this schema, like #/$defs/name, was "http://x/y"'),
+        ({"type": "object", "properties": {"a": {"$ref": "#/$defs/z"}}}, 'properties.a["$ref"]: expected a place within this schema, like #/$defs/name, was "#/$defs/z"'),
+        ({"type": "object", "$ref": "#"}, '["$ref"]: expected a schema, was one that refers to itself and nothing else'),
+        ({"type": "object", "$id": "http://x/y"}, '["$id"]: expected a schema that stands alone, without this keyword'),
+        ({"type": "object", "$schema": "http://json-schema.org/draft-07/schema#"}, "$schema: expected https://json-schema.org/draft/2020-12/schema"),
+    ],
+)  # fmt: skip
+def test_a_schema_that_cannot_be_used_says_where_and_why(schema: Any, message: str) -> None:
+    assert schema_problems(schema) == [message]
+
+
+def test_a_pattern_that_is_no_regular_expression_is_a_problem_of_the_schema() -> None:
+    (message,) = schema_problems({"type": "object", "properties": {"a": {"pattern": "("}}})
+    assert message.startswith('properties.a.pattern: expected a regular expression, was "("')
+
+
+def test_a_secret_in_a_default_is_refused_and_not_shown() -> None:
+    (message,) = schema_problems({"type": "object", "properties": {"a": {"writeOnly": True, "default": "hunter2"}}})
+    assert "hunter2" not in message
+    assert message.startswith("properties.a.default: expected {env: NAME} or {file: PATH}, was a string")
+
+
+def test_a_recursive_schema_and_notes_of_its_author_are_fine() -> None:
+    tree = {"type": "object", "properties": {"children": {"items": {"$ref": "#"}}}, "x-unit": "USD", "title": "Tree"}
+    assert schema_problems(tree) == []
+    assert compile_config_schema(tree).accepts({"children": [{"children": []}]})
+    assert not compile_config_schema(tree).accepts({"children": [{"kids": []}]})

@@ -1,0 +1,50 @@
+"""The boundary to foreign code, and what it says of what it caught."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from reconciler.runtime.hook import ERROR_LENGTH, attempt, describe
+from reconciler.strategy.base import Strategy
+from reconciler.strategy.definition import Definition
+
+if TYPE_CHECKING:
+    from tests.runtime.conftest import Define
+
+
+class Unprintable(Exception):
+    def __str__(self) -> str:
+        raise SystemExit
+
+
+def said(define: Define, error: BaseException) -> str:
+    return describe(error, define(Strategy), ())
+
+
+def test_an_error_whose_text_cannot_be_had_is_described_all_the_same(define: Define) -> None:
+    assert said(define, Unprintable()) == "Unprintable: (its text cannot be shown: SystemExit)"
+
+
+def test_an_error_without_a_text_is_named(define: Define) -> None:
+    assert said(define, ValueError()) == "ValueError"
+
+
+def test_a_long_text_is_cut(define: Define) -> None:
+    assert len(said(define, ValueError("x" * 1_000_000))) == ERROR_LENGTH
+
+
+def test_many_frames_are_told_by_the_first_and_the_last(define: Define) -> None:
+    definition: Definition = define(type("Here", (Strategy,), {"__module__": __name__}))
+
+    def descend(depth: int) -> None:
+        if depth == 0:
+            raise ValueError("deep")
+        descend(depth - 1)
+
+    error = attempt(lambda: descend(20))
+    assert error is not None
+    lines = describe(error, definition, ()).splitlines()
+    assert len(lines) == 10
+    assert lines[1].endswith(" in <lambda>")
+    assert lines[2] == "  … 14 more …"
+    assert lines[-1].endswith(" in descend")

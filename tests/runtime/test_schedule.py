@@ -1,0 +1,48 @@
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from reconciler.runtime.schedule import Schedule
+from reconciler.runtime.slot import Slot
+
+if TYPE_CHECKING:
+    from tests.runtime.conftest import MakeRow
+
+
+def test_only_what_is_due_is_visited(make_row: MakeRow) -> None:
+    schedule = Schedule()
+    fast, slow = Slot(make_row("fast"), 1), Slot(make_row("slow"), 1)
+    schedule.place(fast, 1)
+    schedule.place(slow, 10)
+    assert schedule.due(9) == [fast]
+    assert set(schedule.due(10)) == {fast, slow}
+
+
+def test_a_slot_is_scheduled_at_one_cadence_only(make_row: MakeRow) -> None:
+    schedule = Schedule()
+    slot = Slot(make_row(), 1)
+    schedule.place(slot, 2)
+    schedule.place(slot, 3)
+    assert [beat for beat in range(7) if schedule.due(beat)] == [0, 3, 6]
+    schedule.place(slot, 0)
+    assert schedule.due(6) == []
+
+
+def test_one_more_tick_comes_once_and_not_beside_a_due_one(make_row: MakeRow) -> None:
+    schedule = Schedule()
+    slot = Slot(make_row(), 1)
+    schedule.place(slot, 3)
+    schedule.place_once(slot)
+    assert [schedule.due(beat) for beat in (1, 2, 3)] == [[slot], [], [slot]]
+    schedule.place_once(slot)
+    assert [schedule.due(beat) for beat in (6, 7)] == [[slot], []]
+
+
+def test_what_may_not_tick_gets_no_tick_on_load_either(make_row: MakeRow) -> None:
+    schedule = Schedule()
+    slot = Slot(make_row(), 1)
+    schedule.place_once(slot)
+    schedule.place(slot, 3)
+    schedule.place_once(slot)
+    schedule.place(slot, 0)
+    assert schedule.due(1) == []
