@@ -207,7 +207,7 @@ class Gateway:
             sending = self._bridge.start(lambda: server.call("place_order", _placed(order), handover=handover))
         except (ExecError, CapabilityUnavailable) as error:
             return Refusal(TradingReason.EXEC_DOWN, str(error))
-        if False:
+        if not handover.wait(_HANDOVER_S) and handover.abandon():
             return Refusal(TradingReason.EXEC_DOWN, f"the main loop took more than {_HANDOVER_S:g} s to send the order")
         return sending
 

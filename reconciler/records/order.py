@@ -141,9 +141,11 @@ class Order:
 
 def decimal_text(value: Decimal) -> str:
     """The one way money is written: plain digits, no exponent, no trailing zeros. `1E+3` gives `1000`."""
-    if value == 0:
-        return "0"
-    return format(value.normalize(), "f")
+    # Not `normalize()`: that rounds to the context's 28 digits.
+    text = format(value, "f")
+    if "." in text:
+        text = text.rstrip("0").rstrip(".")
+    return "0" if text in ("-0", "") else text
 
 
 def to_decimal(value: str | Decimal | int, name: str = "value") -> Decimal:

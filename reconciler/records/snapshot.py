@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-HALT_FILE = "_halt.yaml"
+HALT_FILES = ("_halt.yaml", "_halt.yml")
+"""Either counts: a kill switch must not fail for a letter."""
 TEMPLATES_FOLDER = "_templates"
 
 

@@ -11,13 +11,14 @@ from typing import Any
 from reconciler.records import pointer
 from reconciler.records.document import Document, parse
 from reconciler.records.record import Row
+from reconciler.records.scalars import resolve
 
 DEFAULT = "default"
 
 
 @dataclass(frozen=True, slots=True)
 class Value:
-    """One value: where it stands, how it is written (JSON), and `path:line` or `default`."""
+    """One value: where it stands, how it is written, and `path:line` or `default`."""
 
     pointer: str
     text: str
@@ -69,4 +70,6 @@ def _leaves(value: Any, path: pointer.Path = ()) -> Iterator[tuple[pointer.Path,
 
 
 def _text(value: Any) -> str:
-    return value if isinstance(value, str) and value else json.dumps(value, ensure_ascii=False)
+    """As it would be written: text bare, quoted only where it would be read as something else."""
+    is_bare = isinstance(value, str) and isinstance(resolve(value), str)
+    return value if is_bare else json.dumps(value, ensure_ascii=False)

@@ -12,11 +12,11 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from reconciler.records.snapshot import HALT_FILE, TEMPLATES_FOLDER
+from reconciler.records.snapshot import HALT_FILES, TEMPLATES_FOLDER
 
 INSTANCES = "instances"
 STRATEGIES = "strategies"
-HALT_PATH = f"{INSTANCES}/{HALT_FILE}"
+HALT_PATHS = tuple(f"{INSTANCES}/{name}" for name in HALT_FILES)
 TEMPLATES_PATH = f"{INSTANCES}/{TEMPLATES_FOLDER}"
 
 _EDITOR_TEMPORARY = re.compile(r"~$|^#.*#$|^\.#|\.sw[a-px]$|\.tmp$|^4913$|___jb_(tmp|old)___$|^\.goutputstream-")
@@ -44,7 +44,7 @@ def _is_record(name: str) -> bool:
 
 
 def _is_record_or_halt(name: str) -> bool:
-    return _is_record(name) or name == HALT_FILE
+    return _is_record(name) or name in HALT_FILES
 
 
 def _is_strategy(name: str) -> bool:

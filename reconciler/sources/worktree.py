@@ -13,7 +13,7 @@ from reconciler.records.snapshot import Snapshot, SourceFile
 from reconciler.sources.folder import Folder, Found, Identity, Walk
 from reconciler.sources.git import NO_REPOSITORY, GitFacts, Repository
 from reconciler.sources.layout import (
-    HALT_PATH,
+    HALT_PATHS,
     INSTANCE_RULES,
     INSTANCES,
     STRATEGIES,
@@ -109,8 +109,8 @@ class Worktree:
         files = sorted((one.file for one in known.values()), key=attrgetter("path"))
         strategies = [file for file in files if is_strategy(file.path)]
         templates = [file for file in files if is_template(file.path)]
-        instances = [f for f in files if not (is_strategy(f.path) or is_template(f.path) or f.path == HALT_PATH)]
-        halt = known[HALT_PATH].file if HALT_PATH in known else None
+        instances = [f for f in files if not (is_strategy(f.path) or is_template(f.path) or f.path in HALT_PATHS)]
+        halt = next((known[path].file for path in HALT_PATHS if path in known), None)
         last = self._last
         return replace(
             last,

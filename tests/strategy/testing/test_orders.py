@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from reconciler.records.order import Order, OrderState, Outcome, RejectedBy, Side
-from reconciler.store.position import position_of
+from reconciler.records.position import position_of
 from reconciler.strategy.testing import FakeContext
 
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from reconciler.records.market import Position
 from reconciler.records.order import Side
-from reconciler.store.position import position_of
+from reconciler.records.position import position_of
 
 BUY, SELL = Side.BUY, Side.SELL
 Fills = list[tuple[Side, Decimal, Decimal | None]]
