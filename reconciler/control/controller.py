@@ -269,7 +269,11 @@ class Controller:
         """Rows that somebody changed in the database by hand, written back as they were."""
         if not self._desired.changed_by_others():
             return ()
-        stored = self._desired.rows()
+        try:
+            stored = self._desired.rows()
+        except StoreError as error:
+            log.warning("rows changed by hand cannot be read: all are written back", extra={"error": str(error)})
+            stored = {}
         at = iso(self._clock.time())
         back = [
             RowChange(row, "drift", "changed by hand in the database; written back")

@@ -19,13 +19,13 @@ from referencing import Registry
 
 from reconciler.records.fault import Fault
 from reconciler.records.pointer import Path
-from reconciler.records.subschema import Schema
+from reconciler.records.subschema import LIST, MAP, ONE, Schema
 
 
 def faults(values: Any, schema: Schema, root: Schema) -> Iterator[Fault]:
     """Everything in which `values` do not meet `schema`, a part of `root`, which its `$ref`s look into."""
-    validator: Any = _Validator(_unmarked(root), registry=Registry(), format_checker=_FORMATS)
-    return map(_fault, validator.evolve(schema=_unmarked(schema)).iter_errors(values))
+    validator: Any = _Validator(_prepared(root), registry=Registry(), format_checker=_FORMATS)
+    return map(_fault, validator.evolve(schema=_prepared(schema)).iter_errors(values))
 
 
 def schema_faults(schema: Any) -> Iterator[Fault]:
@@ -34,9 +34,28 @@ def schema_faults(schema: Any) -> Iterator[Fault]:
     return map(_fault, validator.iter_errors(schema))
 
 
-def _unmarked(schema: Schema) -> Schema:
-    """Without `$schema`, for which jsonschema would go on with its own validator instead of ours."""
-    return schema if isinstance(schema, bool) else {k: v for k, v in schema.items() if k != "$schema"}
+def _prepared(schema: Schema) -> Schema:
+    """The schema without two words that mislead jsonschema.
+
+    At `$schema` it would go on with its own validator instead of ours, and what breaks a `false` among
+    others (`properties`, `anyOf`) would not say which of them it broke.
+    """
+    if isinstance(schema, bool):
+        return schema
+    copy = dict(schema)
+    copy.pop("$schema", None)
+    for keyword, value in schema.items():
+        if keyword in ONE:
+            copy[keyword] = _prepared(value)
+        elif keyword in LIST:
+            copy[keyword] = [_named(part) for part in value]
+        elif keyword in MAP:
+            copy[keyword] = {name: _named(part) for name, part in value.items()}
+    return copy
+
+
+def _named(schema: Schema) -> Schema:
+    return {"not": {}} if schema is False else _prepared(schema)
 
 
 def _fault(error: Any) -> Fault:
@@ -67,15 +86,6 @@ def _pattern(validator: Any, pattern: str, value: Any, schema: Any) -> Iterator[
         yield ValidationError("no match")
 
 
-def _properties(validator: Any, properties: Any, value: Any, schema: Any) -> Iterator[ValidationError]:
-    """As in jsonschema, but a property that may not be there (`false`) is reported at its own path."""
-    for name, part in properties.items() if validator.is_type(value, "object") else ():
-        if name in value and part is False:
-            yield ValidationError("forbidden", path=(name,))
-        elif name in value:
-            yield from validator.descend(value[name], part, path=name, schema_path=name)
-
-
 def _strict_end(pattern: str) -> str:
     r"""`$` as `\Z`, but where it is escaped or in a class: Python's would let one more newline pass."""
     return re.sub(r"\\.|\[\^?\]?(?:\\.|[^\]\\])*\]|\$", lambda m: r"\Z" if m[0] == "$" else m[0], pattern)
@@ -91,7 +101,7 @@ def _is_moment(value: object) -> bool:
 
 
 _Validator: Final[Any] = extend(  # type: ignore[no-untyped-call]
-    Draft202012Validator, {"multipleOf": _multiple_of, "pattern": _pattern, "properties": _properties}
+    Draft202012Validator, {"multipleOf": _multiple_of, "pattern": _pattern}
 )
 _FORMATS: Final = FormatChecker()
 _FORMATS.checks("date-time")(_is_moment)

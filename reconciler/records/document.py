@@ -7,6 +7,7 @@ into positions only when somebody asks, which for a valid file nobody does.
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -50,14 +51,9 @@ class Document:
 
     def path_at(self, line: int, column: int) -> Path:
         """The path of the key or scalar that this position is in, `()` where it is in none."""
-        found: Path = ()
-        for path, pair in self._marks.items():
-            for event in pair:
-                start, end = event.start_mark, event.end_mark
-                inside = (start.line, start.column) <= (line - 1, column - 1) < (end.line, end.column)
-                if inside and event.__class__ is ScalarEvent:
-                    found = path
-        return found
+        at = (line - 1, column - 1)
+        start, end, path = self._spans[max(bisect_right(self._spans, at, key=lambda span: span[0]) - 1, 0)]
+        return path if start <= at < end else ()
 
     def _place(self, path: Path, which: int) -> Place:
         while path and path not in self._marks:
@@ -68,6 +64,16 @@ class Document:
     @cached_property
     def _marks(self) -> dict[Path, tuple[Any, Any]]:
         return index(self._events)
+
+    @cached_property
+    def _spans(self) -> list[tuple[tuple[int, int], tuple[int, int], Path]]:
+        """Where each key and scalar begins and ends, counted from 0, in order."""
+        return sorted(
+            ((event.start_mark.line, event.start_mark.column), (event.end_mark.line, event.end_mark.column), path)
+            for path, pair in self._marks.items()
+            for event in pair
+            if event.__class__ is ScalarEvent or not path
+        )
 
 
 def parse(data: bytes, path: str) -> Document | tuple[Problem, ...]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import fields
+from dataclasses import fields, replace
 from decimal import Decimal
 from pathlib import PurePosixPath
 from typing import Any, Final
@@ -27,6 +27,8 @@ from reconciler.records.wording import did_you_mean, quoted
 FindFacts = Callable[[str], DefinitionFacts | None]
 """What is known of a strategy type; None where there is no such type."""
 
+MAX_PROBLEMS: Final = 1_000
+
 _ID: Final = re.compile(ID_PATTERN.removesuffix("$"))
 
 
@@ -42,7 +44,7 @@ def evaluate(file: SourceFile, facts: FindFacts, accounts: Accounts, known_types
     strategy_type = _get(values, "strategy_type")
     definition = facts(strategy_type) if isinstance(strategy_type, str) else None
     violations = _violations(values, file.path, definition, accounts, known_types)
-    problems = in_order([*(violation.at(document) for violation in violations), *_leaks(file, document)])
+    problems = _bounded([*(violation.at(document) for violation in violations), *_leaks(file, document)])
     record = None if problems or definition is None else _record(values, definition)
     return Evaluation(
         path=file.path,
@@ -65,7 +67,16 @@ def named_id(path: str) -> str:
 
 
 def _unusable(file: SourceFile, problems: Iterable[Problem]) -> Evaluation:
-    return Evaluation(file.path, file.digest, None, None, None, "", "", "", in_order(problems), source=file.data)
+    return Evaluation(file.path, file.digest, None, None, None, "", "", "", _bounded(problems), source=file.data)
+
+
+def _bounded(problems: Iterable[Problem]) -> tuple[Problem, ...]:
+    """In order; of more than anybody reads, which would weigh on database and pages, the first and their number."""
+    ordered = in_order(problems)
+    if len(ordered) <= MAX_PROBLEMS:
+        return ordered
+    rest = f"and {len(ordered) - MAX_PROBLEMS:,} more problems"
+    return (*ordered[:MAX_PROBLEMS], replace(ordered[MAX_PROBLEMS], pointer="", message=rest, hint="", rule="more"))
 
 
 def _violations(

@@ -64,7 +64,7 @@ class _Explainer:
             "const": self._options,
             "required": self._required,
             "dependentRequired": self._dependent,
-            "properties": self._forbidden,
+            "not": self._forbidden,
             "additionalProperties": self._additional,
             "unevaluatedProperties": self._unevaluated,
             "pattern": self._pattern,
@@ -197,7 +197,9 @@ class _Explainer:
         return [Violation(fault.path, message, hint, "schema-alternatives")]
 
     def _forbidden(self, fault: Fault) -> Iterable[Violation]:
-        message = f"expected no key {quoted(str(fault.path[-1]))} here"
+        if fault.expected != {} or not fault.path or isinstance(fault.path[-1], int):
+            return self._other(fault)
+        message = f"expected no key {quoted(fault.path[-1])} here"
         return [Violation(fault.path, message, "", "schema-unknown-key", of_key=True)]
 
     def _other(self, fault: Fault) -> Iterable[Violation]:

@@ -21,18 +21,23 @@ def find(text: str) -> list[Literal]:
     """Everything in `text` that looks like a key, in order."""
     found = []
     for what, prefix, form in _FORMS:
-        # Nearly every file ends here, so this is a plain search for a word.
-        if prefix in text:
-            found += [(match.start(), what) for match in form.finditer(text) if _begins_a_word(text, match.start())]
-    return [_at(text, offset, what) for offset, what in sorted(found)]
+        begin = text.find(prefix)  # nearly always -1, and cheap
+        while begin >= 0:
+            match = form.match(text, begin) if begin == 0 or not text[begin - 1].isalnum() else None
+            if match is not None:
+                found.append((begin, what))
+            begin = text.find(prefix, begin + len(prefix) if match is None else match.end())
+    return _placed(text, sorted(found))
 
 
-def _begins_a_word(text: str, offset: int) -> bool:
-    return offset == 0 or not text[offset - 1].isalnum()
-
-
-def _at(text: str, offset: int, what: str) -> Literal:
-    return Literal(what, text.count("\n", 0, offset) + 1, offset - text.rfind("\n", 0, offset))
+def _placed(text: str, found: list[tuple[int, str]]) -> list[Literal]:
+    literals = []
+    line, line_begin = 1, 0
+    for offset, what in found:
+        line += text.count("\n", line_begin, offset)
+        line_begin = max(line_begin, text.rfind("\n", line_begin, offset) + 1)
+        literals.append(Literal(what, line, offset - line_begin + 1))
+    return literals
 
 
 def _form(what: str, prefix: str, rest: str) -> tuple[str, str, re.Pattern[str]]:
@@ -48,6 +53,6 @@ _FORMS: Final = (
     _form("a Slack token", "xox", "[abeoprs]-[0-9A-Za-z-]{8,}"),
     _form("a Google API key", "AIza", "[0-9A-Za-z_-]{24,}"),
     _form("an API key", "sk-", "[0-9A-Za-z_-]{32,}"),
-    _form("a JSON Web Token", "eyJ", r"[0-9A-Za-z_-]{8,}\.[0-9A-Za-z_-]{8,}(?:\.[0-9A-Za-z_-]*)?"),
-    _form("a private key", "-----BEGIN ", "(?:[A-Z0-9]+ )*PRIVATE KEY(?: BLOCK)?-----"),
+    _form("a JSON Web Token", "eyJ", r"[0-9A-Za-z_-]{8,500}\.[0-9A-Za-z_-]{8,}"),
+    _form("a private key", "-----BEGIN ", "(?:[A-Z0-9]+ ){0,4}PRIVATE KEY(?: BLOCK)?-----"),
 )

@@ -43,7 +43,7 @@ def has_control_character(text: str) -> bool:
 
 
 def unreadable(data: bytes, path: str) -> tuple[Problem, ...]:
-    """What is wrong with the bytes: not UTF-8, or control characters. A byte order mark is no problem."""
+    """What is wrong with the bytes: not UTF-8, or control characters (the first of each line)."""
     if data.isascii() and len(data.translate(None, _ASCII_CONTROL)) == len(data):
         return ()
     try:
@@ -52,20 +52,14 @@ def unreadable(data: bytes, path: str) -> tuple[Problem, ...]:
         line, column = _position(data[: error.start].decode().removeprefix("\ufeff"))
         hint = "save it as UTF-8" + (", not as UTF-16" if data[:2] in (b"\xff\xfe", b"\xfe\xff") else "")
         return (Problem(path, line, column, "", f"expected UTF-8, was 0x{data[error.start]:02x}", hint, "yaml-utf8"),)
-    return tuple(
-        Problem(
-            path, *_position(text[: match.start()]), "", _control_message(match[0]), _control_hint(data), "yaml-control"
-        )
-        for match in _CONTROL.finditer(text)
-    )
-
-
-def _control_message(character: str) -> str:
-    return f"expected no control characters, was U+{ord(character):04X}"
-
-
-def _control_hint(data: bytes) -> str:
-    return "save it as UTF-8, not as UTF-16" if data[1:2] == b"\0" or data[:1] == b"\0" else ""
+    hint = "save it as UTF-8, not as UTF-16" if b"\0" in data[:2] else ""
+    problems = []
+    for number, content in enumerate(_lines(text), start=1):
+        match = _CONTROL.search(content)
+        if match is not None:
+            message = f"expected no control characters, was U+{ord(match[0]):04X}"
+            problems.append(Problem(path, number, match.start() + 1, "", message, hint, "yaml-control"))
+    return tuple(problems)
 
 
 def problem(error: yaml.YAMLError, text: str, path: str) -> Problem:
@@ -87,7 +81,7 @@ def problem(error: yaml.YAMLError, text: str, path: str) -> Problem:
 
 
 def _unexpected(text: str, line: int, column: int) -> tuple[str, str]:
-    lines = text.splitlines()
+    lines = _lines(text)
     character = lines[line][column : column + 1] if line < len(lines) else ""
     if character == "\t":
         return "expected spaces, was a tab", _SPACES
@@ -95,5 +89,10 @@ def _unexpected(text: str, line: int, column: int) -> tuple[str, str]:
 
 
 def _position(before: str) -> tuple[int, int]:
-    lines = before.replace("\r\n", "\n").replace("\r", "\n").split("\n")
+    lines = _lines(before)
     return len(lines), len(lines[-1]) + 1
+
+
+def _lines(text: str) -> list[str]:
+    """The lines as YAML and editors count them: `splitlines` knows of more ends of line than they do."""
+    return text.replace("\r\n", "\n").replace("\r", "\n").split("\n")

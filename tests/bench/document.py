@@ -58,12 +58,14 @@ def measure() -> Result:
         ok=ratio <= GOAL,
         peer=f"yaml.load, CSafeLoader: {theirs_s * 1e6:.1f} µs",
         ratio=ratio,
-        note="positions are kept as the parser's events, and looked up only for what is wrong",
+        note="every position included; a valid file, of which nobody asks for one, takes a fifth less",
     )
 
 
 def _ours() -> None:
-    parse(INSTANCE, "instances/btc-grid-1.yaml")
+    document = parse(INSTANCE, "instances/btc-grid-1.yaml")
+    assert isinstance(document, Document)
+    document.place(("limits", "max_price_deviation"))  # finds the places of all values on the way
 
 
 def _theirs() -> None:

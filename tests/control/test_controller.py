@@ -319,6 +319,17 @@ def test_rows_changed_by_hand_are_written_back_and_told(fleet: Any) -> None:
     assert ("a", "Drift") in fleet.events()
 
 
+def test_rows_spoilt_by_hand_are_written_back(fleet: Any) -> None:
+    fleet.write("a", limits='{max_position: "5"}')
+    fleet.settle()
+    by_hand = sqlite3.connect(fleet.root / ".reconciler" / "reconciler.db")
+    by_hand.execute("UPDATE instances SET limits = ?", [json.dumps({"max_position": "much"})])
+    by_hand.commit()
+    by_hand.close()
+    fleet.settle()
+    assert fleet.store.desired.rows() == fleet.controller.fleet.rows
+
+
 def test_a_commit_is_noticed_without_a_reload(fleet: Any) -> None:
     fleet.git("init", "-q")
     fleet.write("a")

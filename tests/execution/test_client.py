@@ -267,6 +267,35 @@ def test_a_server_of_the_handshake_era_works_and_its_restart_loses_the_session_n
     asyncio.run(run())
 
 
+def redirecting(app: Any) -> Any:
+    """`app` behind a gateway that acts on every tool call and then points back at the same address."""
+
+    async def serve(scope: Any, receive: Any, send: Any) -> None:
+        async def swallow(_: Any) -> None:
+            pass
+
+        if scope["type"] == "http" and (b"mcp-method", b"tools/call") in scope["headers"]:
+            await app(scope, receive, swallow)
+            await send({"type": "http.response.start", "status": 307, "headers": [(b"location", b"/mcp")]})
+            await send({"type": "http.response.body", "body": b""})
+            return
+        await app(scope, receive, send)
+
+    return serve
+
+
+def test_a_call_that_is_redirected_is_not_sent_a_second_time() -> None:
+    async def run() -> None:
+        exchange = Exchange()
+        app = redirecting(exchange.mcp.streamable_http_app(json_response=True))
+        async with serve_app(app) as address, connected(address + "/mcp") as server:
+            with pytest.raises(ExecUnknown):
+                await server.call("place_order", {})
+            assert exchange.placed == 1
+
+    asyncio.run(run())
+
+
 def test_a_silent_connection_is_probed_so_that_a_dead_server_is_noticed() -> None:
     async def run() -> None:
         async with contextlib.AsyncExitStack() as first:

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from reconciler.errors import Problem
 from reconciler.records.document import Document, Place, parse
+from reconciler.records.scalars import resolve
 
 
 def read(text: str | bytes) -> Document:
@@ -234,7 +235,9 @@ def test_no_shuffled_yaml_makes_it_raise_and_every_problem_is_within_the_file(fr
         assert found.place(()).line >= 1
 
 
-WORDS = st.text(st.characters(codec="utf-8", categories=("L", "N", "P", "Zs")), max_size=8)
+WORDS = st.text(st.characters(codec="utf-8", categories=("L", "N", "P", "Zs")), max_size=8).filter(
+    lambda word: isinstance(resolve(word), str)  # PyYAML writes 08 without quotes, since YAML 1.1 takes it for text
+)
 VALUES = st.recursive(
     st.one_of(st.none(), st.booleans(), st.integers(-(2**63), 2**63 - 1), st.floats(-1e300, 1e300), WORDS),
     lambda inner: st.one_of(st.lists(inner, max_size=4), st.dictionaries(WORDS, inner, max_size=4)),
@@ -243,7 +246,7 @@ VALUES = st.recursive(
 
 
 @given(VALUES, st.sampled_from([None, False, True]))
-def test_it_agrees_with_pyyaml_on_what_pyyaml_wrote_with_quotes(values: Any, flow: bool | None) -> None:
+def test_it_agrees_with_pyyaml_on_what_yaml_1_1_and_1_2_read_alike(values: Any, flow: bool | None) -> None:
     text = yaml.dump(values, Dumper=yaml.CSafeDumper, default_flow_style=flow, allow_unicode=True, default_style=None)
     written = yaml.load(text, Loader=yaml.CSafeLoader)
     found = parse(text.encode(), "a.yaml")

@@ -23,6 +23,7 @@ from reconciler.records.order import (
     Side,
     to_decimal,
 )
+from reconciler.records.position import position_of
 from reconciler.strategy.placing import order_request
 
 if TYPE_CHECKING:
@@ -115,17 +116,8 @@ class FakeOrders:
         return tuple(reversed(self._mine()))[: max(limit, 0)]
 
     def position(self) -> Position:
-        held, average = Decimal(0), Decimal(0)
-        for order in self._mine():
-            if order.filled_quantity and order.average_price is not None:
-                change = order.filled_quantity if order.side is Side.BUY else -order.filled_quantity
-                after = held + change
-                if held * change >= 0:
-                    average = (average * abs(held) + order.average_price * abs(change)) / abs(after)
-                elif held * after < 0:
-                    average = order.average_price
-                held = after
-        return Position(self._context.instance.market, held, average if held else None)
+        fills = ((order.side, order.filled_quantity, order.average_price) for order in self._mine())
+        return position_of(self._context.instance.market, (fill for fill in fills if fill[1]))
 
     def _answered(self, request: OrderRequest) -> Order:
         instance, now = self._context.instance, self._context.now()

@@ -49,6 +49,11 @@ def test_a_market_order_fills_at_once_at_the_ask_and_is_paid_for_with_its_fee(ex
     assert [(p.quantity, p.average_price) for p in exchange.get_positions("main")] == [(Decimal(2), Decimal("100.01"))]
 
 
+def test_a_fee_is_rounded_half_up_to_eight_decimals(exchange: PaperExchange) -> None:
+    assert place(exchange, quantity="0.00000015").fee == Decimal("0.00000002")  # 0.0000000150015
+    assert place(exchange, "o2", quantity="0.00000014").fee == Decimal("0.00000001")  # 0.0000000140014
+
+
 def test_a_limit_order_that_rests_fills_at_its_limit_at_the_step_that_crosses_it(
     exchange: PaperExchange, clock: FakeClock
 ) -> None:

@@ -1,0 +1,185 @@
+"""The engine as a process of its own: real files, git, SQLite, MCP and signals. Nothing here is a fake."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from reconciler.cli.engine import Engine as Api
+from reconciler.cli.engine import NoEngine
+from reconciler.cli.failure import Failure
+from reconciler.store.reader import Reader
+
+BUYER = '''
+from reconciler.strategy import Strategy, metric
+
+class Buyer(Strategy):
+    """Buys a little at every tick."""
+    TICK_MINUTES = 0.1
+    CONFIG_SCHEMA = {
+        "type": "object",
+        "properties": {"quantity": {"type": "string", "default": "1"}},
+        "additionalProperties": False,
+    }
+
+    def on_tick(self):
+        self.context.orders.place("buy", self.config["quantity"])
+
+    def render(self):
+        return [metric("orders", "Orders", len(self.context.orders.recent(500)))]
+'''
+
+
+class Engine:
+    """`reconciler run` on a folder, asked through its control socket."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        environment = {**os.environ, "RECONCILER_HEARTBEAT_SECONDS": "0.2", "RECONCILER_DASHBOARD_PORT": "0"}
+        self.log = (root / "engine.log").open("ab")
+        command = [sys.executable, "-m", "reconciler", "--root", str(root), "run"]
+        self.process = subprocess.Popen(command, env=environment, stdout=self.log, stderr=self.log)
+        self.api = Api(root / ".reconciler" / "control.sock")
+
+    def get(self, path: str) -> Any:
+        return self.api.get(f"/api/v1{path}")
+
+    def until(self, what: Callable[[], Any]) -> Any:
+        """What `what` gives once it gives anything true; an engine that is not there yet gives nothing."""
+        pause = threading.Event()
+        for _ in range(1_500):
+            try:
+                if found := what():
+                    return found
+            except (NoEngine, Failure):
+                pass
+            assert self.process.poll() is None, (self.root / "engine.log").read_text()
+            pause.wait(0.01)
+        raise AssertionError((self.root / "engine.log").read_text())
+
+    def instance(self, instance_id: str = "one") -> Any:
+        return self.get(f"/instances/{instance_id}")
+
+    def until_instance(self, is_so: Callable[[Any], object]) -> Any:
+        return self.until(lambda: (item := self.instance()) and is_so(item) and item)
+
+    def orders(self, **filters: Any) -> list[Any]:
+        query = "&".join(f"{key}={value}" for key, value in {"limit": 1000, **filters}.items())
+        return list(self.get(f"/orders?{query}")["items"])
+
+    def stop(self, number: int = signal.SIGTERM) -> int:
+        if self.process.poll() is None:
+            self.process.send_signal(number)
+        code = self.process.wait(timeout=20)
+        self.log.close()
+        return code
+
+
+def write(root: Path, mode: str = "observe", quantity: str = "1") -> None:
+    (root / "instances" / "one.yaml").write_text(
+        f"id: one\nstrategy_type: buyer\naccount: {{account_id: main, client_id: desk}}\nmarket: EUR/USD\n"
+        f'mode: {mode}\nconfig: {{quantity: "{quantity}"}}\n'
+    )
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    (tmp_path / "instances").mkdir()
+    (tmp_path / "strategies").mkdir()
+    (tmp_path / "strategies" / "buyer.py").write_text(BUYER)
+    write(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
+def start(root: Path) -> Iterator[Callable[[], Engine]]:
+    engines: list[Engine] = []
+
+    def start() -> Engine:
+        engines.append(Engine(root))
+        return engines[-1]
+
+    yield start
+    for engine in engines:
+        engine.stop(signal.SIGKILL)
+
+
+def test_the_journey_of_a_change(root: Path, start: Callable[[], Engine]) -> None:
+    engine = start()
+    observing = engine.until_instance(lambda item: item["ticks"]["count"] >= 2)
+    assert (observing["effective_mode"], observing["sync"]) == ("observe", "Synced")
+    assert engine.until(lambda: engine.orders(outcome="shadow"))
+    assert engine.orders(outcome="accepted") == []
+
+    write(root, quantity="2")
+    engine.until_instance(lambda item: item["observed_generation"] == 2)
+
+    write(root, "active", quantity="2")
+    engine.until_instance(lambda item: item["effective_mode"] == "active")
+    filled = engine.until(lambda: engine.orders(outcome="accepted", state="filled"))
+    order = filled[0]
+    assert (order["account_id"], order["client_id"], order["mode"]) == ("main", "desk", "active")
+    assert (order["quantity"], order["filled_quantity"], order["generation"]) == ("2", "2", 3)
+    assert order["exchange_order_id"]
+
+    (root / "instances" / "one.yaml").write_text("id: one\nmode: [\n")
+    (problem,) = engine.until(lambda: engine.get("/problems")["items"])
+    assert (problem["path"], problem["line"]) == ("instances/one.yaml", 3)
+    assert engine.instance()["effective_mode"] == "active"
+
+    write(root, "off", quantity="2")
+    engine.until_instance(lambda item: item["effective_mode"] == "off" and item["health"] == "Off")
+    assert engine.instance()["frozen_with_exposure"] is True
+    assert engine.stop() == 0
+    assert "Traceback" not in (root / "engine.log").read_text()
+
+
+def test_invariant_9_kill_9_and_restart_loses_and_repeats_no_order(root: Path, start: Callable[[], Engine]) -> None:
+    engine = start()
+    engine.until_instance(lambda item: item["effective_mode"] == "observe")
+    write(root, "active")
+    for _ in range(3):
+        known = len(engine.until(lambda: engine.orders(outcome="accepted")))
+        engine.until(lambda enough=known: len(engine.orders(outcome="accepted")) > enough)
+        engine.stop(signal.SIGKILL)
+        engine = start()
+    engine.until(lambda: engine.instance()["effective_mode"] == "active")
+    write(root, "observe")
+    engine.until_instance(lambda item: item["effective_mode"] == "observe")
+    engine.until(lambda: not engine.orders(outcome="unknown") and not engine.orders(outcome="pending"))
+    bought = engine.orders(outcome="accepted")
+    assert engine.stop() == 0
+    beats = [order["beat"] for order in bought]
+    assert len(beats) == len(set(beats)), "one beat bought twice"
+    assert len({order["exchange_order_id"] for order in bought}) == len(bought)
+
+
+def test_a_second_engine_on_the_same_database_is_refused(root: Path, start: Callable[[], Engine]) -> None:
+    start().until(lambda: (root / ".reconciler" / "control.sock").exists())
+    second = subprocess.run(
+        [sys.executable, "-m", "reconciler", "--root", str(root), "run", "--once"], capture_output=True, text=True
+    )
+    assert second.returncode != 0
+    assert "pid" in second.stderr
+
+
+def test_once_applies_everything_and_says_whether_it_is_synced(root: Path) -> None:
+    command = [sys.executable, "-m", "reconciler", "--root", str(root), "run", "--once"]
+    first = subprocess.run(command, capture_output=True, text=True)
+    assert first.returncode == 0, first.stderr
+    reader = Reader.open(root / ".reconciler" / "reconciler.db")
+    assert list(reader.rows()) == ["one"]
+    reader.close()
+    write(root, quantity="2")
+    (root / "instances" / "two.yaml").write_text("id: two\n")
+    second = subprocess.run(command, capture_output=True, text=True)
+    assert second.returncode == 1
+    assert "instances/two.yaml" in second.stderr
