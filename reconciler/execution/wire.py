@@ -82,7 +82,7 @@ class Wire(httpx2.AsyncBaseTransport):
 
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
         call = CURRENT.get()
-        if call is None or not _carries_call(request):
+        if call is None or not await _carries_call(request):
             return await self._inner.handle_async_request(request)
         if not call.post():
             return httpx2.Response(502, text="a call is never sent twice", request=request)
@@ -106,9 +106,9 @@ class Wire(httpx2.AsyncBaseTransport):
         await self._inner.aclose()
 
 
-def _carries_call(request: httpx2.Request) -> bool:
+async def _carries_call(request: httpx2.Request) -> bool:
     """True for the request of a tool call, False for the notices that may follow it (a cancellation)."""
     if request.method != "POST":
         return False
-    message = json.loads(request.content)
+    message = json.loads(await request.aread())  # a redirected request comes unread
     return isinstance(message, dict) and message.get("method") == "tools/call"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import warnings
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
@@ -80,10 +81,20 @@ def _own_faults(part: Mapping[str, Any], path: Path, root: Schema) -> Iterator[t
         elif _is_endless(part, root):
             yield "$ref", "expected a schema, was one that refers to itself and nothing else"
     for pattern in (*([part["pattern"]] if "pattern" in part else []), *part.get("patternProperties", {})):
-        try:
+        wrong = _wrong_pattern(pattern)
+        if wrong:
+            yield "pattern", f"expected a regular expression, was {quoted(pattern)}: {wrong}"
+
+
+def _wrong_pattern(pattern: str) -> str:
+    """Why a pattern cannot be used; empty where it can. What Python only warns of, other readers read otherwise."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", FutureWarning)
             re.compile(pattern)
-        except re.error as error:
-            yield "pattern", f"expected a regular expression, was {quoted(pattern)}: {error}"
+    except (re.error, FutureWarning) as error:
+        return str(error)
+    return ""
 
 
 def _is_endless(part: Mapping[str, Any], root: Schema) -> bool:

@@ -68,12 +68,13 @@ class Document:
     @cached_property
     def _spans(self) -> list[tuple[tuple[int, int], tuple[int, int], Path]]:
         """Where each key and scalar begins and ends, counted from 0, in order."""
-        return sorted(
+        spans = [
             ((event.start_mark.line, event.start_mark.column), (event.end_mark.line, event.end_mark.column), path)
             for path, pair in self._marks.items()
             for event in pair
             if event.__class__ is ScalarEvent or not path
-        )
+        ]
+        return sorted(spans, key=lambda span: span[:2])
 
 
 def parse(data: bytes, path: str) -> Document | tuple[Problem, ...]:

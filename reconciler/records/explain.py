@@ -93,19 +93,22 @@ class _Explainer:
             return [Violation(fault.path, message, _meaning(fault), "schema-key", of_key=True)]
         return self._words.get(fault.keyword, self._other)(fault)
 
+    def _is_secret(self, fault: Fault) -> bool:
+        return any(fault.path[:depth] in self._secret for depth in range(len(fault.path) + 1))
+
     def _was(self, fault: Fault) -> str:
-        hidden = any(fault.path[:depth] in self._secret for depth in range(len(fault.path) + 1))
-        return f"was {kind(fault.value) if hidden else shown(fault.value)}"
+        return f"was {kind(fault.value) if self._is_secret(fault) else shown(fault.value)}"
 
     def _type(self, fault: Fault) -> Iterable[Violation]:
         message = f"expected {_type_words(fault.expected)}, {self._was(fault)}"
-        return [Violation(fault.path, message, _type_hint(fault), "schema-type")]
+        hint = "" if self._is_secret(fault) else _type_hint(fault)
+        return [Violation(fault.path, message, hint, "schema-type")]
 
     def _options(self, fault: Fault) -> Iterable[Violation]:
         hint = ""
         if isinstance(fault.value, str):
             hint = did_you_mean(fault.value, fault.options)
-        elif not isinstance(fault.value, (dict, list)) and shown(fault.value) in fault.options:
+        elif shown(fault.value) in fault.options and not self._is_secret(fault):
             hint = f"quote it: {quoted(shown(fault.value))}"
         words = one_of(fault.options) if len(fault.options) == 1 else f"one of {one_of(fault.options)}"
         return [Violation(fault.path, f"expected {words}, {self._was(fault)}", hint, "schema-enum")]
@@ -190,14 +193,14 @@ class _Explainer:
                 options = one_of([option for f in told for option in f.options])
                 return [Violation(path, f"expected one of {options}, {self._was(told[0])}", "", "schema-enum")]
         parts = zip(fault.expected, fault.branches, strict=True)
-        named = dict.fromkeys(_form(part, branch, self._root) for part, branch in parts)
+        named = dict.fromkeys(_form(part, branch, self._root) for part, branch in parts if part != {"not": {}})
         nearest = sorted(meant, key=len)[:1]
         hint = f"the nearest says: {self.all(nearest[0])[0].message}" if nearest else ""
-        message = f"expected {' or '.join(named)}, {self._was(fault)}"
+        message = f"expected {' or '.join(named) or 'nothing'}, {self._was(fault)}"
         return [Violation(fault.path, message, hint, "schema-alternatives")]
 
     def _forbidden(self, fault: Fault) -> Iterable[Violation]:
-        if fault.expected != {} or not fault.path or isinstance(fault.path[-1], int):
+        if not fault.is_forbidden or not fault.path or isinstance(fault.path[-1], int):
             return self._other(fault)
         message = f"expected no key {quoted(fault.path[-1])} here"
         return [Violation(fault.path, message, "", "schema-unknown-key", of_key=True)]
@@ -249,7 +252,7 @@ def _meaning(fault: Fault) -> str:
 
 
 def _is_constant_below(inner: Fault, outer: Fault) -> bool:
-    return inner.keyword != "type" and inner.path[:-1] == outer.path and inner.path != outer.path
+    return inner.keyword in ("const", "enum") and inner.path[:-1] == outer.path and inner.path != outer.path
 
 
 def _form(schema: Schema, branch: Iterable[Fault], root: Schema) -> str:

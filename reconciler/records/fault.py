@@ -26,9 +26,14 @@ class Fault:
     branches: tuple[tuple[Fault, ...], ...] = ()
 
     @property
+    def is_forbidden(self) -> bool:
+        """True where the schema allows nothing at all (`false`)."""
+        return not self.keyword or (self.keyword == "not" and self.expected == {})
+
+    @property
     def rules_out(self) -> bool:
         """True where the value is of another type, or is another constant, than the schema is about."""
-        return self.keyword in ("type", "const", "enum")
+        return self.keyword in ("type", "const", "enum") or self.is_forbidden
 
     @property
     def options(self) -> list[Any]:

@@ -46,15 +46,16 @@ def origins(row: Row, data: bytes | None) -> Origins:
 
 
 def _document_of(row: Row, data: bytes | None) -> Document | None:
-    if data is None or _blob_id(data) != row.file_digest:
+    if data is None or row.file_digest != _blob_id(data, len(row.file_digest)):
         return None
     document = parse(data, row.path)
     return document if isinstance(document, Document) else None
 
 
-def _blob_id(data: bytes) -> str:
-    """The id git gives to a file of this content."""
-    return hashlib.sha1(b"blob %d\0" % len(data) + data, usedforsecurity=False).hexdigest()
+def _blob_id(data: bytes, length: int) -> str:
+    """The id git gives to a file of this content; 64 hex digits in a SHA-256 repository, else 40."""
+    blob = b"blob %d\0" % len(data) + data
+    return hashlib.sha256(blob).hexdigest() if length == 64 else hashlib.sha1(blob, usedforsecurity=False).hexdigest()
 
 
 def _place(row: Row, document: Document | None, path: pointer.Path) -> str:

@@ -70,23 +70,30 @@ class Crew:
 
     def _run(self, worker: Worker) -> None:
         worker.thread = threading.get_ident()
-        get = self._queue.get
-        while (slot := get()) is not None:
-            look_again = self._survived(worker, slot)
-            slot.claim.release()
-            if look_again and (slot.beat is not None or slot.ending or slot.wanted is not None):
-                self.offer(slot)
+        while not self._drain(worker):
+            pass
         with self._lock:
             self._leaving -= 1
             del self._workers[worker]
 
-    def _survived(self, worker: Worker, slot: Slot) -> bool:
-        """The boundary to the engine's own faults: the worker outlives them, the slot rests until its next beat."""
+    def _drain(self, worker: Worker) -> bool:
+        """Work until dismissed (True), or until the engine itself fails (False): the boundary to its own faults.
+
+        The worker outlives them, and the slot rests until something is wanted of it again.
+        """
+        get, work = self._queue.get, self._work
+        slot: Slot | None = None
         try:
-            self._work(worker, slot)
+            while (slot := get()) is not None:
+                work(worker, slot)
+                slot.claim.release()
+                if slot.beat is not None or slot.ending or slot.wanted is not None:
+                    self.offer(slot)
         except Exception:
+            assert slot is not None
+            log.exception("the engine failed while working on an instance", extra={"id": slot.id})
             worker.call = None
             slot.beat = None
-            log.exception("the engine failed while working on an instance", extra={"id": slot.id})
+            slot.claim.release()
             return False
         return True

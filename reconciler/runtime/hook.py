@@ -23,7 +23,8 @@ class HookCall:
 
     While `on_tick` runs it is also the instance's permit to place orders. `over` is set before the end is
     timed, so that whoever sees a late call that is not over knows that its end will be seen as late too.
-    What came of it: `error` is empty where the hook returned, `is_exec_failure` blames exec-mcp for it.
+    What came of it: `error` is empty where the hook returned; where not, `is_exec_failure` says whether to
+    blame exec-mcp. One is made per tick, so what is not yet known is left unset.
     """
 
     __slots__ = (
@@ -38,6 +39,8 @@ class HookCall:
         "started_s",
         "thread",
     )
+    duration_s: float
+    is_exec_failure: bool
 
     def __init__(
         self, slot: Slot, hook: Hook, beat: int | None, thread: int, started_s: float, deadline_s: float
@@ -50,8 +53,6 @@ class HookCall:
         self.deadline_s = deadline_s
         self.over = False
         self.error = ""
-        self.is_exec_failure = False
-        self.duration_s = 0.0
 
 
 def attempt(hook: Callable[[], object]) -> BaseException | None:

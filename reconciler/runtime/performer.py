@@ -37,7 +37,7 @@ class Performer:
         self._check_widgets = check_widgets
 
     def work(self, worker: Worker, slot: Slot) -> None:
-        """Do the most urgent thing wanted of `slot`."""
+        """Do the most urgent thing wanted of `slot`. What it leaves undone, it is called for again."""
         if slot.ending:
             self._unload(worker, slot)
         elif slot.wanted is not None:

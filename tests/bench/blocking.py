@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import threading
 from time import perf_counter
+from typing import ClassVar
 
 from reconciler.runtime.host import HostOptions
 from reconciler.strategy.base import Strategy
@@ -27,7 +28,7 @@ latest: list[float] = []
 
 class Other(Strategy):
     TICK_MINUTES = 0.1
-    CONFIG_SCHEMA = {"type": "object"}
+    CONFIG_SCHEMA: ClassVar = {"type": "object"}
 
     def on_tick(self) -> None:
         latest.append(perf_counter() - begun_s[-1])
@@ -35,7 +36,7 @@ class Other(Strategy):
 
 class Blocker(Strategy):
     TICK_MINUTES = 0.1
-    CONFIG_SCHEMA = {"type": "object"}
+    CONFIG_SCHEMA: ClassVar = {"type": "object"}
 
     def on_tick(self) -> None:
         threading.Event().wait(BLOCK_S)

@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from itertools import count
 from statistics import median
 from time import perf_counter
+from typing import ClassVar
 
 from reconciler.runtime.host import HostOptions
 from reconciler.strategy.base import Strategy
@@ -19,8 +20,8 @@ from tests.bench.fleet import fleet, rows
 from tests.bench.result import Result
 
 TICKS = 100_000
-PEER_JOBS = 2_000
-ROUNDS = 5
+PEER_JOBS = 10_000
+ROUNDS = 3
 WORKERS = HostOptions().workers
 
 
@@ -46,24 +47,24 @@ called = Countdown()
 
 class Counted(Strategy):
     TICK_MINUTES = 0.1
-    CONFIG_SCHEMA = {"type": "object"}
+    CONFIG_SCHEMA: ClassVar = {"type": "object"}
 
     def on_tick(self) -> None:
         called()
 
 
-def ours_s() -> float:
-    """Seconds for one beat of `TICKS` due instances, everything included."""
+def beat_s(due: int) -> float:
+    """Seconds from a beat at which `due` instances are due to the end of their last tick."""
     with fleet() as running:
-        running.load(rows(TICKS), Counted)
+        running.load(rows(due), Counted)
         figures = []
         for beat in range(ROUNDS):
-            called.start(TICKS)
+            called.start(due)
             began = perf_counter()
             report = running.host.beat(beat)
             called.reached.wait()
             figures.append(perf_counter() - began)
-            assert report.dispatched == TICKS, report
+            assert report.dispatched == due, report
     return median(figures)
 
 
@@ -96,9 +97,9 @@ def peer_s() -> float | None:
 
 
 def measure() -> list[Result]:
-    beat_s = ours_s()
-    call_s, peer = beat_s / TICKS, peer_s()
+    call_s, peer = beat_s(PEER_JOBS) / PEER_JOBS, peer_s()
     ratio = None if peer is None else call_s / peer
+    many_s = beat_s(TICKS)
     return [
         Result(
             work="dispatching a tick",
@@ -107,13 +108,14 @@ def measure() -> list[Result]:
             peer="peer missing" if peer is None else f"APScheduler {peer * 1e6:.0f} µs",
             ratio=ratio,
             ok=ratio is None or ratio <= 0.01,
-            note=f"from the beat to the end of the last trivial on_tick, {TICKS:,} due at once; peer {PEER_JOBS:,}",
+            note=f"{PEER_JOBS:,} due at once on both sides, until the last call has returned",
         ),
         Result(
             work=f"{TICKS:,} due ticks in one beat",
             to_reach="≤ 1 s",
-            figure=f"{beat_s:.2f} s",
-            ok=beat_s <= 1.0,
+            figure=f"{many_s:.2f} s",
+            ok=many_s <= 1.0,
+            note=f"{many_s / TICKS * 1e6:.2f} µs each, a trivial on_tick included",
         ),
     ]
 

@@ -1,11 +1,11 @@
-"""A fleet in memory to measure the host with: trivial strategies, an exchange that answers nothing. Not a measurement."""
+"""A fleet in memory to measure a host with: trivial strategies, an exchange that answers nothing. No measurement."""
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, NoReturn
+from typing import Any, ClassVar, NoReturn
 
 from reconciler.clock import SystemClock
 from reconciler.records.cadence import steps
@@ -24,7 +24,7 @@ class Trivial(Strategy):
     """Ticks at every beat, and does what most strategies do at most beats: next to nothing."""
 
     TICK_MINUTES = 0.1
-    CONFIG_SCHEMA = {"type": "object"}
+    CONFIG_SCHEMA: ClassVar = {"type": "object"}
 
     def init(self) -> None:
         self.ticks = 0

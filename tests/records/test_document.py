@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 import yaml
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from reconciler.errors import Problem
@@ -206,6 +206,7 @@ def test_a_key_that_looks_like_a_credential_is_never_shown() -> None:
     assert (problem.line, problem.column) == (2, 1)
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=200))
 @example(b"\xff\xfe")
 @example(b"%\n")
@@ -223,6 +224,7 @@ FRAGMENTS = (
 # fmt: on
 
 
+@settings(deadline=None)
 @given(st.lists(st.sampled_from(FRAGMENTS), max_size=40))
 def test_no_shuffled_yaml_makes_it_raise_and_every_problem_is_within_the_file(fragments: list[str]) -> None:
     text = "".join(fragments)
@@ -245,6 +247,7 @@ VALUES = st.recursive(
 )
 
 
+@settings(deadline=None)
 @given(VALUES, st.sampled_from([None, False, True]))
 def test_it_agrees_with_pyyaml_on_what_yaml_1_1_and_1_2_read_alike(values: Any, flow: bool | None) -> None:
     text = yaml.dump(values, Dumper=yaml.CSafeDumper, default_flow_style=flow, allow_unicode=True, default_style=None)

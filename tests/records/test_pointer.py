@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from reconciler.records.pointer import Path, parse, spell
@@ -25,6 +25,7 @@ def test_a_path_is_spelled_the_way_people_write_it_and_read_back(path: Path, tex
     assert parse(text) == path
 
 
+@settings(deadline=None)
 @given(st.lists(st.one_of(st.text(max_size=5), st.integers(0, 99)), max_size=5))
 def test_every_path_survives_being_spelled(path: list[str | int]) -> None:
     assert parse(spell(tuple(path))) == tuple(path)

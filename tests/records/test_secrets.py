@@ -34,11 +34,12 @@ def test_a_write_only_property_takes_nothing_else_and_never_shows_it(value: Any)
     assert "hunter2" not in repr([violation, *rest])
 
 
-@pytest.mark.parametrize("reference", [{"env": "hunter 2"}, {"env": 5}, {"file": ""}, {"env": "hunter2\n"}])
+@pytest.mark.parametrize("reference", [{"env": "hunter 2"}, {"env": 90125}, {"file": ""}, {"env": "hunter2\n"}])
 def test_a_reference_must_be_well_formed_and_its_value_is_not_shown_either(reference: dict[str, Any]) -> None:
     (violation,) = check({"api_key": reference}, SCHEMA)
     assert violation.path == ("api_key", *reference)
     assert "hunter" not in repr(violation)
+    assert "90125" not in repr(violation)
 
 
 def test_a_literal_is_not_shown_by_any_of_several_forms() -> None:

@@ -105,6 +105,9 @@ def test_a_misnamed_key_is_shown_at_the_key() -> None:
 
 
 def test_a_key_that_another_value_forbids_is_shown_at_the_key() -> None:
+    assert said({"properties": {"a": {"anyOf": [False, {"type": "null"}]}}}, "a: 1\n") == [
+        "1:4: a: expected null, was 1"
+    ]
     schema = {"if": {"properties": {"type": {"const": "market"}}}, "then": {"properties": {"limit": False}}}
     assert said(schema, "type: market\nlimit: 5\n") == ['2:1: limit: expected no key "limit" here']
 
@@ -227,9 +230,10 @@ def test_a_schema_that_cannot_be_used_says_where_and_why(schema: Any, message: s
     assert schema_problems(schema) == [message]
 
 
-def test_a_pattern_that_is_no_regular_expression_is_a_problem_of_the_schema() -> None:
-    (message,) = schema_problems({"type": "object", "properties": {"a": {"pattern": "("}}})
-    assert message.startswith('properties.a.pattern: expected a regular expression, was "("')
+@pytest.mark.parametrize("pattern", ["(", "[[a]]", "\\p{L}", "a**"])
+def test_a_pattern_that_is_no_regular_expression_everywhere_is_a_problem_of_the_schema(pattern: str) -> None:
+    (message,) = schema_problems({"type": "object", "properties": {"a": {"pattern": pattern}}})
+    assert message.startswith("properties.a.pattern: expected a regular expression, was ")
 
 
 def test_a_secret_in_a_default_is_refused_and_not_shown() -> None:

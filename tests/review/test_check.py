@@ -1,0 +1,67 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from reconciler.records.accounts import Account, Accounts
+from reconciler.records.snapshot import Snapshot
+from reconciler.review.check import check, is_under, known_paths
+
+ANY = Accounts()
+GOOD = b"id: a\nstrategy_type: drift\naccount: {account_id: m, client_id: c}\nmarket: BTC/USD\nmode: off\nconfig: {}\n"
+BAD = GOOD.replace(b"config: {}", b"config: {levels: x}")
+Make = Callable[..., Snapshot]
+
+
+def test_records_are_judged_by_their_strategy(snapshot: Make) -> None:
+    assert check(snapshot({"instances/a.yaml": GOOD}), ANY).ok
+    (problem,) = check(snapshot({"instances/a.yaml": BAD}), ANY).problems
+    assert str(problem) == 'instances/a.yaml:6:18: config.levels: expected an integer, was "x"'
+
+
+def test_records_are_judged_by_the_accounts(snapshot: Make) -> None:
+    accounts = Accounts({"other": Account("other", "k", real_money=True)}, any_on=None)
+    (problem,) = check(snapshot({"instances/a.yaml": GOOD}), accounts).problems
+    assert (problem.line, problem.column, problem.pointer) == (3, 23, "account.account_id")
+
+
+def test_a_definition_nobody_uses_is_a_problem_too(snapshot: Make) -> None:
+    found = check(snapshot({"strategies/bad.py": b"\ndef (:\n"}), ANY)
+    assert [(p.path, p.line) for p in found.problems] == [("strategies/bad.py", 2)]
+    assert found.files == 0
+
+
+def test_a_halt_file_is_checked(snapshot: Make) -> None:
+    (problem,) = check(snapshot({}, halt=b"- scope: all\n"), ANY).problems
+    assert (problem.path, problem.line, problem.column) == ("instances/_halt.yaml", 1, 3)
+
+
+def test_a_narrowed_check_still_compares_with_everything(snapshot: Make) -> None:
+    files = {
+        "instances/a.yaml": GOOD,
+        "instances/desk/a.yaml": GOOD,
+        "instances/z.yaml": BAD.replace(b"id: a", b"id: z"),
+    }
+    found = check(snapshot(files), ANY, ["instances/desk"])
+    assert [(p.path, p.line, p.column) for p in found.problems] == [("instances/desk/a.yaml", 1, 5)]
+    assert (found.files, found.valid) == (1, 0)
+
+
+def test_known_paths_are_all_that_counts(snapshot: Make) -> None:
+    found = known_paths(snapshot({"instances/a.yaml": GOOD}, halt=b"[]"))
+    assert set(found) == {"instances/a.yaml", "instances/_halt.yaml", "strategies/drift.py"}
+
+
+@pytest.mark.parametrize(
+    ("path", "folder", "inside"),
+    [
+        ("instances/a.yaml", "", True),
+        ("instances/a.yaml", "instances", True),
+        ("instances/a.yaml", "instances/a.yaml", True),
+        ("instances/ab.yaml", "instances/a", False),
+        ("instances/a.yaml", "strategies", False),
+    ],
+)
+def test_a_folder_holds_what_lies_in_it(path: str, folder: str, inside: bool) -> None:
+    assert is_under(path, [folder]) is inside
