@@ -89,9 +89,7 @@ class _Engine:
             settings.server_options(os.environ),
             settings.accounts,
             self._clock,
-            heartbeat_s=settings.heartbeat_seconds,
-            paper=settings.paper_options(),
-            paper_journal=settings.state_dir / "paper.journal",
+            settings.paper_site(),
         ) as servers:
             bridge = Bridge()
             market = MarketData(servers, bridge)

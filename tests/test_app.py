@@ -75,6 +75,10 @@ class Engine:
         query = "&".join(f"{key}={value}" for key, value in {"limit": 1000, **filters}.items())
         return list(self.get(f"/orders?{query}")["items"])
 
+    def until_another_order(self) -> None:
+        known = len(self.until(lambda: self.orders(outcome="accepted")))
+        self.until(lambda: len(self.orders(outcome="accepted")) > known)
+
     def stop(self, number: int = signal.SIGTERM) -> int:
         if self.process.poll() is None:
             self.process.send_signal(number)
@@ -147,8 +151,7 @@ def test_invariant_9_kill_9_and_restart_loses_and_repeats_no_order(root: Path, s
     engine.until_instance(lambda item: item["effective_mode"] == "observe")
     write(root, "active")
     for _ in range(3):
-        known = len(engine.until(lambda: engine.orders(outcome="accepted")))
-        engine.until(lambda enough=known: len(engine.orders(outcome="accepted")) > enough)
+        engine.until_another_order()
         engine.stop(signal.SIGKILL)
         engine = start()
     engine.until(lambda: engine.instance()["effective_mode"] == "active")

@@ -70,7 +70,7 @@ def test_without_settings_everything_has_a_default(tmp_path: Path, text: str | N
 def test_the_defaults_are_those_of_the_parts(tmp_path: Path) -> None:
     settings = load(tmp_path, NOTHING)
     assert settings.host_options() == HostOptions()
-    assert settings.paper_options() == PaperOptions()
+    assert settings.paper_site().options == PaperOptions()
     assert settings.dashboard_options(NOTHING) == DashboardOptions()
 
 
@@ -94,9 +94,20 @@ def test_an_empty_environment_variable_says_nothing(tmp_path: Path) -> None:
     assert load(tmp_path, {"RECONCILER_DASHBOARD_PORT": ""}).dashboard.port == 8080
 
 
+def test_the_paper_exchange_replays_the_file_it_is_given(tmp_path: Path) -> None:
+    (tmp_path / "prices.csv").write_text("date,A/B\n1,2\n2,3\n")
+    feed = written(tmp_path, "paper: {prices: prices.csv, seed: other}").paper_site().feed
+    assert (feed.prices, feed.seed) == (tmp_path / "prices.csv", "other")
+
+
+def test_prices_that_are_not_there_are_a_problem_where_they_are_named(tmp_path: Path) -> None:
+    (problem,) = refused(tmp_path, "paper: {prices: nowhere.csv}")
+    assert "1:17: paper.prices: expected a file" in problem
+
+
 def test_money_of_the_paper_exchange_is_exact(tmp_path: Path) -> None:
     settings = written(tmp_path, 'paper: {fee: "0.1"}')
-    assert settings.paper_options().fee_rate == Decimal("0.1")
+    assert settings.paper_site().options.fee_rate == Decimal("0.1")
 
 
 def test_servers_and_accounts_are_read_with_their_secrets(tmp_path: Path) -> None:
@@ -210,8 +221,6 @@ def test_an_account_stands_under_one_server(tmp_path: Path) -> None:
             "exec_mcp: {k: {transport: {kind: paper}, tools: {get_quote: {name: fetchTicker, bind: none}}}}",
             "1:42: exec_mcp.k.tools: ",
         ),
-        ("paper: {seed: other}", "1:15: paper.seed: "),
-        ("paper: {prices: prices.csv}", "1:17: paper.prices: "),
     ],
 )
 def test_what_is_not_supported_yet_is_refused_rather_than_ignored(tmp_path: Path, text: str, place: str) -> None:

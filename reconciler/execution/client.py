@@ -207,6 +207,11 @@ class ExecServer:
         except TimeoutError:
             log.warning("calls abandoned on a lost connection", extra={"server": self.name, "calls": self._calls})
 
+    def fail(self, error: str) -> None:
+        """There will be no connection: what it would lead to cannot be had."""
+        log.error("exec-mcp cannot be had", extra={"server": self.name, "error": error})
+        self._lose(error)
+
     def _lose(self, error: str) -> None:
         self._session = None
         self._set_status(connected=False, tools=self.status.tools, error=error)

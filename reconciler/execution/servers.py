@@ -4,18 +4,30 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Iterable, Mapping
+import importlib
+from collections.abc import AsyncIterator, Coroutine, Iterable, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 from reconciler.clock import Clock
 from reconciler.errors import CapabilityUnavailable, ExecUnavailable
 from reconciler.execution.client import ExecServer, ServerStatus
 from reconciler.execution.options import ServerOptions
 from reconciler.execution.paper.exchange import PaperOptions
-from reconciler.execution.paper.server import serve_paper
+from reconciler.execution.paper.server import FeedOptions, serve_paper
 from reconciler.records.accounts import Account, Accounts
+
+
+@dataclass(frozen=True, slots=True)
+class PaperSite:
+    """How the embedded paper exchange is run. Prices hold for `step_s`; `journal` keeps its state, None forgets it."""
+
+    step_s: float
+    options: PaperOptions = field(default_factory=PaperOptions)
+    feed: FeedOptions = field(default_factory=FeedOptions)
+    journal: Path | None = None
 
 
 class Servers:
@@ -54,34 +66,38 @@ class Servers:
 
 @asynccontextmanager
 async def open_servers(
-    options: Iterable[ServerOptions],
-    accounts: Accounts,
-    clock: Clock,
-    *,
-    heartbeat_s: float,
-    paper: PaperOptions | None = None,
-    paper_journal: Path | None = None,
+    options: Iterable[ServerOptions], accounts: Accounts, clock: Clock, paper: PaperSite
 ) -> AsyncIterator[Servers]:
-    """Serve the paper exchange where the options ask for it, and keep every server connected while inside.
+    """Keep every server connected while inside, and serve the paper exchange where the options ask for it.
 
-    Does not wait for any connection: the engine starts and ticks without exec-mcp.
-    Raises OSError, ValueError where the paper exchange cannot be served.
+    Waits for none of them: the engine starts and ticks without exec-mcp, and no order leaves until then.
     """
+    servers = {wanted.name: ExecServer(wanted, clock) for wanted in options}
     async with contextlib.AsyncExitStack() as stack:
-        servers: dict[str, ExecServer] = {}
-        for wanted in options:
-            if wanted.kind == "paper":
-                serving = serve_paper(clock, step_s=heartbeat_s, options=paper, journal=paper_journal)
-                wanted = replace(wanted, kind="http", url=await stack.enter_async_context(serving))
-            servers[wanted.name] = ExecServer(wanted, clock)
         for server in servers.values():
-            await stack.enter_async_context(_kept_connected(server))
+            work = _serve_paper_to(server, clock, paper) if server.options.kind == "paper" else server.run()
+            await stack.enter_async_context(_while_inside(work, f"exec-mcp {server.name}"))
         yield Servers(servers, accounts)
 
 
+async def _serve_paper_to(server: ExecServer, clock: Clock, site: PaperSite) -> None:
+    """The embedded exchange and the connection to it. What is wrong with its files is told as its status."""
+    for slow in ("reconciler.execution.paper.tools", "reconciler.execution.wire"):
+        # The SDK takes its time to import; in a thread, so that the loop goes on meanwhile.
+        await asyncio.to_thread(importlib.import_module, slow)
+    try:
+        async with serve_paper(
+            clock, step_s=site.step_s, options=site.options, journal=site.journal, feed=site.feed
+        ) as url:
+            server.options = replace(server.options, kind="http", url=url)
+            await server.run()
+    except (OSError, ValueError) as error:
+        server.fail(f"the paper exchange cannot start: {error}")
+
+
 @asynccontextmanager
-async def _kept_connected(server: ExecServer) -> AsyncIterator[None]:
-    task = asyncio.create_task(server.run(), name=f"exec-mcp {server.name}")
+async def _while_inside(work: Coroutine[Any, Any, None], name: str) -> AsyncIterator[None]:
+    task = asyncio.create_task(work, name=name)
     try:
         yield
     finally:

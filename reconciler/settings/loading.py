@@ -55,7 +55,7 @@ def load(root: Path, environ: Mapping[str, str], flags: Mapping[str, Any] | None
     problems += [problem for override in overrides for problem in _override_problems(override)]
     if not problems:
         values = _merged(defaults(document.values, SCHEMA), overrides)
-        problems = list(_cross_problems(values, document, {o.scalar.path: o for o in overrides}))
+        problems = list(_cross_problems(root, values, document, {o.scalar.path: o for o in overrides}))
     if problems:
         raise SettingsError(tuple(sorted(problems)))
     return _settings(root, values, document)
@@ -111,21 +111,20 @@ def _merged(values: dict[str, Any], overrides: list[_Override]) -> dict[str, Any
 
 
 def _cross_problems(
-    values: Mapping[str, Any], document: Document, overrides: Mapping[tuple[str, ...], _Override]
+    root: Path, values: Mapping[str, Any], document: Document, overrides: Mapping[tuple[str, ...], _Override]
 ) -> Iterator[Problem]:
     def problem(path: tuple[str, ...], message: str, hint: str, rule: str) -> Problem:
         if path in overrides:
             return overrides[path].problem(message, hint, rule)
         return Problem(*document.place(path), spell(path), message, hint, rule)
 
+    prices = values["paper"].get("prices")
+    if prices is not None and not (root / prices).is_file():
+        message = f"expected a file, found none at {prices}"
+        yield problem(("paper", "prices"), message, "the path is relative to the settings", "paper-prices")
     if values["source"]["kind"] == "git":
         message = "expected worktree: the source git is not supported by this version"
         yield problem(("source", "kind"), message, "leave it out; worktree is the default", "not-yet")
-    standard = defaults({}, SCHEMA)["paper"]
-    for key in ("prices", "seed"):
-        if values["paper"].get(key) != standard.get(key):
-            message = "expected nothing here: the paper exchange of this version has its own prices, and would not obey"
-            yield problem(("paper", key), message, "remove it", "not-yet")
     dashboard = values["dashboard"]
     if "token" not in dashboard and not DashboardSettings(dashboard["host"], dashboard["port"]).is_loopback:
         message = f"expected a token, or a loopback address, was {dashboard['host']} without one"

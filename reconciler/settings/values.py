@@ -15,7 +15,7 @@ from reconciler.records.accounts import Accounts
 if TYPE_CHECKING:
     from reconciler.dashboard.options import DashboardOptions
     from reconciler.execution.options import ServerOptions
-    from reconciler.execution.paper.exchange import PaperOptions
+    from reconciler.execution.servers import PaperSite
     from reconciler.runtime.options import HostOptions
 
 
@@ -143,10 +143,17 @@ class Settings:
             unload_deadline_s=self.runtime.unload_deadline_seconds,
         )
 
-    def paper_options(self) -> PaperOptions:
+    def paper_site(self) -> PaperSite:
         from reconciler.execution.paper.exchange import PaperOptions
+        from reconciler.execution.paper.server import FeedOptions
+        from reconciler.execution.servers import PaperSite
 
-        return PaperOptions(fee_rate=self.paper.fee)
+        return PaperSite(
+            step_s=self.heartbeat_seconds,
+            options=PaperOptions(fee_rate=self.paper.fee),
+            feed=FeedOptions(self.paper.prices, self.paper.seed),
+            journal=self.state_dir / "paper.journal",
+        )
 
     def dashboard_options(self, environ: Mapping[str, str]) -> DashboardOptions:
         """Reads the token. On loopback only names of loopback are answered to."""

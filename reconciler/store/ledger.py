@@ -14,9 +14,9 @@ from reconciler.clock import Clock, utc
 from reconciler.errors import StoreError
 from reconciler.records.market import Position
 from reconciler.records.order import Order, OrderState, Outcome, RejectedBy, Side, decimal_text
+from reconciler.records.position import position_of
 from reconciler.store.connection import ReadPool
 from reconciler.store.orders import order_columns, order_from, settled_columns
-from reconciler.records.position import position_of
 from reconciler.store.settlement import settled_order
 from reconciler.store.text import decimal_or_none, decimal_text_or_none, storable, time_text
 from reconciler.store.writer import Writer

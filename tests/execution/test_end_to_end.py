@@ -15,7 +15,7 @@ from reconciler.execution.client import ExecServer
 from reconciler.execution.gateway import Gateway
 from reconciler.execution.market import MarketData
 from reconciler.execution.options import embedded
-from reconciler.execution.servers import open_servers
+from reconciler.execution.servers import PaperSite, open_servers
 from reconciler.records.accounts import Accounts
 from reconciler.records.order import Order, OrderState, Outcome, Side
 from reconciler.store.store import Store
@@ -39,7 +39,7 @@ class Engine:
 async def engine(folder: Path, clock: FakeClock) -> AsyncIterator[Engine]:
     store = Store.open(folder / "reconciler.db", clock)
     journal = folder / "paper.jsonl"
-    async with open_servers([embedded()], Accounts(), clock, heartbeat_s=6.0, paper_journal=journal) as servers:
+    async with open_servers([embedded()], Accounts(), clock, PaperSite(6.0, journal=journal)) as servers:
         exchange, bridge = servers.reaching("main"), Bridge()
         gateway = Gateway(store.ledger, store.halts, servers, MarketData(servers, bridge), bridge, clock)
         await asyncio.to_thread(gateway.recover)

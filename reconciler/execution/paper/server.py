@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
-import socket
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,13 +15,23 @@ from reconciler.execution.paper.feed import Prices
 from reconciler.execution.paper.journal import Journal
 from reconciler.execution.paper.replay import EXAMPLE, CsvFeed
 from reconciler.execution.paper.synthetic import SyntheticFeed
+from reconciler.serving import listen, serving
 
 if TYPE_CHECKING:
     from mcp.server.mcpserver import MCPServer
 
 _PATH = "/mcp"
-_STOP_S = 1
-"""How long open connections may take to end."""
+
+
+@dataclass(frozen=True, slots=True)
+class FeedOptions:
+    """Where prices come from: `prices` is a CSV file to replay, None for the example rates.
+
+    Prices of the pairs that the file lacks are made up, and follow from `seed`.
+    """
+
+    prices: Path | None = None
+    seed: str = "paper"
 
 
 @asynccontextmanager
@@ -33,17 +42,17 @@ async def serve_paper(
     options: PaperOptions | None = None,
     journal: Path | None = None,
     port: int = 0,
-    seed: str = "paper",
+    feed: FeedOptions | None = None,
 ) -> AsyncIterator[str]:
     """The paper exchange as an exec-mcp server on loopback; yields its URL.
 
-    Prices hold for `step_s`: the example rates for the pairs they have, made-up ones that follow from `seed`
-    for all others. With `journal`, its state outlives the process. `port` 0 takes a free one.
-    Raises OSError where the port or the journal cannot be had, ValueError where the journal is not one.
+    Prices hold for `step_s`. With `journal`, its state outlives the process. `port` 0 takes a free one.
+    Raises OSError where the port, the prices or the journal cannot be had, ValueError where a file is not one.
     """
     from reconciler.execution.paper.tools import mcp_server
 
-    prices = Prices([CsvFeed.read(EXAMPLE, step_s), SyntheticFeed(seed, step_s)], step_s)
+    feed = feed or FeedOptions()
+    prices = Prices([CsvFeed.read(feed.prices or EXAMPLE, step_s), SyntheticFeed(feed.seed, step_s)], step_s)
     with contextlib.ExitStack() as stack:
         if journal is None:
             exchange = PaperExchange(prices, clock, options)
@@ -66,35 +75,6 @@ async def serve_mcp(server: MCPServer[Any], port: int = 0) -> AsyncIterator[str]
 @asynccontextmanager
 async def serve_app(app: Any, port: int = 0) -> AsyncIterator[str]:
     """Any ASGI application on loopback; yields `http://127.0.0.1:PORT`. Raises OSError."""
-    import uvicorn
-
-    class Quiet(uvicorn.Server):
-        """Leaves the process's signals to the process."""
-
-        @contextlib.contextmanager
-        def capture_signals(self) -> Iterator[None]:
-            yield
-
-    config = uvicorn.Config(app, log_config=None, access_log=False, lifespan="on", timeout_graceful_shutdown=_STOP_S)
-    http = Quiet(config)
-    with _listening(port) as listener:
-        serving = asyncio.create_task(http.serve(sockets=[listener]), name="paper exchange")
-        try:
-            # The socket listens already: whoever connects now is served as soon as the server runs.
-            yield f"http://127.0.0.1:{listener.getsockname()[1]}"
-        finally:
-            http.should_exit = True
-            await serving
-
-
-def _listening(port: int) -> socket.socket:
-    # IPPROTO_TCP said aloud: asyncio turns off Nagle's delay only for sockets that name their protocol.
-    listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
-    try:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind(("127.0.0.1", port))
-        listener.listen(128)
-    except OSError:
-        listener.close()
-        raise
-    return listener
+    listener = listen("127.0.0.1", port)
+    async with serving(app, listener, "paper exchange", lifespan="on"):
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}"

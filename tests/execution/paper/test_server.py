@@ -15,7 +15,7 @@ import pytest
 from reconciler.clock import FakeClock
 from reconciler.execution.options import ServerOptions
 from reconciler.execution.paper.server import serve_paper
-from reconciler.execution.servers import open_servers
+from reconciler.execution.servers import PaperSite, open_servers
 from reconciler.records.accounts import Accounts
 
 WHO = {"account_id": "main", "client_id": "a"}
@@ -24,7 +24,7 @@ WHO = {"account_id": "main", "client_id": "a"}
 def test_every_tool_of_the_contract_answers_with_decimal_strings_and_times_in_utc() -> None:
     async def run() -> None:
         clock = FakeClock()
-        async with open_servers([ServerOptions("paper", "paper")], Accounts(), clock, heartbeat_s=6.0) as servers:
+        async with open_servers([ServerOptions("paper", "paper")], Accounts(), clock, PaperSite(6.0)) as servers:
             server = servers.reaching("main")
             async with asyncio.timeout(10):
                 while not server.status.connected:
@@ -75,9 +75,7 @@ def test_every_tool_of_the_contract_answers_with_decimal_strings_and_times_in_ut
 def test_orders_outlive_the_server_that_took_them(tmp_path: Path) -> None:
     async def session(tool: str, arguments: dict[str, str]) -> dict[str, object]:
         clock, paper = FakeClock(), [ServerOptions("paper", "paper")]
-        async with open_servers(
-            paper, Accounts(), clock, heartbeat_s=6.0, paper_journal=tmp_path / "paper.jsonl"
-        ) as servers:
+        async with open_servers(paper, Accounts(), clock, PaperSite(6.0, journal=tmp_path / "paper.jsonl")) as servers:
             server = servers.reaching("main")
             async with asyncio.timeout(10):
                 while not server.status.connected:
