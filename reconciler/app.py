@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import logging
 import os
 import random
@@ -53,6 +54,7 @@ def run(settings: Settings, *, adopt: bool, once: bool) -> int:
     Raises StoreLocked where another engine holds the database, ReconcilerError where a part cannot start.
     """
     log_to_stderr()
+    gc.set_threshold(50_000, 20, 50)  # a fleet is many small values that live long: look through them less often
     clock = SystemClock()
     with Store.open(settings.database, clock) as store:
         if adopt and store.desired.rows():
@@ -82,6 +84,7 @@ class _Engine:
         self._clock = clock
         self._store = store
         self._stopping = asyncio.Event()
+        self._watch_fault = ""
 
     async def run(self, *, adopt: bool, once: bool) -> int:
         settings = self._settings
@@ -154,7 +157,7 @@ class _Engine:
             asyncio.run_coroutine_threadsafe(gateway.follow_up(), loop)
 
         heartbeat = Heartbeat(clock, settings.heartbeat_seconds, store.beats, fire)
-        watcher = Watcher(settings.root, controller.hint, _watch_fault, clock)
+        watcher = Watcher(settings.root, controller.hint, self._note_watching, clock)
         return _Fleet(controller, catalogue, host, heartbeat, watcher)
 
     def _board(self, fleet: _Fleet, gateway: Gateway, servers: Servers) -> StatusBoard:
@@ -172,6 +175,8 @@ class _Engine:
                 halts=self._store.halts.active,
                 exec_servers=lambda: tuple(status.to_json() for status in servers.statuses()),
                 database_error=lambda: self._store.fault,
+                watch_fault=lambda: self._watch_fault,
+                accounts=self._settings.accounts,
             )
         )
 
@@ -207,6 +212,10 @@ class _Engine:
             loop.add_signal_handler(number, self._stopping.set)
         loop.add_signal_handler(signal.SIGHUP, controller.hint)
 
+    def _note_watching(self, fault: str) -> None:
+        self._watch_fault = f"files are not watched, the timer finds changes: {fault}" if fault else ""
+        log.warning(self._watch_fault or "files are watched again")
+
     def _stop(self, fleet: _Fleet) -> None:
         """No more beats, no more passes, then unload what runs, within the deadline. Blocks."""
         fleet.heartbeat.stop()
@@ -228,10 +237,3 @@ def _converge(controller: Controller, board: StatusBoard) -> int:
     if behind:
         log.error("not everything is Synced", extra={"ids": ",".join(behind)})
     return 1 if behind or board.problems() else 0
-
-
-def _watch_fault(fault: str) -> None:
-    if fault:
-        log.warning("files are not watched; the timer finds changes", extra={"error": fault})
-    else:
-        log.info("files are watched again")

@@ -34,13 +34,10 @@ class Clock(Protocol):
 
 
 class SystemClock:
-    """The machine's clock."""
+    """The machine's clock. It is read for every tick, hence without a frame of our own in between."""
 
-    def time(self) -> float:
-        return time.time()
-
-    def monotonic(self) -> float:
-        return time.monotonic()
+    monotonic = staticmethod(time.monotonic)
+    time = staticmethod(time.time)
 
     def wait(self, event: threading.Event, timeout_s: float | None = None) -> bool:
         return event.wait(timeout_s)

@@ -146,6 +146,8 @@ class EngineStatus:
     beats_lost: int
     clock_behind_s: float
     source_error: str
+    source_notes: tuple[str, ...]
+    """What keeps the files from being watched, vouched for or told committed, while they can be read."""
     database_error: str
     prune_held: tuple[str, ...]
     prune_digest: str

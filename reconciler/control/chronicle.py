@@ -3,6 +3,7 @@ that a quarantine of an active instance asks for."""
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Sequence
 from typing import Literal, Protocol, assert_never
 
@@ -29,6 +30,12 @@ NORMAL: EventType = "Normal"
 WARNING: EventType = "Warning"
 
 
+MANY = 100
+"""More than this of a kind at once are told in one event of the engine: a fleet that starts would otherwise push
+everything else out of the log. The history of each instance is kept apart from it, and faults are always told singly.
+"""
+
+
 class EventLog(Protocol):
     def record(self, instance_id: str | None, type: EventType, reason: str, message: str) -> None: ...
 
@@ -43,13 +50,22 @@ class Chronicle:
     def __init__(self, events: EventLog, halts: HaltBook) -> None:
         self._events = events
         self._halts = halts
+        self._arriving: set[str] = set()
+        self._arrived = 0
 
     def admitted(
         self, changes: Sequence[RowChange], attempts: Sequence[Attempt], removal: Removal, before: Removal
     ) -> None:
         """What a snapshot changed, refused or left waiting."""
+        kinds: defaultdict[str, list[RowChange]] = defaultdict(list)
         for change in changes:
-            self._events.record(change.row.id, NORMAL, change.kind.capitalize(), change.summary)
+            kinds[change.kind.capitalize()].append(change)
+        for reason, alike in kinds.items():
+            if len(alike) > MANY:
+                self._record_many(reason, [change.row.id for change in alike])
+            else:
+                for change in alike:
+                    self._events.record(change.row.id, NORMAL, reason, change.summary)
         for attempt in attempts:
             if attempt.sync in (Sync.INVALID, Sync.REFUSED):
                 first = attempt.problems[0]
@@ -72,8 +88,16 @@ class Chronicle:
     def pass_failed(self, error: str) -> None:
         self._events.record(None, WARNING, "PassFailed", error)
 
-    def acted(self, action: Action) -> None:
-        """What the controller has set in motion."""
+    def acting(self, actions: Sequence[Action]) -> None:
+        """What the controller is about to set in motion."""
+        loads = [action.row.id for action in actions if isinstance(action, Load)]
+        if len(loads) > MANY:
+            self._arriving.update(loads)
+            self._record_many("Loading", loads)
+        for action in actions:
+            self._acting(action)
+
+    def _acting(self, action: Action) -> None:
         match action:
             case Reload(row=row, reason=reason):
                 self._events.record(row.id, NORMAL, "Reloading", reason)
@@ -88,7 +112,10 @@ class Chronicle:
 
     def reported(self, report: Report) -> None:
         """What a host says of an instance."""
+        is_one_of_many = self._arrives(report)
         match report:
+            case Loaded() if is_one_of_many:
+                pass
             case Loaded(id=id_, generation=generation):
                 self._events.record(id_, NORMAL, "Loaded", f"generation {generation} is loaded")
             case LoadFailed(id=id_, error=error, retry_in_s=retry_in_s):
@@ -109,6 +136,20 @@ class Chronicle:
                 self._events.record(id_, NORMAL, "Unstuck", f"{hook} returned after {duration_s:.1f} s")
             case _:
                 assert_never(report)
+
+    def _arrives(self, report: Report) -> bool:
+        """True for one of many that load together; the last of them tells how many did."""
+        if report.id not in self._arriving or not isinstance(report, (Loaded, LoadFailed, Unloaded)):
+            return False
+        self._arriving.discard(report.id)
+        self._arrived += isinstance(report, Loaded)
+        if not self._arriving:
+            self._events.record(None, NORMAL, "Loaded", f"{self._arrived:,} instances are loaded")
+            self._arrived = 0
+        return True
+
+    def _record_many(self, reason: str, ids: Sequence[str]) -> None:
+        self._events.record(None, NORMAL, reason, f"{len(ids):,} instances: {_some(ids)}")
 
     def _quarantine(self, instance_id: str, error: str, was_active: bool) -> None:
         self._events.record(instance_id, WARNING, "Quarantined", f"paused after repeated failed ticks: {error}")

@@ -9,9 +9,9 @@ from __future__ import annotations
 import logging
 import threading
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Protocol, assert_never
+from typing import Protocol, TypeVar, assert_never
 
 from reconciler.clock import Clock, iso
 from reconciler.control.chronicle import Chronicle
@@ -23,13 +23,15 @@ from reconciler.records.evaluation import Evaluation
 from reconciler.records.halt import Halt
 from reconciler.records.halt_file import read_halts
 from reconciler.records.mode import lowers
-from reconciler.records.plan import Action, Load, Phase, Reload, SetMode, Unload, Update, plan
+from reconciler.records.plan import Action, Load, Phase, Reload, Running, SetMode, Unload, Update, plan
 from reconciler.records.record import Row, RowChange
 from reconciler.records.snapshot import Snapshot, SourceFile
 from reconciler.runtime.host import Host, LoadSpec
 from reconciler.runtime.outcome import LoadFailed, Report
 from reconciler.store.desired import Desired
 from reconciler.strategy.catalogue import Catalogue
+
+T = TypeVar("T")
 
 log = logging.getLogger(__name__)
 
@@ -91,6 +93,8 @@ class Controller:
         self._stopping = False
         self._look_again = True
         self._looked_at_s = float("-inf")
+        self._plan_everything = True
+        self._at_rest: tuple[Mapping[str, Row], Mapping[str, Running]] = ({}, {})
         self._reports: deque[Report] = deque()
         self._snapshot: Snapshot | None = None
         self._missing_since_s: dict[str, float] = {}
@@ -186,9 +190,10 @@ class Controller:
         if self._look_again or in_doubt or now_s - self._looked_at_s >= self._options.interval_s:
             self._look_again = False
             self._looked_at_s = now_s
+            self._plan_everything = True
             self._observe()
-        views = self._host.views()
-        actions = self._rollout.admit(plan(self.fleet.rows, views, self._can_load, now_s), views)
+        actions = self._plan(now_s)
+        self._chronicle.acting(actions)
         for action in actions:
             self._perform(action)
         if self._touched:
@@ -247,7 +252,8 @@ class Controller:
             and snapshot.templates is last.templates
             and snapshot.halt is last.halt
             and snapshot.revision == last.revision
-            and snapshot.whole == last.whole
+            and snapshot.not_whole == last.not_whole
+            and snapshot.git_problem == last.git_problem
             and not self.fleet.removal.waiting
             and not self._confirmed_removal
             and not self.fleet.source_error
@@ -315,6 +321,7 @@ class Controller:
                 revision=snapshot.revision,
                 clean=snapshot.clean,
                 not_whole=snapshot.not_whole,
+                git_problem=snapshot.git_problem,
                 source_error="",
                 observed=True,
             )
@@ -331,6 +338,24 @@ class Controller:
 
     # Act: rows → running instances.
 
+    def _plan(self, now_s: float) -> tuple[Action, ...]:
+        """What is to be done: of everything after a look at the source, else of what was heard of or is due again.
+
+        Nothing else can need anything then: whatever changes in a host without being asked is reported.
+        """
+        rows, views = self.fleet.rows, self._host.views()
+        self._touched.update(i for i, due_s in self._retries_s.items() if due_s <= now_s)
+        if not self._plan_everything:
+            planned = plan(_only(self._touched, rows), _only(self._touched, views), self._can_load, now_s)
+        elif self._touched or rows is not self._at_rest[0] or views is not self._at_rest[1]:
+            planned = plan(rows, views, self._can_load, now_s)
+        else:
+            planned = ()  # as it was when the last plan came to nothing
+        actions = self._rollout.admit(planned, views)
+        self._plan_everything = len(actions) < len(planned)  # some wait for their turn
+        self._at_rest = ({}, {}) if planned else (rows, views)
+        return actions
+
     def _can_load(self, row: Row) -> bool:
         return self._catalogue.definition(row.record.strategy_type, row.code_digest) is not None
 
@@ -339,6 +364,7 @@ class Controller:
             case Load(row=row):
                 definition = self._catalogue.definition(row.record.strategy_type, row.code_digest)
                 if definition is not None:
+                    self._touched.discard(row.id)  # to be looked at when it has arrived
                     self._retries_s.pop(row.id, None)
                     self._host.load(LoadSpec(row, definition))
             case Unload(id=instance_id, reason=reason):
@@ -352,7 +378,6 @@ class Controller:
                 self._host.update(row)
             case _:
                 assert_never(action)
-        self._chronicle.acted(action)
         self.version += 1
 
     # Record: reports → history.
@@ -368,3 +393,7 @@ class Controller:
             except StoreError as error:
                 log.error("a report could not be recorded", extra={"instance": report.id, "error": str(error)})
             self.version += 1
+
+
+def _only(ids: Collection[str], mapping: Mapping[str, T]) -> dict[str, T]:
+    return {i: mapping[i] for i in ids if i in mapping}

@@ -14,8 +14,9 @@ from reconciler.records.removal import Removal
 class Fleet:
     """The two facts on every record: `rows` by id is what is applied, `attempts` by path what was attempted.
 
-    `halt_problems` are those of `instances/_halt.yaml`. `source_error` says why the files could not be read
-    at all, `not_whole` why the last read could not tell what is missing; both empty where all is well.
+    `halt_problems` are those of `instances/_halt.yaml`. Empty where all is well: `source_error` says why the
+    files could not be read at all, `not_whole` why the last read could not tell what is missing, and
+    `git_problem` why nobody knows what is committed.
     """
 
     rows: Mapping[str, Row] = field(default_factory=dict)
@@ -25,6 +26,7 @@ class Fleet:
     revision: str | None = None
     clean: bool = False
     not_whole: str = ""
+    git_problem: str = ""
     source_error: str = ""
     observed: bool = False
     """True once a snapshot has been read and applied by this process."""

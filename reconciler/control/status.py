@@ -15,10 +15,11 @@ from reconciler.control.diagnosis import Case, Finding, accepted, health, loaded
 from reconciler.control.heartbeat import Heartbeat
 from reconciler.errors import Problem
 from reconciler.ports import EngineStatus, InstanceFilter, StrategySummary, TradingStatus
+from reconciler.records.accounts import Accounts
 from reconciler.records.halt import Halt
 from reconciler.records.mode import Mode
 from reconciler.records.record import Row
-from reconciler.records.status import Condition, ConditionType, Health, InstanceStatus, Ticks
+from reconciler.records.status import Condition, ConditionType, Health, InstanceStatus, Ticks, TradingReason
 from reconciler.runtime.host import Host
 from reconciler.strategy.catalogue import Catalogue
 
@@ -34,7 +35,7 @@ class Exposures(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Parts:
-    """What the board reads. `halts`, `exec_servers` and `database_error` are asked anew each time."""
+    """What the board reads. The functions are asked anew each time."""
 
     clock: Clock
     controller: Controller
@@ -48,6 +49,8 @@ class Parts:
     halts: Callable[[], tuple[Halt, ...]]
     exec_servers: Callable[[], tuple[Mapping[str, Any], ...]]
     database_error: Callable[[], str]
+    watch_fault: Callable[[], str]
+    accounts: Accounts
 
 
 class StatusBoard:
@@ -110,8 +113,15 @@ class StatusBoard:
             view=parts.host.views().get(row.id),
             facts=parts.host.facts(row.id),
             can_load=parts.catalogue.definition(row.record.strategy_type, row.code_digest) is not None,
-            blocked=parts.trading.blocked(row.id, row.record.identity.account_id),
+            blocked=self._blocked(row),
         )
+
+    def _blocked(self, row: Row) -> tuple[str, str] | None:
+        account_id = row.record.identity.account_id
+        account = self._parts.accounts.get(account_id)
+        if account is not None and account.real_money and not row.committed:
+            return TradingReason.NOT_COMMITTED, "real money needs the file and its strategy's code to be committed"
+        return self._parts.trading.blocked(row.id, account_id)
 
     def _status(self, case: Case, exposed: frozenset[str]) -> InstanceStatus:
         row, identity = case.row, case.row.record.identity
@@ -217,6 +227,7 @@ class StatusBoard:
             beats_lost=parts.heartbeat.lost,
             clock_behind_s=parts.heartbeat.behind_s,
             source_error=fleet.source_error or parts.controller.fault,
+            source_notes=tuple(filter(None, (_doubt(fleet.not_whole), fleet.git_problem, parts.watch_fault()))),
             database_error=parts.database_error(),
             prune_held=fleet.removal.held,
             prune_digest=fleet.removal.held_digest,
@@ -236,6 +247,10 @@ class StatusBoard:
             counts["active"] = sum(1 for case in cases if case.effective_mode is Mode.ACTIVE)
             self._counted = (revision, dict(counts))
         return self._counted[1]
+
+
+def _doubt(not_whole: str) -> str:
+    return f"{not_whole}: until that is over, modes may be lowered and nothing else is applied" if not_whole else ""
 
 
 def _matches(case: Case, wanted: InstanceFilter) -> bool:

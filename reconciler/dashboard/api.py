@@ -96,6 +96,7 @@ def engine_json(engine: EngineStatus) -> dict[str, Any]:
         "beats_lost": engine.beats_lost,
         "clock_behind_s": engine.clock_behind_s,
         "source_error": engine.source_error,
+        "source_notes": list(engine.source_notes),
         "database_error": engine.database_error,
         "prune_held": list(engine.prune_held),
         "prune_digest": engine.prune_digest,

@@ -67,6 +67,8 @@ def engine_concerns(engine: EngineStatus, problems: Sequence[Problem], now_s: fl
         yield _halt(halt)
     if engine.source_error:
         yield _warning("Source", f"{engine.source_error}; the fleet runs on as last applied")
+    for note in engine.source_notes:
+        yield Concern(Gravity.NOTICE, False, "Source", note)
     for server in engine.exec_servers:
         if not server.get("connected", True):
             why = server.get("last_error") or "not connected"

@@ -9,11 +9,11 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
-from pathlib import PurePosixPath
 
 from reconciler.errors import Problem
 from reconciler.records.difference import identity_differences, summarise
 from reconciler.records.evaluation import Evaluation
+from reconciler.records.evaluator import named_id
 from reconciler.records.mode import REFUSAL_HINT, Mode, lowers, refusal
 from reconciler.records.record import Attempt, ChangeKind, Row, RowChange
 from reconciler.records.removal import Removal, judge_removal
@@ -70,6 +70,7 @@ def admit(
             verdict = replace(verdict, change=_lowering(file, row, arrival))
         if verdict.change is not None:
             changes.append(verdict.change)
+        previous = attempts.get(file.path)
         attempt = Attempt(
             file.path,
             file.claimed_id,
@@ -78,11 +79,12 @@ def admit(
             verdict.sync,
             verdict.message,
             verdict.problems,
-            arrival.at,
+            arrival.at if previous is None else previous.at,
         )
-        previous = attempts.get(file.path)
-        if previous is None or replace(previous, at=attempt.at) != attempt:
+        if previous is None:
             tried.append(attempt)
+        elif attempt != previous:
+            tried.append(replace(attempt, at=arrival.at))
     removal = judge_removal(_missing(files, rows), rows, arrival.whole, arrival.settled, arrival.confirmed_removal)
     changes.extend(
         RowChange(replace(rows[i], removed_at=arrival.at, applied_at=arrival.at), "removed", "its file was removed")
@@ -195,6 +197,6 @@ def _lowering(file: Evaluation, row: Row | None, arrival: Arrival) -> RowChange 
 def _missing(files: list[Evaluation], rows: Mapping[str, Row]) -> frozenset[str]:
     """Live ids of which no file speaks: not by id, not by path, not by name. Unreadable is not missing."""
     paths = {file.path for file in files}
-    named = {PurePosixPath(file.path).stem for file in files}
+    named = {named_id(file.path) for file in files}
     named.update(file.claimed_id for file in files if file.claimed_id is not None)
     return frozenset(i for i, row in rows.items() if row.is_live and i not in named and row.path not in paths)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
 
 from reconciler.records.subschema import Schema, referred
 
@@ -31,14 +31,21 @@ def defaults(values: Any, schema: Schema, root: Schema | None = None) -> Any:
     filled = dict(values)
     for key, part in properties.items():
         if key not in filled:
-            filled.update((key, value) for value in _default(part, root))
-        if isinstance(filled.get(key), (dict, list)):
+            default = _default(part, root)
+            if default is _NONE:
+                continue
+            filled[key] = default
+        if isinstance(filled[key], (dict, list)):
             filled[key] = defaults(filled[key], part, root)
     return filled
 
 
-def _own(schema: Schema, root: Schema) -> list[Mapping[str, Any]]:
+def _own(schema: Schema, root: Schema) -> Sequence[Mapping[str, Any]]:
     """The schema and, one after the other, what it refers to."""
+    if isinstance(schema, bool):
+        return ()
+    if "$ref" not in schema:
+        return (schema,)
     found: list[Mapping[str, Any]] = []
     at: Schema | None = schema
     while isinstance(at, Mapping) and not any(at is known for known in found):
@@ -47,9 +54,14 @@ def _own(schema: Schema, root: Schema) -> list[Mapping[str, Any]]:
     return found
 
 
-def _default(schema: Schema, root: Schema) -> Iterator[Any]:
-    """The default, if there is one; null is one."""
+def _default(schema: Schema, root: Schema) -> Any:
+    """The default, `_NONE` where there is none; null is one. Nothing in it that can change is shared."""
     for part in _own(schema, root):
         if "default" in part:
-            yield copy.deepcopy(part["default"])
-            return
+            value = part["default"]
+            return value if isinstance(value, _SHAREABLE) else copy.deepcopy(value)
+    return _NONE
+
+
+_NONE: Final = object()
+_SHAREABLE: Final = (str, int, float, type(None))

@@ -6,7 +6,6 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import fields, replace
 from decimal import Decimal
-from pathlib import PurePosixPath
 from typing import Any, Final
 
 from reconciler.errors import Problem
@@ -63,7 +62,7 @@ def evaluate(file: SourceFile, facts: FindFacts, accounts: Accounts, known_types
 
 def named_id(path: str) -> str:
     """The id that a file must hold, by its name: `btc-grid-1` for `instances/majors/btc-grid-1.yaml`."""
-    return PurePosixPath(path).name.removesuffix(".yaml").removesuffix(".yml")
+    return path.rpartition("/")[2].removesuffix(".yaml").removesuffix(".yml")
 
 
 def _unusable(file: SourceFile, problems: Iterable[Problem]) -> Evaluation:

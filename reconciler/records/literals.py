@@ -19,9 +19,11 @@ class Literal(NamedTuple):
 
 def find(text: str) -> list[Literal]:
     """Everything in `text` that looks like a key, in order."""
+    if _PREFIXES.search(text) is None:  # nearly always
+        return []
     found = []
     for what, prefix, form in _FORMS:
-        begin = text.find(prefix)  # nearly always -1, and cheap
+        begin = text.find(prefix)
         while begin >= 0:
             match = form.match(text, begin) if begin == 0 or not text[begin - 1].isalnum() else None
             if match is not None:
@@ -56,3 +58,4 @@ _FORMS: Final = (
     _form("a JSON Web Token", "eyJ", r"[0-9A-Za-z_-]{8,500}\.[0-9A-Za-z_-]{8,}"),
     _form("a private key", "-----BEGIN ", "(?:[A-Z0-9]+ ){0,4}PRIVATE KEY(?: BLOCK)?-----"),
 )
+_PREFIXES: Final = re.compile("|".join(re.escape(prefix) for _, prefix, _ in _FORMS))

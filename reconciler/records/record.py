@@ -143,5 +143,9 @@ class RowChange:
 
 def digest(values: Any) -> str:
     """A stable 16-hex-digit digest of plain values, whatever the order of their keys."""
-    text = json.dumps(values, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
+    return hashlib.sha256(_canonical(values).encode()).hexdigest()[:16]
+
+
+_canonical = json.JSONEncoder(
+    sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False, check_circular=False
+).encode

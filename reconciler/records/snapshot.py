@@ -31,6 +31,7 @@ class Snapshot:
     Unchanged files are the same objects from one snapshot to the next, and a tuple in which nothing
     changed is the same tuple: `is` answers "did anything change". `whole` is False where the read cannot
     prove that a missing file is really gone (`not_whole` says why); such a snapshot may only lower modes.
+    `git_problem` says why git cannot tell what is committed, empty where it can or there is no repository.
     """
 
     instances: tuple[SourceFile, ...]
@@ -41,3 +42,4 @@ class Snapshot:
     clean: bool
     whole: bool
     not_whole: str = ""
+    git_problem: str = ""

@@ -61,7 +61,7 @@ class Desk:
     def beat(self) -> int:
         """The tick's own beat, so that all it reads is of one moment; between ticks the beat under way."""
         permit = self.permit
-        if permit is not None and permit.beat is not None:
+        if permit is not None:
             return permit.beat
         return beat_at(self.world.clock.time(), self.world.heartbeat_s)
 
@@ -74,7 +74,7 @@ class Desk:
     def place_for_beat(self) -> int:
         """The beat to place for. Raises TradingClosed, saying why, where nothing may be placed."""
         permit = self.permit
-        if permit is None or permit.over or permit.beat is None:
+        if permit is None or permit.over:
             raise TradingClosed("orders are placed from on_tick: expected it to be running, it is not")
         if threading.get_ident() != permit.thread:
             raise TradingClosed("orders are placed from on_tick's own thread: this is another one")

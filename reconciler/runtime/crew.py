@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable
-from queue import SimpleQueue
+from collections import deque
+from collections.abc import Callable, Sequence
 
 from reconciler.runtime.hook import HookCall
 from reconciler.runtime.slot import Slot
@@ -13,87 +13,118 @@ from reconciler.runtime.slot import Slot
 log = logging.getLogger(__name__)
 
 
-class Worker:
-    """One thread of the crew. `call` is the hook it is in, None between hooks."""
-
-    __slots__ = ("call", "thread")
-
-    def __init__(self) -> None:
-        self.call: HookCall | None = None
-        self.thread = 0
-
-
 class Crew:
-    """Works on slots, each on one thread at a time. A slot in the queue is the whole job: nothing is made per tick."""
+    """Works on slots, each on one thread at a time. A slot in the queue is the whole job: nothing is made per tick.
 
-    def __init__(self, work: Callable[[Worker, Slot], None]) -> None:
+    A slot is claimed under the bell's lock, and set free without it: whoever wants something of a slot writes
+    that down before trying to claim it, and whoever sets it free looks afterwards whether something is wanted.
+    Taking the next slot needs no lock either; only a worker that finds nothing waits for the bell.
+    """
+
+    def __init__(self, work: Callable[[HookCall, Slot], None], monotonic: Callable[[], float]) -> None:
         self._work = work
-        self._queue: SimpleQueue[Slot | None] = SimpleQueue()
+        self._monotonic = monotonic
+        self._queue: deque[Slot | None] = deque()
+        self._bell = threading.Condition(threading.Lock())
         self._lock = threading.Lock()
-        self._workers: dict[Worker, None] = {}
-        self._leaving = 0
+        self._calls: dict[HookCall, None] = {}
+        self._size = 0
 
     def offer(self, slot: Slot) -> None:
         """Have somebody work on `slot`, unless somebody already does and will look again when done."""
-        if slot.claim.acquire(False):
-            self._queue.put(slot)
+        with self._bell:
+            if not slot.claimed:
+                slot.claimed = True
+                self._queue.append(slot)
+                self._bell.notify()
+
+    def offer_ticks(self, due: Sequence[Slot], beat: int) -> int:
+        """Have all that is due ticked for `beat`; what is still at its last tick misses it. Returns how many do."""
+        missed = 0
+        append = self._queue.append
+        with self._bell:
+            for slot in due:
+                if slot.beat is not None:
+                    slot.missed += 1
+                    missed += 1
+                    continue
+                slot.beat = beat
+                if not slot.claimed:
+                    slot.claimed = True
+                    append(slot)
+            self._bell.notify(len(due))
+        return missed
 
     def hire(self, count: int) -> None:
         """Start `count` more workers. Daemons: one that is stuck for ever does not keep the process alive."""
+        with self._lock:
+            self._size += count
         for _ in range(count):
-            worker = Worker()
-            with self._lock:
-                self._workers[worker] = None
-            threading.Thread(target=self._run, args=(worker,), name="worker", daemon=True).start()
+            threading.Thread(target=self._run, name="worker", daemon=True).start()
 
     def dismiss(self, count: int) -> None:
         """Let `count` workers go, each as soon as it has nothing else to do."""
         with self._lock:
-            self._leaving += count
-        for _ in range(count):
-            self._queue.put(None)
+            self._size -= count
+        with self._bell:
+            self._queue.extend([None] * count)
+            self._bell.notify(count)
 
     @property
     def size(self) -> int:
         """How many workers there are, those already dismissed left out."""
         with self._lock:
-            return len(self._workers) - self._leaving
+            return self._size
 
     @property
     def is_idle(self) -> bool:
         """True where nothing waits for a worker."""
-        return self._queue.empty()
+        return not self._queue
 
-    def workers(self) -> list[Worker]:
+    def calls(self) -> list[HookCall]:
+        """What each worker is at, or was at last."""
         with self._lock:
-            return list(self._workers)
+            return list(self._calls)
 
-    def _run(self, worker: Worker) -> None:
-        worker.thread = threading.get_ident()
-        while not self._drain(worker):
-            pass
+    def _run(self) -> None:
+        call = HookCall(threading.get_ident())
         with self._lock:
-            self._leaving -= 1
-            del self._workers[worker]
+            self._calls[call] = None
+        self._drain(call)
+        with self._lock:
+            del self._calls[call]
 
-    def _drain(self, worker: Worker) -> bool:
-        """Work until dismissed (True), or until the engine itself fails (False): the boundary to its own faults.
+    def _drain(self, call: HookCall) -> None:
+        """Work until dismissed. The boundary to the engine's own faults: a worker outlives them.
 
-        The worker outlives them, and the slot rests until something is wanted of it again.
+        The slot where one happened rests until something is wanted of it again.
         """
-        get, work = self._queue.get, self._work
-        slot: Slot | None = None
-        try:
-            while (slot := get()) is not None:
-                work(worker, slot)
-                slot.claim.release()
-                if slot.beat is not None or slot.ending or slot.wanted is not None:
-                    self.offer(slot)
-        except Exception:
-            assert slot is not None
-            log.exception("the engine failed while working on an instance", extra={"id": slot.id})
-            worker.call = None
-            slot.beat = None
-            slot.claim.release()
-            return False
-        return True
+        take, work = self._queue.popleft, self._work
+        call.ended_s = self._monotonic()
+        while True:
+            try:
+                slot = take()
+            except IndexError:
+                self._wait()
+                call.ended_s = self._monotonic()
+                continue
+            if slot is None:
+                return
+            try:
+                work(call, slot)
+            except Exception:
+                log.exception("the engine failed while working on an instance", extra={"id": slot.id})
+                call.over = True
+                call.ended_s = self._monotonic()
+                slot.beat = None
+                slot.claimed = False
+                continue
+            slot.claimed = False
+            if slot.beat is not None or slot.ending or slot.wanted is not None:
+                self.offer(slot)
+
+    def _wait(self) -> None:
+        """Until there is something in the queue."""
+        with self._bell:
+            while not self._queue:
+                self._bell.wait()

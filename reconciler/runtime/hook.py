@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
+from reconciler.errors import ExecError
 from reconciler.runtime.secrets import scrub
 
 if TYPE_CHECKING:
@@ -18,41 +19,44 @@ ERROR_LENGTH = 2_000
 _FRAMES = 8
 
 
-class HookCall:
-    """One call of one hook: since when, until when (monotonic seconds), on which thread, for which beat.
+class Failure(NamedTuple):
+    """What a hook raised, for people; `is_exec` says whether to blame exec-mcp."""
 
-    While `on_tick` runs it is also the instance's permit to place orders. `over` is set before the end is
-    timed, so that whoever sees a late call that is not over knows that its end will be seen as late too.
-    What came of it: `error` is empty where the hook returned; where not, `is_exec_failure` says whether to
-    blame exec-mcp. One is made per tick, so what is not yet known is left unset.
+    text: str
+    is_exec: bool
+
+
+class HookCall:
+    """What one worker is at: which hook of which slot, since when and until when (monotonic seconds).
+
+    A worker has one for as long as it lives, and writes it anew for every hook: nothing is made per tick. While
+    `on_tick` runs it is also the instance's permit to place orders for `beat`, on `thread` and nowhere else.
+
+    `over` is unset last when a hook begins, and set before its end is timed. So whoever sees a late call that is
+    not over knows that its end will be seen as late too. `ended_s` is when the worker was last free: a tick taken
+    from the queue at once starts then, so that the clock is read once per tick.
     """
 
     __slots__ = (
         "beat",
         "deadline_s",
-        "duration_s",
-        "error",
+        "ended_s",
         "hook",
-        "is_exec_failure",
         "over",
         "slot",
         "started_s",
         "thread",
     )
-    duration_s: float
-    is_exec_failure: bool
+    slot: Slot
+    hook: Hook
+    beat: int
+    started_s: float
+    deadline_s: float
+    ended_s: float
 
-    def __init__(
-        self, slot: Slot, hook: Hook, beat: int | None, thread: int, started_s: float, deadline_s: float
-    ) -> None:
-        self.slot = slot
-        self.hook = hook
-        self.beat = beat
+    def __init__(self, thread: int) -> None:
         self.thread = thread
-        self.started_s = started_s
-        self.deadline_s = deadline_s
-        self.over = False
-        self.error = ""
+        self.over = True
 
 
 def attempt(hook: Callable[[], object]) -> BaseException | None:
@@ -67,7 +71,7 @@ def attempt(hook: Callable[[], object]) -> BaseException | None:
     return None
 
 
-def describe(error: BaseException, definition: Definition, secrets: tuple[str, ...]) -> str:
+def describe(error: BaseException, definition: Definition, secrets: tuple[str, ...]) -> Failure:
     """What a hook raised, for people: the error, then the strategy's own frames, innermost last.
 
     Bounded in length and free of `secrets`. The engine's and the libraries' frames are left out:
@@ -81,7 +85,7 @@ def describe(error: BaseException, definition: Definition, secrets: tuple[str, .
     first = f"{name}: {message}" if message else name
     if len(first) > ERROR_LENGTH:
         first = first[: ERROR_LENGTH - 1] + "…"
-    return "\n".join([first, *_own_frames(error, definition)])
+    return Failure("\n".join([first, *_own_frames(error, definition)]), isinstance(error, ExecError))
 
 
 def _message(error: BaseException) -> str:

@@ -104,8 +104,8 @@ class ThreadHost:
         self._heartbeat_s = heartbeat_s
         self._roster = Roster(clock, options, report, random_seed)
         world = World(clock, gateway, market, heartbeat_s)
-        performer = Performer(world, options, self._roster, resolve, check_widgets)
-        self._crew = Crew(performer.work)
+        self._performer = Performer(world, options, self._roster, resolve, check_widgets)
+        self._crew = Crew(self._performer.work, clock.monotonic)
         self._watchdog = Watchdog(clock, options, self._crew, self._roster)
 
     def start(self) -> None:
@@ -147,16 +147,9 @@ class ThreadHost:
         return self._roster.views()
 
     def beat(self, beat: int) -> BeatReport:
+        self._performer.look_at_the_clocks()
         due = self._roster.due(beat)
-        offer = self._crew.offer
-        missed = 0
-        for slot in due:
-            if slot.beat is None:
-                slot.beat = beat
-                offer(slot)
-            else:
-                slot.missed += 1
-                missed += 1
+        missed = self._crew.offer_ticks(due, beat)
         return BeatReport(beat, len(due), len(due) - missed, missed)
 
     def facts(self, instance_id: str) -> RuntimeFacts | None:

@@ -5,11 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, TypeAlias
 
-from reconciler.errors import ExecError
-from reconciler.records.mode import Mode
 from reconciler.runtime.context import Desk, World
-from reconciler.runtime.crew import Worker
-from reconciler.runtime.hook import Hook, HookCall, attempt, describe
+from reconciler.runtime.hook import Failure, Hook, HookCall, attempt, describe
 from reconciler.runtime.instance import RunningInstance
 from reconciler.runtime.options import HostOptions
 from reconciler.runtime.roster import Roster
@@ -30,22 +27,58 @@ class Performer:
         self._world = world
         self._monotonic = world.clock.monotonic
         self._time = world.clock.time
+        self._epoch_s = 0.0
         self._deadlines_s: Mapping[Hook, float] = options.deadlines_s()
+        self._tick_deadline_s = options.tick_deadline_s
         self._render_interval_s = options.render_interval_s
         self._roster = roster
         self._resolve = resolve
         self._check_widgets = check_widgets
 
-    def work(self, worker: Worker, slot: Slot) -> None:
-        """Do the most urgent thing wanted of `slot`. What it leaves undone, it is called for again."""
-        if slot.ending:
-            self._unload(worker, slot)
-        elif slot.wanted is not None:
-            self._load(worker, slot)
-        elif slot.beat is not None:
-            self._tick(worker, slot)
+    def work(self, call: HookCall, slot: Slot) -> None:
+        """Tick it, or do what is wanted of it more urgently. What that leaves undone, it is called for again.
 
-    def _load(self, worker: Worker, slot: Slot) -> None:
+        This is what every tick goes through. It does what `_call` does for the other hooks, but all in one frame.
+        """
+        instance, beat = slot.instance, slot.beat
+        if instance is None or beat is None or not slot.steps:
+            self._turn(call, slot)
+            return
+        desk = instance.desk
+        call.slot = slot
+        call.hook = "on_tick"
+        call.beat = beat
+        call.started_s = started_s = call.ended_s
+        call.deadline_s = deadline_s = started_s + self._tick_deadline_s
+        call.over = False
+        slot.last_at_s = started_s + self._epoch_s
+        desk.permit = call
+        error = attempt(instance.strategy.on_tick)
+        desk.permit = None
+        failure = None if error is None else describe(error, instance.definition, desk.secrets)
+        call.over = True
+        call.ended_s = ended_s = self._monotonic()
+        slot.last_duration_s = ended_s - started_s
+        slot.count += 1
+        slot.beat = None
+        if failure is not None or slot.failing or instance.renders or ended_s >= deadline_s:
+            self._ticked(call, slot, instance, failure)
+
+    def look_at_the_clocks(self) -> None:
+        """How far wall time is ahead, looked at once per beat: ticks read monotonic time only."""
+        self._epoch_s = self._time() - self._monotonic()
+
+    def _turn(self, call: HookCall, slot: Slot) -> None:
+        """Carry on with a slot that must not tick now. The worker's time starts afresh before and after."""
+        if slot.ending:
+            self._unload(call, slot)
+        elif slot.wanted is not None:
+            self._load(call, slot)
+        elif not slot.steps:
+            slot.beat = None
+        call.ended_s = self._monotonic()
+
+    def _load(self, call: HookCall, slot: Slot) -> None:
         spec = self._roster.load_begins(slot)
         if spec is None:
             return
@@ -58,34 +91,29 @@ class Performer:
             made.append(RunningInstance(spec.definition, config, desk, self._time()))
             made[0].strategy.init()
 
-        call = self._call(worker, slot, "init", load, spec.definition, desk)
-        if call.error:
-            self._roster.load_failed(slot, call.error)
+        failure = self._call(call, slot, "init", load, spec.definition, desk)
+        if failure is not None:
+            self._roster.load_failed(slot, failure.text)
             return
         instance = made[0]
         self._roster.load_succeeded(slot, instance)
         if instance.renders and not slot.ending:
-            self._render(worker, slot, instance)
+            self._render(call, slot, instance)
 
-    def _tick(self, worker: Worker, slot: Slot) -> None:
-        instance = slot.instance
-        if instance is None or slot.gate.paused or slot.gate.mode is Mode.OFF:
-            slot.beat = None
-            return
-        slot.last_at_s = self._time()
-        call = self._call(worker, slot, "on_tick", instance.strategy.on_tick, instance.definition, instance.desk)
-        slot.count += 1
-        slot.last_duration_s = call.duration_s
-        slot.beat = None
-        if call.error:
-            if self._roster.tick_failed(slot, call.error, counts=not call.is_exec_failure):
+    def _ticked(self, call: HookCall, slot: Slot, instance: RunningInstance, failure: Failure | None) -> None:
+        """What is to be said of a tick that did not simply go well, and what is to be shown after one."""
+        if call.ended_s >= call.deadline_s:
+            self._roster.late_call_over(call)
+        if failure is not None:
+            if self._roster.tick_failed(slot, failure.text, counts=not failure.is_exec):
                 slot.gate.settle()
         elif slot.failing:
             self._roster.tick_recovered(slot)
         if instance.renders and not slot.ending and self._monotonic() >= instance.render_at_s:
-            self._render(worker, slot, instance)
+            self._render(call, slot, instance)
+        call.ended_s = self._monotonic()
 
-    def _render(self, worker: Worker, slot: Slot, instance: RunningInstance) -> None:
+    def _render(self, call: HookCall, slot: Slot, instance: RunningInstance) -> None:
         """Keep what `render` gives; what fails to render leaves the widgets as they were, told once per error."""
 
         def render() -> None:
@@ -93,44 +121,43 @@ class Performer:
             secrets = instance.desk.secrets
             instance.widgets = scrub_values(widgets, secrets) if secrets else widgets
 
-        call = self._call(worker, slot, "render", render, instance.definition, instance.desk)
+        failure = self._call(call, slot, "render", render, instance.definition, instance.desk)
         instance.render_at_s = self._monotonic() + self._render_interval_s
-        if call.error and call.error != instance.render_error:
-            self._roster.hook_failed(slot, "render", call.error)
-        instance.render_error = call.error
+        error = "" if failure is None else failure.text
+        if error and error != instance.render_error:
+            self._roster.hook_failed(slot, "render", error)
+        instance.render_error = error
 
-    def _unload(self, worker: Worker, slot: Slot) -> None:
+    def _unload(self, call: HookCall, slot: Slot) -> None:
         instance = slot.instance
         error = ""
         if instance is not None:
             hook = instance.strategy.on_unload
-            error = self._call(worker, slot, "on_unload", hook, instance.definition, instance.desk).error
+            failure = self._call(call, slot, "on_unload", hook, instance.definition, instance.desk)
+            if failure is not None:
+                error = failure.text
         self._roster.unloaded(slot, error)
 
     def _call(
         self,
-        worker: Worker,
+        call: HookCall,
         slot: Slot,
         hook: Hook,
         function: Callable[[], object],
         definition: Definition,
         desk: Desk,
-    ) -> HookCall:
-        """Run one hook under the watchdog's eyes, its error's text included; only `on_tick` gets a permit."""
+    ) -> Failure | None:
+        """Run one hook under the watchdog's eyes, its error's text included."""
         started_s = self._monotonic()
-        call = HookCall(slot, hook, slot.beat, worker.thread, started_s, started_s + self._deadlines_s[hook])
-        if hook == "on_tick":
-            desk.permit = call
-        worker.call = call
+        call.slot = slot
+        call.hook = hook
+        call.started_s = started_s
+        call.deadline_s = started_s + self._deadlines_s[hook]
+        call.over = False
         error = attempt(function)
-        desk.permit = None
-        if error is not None:
-            call.error = describe(error, definition, desk.secrets)
-            call.is_exec_failure = isinstance(error, ExecError)
+        failure = None if error is None else describe(error, definition, desk.secrets)
         call.over = True
-        ended_s = self._monotonic()
-        worker.call = None
-        call.duration_s = ended_s - started_s
-        if ended_s >= call.deadline_s:
+        call.ended_s = self._monotonic()
+        if call.ended_s >= call.deadline_s:
             self._roster.late_call_over(call)
-        return call
+        return failure

@@ -227,12 +227,12 @@ class Roster:
             slot.consecutive = 0
             self._outbox.put(Recovered(slot.id))
 
-    def mark_stuck(self, call: HookCall) -> None:
-        """`call` was late when last looked at; it is Stuck unless it has ended since."""
-        slot = call.slot
+    def mark_stuck(self, call: HookCall, now_s: float) -> None:
+        """`call` was late at `now_s`; it is Stuck unless it has ended since, whatever its worker is at by now."""
         with self._changing():
-            if call.over or slot.stuck is not None:
+            if call.over or now_s < call.deadline_s or call.slot.stuck is not None:
                 return
+            slot = call.slot
             slot.stuck = call
             slot.gate.stuck = True
             self._board.refresh(slot)
@@ -247,7 +247,7 @@ class Roster:
             slot.stuck = None
             slot.gate.stuck = False
             self._board.refresh(slot)
-            self._outbox.put(Unstuck(slot.id, call.hook, call.duration_s))
+            self._outbox.put(Unstuck(slot.id, call.hook, call.ended_s - call.started_s))
 
     # The rest is called with the lock held.
 

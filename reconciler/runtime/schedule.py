@@ -34,7 +34,10 @@ class Schedule:
 
     def due(self, beat: int) -> list[Slot]:
         """Who ticks at `beat`, each slot once. Forgets whom `place_once` asked for."""
-        due = [slot for steps, group in self._groups.items() if is_due(beat, steps) for slot in group]
+        due: list[Slot] = []
+        for steps, group in self._groups.items():
+            if is_due(beat, steps):
+                due.extend(group)
         if self._once:
             due.extend(slot for slot in self._once if not is_due(beat, slot.steps))
             self._once.clear()

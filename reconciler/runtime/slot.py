@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -25,9 +24,9 @@ if TYPE_CHECKING:
 class Slot:
     """What runs under one id, what is wanted of it next, and how it has been doing.
 
-    `claim` is held by whoever has the slot in the queue or works on it: that is why hooks of one instance
-    never overlap. What is wanted (`ending`, `wanted`, `beat`) is written down first, then the claim is
-    tried; who gives it back looks again. Only its holder runs hooks and counts ticks; the roster changes
+    `claimed` while it is in the queue or worked on: that is why hooks of one instance never overlap, see
+    `Crew`. What is wanted (`ending`, `wanted`, `beat`) is written down first, then a claim is tried; who
+    sets it free looks again. Only who works on it runs hooks and counts ticks; the roster changes
     everything else, under its lock.
     """
 
@@ -35,7 +34,7 @@ class Slot:
         "attempt",
         "beat",
         "ceiling",
-        "claim",
+        "claimed",
         "consecutive",
         "count",
         "ending",
@@ -61,7 +60,7 @@ class Slot:
 
     def __init__(self, row: Row, log_lines: int) -> None:
         self.id = row.id
-        self.claim = threading.Lock()
+        self.claimed = False
         self.gate = Gate(row)
         self.log = LogRing(log_lines)
         self.key: LoadKey = load_key(row)
@@ -72,7 +71,7 @@ class Slot:
         self.ceiling = Mode.OFF  # what `wanted` may rise to
         self.ending = False
         self.stuck: HookCall | None = None
-        self.steps = 0  # the cadence it is scheduled at, 0 where it is not
+        self.steps = 0  # the cadence it is scheduled at, 0 where it must not tick
         self.beat: int | None = None  # the tick that is queued or under way
         # Loads that failed.
         self.failed = False

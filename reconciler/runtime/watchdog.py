@@ -38,14 +38,13 @@ class Watchdog:
         """One glance at every worker."""
         now_s = self._clock.monotonic()
         overdue = 0
-        for worker in self._crew.workers():
-            call = worker.call
-            if call is None:
+        for call in self._crew.calls():
+            if call.over:
                 continue
             if now_s - call.started_s >= self._options.patience_s:
                 overdue += 1
             if now_s >= call.deadline_s:
-                self._roster.mark_stuck(call)
+                self._roster.mark_stuck(call, now_s)
         self._keep_hands_free(overdue)
 
     def _keep_hands_free(self, overdue: int) -> None:

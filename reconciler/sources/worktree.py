@@ -70,11 +70,6 @@ class Worktree:
         self._known: dict[str, _Known] = {}
         self._last = _NOTHING
 
-    @property
-    def git_problem(self) -> str:
-        """Why git could not say what is committed, and the mend; empty where it could or there is no repository."""
-        return self._facts.problem
-
     def read(self) -> Snapshot:
         """The files of this moment. Raises nothing: what cannot be read is in the snapshot, as a fact of its own.
 
@@ -119,6 +114,7 @@ class Worktree:
             strategies=_kept(last.strategies, strategies),
             halt=last.halt if self._instances.lost else halt,
             revision=facts.revision,
+            git_problem=facts.problem,
             clean=facts.revision is not None
             and self._expected <= known.keys()
             and all(file.committed for file in files),

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 from sqlite_utils import Database
 
@@ -11,6 +10,9 @@ from reconciler.records.record import Attempt, Row, RowChange
 from reconciler.store.connection import ReadPool
 from reconciler.store.rows import Columns, attempt_columns, attempt_from, generation_columns, instance_columns, row_from
 from reconciler.store.writer import Writer
+
+_ROWS_AT_ONCE = 100
+"""Times the columns of a row, far below the 32,766 values that SQLite takes in one statement."""
 
 
 class Desired:
@@ -44,9 +46,9 @@ class Desired:
         tried = [attempt_columns(attempt) for attempt in attempts]
 
         def job(db: Database) -> None:
-            db.table("instances").upsert_all(_lists(instances), pk="id")
-            db.table("generations").insert_all(_lists(generations))
-            db.table("attempts").upsert_all(_lists(tried), pk="path")
+            _put(db, "instances", instances)
+            _put(db, "generations", generations)
+            _put(db, "attempts", tried)
             for path in forgotten_paths:
                 db.execute("DELETE FROM attempts WHERE path = ?", [path])
 
@@ -61,12 +63,17 @@ class Desired:
         return self._seen_version != before
 
 
-def _lists(rows: Sequence[Columns]) -> Iterator[list[Any]]:
-    """The names, then the values of each row: the form that sqlite-utils writes fastest."""
-    if rows:
-        yield list(rows[0])
-    for row in rows:
-        yield list(row.values())
+def _put(db: Database, table: str, rows: Sequence[Columns]) -> None:
+    """Insert `rows`, which all have the same columns, or replace those that have their keys.
+
+    In few large statements and not by `upsert_all`: that looks at each value for what it might have to convert.
+    """
+    for begin in range(0, len(rows), _ROWS_AT_ONCE):
+        some = rows[begin : begin + _ROWS_AT_ONCE]
+        names = ", ".join(f'"{name}"' for name in some[0])
+        marks = f"({', '.join('?' * len(some[0]))})"
+        values = [value for row in some for value in row.values()]
+        db.execute(f'REPLACE INTO "{table}" ({names}) VALUES {", ".join([marks] * len(some))}', values)
 
 
 def read_rows(reads: ReadPool) -> dict[str, Row]:

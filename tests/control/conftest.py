@@ -98,12 +98,13 @@ class NoMarket:
 class Fleet:
     """An engine without its loops: the test takes every turn itself."""
 
-    def __init__(self, root: Path, clock: FakeClock, adopt: bool = False) -> None:
+    def __init__(self, root: Path, clock: FakeClock, adopt: bool = False, accounts: Accounts | None = None) -> None:
         self.root = root
         self.clock = clock
         self.store = Store.open(root / ".reconciler" / "reconciler.db", clock)
         self.catalogue = Catalogue()
         judged = EvaluationCache()
+        accounts = accounts or Accounts()
         orders = NoOrders()
         self.host = ThreadHost(
             clock,
@@ -120,7 +121,7 @@ class Fleet:
             ControllerOptions(adopt=adopt),
             Worktree(root, clock, WorktreeOptions(racy_s=-1)),
             self.catalogue,
-            lambda files, catalogue: evaluate_all(files, catalogue.facts, Accounts(), catalogue.types(), judged),
+            lambda files, catalogue: evaluate_all(files, catalogue.facts, accounts, catalogue.types(), judged),
             self.store.desired,
             self.store.halts,
             Chronicle(self.store.events, self.store.halts),
@@ -141,6 +142,8 @@ class Fleet:
                 self.store.halts.active,
                 lambda: (),
                 lambda: self.store.fault,
+                lambda: "",
+                accounts,
             )
         )
         self.controller.touched = self.board.look_at

@@ -7,6 +7,7 @@ import sqlite3
 from collections.abc import Callable
 from typing import Any
 
+from reconciler.records.accounts import Account, Accounts
 from reconciler.records.mode import Mode
 from reconciler.records.plan import Load, Reload, SetMode, Unload, Update
 from reconciler.records.status import Health, Sync
@@ -339,6 +340,33 @@ def test_a_commit_is_noticed_without_a_reload(fleet: Any) -> None:
     fleet.git("commit", "-qm", "first")
     assert kinds(fleet.settle()) == [Update]
     assert fleet.status("a").revision == fleet.git("rev-parse", "HEAD")
+
+
+def test_real_money_asks_for_a_commit(make_fleet: MakeFleet) -> None:
+    fleet = make_fleet(accounts=Accounts({"main": Account("main", "paper", real_money=True)}, any_on=None))
+    fleet.git("init", "-q")
+    fleet.write("a")
+    fleet.settle()
+    fleet.write("a", mode="active")
+    fleet.settle()
+    closed = {c.type: c.reason for c in fleet.status("a").conditions}["Trading"]
+    assert (fleet.status("a").effective_mode, closed) == (Mode.ACTIVE, "NotCommitted")
+    fleet.git("add", "-A")
+    fleet.git("commit", "-qm", "first")
+    fleet.settle()
+    assert {c.type: c.reason for c in fleet.status("a").conditions}["Trading"] == "Open"
+
+
+def test_a_rebase_under_way_is_shown_until_it_is_over(fleet: Any) -> None:
+    fleet.git("init", "-q")
+    fleet.write("a")
+    fleet.settle()
+    (fleet.root / ".git" / "rebase-merge").mkdir()
+    fleet.settle()
+    assert "rebase" in fleet.board.engine().source_notes[0]
+    (fleet.root / ".git" / "rebase-merge").rmdir()
+    fleet.settle()
+    assert fleet.board.engine().source_notes == ()
 
 
 def test_a_halt_file_halts_for_as_long_as_it_says_so(fleet: Any) -> None:

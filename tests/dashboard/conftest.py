@@ -41,6 +41,7 @@ def an_engine(**changes: Any) -> EngineStatus:
         beats_lost=0,
         clock_behind_s=0.0,
         source_error="",
+        source_notes=(),
         database_error="",
         prune_held=(),
         prune_digest="",

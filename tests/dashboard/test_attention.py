@@ -93,6 +93,7 @@ def test_an_engine_that_is_well_has_no_concerns(status: FakeStatus) -> None:
         ({"heartbeat_age_s": 31.0}, Gravity.CRITICAL, "Heartbeat", "no beat for 31 s"),
         ({"clock_behind_s": 90.0}, Gravity.CRITICAL, "Clock", "nothing ticks for another 90 s"),
         ({"database_error": "disk full"}, Gravity.CRITICAL, "Database", "disk full"),
+        ({"source_notes": ("a rebase is under way",)}, Gravity.NOTICE, "Source", "a rebase is under way"),
         ({"source_error": "gone"}, Gravity.WARNING, "Source", "gone; the fleet runs on as last applied"),
         (
             {"halts": ({"scope": "all", "full": True, "reason": "r"},)},

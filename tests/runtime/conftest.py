@@ -203,7 +203,7 @@ class Stage:
         """Wait until no worker is at that instance."""
         slot = self.host._roster.slot(instance_id)
         assert slot is not None
-        until(lambda: not slot.claim.locked(), "the worker to be done")
+        until(lambda: not slot.claimed, "the worker to be done")
 
     def tick(self, instance_id: str = "one") -> None:
         """One beat, and wait until its tick is over."""
@@ -247,11 +247,20 @@ Until = Callable[[Callable[[], object]], None]
 def make_stage() -> Iterator[MakeStage]:
     stages: list[Stage] = []
 
-    def make(options: HostOptions | None = None, resolve: Resolve = no_secrets) -> Stage:
+    def make(
+        options: HostOptions | None = None,
+        resolve: Resolve = no_secrets,
+        hear: Callable[[Report], object] = lambda report: None,
+    ) -> Stage:
         clock, gateway, market = FakeClock(), FakeGateway(), FakeMarket()
         reports: list[Report] = []
+
+        def report(report: Report) -> None:
+            reports.append(report)
+            hear(report)
+
         host = ThreadHost(
-            clock, options or HostOptions(), gateway, market, reports.append, random_seed=7, heartbeat_s=6.0,
+            clock, options or HostOptions(), gateway, market, report, random_seed=7, heartbeat_s=6.0,
             resolve=resolve,
         )  # fmt: skip
         host.start()

@@ -14,10 +14,11 @@ import pytest
 from reconciler.errors import TradingClosed
 from reconciler.records.mode import Mode
 from reconciler.records.order import OrderRequest, OrderType, Side, TimeInForce
+from reconciler.runtime.host import HostOptions
 from reconciler.strategy.base import Strategy
 
 if TYPE_CHECKING:
-    from tests.runtime.conftest import Stage
+    from tests.runtime.conftest import MakeStage, Stage
 
 ENGINE = ("reconciler.runtime.", "reconciler.execution", "reconciler.store", "reconciler.control", "conftest")
 LEAVES = (type, str, int, float, Decimal, date, tzinfo)
@@ -283,3 +284,42 @@ def test_the_log_is_bounded_however_much_a_strategy_says(stage: Stage) -> None:
     assert (logs[0].level, len(logs[0].message)) == ("warning", 1_000)
     assert logs[1].message == "line 999"
     assert logs[0].to_json()["at"] == "2023-11-14T22:13:20.000Z"
+
+
+def test_a_permit_ends_with_its_tick_though_its_worker_goes_on(make_stage: MakeStage) -> None:
+    """Neither the hooks that follow a tick nor the next instance's tick on that thread can use it."""
+    stage = make_stage(HostOptions(workers=1))
+    refused: list[str] = []
+
+    class Gives(Strategy):
+        def on_tick(self) -> None:
+            given.append(self)
+
+        def render(self) -> list[dict[str, object]]:
+            if given:
+                self.try_to_place("render")
+            return []
+
+        def on_unload(self) -> None:
+            self.try_to_place("on_unload")
+
+        def try_to_place(self, where: str) -> None:
+            with pytest.raises(TradingClosed, match="expected it to be running"):
+                self.context.orders.place("buy", "1")
+            refused.append(where)
+
+    class Takes(Strategy):
+        def on_tick(self) -> None:
+            given[0].try_to_place("another's tick")
+
+    given: list[Gives] = []
+    stage.load(Gives, stage.row("first", mode=Mode.ACTIVE))
+    stage.load(Takes, stage.row("second", mode=Mode.ACTIVE))
+    stage.advance(1.0)
+    stage.beat()
+    stage.settle("first")
+    stage.settle("second")
+    stage.host.unload("first", "removed")
+    stage.until(lambda: stage.view("first") is None)
+    assert refused == ["render", "another's tick", "on_unload"]
+    assert stage.gateway.placed == []

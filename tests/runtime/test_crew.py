@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from reconciler.runtime.crew import Crew, Worker
+from reconciler.clock import FakeClock
+from reconciler.runtime.crew import Crew
+from reconciler.runtime.hook import HookCall
 from reconciler.runtime.slot import Slot
 
 if TYPE_CHECKING:
@@ -22,13 +24,13 @@ def test_a_slot_that_is_being_worked_on_is_looked_at_again_and_by_one_worker_at_
     seen: list[int | None] = []
     inside, go_on = threading.Event(), threading.Event()
 
-    def work(worker: Worker, slot: Slot) -> None:
+    def work(call: HookCall, slot: Slot) -> None:
         seen.append(slot.beat)
         slot.beat = None
         inside.set()
         go_on.wait(10)
 
-    crew = Crew(work)
+    crew = Crew(work, FakeClock().monotonic)
     crew.hire(2)
     slot.beat = 1
     crew.offer(slot)
@@ -37,10 +39,45 @@ def test_a_slot_that_is_being_worked_on_is_looked_at_again_and_by_one_worker_at_
     crew.offer(slot)
     assert crew.is_idle, "whoever works on it will look again; nobody else is asked"
     go_on.set()
-    until(lambda: len(seen) == 2 and not slot.claim.locked())
+    until(lambda: len(seen) == 2 and not slot.claimed)
     crew.dismiss(2)
-    until(lambda: crew.workers() == [])
+    until(lambda: crew.calls() == [])
     assert seen == [1, 2]
+
+
+def test_what_is_due_is_offered_together_and_what_is_still_at_its_last_tick_misses_it(make_row: MakeRow) -> None:
+    crew = Crew(lambda call, slot: None, FakeClock().monotonic)
+    free, busy, loading = (Slot(make_row(name), 1) for name in ("free", "busy", "loading"))
+    busy.claimed, busy.beat = True, 1
+    loading.claimed = True
+    assert crew.offer_ticks([free, busy, loading], 2) == 1
+    assert [(slot.beat, slot.missed, slot.claimed) for slot in (free, busy, loading)] == [
+        (2, 0, True),
+        (1, 1, True),
+        (2, 0, True),
+    ]
+    assert list(crew._queue) == [free], "whoever works on the others will look again"
+
+
+def test_everything_offered_together_is_worked_on_by_workers_that_wait(make_row: MakeRow, until: Until) -> None:
+    """As many at a time as there are workers: each is woken, none of them does two things at once."""
+    together = threading.Barrier(3)
+    done: list[str] = []
+
+    def work(call: HookCall, slot: Slot) -> None:
+        together.wait(10)
+        done.append(slot.id)
+        slot.beat = None
+
+    crew = Crew(work, FakeClock().monotonic)
+    crew.hire(3)
+    slots = [Slot(make_row(f"i-{n}"), 1) for n in range(6)]
+    for beat in range(5):
+        assert crew.offer_ticks(slots, beat) == 0
+        until(lambda: not any(slot.claimed for slot in slots))
+    crew.dismiss(3)
+    until(lambda: crew.calls() == [])
+    assert (crew.size, sorted(done)) == (0, sorted([slot.id for slot in slots] * 5))
 
 
 def test_a_worker_outlives_a_fault_of_the_engine_and_logs_it(
@@ -49,21 +86,21 @@ def test_a_worker_outlives_a_fault_of_the_engine_and_logs_it(
     slot = Slot(make_row(), 1)
     beats: list[int | None] = []
 
-    def work(worker: Worker, slot: Slot) -> None:
+    def work(call: HookCall, slot: Slot) -> None:
         beats.append(slot.beat)
         if len(beats) == 1:
             raise RuntimeError("a fault of our own")
         slot.beat = None
 
-    crew = Crew(work)
+    crew = Crew(work, FakeClock().monotonic)
     crew.hire(1)
     with caplog.at_level(logging.ERROR):
         slot.beat = 1
         crew.offer(slot)
-        until(lambda: len(beats) == 1 and not slot.claim.locked())
+        until(lambda: len(beats) == 1 and not slot.claimed)
     assert "a fault of our own" in caplog.text
     slot.beat = 2
     crew.offer(slot)
     until(lambda: beats == [1, 2])
     crew.dismiss(1)
-    until(lambda: crew.workers() == [])
+    until(lambda: crew.calls() == [])

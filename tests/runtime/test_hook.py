@@ -18,7 +18,7 @@ class Unprintable(Exception):
 
 
 def said(define: Define, error: BaseException) -> str:
-    return describe(error, define(Strategy), ())
+    return describe(error, define(Strategy), ()).text
 
 
 def test_an_error_whose_text_cannot_be_had_is_described_all_the_same(define: Define) -> None:
@@ -43,7 +43,7 @@ def test_many_frames_are_told_by_the_first_and_the_last(define: Define) -> None:
 
     error = attempt(lambda: descend(20))
     assert error is not None
-    lines = describe(error, definition, ()).splitlines()
+    lines = describe(error, definition, ()).text.splitlines()
     assert len(lines) == 10
     assert lines[1].endswith(" in <lambda>")
     assert lines[2] == "  … 14 more …"

@@ -92,6 +92,31 @@ def test_facts_say_when_the_next_tick_is_due(stage: Stage) -> None:
     assert ticks.last_duration_s == 0.0
 
 
+def test_neither_waiting_nor_telling_of_another_instance_counts_as_a_ticks_time(make_stage: MakeStage) -> None:
+    """A worker that goes straight from one tick to the next reads the clock once; from anything else, anew."""
+
+    def hear(report: object) -> None:
+        if isinstance(report, HookFailed):
+            stage.advance(3.0)
+
+    stage = make_stage(HostOptions(workers=1), hear=hear)
+
+    class Raises(Strategy):
+        def on_tick(self) -> None:
+            raise ValueError
+
+    stage.load(Raises, stage.row("first"))
+    stage.load(Quiet, stage.row("second"))
+    stage.advance(6.0)
+    stage.clock.set_wall(6_000.0)
+    stage.beat()
+    stage.settle("first")
+    stage.settle("second")
+    first, second = stage.facts("first").ticks, stage.facts("second").ticks
+    assert (first.last_at, first.last_duration_s) == ("1970-01-01T01:40:00.000Z", 0.0)
+    assert (second.last_at, second.last_duration_s) == ("1970-01-01T01:40:03.000Z", 0.0)
+
+
 def test_a_beat_that_finds_the_last_tick_running_skips_it_and_counts_it_missed(stage: Stage) -> None:
     busy, inside = stage.gate(), threading.Event()
 

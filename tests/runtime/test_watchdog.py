@@ -60,6 +60,22 @@ def test_a_tick_that_outlives_its_deadline_is_stuck_and_goes_on_when_it_returns(
     assert stage.facts().ticks.count == 2
 
 
+def test_a_tick_that_was_late_when_looked_at_does_not_mark_the_next_one_of_its_worker(make_stage: MakeStage) -> None:
+    """Between the watchdog's look and its word a worker may have gone on, with the same call written anew."""
+    stage = make_stage(HostOptions(workers=1, max_workers=1))
+    gate, inside = stage.gate(), threading.Semaphore(0)
+    stage.load(Quiet, stage.row("before"))
+    stage.load(blocker(gate, inside), stage.row("after"))
+    stage.advance(10.0)
+    stage.beat()
+    assert inside.acquire(timeout=10)
+    (call,) = stage.host._crew.calls()
+    stage.host._roster.mark_stuck(call, 30.0)
+    assert stage.told(Stuck) == []
+    stage.host._roster.mark_stuck(call, 40.0)
+    assert stage.told(Stuck) == [Stuck("after", "on_tick", 30.0)]
+
+
 def test_nothing_is_loaded_in_place_of_one_that_is_stuck_until_its_hook_returns(stage: Stage) -> None:
     gate, inside = stage.gate(), threading.Semaphore(0)
     stage.load(blocker(gate, inside))
@@ -190,7 +206,7 @@ def test_spare_workers_stop_at_the_bound_and_retire_when_the_rush_is_over(make_s
     gate.set()
     for n in range(8):
         stage.settle(f"blocks-{n}")
-    stage.watch(lambda: len(stage.host._crew.workers()) == 2)
+    stage.watch(lambda: len(stage.host._crew.calls()) == 2)
 
 
 def test_workers_are_daemons_so_that_one_stuck_for_ever_does_not_keep_the_process(stage: Stage) -> None:

@@ -50,7 +50,7 @@ def test_without_a_repository_everything_works_and_nothing_is_committed(fleet: P
     assert (snapshot.revision, snapshot.clean, snapshot.whole) == (None, False, True)
     assert [file.committed for file in snapshot.instances] == [False]
     assert snapshot.instances[0].digest == git(fleet, "hash-object", "instances/btc.yaml")
-    assert tree.git_problem == ""
+    assert snapshot.git_problem == ""
 
 
 def test_an_unchanged_fleet_gives_the_same_snapshot(repository: Path, worktree: At) -> None:
@@ -383,4 +383,4 @@ def test_why_git_does_not_answer_is_said_and_the_files_are_read_all_the_same(
     snapshot = tree.read()
     assert _paths(snapshot.instances) == ["instances/btc.yaml"]
     assert (snapshot.revision, snapshot.clean, snapshot.whole) == (None, False, True)
-    assert tree.git_problem == "git is not installed, so nothing counts as committed"
+    assert snapshot.git_problem == "git is not installed, so nothing counts as committed"

@@ -1,0 +1,91 @@
+"""A cold start of 10,000 instances: from starting the process until all of them are Healthy.
+
+A real `python -m reconciler run` on files made for the purpose, of a strategy that ships with the project, first
+without a database, then, started again, with the one the first start left behind. `python -m tests.bench.coldstart`
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import threading
+from pathlib import Path
+from time import perf_counter
+
+from reconciler.cli.engine import Engine, NoEngine
+from reconciler.cli.failure import Failure
+from tests.bench.result import Result
+
+INSTANCES = 10_000
+GOAL_S = 3.0
+STRATEGIES = Path(__file__).parents[2] / "strategies"
+
+_EVERY_S = 0.1
+_LONGEST_S = 60.0
+
+_INSTANCE = """\
+id: {id}
+strategy_type: sma_cross
+account: {{account_id: main, client_id: desk-{desk}}}
+market: EUR/USD
+mode: observe
+config:
+  quantity: "1000"
+  fast: {fast}
+"""
+
+
+def measure() -> Result:
+    with tempfile.TemporaryDirectory() as folder:
+        root = Path(folder)
+        make_fleet(root)
+        first_s, again_s = start_s(root), start_s(root)
+    return Result(
+        work=f"cold start of {INSTANCES:,} instances",
+        to_reach=f"≤ {GOAL_S:g} s to all loaded",
+        figure=f"{first_s:.2f} s",
+        ok=first_s <= GOAL_S,
+        note=f"whole process, empty database, until the engine counts all as Healthy; started again: {again_s:.2f} s",
+    )
+
+
+def make_fleet(root: Path) -> None:
+    shutil.copytree(STRATEGIES, root / "strategies", ignore=shutil.ignore_patterns("__pycache__"))
+    (root / "instances").mkdir()
+    for number in range(INSTANCES):
+        instance_id = f"sma-{number}"
+        text = _INSTANCE.format(id=instance_id, desk=number % 7, fast=number % 10 + 2)
+        (root / "instances" / f"{instance_id}.yaml").write_text(text)
+
+
+def start_s(root: Path) -> float:
+    """Seconds from starting an engine until its control socket counts every instance as Healthy. Stops it again."""
+    environment = {**os.environ, "RECONCILER_HEARTBEAT_SECONDS": "3600", "RECONCILER_DASHBOARD_PORT": "0"}
+    command = (sys.executable, "-m", "reconciler", "--root", str(root), "run")
+    began = perf_counter()
+    with subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL) as process:
+        try:
+            engine = Engine(root / ".reconciler" / "control.sock")
+            pause = threading.Event()
+            while healthy(engine) < INSTANCES:
+                if process.poll() is not None or perf_counter() - began > _LONGEST_S:
+                    raise AssertionError(f"expected all {INSTANCES:,} to be Healthy, were {healthy(engine):,}")
+                pause.wait(_EVERY_S)
+            return perf_counter() - began
+        finally:
+            process.terminate()
+
+
+def healthy(engine: Engine) -> int:
+    """How many instances the engine counts as Healthy; none while it is not there yet."""
+    try:
+        return int(engine.get("/api/v1/engine")["counts"]["Healthy"])
+    except (NoEngine, Failure):
+        return 0
+
+
+if __name__ == "__main__":
+    print(measure())
