@@ -33,8 +33,8 @@ _RESTLESS = Reading(None, None, "kept changing while it was being read", settled
 def read(name: str, folder_fd: int | None, limit_bytes: int) -> Reading:
     """The bytes of the regular file `name`, relative to `folder_fd` if given; at most `limit_bytes` + 1 of them.
 
-    Its stat is the same before and after, through the descriptor and through the path; where it is not,
-    the file is read again, a few times. Links are not followed and nothing but a regular file is read.
+    Its stat is the same before, through the descriptor, and after, through the path; where it is not, the
+    file is read again, a few times. Links are not followed and nothing but a regular file is read.
     """
     for _ in range(_ATTEMPTS):
         try:
@@ -56,11 +56,10 @@ def _read_once(name: str, folder_fd: int | None, limit_bytes: int) -> Reading | 
             return Reading(None, None, not_a_file(before.st_mode))
         expected_bytes = min(before.st_size, limit_bytes + 1)
         data = os.read(fd, expected_bytes + 1)[: limit_bytes + 1]
-        after = os.fstat(fd)
     finally:
         os.close(fd)
     there = os.stat(name, dir_fd=folder_fd, follow_symlinks=False)
-    is_still = signature(before) == signature(after) == signature(there) and before.st_dev == there.st_dev
+    is_still = signature(before) == signature(there) and before.st_dev == there.st_dev
     return Reading(data, signature(before)) if is_still and len(data) == expected_bytes else None
 
 

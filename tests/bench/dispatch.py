@@ -2,11 +2,12 @@
 
 Two figures each. Handing over is what the one thread that decides what is due spends on it: the heartbeat's
 `host.beat`, the scheduler's `_process_jobs`; CPU time of that thread, so that neither is charged for what the
-workers do meanwhile. A whole call goes from there to the end of the last call, wall time, bookkeeping included.
+workers do meanwhile. A whole call goes from there until the last in the queue is called, wall time, bookkeeping
+included; another worker may then still be at the one before.
 
 The peer gets what it recommends for this: a BackgroundScheduler with its jobs in memory, a thread pool of the
 same size, and every job due at the same moment, added beforehand. What is called does nothing, on both sides,
-but for the last in the queue, which says that the end is reached.
+but for that last one, which says that the end is reached.
 """
 
 from __future__ import annotations
@@ -75,7 +76,15 @@ def beat_cost(running: Fleet, beat: int, due: int) -> Cost:
     reached.wait()
     whole_s = perf_counter() - began_s
     assert report.dispatched == due, report
+    _rest(running)
     return Cost(hand_over_s / due, whole_s / due)
+
+
+def _rest(running: Fleet) -> None:
+    """Wait, untimed, for workers that were a tick behind when the last in the queue was called."""
+    pause = threading.Event()
+    while any(slot.beat is not None for slot in running.host._roster.due(0)):
+        pause.wait(0.001)
 
 
 def peer_cost(executor: type[Any], scheduler: type[Any], due: int) -> Cost:
@@ -158,7 +167,7 @@ def measure() -> list[Result]:
             "a whole tick",
             ours.whole_s,
             None if peer is None else peer.whole_s,
-            "the same, from there until the last call has returned, all bookkeeping included: the stricter reading "
+            "wall time until the last in the queue is called, all bookkeeping included: the stricter reading "
             "of the goal, whose 47 µs are APScheduler's whole call",
         ),
         Result(
@@ -166,7 +175,7 @@ def measure() -> list[Result]:
             to_reach="≤ 1 s",
             figure=f"{many_s:.2f} s",
             ok=many_s <= 1.0,
-            note=f"until the last has returned: {many_s / MANY * 1e6:.2f} µs each",
+            note=f"until the last in the queue is called: {many_s / MANY * 1e6:.2f} µs each",
         ),
     ]
 

@@ -1,0 +1,88 @@
+"""The chronicle: singly what happens to a few, in one event what happens to many at once."""
+
+from __future__ import annotations
+
+import pytest
+
+from reconciler.control.chronicle import MANY, Chronicle
+from reconciler.records.halt import HaltScope
+from reconciler.records.mode import Mode
+from reconciler.records.plan import Load
+from reconciler.records.record import Identity, InstanceRecord, Row, RowChange
+from reconciler.records.removal import Removal
+from reconciler.runtime.outcome import Loaded, LoadFailed, Unloaded
+
+
+class Book:
+    """An event log and a book of halts that remember what they were told."""
+
+    def __init__(self) -> None:
+        self.events: list[tuple[str | None, str, str]] = []
+
+    def record(self, instance_id: str | None, type: str, reason: str, message: str) -> None:
+        self.events.append((instance_id, reason, message))
+
+    def add(self, scope: HaltScope, id: str, full: bool, reason: str, by: str) -> None:
+        raise AssertionError("nothing is quarantined here")
+
+
+def row(instance_id: str) -> Row:
+    record = InstanceRecord(instance_id, Identity("grid", "main", "desk", "EUR/USD"), Mode.OBSERVE, {}, {})
+    return Row(record, f"instances/{instance_id}.yaml", 1, "v", "c", "f", "d", None, False, "2026-01-31T12:00:00.000Z")
+
+
+FEW = [row(f"i-{number:03}") for number in range(MANY)]
+TOO_MANY = [*FEW, row("last")]
+
+
+@pytest.fixture
+def book() -> Book:
+    return Book()
+
+
+@pytest.fixture
+def chronicle(book: Book) -> Chronicle:
+    return Chronicle(book, book)
+
+
+def created(rows: list[Row]) -> list[RowChange]:
+    return [RowChange(row, "created", "created in mode observe") for row in rows]
+
+
+def test_what_happens_to_a_few_is_told_of_each(chronicle: Chronicle, book: Book) -> None:
+    chronicle.admitted(created(FEW), (), Removal(), Removal())
+    chronicle.acting([Load(row, "wanted and not running") for row in FEW])
+    for one in FEW:
+        chronicle.reported(Loaded(one.id, 1))
+    assert book.events == [
+        *((one.id, "Created", "created in mode observe") for one in FEW),
+        *((one.id, "Loaded", "generation 1 is loaded") for one in FEW),
+    ]
+
+
+def test_many_changes_of_a_kind_are_one_event_and_the_others_their_own(chronicle: Chronicle, book: Book) -> None:
+    changes = [*created(TOO_MANY), RowChange(row("other"), "lowered", "mode: active → observe")]
+    chronicle.admitted(changes, (), Removal(), Removal())
+    (some, *_), lowered = book.events
+    assert some is None
+    assert book.events[0][1:] == ("Created", f"101 instances: {', '.join(r.id for r in FEW[:10])} and 91 more")
+    assert lowered == ("other", "Lowered", "mode: active → observe")
+
+
+def test_many_loads_are_told_when_they_begin_and_when_the_last_has_arrived(chronicle: Chronicle, book: Book) -> None:
+    chronicle.acting([Load(row, "wanted and not running") for row in TOO_MANY])
+    chronicle.reported(LoadFailed("last", "ValueError: no candles", 1, 1.0))
+    chronicle.reported(Unloaded(FEW[0].id))
+    for one in FEW[1:]:
+        assert (None, "Loaded", "99 instances are loaded") not in book.events
+        chronicle.reported(Loaded(one.id, 1))
+    assert [reason for _, reason, _ in book.events] == ["Loading", "LoadFailed", "Unloaded", "Loaded"]
+    assert book.events[-1] == (None, "Loaded", "99 instances are loaded")
+
+
+def test_after_many_have_loaded_each_is_told_singly_again(chronicle: Chronicle, book: Book) -> None:
+    chronicle.acting([Load(row, "wanted and not running") for row in TOO_MANY])
+    for one in TOO_MANY:
+        chronicle.reported(Loaded(one.id, 1))
+    chronicle.reported(Loaded("last", 2))
+    assert book.events[-1] == ("last", "Loaded", "generation 2 is loaded")
