@@ -44,6 +44,8 @@ from reconciler.strategy.catalogue import Catalogue
 
 log = logging.getLogger(__name__)
 
+_SETTLING_S = 5.0
+"""How long the exchanges wait for the fleet to be loaded, at most."""
 _ONCE_S = 60.0
 """How long `--once` waits for everything to arrive."""
 
@@ -88,11 +90,13 @@ class _Engine:
 
     async def run(self, *, adopt: bool, once: bool) -> int:
         settings = self._settings
+        begin = asyncio.Event()
         async with open_servers(
             settings.server_options(os.environ),
             settings.accounts,
             self._clock,
             settings.paper_site(),
+            begin,
         ) as servers:
             bridge = Bridge()
             market = MarketData(servers, bridge)
@@ -110,6 +114,8 @@ class _Engine:
                     fleet.controller.start()
                     fleet.watcher.start()
                     fleet.heartbeat.start()
+                    await asyncio.to_thread(self._clock.wait, fleet.controller.settled, _SETTLING_S)
+                    begin.set()
                     await self._stopping.wait()
                     return 0
             finally:

@@ -104,6 +104,8 @@ class Controller:
         self._halt_seen: tuple[SourceFile | None, bool] = (None, True)
         self._declared_halts: tuple[Halt, ...] = ()
         self._thread = threading.Thread(target=self._run, name="controller", daemon=True)
+        self.settled = threading.Event()
+        """Set once everything there was to do at the start has been done, or the loop has been stopped."""
         self._touched: set[str] = set()
         self.touched: Callable[[frozenset[str]], None] = lambda ids: None
         """Told after each pass which instances it changed or heard of."""
@@ -120,6 +122,7 @@ class Controller:
         """Finish the pass under way, start no other."""
         self._stopping = True
         self._wake.set()
+        self.settled.set()
         if self._thread.is_alive():
             self._thread.join()
 
@@ -147,6 +150,8 @@ class Controller:
         while not self._stopping:
             self._wake.clear()
             self._pass_surviving()
+            if not self.settled.is_set() and self.fleet.observed and self._has_arrived():
+                self.settled.set()
             if not self._stopping and not self._reports:
                 self._clock.wait(self._wake, self._until_next_s())
 
@@ -156,14 +161,18 @@ class Controller:
         while True:
             self._wake.clear()
             actions = self.run_pass()
-            arrived = all(view.phase in (Phase.RUNNING, Phase.FAILED) for view in self._host.views().values())
-            if not actions and arrived and not self._reports and not self.fleet.removal.waiting:
+            if not actions and self._has_arrived() and not self.fleet.removal.waiting:
                 return True
             remaining_s = give_up_s - self._clock.monotonic()
             if remaining_s <= 0:
                 return False
             if not self._reports:
                 self._clock.wait(self._wake, min(self._until_next_s(), remaining_s))
+
+    def _has_arrived(self) -> bool:
+        """True where nothing is on its way and nothing has been reported that no pass has taken."""
+        is_moving = any(view.phase in (Phase.LOADING, Phase.UNLOADING) for view in self._host.views().values())
+        return not is_moving and not self._reports
 
     def _pass_surviving(self) -> None:
         """The boundary that keeps the loop alive: a pass that fails is told, and tried again by the timer."""
@@ -344,7 +353,10 @@ class Controller:
         Nothing else can need anything then: whatever changes in a host without being asked is reported.
         """
         rows, views = self.fleet.rows, self._host.views()
-        self._touched.update(i for i, due_s in self._retries_s.items() if due_s <= now_s)
+        due = [i for i, due_s in self._retries_s.items() if due_s <= now_s]
+        for instance_id in due:
+            del self._retries_s[instance_id]
+        self._touched.update(due)
         if not self._plan_everything:
             planned = plan(_only(self._touched, rows), _only(self._touched, views), self._can_load, now_s)
         elif self._touched or rows is not self._at_rest[0] or views is not self._at_rest[1]:

@@ -17,14 +17,17 @@ Finding = tuple[bool, str, str]
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """All that a diagnosis is made from. `blocked` is (reason, message) where execution closes the gate."""
+    """What sync and health are judged by: cheap to put together for a whole fleet."""
 
     row: Row
     fleet: Fleet
     view: Running | None
-    facts: RuntimeFacts | None
     can_load: bool
-    blocked: tuple[str, str] | None
+
+    @property
+    def is_shown(self) -> bool:
+        """Live rows, and removed ones for as long as something of theirs still runs."""
+        return self.row.is_live or self.view is not None
 
     @property
     def wanted(self) -> bool:
@@ -32,7 +35,7 @@ class Case:
 
     @property
     def paused(self) -> bool:
-        return self.facts is not None and self.facts.pause is not None
+        return self.view is not None and self.view.paused
 
     @property
     def effective_mode(self) -> Mode:
@@ -64,14 +67,12 @@ def sync(case: Case) -> Sync:
 
 def health(case: Case) -> Health:
     """The first that is true, in the order in which `Health` names them."""
-    view, facts = case.view, case.facts
+    view = case.view
     if view is not None and view.phase is Phase.STUCK:
         return Health.STUCK
-    if view is not None and case.paused:
+    if case.paused:
         return Health.PAUSED
-    if view is not None and view.phase is Phase.FAILED:
-        return Health.DEGRADED
-    if facts is not None and facts.failing and view is not None:
+    if view is not None and (view.failing or view.phase is Phase.FAILED):
         return Health.DEGRADED
     if case.wanted and not case.can_load and view is None:
         return Health.DEGRADED
@@ -96,8 +97,8 @@ def accepted(case: Case) -> Finding:
     return False, str(attempt.sync), f"{first}; generation {case.row.generation} stays applied"
 
 
-def loaded(case: Case) -> Finding:
-    view, facts = case.view, case.facts
+def loaded(case: Case, facts: RuntimeFacts | None) -> Finding:
+    view = case.view
     if view is None:
         if not case.wanted:
             return False, "Off", "mode is off"
@@ -117,8 +118,8 @@ def loaded(case: Case) -> Finding:
             return True, "Loaded", f"generation {case.row.generation}"
 
 
-def ready(case: Case) -> Finding:
-    view, facts = case.view, case.facts
+def ready(case: Case, facts: RuntimeFacts | None) -> Finding:
+    view = case.view
     if view is None or facts is None or view.phase in (Phase.LOADING, Phase.UNLOADING, Phase.FAILED):
         return False, "NotLoaded", "it is not loaded"
     if view.phase is Phase.STUCK:
@@ -130,12 +131,13 @@ def ready(case: Case) -> Finding:
     return True, "Ticking", ""
 
 
-def trading(case: Case) -> Finding:
+def trading(case: Case, facts: RuntimeFacts | None, blocked: tuple[str, str] | None) -> Finding:
+    """`blocked` is (reason, message) where something beyond mode and pause closes the gate."""
     mode = case.effective_mode
     if mode is not Mode.ACTIVE:
         return False, TradingReason.MODE, f"mode in force is {mode}"
-    if case.facts is not None and case.facts.pause is not None:
-        return False, TradingReason.PAUSED, case.facts.pause.reason
-    if case.blocked is not None:
-        return False, *case.blocked
+    if facts is not None and facts.pause is not None:
+        return False, TradingReason.PAUSED, facts.pause.reason
+    if blocked is not None:
+        return False, *blocked
     return True, "Open", "orders may leave"

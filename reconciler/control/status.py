@@ -18,9 +18,10 @@ from reconciler.ports import EngineStatus, InstanceFilter, StrategySummary, Trad
 from reconciler.records.accounts import Accounts
 from reconciler.records.halt import Halt
 from reconciler.records.mode import Mode
+from reconciler.records.plan import Running
 from reconciler.records.record import Row
 from reconciler.records.status import Condition, ConditionType, Health, InstanceStatus, Ticks, TradingReason
-from reconciler.runtime.host import Host
+from reconciler.runtime.host import Host, RuntimeFacts
 from reconciler.strategy.catalogue import Catalogue
 
 _GLANCE_S = 0.25
@@ -85,36 +86,29 @@ class StatusBoard:
 
     def instance(self, instance_id: str) -> InstanceStatus | None:
         row = self._parts.controller.fleet.rows.get(instance_id)
-        if row is None or not self._is_shown(row):
+        if row is None:
             return None
-        return self._status(self._case(row), self._parts.exposures.exposed())
+        case = self._case(row, self._parts.host.views())
+        return self._status(case, self._parts.exposures.exposed()) if case.is_shown else None
 
     def look_at(self, ids: Iterable[str]) -> None:
         """Note since when the conditions of these instances have been as they are."""
-        rows = self._parts.controller.fleet.rows
+        rows, host = self._parts.controller.fleet.rows, self._parts.host
+        views = host.views()
         for row in (rows[i] for i in ids if i in rows):
-            self._conditions(self._case(row))
+            self._conditions(self._case(row, views), host.facts(row.id))
 
     def _cases(self) -> list[Case]:
         rows = self._parts.controller.fleet.rows
         if self._order[0] is not rows:
             self._order = (rows, tuple(sorted(rows)))
-        return [self._case(row) for row in map(rows.__getitem__, self._order[1]) if self._is_shown(row)]
+        views = self._parts.host.views()
+        cases = (self._case(row, views) for row in map(rows.__getitem__, self._order[1]))
+        return [case for case in cases if case.is_shown]
 
-    def _is_shown(self, row: Row) -> bool:
-        """Live rows, and removed ones for as long as something of theirs still runs."""
-        return row.is_live or row.id in self._parts.host.views()
-
-    def _case(self, row: Row) -> Case:
-        parts = self._parts
-        return Case(
-            row=row,
-            fleet=parts.controller.fleet,
-            view=parts.host.views().get(row.id),
-            facts=parts.host.facts(row.id),
-            can_load=parts.catalogue.definition(row.record.strategy_type, row.code_digest) is not None,
-            blocked=self._blocked(row),
-        )
+    def _case(self, row: Row, views: Mapping[str, Running]) -> Case:
+        definition = self._parts.catalogue.definition(row.record.strategy_type, row.code_digest)
+        return Case(row, self._parts.controller.fleet, views.get(row.id), definition is not None)
 
     def _blocked(self, row: Row) -> tuple[str, str] | None:
         account_id = row.record.identity.account_id
@@ -125,6 +119,7 @@ class StatusBoard:
 
     def _status(self, case: Case, exposed: frozenset[str]) -> InstanceStatus:
         row, identity = case.row, case.row.record.identity
+        facts = self._parts.host.facts(row.id)
         effective_mode = case.effective_mode
         is_frozen = case.paused or effective_mode is Mode.OFF or self._is_halted(row)
         return InstanceStatus(
@@ -147,8 +142,8 @@ class StatusBoard:
             effective_config=row.record.effective_config,
             labels=row.record.labels,
             description=row.record.description,
-            conditions=self._conditions(case),
-            ticks=Ticks() if case.facts is None else case.facts.ticks,
+            conditions=self._conditions(case, facts),
+            ticks=Ticks() if facts is None else facts.ticks,
             frozen_with_exposure=is_frozen and row.id in exposed,
         )
 
@@ -156,12 +151,12 @@ class StatusBoard:
         account_id = row.record.identity.account_id
         return any(halt.forbids(account_id, row.id) for halt in self._parts.halts())
 
-    def _conditions(self, case: Case) -> tuple[Condition, ...]:
+    def _conditions(self, case: Case, facts: RuntimeFacts | None) -> tuple[Condition, ...]:
         return (
             self._condition(case.row.id, "Accepted", accepted(case)),
-            self._condition(case.row.id, "Loaded", loaded(case)),
-            self._condition(case.row.id, "Ready", ready(case)),
-            self._condition(case.row.id, "Trading", trading(case)),
+            self._condition(case.row.id, "Loaded", loaded(case, facts)),
+            self._condition(case.row.id, "Ready", ready(case, facts)),
+            self._condition(case.row.id, "Trading", trading(case, facts, self._blocked(case.row))),
         )
 
     def _condition(self, instance_id: str, name: ConditionType, finding: Finding) -> Condition:

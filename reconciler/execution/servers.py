@@ -66,17 +66,22 @@ class Servers:
 
 @asynccontextmanager
 async def open_servers(
-    options: Iterable[ServerOptions], accounts: Accounts, clock: Clock, paper: PaperSite
+    options: Iterable[ServerOptions],
+    accounts: Accounts,
+    clock: Clock,
+    paper: PaperSite,
+    begin: asyncio.Event | None = None,
 ) -> AsyncIterator[Servers]:
     """Keep every server connected while inside, and serve the paper exchange where the options ask for it.
 
     Waits for none of them: the engine starts and ticks without exec-mcp, and no order leaves until then.
+    Nothing is begun before `begin` is set: importing the SDK would slow a fleet's start down.
     """
     servers = {wanted.name: ExecServer(wanted, clock) for wanted in options}
     async with contextlib.AsyncExitStack() as stack:
         for server in servers.values():
             work = _serve_paper_to(server, clock, paper) if server.options.kind == "paper" else server.run()
-            await stack.enter_async_context(_while_inside(work, f"exec-mcp {server.name}"))
+            await stack.enter_async_context(_while_inside(_after(begin, work), f"exec-mcp {server.name}"))
         yield Servers(servers, accounts)
 
 
@@ -93,6 +98,13 @@ async def _serve_paper_to(server: ExecServer, clock: Clock, site: PaperSite) -> 
             await server.run()
     except (OSError, ValueError) as error:
         server.fail(f"the paper exchange cannot start: {error}")
+
+
+async def _after(begin: asyncio.Event | None, work: Coroutine[Any, Any, None]) -> None:
+    with contextlib.closing(work):
+        if begin is not None:
+            await begin.wait()
+        await work
 
 
 @asynccontextmanager

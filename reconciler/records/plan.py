@@ -39,7 +39,8 @@ class Running:
     """What the plan must know of a running instance.
 
     `mode` is what is in force, at or below `key.mode`. `row` is the row it was last given, for telling
-    an in-place change by identity. `retry_at_s` (monotonic) is when a FAILED load is due again.
+    an in-place change by identity. `retry_at_s` (monotonic) is when a FAILED load is due again. `paused`
+    and `failing` (its last tick or load failed) are for whoever judges its health; the plan ignores them.
     """
 
     id: str
@@ -48,6 +49,8 @@ class Running:
     key: LoadKey
     row: Row
     retry_at_s: float = 0.0
+    paused: bool = False
+    failing: bool = False
 
 
 @dataclass(frozen=True, slots=True)

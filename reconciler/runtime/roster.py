@@ -214,6 +214,7 @@ class Roster:
             if counts:
                 slot.consecutive += 1
             self._note(slot, error)
+            self._board.refresh(slot)
             self._outbox.put(HookFailed(slot.id, "on_tick", error, slot.consecutive))
             if slot.consecutive < self._options.quarantine_after or slot.gate.engine_pause is not None:
                 return False
@@ -225,6 +226,7 @@ class Roster:
         with self._changing():
             slot.failing = False
             slot.consecutive = 0
+            self._board.refresh(slot)
             self._outbox.put(Recovered(slot.id))
 
     def mark_stuck(self, call: HookCall, now_s: float) -> None:

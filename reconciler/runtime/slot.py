@@ -119,9 +119,12 @@ class Slot:
             return None
         mode = self.gate.mode if self.wanted is None else self.ceiling
         if self.wanted is not None and not self.is_occupied:
-            return Running(self.id, phase, mode, load_key(self.wanted.row), self.wanted.row)
+            key, row = load_key(self.wanted.row), self.wanted.row
+        else:
+            key, row = self.key, self.gate.row
         retry_at_s = self.retry_at_s if phase is Phase.FAILED else 0.0
-        return Running(self.id, phase, mode, self.key, self.gate.row, retry_at_s)
+        is_failing = self.failing or self.failed
+        return Running(self.id, phase, mode, key, row, retry_at_s, self.gate.pause is not None, is_failing)
 
     def facts(self, now_s: float, heartbeat_s: float) -> RuntimeFacts:
         """How it is doing; `now_s` is wall time."""
