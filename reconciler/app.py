@@ -16,6 +16,7 @@ from reconciler.clock import Clock, SystemClock
 from reconciler.control.chronicle import Chronicle
 from reconciler.control.controller import Controller, ControllerOptions
 from reconciler.control.heartbeat import Heartbeat
+from reconciler.control.observer import Observer
 from reconciler.control.operator import Operator
 from reconciler.control.socket import PeerProtocol, bind_control_socket, create_control_app
 from reconciler.control.status import Parts, StatusBoard
@@ -146,17 +147,11 @@ class _Engine:
             settings.heartbeat_seconds,
             resolver(settings.root, os.environ),
         )
-        controller = Controller(
-            clock,
-            ControllerOptions(settings.reconcile.interval_seconds, adopt),
-            Worktree(settings.root, clock, WorktreeOptions()),
-            catalogue,
-            evaluate,
-            store.desired,
-            store.halts,
-            Chronicle(store.events, store.halts),
-            host,
-        )
+        chronicle = Chronicle(store.events)
+        source = Worktree(settings.root, clock, WorktreeOptions())
+        observer = Observer(clock, source, catalogue, evaluate, store.desired, store.halts, chronicle, host, adopt)
+        options = ControllerOptions(settings.reconcile.interval_seconds)
+        controller = Controller(clock, options, observer, store.halts, chronicle, host)
 
         def fire(beat: int) -> None:
             host.beat(beat)

@@ -1,5 +1,4 @@
-"""The chronicle: what happened, as events people read. Writes to the event log, decides nothing but the halt
-that a quarantine of an active instance asks for."""
+"""The chronicle: what happened, as events people read. Writes to the event log, decides nothing."""
 
 from __future__ import annotations
 
@@ -7,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from typing import Literal, Protocol, assert_never
 
-from reconciler.records.halt import HaltScope
+from reconciler.records.halt import Halt
 from reconciler.records.plan import Action, Load, Reload, SetMode, Unload, Update
 from reconciler.records.record import Attempt, RowChange
 from reconciler.records.removal import Removal
@@ -40,16 +39,11 @@ class EventLog(Protocol):
     def record(self, instance_id: str | None, type: EventType, reason: str, message: str) -> None: ...
 
 
-class HaltBook(Protocol):
-    def add(self, scope: HaltScope, id: str, full: bool, reason: str, by: str) -> object: ...
-
-
 class Chronicle:
     """Turns what the controller learns and does into events."""
 
-    def __init__(self, events: EventLog, halts: HaltBook) -> None:
+    def __init__(self, events: EventLog) -> None:
         self._events = events
-        self._halts = halts
         self._arriving: set[str] = set()
         self._arrived = 0
 
@@ -81,6 +75,16 @@ class Chronicle:
             )
         for instance_id in sorted(set(removal.protected) - set(before.protected)):
             self._events.record(instance_id, WARNING, "Protected", "its file is missing; it runs on: protect is true")
+
+    def declared(self, before: Sequence[Halt], now: Sequence[Halt]) -> None:
+        """What the halt file has put in force, and what it has lifted."""
+        for reason, halts, others in (("Halted", now, before), ("Unhalted", before, now)):
+            others_said = {(halt.scope, halt.id, halt.full, halt.reason) for halt in others}
+            for halt in halts:
+                if (halt.scope, halt.id, halt.full, halt.reason) not in others_said:
+                    about = halt.id if halt.scope == "instance" else None
+                    what = f"{halt.scope} {halt.id}" if halt.id else "everything"
+                    self._events.record(about, WARNING, reason, f"{what}: {halt.reason} ({halt.by})")
 
     def source_failed(self, error: str) -> None:
         self._events.record(None, WARNING, "SourceError", error)
@@ -118,8 +122,8 @@ class Chronicle:
                 pass
             case Loaded(id=id_, generation=generation):
                 self._events.record(id_, NORMAL, "Loaded", f"generation {generation} is loaded")
-            case LoadFailed(id=id_, error=error, retry_in_s=retry_in_s):
-                self._events.record(id_, WARNING, "LoadFailed", f"{error}; next try in {retry_in_s:.0f} s")
+            case LoadFailed(id=id_, error=error):
+                self._events.record(id_, WARNING, "LoadFailed", error)
             case Unloaded(id=id_, error=""):
                 self._events.record(id_, NORMAL, "Unloaded", "unloaded")
             case Unloaded(id=id_, error=error):
@@ -128,8 +132,8 @@ class Chronicle:
                 self._events.record(id_, WARNING, "HookFailed", f"{hook}: {error}")
             case Recovered(id=id_):
                 self._events.record(id_, NORMAL, "Recovered", "a tick succeeded again")
-            case Quarantined(id=id_, error=error, was_active=was_active):
-                self._quarantine(id_, error, was_active)
+            case Quarantined(id=id_, error=error):
+                self._events.record(id_, WARNING, "Quarantined", f"paused after repeated failed ticks: {error}")
             case Stuck(id=id_, hook=hook, deadline_s=deadline_s):
                 self._events.record(id_, WARNING, "Stuck", f"{hook} has outlived its deadline of {deadline_s:g} s")
             case Unstuck(id=id_, hook=hook, duration_s=duration_s):
@@ -150,12 +154,6 @@ class Chronicle:
 
     def _record_many(self, reason: str, ids: Sequence[str]) -> None:
         self._events.record(None, NORMAL, reason, f"{len(ids):,} instances: {_some(ids)}")
-
-    def _quarantine(self, instance_id: str, error: str, was_active: bool) -> None:
-        self._events.record(instance_id, WARNING, "Quarantined", f"paused after repeated failed ticks: {error}")
-        if was_active:
-            # A pause ends with the process; a halt does not, so a restart cannot let it trade again.
-            self._halts.add("instance", instance_id, False, f"quarantined while active: {error}", "engine")
 
 
 def _some(ids: Sequence[str], most: int = 10) -> str:

@@ -23,11 +23,13 @@ class Case:
     fleet: Fleet
     view: Running | None
     can_load: bool
+    is_exposed: bool = False
+    """True with an open real order or a real position."""
 
     @property
     def is_shown(self) -> bool:
-        """Live rows, and removed ones for as long as something of theirs still runs."""
-        return self.row.is_live or self.view is not None
+        """Live rows, and removed ones for as long as they run, or leave something behind at an exchange."""
+        return self.row.is_live or self.view is not None or self.is_exposed
 
     @property
     def wanted(self) -> bool:
@@ -83,6 +85,8 @@ def health(case: Case) -> Health:
 
 def accepted(case: Case) -> Finding:
     removal = case.fleet.removal
+    if not case.row.is_live:
+        return False, "Removed", f"its file was removed at {case.row.removed_at}"
     if case.row.id in removal.protected:
         return False, "Protected", "its file is missing; it runs on: protect is true"
     if case.row.id in removal.held:

@@ -59,10 +59,10 @@ class Operator:
         for instance_id in sorted(self._host.views()) if ids is None else ids:
             try:
                 command(instance_id)
+                done.append(instance_id)
             except KeyError:
                 failed.append((instance_id, self._why_not_loaded(instance_id)))
-                continue
-            done.append(instance_id)
+        for instance_id in done:  # all of it done before any of it is written: the database may make us wait
             self._operations.record(uid, action, f"instance {instance_id}", reason)
             self._events.record(instance_id, "Normal", event, f"{reason} (uid {uid})")
         self._controller.hint()
@@ -82,7 +82,19 @@ class Operator:
             # In force even where it could not be stored; an order already past its last look is waited for.
             self._host.settle()
         self._noted(uid, "halt", "Halted", scope, id, reason)
+        stranger = self._stranger(scope, id)
+        if stranger:
+            return CommandResult(failed=((id, f"{stranger}; the halt is in force all the same: was it meant?"),))
         return CommandResult(done=(id or "all",))
+
+    def _stranger(self, scope: str, id: str) -> str:
+        """Why nothing is known by that name, empty where something is: a slip at the kill switch must show."""
+        rows = self._controller.fleet.rows
+        if scope == "instance" and id not in rows:
+            return f"no instance is called {id}"
+        if scope == "account" and all(row.record.identity.account_id != id for row in rows.values()):
+            return f"no instance trades on an account called {id}"
+        return ""
 
     def unhalt(self, scope: str, id: str, reason: str, uid: int) -> CommandResult:
         checked = cast(HaltScope, scope)

@@ -32,7 +32,7 @@ class Rollout:
 
 
 def _is_travelling(view: Running | None) -> bool:
-    return view is not None and view.phase in (Phase.LOADING, Phase.UNLOADING, Phase.STUCK)
+    return view is not None and view.phase in (Phase.LOADING, Phase.UNLOADING)
 
 
 def _is_for_code(action: Reload, view: Running | None) -> bool:

@@ -81,34 +81,34 @@ class StatusBoard:
 
     def instances(self, wanted: InstanceFilter, limit: int, offset: int) -> tuple[Sequence[InstanceStatus], int]:
         cases = [case for case in self._cases() if _matches(case, wanted)]
-        exposed = self._parts.exposures.exposed()
-        return [self._status(case, exposed) for case in cases[offset : offset + limit]], len(cases)
+        return [self._status(case) for case in cases[offset : offset + limit]], len(cases)
 
     def instance(self, instance_id: str) -> InstanceStatus | None:
         row = self._parts.controller.fleet.rows.get(instance_id)
         if row is None:
             return None
-        case = self._case(row, self._parts.host.views())
-        return self._status(case, self._parts.exposures.exposed()) if case.is_shown else None
+        case = self._case(row, self._parts.host.views(), self._parts.exposures.exposed())
+        return self._status(case) if case.is_shown else None
 
     def look_at(self, ids: Iterable[str]) -> None:
         """Note since when the conditions of these instances have been as they are."""
         rows, host = self._parts.controller.fleet.rows, self._parts.host
         views = host.views()
         for row in (rows[i] for i in ids if i in rows):
-            self._conditions(self._case(row, views), host.facts(row.id))
+            self._conditions(self._case(row, views, frozenset()), host.facts(row.id))
 
     def _cases(self) -> list[Case]:
         rows = self._parts.controller.fleet.rows
         if self._order[0] is not rows:
             self._order = (rows, tuple(sorted(rows)))
-        views = self._parts.host.views()
-        cases = (self._case(row, views) for row in map(rows.__getitem__, self._order[1]))
+        views, exposed = self._parts.host.views(), self._parts.exposures.exposed()
+        cases = (self._case(row, views, exposed) for row in map(rows.__getitem__, self._order[1]))
         return [case for case in cases if case.is_shown]
 
-    def _case(self, row: Row, views: Mapping[str, Running]) -> Case:
+    def _case(self, row: Row, views: Mapping[str, Running], exposed: frozenset[str]) -> Case:
         definition = self._parts.catalogue.definition(row.record.strategy_type, row.code_digest)
-        return Case(row, self._parts.controller.fleet, views.get(row.id), definition is not None)
+        fleet, view = self._parts.controller.fleet, views.get(row.id)
+        return Case(row, fleet, view, definition is not None, row.id in exposed)
 
     def _blocked(self, row: Row) -> tuple[str, str] | None:
         account_id = row.record.identity.account_id
@@ -117,11 +117,11 @@ class StatusBoard:
             return TradingReason.NOT_COMMITTED, "real money needs the file and its strategy's code to be committed"
         return self._parts.trading.blocked(row.id, account_id)
 
-    def _status(self, case: Case, exposed: frozenset[str]) -> InstanceStatus:
+    def _status(self, case: Case) -> InstanceStatus:
         row, identity = case.row, case.row.record.identity
         facts = self._parts.host.facts(row.id)
         effective_mode = case.effective_mode
-        is_frozen = case.paused or effective_mode is Mode.OFF or self._is_halted(row)
+        is_frozen = case.paused or effective_mode is not Mode.ACTIVE or self._is_halted(row)
         return InstanceStatus(
             id=row.id,
             strategy_type=identity.strategy_type,
@@ -144,7 +144,7 @@ class StatusBoard:
             description=row.record.description,
             conditions=self._conditions(case, facts),
             ticks=Ticks() if facts is None else facts.ticks,
-            frozen_with_exposure=is_frozen and row.id in exposed,
+            frozen_with_exposure=is_frozen and case.is_exposed,
         )
 
     def _is_halted(self, row: Row) -> bool:

@@ -179,6 +179,8 @@ def _kind(row: Row, fresh: Row) -> ChangeKind | None:
         return "changed"
     if row.code_digest != fresh.code_digest or row.config_digest != fresh.config_digest:
         return "code"
+    if row.record != fresh.record:
+        return "drift"  # the digests agree, the values do not: somebody edited the row
     if row.path != fresh.path:
         return "moved"
     if row.committed != fresh.committed or row.file_digest != fresh.file_digest:

@@ -43,3 +43,5 @@ class Snapshot:
     whole: bool
     not_whole: str = ""
     git_problem: str = ""
+    lost: str = ""
+    """Why nothing can be said of the records at all, empty where it can: `instances/` is missing or shut."""

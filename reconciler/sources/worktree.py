@@ -113,6 +113,7 @@ class Worktree:
             templates=_kept(last.templates, templates),
             strategies=_kept(last.strategies, strategies),
             halt=last.halt if self._instances.lost else halt,
+            lost=f"{INSTANCES}/ {self._instances.lost}" if self._instances.lost else "",
             revision=facts.revision,
             git_problem=facts.problem,
             clean=facts.revision is not None

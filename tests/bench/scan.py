@@ -19,6 +19,7 @@ from typing import Any
 from reconciler.clock import SystemClock
 from reconciler.control.chronicle import Chronicle
 from reconciler.control.controller import Controller, ControllerOptions
+from reconciler.control.observer import Observer
 from reconciler.records.accounts import Accounts
 from reconciler.records.crosscheck import EvaluationCache, evaluate_all
 from reconciler.records.plan import Phase, Running, load_key
@@ -116,20 +117,19 @@ def controller(root: Path) -> Iterator[tuple[Controller, _Running]]:
     host: Any = _Running()
     catalogue, judged, accounts = Catalogue(), EvaluationCache(), Accounts()
     with Store.open(root / ".reconciler" / "reconciler.db", clock) as store:
-        yield (
-            Controller(
-                clock,
-                ControllerOptions(),
-                Worktree(root, clock, WorktreeOptions(racy_s=0.0)),
-                catalogue,
-                lambda files, catalogue: evaluate_all(files, catalogue.facts, accounts, catalogue.types(), judged),
-                store.desired,
-                store.halts,
-                Chronicle(store.events, store.halts),
-                host,
-            ),
+        chronicle = Chronicle(store.events)
+        observer = Observer(
+            clock,
+            Worktree(root, clock, WorktreeOptions(racy_s=0.0)),
+            catalogue,
+            lambda files, catalogue: evaluate_all(files, catalogue.facts, accounts, catalogue.types(), judged),
+            store.desired,
+            store.halts,
+            chronicle,
             host,
+            adopt=False,
         )
+        yield Controller(clock, ControllerOptions(), observer, store.halts, chronicle, host), host
 
 
 def make_fleet(root: Path) -> None:

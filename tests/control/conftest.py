@@ -15,6 +15,7 @@ from reconciler.clock import FakeClock, utc
 from reconciler.control.chronicle import Chronicle
 from reconciler.control.controller import Controller, ControllerOptions
 from reconciler.control.heartbeat import Heartbeat
+from reconciler.control.observer import Observer
 from reconciler.control.operator import Operator
 from reconciler.control.status import Parts, StatusBoard
 from reconciler.ports import GateState, InstanceFilter
@@ -101,7 +102,7 @@ class Fleet:
     def __init__(self, root: Path, clock: FakeClock, adopt: bool = False, accounts: Accounts | None = None) -> None:
         self.root = root
         self.clock = clock
-        self.store = Store.open(root / ".reconciler" / "reconciler.db", clock)
+        self.store = Store.open(root / ".reconciler" / "reconciler.db", clock, busy_timeout_s=0.2)
         self.catalogue = Catalogue()
         judged = EvaluationCache()
         accounts = accounts or Accounts()
@@ -116,17 +117,19 @@ class Fleet:
             6.0,
             no_secrets,
         )
-        self.controller = Controller(
+        chronicle = Chronicle(self.store.events)
+        observer = Observer(
             clock,
-            ControllerOptions(adopt=adopt),
             Worktree(root, clock, WorktreeOptions(racy_s=-1)),
             self.catalogue,
             lambda files, catalogue: evaluate_all(files, catalogue.facts, accounts, catalogue.types(), judged),
             self.store.desired,
             self.store.halts,
-            Chronicle(self.store.events, self.store.halts),
+            chronicle,
             self.host,
+            adopt,
         )
+        self.controller = Controller(clock, ControllerOptions(), observer, self.store.halts, chronicle, self.host)
         heartbeat = Heartbeat(clock, 6.0, self.store.beats, self.host.beat)
         self.board = StatusBoard(
             Parts(

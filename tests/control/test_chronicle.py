@@ -5,7 +5,6 @@ from __future__ import annotations
 import pytest
 
 from reconciler.control.chronicle import MANY, Chronicle
-from reconciler.records.halt import HaltScope
 from reconciler.records.mode import Mode
 from reconciler.records.plan import Load
 from reconciler.records.record import Identity, InstanceRecord, Row, RowChange
@@ -14,16 +13,13 @@ from reconciler.runtime.outcome import Loaded, LoadFailed, Unloaded
 
 
 class Book:
-    """An event log and a book of halts that remember what they were told."""
+    """An event log that remembers what it was told."""
 
     def __init__(self) -> None:
         self.events: list[tuple[str | None, str, str]] = []
 
     def record(self, instance_id: str | None, type: str, reason: str, message: str) -> None:
         self.events.append((instance_id, reason, message))
-
-    def add(self, scope: HaltScope, id: str, full: bool, reason: str, by: str) -> None:
-        raise AssertionError("nothing is quarantined here")
 
 
 def row(instance_id: str) -> Row:
@@ -42,7 +38,7 @@ def book() -> Book:
 
 @pytest.fixture
 def chronicle(book: Book) -> Chronicle:
-    return Chronicle(book, book)
+    return Chronicle(book)
 
 
 def created(rows: list[Row]) -> list[RowChange]:

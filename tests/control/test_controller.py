@@ -7,6 +7,9 @@ import sqlite3
 from collections.abc import Callable
 from typing import Any
 
+import pytest
+
+from reconciler.errors import StoreError
 from reconciler.records.accounts import Account, Accounts
 from reconciler.records.mode import Mode
 from reconciler.records.plan import Load, Reload, SetMode, Unload, Update
@@ -156,6 +159,89 @@ def test_removing_everything_is_held_until_confirmed(fleet: Any) -> None:
     assert fleet.operator.confirm_prune(held.digest, 0).ok
     fleet.settle()
     assert fleet.views() == {}
+
+
+def test_a_confirmation_is_good_for_what_is_held_and_for_nothing_later(fleet: Any) -> None:
+    fleet.git("init", "-q")
+    files = {path: path.read_text() for path in (fleet.write(f"i{n}") for n in range(5))}
+    fleet.settle()
+    for path in files:
+        path.unlink()
+    fleet.settle_twice()
+    (fleet.root / ".git" / "index.lock").touch()
+    assert fleet.operator.confirm_prune(fleet.operator.prune().digest, 0).ok
+    fleet.settle()
+    for path, text in files.items():
+        path.write_text(text)
+    (fleet.root / ".git" / "index.lock").unlink()
+    fleet.settle_twice()
+    for path in files:
+        path.unlink()
+    fleet.settle_twice()
+    assert len(fleet.views()) == 5
+    assert len(fleet.operator.prune().held) == 5
+
+
+def test_what_is_halted_need_not_exist_but_the_slip_is_told(fleet: Any) -> None:
+    fleet.write("a")
+    fleet.settle()
+    told = fleet.operator.halt("instance", "aa", False, "typo", 0)
+    assert told.failed[0][0] == "aa"
+    assert fleet.operator.halt("account", "main", False, "meant", 0).ok
+    assert len(fleet.store.halts.active()) == 2
+
+
+def test_a_source_that_is_lost_is_an_error_and_not_an_empty_fleet(fleet: Any) -> None:
+    fleet.write("a")
+    fleet.settle()
+    (fleet.root / "instances").rename(fleet.root / "elsewhere")
+    fleet.settle()
+    assert fleet.board.engine().source_error == "instances/ is missing"
+    (fleet.root / "elsewhere").rename(fleet.root / "instances")
+    fleet.settle_twice()
+    assert fleet.board.engine().source_error == ""
+    assert list(fleet.views()) == ["a"]
+
+
+def test_active_to_off_is_told_step_by_step(fleet: Any) -> None:
+    fleet.write("a")
+    fleet.settle()
+    fleet.write("a", mode="active")
+    fleet.settle()
+    fleet.write("a", mode="off")
+    fleet.settle()
+    assert [reason for id_, reason in fleet.events() if id_ == "a"].count("Lowered") == 2
+
+
+def test_a_gate_closes_while_the_database_is_locked(fleet: Any) -> None:
+    fleet.write("a")
+    fleet.settle()
+    fleet.write("a", mode="active")
+    fleet.settle()
+    other = sqlite3.connect(fleet.root / ".reconciler" / "reconciler.db", isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    fleet.write("a", mode="off")
+    fleet.controller.hint()
+    with pytest.raises(StoreError):
+        fleet.controller.run_pass()
+    assert fleet.views()["a"].mode is Mode.OFF
+    other.execute("COMMIT")
+    other.close()
+    fleet.settle()
+    assert fleet.views() == {}
+
+
+def test_a_removed_instance_that_holds_something_stays_in_sight(fleet: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = fleet.write("a")
+    fleet.write("b")
+    fleet.settle()
+    path.unlink()
+    fleet.settle_twice()
+    assert fleet.ids() == ["b"]
+    monkeypatch.setattr(fleet.store.ledger, "exposed", lambda: frozenset({"a"}))
+    assert fleet.ids() == ["a", "b"]
+    assert fleet.status("a").frozen_with_exposure is True
+    assert {c.type: c.reason for c in fleet.status("a").conditions}["Accepted"] == "Removed"
 
 
 def test_a_vanished_folder_removes_nothing(fleet: Any) -> None:
@@ -318,6 +404,22 @@ def test_rows_changed_by_hand_are_written_back_and_told(fleet: Any) -> None:
     assert fleet.settle() == []
     assert fleet.store.desired.rows() == fleet.controller.fleet.rows
     assert ("a", "Drift") in fleet.events()
+
+
+def test_rows_changed_by_hand_between_two_engines_are_written_back(make_fleet: MakeFleet) -> None:
+    first = make_fleet()
+    first.write("a", config="{levels: 5}")
+    first.settle()
+    first.close()
+    by_hand = sqlite3.connect(first.root / ".reconciler" / "reconciler.db")
+    edited = json.dumps({"levels": 99})
+    by_hand.execute("UPDATE instances SET config = ?, effective_config = ?", [edited, edited])
+    by_hand.commit()
+    by_hand.close()
+    second = make_fleet()
+    second.settle()
+    assert second.status("a").effective_config["levels"] == 5
+    assert ("a", "Drift") in second.events()
 
 
 def test_rows_spoilt_by_hand_are_written_back(fleet: Any) -> None:

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import sqlite3
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from sqlite_utils import Database
 
 from reconciler.clock import FakeClock, iso
 from reconciler.errors import StoreError
@@ -128,6 +131,58 @@ def test_what_could_not_be_written_is_written_with_the_next(store: Store, reader
     store.events.record("a", "Normal", "Said", "later")
     store.flush()
     assert {event["message"] for event in reader.events()[0]} == {"while locked", "later"}
+
+
+def test_events_of_a_transaction_that_failed_are_written_with_the_next(store: Store, reader: Reader) -> None:
+    with a_commit_that_fails(store):
+        store.events.record("a", "Normal", "Said", "first")
+        store.events.record("a", "Normal", "Said", "second")
+    assert reader.events()[1] == 0
+    store.events.record("a", "Normal", "Said", "third")
+    store.flush()
+    assert [event["message"] for event in reader.events()[0]] == ["third", "second", "first"]
+    assert [event["count"] for event in reader.events()[0]] == [1, 1, 1]
+
+
+def test_of_what_a_failed_transaction_gives_back_the_newest_are_kept(
+    store: Store, reader: Reader, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(events, "KEPT", 3)
+    small = events.Events(store._writer, clock)
+
+    def say(*messages: str) -> None:
+        for message in messages:
+            small.record("a", "Normal", "Said", message)
+
+    with a_commit_that_fails(store):
+        say("a", "b", "c")
+        store._writer.submit(lambda db: say("d", "e"))
+    store.flush()
+    assert [event["message"] for event in reader.events()[0]] == ["e", "d", "c"]
+
+
+@contextmanager
+def a_commit_that_fails(store: Store) -> Iterator[None]:
+    """All that is submitted within forms one transaction, and its commit is refused."""
+    started, released = threading.Event(), threading.Event()
+
+    def hold(db: Database) -> None:
+        started.set()
+        released.wait(10)
+
+    def break_a_promise(db: Database) -> None:
+        db.execute("PRAGMA defer_foreign_keys = ON")
+        db.execute(
+            "INSERT INTO fills (client_order_id, exchange_fill_id, quantity, price, at) VALUES ('none', '', '', '', '')"
+        )
+
+    store._writer.submit(hold)
+    assert started.wait(10)
+    yield
+    broken = store._writer.submit(break_a_promise)
+    released.set()
+    with pytest.raises(StoreError, match="FOREIGN KEY"):
+        broken.result(10)
 
 
 def test_text_that_is_no_unicode_is_written_escaped(store: Store, reader: Reader) -> None:

@@ -7,6 +7,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta, timezone
 from decimal import Decimal
 from itertools import count
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -353,6 +354,59 @@ def test_exposed_is_who_holds_something_real_or_may_yet(store: Store, make_order
     assert store.ledger.exposed() == {"holds", "waits", "wonders", "hedged"}
     append("holds", side=Side.SELL, **filled)
     assert store.ledger.exposed() == {"waits", "wonders", "hedged"}
+
+
+def test_exposed_follows_each_order_to_its_end(store: Store, make_order: MakeOrder) -> None:
+    exposed, settle = store.ledger.exposed, store.ledger.settle
+    store.ledger.append(make_order("x", outcome=Outcome.PENDING))
+    assert exposed() == {"dca"}
+    settle("x", outcome=Outcome.ACCEPTED, state=OrderState.PARTIALLY_FILLED, filled_quantity=Decimal("0.1"))
+    settle("x", filled_quantity=Decimal("0.3"))
+    settle("x", state=OrderState.CANCELLED)
+    assert exposed() == {"dca"}, "what was filled is held"
+    store.ledger.append(make_order("y", side=Side.SELL, state=OrderState.FILLED, filled_quantity=Decimal("0.3")))
+    assert exposed() == frozenset()
+    store.ledger.append(make_order("z", outcome=Outcome.PENDING))
+    settle("z", outcome=Outcome.REJECTED)
+    assert exposed() == frozenset()
+
+
+def test_exposed_is_known_again_after_a_restart(path: Path, clock: FakeClock, make_order: MakeOrder) -> None:
+    with Store.open(path, clock) as store:
+        store.ledger.append(make_order("1", instance_id="a", state=OrderState.FILLED, filled_quantity=Decimal("0.3")))
+        store.ledger.append(make_order("2", instance_id="b", outcome=Outcome.PENDING))
+        store.ledger.append(make_order("3", instance_id="c", outcome=Outcome.SHADOW, mode=Mode.OBSERVE))
+    with Store.open(path, clock) as store:
+        assert store.ledger.exposed() == {"a", "b"}
+        sold = {"side": Side.SELL, "state": OrderState.FILLED, "filled_quantity": Decimal("0.3")}
+        store.ledger.append(make_order("4", instance_id="a", **sold))
+        store.ledger.mark_unknown_on_startup()
+        store.ledger.settle("2", outcome=Outcome.REJECTED)
+        assert store.ledger.exposed() == frozenset()
+
+
+def test_exposed_reads_nothing_however_much_was_written(store: Store, make_order: MakeOrder) -> None:
+    store.ledger._reads.close()
+    store.ledger.append(make_order("1", state=OrderState.FILLED, filled_quantity=Decimal(1)))
+    assert store.ledger.exposed() == {"dca"}
+
+
+def test_what_fills_nothing_leaves_a_position_as_it_was_added_up(store: Store, make_order: MakeOrder) -> None:
+    store.ledger.append(make_order("1", state=OrderState.FILLED, filled_quantity=Decimal(1)))
+    held = store.ledger.position("dca", "BTC/USD", False)
+    store.ledger._reads.close()
+    store.ledger.append(make_order("2", outcome=Outcome.PENDING))
+    store.ledger.settle("2", outcome=Outcome.ACCEPTED, state=OrderState.OPEN)
+    assert store.ledger.position("dca", "BTC/USD", False) == held
+
+
+def test_exposure_is_exact_where_quantities_are_far_apart(store: Store, make_order: MakeOrder) -> None:
+    large, small = Decimal(10) ** 20, Decimal(10) ** -12
+    for side in (Side.BUY, Side.SELL):
+        for quantity in (large, small) if side is Side.BUY else (small, large):
+            fields = {"side": side, "state": OrderState.FILLED, "filled_quantity": quantity}
+            store.ledger.append(make_order(f"{next(numbers)}", **fields))
+    assert store.ledger.exposed() == frozenset()
 
 
 def test_a_fill_told_twice_is_one_fill(store: Store, clock: FakeClock, make_order: MakeOrder) -> None:

@@ -21,7 +21,7 @@ MakeOrder = Callable[..., Order]
 MakeRow = Callable[..., Row]
 
 
-def test_an_order_has_exactly_the_keys_of_the_contract(store: Store, reader: Reader, make_order: MakeOrder) -> None:
+def test_an_order_has_the_keys_of_the_contract_then_who_rejected_it_and_its_book(store: Store, reader: Reader, make_order: MakeOrder) -> None:
     store.ledger.append(
         make_order("x", limit_price=Decimal("1E+3"), state=OrderState.OPEN, filled_quantity=Decimal("0.10"))
     )
@@ -51,6 +51,8 @@ def test_an_order_has_exactly_the_keys_of_the_contract(store: Store, reader: Rea
             "exchange_order_id": None,
             "created_at": "2023-11-14T22:13:20.250000Z",
             "updated_at": "2023-11-14T22:13:20.250000Z",
+            "rejected_by": None,
+            "shadow": False,
         }
     ]
 
@@ -70,10 +72,28 @@ def test_orders_are_filtered_and_paged_newest_first(store: Store, reader: Reader
     assert ids(instance_id="a", limit=2) == (["a4", "a3"], 5)
     assert ids(outcome="rejected") == (["b1"], 1)
     assert ids(state="filled") == (["b2"], 1)
+    assert ids(shadow=True) == (["b1"], 1)
+    assert ids(shadow=False, limit=2) == (["b2", "a4"], 6)
+    assert ids(shadow=True, instance_id="a") == ([], 0)
     assert ids(instance_id="a", state="filled") == ([], 0)
     assert ids(limit=0) == ([], 7)
     assert ids(limit=-1, offset=-5) == ([], 7)
     assert ids(instance_id="' OR 1 --") == ([], 0)
+
+
+def test_an_order_says_which_book_it_is_in_and_who_rejected_it(
+    store: Store, reader: Reader, make_order: MakeOrder
+) -> None:
+    observed = {"mode": Mode.OBSERVE, "outcome": Outcome.REJECTED, "rejected_by": RejectedBy.GATEWAY}
+    store.ledger.append(make_order("observed", **observed))
+    store.ledger.append(make_order("kept", mode=Mode.OBSERVE, outcome=Outcome.SHADOW))
+    store.ledger.append(make_order("real", outcome=Outcome.REJECTED, rejected_by=RejectedBy.EXCHANGE))
+    items, _ = reader.orders()
+    assert [(item["client_order_id"], item["shadow"], item["rejected_by"]) for item in items] == [
+        ("real", False, "exchange"),
+        ("kept", True, None),
+        ("observed", True, "gateway"),
+    ]
 
 
 def test_events_are_filtered_by_instance_and_type(store: Store, reader: Reader) -> None:
@@ -197,6 +217,7 @@ def test_a_path_with_odd_characters_is_just_a_path(tmp_path: Path, clock: FakeCl
         "SELECT * FROM orders WHERE instance_id = '' ORDER BY id DESC LIMIT 9",
         "SELECT * FROM orders WHERE outcome = '' ORDER BY id DESC LIMIT 9",
         "SELECT * FROM orders WHERE state = '' ORDER BY id DESC LIMIT 9",
+        "SELECT * FROM orders WHERE shadow = 0 ORDER BY id DESC LIMIT 9",
         "SELECT side, filled_quantity, average_price FROM orders WHERE filled_quantity <> '0'"
         " AND instance_id = '' AND symbol = '' AND shadow = 0 ORDER BY updated_at, id",
         "SELECT * FROM generations WHERE instance_id = '' ORDER BY id DESC LIMIT 9",

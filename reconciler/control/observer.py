@@ -1,0 +1,207 @@
+"""The observer: files → rows. Reads a snapshot, has every file judged, and writes what changed in one transaction."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Protocol
+
+from reconciler.clock import Clock, iso
+from reconciler.control.absence import Absence
+from reconciler.control.chronicle import Chronicle
+from reconciler.control.drift import Drift
+from reconciler.control.fleet import Fleet
+from reconciler.control.halt_watch import DeclaredHalts, HaltWatch
+from reconciler.errors import SourceError
+from reconciler.records.admission import Admission, Arrival, admit
+from reconciler.records.evaluation import Evaluation
+from reconciler.records.mode import descent
+from reconciler.records.plan import SetMode
+from reconciler.records.record import Row, RowChange
+from reconciler.records.snapshot import Snapshot, SourceFile
+from reconciler.runtime.host import Host
+from reconciler.store.desired import Desired
+from reconciler.strategy.catalogue import Catalogue
+from reconciler.strategy.definition import Definition
+
+
+class Source(Protocol):
+    """Where snapshots come from."""
+
+    def read(self) -> Snapshot:
+        """A snapshot of this moment. Raises SourceError where nothing can be said at all."""
+        ...
+
+
+Evaluate = Callable[[tuple[SourceFile, ...], Catalogue], Sequence[Evaluation]]
+"""Judges every file on its own, and those that claim one id against each other."""
+
+
+class Observer:
+    """Owns the fleet's desired state in memory; the only writer of it. One thread uses it."""
+
+    def __init__(
+        self,
+        clock: Clock,
+        source: Source,
+        catalogue: Catalogue,
+        evaluate: Evaluate,
+        desired: Desired,
+        halts: DeclaredHalts,
+        chronicle: Chronicle,
+        host: Host,
+        adopt: bool,
+    ) -> None:
+        """`adopt`: the first whole snapshot's modes are taken as established."""
+        self._clock = clock
+        self._source = source
+        self._catalogue = catalogue
+        self._evaluate = evaluate
+        self._desired = desired
+        self._chronicle = chronicle
+        self._host = host
+        self._adopt = adopt
+        self._drift = Drift(desired)
+        self._halt_watch = HaltWatch(halts)
+        self._snapshot: Snapshot | None = None
+        self.absence = Absence()
+        self.fleet = Fleet(rows=desired.rows(), attempts=desired.attempts())
+
+    @property
+    def is_in_doubt(self) -> bool:
+        """True where another look, soon, may tell what this one could not."""
+        return bool(self.fleet.removal.waiting or self.fleet.not_whole or self.absence.confirmed)
+
+    def definition(self, row: Row) -> Definition | None:
+        """The code that `row` was validated against, None where it is not at hand."""
+        return self._catalogue.definition(row.record.strategy_type, row.code_digest)
+
+    def observe(self) -> frozenset[str]:
+        """Look at the source; returns the ids of which something has changed. Raises StoreError."""
+        at = iso(self._clock.time())
+        try:
+            snapshot = self._source.read()
+        except SourceError as error:
+            self._tell_source_error(str(error))
+            self.fleet = replace(self.fleet, source_error=str(error))
+            return frozenset()
+        self._follow_halts(snapshot, at)
+        if self._is_old_news(snapshot):
+            return self._write_back(at)
+        arrival = self._arrival(snapshot, at)
+        self._follow_code(snapshot, arrival)
+        admission = self._admit(snapshot, arrival)
+        self._close_gates(admission)
+        drift = self._drift.changes(self.fleet.rows, at)
+        changes = (*drift, *admission.changes)
+        if changes or admission.attempts or admission.forgotten_paths:
+            self._desired.apply(changes, admission.attempts, admission.forgotten_paths)
+        self._drift.settled()
+        self._remember(snapshot, admission, changes, arrival)
+        return frozenset(change.row.id for change in changes).union(
+            attempt.id for attempt in admission.attempts if attempt.id is not None
+        )
+
+    def _write_back(self, at: str) -> frozenset[str]:
+        """What is left to do where the files say nothing new."""
+        drift = self._drift.changes(self.fleet.rows, at)
+        if drift:
+            self._desired.apply(drift)
+            self._chronicle.admitted(drift, (), self.fleet.removal, self.fleet.removal)
+            self.fleet = self.fleet.after(drift, (), ())
+        self._drift.settled()
+        return frozenset(change.row.id for change in drift)
+
+    def _admit(self, snapshot: Snapshot, arrival: Arrival) -> Admission:
+        evaluations = self._evaluate(snapshot.instances, self._catalogue)
+        return admit(evaluations, self.fleet.rows, self.fleet.attempts, arrival)
+
+    def _follow_code(self, snapshot: Snapshot, arrival: Arrival) -> None:
+        """Load what is new in `strategies/`. That may take time; modes are lowered before, by the code there was."""
+        if self._snapshot is not None and snapshot.strategies is self._snapshot.strategies:
+            return
+        self._close_gates(self._admit(snapshot, replace(arrival, whole=False)))
+        self._catalogue.refresh(snapshot.strategies)
+        self._forget_unused_code()
+
+    def _follow_halts(self, snapshot: Snapshot, at: str) -> None:
+        """First of all, and whatever else comes of this snapshot: halting may never wait."""
+        before = self._halt_watch.declared
+        if self._halt_watch.follow(snapshot, at):
+            self._host.settle()
+            self._chronicle.declared(before, self._halt_watch.declared)
+            self.fleet = replace(self.fleet, halt_problems=self._halt_watch.problems)
+
+    def _is_old_news(self, snapshot: Snapshot) -> bool:
+        last = self._snapshot
+        return (
+            last is not None
+            and snapshot.instances is last.instances
+            and snapshot.strategies is last.strategies
+            and snapshot.templates is last.templates
+            and snapshot.halt is last.halt
+            and snapshot.revision == last.revision
+            and snapshot.not_whole == last.not_whole
+            and snapshot.lost == last.lost
+            and snapshot.git_problem == last.git_problem
+            and not self.fleet.removal.waiting
+            and not self.absence.confirmed
+            and not self.fleet.source_error
+        )
+
+    def _arrival(self, snapshot: Snapshot, at: str) -> Arrival:
+        return Arrival(
+            at=at,
+            revision=snapshot.revision,
+            whole=snapshot.whole,
+            not_whole=snapshot.not_whole,
+            settled=self.absence.settled(self._clock.monotonic()),
+            adopt=self._adopt,
+            confirmed_removal=self.absence.confirmed,
+        )
+
+    def _close_gates(self, admission: Admission) -> None:
+        """Lower what is to be lowered before anything else, the commit included: the gate closes first."""
+        views = self._host.views()
+        steps: list[SetMode] = []
+        for change in admission.changes:
+            view = views.get(change.row.id)
+            if view is not None and change.row.is_live:
+                mode = view.mode
+                for lower in descent(mode, change.row.mode):
+                    steps.append(SetMode(view.id, lower, f"{mode} → {lower}"))
+                    mode = lower
+        for step in steps:
+            self._host.set_mode(step.id, step.mode)
+        self._chronicle.acting(steps)
+
+    def _remember(
+        self, snapshot: Snapshot, admission: Admission, changes: Sequence[RowChange], arrival: Arrival
+    ) -> None:
+        removal = admission.removal
+        if snapshot.whole:
+            self.absence.note(removal, arrival.confirmed_removal, self._clock.monotonic())
+            self._adopt = False
+        self._chronicle.admitted(changes, admission.attempts, removal, self.fleet.removal)
+        if snapshot.lost:
+            self._tell_source_error(snapshot.lost)
+        self._snapshot = snapshot
+        self.fleet = replace(
+            self.fleet.after(changes, admission.attempts, admission.forgotten_paths),
+            removal=removal,
+            revision=snapshot.revision,
+            clean=snapshot.clean,
+            not_whole=snapshot.not_whole,
+            git_problem=snapshot.git_problem,
+            source_error=snapshot.lost,
+            observed=True,
+        )
+
+    def _tell_source_error(self, error: str) -> None:
+        if self.fleet.source_error != error:
+            self._chronicle.source_failed(error)
+
+    def _forget_unused_code(self) -> None:
+        wanted = {row.code_digest for row in self.fleet.rows.values() if row.is_live}
+        wanted.update(view.key.code_digest for view in self._host.views().values())
+        self._catalogue.keep(wanted)
