@@ -9,6 +9,8 @@ import logging
 import os
 import random
 import signal
+import sys
+import threading
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
@@ -20,7 +22,7 @@ from reconciler.control.observer import Observer
 from reconciler.control.operator import Operator
 from reconciler.control.socket import PeerProtocol, bind_control_socket, create_control_app
 from reconciler.control.status import Parts, StatusBoard
-from reconciler.dashboard.app import create_app
+from reconciler.dashboard.app import api_routes, create_app
 from reconciler.errors import ReconcilerError
 from reconciler.execution.bridge import Bridge
 from reconciler.execution.gateway import Gateway
@@ -47,6 +49,8 @@ log = logging.getLogger(__name__)
 
 _SETTLING_S = 5.0
 """How long the exchanges wait for the fleet to be loaded, at most."""
+_CONNECTING_S = 3.0
+"""How long the first beat waits for the exchanges, at most."""
 _ONCE_S = 60.0
 """How long `--once` waits for everything to arrive."""
 
@@ -65,7 +69,22 @@ def run(settings: Settings, *, adopt: bool, once: bool) -> int:
                 "--adopt: expected an empty database, but it knows instances already, and their modes are "
                 "established; run without --adopt"
             )
-        return asyncio.run(_Engine(settings, clock, store).run(adopt=adopt, once=once))
+        code = asyncio.run(_Engine(settings, clock, store).run(adopt=adopt, once=once))
+    _leave(code)
+    return code
+
+
+def _leave(code: int) -> None:
+    """End the process where threads are left: Python would wait for those of strategies, for ever if need be.
+
+    Executors are joined at exit even where their threads are daemons. Everything of ours is closed by now.
+    """
+    left = [thread.name for thread in threading.enumerate() if thread is not threading.main_thread()]
+    if left:
+        log.info("threads left behind are abandoned", extra={"threads": ",".join(left)})
+        logging.shutdown()
+        sys.stdout.flush()
+        os._exit(code)
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,9 +133,11 @@ class _Engine:
                 async with self._pages(fleet, board):
                     fleet.controller.start()
                     fleet.watcher.start()
-                    fleet.heartbeat.start()
                     await asyncio.to_thread(self._clock.wait, fleet.controller.settled, _SETTLING_S)
+                    log.info("fleet loaded", extra={"instances": len(fleet.host.views())})
                     begin.set()
+                    await self._until_connected(servers)
+                    fleet.heartbeat.start()
                     await self._stopping.wait()
                     return 0
             finally:
@@ -124,6 +145,14 @@ class _Engine:
                 await asyncio.to_thread(self._stop, fleet)
                 bridge.close()
                 gateway.close()
+
+    async def _until_connected(self, servers: Servers) -> None:
+        """Give the exchanges a moment, so that the first beat finds them; no longer, they may be down for days."""
+        give_up_s = self._clock.monotonic() + _CONNECTING_S
+        while not all(status.connected for status in servers.statuses()) and not self._stopping.is_set():
+            if self._clock.monotonic() >= give_up_s:
+                break
+            await self._clock.sleep(0.02)
 
     def _fleet(self, gateway: Gateway, market: MarketData, adopt: bool) -> _Fleet:
         settings, store, clock = self._settings, self._store, self._clock
@@ -190,7 +219,7 @@ class _Engine:
             operator = Operator(
                 fleet.controller, fleet.host, self._store.halts, self._store.operators, self._store.events
             )
-            commands = create_control_app(operator, pages.routes)
+            commands = create_control_app(operator, api_routes(pages))
             try:
                 page = listen(settings.dashboard.host, settings.dashboard.port)
             except OSError as error:
@@ -209,8 +238,13 @@ class _Engine:
 
     def _handle_signals(self, controller: Controller) -> None:
         loop = asyncio.get_running_loop()
+
+        def stop() -> None:
+            self._stopping.set()
+            controller.ask_to_stop()
+
         for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, self._stopping.set)
+            loop.add_signal_handler(number, stop)
         loop.add_signal_handler(signal.SIGHUP, controller.hint)
 
     def _note_watching(self, fault: str) -> None:

@@ -100,6 +100,14 @@ def test_the_paper_exchange_replays_the_file_it_is_given(tmp_path: Path) -> None
     assert (feed.prices, feed.seed) == (tmp_path / "prices.csv", "other")
 
 
+def test_every_paper_server_keeps_a_journal_of_its_own(tmp_path: Path) -> None:
+    text = "exec_mcp: {one: {transport: {kind: paper}}, two: {transport: {kind: paper}}}"
+    settings = written(tmp_path, text)
+    journals = [settings.paper_site().journal(server.name) for server in settings.server_options(NOTHING)]
+    assert journals == [tmp_path / ".reconciler" / f"paper-{name}.journal" for name in ("one", "two")]
+    assert settings.paper_site().journal(embedded().name) == tmp_path / ".reconciler" / "paper.journal"
+
+
 def test_prices_that_are_not_there_are_a_problem_where_they_are_named(tmp_path: Path) -> None:
     (problem,) = refused(tmp_path, "paper: {prices: nowhere.csv}")
     assert "1:17: paper.prices: expected a file" in problem
@@ -143,10 +151,20 @@ def test_loading_asks_for_no_secret_but_reading_one_that_is_missing_says_where_i
         settings.server_options(NOTHING)
     assert str(caught.value) == (
         "reconciler.yaml:6:32: exec_mcp.kraken.transport.headers.Authorization: "
-        "expected the environment variable KRAKEN_TOKEN, was not set"
+        "{env: KRAKEN_TOKEN}: expected an environment variable with a secret, was not set"
     )
-    with pytest.raises(SettingsError, match=r"yaml:12:78: .*the file desk\.token .* was refused: No such file"):
+    with pytest.raises(SettingsError, match=r"yaml:12:78: .*: {file: desk\.token}: .*, was refused: No such file"):
         settings.server_options({"KRAKEN_TOKEN": "x"})
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [(b"x" * 65_537, "at most 65,536 bytes"), (b"\xff", "expected UTF-8"), (b"\n", "was an empty file")],
+)
+def test_secrets_of_the_settings_are_read_as_those_of_instances(tmp_path: Path, content: bytes, said: str) -> None:
+    (tmp_path / "desk.token").write_bytes(content)
+    with pytest.raises(SettingsError, match=rf"yaml:12:78: exec_mcp\.desk.*: {{file: desk\.token}}: .*{said}"):
+        written(tmp_path, SERVERS).server_options({"KRAKEN_TOKEN": "k"})
 
 
 def test_an_address_others_can_reach_needs_a_token(tmp_path: Path) -> None:

@@ -45,11 +45,6 @@ def scope_of(everything: bool, account: str | None, instance: str | None) -> tup
     return chosen[0]
 
 
-def in_words(scope: HaltScope, id_: str) -> str:
-    """How a scope is written down: `everything`, `account main`."""
-    return f"{scope} {id_}" if id_ else "everything"
-
-
 def reason_option(command: Decorated) -> Decorated:
     """`--reason TEXT`, required: it is recorded with who asked."""
     return click.option("--reason", required=True, metavar="TEXT", help="Why; recorded with who asked.")(command)

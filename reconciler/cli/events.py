@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import threading
 from typing import Any
 
 import click
 
 from reconciler.cli.output import print_items
 from reconciler.cli.place import Place
+from reconciler.cli.watching import watch
 from reconciler.store import Reader
 
 FOLLOW_S = 1.0
@@ -37,24 +37,27 @@ def events(place: Place, instance_id: str, follow: bool, limit: int, form: str) 
     """
     reader = place.reader()
     try:
-        latest = reader.events(instance_id=instance_id, limit=limit)[0]
-        if form == "json" and not follow:
-            print_items(latest)
-            return
-        _print_lines(latest, form)
         if follow:
-            _follow(reader, instance_id, limit, form, {event["id"]: event["count"] for event in latest})
+            _follow(reader, instance_id, limit, form)
+            return
+        latest = reader.events(instance_id=instance_id, limit=limit)[0]
+        if form == "json":
+            print_items(latest)
+        else:
+            _print_lines(latest, form)
     finally:
         reader.close()
 
 
-def _follow(reader: Reader, instance_id: str, limit: int, form: str, seen: dict[int, int]) -> None:
-    from reconciler.clock import SystemClock
+def _follow(reader: Reader, instance_id: str, limit: int, form: str) -> None:
+    seen: dict[int, int] = {}
 
-    while not SystemClock().wait(threading.Event(), FOLLOW_S):
+    def look() -> None:
         latest = reader.events(instance_id=instance_id, limit=limit)[0]
         _print_lines([event for event in latest if seen.get(event["id"]) != event["count"]], form)
         seen.update((event["id"], event["count"]) for event in latest)
+
+    watch(look, FOLLOW_S)
 
 
 def _print_lines(newest_first: list[dict[str, Any]], form: str) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from reconciler.cli.choice import in_words, reason_option, scope_of, scope_options
+from reconciler.cli.choice import reason_option, scope_of, scope_options
 from reconciler.cli.engine import NoEngine
 from reconciler.cli.outcome import print_outcome
 from reconciler.cli.output import say
@@ -33,10 +33,10 @@ def halt(place: Place, everything: bool, account: str | None, instance: str | No
         body = {"scope": scope, "id": id_, "full": full, "reason": reason}
         print_outcome("halted", place.engine().post("/v1/halt", body))
     except NoEngine:
-        from reconciler.cli.ownership import owned_store
+        from reconciler.cli.ownership import note_halting, owned_store
 
         with owned_store(place) as (store, uid):
             store.halts.add(scope, id_, full, reason, f"uid {uid}")
-            store.operators.record(uid, "Halted", in_words(scope, id_), reason)
+            note_halting(store, uid, "halt", scope, id_, reason)
         click.echo(f"{id_ or 'all'}: halted")
         say("no engine is running here: the halt is in the database and holds from its next start")

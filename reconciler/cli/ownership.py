@@ -5,11 +5,13 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Iterator
+from typing import Literal
 
 from reconciler.cli.failure import Failure
 from reconciler.cli.place import Place
 from reconciler.clock import SystemClock
 from reconciler.errors import StoreError, StoreLocked
+from reconciler.records.halt import HaltScope
 from reconciler.store import Store
 
 
@@ -17,9 +19,19 @@ from reconciler.store import Store
 def owned_store(place: Place) -> Iterator[tuple[Store, int]]:
     """The store under its lock, and the uid that acts; Failure where an engine holds it after all."""
     try:
-        with Store.open(place.settings().database, SystemClock()) as store:
+        with Store.open(place.database(), SystemClock()) as store:
             yield store, os.getuid()
     except StoreLocked as error:
         raise Failure(f"{error}; it runs, but its control socket does not answer this user") from error
     except StoreError as error:
         raise Failure(str(error)) from error
+
+
+def note_halting(
+    store: Store, uid: int, action: Literal["halt", "unhalt"], scope: HaltScope, id_: str, reason: str
+) -> None:
+    """Write down who did it and why, in the words of a running engine: as an operator's action and as an event."""
+    what = f"{scope} {id_}" if id_ else "everything"
+    store.operators.record(uid, action, what, reason)
+    about = id_ if scope == "instance" else None
+    store.events.record(about, "Warning", f"{action.capitalize()}ed", f"{what}: {reason} (uid {uid})")

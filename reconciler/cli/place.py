@@ -8,15 +8,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from reconciler.cli.failure import Failure, of_settings
+from reconciler.cli.output import say
 from reconciler.errors import SettingsError, StoreError
+from reconciler.sources.layout import INSTANCES
 
 if TYPE_CHECKING:
     from reconciler.cli.engine import Engine
     from reconciler.records.snapshot import Snapshot
     from reconciler.settings import Settings
     from reconciler.store import Reader
-
-INSTANCES = "instances"
 
 
 class Place:
@@ -46,6 +46,23 @@ class Place:
         except SettingsError as error:
             raise of_settings(error) from error
 
+    def state_dir(self) -> Path:
+        """Where the engine keeps its state. Broken settings do not keep anybody from a running engine's kill switch."""
+        from reconciler.settings import STATE_DIR, load
+
+        try:
+            return load(self.root(), os.environ, {}).state_dir
+        except SettingsError as error:
+            assumed = os.environ.get("RECONCILER_STATE_DIR", STATE_DIR)
+            say(f"{error.problems[0]}\nthe settings cannot be used: looking for the engine's state in {assumed}")
+            return self.root() / assumed
+
+    def database(self) -> Path:
+        """The engine's database, whether it is there or not."""
+        from reconciler.settings import DATABASE
+
+        return self.state_dir() / DATABASE
+
     def snapshot(self) -> Snapshot:
         """The files of this moment, as they are on disk."""
         from reconciler.clock import SystemClock
@@ -56,14 +73,15 @@ class Place:
     def engine(self) -> Engine:
         """The way to the engine that may be running here."""
         from reconciler.cli.engine import Engine
+        from reconciler.settings import CONTROL_SOCKET
 
-        return Engine(self.settings().control_socket)
+        return Engine(self.state_dir() / CONTROL_SOCKET)
 
     def reader(self) -> Reader:
         """The database, read-only; Failure where no engine has ever run here."""
         from reconciler.store import Reader
 
-        path = self.settings().database
+        path = self.database()
         if not path.exists():
             raise Failure(f"{path}: expected the engine's database, found none; start it once with: reconciler run")
         try:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Mapping
 from typing import Any
 
@@ -12,6 +11,7 @@ from reconciler.cli.engine import NoEngine
 from reconciler.cli.failure import Failure
 from reconciler.cli.output import print_items, print_json, print_table, say
 from reconciler.cli.place import Place
+from reconciler.cli.watching import watch
 
 WATCH_S = 2.0
 COLUMNS = ("ID", "STRATEGY", "MARKET", "ACCOUNT", "MODE", "SYNC", "HEALTH", "TICKS", "ERRORS", "MISSED", "LAST TICK")
@@ -31,21 +31,24 @@ Examples:
 @click.option(
     "--format", "form", type=click.Choice(["table", "json"]), default="table", help="For people, or for machines."
 )
-@click.option("--watch", is_flag=True, help="Look again every two seconds, until Ctrl-C.")
+@click.option("--watch", "is_watching", is_flag=True, help="Look again every two seconds, until Ctrl-C.")
 @click.pass_obj
-def status(place: Place, instance_id: str | None, form: str, watch: bool) -> None:
+def status(place: Place, instance_id: str | None, form: str, is_watching: bool) -> None:
     """Show how all instances are doing, or one of them with its conditions.
 
     Asks the engine; where none is running, shows what is applied according to the database.
     """
-    while True:
+
+    def look() -> None:
         items = _items(place, instance_id)
-        if watch and form == "table":
+        if is_watching and form == "table":
             click.clear()
         _print(items, instance_id, form)
-        if not watch:
-            return
-        _wait()
+
+    if is_watching:
+        watch(look, WATCH_S)
+    else:
+        look()
 
 
 def _items(place: Place, instance_id: str | None) -> list[Item]:
@@ -119,9 +122,3 @@ def _print_one(item: Item) -> None:
             f"{condition['type'] + ':':<12}{condition['status']}  {condition['reason']}  {condition['message']}"
             f"  (since {condition['last_transition_at']})"
         )
-
-
-def _wait() -> None:
-    from reconciler.clock import SystemClock
-
-    SystemClock().wait(threading.Event(), WATCH_S)

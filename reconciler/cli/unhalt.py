@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from reconciler.cli.choice import in_words, reason_option, scope_of, scope_options
+from reconciler.cli.choice import reason_option, scope_of, scope_options
 from reconciler.cli.engine import NoEngine
 from reconciler.cli.failure import Failure
 from reconciler.cli.outcome import print_outcome
@@ -28,10 +28,10 @@ def unhalt(place: Place, everything: bool, account: str | None, instance: str | 
         body = {"scope": scope, "id": id_, "reason": reason}
         print_outcome("no longer halted", place.engine().post("/v1/unhalt", body))
     except NoEngine:
-        from reconciler.cli.ownership import owned_store
+        from reconciler.cli.ownership import note_halting, owned_store
 
         with owned_store(place) as (store, uid):
             if not store.halts.lift(scope, id_, f"uid {uid}", reason):
                 raise Failure(f"{id_ or 'all'}: no halt of exactly this scope is in force") from None
-            store.operators.record(uid, "Unhalted", in_words(scope, id_), reason)
+            note_halting(store, uid, "unhalt", scope, id_, reason)
         click.echo(f"{id_ or 'all'}: no longer halted")

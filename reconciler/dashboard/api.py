@@ -7,7 +7,7 @@ from typing import Any
 
 from reconciler.dashboard.query import Query
 from reconciler.dashboard.reader import OrdersReader
-from reconciler.dashboard.refusal import no_such
+from reconciler.dashboard.refusal import Refusal, no_such
 from reconciler.dashboard.render import to_json
 from reconciler.ports import EngineStatus, InstanceFilter, StatusReader, StrategySummary
 
@@ -32,7 +32,7 @@ class Api:
     def instance(self, query: Query, instance_id: str) -> bytes:
         found = self._status.instance(instance_id)
         if found is None:
-            raise no_such("instance", instance_id, "/api/v1/instances")
+            raise no_instance(self._reader, instance_id, "/api/v1/instances")
         return to_json(
             {
                 **found.to_json(),
@@ -66,7 +66,7 @@ class Api:
         return _items((one.to_json() for one in found[query.offset : query.offset + query.limit]), len(found))
 
     def orders(self, query: Query) -> bytes:
-        return _items(*self._reader.orders(**dict(query.filters), limit=query.limit, offset=query.offset))
+        return _items(*self._reader.orders(**order_filters(query), limit=query.limit, offset=query.offset))
 
     def events(self, query: Query) -> bytes:
         return _items(*self._reader.events(**dict(query.filters), limit=query.limit, offset=query.offset))
@@ -75,6 +75,20 @@ class Api:
 def instance_filter(query: Query) -> InstanceFilter:
     """The filters of a list of instances, as the status reader takes them."""
     return InstanceFilter(**dict(query.filters))
+
+
+def order_filters(query: Query) -> dict[str, Any]:
+    """The filters of a list of orders, as the reader takes them."""
+    shadow = query.get("shadow")
+    return {**dict(query.filters), "shadow": shadow == "true" if shadow else None}
+
+
+def no_instance(reader: OrdersReader, instance_id: str, where: str) -> Refusal:
+    """404 for an instance that is not there; of one that was, when it went and where its past is."""
+    row = reader.row(instance_id)
+    if row is None or row.removed_at is None:
+        return no_such("instance", instance_id, where)
+    return Refusal(404, f"{instance_id} was removed at {row.removed_at}; see: reconciler history {instance_id}")
 
 
 def find_strategy(status: StatusReader, strategy_type: str) -> StrategySummary | None:

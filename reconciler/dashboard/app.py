@@ -40,7 +40,12 @@ INSTANCE_FILTERS: Filters = {
     "sync": tuple(Sync),
     "strategy_type": None,
 }
-ORDER_FILTERS: Filters = {"instance_id": None, "outcome": tuple(Outcome), "state": tuple(OrderState)}
+ORDER_FILTERS: Filters = {
+    "instance_id": None,
+    "outcome": tuple(Outcome),
+    "state": tuple(OrderState),
+    "shadow": ("true", "false"),
+}
 EVENT_FILTERS: Filters = {"instance_id": None, "type": EVENT_TYPES}
 
 
@@ -84,6 +89,11 @@ def create_app(status: StatusReader, reader: OrdersReader, clock: Clock, options
     if options.token is not None:
         routes.append(Route("/login", Login(options).respond))
     return _Dashboard(routes, options)
+
+
+def api_routes(dashboard: Starlette) -> list[Route]:
+    """The JSON of a dashboard, for another application: each route answers its own refusals."""
+    return [route for route in dashboard.routes if isinstance(route, Route) and route.path.startswith("/api/")]
 
 
 class _Dashboard(Starlette):

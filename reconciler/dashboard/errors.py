@@ -16,7 +16,7 @@ def error_response(path: str, refusal: Refusal) -> Response:
     """The response that says `refusal` to whoever asked for `path`. Small enough for the event loop."""
     if path.startswith("/api/") or path in MACHINE_PATHS:
         error = {"error": {"code": refusal.code, "message": refusal.message}}
-        body, media_type = json.dumps(error, ensure_ascii=False).encode(), JSON
+        body, media_type = json.dumps(error, ensure_ascii=False).encode(errors="backslashreplace"), JSON
     else:
         body, media_type = render("error.html", refusal=refusal), HTML
     headers = {**refusal.headers, "cache-control": "no-store"}

@@ -8,7 +8,7 @@ from math import ceil
 from operator import attrgetter
 
 from reconciler.clock import Clock, iso
-from reconciler.dashboard.api import OWN_ROWS, find_strategy, instance_filter
+from reconciler.dashboard.api import OWN_ROWS, find_strategy, instance_filter, no_instance, order_filters
 from reconciler.dashboard.attention import Concern, engine_concerns
 from reconciler.dashboard.config import config_lines
 from reconciler.dashboard.heartbeat import heartbeat_fault
@@ -32,6 +32,7 @@ WORDS = {
     "syncs": tuple(Sync),
     "outcomes": tuple(Outcome),
     "states": tuple(OrderState),
+    "books": ("true", "false"),
     "event_types": EVENT_TYPES,
 }
 
@@ -86,7 +87,7 @@ class Pages:
     def instance(self, query: Query, instance_id: str) -> bytes:
         found = self._status.instance(instance_id)
         if found is None:
-            raise no_such("instance", instance_id, "the fleet page")
+            raise no_instance(self._reader, instance_id, "the fleet page")
         orders, order_count = self._reader.orders(instance_id=instance_id, limit=OWN_ROWS)
         events, event_count = self._reader.events(instance_id=instance_id, limit=OWN_ROWS)
         history, generation_count = self._reader.history(instance_id, OWN_ROWS, 0)
@@ -125,7 +126,7 @@ class Pages:
         return self._page("problems.html", items=items, paging=Paging.of("/problems", query, len(items), len(found)))
 
     def orders(self, query: Query) -> bytes:
-        items, total = self._reader.orders(**dict(query.filters), limit=query.limit, offset=query.offset)
+        items, total = self._reader.orders(**order_filters(query), limit=query.limit, offset=query.offset)
         return self._list("orders.html", "/orders", query, items, total)
 
     def events(self, query: Query) -> bytes:

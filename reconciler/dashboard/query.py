@@ -96,7 +96,7 @@ def _unknown(name: str, known: tuple[str, ...]) -> str:
 def _meant(text: str, words: tuple[str, ...]) -> str:
     by_folded = {word.casefold(): word for word in words}
     close = difflib.get_close_matches(text[:LONGEST_FILTER].casefold(), by_folded, n=1)
-    return f"; did you mean {by_folded[close[0]]}?" if close else ""
+    return f" (did you mean {by_folded[close[0]]}?)" if close else ""
 
 
 def _shown(text: str) -> str:

@@ -3,20 +3,35 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any, Protocol, get_args
+
+from reconciler.records.record import Row
+from reconciler.store import EventType
 
 Item = Mapping[str, Any]
 """One row, keys as the contract names them, values ready for JSON: money as decimal strings, times ISO 8601."""
 
-EVENT_TYPES = ("Normal", "Warning")
+EVENT_TYPES: tuple[str, ...] = get_args(EventType)
 
 
 class OrdersReader(Protocol):
     """Pages of rows, newest first, each with how many match in all. Empty filters match everything."""
 
+    def row(self, instance_id: str) -> Row | None:
+        """The applied row of that id, a tombstone too."""
+        ...
+
     def orders(
-        self, instance_id: str = "", outcome: str = "", state: str = "", limit: int = 100, offset: int = 0
-    ) -> tuple[Sequence[Item], int]: ...
+        self,
+        instance_id: str = "",
+        outcome: str = "",
+        state: str = "",
+        shadow: bool | None = None,
+        limit: int = 100,
+        offset: int = 0,
+    ) -> tuple[Sequence[Item], int]:
+        """`shadow` chooses a book: True the simulated one, None both."""
+        ...
 
     def events(
         self, instance_id: str = "", type: str = "", limit: int = 100, offset: int = 0

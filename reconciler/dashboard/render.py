@@ -31,8 +31,9 @@ def plain(value: object) -> Any:
 
 
 def to_json(value: object) -> bytes:
-    """Compact JSON. NaN and infinities, which JSON does not have, are a ValueError."""
-    return json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"), default=plain).encode()
+    """Compact JSON, lone surrogates escaped. NaN and infinities, which JSON does not have, are a ValueError."""
+    text = json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"), default=plain)
+    return text.encode(errors="backslashreplace")
 
 
 def duration(seconds: float | None) -> str:
@@ -99,5 +100,8 @@ _ENVIRONMENT = _environment()
 
 
 def render(template: str, **values: object) -> bytes:
-    """The page that `template` makes of `values`. A name the template uses and nobody gave is an error."""
-    return _ENVIRONMENT.get_template(template).render(values).encode()
+    """The page that `template` makes of `values`. A name the template uses and nobody gave is an error.
+
+    Lone surrogates, which UTF-8 cannot hold, are shown escaped: no text takes a page down.
+    """
+    return _ENVIRONMENT.get_template(template).render(values).encode(errors="backslashreplace")

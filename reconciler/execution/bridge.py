@@ -12,6 +12,9 @@ from reconciler.errors import ExecUnavailable, ExecUnknown
 
 T = TypeVar("T")
 
+GRACE_S = 1.0
+"""How much longer than the call itself a thread waits for it, so that the call's own error reaches it."""
+
 
 class Bridge:
     """From any thread to the loop it was created on.

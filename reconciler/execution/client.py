@@ -72,7 +72,7 @@ class ExecServer:
         delay_s = self.options.reconnect_min_s
         while True:
             was_connected = await self._live()
-            if _is_cancelled():
+            if is_told_to_stop():
                 raise asyncio.CancelledError
             delay_s = self.options.reconnect_min_s if was_connected else min(delay_s * 2, self.options.reconnect_max_s)
             await self._clock.sleep(delay_s * random.uniform(0.8, 1.2))
@@ -141,7 +141,7 @@ class ExecServer:
             return ExecRejected(f"{self.name!r} refused the call: {error}")
         if isinstance(error, ValidationError):
             return ExecUnknown(f"{self.name!r} answered with something that is no tool result")
-        why = handover.not_delivered or handover.trouble or _flat(error)
+        why = handover.not_delivered or handover.trouble or flat(error)
         self._lose(why)
         if handover.is_possibly_sent:
             return ExecUnknown(f"the connection to {self.name!r} failed while it was asked: {why}")
@@ -165,7 +165,7 @@ class ExecServer:
                 self._session = None
                 await self._drain()
         except Exception as error:  # noqa: BLE001 - whatever a server makes the SDK raise is a lost connection
-            self._lose(_flat(error))
+            self._lose(flat(error))
         finally:
             # The transport's task group cancels this task when it fails: the session is gone whichever way we leave.
             self._session = None
@@ -208,8 +208,9 @@ class ExecServer:
             log.warning("calls abandoned on a lost connection", extra={"server": self.name, "calls": self._calls})
 
     def fail(self, error: str) -> None:
-        """There will be no connection: what it would lead to cannot be had."""
-        log.error("exec-mcp cannot be had", extra={"server": self.name, "error": error})
+        """There is no connection, for what it would lead to cannot be had. The same again is not told again."""
+        if error != self.status.last_error:
+            log.error("exec-mcp cannot be had", extra={"server": self.name, "error": error})
         self._lose(error)
 
     def _lose(self, error: str) -> None:
@@ -223,7 +224,7 @@ class ExecServer:
         self.status = ServerStatus(self.name, connected, since, tools, error)
 
 
-def _is_cancelled() -> bool:
+def is_told_to_stop() -> bool:
     """True where this task was told to stop, though a failing transport may have swallowed the exception that said so.
 
     A task group whose children failed raises their errors in place of a cancellation that came meanwhile.
@@ -256,7 +257,7 @@ def _parsed(tool: str, text: str) -> Any:
         raise ExecUnknown(f"{tool} answered neither structured content nor JSON: {text[:200]!r}") from None
 
 
-def _flat(error: BaseException) -> str:
+def flat(error: BaseException) -> str:
     """The first real error inside nested exception groups, as one line."""
     while isinstance(error, BaseExceptionGroup):
         error = error.exceptions[0]

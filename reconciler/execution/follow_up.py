@@ -24,7 +24,10 @@ _AT_ONCE = 8
 
 
 class FollowUp:
-    """The task of one engine. `close` it after its last `run`."""
+    """The task of one engine. `close` it after its last `run`.
+
+    `run` and `_follow` are boundaries: what nobody foresaw is logged, costs a round or the one order, and no more.
+    """
 
     def __init__(self, ledger: OrderBook, settlement: Settlement, gatekeeper: Gatekeeper, servers: Servers) -> None:
         self._ledger = ledger
@@ -33,28 +36,28 @@ class FollowUp:
         self._servers = servers
         self._thread = ThreadPoolExecutor(1, "follow-up")  # the ledger blocks; the loop must not
         self._is_running = False
+        self._is_closed = False
 
     async def run(self) -> None:
-        """One round. A round that begins before the last one ended does nothing."""
-        if self._is_running:
+        """One round. A round that begins before the last one ended does nothing. Raises nothing."""
+        if self._is_running or self._is_closed:
             return
         self._is_running = True
         try:
             await self._round()
+        except Exception as error:  # noqa: BLE001 - nobody waits for it: it would vanish
+            self._report("orders not followed up", error)
         finally:
             self._is_running = False
 
     def close(self) -> None:
+        self._is_closed = True
         self._thread.shutdown(wait=True)
 
     async def _round(self) -> None:
-        try:
-            doubted = self._gatekeeper.doubted()
-            unresolved = await self._blocking(self._ledger.unresolved)
-            accepted = await self._blocking(self._ledger.open_accepted)
-        except StoreError as error:
-            log.error("orders not followed up", extra={"error": str(error)})
-            return
+        doubted = self._gatekeeper.doubted()
+        unresolved = await self._blocking(self._ledger.unresolved)
+        accepted = await self._blocking(self._ledger.open_accepted)
         # What is pending and in doubt is one whose outcome could not be written down.
         in_doubt = [o for o in unresolved if o.outcome is Outcome.UNKNOWN or o.client_order_id in doubted]
         for resolved in doubted - {order.client_order_id for order in unresolved}:
@@ -82,8 +85,16 @@ class FollowUp:
             log.warning("order not found", extra={"client_order_id": order.client_order_id, "error": str(error)})
         except (ExecError, CapabilityUnavailable, StoreError) as error:
             log.debug("order not followed up", extra={"client_order_id": order.client_order_id, "error": str(error)})
+        except Exception as error:  # noqa: BLE001 - the other orders are followed up all the same
+            self._report("order not followed up", error, client_order_id=order.client_order_id)
         else:
             log.info("order", extra={"client_order_id": order.client_order_id, "state": str(settled.state)})
+
+    def _report(self, message: str, error: Exception, **about: str) -> None:
+        """What was not expected, with its traceback; at shutdown work is cut short, and that is no news."""
+        if not self._is_closed:
+            trace = None if isinstance(error, StoreError) else error
+            log.error(message, exc_info=trace, extra={**about, "error": str(error)})
 
     async def _blocking(self, work: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._thread, work)

@@ -45,7 +45,10 @@ class ActiveHalts(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """Why an order may not leave. `reason` is a `TradingReason` where the gate is shut, `Limit` or `Request` else."""
+    """Why an order may not leave. `reason` is a `TradingReason` where the gate is shut.
+
+    Else it is `Limit`, `Request` or `Quote`.
+    """
 
     reason: str
     message: str

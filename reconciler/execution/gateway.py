@@ -7,7 +7,6 @@ twice, and the instance opens nothing new until it is resolved.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Sequence
 from concurrent.futures import Future
 from dataclasses import replace
@@ -16,11 +15,13 @@ from typing import Any
 from reconciler.clock import Clock, utc
 from reconciler.errors import CapabilityUnavailable, ExecError, ExecRejected, ExecUnavailable
 from reconciler.execution import answers, bridge
-from reconciler.execution.bridge import Bridge
+from reconciler.execution.bridge import GRACE_S, Bridge
+from reconciler.execution.client import ExecServer
 from reconciler.execution.follow_up import FollowUp
 from reconciler.execution.gatekeeper import ActiveHalts, Gatekeeper, Refusal
 from reconciler.execution.handover import Handover
 from reconciler.execution.order_id import OrderIds
+from reconciler.execution.quoting import Quoting
 from reconciler.execution.rate import OrderRate
 from reconciler.execution.servers import Servers
 from reconciler.execution.settlement import OrderBook, Settlement
@@ -31,12 +32,8 @@ from reconciler.records.mode import Mode
 from reconciler.records.order import Order, OrderRequest, OrderState, Outcome, RejectedBy, TimeInForce, decimal_text
 from reconciler.records.status import TradingReason
 
-log = logging.getLogger(__name__)
-
 _HANDOVER_S = 1.0
-"""How long the main loop may take to hand an order to the transport, the gate's lock being held."""
-_GRACE_S = 1.0
-"""How much longer than the call itself a thread waits, so that the call's own error reaches it."""
+"""How long the main loop may take to hand a call to the transport, the gate's lock being held."""
 
 
 class Gateway:
@@ -57,7 +54,7 @@ class Gateway:
     ) -> None:
         self._ledger = ledger
         self._servers = servers
-        self._market = market
+        self._quoting = Quoting(market, servers)
         self._bridge = bridge
         self._clock = clock
         self._ids = ids or OrderIds(clock)
@@ -75,7 +72,10 @@ class Gateway:
         return in_doubt
 
     async def follow_up(self) -> None:
-        """Learn what became of the orders that are open or unknown. Once a beat; overlapping calls do nothing."""
+        """Learn what became of the orders that are open or unknown. Once a beat; overlapping calls do nothing.
+
+        Raises nothing: what goes wrong is logged, and the next beat asks again.
+        """
         await self._follow_up.run()
 
     def close(self) -> None:
@@ -87,12 +87,16 @@ class Gateway:
 
         Raises StoreError where the ledger cannot be written: then nothing was sent.
         """
-        order = self._with_quote(self._draft(gate, request, beat))
+        order, quoteless = self._quoting.quoted(self._draft(gate, request, beat))
         refusal = self._gatekeeper.refusal(gate, order)
-        if refusal is None and order.provenance.mode is Mode.OBSERVE:
-            return self._shadow(order)
+        observing = order.provenance.mode is Mode.OBSERVE
+        if observing and refusal is None:
+            refusal = quoteless
         if refusal is not None:
-            return self._written(replace(order, outcome=Outcome.REJECTED, **_by_gateway(refusal)))
+            by = RejectedBy.GATEWAY
+            return self._written(replace(order, outcome=Outcome.REJECTED, rejected_by=by, reason=str(refusal)))
+        if observing:
+            return self._written(shadowed(order))
         self._ledger.append(order)
         try:
             return self._send(gate, order)
@@ -114,12 +118,14 @@ class Gateway:
         if order.outcome is Outcome.SHADOW:
             return self._ledger.settle(client_order_id, state=OrderState.CANCELLED)
         origin = order.provenance
-        refusal = self._gatekeeper.cancel_refusal(origin.instance_id, origin.account_id)
-        if refusal is not None:
-            raise ExecUnavailable(str(refusal))
         server = self._servers.requiring(origin.account_id, "cancel_order")
         arguments = {**_addressed(order), "symbol": origin.symbol}
-        answer = self._bridge.call(lambda: server.call("cancel_order", arguments), server.options.timeout_s + _GRACE_S)
+        with gate.lock:
+            refusal = self._gatekeeper.cancel_refusal(origin.instance_id, origin.account_id)
+            if refusal is not None:
+                raise ExecUnavailable(str(refusal))
+            sending = self._sent(server, "cancel_order", arguments, Handover())
+        answer = bridge.wait(sending, server.options.timeout_s + GRACE_S)
         try:
             return self._settlement.reported(order, answers.order(answer))
         except answers.Unreadable:
@@ -150,25 +156,9 @@ class Gateway:
             updated_at=now,
         )
 
-    def _with_quote(self, order: Order) -> Order:
-        """The order with the quote of this beat; without one where there is none: the limits see to that."""
-        origin = order.provenance
-        try:
-            quote = self._market.quote(origin.account_id, origin.symbol, origin.beat)
-        except (ExecError, CapabilityUnavailable) as error:
-            log.warning("order without a quote", extra={"instance_id": origin.instance_id, "error": str(error)})
-            return order
-        return replace(order, quote_bid=quote.bid, quote_ask=quote.ask)
-
     def _written(self, order: Order) -> Order:
         self._ledger.append(order)
         return order
-
-    def _shadow(self, order: Order) -> Order:
-        if order.quote_bid is None:
-            refusal = Refusal("Quote", "there is no quote to simulate with")
-            return self._written(replace(order, outcome=Outcome.REJECTED, **_by_gateway(refusal)))
-        return self._written(shadowed(order))
 
     def _send(self, gate: GateState, order: Order) -> Order:
         """The order, which is in the ledger, on its way and to its outcome."""
@@ -179,7 +169,7 @@ class Gateway:
             return self._settlement.rejected(order, RejectedBy.GATEWAY, str(sending))
         try:
             timeout_s = self._servers.reaching(order.provenance.account_id).options.timeout_s
-            answer = bridge.wait(sending, timeout_s + _GRACE_S)
+            answer = bridge.wait(sending, timeout_s + GRACE_S)
             report = answers.order(answer)
         except ExecRejected as error:
             return self._settlement.rejected(order, RejectedBy.EXCHANGE, str(error))
@@ -204,16 +194,21 @@ class Gateway:
             )
         try:
             server = self._servers.requiring(origin.account_id, "place_order")
-            sending = self._bridge.start(lambda: server.call("place_order", _placed(order), handover=handover))
+            return self._sent(server, "place_order", _placed(order), handover)
         except (ExecError, CapabilityUnavailable) as error:
             return Refusal(TradingReason.EXEC_DOWN, str(error))
+
+    def _sent(
+        self, server: ExecServer, tool: str, arguments: dict[str, Any], handover: Handover
+    ) -> Future[dict[str, Any]]:
+        """A call in the transport's hands. The caller holds the gate's lock meanwhile.
+
+        Raises ExecUnavailable where it is not, and never will be.
+        """
+        sending = self._bridge.start(lambda: server.call(tool, arguments, handover=handover))
         if not handover.wait(_HANDOVER_S) and handover.abandon():
-            return Refusal(TradingReason.EXEC_DOWN, f"the main loop took more than {_HANDOVER_S:g} s to send the order")
+            raise ExecUnavailable(f"the main loop took more than {_HANDOVER_S:g} s to send it")
         return sending
-
-
-def _by_gateway(refusal: Refusal) -> dict[str, Any]:
-    return {"rejected_by": RejectedBy.GATEWAY, "reason": str(refusal)}
 
 
 def _addressed(order: Order) -> dict[str, Any]:

@@ -14,15 +14,15 @@ from typing import Any, Generic, TypeVar, cast
 
 from reconciler.errors import ExecUnavailable
 from reconciler.execution import answers
-from reconciler.execution.bridge import Bridge
+from reconciler.execution.bridge import GRACE_S, Bridge
 from reconciler.execution.client import ExecServer
 from reconciler.execution.servers import Servers
 from reconciler.records.market import TIMEFRAMES_S, Balance, Candle, Position, Quote
 
 T = TypeVar("T")
 
-_GRACE_S = 1.0
-"""How much longer than the call itself a thread waits, so that the call's own error reaches it."""
+_CANDLES = (100, 300, 500, 1_000)
+"""How many candles are fetched for whoever asks for fewer. Servers often give no more than one of these numbers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,15 +49,20 @@ class MarketData:
         return self._once(account_id, "get_quote", (symbol,), arguments, beat, lambda a: answers.quote(a, symbol))
 
     def candles(self, account_id: str, symbol: str, timeframe: str, limit: int, beat: int) -> Sequence[Candle]:
-        """Raises ValueError for a timeframe that is none, and for a limit below 1."""
+        """Raises ValueError for a timeframe that is none, and for a limit below 1.
+
+        Limits are rounded up, so that instances which differ a little share one fetch. Those that differ
+        much do not, where the smaller asks first: at worst one fetch for every step of `_CANDLES` in a beat.
+        """
         if timeframe not in TIMEFRAMES_S:
             raise ValueError(f"timeframe: expected one of {', '.join(TIMEFRAMES_S)}, was {timeframe!r}")
         if limit < 1:
             raise ValueError(f"limit: expected at least 1, was {limit}")
         subject = {"symbol": symbol, "timeframe": timeframe}
-        arguments = {"account_id": account_id, "client_id": "", **subject, "limit": limit}
+        size = next((step for step in _CANDLES if limit <= step), limit)
+        arguments = {"account_id": account_id, "client_id": "", **subject, "limit": size}
         key = tuple(subject.values())
-        return self._once(account_id, "get_candles", key, arguments, beat, answers.candles, limit)[-limit:]
+        return self._once(account_id, "get_candles", key, arguments, beat, answers.candles, size)[-limit:]
 
     def positions(self, account_id: str, client_id: str, beat: int) -> Sequence[Position]:
         arguments = {"account_id": account_id, "client_id": client_id}
@@ -89,7 +94,7 @@ class MarketData:
         if first:
             self._fetch(fetch.future, server, tool, arguments, read)
         try:
-            return fetch.future.result(server.options.timeout_s + 2 * _GRACE_S)
+            return fetch.future.result(server.options.timeout_s + 2 * GRACE_S)
         except TimeoutError:
             raise ExecUnavailable(f"{tool}: no answer from {server.name!r}") from None
 
@@ -103,7 +108,7 @@ class MarketData:
     ) -> None:
         """Settle `future` with the answer or its failure, whatever it is: others wait for it."""
         try:
-            wait_s = server.options.timeout_s + _GRACE_S
+            wait_s = server.options.timeout_s + GRACE_S
             future.set_result(read(self._bridge.call(lambda: server.call(tool, arguments), wait_s)))
         except BaseException as error:  # noqa: BLE001 - it is raised in every thread that waits, this one included
             future.set_exception(error)

@@ -5,16 +5,18 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import importlib
-from collections.abc import AsyncIterator, Coroutine, Iterable, Mapping
+import random
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from reconciler.clock import Clock
 from reconciler.errors import CapabilityUnavailable, ExecUnavailable
-from reconciler.execution.client import ExecServer, ServerStatus
-from reconciler.execution.options import ServerOptions
+from reconciler.execution.client import ExecServer, ServerStatus, flat, is_told_to_stop
+from reconciler.execution.options import PAPER, ServerOptions
 from reconciler.execution.paper.exchange import PaperOptions
 from reconciler.execution.paper.server import FeedOptions, serve_paper
 from reconciler.records.accounts import Account, Accounts
@@ -22,12 +24,20 @@ from reconciler.records.accounts import Account, Accounts
 
 @dataclass(frozen=True, slots=True)
 class PaperSite:
-    """How the embedded paper exchange is run. Prices hold for `step_s`; `journal` keeps its state, None forgets it."""
+    """How embedded paper exchanges are run. Prices hold for `step_s`; `journals` is the folder that keeps their state.
+
+    Without `journals` it is forgotten.
+    """
 
     step_s: float
     options: PaperOptions = field(default_factory=PaperOptions)
     feed: FeedOptions = field(default_factory=FeedOptions)
-    journal: Path | None = None
+    journals: Path | None = None
+
+    def journal(self, server: str) -> Path | None:
+        """The file that keeps the state of the exchange served as `server`: every one has its own."""
+        name = "paper.journal" if server == PAPER else f"paper-{server}.journal"
+        return None if self.journals is None else self.journals / name
 
 
 class Servers:
@@ -78,33 +88,54 @@ async def open_servers(
     Nothing is begun before `begin` is set: importing the SDK would slow a fleet's start down.
     """
     servers = {wanted.name: ExecServer(wanted, clock) for wanted in options}
+    importing = asyncio.Lock()
     async with contextlib.AsyncExitStack() as stack:
         for server in servers.values():
-            work = _serve_paper_to(server, clock, paper) if server.options.kind == "paper" else server.run()
-            await stack.enter_async_context(_while_inside(_after(begin, work), f"exec-mcp {server.name}"))
+            work = partial(_serve_paper_to, server, clock, paper) if server.options.kind == "paper" else server.run
+            kept = _kept(server, clock, work, importing, begin)
+            await stack.enter_async_context(_while_inside(kept, f"exec-mcp {server.name}"))
         yield Servers(servers, accounts)
 
 
+async def _kept(
+    server: ExecServer,
+    clock: Clock,
+    work: Callable[[], Awaitable[None]],
+    importing: asyncio.Lock,
+    begin: asyncio.Event | None,
+) -> None:
+    """A server's task: does its work, and begins again whatever ended it. The boundary to all that may go wrong there.
+
+    An exchange that cannot be served is tried again, for its journal and its prices can be repaired.
+    """
+    if begin is not None:
+        await begin.wait()
+    delay_s = server.options.reconnect_min_s
+    while True:
+        try:
+            async with importing:
+                await asyncio.to_thread(_import_sdk)
+            await work()
+        except Exception as error:  # noqa: BLE001 - it is told as the server's status; the other servers go on
+            server.fail(flat(error))
+        if is_told_to_stop():
+            raise asyncio.CancelledError
+        await clock.sleep(delay_s * random.uniform(0.8, 1.2))
+        delay_s = min(delay_s * 2, server.options.reconnect_max_s)
+
+
+def _import_sdk() -> None:
+    """All of the SDK that any server needs, once: it takes its time, and two threads at it would trip each other up."""
+    for module in ("reconciler.execution.wire", "reconciler.execution.paper.tools"):
+        importlib.import_module(module)
+
+
 async def _serve_paper_to(server: ExecServer, clock: Clock, site: PaperSite) -> None:
-    """The embedded exchange and the connection to it. What is wrong with its files is told as its status."""
-    for slow in ("reconciler.execution.paper.tools", "reconciler.execution.wire"):
-        # The SDK takes its time to import; in a thread, so that the loop goes on meanwhile.
-        await asyncio.to_thread(importlib.import_module, slow)
-    try:
-        async with serve_paper(
-            clock, step_s=site.step_s, options=site.options, journal=site.journal, feed=site.feed
-        ) as url:
-            server.options = replace(server.options, kind="http", url=url)
-            await server.run()
-    except (OSError, ValueError) as error:
-        server.fail(f"the paper exchange cannot start: {error}")
-
-
-async def _after(begin: asyncio.Event | None, work: Coroutine[Any, Any, None]) -> None:
-    with contextlib.closing(work):
-        if begin is not None:
-            await begin.wait()
-        await work
+    """The embedded exchange and the connection to it."""
+    journal = site.journal(server.name)
+    async with serve_paper(clock, step_s=site.step_s, options=site.options, journal=journal, feed=site.feed) as url:
+        server.options = replace(server.options, kind="http", url=url)
+        await server.run()
 
 
 @asynccontextmanager

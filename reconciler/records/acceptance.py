@@ -8,10 +8,10 @@ stricter reading of a part could make the whole more lenient (`not`, `oneOf`, `i
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
+from reconciler.records import regex
 from reconciler.records.subschema import MAP, Schema, every
 
 DIALECT: Final = "https://json-schema.org/draft/2020-12/schema"
@@ -28,14 +28,6 @@ _SAFE: Final = frozenset({
     "minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf",
 })
 # fmt: on
-_SAFE_PATTERN: Final = re.compile(
-    r"(?:[A-Za-z0-9_/:@, ^$|*+?.-]|\((?:\?:)?|\)|\{[0-9]+(?:,[0-9]*)?\}|\\[.+*?/$^|(){}\[\]-]"
-    r"|\[\^?-?(?:[A-Za-z0-9_/:@,. +*?$]|[0-9A-Za-z]-[0-9A-Za-z]|\\[.\]\[/\\-])+-?\])*"
-)
-"""Regular expressions that Python and Rust read alike: ASCII, no escapes of classes, no look-around, no flags."""
-_POSSESSIVE: Final = re.compile(r"[*+?}]\+")
-"""Never gives back what it took in Python, a plain repetition elsewhere."""
-_SAFE_PREFIX: Final = re.compile(r"\^[A-Za-z0-9_-]+")
 _EXACT: Final = 2**53
 
 
@@ -46,9 +38,10 @@ def acceptor(schema: Schema) -> Callable[[Any], bool] | None:
     import jsonschema_rs
 
     try:
-        return jsonschema_rs.Draft202012Validator(_plain(schema), offline=True).is_valid
+        ready = jsonschema_rs.Draft202012Validator(_plain(schema), pattern_options=regex.options(), offline=True)
     except ValueError:
         return None  # not a schema, or too much for it: jsonschema will say
+    return ready.is_valid
 
 
 def is_schema(schema: Schema) -> bool:
@@ -69,10 +62,6 @@ def _is_safe_keyword(name: str, value: Any) -> bool:
         return bool(value == DIALECT)
     if name not in _SAFE:
         return False
-    if name == "pattern":
-        return _SAFE_PATTERN.fullmatch(value) is not None and _POSSESSIVE.search(value) is None
-    if name == "patternProperties":
-        return all(_SAFE_PREFIX.fullmatch(pattern) for pattern in value)
     if name == "$ref":
         return isinstance(value, str) and value.startswith("#")
     return name in MAP or _is_exact(value)

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import re
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any, Final
 
+from reconciler.records import regex
+from reconciler.records.defaults import EndlessDefaults, defaults
 from reconciler.records.pointer import Path, spell
 from reconciler.records.secrets import with_references
 from reconciler.records.subschema import LIST, MAP, ONE, Schema, every, referred
@@ -60,14 +62,32 @@ def _closed(schema: Schema) -> Schema:
 
 def faults(schema: Mapping[str, Any]) -> Iterator[str]:
     """What the metaschema cannot say of an otherwise valid schema: references, patterns, words that do nothing."""
+    parts = list(every(schema))
+    places = {id(part) for _, part in parts}
+    has_patterns = any("patternProperties" in part for _, part in parts if isinstance(part, Mapping))
     if schema.get("type") != "object":
         yield f'expected "type": "object" at the top, was {shown(schema.get("type"))}'
+    for path, part in parts:
+        if isinstance(part, bool):
+            continue
+        yield from (f"{spell((*path, at))}: {message}" for at, message in _own_faults(part, path, schema, places))
+        if has_patterns and "unevaluatedProperties" in part:
+            yield f"{spell((*path, 'unevaluatedProperties'))}: expected a schema without patternProperties to use it in"
+
+
+def endless_defaults(schema: Mapping[str, Any]) -> Iterator[str]:
+    """Each `default` of an otherwise sound schema that cannot be filled in, since that leads back to it."""
     for path, part in every(schema):
-        if not isinstance(part, bool):
-            yield from (f"{spell((*path, at))}: {message}" for at, message in _own_faults(part, path, schema))
+        if isinstance(part, Mapping) and "default" in part:
+            try:
+                defaults(part["default"], part, schema)
+            except EndlessDefaults as error:
+                yield f"{spell((*path, 'default'))}: {error}"
 
 
-def _own_faults(part: Mapping[str, Any], path: Path, root: Schema) -> Iterator[tuple[str, str]]:
+def _own_faults(
+    part: Mapping[str, Any], path: Path, root: Schema, places: Collection[int]
+) -> Iterator[tuple[str, str]]:
     for name in part:
         if name in _FOREIGN or (name == "$schema" and path):
             yield name, "expected a schema that stands alone, without this keyword"
@@ -76,7 +96,8 @@ def _own_faults(part: Mapping[str, Any], path: Path, root: Schema) -> Iterator[t
             if near:
                 yield name, f"unknown keyword, {near}"
     if "$ref" in part:
-        if referred(part["$ref"], root) is None:
+        target = referred(part["$ref"], root)
+        if target is None or id(target) not in places:
             yield "$ref", f"expected a place within this schema, like #/$defs/name, was {quoted(part['$ref'])}"
         elif _is_endless(part, root):
             yield "$ref", "expected a schema, was one that refers to itself and nothing else"
@@ -88,13 +109,20 @@ def _own_faults(part: Mapping[str, Any], path: Path, root: Schema) -> Iterator[t
 
 def _wrong_pattern(pattern: str) -> str:
     """Why a pattern cannot be used; empty where it can. What Python only warns of, other readers read otherwise."""
+    usable = regex.is_usable(pattern)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", FutureWarning)
             re.compile(pattern)
-    except (re.error, FutureWarning) as error:
+    except (re.error, FutureWarning, RecursionError, OverflowError) as error:
         return str(error)
-    return ""
+    return "" if usable else _NOT_LINEAR
+
+
+_NOT_LINEAR: Final = (
+    "patterns are matched in linear time, which leaves no room for look-around, back-references, huge repetitions "
+    "(maxLength is for those) and what only Python knows"
+)
 
 
 def _is_endless(part: Mapping[str, Any], root: Schema) -> bool:

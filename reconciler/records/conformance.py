@@ -1,12 +1,11 @@
 """Conformance: what jsonschema finds wrong. Pure; slow to import, so only what is not accepted gets here.
 
 jsonschema has the last word, with three corrections: `multipleOf` is exact on the decimals people wrote,
-`$` in a pattern is the end of the text and nothing else (as it is in an editor), and no `$ref` is fetched.
+patterns are matched by the one engine for them (`regex`), and no `$ref` is fetched.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from datetime import datetime
 from fractions import Fraction
@@ -17,9 +16,10 @@ from jsonschema.exceptions import ValidationError
 from jsonschema.validators import extend
 from referencing import Registry
 
+from reconciler.records import regex
 from reconciler.records.fault import Fault
 from reconciler.records.pointer import Path
-from reconciler.records.subschema import LIST, MAP, ONE, Schema
+from reconciler.records.subschema import LIST, MAP, ONE, Schema, by_pattern
 
 
 def faults(values: Any, schema: Schema, root: Schema) -> Iterator[Fault]:
@@ -82,13 +82,27 @@ def _multiple_of(validator: Any, factor: Any, value: Any, schema: Any) -> Iterat
 
 
 def _pattern(validator: Any, pattern: str, value: Any, schema: Any) -> Iterator[ValidationError]:
-    if validator.is_type(value, "string") and not re.search(_strict_end(pattern), value):
+    if validator.is_type(value, "string") and not regex.matches(pattern, value):
         yield ValidationError("no match")
 
 
-def _strict_end(pattern: str) -> str:
-    r"""`$` as `\Z`, but where it is escaped or in a class: Python's would let one more newline pass."""
-    return re.sub(r"\\.|\[\^?\]?(?:\\.|[^\]\\])*\]|\$", lambda m: r"\Z" if m[0] == "$" else m[0], pattern)
+def _pattern_properties(validator: Any, patterns: Any, value: Any, schema: Any) -> Iterator[ValidationError]:
+    if validator.is_type(value, "object"):
+        for key, item in value.items():
+            for part in by_pattern(schema, key):
+                yield from validator.descend(item, part, path=key)
+
+
+def _additional_properties(validator: Any, part: Schema, value: Any, schema: Any) -> Iterator[ValidationError]:
+    if not validator.is_type(value, "object"):
+        return
+    named = schema.get("properties", {})
+    extras = [key for key in value if key not in named and not by_pattern(schema, key)]
+    if part is not False:
+        for key in extras:
+            yield from validator.descend(value[key], part, path=key)
+    elif extras:
+        yield ValidationError("more keys than there may be")
 
 
 def _is_moment(value: object) -> bool:
@@ -101,7 +115,13 @@ def _is_moment(value: object) -> bool:
 
 
 _Validator: Final[Any] = extend(  # type: ignore[no-untyped-call]
-    Draft202012Validator, {"multipleOf": _multiple_of, "pattern": _pattern}
+    Draft202012Validator,
+    {
+        "multipleOf": _multiple_of,
+        "pattern": _pattern,
+        "patternProperties": _pattern_properties,
+        "additionalProperties": _additional_properties,
+    },
 )
 _FORMATS: Final = FormatChecker()
 _FORMATS.checks("date-time")(_is_moment)

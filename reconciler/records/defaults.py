@@ -7,6 +7,13 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from reconciler.records.subschema import Schema, referred
+from reconciler.records.walk import MAX_DEPTH
+
+MAX_FILLED: Final = 100_000
+
+
+class EndlessDefaults(ValueError):
+    """Filling in defaults came to no end: a default leads back into itself, or leads to very many others."""
 
 
 def defaults(values: Any, schema: Schema, root: Schema | None = None) -> Any:
@@ -15,29 +22,50 @@ def defaults(values: Any, schema: Schema, root: Schema | None = None) -> Any:
     Follows `properties`, `items`, `prefixItems` and local `$ref`s, down into the mappings and lists that
     are there (or were just filled in), and never the alternatives of `anyOf` and its like: which of them
     is meant is not known. `root` is the schema that `$ref`s look into, `schema` itself where not given.
+    Raises EndlessDefaults beyond `MAX_DEPTH` levels or `MAX_FILLED` defaults.
     """
-    if not isinstance(values, (dict, list)):
-        return values
-    root = schema if root is None else root
-    properties: dict[str, Schema] = {}
-    items: Schema = True
-    first: Sequence[Schema] = ()
-    for part in reversed(_own(schema, root)):
-        properties |= part.get("properties", {})
-        items = part.get("items", items)
-        first = part.get("prefixItems", first)
-    if isinstance(values, list):
-        return [defaults(value, first[i] if i < len(first) else items, root) for i, value in enumerate(values)]
-    filled = dict(values)
-    for key, part in properties.items():
-        if key not in filled:
-            default = _default(part, root)
-            if default is _NONE:
-                continue
-            filled[key] = default
-        if isinstance(filled[key], (dict, list)):
-            filled[key] = defaults(filled[key], part, root)
-    return filled
+    return _Filling(schema if root is None else root).filled(values, schema, 1)
+
+
+class _Filling:
+    """One filling in of defaults, which may only be so many."""
+
+    def __init__(self, root: Schema) -> None:
+        self._root = root
+        self._left = MAX_FILLED
+
+    def filled(self, values: Any, schema: Schema, depth: int) -> Any:
+        if not isinstance(values, (dict, list)):
+            return values
+        if depth > MAX_DEPTH:
+            raise EndlessDefaults(f"expected defaults that end, was one that leads to more than {MAX_DEPTH} levels")
+        properties: dict[str, Schema] = {}
+        items: Schema = True
+        first: Sequence[Schema] = ()
+        for part in reversed(_own(schema, self._root)):
+            properties |= part.get("properties", {})
+            items = part.get("items", items)
+            first = part.get("prefixItems", first)
+        if isinstance(values, list):
+            return [
+                self.filled(value, first[i] if i < len(first) else items, depth + 1) for i, value in enumerate(values)
+            ]
+        filled = dict(values)
+        for key, part in properties.items():
+            if key not in filled:
+                default = _default(part, self._root)
+                if default is _NONE:
+                    continue
+                self._count()
+                filled[key] = default
+            if isinstance(filled[key], (dict, list)):
+                filled[key] = self.filled(filled[key], part, depth + 1)
+        return filled
+
+    def _count(self) -> None:
+        self._left -= 1
+        if self._left < 0:
+            raise EndlessDefaults(f"expected defaults that end, was one that leads to more than {MAX_FILLED:,} others")
 
 
 def _own(schema: Schema, root: Schema) -> Sequence[Mapping[str, Any]]:

@@ -13,6 +13,7 @@ from reconciler.records import literals
 from reconciler.records.accounts import Accounts
 from reconciler.records.defaults import defaults
 from reconciler.records.document import Document, parse
+from reconciler.records.engine_fault import engine_fault
 from reconciler.records.evaluation import DefinitionFacts, Evaluation
 from reconciler.records.mode import Mode
 from reconciler.records.pointer import spell
@@ -32,13 +33,33 @@ _ID: Final = re.compile(ID_PATTERN.removesuffix("$"))
 
 
 def evaluate(file: SourceFile, facts: FindFacts, accounts: Accounts, known_types: Sequence[str]) -> Evaluation:
-    """Judge one file on its own. `known_types` are named to those who misspell one. Never raises."""
+    """Judge one file on its own. `known_types` are named to those who misspell one.
+
+    Never raises: it is the boundary of the file. What the engine fails on is a problem of this file and of no
+    other, and what parsed of it can still lower a mode.
+    """
+    values: Any = None
+    try:
+        document = _document(file)
+        if not isinstance(document, Document):
+            return _unusable(file, document)
+        values = document.values
+        return _judged(file, document, facts, accounts, known_types)
+    except Exception as error:  # noqa: BLE001 - one file must not stop the others
+        unusable = _unusable(file, (engine_fault(file.path, error),))
+        return replace(unusable, claimed_id=_claimed_id(values), claimed_mode=_claimed_mode(values))
+
+
+def _document(file: SourceFile) -> Document | tuple[Problem, ...]:
     if file.data is None:
-        unreadable = Problem(file.path, 0, 0, "", f"expected a readable file: {file.error}", "", "file-unreadable")
-        return _unusable(file, (unreadable,))
+        return (Problem(file.path, 0, 0, "", f"expected a readable file: {file.error}", "", "file-unreadable"),)
     document = parse(file.data, file.path)
-    if not isinstance(document, Document):
-        return _unusable(file, (*document, *_leaks(file, None)))
+    return document if isinstance(document, Document) else (*document, *_leaks(file, None))
+
+
+def _judged(
+    file: SourceFile, document: Document, facts: FindFacts, accounts: Accounts, known_types: Sequence[str]
+) -> Evaluation:
     values = document.values
     strategy_type = _get(values, "strategy_type")
     definition = facts(strategy_type) if isinstance(strategy_type, str) else None
@@ -97,6 +118,10 @@ def _violations(
     if "template" in values:
         hint = "remove the key and write its values into this file"
         yield Violation(("template",), "templates cannot be used yet", hint, "template", of_key=True)
+    if values.get("open_orders") == "cancel":
+        message = "expected keep, was cancel, which cannot be carried out yet"
+        hint = "remove the key, and cancel what should go before lowering the mode"
+        yield Violation(("open_orders",), message, hint, "open-orders")
 
 
 def _strategy_violations(

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Final
 
 from reconciler.records.fault import Fault
 from reconciler.records.pointer import Path
 from reconciler.records.scalars import resolve
-from reconciler.records.subschema import Schema, referred
+from reconciler.records.subschema import Schema, by_pattern, referred
 from reconciler.records.violation import Violation
 from reconciler.records.wording import did_you_mean, kind, one_of, quoted, shown
 
@@ -129,8 +128,7 @@ class _Explainer:
 
     def _additional(self, fault: Fault) -> Iterable[Violation]:
         known = fault.schema.get("properties", {})
-        patterns = fault.schema.get("patternProperties", {})
-        unknown = [k for k in fault.value if k not in known and not any(re.search(p, k) for p in patterns)]
+        unknown = [key for key in fault.value if key not in known and not by_pattern(fault.schema, key)]
         return _unknown_keys(fault, unknown, known)
 
     def _unevaluated(self, fault: Fault) -> Iterable[Violation]:

@@ -92,7 +92,8 @@ def instance_schema() -> dict[str, Any]:
             },
             "open_orders": {
                 "title": "Open orders",
-                "description": "What becomes of its open orders when it leaves active. Never on reload or shutdown.",
+                "description": "What becomes of its open orders when it leaves active. Never on reload or shutdown. "
+                "This version only keeps them: cancel is refused.",
                 "type": "string",
                 "enum": ["keep", "cancel"],
                 "default": _WRITTEN["open_orders"],

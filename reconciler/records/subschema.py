@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final
 from urllib.parse import unquote
 
+from reconciler.records import regex
 from reconciler.records.pointer import Path
 
 Schema = Mapping[str, Any] | bool
@@ -103,12 +103,17 @@ def applied(schema: Schema, root: Schema) -> list[Mapping[str, Any]]:
     return found
 
 
+def by_pattern(schema: Mapping[str, Any], key: str) -> list[Schema]:
+    """What the `patternProperties` of one schema say of the value at `key` of a mapping."""
+    return [part for pattern, part in schema.get("patternProperties", {}).items() if regex.matches(pattern, key)]
+
+
 def of_property(schema: Mapping[str, Any], key: str) -> Iterator[Schema]:
     """What one schema itself says of the value at `key` of a mapping."""
     named = schema.get("properties", {})
     if key in named:
         yield named[key]
-    matching = [part for pattern, part in schema.get("patternProperties", {}).items() if re.search(pattern, key)]
+    matching = by_pattern(schema, key)
     yield from matching
     if key not in named and not matching:
         yield from (schema[k] for k in ("additionalProperties", "unevaluatedProperties") if k in schema)

@@ -7,7 +7,7 @@ jsonschema is imported only then.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 from reconciler.errors import Problem
@@ -18,6 +18,7 @@ from reconciler.records.explain import explanations
 from reconciler.records.pointer import Path, spell
 from reconciler.records.secrets import secret_places, with_references
 from reconciler.records.subschema import Schema, at, every
+from reconciler.records.text import is_storable, storable
 from reconciler.records.violation import Violation, in_order
 
 
@@ -82,10 +83,13 @@ def schema_problems(schema: Any) -> list[str]:
     """What is wrong with a CONFIG_SCHEMA, each as `place: what`; empty where it can be used.
 
     It must be JSON Schema 2020-12 with `"type": "object"`, stand alone (references only within itself),
-    and every `default` must be valid where it stands.
+    every `default` must be valid where it stands, and all of it must be text that can be written down.
     """
     if not isinstance(schema, Mapping):
         return ["expected a mapping"]
+    broken = [f"{spell(path)}: expected text, was half a character: {storable(text)}" for path, text in _broken(schema)]
+    if broken:
+        return broken
     if schema.get("$schema", DIALECT) != DIALECT:
         return [f"$schema: expected {DIALECT}"]
     if not is_schema(schema):
@@ -94,12 +98,33 @@ def schema_problems(schema: Any) -> list[str]:
         wrong = [_sentence(violation) for violation in explanations(schema_faults(schema), schema)]
         if wrong:
             return wrong
-    return list(config_schema.faults(schema)) or [
-        f"{spell((*path, 'default'))}: {_sentence(violation)}"
-        for path, part in every(schema)
-        if isinstance(part, Mapping) and "default" in part
-        for violation in _default_violations(part["default"], path, config_schema.strict(schema))
-    ]
+    return (
+        list(config_schema.faults(schema))
+        or [
+            f"{spell((*path, 'default'))}: {_sentence(violation)}"
+            for path, part in every(schema)
+            if isinstance(part, Mapping) and "default" in part
+            for violation in _default_violations(part["default"], path, config_schema.strict(schema))
+        ]
+        or list(config_schema.endless_defaults(schema))
+    )
+
+
+def _broken(schema: Any) -> Iterator[tuple[Path, str]]:
+    """Every text in it, key or value, that UTF-8 cannot hold, and the place it stands at or in."""
+    waiting: list[tuple[Path, Any]] = [((), schema)]
+    while waiting:
+        path, value = waiting.pop()
+        if isinstance(value, str) and not is_storable(value):
+            yield path, value
+        elif isinstance(value, Mapping):
+            for key, item in value.items():
+                if is_storable(key):
+                    waiting.append(((*path, key), item))
+                else:
+                    yield path, key
+        elif isinstance(value, (list, tuple)):
+            waiting += (((*path, i), item) for i, item in enumerate(value))
 
 
 def _default_violations(default: Any, path: Path, root: Schema) -> list[Violation]:

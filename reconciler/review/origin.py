@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -12,8 +11,10 @@ from reconciler.records import pointer
 from reconciler.records.document import Document, parse
 from reconciler.records.record import Row
 from reconciler.records.scalars import resolve
+from reconciler.sources.git import GitFacts
 
 DEFAULT = "default"
+_SHA256_DIGITS = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,16 +47,11 @@ def origins(row: Row, data: bytes | None) -> Origins:
 
 
 def _document_of(row: Row, data: bytes | None) -> Document | None:
-    if data is None or row.file_digest != _blob_id(data, len(row.file_digest)):
+    object_format = "sha256" if len(row.file_digest) == _SHA256_DIGITS else "sha1"
+    if data is None or row.file_digest != GitFacts(object_format=object_format).blob_id(data):
         return None
     document = parse(data, row.path)
     return document if isinstance(document, Document) else None
-
-
-def _blob_id(data: bytes, length: int) -> str:
-    """The id git gives to a file of this content; 64 hex digits in a SHA-256 repository, else 40."""
-    blob = b"blob %d\0" % len(data) + data
-    return hashlib.sha256(blob).hexdigest() if length == 64 else hashlib.sha1(blob, usedforsecurity=False).hexdigest()
 
 
 def _place(row: Row, document: Document | None, path: pointer.Path) -> str:

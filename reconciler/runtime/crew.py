@@ -19,10 +19,18 @@ class Crew:
     A slot is claimed under the bell's lock, and set free without it: whoever wants something of a slot writes
     that down before trying to claim it, and whoever sets it free looks afterwards whether something is wanted.
     Taking the next slot needs no lock either; only a worker that finds nothing waits for the bell.
+
+    `failed` hears what `work` raised, always a fault of the engine's own: hooks have a boundary of theirs.
     """
 
-    def __init__(self, work: Callable[[HookCall, Slot], None], monotonic: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        work: Callable[[HookCall, Slot], None],
+        failed: Callable[[HookCall, Slot, Exception], None],
+        monotonic: Callable[[], float],
+    ) -> None:
         self._work = work
+        self._failed = failed
         self._monotonic = monotonic
         self._queue: deque[Slot | None] = deque()
         self._bell = threading.Condition(threading.Lock())
@@ -56,11 +64,14 @@ class Crew:
         return missed
 
     def hire(self, count: int) -> None:
-        """Start `count` more workers. Daemons: one that is stuck for ever does not keep the process alive."""
-        with self._lock:
-            self._size += count
+        """Start `count` more workers. Raises RuntimeError where the system gives no more threads.
+
+        Daemons: one that is stuck for ever does not keep the process alive.
+        """
         for _ in range(count):
             threading.Thread(target=self._run, name="worker", daemon=True).start()
+            with self._lock:
+                self._size += 1
 
     def dismiss(self, count: int) -> None:
         """Let `count` workers go, each as soon as it has nothing else to do."""
@@ -95,10 +106,7 @@ class Crew:
             del self._calls[call]
 
     def _drain(self, call: HookCall) -> None:
-        """Work until dismissed. The boundary to the engine's own faults: a worker outlives them.
-
-        The slot where one happened rests until something is wanted of it again.
-        """
+        """Work until dismissed. The boundary to the engine's own faults: a worker outlives them."""
         take, work = self._queue.popleft, self._work
         call.ended_s = self._monotonic()
         while True:
@@ -112,16 +120,22 @@ class Crew:
                 return
             try:
                 work(call, slot)
-            except Exception:
+            except Exception as error:
                 log.exception("the engine failed while working on an instance", extra={"id": slot.id})
-                call.over = True
-                call.ended_s = self._monotonic()
-                slot.beat = None
-                slot.claimed = False
-                continue
+                self._outlive(call, slot, error)
             slot.claimed = False
             if slot.beat is not None or slot.ending or slot.wanted is not None:
                 self.offer(slot)
+
+    def _outlive(self, call: HookCall, slot: Slot, error: Exception) -> None:
+        """Whatever the engine failed at is over. What is wanted of the slot next is done all the same."""
+        call.over = True
+        call.ended_s = self._monotonic()
+        slot.beat = None
+        try:
+            self._failed(call, slot, error)
+        except Exception:
+            log.exception("the engine failed to say that it failed", extra={"id": slot.id})
 
     def _wait(self) -> None:
         """Until there is something in the queue."""

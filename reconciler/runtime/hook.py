@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
-from reconciler.errors import ExecError
+from reconciler.errors import CapabilityUnavailable, ExecError, StoreError
+from reconciler.records.text import storable
 from reconciler.runtime.secrets import scrub
 
 if TYPE_CHECKING:
@@ -17,13 +18,15 @@ Hook = Literal["init", "on_tick", "render", "on_unload"]
 ERROR_LENGTH = 2_000
 """Characters of an error's text that are kept."""
 _FRAMES = 8
+_NOT_ITS_FAULT = (ExecError, CapabilityUnavailable, StoreError)
+"""What the context raises where no strategy can help it: the exchange, what its server lacks, the database."""
 
 
 class Failure(NamedTuple):
-    """What a hook raised, for people; `is_exec` says whether to blame exec-mcp."""
+    """What a hook raised, for people; `counts` says whether to blame the strategy."""
 
     text: str
-    is_exec: bool
+    counts: bool
 
 
 class HookCall:
@@ -74,18 +77,18 @@ def attempt(hook: Callable[[], object]) -> BaseException | None:
 def describe(error: BaseException, definition: Definition, secrets: tuple[str, ...]) -> Failure:
     """What a hook raised, for people: the error, then the strategy's own frames, innermost last.
 
-    Bounded in length and free of `secrets`. The engine's and the libraries' frames are left out:
+    Bounded in length, free of `secrets` and of lone surrogates. The engine's and the libraries' frames are left out:
 
         ValueError: expected two levels
           strategies/grid.py:31 in on_tick
           strategies/grid.py:58 in _ladder
     """
     name = type(error).__name__
-    message = scrub(_message(error), secrets)
+    message = storable(scrub(_message(error), secrets))
     first = f"{name}: {message}" if message else name
     if len(first) > ERROR_LENGTH:
         first = first[: ERROR_LENGTH - 1] + "…"
-    return Failure("\n".join([first, *_own_frames(error, definition)]), isinstance(error, ExecError))
+    return Failure("\n".join([first, *_own_frames(error, definition)]), not isinstance(error, _NOT_ITS_FAULT))
 
 
 def _message(error: BaseException) -> str:

@@ -18,8 +18,10 @@ from reconciler.runtime.load_spec import LoadSpec
 from reconciler.runtime.options import HostOptions
 from reconciler.runtime.outcome import Report
 from reconciler.runtime.performer import CheckWidgets, Performer
+from reconciler.runtime.progress import Progress
 from reconciler.runtime.roster import Roster
 from reconciler.runtime.secrets import Resolve
+from reconciler.runtime.slot import Slot
 from reconciler.runtime.watchdog import Watchdog
 from reconciler.strategy.widgets import check_widgets as check_all_widgets
 
@@ -29,8 +31,8 @@ __all__ = ["BeatReport", "Host", "HostOptions", "LoadSpec", "RuntimeFacts", "Thr
 class Host(Protocol):
     """Where instances run. Nothing here waits for a hook; what comes of it is reported. Thread-safe.
 
-    What closes a gate (`load` of another version, `unload`, `set_mode`, `pause`, `stop`) waits for an order
-    that is just being handed to the transport; so never call those on the thread that does the handing.
+    What closes a gate (`load` of another version, `unload`, `set_mode`, `pause`) waits for an order that is
+    just being handed to the transport; so never call those on the thread that does the handing.
     """
 
     def start(self) -> None: ...
@@ -76,7 +78,10 @@ class Host(Protocol):
         ...
 
     def stop(self, deadline_s: float) -> tuple[str, ...]:
-        """Unload everything. Returns the ids that had not ended after `deadline_s`, and were abandoned."""
+        """Unload everything. Returns after `deadline_s` at the latest, with the ids that have not ended: abandoned.
+
+        Their gates are closed, but an order that was just being handed to the transport may still leave.
+        """
         ...
 
 
@@ -102,11 +107,12 @@ class ThreadHost:
         self._clock = clock
         self._options = options
         self._heartbeat_s = heartbeat_s
-        self._roster = Roster(clock, options, report, random_seed)
+        self._roster = Roster(report, options.log_lines)
+        progress = Progress(clock, options, self._roster, random_seed)
         world = World(clock, gateway, market, heartbeat_s)
-        self._performer = Performer(world, options, self._roster, resolve, check_widgets)
-        self._crew = Crew(self._performer.work, clock.monotonic)
-        self._watchdog = Watchdog(clock, options, self._crew, self._roster)
+        self._performer = Performer(world, options, progress, resolve, check_widgets)
+        self._crew = Crew(self._performer.work, progress.engine_failed, clock.monotonic)
+        self._watchdog = Watchdog(clock, options, self._crew, progress)
 
     def start(self) -> None:
         self._crew.hire(self._options.workers)
@@ -119,10 +125,8 @@ class ThreadHost:
             slot.gate.settle()
 
     def unload(self, instance_id: str, reason: str) -> None:
-        slot = self._roster.ask_unload(instance_id)
+        slot = self._begin_unload(instance_id, reason)
         if slot is not None:
-            slot.log.append(self._clock.time(), "info", f"unloading: {reason}")
-            self._crew.offer(slot)
             slot.gate.settle()
 
     def update(self, row: Row) -> None:
@@ -157,10 +161,21 @@ class ThreadHost:
         return None if slot is None else slot.facts(self._clock.time(), self._heartbeat_s)
 
     def stop(self, deadline_s: float) -> tuple[str, ...]:
+        until_s = self._clock.monotonic() + deadline_s
         for instance_id in self._roster.close():
-            self.unload(instance_id, "the engine stops")
-        self._clock.wait(self._roster.empty, deadline_s)
+            if self._clock.monotonic() > until_s:
+                break
+            self._begin_unload(instance_id, "the engine stops")
+        self._clock.wait(self._roster.empty, max(0.0, until_s - self._clock.monotonic()))
         abandoned = tuple(sorted(self._roster.views()))
         self._watchdog.stop()
         self._crew.dismiss(self._crew.size)
         return abandoned
+
+    def _begin_unload(self, instance_id: str, reason: str) -> Slot | None:
+        """Ask for it; the gate is closed but not settled. None where nothing is there."""
+        slot = self._roster.ask_unload(instance_id)
+        if slot is not None:
+            slot.log.append(self._clock.time(), "info", f"unloading: {reason}")
+            self._crew.offer(slot)
+        return slot

@@ -7,6 +7,7 @@ from collections import deque
 from typing import Any, NamedTuple
 
 from reconciler.clock import iso
+from reconciler.records.text import storable
 
 MESSAGE_LENGTH = 1_000
 """Characters of a message that are kept."""
@@ -34,7 +35,8 @@ class LogRing:
         self._lock = threading.Lock()
 
     def append(self, at_s: float, level: str, message: str) -> None:
-        """Add a line; the oldest falls out, and a long message is cut."""
+        """Add a line; the oldest falls out, a long message is cut, and what UTF-8 cannot hold is escaped."""
+        message = storable(message)
         if len(message) > MESSAGE_LENGTH:
             message = message[: MESSAGE_LENGTH - 1] + "…"
         with self._lock:

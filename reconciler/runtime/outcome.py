@@ -31,7 +31,7 @@ class Unloaded:
 
 @dataclass(frozen=True, slots=True)
 class HookFailed:
-    """`on_tick` or `render` raised. `consecutive` counts failed ticks in a row; exec-mcp's failures do not count."""
+    """`on_tick` or `render` raised. `consecutive` counts failed ticks in a row, but for what no strategy can help."""
 
     id: str
     hook: str

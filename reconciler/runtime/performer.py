@@ -9,7 +9,7 @@ from reconciler.runtime.context import Desk, World
 from reconciler.runtime.hook import Failure, Hook, HookCall, attempt, describe
 from reconciler.runtime.instance import RunningInstance
 from reconciler.runtime.options import HostOptions
-from reconciler.runtime.roster import Roster
+from reconciler.runtime.progress import Progress
 from reconciler.runtime.secrets import Resolve, scrub_values
 from reconciler.runtime.slot import Slot
 from reconciler.strategy.definition import Definition
@@ -22,7 +22,7 @@ class Performer:
     """Loads, ticks, renders and unloads. Called by whoever holds the slot's claim, so never twice at once for one."""
 
     def __init__(
-        self, world: World, options: HostOptions, roster: Roster, resolve: Resolve, check_widgets: CheckWidgets
+        self, world: World, options: HostOptions, progress: Progress, resolve: Resolve, check_widgets: CheckWidgets
     ) -> None:
         self._world = world
         self._monotonic = world.clock.monotonic
@@ -31,7 +31,7 @@ class Performer:
         self._deadlines_s: Mapping[Hook, float] = options.deadlines_s()
         self._tick_deadline_s = options.tick_deadline_s
         self._render_interval_s = options.render_interval_s
-        self._roster = roster
+        self._progress = progress
         self._resolve = resolve
         self._check_widgets = check_widgets
 
@@ -79,7 +79,7 @@ class Performer:
         call.ended_s = self._monotonic()
 
     def _load(self, call: HookCall, slot: Slot) -> None:
-        spec = self._roster.load_begins(slot)
+        spec = self._progress.load_begins(slot)
         if spec is None:
             return
         desk = Desk(self._world, slot.gate, slot.log)
@@ -93,22 +93,22 @@ class Performer:
 
         failure = self._call(call, slot, "init", load, spec.definition, desk)
         if failure is not None:
-            self._roster.load_failed(slot, failure.text)
+            self._progress.load_failed(slot, failure.text)
             return
         instance = made[0]
-        self._roster.load_succeeded(slot, instance)
+        self._progress.load_succeeded(slot, instance)
         if instance.renders and not slot.ending:
             self._render(call, slot, instance)
 
     def _ticked(self, call: HookCall, slot: Slot, instance: RunningInstance, failure: Failure | None) -> None:
         """What is to be said of a tick that did not simply go well, and what is to be shown after one."""
         if call.ended_s >= call.deadline_s:
-            self._roster.late_call_over(call)
+            self._progress.late_call_over(call)
         if failure is not None:
-            if self._roster.tick_failed(slot, failure.text, counts=not failure.is_exec):
+            if self._progress.tick_failed(slot, failure.text, failure.counts):
                 slot.gate.settle()
         elif slot.failing:
-            self._roster.tick_recovered(slot)
+            self._progress.tick_recovered(slot)
         if instance.renders and not slot.ending and self._monotonic() >= instance.render_at_s:
             self._render(call, slot, instance)
         call.ended_s = self._monotonic()
@@ -125,7 +125,7 @@ class Performer:
         instance.render_at_s = self._monotonic() + self._render_interval_s
         error = "" if failure is None else failure.text
         if error and error != instance.render_error:
-            self._roster.hook_failed(slot, "render", error)
+            self._progress.hook_failed(slot, "render", error)
         instance.render_error = error
 
     def _unload(self, call: HookCall, slot: Slot) -> None:
@@ -136,7 +136,7 @@ class Performer:
             failure = self._call(call, slot, "on_unload", hook, instance.definition, instance.desk)
             if failure is not None:
                 error = failure.text
-        self._roster.unloaded(slot, error)
+        self._progress.unloaded(slot, error)
 
     def _call(
         self,
@@ -159,5 +159,5 @@ class Performer:
         call.over = True
         call.ended_s = self._monotonic()
         if call.ended_s >= call.deadline_s:
-            self._roster.late_call_over(call)
+            self._progress.late_call_over(call)
         return failure

@@ -106,6 +106,33 @@ class Slot:
         """True while something is there that must end before anything else is loaded."""
         return self.instance is not None or self.loading is not None
 
+    @property
+    def is_failing(self) -> bool:
+        """True where its last tick or load failed; while a load is tried again, too."""
+        return self.failing or self.failed or self.attempt > 0
+
+    def end(self) -> None:
+        """From now on it is on its way out, and its gate shut."""
+        self.ending = True
+        self.gate.lower(Mode.OFF)
+
+    def ended(self) -> None:
+        """Nothing is there any more, and loads that failed are forgotten."""
+        self.instance = None
+        self.ending = False
+        self.beat = None
+        self.failed = False
+        self.attempt = 0
+
+    def remake(self, row: Row) -> None:
+        """It is made from `row` next. New config or code ends the engine's own pause, and counts failures afresh."""
+        before, self.key = self.key, load_key(row)
+        if (before.config_digest, before.code_digest) != (self.key.config_digest, self.key.code_digest):
+            self.gate.engine_pause = None
+            self.failing = False
+            self.consecutive = 0
+            self.attempt = 0
+
     def due_steps(self) -> int:
         """The cadence it ought to be scheduled at, 0 where it must not tick."""
         if self.instance is None or self.ending or self.gate.pause or self.gate.mode is Mode.OFF:
@@ -123,8 +150,7 @@ class Slot:
         else:
             key, row = self.key, self.gate.row
         retry_at_s = self.retry_at_s if phase is Phase.FAILED else 0.0
-        is_failing = self.failing or self.failed
-        return Running(self.id, phase, mode, key, row, retry_at_s, self.gate.pause is not None, is_failing)
+        return Running(self.id, phase, mode, key, row, retry_at_s, self.gate.pause is not None, self.is_failing)
 
     def facts(self, now_s: float, heartbeat_s: float) -> RuntimeFacts:
         """How it is doing; `now_s` is wall time."""
@@ -139,7 +165,7 @@ class Slot:
             loaded_at=None if instance is None else iso(instance.loaded_at_s),
             last_error=self.last_error,
             last_error_at=None if self.last_error_at_s is None else iso(self.last_error_at_s),
-            failing=self.failing or self.failed,
+            failing=self.is_failing,
             consecutive_failures=self.consecutive,
             stuck_hook=None if self.stuck is None else self.stuck.hook,
             load_attempts=self.attempt,

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 
 from reconciler.clock import Clock
 from reconciler.runtime.crew import Crew
 from reconciler.runtime.options import HostOptions
-from reconciler.runtime.roster import Roster
+from reconciler.runtime.progress import Progress
+
+log = logging.getLogger(__name__)
 
 _GLANCES = 4
 """How many times it looks within the shortest time that it must notice."""
@@ -16,13 +19,14 @@ _GLANCES = 4
 class Watchdog:
     """Replaces workers that are busy too long, and marks instances whose hook outlived its deadline as stuck."""
 
-    def __init__(self, clock: Clock, options: HostOptions, crew: Crew, roster: Roster) -> None:
+    def __init__(self, clock: Clock, options: HostOptions, crew: Crew, progress: Progress) -> None:
         self._clock = clock
         self._options = options
         self._crew = crew
-        self._roster = roster
+        self._progress = progress
         self._stopping = threading.Event()
         self._interval_s = options.patience_s / _GLANCES
+        self._fault = ""
 
     def start(self) -> None:
         threading.Thread(target=self._run, name="watchdog", daemon=True).start()
@@ -32,7 +36,19 @@ class Watchdog:
 
     def _run(self) -> None:
         while not self._clock.wait(self._stopping, self._interval_s):
+            self._survive_looking()
+
+    def _survive_looking(self) -> None:
+        """The boundary to the engine's own faults, and to a system without threads to hire: told once, not per look."""
+        try:
             self.look()
+        except Exception as error:
+            fault = repr(error)
+            if fault != self._fault:
+                log.exception("the watchdog failed and will look again")
+            self._fault = fault
+        else:
+            self._fault = ""
 
     def look(self) -> None:
         """One glance at every worker."""
@@ -44,7 +60,7 @@ class Watchdog:
             if now_s - call.started_s >= self._options.patience_s:
                 overdue += 1
             if now_s >= call.deadline_s:
-                self._roster.mark_stuck(call, now_s)
+                self._progress.mark_stuck(call, now_s)
         self._keep_hands_free(overdue)
 
     def _keep_hands_free(self, overdue: int) -> None:

@@ -2,6 +2,6 @@
 
 from reconciler.settings.loading import FILE, load
 from reconciler.settings.schema import SCHEMA, scalars
-from reconciler.settings.values import Settings
+from reconciler.settings.values import CONTROL_SOCKET, DATABASE, STATE_DIR, Settings
 
-__all__ = ["FILE", "SCHEMA", "Settings", "load", "scalars"]
+__all__ = ["CONTROL_SOCKET", "DATABASE", "FILE", "SCHEMA", "STATE_DIR", "Settings", "load", "scalars"]

@@ -19,6 +19,16 @@ if TYPE_CHECKING:
     from reconciler.runtime.options import HostOptions
 
 
+_ONE_SECRET = {"writeOnly": True}
+"""The schema of a value that is a secret itself."""
+
+
+STATE_DIR = ".reconciler"
+"""The default of `state_dir`."""
+DATABASE = "reconciler.db"
+CONTROL_SOCKET = "control.sock"
+
+
 @dataclass(frozen=True, slots=True)
 class Secret:
     """`{env: NAME}` or `{file: PATH}`, unread, and where it stands."""
@@ -27,26 +37,18 @@ class Secret:
     place: Problem
 
     def read(self, root: Path, environ: Mapping[str, str]) -> str:
-        """What it refers to, a relative file looked up under `root`; SettingsError where that leads nowhere."""
-        match self.reference:
-            case {"env": name}:
-                secret = environ.get(name, "")
-                if not secret:
-                    raise self._unavailable(f"expected the environment variable {name}, was not set")
-            case {"file": path}:
-                try:
-                    secret = (root / path).read_text(encoding="utf-8").rstrip("\r\n")
-                except (OSError, UnicodeDecodeError) as error:
-                    reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
-                    raise self._unavailable(f"expected the file {path} with a secret, was refused: {reason}") from None
-                if not secret:
-                    raise self._unavailable(f"expected the file {path} with a secret, was empty")
-            case _:
-                raise self._unavailable("expected {env: NAME} or {file: PATH}")
-        return secret
+        """What it refers to, a relative file looked up under `root`; SettingsError where that leads nowhere.
 
-    def _unavailable(self, message: str) -> SettingsError:
-        return SettingsError((replace(self.place, message=message),))
+        It is read by the one rule that holds for the secrets of instances, too.
+        """
+        from reconciler.runtime.secrets import SecretUnavailable, resolver
+
+        try:
+            _, (secret,) = resolver(root, environ)(dict(self.reference), _ONE_SECRET)
+        except SecretUnavailable as error:
+            _, _, message = str(error).partition(": ")  # what comes before says where, as `place` does better
+            raise SettingsError((replace(self.place, message=message),)) from None
+        return secret
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,11 +127,11 @@ class Settings:
 
     @property
     def database(self) -> Path:
-        return self.state_dir / "reconciler.db"
+        return self.state_dir / DATABASE
 
     @property
     def control_socket(self) -> Path:
-        return self.state_dir / "control.sock"
+        return self.state_dir / CONTROL_SOCKET
 
     def host_options(self) -> HostOptions:
         from reconciler.runtime.options import HostOptions
@@ -152,7 +154,7 @@ class Settings:
             step_s=self.heartbeat_seconds,
             options=PaperOptions(fee_rate=self.paper.fee),
             feed=FeedOptions(self.paper.prices, self.paper.seed),
-            journal=self.state_dir / "paper.journal",
+            journals=self.state_dir,
         )
 
     def dashboard_options(self, environ: Mapping[str, str]) -> DashboardOptions:

@@ -170,10 +170,12 @@ class Watcher:
         where = locate(Path(self._root))  # `.git` appears before it is a repository
         if self._git_dir != ("" if where is None else str(where.git_dir)):
             return True
-        return (
-            any(path not in self._watched and os.path.isdir(path) for path in changed)
-            and self._wanted() != self._watched
-        )
+        if not any(path not in self._watched and os.path.isdir(path) for path in changed):
+            return False
+        try:
+            return self._wanted() != self._watched
+        except OSError:  # the root went just now
+            return True
 
     def _matters(self, path: str) -> bool:
         folder, name = os.path.split(path)

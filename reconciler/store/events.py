@@ -7,20 +7,22 @@ import threading
 from collections import deque
 from concurrent.futures import Future
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal
 
 from sqlite_utils import Database
 
 from reconciler.clock import Clock, iso
-from reconciler.store.text import storable
+from reconciler.errors import StoreError
+from reconciler.records.text import storable
 from reconciler.store.writer import Writer
 
 EventType = Literal["Normal", "Warning"]
 
 KEPT = 10_000
 KEPT_PER_INSTANCE = 200
-_LOOKED_BACK = 20
-"""How many of an instance's last events a new one may repeat."""
+_LOOKED_BACK = 1
+"""How many of an instance's last events a new one may repeat: the order of what happened must stay readable."""
 _PRUNED_EVERY = 500
 """After how many new events the oldest of all go: the table may exceed KEPT by that many."""
 
@@ -50,8 +52,8 @@ class Events:
     def record(self, instance_id: str | None, type: EventType, reason: str, message: str) -> None:
         """Write it down soon; never waits, never raises. `instance_id` None is the engine itself.
 
-        `reason` is one CamelCase word. What repeats one of the last events of the instance is counted
-        there. The newest 10,000 are kept, and the newest 200 of each instance.
+        `reason` is one CamelCase word. What repeats the instance's last event is
+        counted there. The newest 10,000 are kept, and the newest 200 of each instance.
         """
         event = _Event(instance_id, type, reason, storable(message), iso(self._clock.time()))
         with self._lock:
@@ -59,24 +61,32 @@ class Events:
             if self._is_submitted:
                 return
             self._is_submitted = True
-        self._writer.submit(self._write).add_done_callback(self._written)
+        taken: list[_Event] = []
+        self._writer.submit(partial(self._write, taken)).add_done_callback(partial(self._written, taken))
 
-    def _write(self, db: Database) -> None:
+    def _write(self, taken: list[_Event], db: Database) -> None:
         with self._lock:
-            waiting = list(self._waiting)
+            taken.extend(self._waiting)
             self._waiting.clear()
             self._is_submitted = False
-        for event in waiting:
+        for event in taken:
             if not _counted(db, event):
                 self._insert(db, event)
 
-    def _written(self, written: Future[None]) -> None:
-        """The boundary where the failure to write events ends, for nobody waits for them."""
+    def _written(self, taken: list[_Event], written: Future[None]) -> None:
+        """The boundary where the failure to write events ends, for nobody waits for them.
+
+        What the database refused goes back to wait for the next event, in its place, as far as there is room.
+        """
         error = written.exception()
-        if error is not None:
-            with self._lock:
-                self._is_submitted = False
-            _log.warning("events could not be written", extra={"error": str(error)})
+        if error is None:
+            return
+        with self._lock:
+            self._is_submitted = False
+            if isinstance(error, StoreError):
+                room = KEPT - len(self._waiting)
+                self._waiting.extendleft(reversed(taken[-room:] if room else []))
+        _log.warning("events could not be written", extra={"error": str(error)})
 
     def _insert(self, db: Database, event: _Event) -> None:
         db.execute(

@@ -10,8 +10,8 @@ from sqlite_utils import Database
 from reconciler.clock import Clock, iso
 from reconciler.errors import StoreError
 from reconciler.records.halt import Halt, HaltScope
+from reconciler.records.text import storable
 from reconciler.store.connection import ReadPool
-from reconciler.store.text import storable
 from reconciler.store.writer import Writer
 
 

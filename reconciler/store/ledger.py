@@ -15,10 +15,12 @@ from reconciler.errors import StoreError
 from reconciler.records.market import Position
 from reconciler.records.order import Order, OrderState, Outcome, RejectedBy, Side, decimal_text
 from reconciler.records.position import position_of
+from reconciler.records.text import storable
 from reconciler.store.connection import ReadPool
+from reconciler.store.exposure import Exposure
 from reconciler.store.orders import order_columns, order_from, settled_columns
 from reconciler.store.settlement import settled_order
-from reconciler.store.text import decimal_or_none, decimal_text_or_none, storable, time_text
+from reconciler.store.text import decimal_or_none, decimal_text_or_none, time_text
 from reconciler.store.writer import Writer
 
 FOUND_PENDING = "the engine stopped before its answer came: it may have been sent"
@@ -43,9 +45,8 @@ class Ledger:
         self._writer = writer
         self._reads = reads
         self._clock = clock
-        self._version = object()
+        self._exposure = Exposure(reads)
         self._versions: dict[str, object] = {}
-        self._exposed: tuple[object, frozenset[str]] = (None, frozenset())
         self._positions: dict[tuple[str, str, bool], tuple[object, Position]] = {}
 
     def append(self, order: Order) -> None:
@@ -61,7 +62,7 @@ class Ledger:
             db.table("orders").insert(columns)
 
         self._writer.write(job)
-        self._changed(order)
+        self._changed(None, order)
 
     def settle(
         self,
@@ -93,9 +94,9 @@ class Ledger:
             "rejected_by": rejected_by,
         }
         news = {name: value for name, value in told.items() if value is not None}
-        settled, is_news = self._writer.write(lambda db: self._settle(db, client_order_id, news))
-        if is_news:
-            self._changed(settled)
+        known, settled = self._writer.write(lambda db: self._settle(db, client_order_id, news))
+        if settled is not known:
+            self._changed(known, settled)
         return settled
 
     def mark_unknown_on_startup(self) -> list[Order]:
@@ -104,7 +105,7 @@ class Ledger:
         def job(db: Database) -> list[Order]:
             found = db.query("SELECT client_order_id FROM orders WHERE is_open AND outcome = 'pending' ORDER BY id")
             news = {"outcome": Outcome.UNKNOWN, "reason": FOUND_PENDING}
-            return [self._settle(db, columns["client_order_id"], news)[0] for columns in list(found)]
+            return [self._settle(db, columns["client_order_id"], news)[1] for columns in list(found)]
 
         return self._writer.write(job)
 
@@ -179,7 +180,7 @@ class Ledger:
     def position(self, instance_id: str, symbol: str, shadow: bool) -> Position:
         """What the instance's own orders of `symbol` have filled, taken in the order in which they last changed.
 
-        Strategies ask at every tick, so it is added up only after one of the instance's orders changed.
+        Strategies ask at every tick, so it is added up only after one of the instance's orders filled.
         """
         key, version = (instance_id, symbol, shadow), self._versions.get(instance_id)
         known = self._positions.get(key)
@@ -188,22 +189,8 @@ class Ledger:
         return known[1]
 
     def exposed(self) -> frozenset[str]:
-        """The instances with a real order that may still fill, or a real position. Remembered until the next write."""
-        version = self._version
-        if self._exposed[0] is not version:
-            found = self._reads.query("SELECT DISTINCT instance_id FROM orders WHERE is_open AND NOT shadow")
-            ids = {columns["instance_id"] for columns in found}
-            held: dict[tuple[str, str], Decimal] = {}
-            for columns in self._reads.query(
-                "SELECT instance_id, symbol, side, filled_quantity FROM orders"
-                " WHERE filled_quantity <> '0' AND NOT shadow"
-            ):
-                key = (columns["instance_id"], columns["symbol"])
-                quantity = Decimal(columns["filled_quantity"])
-                held[key] = held.get(key, Decimal(0)) + (quantity if columns["side"] == Side.BUY else -quantity)
-            ids.update(instance_id for (instance_id, _), quantity in held.items() if quantity)
-            self._exposed = (version, frozenset(ids))
-        return self._exposed[1]
+        """The instances with a real order that may still fill, or a real position. Costs nothing."""
+        return self._exposure.ids
 
     def _added_up(self, instance_id: str, symbol: str, shadow: bool) -> Position:
         found = self._reads.query(
@@ -220,22 +207,26 @@ class Ledger:
             ),
         )
 
-    def _changed(self, order: Order) -> None:
-        """What was added up before `order` was committed is outdated. A new object is unlike any version before."""
-        self._version = object()
-        self._versions[order.instance_id] = object()
+    def _changed(self, before: Order | None, after: Order) -> None:
+        """Follow what was committed. Positions added up before it are outdated where it is part of one.
+
+        A new object is unlike any version before.
+        """
+        self._exposure.changed(before, after)
+        if after.filled_quantity:
+            self._versions[after.instance_id] = object()
 
     def _orders(self, where: str, parameters: Sequence[Any] = ()) -> list[Order]:
         return [order_from(columns) for columns in self._reads.query(f"SELECT * FROM orders WHERE {where}", parameters)]
 
-    def _settle(self, db: Database, client_order_id: str, news: Mapping[str, Any]) -> tuple[Order, bool]:
-        """The order with `news`, and whether anything was new."""
+    def _settle(self, db: Database, client_order_id: str, news: Mapping[str, Any]) -> tuple[Order, Order]:
+        """The order as it was known, and with `news`: the same object where nothing was new."""
         known = _found(db, client_order_id)
         if known is None:
             raise _unknown(client_order_id)
         told = settled_order(known, news)
         if told == known:
-            return known, False
+            return known, known
         now = max(utc(self._clock.time()), known.updated_at)
         settled = replace(told, updated_at=now)
         columns = settled_columns(settled)
@@ -244,7 +235,7 @@ class Ledger:
             f"UPDATE orders SET {assignments} WHERE client_order_id = :client_order_id",
             {**columns, "client_order_id": client_order_id},
         )
-        return settled, True
+        return known, settled
 
 
 def _found(db: Database, client_order_id: str) -> Order | None:

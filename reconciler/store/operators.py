@@ -5,7 +5,7 @@ from __future__ import annotations
 from sqlite_utils import Database
 
 from reconciler.clock import Clock, iso
-from reconciler.store.text import storable
+from reconciler.records.text import storable
 from reconciler.store.writer import Writer
 
 

@@ -20,14 +20,16 @@ from reconciler.records.order import (
     TimeInForce,
     decimal_text,
 )
-from reconciler.store.text import decimal_or_none, decimal_text_or_none, storable, time_text
+from reconciler.records.text import storable
+from reconciler.store.text import decimal_or_none, decimal_text_or_none, time_text
 
 ITEM = (
     "instance_id, client_order_id, outcome, state, side, type, quantity, limit_price, symbol, account_id, client_id, "
     "mode, generation, beat, revision, reason, filled_quantity, average_price, fee, exchange_order_id, "
-    "created_at, updated_at"
+    "created_at, updated_at, rejected_by, shadow"
 )
-"""The columns that lists of orders show, in the contract's order and spelling, as SQL."""
+"""The columns that lists of orders show, as SQL: the contract's, in its order and spelling, then who rejected it and
+whether it is in the shadow book."""
 
 
 def order_columns(order: Order) -> dict[str, Any]:

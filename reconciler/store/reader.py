@@ -45,11 +45,20 @@ class Reader:
         self._reads.close()
 
     def orders(
-        self, instance_id: str = "", outcome: str = "", state: str = "", limit: int = 100, offset: int = 0
+        self,
+        instance_id: str = "",
+        outcome: str = "",
+        state: str = "",
+        shadow: bool | None = None,
+        limit: int = 100,
+        offset: int = 0,
     ) -> tuple[list[Item], int]:
-        """Orders, in the order they were placed."""
-        filters = {"instance_id": instance_id, "outcome": outcome, "state": state}
-        return self._page(f"SELECT {ITEM} FROM orders", "orders", filters, "id DESC", limit, offset)
+        """Orders, in the order they were placed. `shadow` chooses a book: True the simulated one, None both."""
+        filters = {"instance_id": instance_id, "outcome": outcome, "state": state, "shadow": shadow}
+        items, total = self._page(f"SELECT {ITEM} FROM orders", "orders", filters, "id DESC", limit, offset)
+        for item in items:
+            item["shadow"] = bool(item["shadow"])
+        return items, total
 
     def events(
         self, instance_id: str = "", type: str = "", limit: int = 100, offset: int = 0
@@ -94,9 +103,9 @@ class Reader:
         return beats.read_last(self._reads)
 
     def _page(
-        self, select: str, table: str, filters: Mapping[str, str], order: str, limit: int, offset: int
+        self, select: str, table: str, filters: Mapping[str, str | bool | None], order: str, limit: int, offset: int
     ) -> tuple[list[Item], int]:
-        wanted = {column: value for column, value in filters.items() if value}
+        wanted = {column: value for column, value in filters.items() if value not in ("", None)}
         where = " AND ".join(f"{column} = :{column}" for column in wanted) or "TRUE"
         with self._reads.snapshot() as db:
             items = list(

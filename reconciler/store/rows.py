@@ -10,7 +10,8 @@ from reconciler.errors import Problem, StoreError
 from reconciler.records.mode import Mode
 from reconciler.records.record import Attempt, Identity, InstanceRecord, Limits, Row, RowChange
 from reconciler.records.status import Sync
-from reconciler.store.text import decimal_or_none, decimal_text_or_none, json_text, storable
+from reconciler.records.text import storable
+from reconciler.store.text import decimal_or_none, decimal_text_or_none, json_text
 
 Columns = dict[str, Any]
 

@@ -137,6 +137,7 @@ def first_tables(db: Database) -> None:
         ) STRICT;
         CREATE INDEX orders_of_instance ON orders (instance_id, id);
         CREATE INDEX orders_of_book ON orders (instance_id, shadow, id);
+        CREATE INDEX orders_by_book ON orders (shadow, id);
         CREATE INDEX orders_by_outcome ON orders (outcome, id);
         CREATE INDEX orders_by_state ON orders (state, id);
         CREATE INDEX orders_open ON orders (instance_id, shadow, id) WHERE is_open;

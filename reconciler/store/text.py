@@ -38,12 +38,3 @@ def decimal_text_or_none(value: Decimal | None) -> str | None:
 def decimal_or_none(text: str | None) -> Decimal | None:
     """The decimal that was written, None staying None."""
     return None if text is None else Decimal(text)
-
-
-def storable(text: str) -> str:
-    """`text` with what UTF-8 cannot hold escaped: a server's JSON and file names may contain lone surrogates."""
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return text.encode("utf-8", "backslashreplace").decode()
-    return text

@@ -5,12 +5,14 @@ from __future__ import annotations
 import difflib
 import inspect
 import json
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from types import FunctionType, ModuleType
 from typing import Any
 
 from reconciler.errors import Problem
 from reconciler.records import cadence
+from reconciler.records.text import is_storable
 from reconciler.records.validation import schema_problems
 from reconciler.strategy.base import Strategy
 from reconciler.strategy.definition import Definition
@@ -29,7 +31,7 @@ def inspect_module(
     if len(classes) != 1:
         return tuple(_not_one(classes, source))
     cls = classes[0]
-    checks = (_tick_minutes, _tick_on_load, _config_schema, _hooks)
+    checks = (_tick_minutes, _tick_on_load, _config_schema, _hooks, _docstring)
     problems = tuple(problem for check in checks for problem in check(cls, source))
     if problems:
         return problems
@@ -38,7 +40,7 @@ def inspect_module(
         path=source.path,
         code_digest=digest,
         cls=cls,
-        description=inspect.cleandoc(cls.__doc__ or module.__doc__ or ""),
+        description=_description(cls),
         tick_minutes=float(cls.TICK_MINUTES),
         cadence_steps=cadence.steps(float(cls.TICK_MINUTES)),
         tick_on_load=cls.TICK_ON_LOAD,
@@ -159,6 +161,16 @@ def _takes_only_self(hook: Callable[..., object]) -> bool:
     except TypeError:
         return False
     return True
+
+
+def _docstring(cls: type[Strategy], source: Source) -> Iterator[Problem]:
+    if not is_storable(_description(cls)):
+        message = "expected text, was half a character (a lone surrogate) in the docstring"
+        yield source.problem(source.class_at(cls.__name__), "", message, rule="definition-docstring")
+
+
+def _description(cls: type[Strategy]) -> str:
+    return inspect.cleandoc(cls.__doc__ or sys.modules[cls.__module__].__doc__ or "")
 
 
 def _missing(cls: type[Strategy], source: Source, name: str, expected: str, example: str) -> Problem:

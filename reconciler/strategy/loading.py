@@ -13,15 +13,17 @@ import importlib.util
 import linecache
 import sys
 import threading
-import traceback
 from collections.abc import Mapping, Sequence
 from importlib.abc import InspectLoader
 from importlib.machinery import ModuleSpec
 from pathlib import PurePath, PurePosixPath
 from types import CodeType, ModuleType
+from typing import NamedTuple
 
 from reconciler.clock import Clock, SystemClock
 from reconciler.errors import Problem
+from reconciler.records.engine_fault import engine_fault
+from reconciler.records.text import said
 from reconciler.strategy.definition import Definition
 from reconciler.strategy.inspection import inspect_module
 from reconciler.strategy.source import Source, parse
@@ -31,6 +33,17 @@ IMPORT_DEADLINE_S = 5.0
 _INSTALLED_ONLY = (
     "strategies import installed packages only, never another file of their folder: put what they share in a package"
 )
+
+
+class Version(NamedTuple):
+    """The source of one strategy. `path` is what problems and tracebacks say; `digest`, the git blob id, tells
+    versions apart.
+    """
+
+    strategy_type: str
+    source: bytes
+    path: str
+    digest: str
 
 
 def load(
@@ -44,18 +57,32 @@ def load(
 ) -> Definition | tuple[Problem, ...]:
     """The definition in `source`, or every problem that keeps it from being one. Never raises for what is in it.
 
-    `path` is what problems and tracebacks say; `digest` (the git blob id) tells versions apart. The import runs on
-    a daemon thread of its own and is given up after `deadline_s`.
+    The import runs on a daemon thread of its own and is given up after `deadline_s`.
     """
-    parsed = parse(path, f"{path}@{digest[:8]}", source)
-    if isinstance(parsed, Problem):
-        return (parsed,)
-    attempt = _Attempt(parsed, strategy_type, digest)
-    thread = threading.Thread(target=attempt.run, name=f"import {strategy_type}", daemon=True)
-    thread.start()
-    if not (clock or SystemClock()).wait(attempt.done, deadline_s):
-        return (attempt.give_up(thread, deadline_s),)
-    return attempt.result
+    version = Version(strategy_type, source, path, digest)
+    return load_all([version], deadline_s=deadline_s, clock=clock)[0]
+
+
+def load_all(
+    versions: Sequence[Version], *, deadline_s: float = IMPORT_DEADLINE_S, clock: Clock | None = None
+) -> list[Definition | tuple[Problem, ...]]:
+    """As `load`, for each version, in order; `deadline_s` is for all of them together.
+
+    Each has a share of the first half for itself, then the next begins beside it: those that hang delay the
+    others little, and the rest are imported one by one, which is the order that libraries are tested in.
+    """
+    clock = clock or SystemClock()
+    until_s = clock.monotonic() + deadline_s
+    attempts = [_Attempt(version) for version in versions]
+    for attempt in attempts:
+        attempt.begin()
+        clock.wait(attempt.done, deadline_s / 2 / len(attempts))
+    return [
+        attempt.result
+        if clock.wait(attempt.done, max(0.0, until_s - clock.monotonic()))
+        else (attempt.give_up(deadline_s),)
+        for attempt in attempts
+    ]
 
 
 def forget(definition: Definition) -> None:
@@ -72,23 +99,39 @@ class SiblingImport(ImportError):
 class _Attempt:
     """One import, on its own thread. `result` is there once `done` is set."""
 
-    def __init__(self, source: Source, strategy_type: str, digest: str) -> None:
+    def __init__(self, version: Version) -> None:
         self.done = threading.Event()
         self.result: Definition | tuple[Problem, ...] = ()
-        self._source = source
-        self._strategy_type = strategy_type
-        self._digest = digest
-        name = f"_reconciler_strategy_{strategy_type}_{digest}"
-        spec = ModuleSpec(name, _Loader(source), origin=source.filename)
-        spec.has_location = True
-        self._module = importlib.util.module_from_spec(spec)
+        self._version = version
+        self._thread = threading.Thread(target=self._run, name=f"import {version.strategy_type}", daemon=True)
+        self._source: Source
+        self._module: ModuleType
 
-    def run(self) -> None:
+    def begin(self) -> None:
+        """Parse, and start to import. A boundary: what the engine itself fails on becomes this one's problem."""
+        strategy_type, data, path, digest = self._version
+        try:
+            source = parse(path, f"{path}@{digest[:8]}", data)
+            if isinstance(source, Source):
+                spec = ModuleSpec(
+                    f"_reconciler_strategy_{strategy_type}_{digest}", _Loader(source), origin=source.filename
+                )
+                spec.has_location = True
+                self._source, self._module = source, importlib.util.module_from_spec(spec)
+                self._thread.start()
+                return
+            problem = source
+        except Exception as error:  # noqa: BLE001 - one definition must not stop the others
+            problem = engine_fault(path, error)
+        self.result = (problem,)
+        self.done.set()
+
+    def _run(self) -> None:
         """The boundary: whatever the author's code does while it is imported and looked at becomes a problem."""
         sys.modules[self._module.__name__] = self._module
         try:
             _Loader(self._source).exec_module(self._module)
-            self.result = inspect_module(self._module, self._source, self._strategy_type, self._digest)
+            self.result = inspect_module(self._module, self._source, self._version.strategy_type, self._version.digest)
         except BaseException as error:  # noqa: BLE001 - sys.exit and KeyboardInterrupt in it must not end the engine
             self.result = (_import_problem(self._source, error),)
         finally:
@@ -96,13 +139,14 @@ class _Attempt:
                 _drop(self._module)
             self.done.set()
 
-    def give_up(self, thread: threading.Thread, deadline_s: float) -> Problem:
+    def give_up(self, deadline_s: float) -> Problem:
         """Leave an import that hangs, saying where it was; a loop in Python ends at its next instruction."""
-        frame = sys._current_frames().get(thread.ident or 0)
+        thread_id = self._thread.ident or 0
+        frame = sys._current_frames().get(thread_id)
         while frame is not None and frame.f_code.co_filename != self._source.filename:
             frame = frame.f_back
         at = (frame.f_lineno, 1) if frame is not None else (1, 1)
-        ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread.ident or 0), ctypes.py_object(SystemExit))
+        ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread_id), ctypes.py_object(SystemExit))
         _drop(self._module)
         return self._source.problem(
             at,
@@ -181,7 +225,7 @@ class _ImportGuard:
 
 def _import_problem(source: Source, error: BaseException) -> Problem:
     at = source.raised_at(error.__traceback__)
-    said = _said(error)
+    told = said(error)
     match error:
         case SiblingImport():
             return source.problem(
@@ -191,27 +235,20 @@ def _import_problem(source: Source, error: BaseException) -> Problem:
             return source.problem(
                 at,
                 "",
-                f"expected {name!r} to be installed, was not found: {said}",
+                f"expected {name!r} to be installed, was not found: {told}",
                 rule="code-import",
                 hint=f"install it where the engine runs; {_INSTALLED_ONLY}",
             )
         case ImportError(name=name):
             return source.problem(
-                at, "", f"expected to import from {name or 'a module'}, was refused: {said}", rule="code-import"
+                at, "", f"expected to import from {name or 'a module'}, was refused: {told}", rule="code-import"
             )
         case SystemExit():
             return source.problem(
-                at, "", f"expected to be imported, was ended by {said}", rule="code-exit", hint="remove the exit"
+                at, "", f"expected to be imported, was ended by {told}", rule="code-exit", hint="remove the exit"
             )
         case _:
-            return source.problem(at, "", f"expected to be imported, was ended by {said}", rule="code-exception")
-
-
-def _said(error: BaseException) -> str:
-    """`ValueError: message` on one line; an exception that cannot be printed says so."""
-    lines = traceback.format_exception_only(type(error), error)
-    text = " ".join(lines[-1].split())
-    return text if len(text) <= 300 else f"{text[:297]}…"
+            return source.problem(at, "", f"expected to be imported, was ended by {told}", rule="code-exception")
 
 
 def _drop(module: ModuleType) -> None:

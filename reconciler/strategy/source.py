@@ -9,6 +9,7 @@ from types import CodeType, TracebackType
 
 from reconciler.errors import Problem
 from reconciler.records import pointer
+from reconciler.records.text import storable
 
 MAX_SOURCE_BYTES = 1024 * 1024
 
@@ -26,8 +27,8 @@ class Source:
     code: CodeType
 
     def problem(self, at: tuple[int, int], pointer: str, message: str, *, rule: str, hint: str = "") -> Problem:
-        """A problem of this file; `at` is (line, column), from 1."""
-        return Problem(self.path, *at, pointer, message, hint, rule)
+        """A problem of this file; `at` is (line, column), from 1. What it says may come from the author's code."""
+        return Problem(self.path, *at, storable(pointer), storable(message), storable(hint), rule)
 
     def class_at(self, name: str) -> tuple[int, int]:
         """Where the class of that name stands, (1, 1) where it was not made by a class statement."""
@@ -120,6 +121,8 @@ def parse(path: str, filename: str, data: bytes) -> Source | Problem:
         column = len(before.rpartition(b"\n")[2].decode(errors="replace")) + 1
         message = f"expected {error.encoding.upper()} text, was byte 0x{data[error.start]:02x}"
         return Problem(path, before.count(b"\n") + 1, column, "", message, rule="code-encoding")
+    except LookupError as error:
+        return Problem(path, 1, 1, "", f"expected the encoding of a text, was refused: {error}", rule="code-encoding")
     except (ValueError, MemoryError, RecursionError, OverflowError) as error:
         return _unreadable(path, f"expected Python that can be compiled, was refused: {error or type(error).__name__}")
     return Source(path, filename, text, tree, code)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 
 import pytest
 
 from reconciler.control.commands import PruneState
+from reconciler.store import Reader
 from tests.cli.conftest import FakeEngine, Fleet
 
 
@@ -62,6 +64,14 @@ def test_without_an_engine_there_is_nothing_to_pause_or_resume(fleet: Fleet, wor
     assert result.stderr.startswith("no engine is running here")
 
 
+def test_the_kill_switch_works_while_the_settings_are_broken(fleet: Fleet, engine: FakeEngine) -> None:
+    (fleet.root / "reconciler.yaml").write_text("heartbeat_seconds: fast\n")
+    result = fleet.run("halt", "--all", "--reason", "why")
+    assert result.exit_code == 0
+    assert engine.calls == [("halt", "all", "", False, "why")]
+    assert "reconciler.yaml:1:20" in result.stderr
+
+
 def test_a_halt_needs_no_engine_and_waits_in_the_database(fleet: Fleet) -> None:
     result = fleet.run("halt", "--account", "main", "--full", "--reason", "margin call")
     assert (result.exit_code, result.stdout) == (0, "main: halted\n")
@@ -78,16 +88,22 @@ def test_a_halt_needs_no_engine_and_waits_in_the_database(fleet: Fleet) -> None:
 
 
 def test_a_halt_without_an_engine_is_recorded_with_who_and_why(fleet: Fleet) -> None:
-    from reconciler.store import Reader
-
     fleet.run("halt", "--all", "--reason", "prices are wrong")
     fleet.run("unhalt", "--all", "--reason", "prices are right")
-    reader = Reader.open(fleet.database)
-    operations, _ = reader.operations()
-    reader.close()
+    fleet.run("halt", "--instance", "a", "--reason", "loops")
+    uid = os.getuid()
+    with contextlib.closing(Reader.open(fleet.database)) as reader:
+        operations, _ = reader.operations()
+        events, _ = reader.events()
     assert [(o["action"], o["scope"], o["reason"], o["uid"]) for o in operations] == [
-        ("Unhalted", "everything", "prices are right", os.getuid()),
-        ("Halted", "everything", "prices are wrong", os.getuid()),
+        ("halt", "instance a", "loops", uid),
+        ("unhalt", "everything", "prices are right", uid),
+        ("halt", "everything", "prices are wrong", uid),
+    ]
+    assert [(e["instance_id"], e["type"], e["reason"], e["message"]) for e in events] == [
+        ("a", "Warning", "Halted", f"instance a: loops (uid {uid})"),
+        (None, "Warning", "Unhalted", f"everything: prices are right (uid {uid})"),
+        (None, "Warning", "Halted", f"everything: prices are wrong (uid {uid})"),
     ]
 
 

@@ -8,9 +8,9 @@ from decimal import Decimal
 
 import pytest
 
-from reconciler.clock import utc
+from reconciler.clock import SystemClock, utc
 from reconciler.records.mode import Mode
-from reconciler.records.order import Order, OrderRequest, OrderType, Outcome, Provenance, Side
+from reconciler.records.order import Order, OrderRequest, OrderType, Outcome, Provenance, RejectedBy, Side
 from reconciler.records.status import Health, InstanceStatus, Sync, Ticks
 from tests.cli.conftest import START_S, FakeEngine, Fleet
 
@@ -165,6 +165,32 @@ def an_order(client_order_id: str, outcome: Outcome, at_s: float) -> Order:
         created_at=utc(at_s),
         updated_at=utc(at_s),
     )
+
+
+def test_what_observe_was_refused_is_in_the_shadow_book_and_says_by_whom(applied: Fleet) -> None:
+    real = an_order("real", Outcome.REJECTED, START_S)
+    observed = an_order("observed", Outcome.REJECTED, START_S)
+    observed = replace(observed, provenance=replace(observed.provenance, mode=Mode.OBSERVE))
+    with applied.store() as store:
+        store.ledger.append(replace(real, reason="no funds", rejected_by=RejectedBy.EXCHANGE))
+        store.ledger.append(replace(observed, reason="too large", rejected_by=RejectedBy.GATEWAY))
+    (row,) = applied.run("orders").stdout.splitlines()[1:]
+    assert row.split()[2:6] == ["real", "rejected", "by", "exchange"]
+    (row,) = applied.run("orders", "--shadow").stdout.splitlines()[1:]
+    assert row.split()[2:6] == ["observed", "rejected", "by", "gateway"]
+    (item,) = json.loads(applied.run("orders", "--format", "json").stdout)["items"]
+    assert (item["client_order_id"], item["rejected_by"], item["shadow"]) == ("real", "exchange", False)
+
+
+@pytest.mark.parametrize("words", [["events", "--follow"], ["status", "--watch"], ["status", "a", "--watch"]])
+def test_ctrl_c_ends_watching_without_a_word(applied: Fleet, words: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(*arguments: object) -> bool:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(SystemClock, "wait", interrupted)
+    result = applied.run(*words)
+    assert result.exit_code == 130
+    assert "Aborted" not in result.output
 
 
 def test_orders_are_newest_first_and_simulated_ones_only_where_asked_for(applied: Fleet) -> None:

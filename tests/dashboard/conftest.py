@@ -18,6 +18,7 @@ from reconciler.errors import Problem
 from reconciler.ports import EngineStatus, InstanceFilter, StrategySummary
 from reconciler.records.accounts import Account, Accounts
 from reconciler.records.mode import Mode
+from reconciler.records.record import Identity, InstanceRecord, Row
 from reconciler.records.status import Condition, Health, InstanceStatus, Sync, Ticks
 
 NOW_S = 1_767_225_600.0
@@ -131,6 +132,8 @@ def an_order(**changes: Any) -> dict[str, Any]:
         "exchange_order_id": "X-77",
         "created_at": iso(NOW_S - 60),
         "updated_at": iso(NOW_S - 59),
+        "rejected_by": None,
+        "shadow": False,
         **changes,
     }
 
@@ -162,6 +165,11 @@ def a_generation(**changes: Any) -> dict[str, Any]:
         "values": {"id": "btc-dca", "limits": {"max_order_notional": "500"}},
         **changes,
     }
+
+
+def a_tombstone(id: str, removed_at: str) -> Row:
+    record = InstanceRecord(id, Identity("dca", "main", "desk-a", "BTC/USD"), Mode.OFF, {}, {})
+    return Row(record, f"instances/{id}.yaml", 4, "", "", "", "", None, False, removed_at, removed_at=removed_at)
 
 
 A_PROBLEM = Problem(
@@ -238,13 +246,25 @@ class FakeReader:
     order_rows: Rows = field(default_factory=lambda: [an_order()])
     event_rows: Rows = field(default_factory=lambda: [an_event()])
     generation_rows: Rows = field(default_factory=lambda: [a_generation()])
+    tombstones: dict[str, Row] = field(default_factory=dict)
     asked: list[tuple[str, int]] = field(default_factory=list)
 
+    def row(self, instance_id: str) -> Row | None:
+        self.asked.append(("row", threading.get_ident()))
+        return self.tombstones.get(instance_id)
+
     def orders(
-        self, instance_id: str = "", outcome: str = "", state: str = "", limit: int = 100, offset: int = 0
+        self,
+        instance_id: str = "",
+        outcome: str = "",
+        state: str = "",
+        shadow: bool | None = None,
+        limit: int = 100,
+        offset: int = 0,
     ) -> tuple[Rows, int]:
         wanted = {"instance_id": instance_id, "outcome": outcome, "state": state}
-        return self._page("orders", self.order_rows, wanted, limit, offset)
+        rows = [row for row in self.order_rows if shadow in (None, row["shadow"])]
+        return self._page("orders", rows, wanted, limit, offset)
 
     def events(self, instance_id: str = "", type: str = "", limit: int = 100, offset: int = 0) -> tuple[Rows, int]:
         return self._page("events", self.event_rows, {"instance_id": instance_id, "type": type}, limit, offset)

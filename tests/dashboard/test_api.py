@@ -28,6 +28,7 @@ CONTRACT_ORDER = """
     instance_id client_order_id outcome state side type quantity limit_price symbol account_id client_id mode
     generation beat revision reason filled_quantity average_price fee exchange_order_id created_at updated_at
 """
+MORE_OF_AN_ORDER = ["rejected_by", "shadow"]
 CONTRACT_PROBLEM = "path line column pointer message hint"
 
 
@@ -84,10 +85,23 @@ async def test_an_instance_that_is_not_there_says_where_to_look(connect: Connect
     }
 
 
+async def test_an_instance_that_was_removed_says_when_and_where_its_history_is(
+    connect: Connect, reader: FakeReader
+) -> None:
+    from tests.dashboard.conftest import a_tombstone
+
+    reader.tombstones["gone"] = a_tombstone("gone", "2025-12-31T12:00:00.000Z")
+    async with connect() as client:
+        for path in ("/api/v1/instances/gone", "/instances/gone"):
+            answer = await client.get(path)
+            assert answer.status_code == 404
+            assert "was removed at 2025-12-31T12:00:00.000Z; see: reconciler history gone" in answer.text
+
+
 async def test_orders_are_the_readers_own_items(connect: Connect, reader: FakeReader) -> None:
     listed = await get(connect, "/api/v1/orders")
     assert listed == {"items": reader.order_rows, "total": 1}
-    assert list(listed["items"][0]) == CONTRACT_ORDER.split()
+    assert list(listed["items"][0]) == [*CONTRACT_ORDER.split(), *MORE_OF_AN_ORDER]
     assert listed["items"][0]["quantity"] == "0.00042"
 
 
@@ -186,17 +200,21 @@ async def test_instances_are_filtered(connect: Connect, status: FakeStatus, quer
 
 
 async def test_orders_and_events_are_filtered(connect: Connect, reader: FakeReader) -> None:
-    reader.order_rows += [{**reader.order_rows[0], "instance_id": "other", "outcome": "shadow", "state": "open"}]
+    other = {"instance_id": "other", "outcome": "shadow", "state": "open", "shadow": True}
+    reader.order_rows += [{**reader.order_rows[0], **other}]
     reader.event_rows += [{**reader.event_rows[0], "instance_id": "other", "type": "Warning"}]
     for path in (
         "/api/v1/orders?instance_id=other",
         "/api/v1/orders?outcome=shadow",
         "/api/v1/orders?state=open",
+        "/api/v1/orders?shadow=true",
         "/api/v1/events?instance_id=other",
         "/api/v1/events?type=Warning",
     ):
         listed = await get(connect, path)
         assert [item["instance_id"] for item in listed["items"]] == ["other"], path
+    real = await get(connect, "/api/v1/orders?shadow=false")
+    assert [item["instance_id"] for item in real["items"]] == ["btc-dca"]
 
 
 @pytest.mark.parametrize(
@@ -207,6 +225,7 @@ async def test_orders_and_events_are_filtered(connect: Connect, reader: FakeRead
         ("instances?mode=on", "mode: expected one of off, observe, active, was 'on'"),
         ("orders?outcome=filled", "outcome: expected one of shadow, pending, accepted, rejected, unknown"),
         ("orders?state=done", "state: expected one of open, partially_filled, filled, cancelled, expired"),
+        ("orders?shadow=yes", "shadow: expected one of true, false, was 'yes'"),
         ("events?type=Error", "type: expected one of Normal, Warning"),
         ("problems?q=x", "unknown parameter 'q': expected one of limit, offset"),
         ("engine?limit=1", "unknown parameter 'limit': expected none"),

@@ -5,8 +5,12 @@ from __future__ import annotations
 import threading
 from typing import TYPE_CHECKING
 
+import httpx
 import pytest
+from starlette.applications import Starlette
 
+from reconciler.clock import FakeClock
+from reconciler.dashboard.app import api_routes, create_app
 from reconciler.dashboard.guard import SECURITY_HEADERS
 from reconciler.dashboard.options import DashboardOptions
 
@@ -132,6 +136,20 @@ async def test_no_endpoint_asks_for_the_status_of_10_000_instances_on_the_event_
     asked = [(what, thread) for what, thread in (*status.asked, *reader.asked) if what != "revision"]
     assert asked
     assert all(thread != loop_thread for _, thread in asked)
+
+
+async def test_the_json_answers_its_refusals_within_another_application_too(
+    status: FakeStatus, reader: FakeReader, clock: FakeClock
+) -> None:
+    routes = api_routes(create_app(status, reader, clock, DashboardOptions(token="t")))
+    transport = httpx.ASGITransport(Starlette(routes=routes))
+    async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
+        for path, expected in (("instances", 200), ("instances/nobody", 404), ("orders?limit=x", 400)):
+            answer = await client.get(f"/api/v1/{path}")
+            assert answer.status_code == expected
+            assert list(answer.json()) == (["items", "total"] if expected == 200 else ["error"])
+        for path in ("/", "/login", "/metrics"):
+            assert (await client.get(path)).status_code == 404
 
 
 async def test_a_page_already_at_hand_is_not_sent_again(connect: Connect) -> None:

@@ -237,8 +237,8 @@ async def test_lists_link_to_their_neighbours_and_keep_the_filters(connect: Conn
         middle = (await client.get("/?q=btc&offset=100")).text
         last = (await client.get("/?q=btc&offset=200")).text
         beyond = (await client.get("/?q=btc&offset=900")).text
-    assert '<a href="/?q=btc" rel="prev">' in middle
-    assert '<a href="/?q=btc&amp;offset=200" rel="next">' in middle
+    assert '<a href="/?q=btc#instances-title" rel="prev">' in middle
+    assert '<a href="/?q=btc&amp;offset=200#instances-title" rel="next">' in middle
     assert "101–200 of 250 instances" in middle
     assert 'rel="next"' not in last
     assert "201–250 of 250 instances" in last
@@ -287,16 +287,31 @@ async def test_an_instance_page_says_why_with_reasons(connect: Connect, status: 
 async def test_a_shadow_order_is_marked_as_simulated_and_never_as_real_money(
     connect: Connect, reader: FakeReader
 ) -> None:
-    reader.order_rows = [{**reader.order_rows[0], "outcome": "shadow"}]
+    reader.order_rows = [{**reader.order_rows[0], "outcome": "shadow", "shadow": True}]
     for path in ("/orders", "/instances/btc-dca"):
         text = (await read(connect, path)).text
         assert "SIMULATED shadow filled" in text
         assert "main / desk-a real money" not in text
 
 
+async def test_what_observe_was_refused_is_marked_as_simulated_too(connect: Connect, reader: FakeReader) -> None:
+    refused = {"outcome": "rejected", "rejected_by": "gateway", "reason": "too large", "shadow": True}
+    reader.order_rows = [{**reader.order_rows[0], **refused}]
+    for path in ("/orders", "/instances/btc-dca"):
+        reading = await read(connect, path)
+        assert "SIMULATED rejected by gateway" in reading.text.partition("Order ids")[2]
+
+
+async def test_a_rejection_says_by_whom(connect: Connect, reader: FakeReader) -> None:
+    reader.order_rows = [{**reader.order_rows[0], "outcome": "rejected", "rejected_by": "exchange"}]
+    text = (await read(connect, "/orders")).text.partition("Order ids")[2]
+    assert "rejected by exchange" in text
+    assert "SIMULATED" not in text
+
+
 async def test_an_order_says_where_it_came_from(connect: Connect) -> None:
     text = (await read(connect, "/orders")).text
-    assert "accepted filled buy limit 0.00042 60000.10 BTC/USD 0.00042 59999.90 0.065" in text
+    assert "accepted filled buy limit BTC/USD 0.00042 60000.10 0.00042 59999.90 0.065" in text
     assert "main / desk-a real money active commit 4f2c9d1e8b , generation 3, beat 294537590" in text
 
 
@@ -338,6 +353,28 @@ async def test_a_page_reloads_itself_without_a_script(connect: Connect) -> None:
         html = (await client.get("/")).text
     assert '<noscript><meta http-equiv="refresh" content="15"></noscript>' in html
     assert 'data-refresh="6"' in html
+
+
+async def test_a_description_is_its_first_line_in_the_list_and_its_paragraphs_on_the_page(
+    connect: Connect, status: FakeStatus
+) -> None:
+    status.definitions = [replace(status.definitions[0], description="Buys a little.\n\nNever\ntwice.")]
+    assert "Never" not in (await read(connect, "/strategies")).text
+    async with connect() as client:
+        page = (await client.get("/strategies/dca")).text
+    assert '<p class="lead">Buys a little.</p>' in page
+    assert '<p class="lead">Never\ntwice.</p>' in page
+
+
+async def test_looking_for_instances_leads_to_them_past_what_needs_attention(
+    connect: Connect, status: FakeStatus
+) -> None:
+    status.fleet = [replace(status.fleet[0], id=f"i-{number:03}") for number in range(150)]
+    async with connect() as client:
+        page = (await client.get("/?mode=observe")).text
+    for link in ('action="/#instances-title"', "offset=100#instances-title", 'href="/?health=Stuck#instances-title"'):
+        assert link in page, link
+    assert 'id="instances-title"' in page
 
 
 async def test_a_strategy_page_describes_every_field(connect: Connect) -> None:

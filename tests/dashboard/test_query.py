@@ -54,7 +54,7 @@ def test_a_bad_offset_says_what_was_expected(offset: str) -> None:
 
 
 def test_an_unknown_parameter_gets_a_did_you_mean() -> None:
-    expected = "unknown parameter 'mod': expected one of q, mode, limit, offset; did you mean mode?"
+    expected = "unknown parameter 'mod': expected one of q, mode, limit, offset (did you mean mode?)"
     assert fault_of(("mod", "off")) == expected
 
 
@@ -63,7 +63,7 @@ def test_where_nothing_is_expected_it_says_so() -> None:
 
 
 def test_a_word_that_is_not_one_of_them_gets_a_did_you_mean() -> None:
-    expected = "mode: expected one of off, observe, active, was 'Activ'; did you mean active?"
+    expected = "mode: expected one of off, observe, active, was 'Activ' (did you mean active?)"
     assert fault_of(("mode", "Activ")) == expected
 
 

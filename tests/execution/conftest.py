@@ -43,7 +43,8 @@ def server() -> ScriptedServer:
 def desk(main_loop: MainLoop, store: Store, server: ScriptedServer, clock: FakeClock) -> Iterator[Desk]:
     bridge = main_loop.bridge()
     servers = Servers({"paper": server}, ACCOUNTS)
-    gateway = Gateway(store.ledger, store.halts, servers, MarketData(servers, bridge), bridge, clock)
-    yield Desk(gateway, store, server, main_loop, clock, bridge, servers)
+    market = MarketData(servers, bridge)
+    gateway = Gateway(store.ledger, store.halts, servers, market, bridge, clock)
+    yield Desk(gateway, store, server, main_loop, clock, bridge, servers, market)
     bridge.close()
     gateway.close()

@@ -106,6 +106,9 @@ class ScriptedServer(ExecServer):
     def went_down(self, error: str = "gone") -> None:
         self.status = ServerStatus(self.name, False, iso(0), TOOLS, error)
 
+    def returned(self) -> None:
+        self.status = ServerStatus(self.name, True, iso(0), TOOLS, "")
+
     def lost_tool(self, tool: str) -> None:
         self.status = ServerStatus(self.name, True, iso(0), tuple(t for t in TOOLS if t != tool), "")
 
@@ -163,6 +166,7 @@ class Desk:
     clock: FakeClock
     bridge: Bridge
     servers: Servers
+    market: MarketData
 
     def buy(self, gate: StandInGate, quantity: str = "1", limit: str | None = None, side: Side = Side.BUY) -> Order:
         return self.gateway.place(gate, request(quantity, limit, side), beat=7)

@@ -38,8 +38,7 @@ class Engine:
 @asynccontextmanager
 async def engine(folder: Path, clock: FakeClock) -> AsyncIterator[Engine]:
     store = Store.open(folder / "reconciler.db", clock)
-    journal = folder / "paper.jsonl"
-    async with open_servers([embedded()], Accounts(), clock, PaperSite(6.0, journal=journal)) as servers:
+    async with open_servers([embedded()], Accounts(), clock, PaperSite(6.0, journals=folder)) as servers:
         exchange, bridge = servers.reaching("main"), Bridge()
         gateway = Gateway(store.ledger, store.halts, servers, MarketData(servers, bridge), bridge, clock)
         await asyncio.to_thread(gateway.recover)

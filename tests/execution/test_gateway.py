@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import threading
 from collections.abc import Mapping
 from dataclasses import replace
@@ -11,7 +12,8 @@ from typing import Any
 
 import pytest
 
-from reconciler.errors import ExecRejected, ExecUnavailable, ExecUnknown
+from reconciler.errors import CapabilityUnavailable, ExecRejected, ExecUnavailable, ExecUnknown
+from reconciler.execution.client import ExecServer
 from reconciler.records.halt import HaltScope
 from reconciler.records.mode import Mode
 from reconciler.records.order import Order, OrderState, OrderType, Outcome, RejectedBy, Side
@@ -197,7 +199,7 @@ def test_invariant_2_the_lock_is_held_until_the_order_is_in_the_transports_hands
 
 def test_a_main_loop_too_busy_to_send_gives_the_lock_back_and_never_sends(desk: Desk) -> None:
     gate, busy = StandInGate(), threading.Event()
-    desk.gateway._market.quote("main", "BTC/USD", 7)  # the quote is there; only the sending finds the loop busy
+    desk.market.quote("main", "BTC/USD", 7)  # the quote is there; only the sending finds the loop busy
     desk.main_loop.loop.call_soon_threadsafe(busy.wait)
     order = desk.buy(gate)
     busy.set()
@@ -206,6 +208,14 @@ def test_a_main_loop_too_busy_to_send_gives_the_lock_back_and_never_sends(desk: 
     assert order.reason.startswith("ExecDown: the main loop")
     assert (order.outcome, order.rejected_by) == (Outcome.REJECTED, RejectedBy.GATEWAY)
     assert desk.server.asked("place_order") == []
+
+
+def _settle(gate: StandInGate) -> bool:
+    """True where the gate's lock can be had, as whoever closes the gate takes it."""
+    if not gate.lock.acquire(timeout=5):
+        return False
+    gate.lock.release()
+    return True
 
 
 def test_what_the_exchange_refuses_is_rejected_by_the_exchange(desk: Desk) -> None:
@@ -318,7 +328,53 @@ def test_observing_without_a_quote_simulates_nothing(desk: Desk) -> None:
     desk.server.fails("get_quote", ExecUnavailable("down"))
     order = desk.buy(StandInGate(mode=Mode.OBSERVE))
 
-    assert (order.outcome, order.reason) == (Outcome.REJECTED, "Quote: there is no quote to simulate with")
+    assert (order.outcome, order.reason) == (Outcome.REJECTED, "ExecDown: there is no quote to simulate with: down")
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (ExecRejected("unknown symbol"), "Quote: there is no quote to simulate with: unknown symbol"),
+        (
+            CapabilityUnavailable("get_quote", "paper"),
+            "CapabilityMissing: there is no quote to simulate with: "
+            "exec-mcp server 'paper' offers no 'get_quote': this strategy cannot use it there",
+        ),
+    ],
+)
+def test_why_nothing_can_be_simulated_is_told(desk: Desk, error: Exception, reason: str) -> None:
+    desk.server.fails("get_quote", error)
+    assert desk.buy(StandInGate(mode=Mode.OBSERVE)).reason == reason
+
+
+def test_that_there_are_no_quotes_is_told_once_and_so_is_their_return(
+    desk: Desk, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "reconciler.execution")
+
+    def told() -> list[str]:
+        records = [record.getMessage() for record in caplog.records if "quote" in record.getMessage()]
+        caplog.clear()
+        return records
+
+    gates = [StandInGate("one", symbol="BTC/USD"), StandInGate("two", symbol="ETH/USD")]
+    desk.server.went_down()
+    for beat in (7, 8):
+        for gate in gates:
+            desk.gateway.place(gate, request(), beat)
+    assert told() == ["no quotes"]
+
+    desk.server.returned()
+    desk.server.fails("get_quote", ExecRejected("unknown symbol"))
+    for beat in (9, 10):
+        for gate in gates:
+            desk.gateway.place(gate, request(), beat)
+    assert told() == ["no quotes", "no quotes"]  # one for each symbol now: the server has others
+
+    del desk.server.script["get_quote"]
+    for beat in (11, 12):
+        desk.gateway.place(gates[0], request(), beat)
+    assert told() == ["quotes again"]
 
 
 @pytest.mark.parametrize("mode", [Mode.OBSERVE, Mode.ACTIVE])
@@ -374,6 +430,56 @@ def test_a_full_halt_keeps_cancels_in(desk: Desk) -> None:
     assert desk.server.asked("cancel_order") == []
 
 
+def test_a_full_halt_that_comes_after_the_order_was_looked_up_keeps_its_cancel_in(desk: Desk) -> None:
+    gate, requiring = StandInGate(), desk.servers.requiring
+    order = desk.buy(gate, limit="90")
+
+    def halt_and_settle(account_id: str, tool: str) -> ExecServer:
+        server = requiring(account_id, tool)
+        if tool == "cancel_order":
+            desk.store.halts.add("all", "", full=True, reason="fire", by="uid 0")
+            with gate.lock:
+                pass
+        return server
+
+    desk.servers.requiring = halt_and_settle  # type: ignore[method-assign]
+    with pytest.raises(ExecUnavailable, match="halted in full: fire"):
+        desk.gateway.cancel(gate, order.client_order_id)
+    assert desk.server.asked("cancel_order") == []
+
+
+def test_the_lock_is_held_until_a_cancel_is_in_the_transports_hands_and_no_longer(desk: Desk) -> None:
+    gate, was_held, was_free = StandInGate(), [], []
+    order = desk.buy(gate, limit="90")
+    call = desk.server.call
+
+    async def checked(tool: str, *args: Any, **kwargs: Any) -> dict[str, Any]:
+        was_held.append(not gate.lock.acquire(blocking=False))
+        return await call(tool, *args, **kwargs)
+
+    async def answer_once_free(_: Mapping[str, Any]) -> dict[str, Any]:
+        was_free.append(await asyncio.to_thread(_settle, gate))
+        return {"status": "cancelled"}
+
+    desk.server.call = checked  # type: ignore[method-assign]
+    desk.server.script["cancel_order"] = answer_once_free
+    assert desk.gateway.cancel(gate, order.client_order_id).state is OrderState.CANCELLED
+    assert (was_held, was_free) == ([True], [True])
+
+
+def test_a_main_loop_too_busy_to_send_a_cancel_never_sends_it(desk: Desk) -> None:
+    gate, busy = StandInGate(), threading.Event()
+    order = desk.buy(gate, limit="90")
+    desk.main_loop.loop.call_soon_threadsafe(busy.wait)
+    try:
+        with pytest.raises(ExecUnavailable, match="the main loop took more than 1 s"):
+            desk.gateway.cancel(gate, order.client_order_id)
+    finally:
+        busy.set()
+    desk.main_loop.run(asyncio.sleep(0))
+    assert desk.server.asked("cancel_order") == []
+
+
 def test_nobody_cancels_the_order_of_another_instance(desk: Desk) -> None:
     order = desk.buy(StandInGate(), limit="90")
 
@@ -396,6 +502,42 @@ def test_open_orders_are_followed_up_to_their_end_with_their_fills(desk: Desk) -
     assert desk.gateway.open("btc-grid-1", shadow=False) == []
     assert [f.exchange_fill_id for f in desk.store.ledger.fills(order.client_order_id)] == ["f1", "f2"]
     assert len(desk.server.asked("get_order")) == 2
+
+
+def test_a_follow_up_that_meets_the_unexpected_says_so_and_goes_on(
+    desk: Desk, caplog: pytest.LogCaptureFixture
+) -> None:
+    odd, other = (desk.buy(StandInGate(), "0.3", limit="101.6") for _ in range(2))
+
+    async def trip_over_one(arguments: Mapping[str, Any]) -> dict[str, Any]:
+        if arguments["client_order_id"] == odd.client_order_id:
+            raise ZeroDivisionError("of the unexpected kind")
+        return FILLED
+
+    desk.server.script["get_order"] = trip_over_one
+    desk.follow_up()
+    assert [o.client_order_id for o in desk.gateway.open("btc-grid-1", shadow=False)] == [odd.client_order_id]
+    (told,) = [record for record in caplog.records if record.levelno == logging.ERROR]
+    assert (told.getMessage(), told.__dict__["client_order_id"]) == ("order not followed up", odd.client_order_id)
+    assert told.exc_info
+    assert other.is_open
+
+
+def test_a_round_that_fails_as_a_whole_says_so_and_the_next_one_works(
+    desk: Desk, caplog: pytest.LogCaptureFixture
+) -> None:
+    desk.buy(StandInGate(), "0.3", limit="101.6")
+    desk.server.answers("get_order", FILLED)
+    unresolved = desk.store.ledger.unresolved
+    desk.store.ledger.unresolved = lambda: 1 / 0  # type: ignore[assignment, method-assign, return-value]
+    desk.follow_up()
+    desk.store.ledger.unresolved = unresolved  # type: ignore[method-assign]
+    (told,) = [record for record in caplog.records if record.levelno == logging.ERROR]
+    assert told.getMessage() == "orders not followed up"
+    assert told.exc_info
+
+    desk.follow_up()
+    assert desk.gateway.open("btc-grid-1", shadow=False) == []
 
 
 def test_fills_of_a_server_that_does_not_tell_them_apart_are_the_difference(desk: Desk) -> None:

@@ -59,13 +59,23 @@ def test_accounts_on_one_server_share_a_quote_but_not_their_balances(
     assert [call["account_id"] for call in server.asked("get_balances")] == ["main", "real"]
 
 
-def test_a_larger_request_for_candles_serves_a_smaller(market: MarketData, server: ScriptedServer) -> None:
+def test_differing_numbers_of_candles_are_one_fetch_and_each_gets_its_own(
+    market: MarketData, server: ScriptedServer
+) -> None:
     server.answers("get_candles", candles(5))
-    assert len(market.candles("main", "BTC/USD", "1m", 5, 7)) == 5
     assert [c.opened_at.minute for c in market.candles("main", "BTC/USD", "1m", 2, 7)] == [3, 4]
-    assert len(server.asked("get_candles")) == 1
-    market.candles("main", "BTC/USD", "1m", 6, 7)
-    assert [call["limit"] for call in server.asked("get_candles")] == [5, 6]
+    assert len(market.candles("main", "BTC/USD", "1m", 5, 7)) == 5
+    market.candles("main", "BTC/USD", "1m", 100, 7)
+    assert [call["limit"] for call in server.asked("get_candles")] == [100]
+
+
+def test_far_more_candles_are_a_fetch_of_their_own_which_then_serves_the_fewer(
+    market: MarketData, server: ScriptedServer
+) -> None:
+    server.answers("get_candles", candles(5))
+    for limit in (100, 101, 300, 301, 501, 1_001, 7):
+        market.candles("main", "BTC/USD", "1m", limit, 7)
+    assert [call["limit"] for call in server.asked("get_candles")] == [100, 300, 500, 1_000, 1_001]
 
 
 def test_a_failure_is_shared_within_its_beat_and_tried_again_in_the_next(

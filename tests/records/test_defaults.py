@@ -2,7 +2,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from reconciler.records.defaults import defaults
+import pytest
+
+from reconciler.records.defaults import EndlessDefaults, defaults
 
 SCHEMA: dict[str, Any] = {
     "properties": {
@@ -52,3 +54,8 @@ def test_what_was_written_and_the_schema_are_left_alone() -> None:
 def test_a_schema_that_refers_to_itself_is_followed_as_far_as_the_values_go() -> None:
     schema = {"properties": {"next": {"$ref": "#"}, "n": {"default": 1}}}
     assert defaults({"next": {"next": {}}}, schema) == {"n": 1, "next": {"n": 1, "next": {"n": 1}}}
+
+
+def test_defaults_that_never_end_are_refused() -> None:
+    with pytest.raises(EndlessDefaults):
+        defaults({}, {"properties": {"n": {"default": {}, "properties": {"n": {"$ref": "#/properties/n"}}}}})

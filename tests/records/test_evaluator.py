@@ -53,7 +53,7 @@ def said(evaluation: Evaluation) -> list[str]:
 
 def test_a_valid_file_becomes_a_record() -> None:
     text = TEXT + (
-        "labels: {team: majors}\nopen_orders: cancel\nprotect: true\ndescription: A grid\nx-note: 1\n"
+        "labels: {team: majors}\nopen_orders: keep\nprotect: true\ndescription: A grid\nx-note: 1\n"
         'limits: {max_order_notional: "500.50", max_open_orders: 10, x-why: so}\n'
     )
     evaluation = judge(text)
@@ -65,7 +65,7 @@ def test_a_valid_file_becomes_a_record() -> None:
     assert record.config == {"levels": 5}
     assert record.effective_config == {"levels": 5, "spacing": "0.5"}
     assert record.labels == {"team": "majors"}
-    assert (record.open_orders, record.protect, record.description) == ("cancel", True, "A grid")
+    assert (record.open_orders, record.protect, record.description) == ("keep", True, "A grid")
     assert record.limits == Limits(max_order_notional=Decimal("500.50"), max_open_orders=10)
     assert record.values["x-note"] == 1
     assert evaluation.values_digest == digest(record.values)
@@ -187,6 +187,14 @@ def test_a_template_is_refused_at_its_key_for_now() -> None:
     assert said(evaluation) == ["7:1: template: templates cannot be used yet"]
 
 
+def test_cancelling_open_orders_is_refused_at_its_value_for_now() -> None:
+    evaluation = judge(TEXT + "open_orders: cancel\n")
+    assert said(evaluation) == ["7:14: open_orders: expected keep, was cancel, which cannot be carried out yet"]
+    assert evaluation.problems[0].hint == "remove the key, and cancel what should go before lowering the mode"
+    assert evaluation.problems[0].rule == "open-orders"
+    assert said(judge(TEXT + "open_orders: keep\n")) == []
+
+
 def test_a_literal_that_looks_like_a_key_is_refused_wherever_it_stands_and_never_shown() -> None:
     key = "AKIA" + "IOSFODNN7EXAMPLE"
     text = TEXT.replace("mode: observe", f"mode: {key} # {key}") + f"{key}: {key}\n"
@@ -260,3 +268,26 @@ slow = {{"jsonschema", "referencing", "mcp", "rich", "starlette", "uvicorn", "ht
 assert not slow - {{"asyncio"}}, slow
 """
     subprocess.run([sys.executable, "-c", code], check=True, timeout=30)
+
+
+def test_what_the_engine_fails_on_is_a_problem_of_that_file_which_can_still_lower_its_mode(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    def failing(strategy_type: str) -> DefinitionFacts | None:
+        raise ZeroDivisionError(f"by {strategy_type} \ud800")
+
+    file = SourceFile("instances/a.yaml", TEXT.encode(), "f11e", True)
+    evaluation = evaluate(file, failing, Accounts(), ["grid"])
+    (problem,) = evaluation.problems
+    assert (problem.line, problem.column, problem.rule) == (0, 0, "engine-fault")
+    assert problem.message == "the engine failed on it: ZeroDivisionError: by grid \\ud800"
+    assert (evaluation.claimed_id, evaluation.claimed_mode, evaluation.record) == ("a", Mode.OBSERVE, None)
+    assert evaluation.source == TEXT.encode()
+    assert caplog.messages == ["the engine failed on a file"]
+
+
+def test_defaults_without_end_are_a_problem_of_that_file() -> None:
+    loop = {"default": {}, "type": "object", "properties": {"n": {"$ref": "#/properties/n"}}}
+    schema = {"type": "object", "properties": {"levels": {}, "n": loop}}
+    evaluation = judge(grid=DefinitionFacts("grid", "strategies/grid.py", "c0de", schema, committed=True))
+    assert [problem.rule for problem in evaluation.problems] == ["engine-fault"]

@@ -247,3 +247,71 @@ def test_a_recursive_schema_and_notes_of_its_author_are_fine() -> None:
     assert schema_problems(tree) == []
     assert compile_config_schema(tree).accepts({"children": [{"children": []}]})
     assert not compile_config_schema(tree).accepts({"children": [{"kids": []}]})
+
+
+@pytest.mark.parametrize(
+    ("schema", "message"),
+    [
+        ({"properties": {"n": {"default": "\ud800"}}}, "properties.n.default: expected text, was half a character: \\ud800"),
+        ({"description": "a\udcff"}, "description: expected text, was half a character: a\\udcff"),
+        ({"properties": {"a\udfff": {}}}, "properties: expected text, was half a character: a\\udfff"),
+        ({"properties": {"a": {"enum": [1, "\ud800"]}}}, "properties.a.enum[1]: expected text, was half a character: \\ud800"),
+    ],
+)  # fmt: skip
+def test_text_that_cannot_be_written_down_is_a_problem_of_the_schema(schema: Any, message: str) -> None:
+    assert schema_problems({"type": "object", **schema}) == [message]
+
+
+def test_a_default_that_leads_back_into_itself_is_a_problem_of_the_schema() -> None:
+    (message,) = schema_problems({"n": 1, "type": "object", "properties": {"n": {"default": {}, "$ref": "#"}}})
+    assert message == "properties.n.default: expected defaults that end, was one that leads to more than 32 levels"
+    loop = {"default": {}, "type": "object", "properties": {"n": {"$ref": "#/properties/n"}}}
+    assert len(schema_problems({"type": "object", "properties": {"n": loop}})) == 1
+
+
+def test_defaults_that_multiply_are_a_problem_of_the_schema() -> None:
+    level = {"a": {"default": {}, "$ref": "#/$defs/0"}, "b": {"default": {}, "$ref": "#/$defs/0"}}
+    levels = {
+        str(n): {"properties": {k: {**part, "$ref": f"#/$defs/{n + 1}"} for k, part in level.items()}}
+        for n in range(25)
+    }
+    problems = schema_problems({"type": "object", "$ref": "#/$defs/0", "$defs": {**levels, "25": {}}})
+    assert problems[-1].endswith("expected defaults that end, was one that leads to more than 100,000 others")
+
+
+def test_a_reference_to_what_is_no_schema_is_a_problem_of_the_schema() -> None:
+    (message,) = schema_problems(
+        {"type": "object", "x-own": {"pattern": "("}, "properties": {"a": {"$ref": "#/x-own"}}}
+    )
+    assert message.startswith('properties.a["$ref"]: expected a place within this schema')
+
+
+@pytest.mark.parametrize("pattern", ["(?=a)", "(?<!a)b", "(a)\\1", "(a{1000}){1000}"])
+def test_a_pattern_that_cannot_be_matched_in_linear_time_is_a_problem_of_the_schema(pattern: str) -> None:
+    parts: list[dict[str, Any]] = [{"pattern": pattern}, {"patternProperties": {pattern: {}}}]
+    for part in parts:
+        (message,) = schema_problems({"type": "object", "properties": {"a": part}})
+        assert message.startswith("properties.a.pattern: expected a regular expression, was ")
+        assert ": patterns are matched in linear time, which leaves no room for look-around" in message
+
+
+@pytest.mark.parametrize(
+    "schema",
+    [
+        {"pattern": "^(a+)+$"},
+        {"propertyNames": {"pattern": "^(a+)+$"}, "not": False},
+        {"patternProperties": {"^(a+)+$": False}, "required": ["b"]},
+        {"patternProperties": {"^(a+)+$": {}}, "additionalProperties": False},
+    ],
+)
+def test_no_pattern_holds_the_engine_up(schema: dict[str, Any]) -> None:
+    code = (
+        "import sys; from reconciler.records.validation import check\n"
+        f"text = 'a' * 40 + '!'\nassert check(text if 'pattern' in {schema!r} else {{text: 1}}, {schema!r})"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=20)
+
+
+def test_patterns_beside_unevaluated_properties_are_a_problem_of_the_schema() -> None:
+    (message,) = schema_problems({"type": "object", "patternProperties": {"a": {}}, "unevaluatedProperties": False})
+    assert message == "unevaluatedProperties: expected a schema without patternProperties to use it in"

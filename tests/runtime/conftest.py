@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from reconciler.clock import FakeClock
+from reconciler.clock import Clock, FakeClock
 from reconciler.ports import GateState
 from reconciler.records.cadence import steps
 from reconciler.records.market import Balance, Candle, Position, Quote
@@ -251,8 +251,9 @@ def make_stage() -> Iterator[MakeStage]:
         options: HostOptions | None = None,
         resolve: Resolve = no_secrets,
         hear: Callable[[Report], object] = lambda report: None,
+        clock: Clock | None = None,
     ) -> Stage:
-        clock, gateway, market = FakeClock(), FakeGateway(), FakeMarket()
+        fake_clock, gateway, market = FakeClock(), FakeGateway(), FakeMarket()
         reports: list[Report] = []
 
         def report(report: Report) -> None:
@@ -260,11 +261,11 @@ def make_stage() -> Iterator[MakeStage]:
             hear(report)
 
         host = ThreadHost(
-            clock, options or HostOptions(), gateway, market, report, random_seed=7, heartbeat_s=6.0,
+            clock or fake_clock, options or HostOptions(), gateway, market, report, random_seed=7, heartbeat_s=6.0,
             resolve=resolve,
         )  # fmt: skip
         host.start()
-        stages.append(Stage(clock, gateway, market, reports, host))
+        stages.append(Stage(fake_clock, gateway, market, reports, host))
         return stages[-1]
 
     yield make

@@ -48,3 +48,7 @@ def test_many_frames_are_told_by_the_first_and_the_last(define: Define) -> None:
     assert lines[1].endswith(" in <lambda>")
     assert lines[2] == "  … 14 more …"
     assert lines[-1].endswith(" in descend")
+
+
+def test_a_text_that_utf_8_cannot_hold_is_escaped(define: Define) -> None:
+    assert said(define, ValueError("a\ud800")) == "ValueError: a\\ud800"

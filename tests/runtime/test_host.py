@@ -4,15 +4,23 @@ from __future__ import annotations
 
 import threading
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 import pytest
 
-from reconciler.errors import ExecUnavailable
+from reconciler.errors import (
+    CapabilityUnavailable,
+    ExecRejected,
+    ExecUnavailable,
+    ExecUnknown,
+    ReconcilerError,
+    StoreError,
+    StoreFenced,
+)
 from reconciler.records.mode import Mode
 from reconciler.records.plan import Phase
 from reconciler.runtime.host import HostOptions
-from reconciler.runtime.outcome import HookFailed, Loaded, LoadFailed, Quarantined, Recovered, Unloaded
+from reconciler.runtime.outcome import HookFailed, Loaded, LoadFailed, Quarantined, Recovered, Stuck, Unloaded, Unstuck
 from reconciler.strategy.base import Strategy
 from reconciler.strategy.widgets import metric
 
@@ -341,6 +349,61 @@ def test_a_failed_init_is_told_with_a_retry_and_the_next_load_may_succeed(stage:
     assert stage.facts().load_attempts == 0
 
 
+def test_an_instance_stays_failing_until_a_retry_has_succeeded(stage: Stage) -> None:
+    retrying, inside = stage.gate(), threading.Event()
+    failures = [ValueError("no such level")]
+
+    class Fickle(Quiet):
+        def init(self) -> None:
+            if failures:
+                raise failures.pop()
+            inside.set()
+            retrying.wait(10)
+
+    stage.load(Fickle)
+    stage.ask(Fickle, stage.row())
+    assert inside.wait(10)
+    view = stage.view()
+    assert view is not None
+    assert (view.phase, view.failing, stage.facts().failing) == (Phase.LOADING, True, True)
+    retrying.set()
+    stage.until(lambda: stage.phase() is Phase.RUNNING)
+    view = stage.view()
+    assert view is not None
+    assert (view.failing, stage.facts().failing) == (False, False)
+
+
+@pytest.mark.parametrize("change", ["config", "unloaded"])
+def test_failed_loads_are_forgotten_with_new_config_and_when_unloaded(stage: Stage, change: str) -> None:
+    began = threading.Semaphore(0)
+    gates = [stage.gate(), stage.gate()]
+    behaviours = iter([None, *gates])
+
+    class Fickle(Quiet):
+        def init(self) -> None:
+            gate = next(behaviours)
+            began.release()
+            if gate is not None:
+                gate.wait(10)
+            raise ValueError("no such level")
+
+    stage.load(Fickle)
+    assert began.acquire(timeout=10)
+    if change == "unloaded":
+        stage.ask(Fickle, stage.row())
+        assert began.acquire(timeout=10)
+        stage.host.unload("one", "mode is off")
+        gates[0].set()
+        stage.until(lambda: stage.view() is None)
+        stage.ask(Fickle, stage.row())
+    else:
+        stage.ask(Fickle, stage.row(config={"levels": 7}))
+    assert began.acquire(timeout=10)
+    view = stage.view()
+    assert view is not None
+    assert (view.phase, view.failing, stage.facts().load_attempts) == (Phase.LOADING, False, 0)
+
+
 def test_an_instance_whose_init_fails_while_it_is_unloaded_is_simply_gone(stage: Stage) -> None:
     busy, inside = stage.gate(), threading.Event()
 
@@ -446,8 +509,20 @@ def test_a_tick_that_succeeds_starts_the_count_anew(stage: Stage) -> None:
     assert [r.consecutive for r in stage.told(HookFailed)] == [1, 2, 3, 4, 1, 2, 3, 4]
 
 
-def test_failures_of_exec_mcp_do_not_count_towards_quarantine(stage: Stage) -> None:
-    stage.market.error = ExecUnavailable("no connection")
+@pytest.mark.parametrize(
+    "error",
+    [
+        ExecUnavailable("no connection"),
+        ExecRejected("no such market"),
+        ExecUnknown("timed out"),
+        CapabilityUnavailable("get_quote", "kraken"),
+        StoreError("the disk is full"),
+        StoreFenced("another engine took over"),
+    ],
+)
+def test_what_a_strategy_cannot_help_does_not_count_towards_quarantine(stage: Stage, error: ReconcilerError) -> None:
+    """Failures of exec-mcp, tools that its server lacks, and a database that cannot be used."""
+    stage.market.error = error
 
     class Reads(Strategy):
         def on_tick(self) -> None:
@@ -558,33 +633,76 @@ def test_a_failing_render_is_told_once_and_never_quarantines(stage: Stage) -> No
     assert stage.facts().ticks.count == 7
 
 
-def test_stop_unloads_everything_and_names_what_it_abandoned(stage: Stage) -> None:
-    unloaded: list[str] = []
-    busy, inside = stage.gate(), threading.Event()
+def _our_fault(*arguments: object) -> NoReturn:
+    """Patched into the engine's way: a fault of its own."""
+    raise RuntimeError("our own fault")
 
-    class Orderly(Quiet):
-        def on_unload(self) -> None:
-            unloaded.append(self.context.instance.id)
 
-    class Busy(Strategy):
-        def on_tick(self) -> None:
+@pytest.mark.parametrize("where", ["gate.Gate.open", "performer.Desk"])
+def test_a_load_where_the_engine_fails_is_a_failed_load_and_retried(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch, where: str
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(f"reconciler.runtime.{where}", _our_fault)
+        stage.load(Quiet)
+        assert stage.phase() is Phase.FAILED
+        (report,) = stage.told(LoadFailed)
+        assert (report.error, report.attempt) == ("the engine failed: RuntimeError: our own fault", 1)
+        assert stage.facts().last_error == report.error
+    stage.load(Quiet)
+    assert stage.phase() is Phase.RUNNING
+
+
+def test_a_load_where_the_engine_fails_leaves_the_way_free_for_its_successor(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gate, inside = stage.gate(), threading.Event()
+
+    class Fails(Quiet):
+        def init(self) -> None:
             inside.set()
-            busy.wait(10)
+            gate.wait(10)
+            raise ValueError
 
-    stage.load(Orderly, stage.row("a"))
-    stage.load(Orderly, stage.row("b"))
-    stage.load(Busy, stage.row("hangs"))
-    stage.beat()
-    assert inside.wait(10)
-    stage.settle("a")
-    stage.settle("b")
-    abandoned: list[tuple[str, ...]] = []
-    stopping = threading.Thread(target=lambda: abandoned.append(stage.host.stop(5.0)))
-    stopping.start()
-    stage.until(lambda: set(stage.host.views()) == {"hangs"})
-    stage.advance(5.0)
-    stopping.join(10)
-    assert abandoned == [("hangs",)]
-    assert sorted(unloaded) == ["a", "b"]
-    stage.ask(Orderly, stage.row("late"))
-    assert "late" not in stage.host.views(), "nothing is loaded any more"
+    with monkeypatch.context() as patch:
+        patch.setattr("reconciler.runtime.performer.describe", _our_fault)
+        stage.ask(Fails, stage.row())
+        assert inside.wait(10)
+        stage.watch(lambda: stage.phase() is Phase.STUCK)
+        stage.ask(Quiet, stage.row(config={"levels": 7}))
+        gate.set()
+        stage.until(lambda: stage.told(Loaded))
+    assert [type(report) for report in stage.reports] == [Stuck, Unstuck, Unloaded, Loaded]
+
+
+def test_an_unload_where_the_engine_fails_has_ended_all_the_same(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Clings(Quiet):
+        def on_unload(self) -> None:
+            raise ValueError
+
+    stage.load(Clings)
+    monkeypatch.setattr("reconciler.runtime.performer.describe", _our_fault)
+    stage.host.unload("one", "removed")
+    stage.until(lambda: stage.view() is None)
+    assert stage.told(Unloaded) == [Unloaded("one", "the engine failed: RuntimeError: our own fault")]
+
+
+def test_a_tick_where_the_engine_fails_is_told_but_does_not_count(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    faults = [ValueError("no")]
+
+    class Fickle(Strategy):
+        def on_tick(self) -> None:
+            if faults:
+                raise faults.pop()
+
+    stage.load(Fickle)
+    with monkeypatch.context() as patch:
+        patch.setattr("reconciler.runtime.performer.describe", _our_fault)
+        stage.tick()
+    error = "the engine failed: RuntimeError: our own fault"
+    assert stage.told(HookFailed) == [HookFailed("one", "on_tick", error, 0)]
+    assert stage.facts().failing
+    stage.tick()
+    assert stage.told(Recovered) == [Recovered("one")]

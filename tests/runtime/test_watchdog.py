@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from typing import TYPE_CHECKING
+
+import pytest
 
 from reconciler.errors import TradingClosed
 from reconciler.records.mode import Mode
@@ -70,9 +73,9 @@ def test_a_tick_that_was_late_when_looked_at_does_not_mark_the_next_one_of_its_w
     stage.beat()
     assert inside.acquire(timeout=10)
     (call,) = stage.host._crew.calls()
-    stage.host._roster.mark_stuck(call, 30.0)
+    stage.host._watchdog._progress.mark_stuck(call, 30.0)
     assert stage.told(Stuck) == []
-    stage.host._roster.mark_stuck(call, 40.0)
+    stage.host._watchdog._progress.mark_stuck(call, 40.0)
     assert stage.told(Stuck) == [Stuck("after", "on_tick", 30.0)]
 
 
@@ -207,6 +210,26 @@ def test_spare_workers_stop_at_the_bound_and_retire_when_the_rush_is_over(make_s
     for n in range(8):
         stage.settle(f"blocks-{n}")
     stage.watch(lambda: len(stage.host._crew.calls()) == 2)
+
+
+def test_the_watchdog_outlives_a_system_that_gives_no_more_threads(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It says so once, counts no worker that never began, and hires as soon as it can."""
+    gate, inside = stage.gate(), threading.Semaphore(0)
+    stage.load(blocker(gate, inside))
+    stage.beat()
+    assert inside.acquire(timeout=10)
+
+    def refuse(thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as patch, caplog.at_level(logging.ERROR):
+        patch.setattr(threading.Thread, "start", refuse)
+        stage.watch(lambda: stage.told(Stuck))
+        assert crew_size(stage) == len(stage.host._crew.calls()) == 4
+    assert [record.message for record in caplog.records] == ["the watchdog failed and will look again"]
+    stage.watch(lambda: crew_size(stage) == 5)
 
 
 def test_workers_are_daemons_so_that_one_stuck_for_ever_does_not_keep_the_process(stage: Stage) -> None:

@@ -247,6 +247,24 @@ def test_a_missing_root_is_a_fault_and_retried(tmp_path: Path, watch: Watch, hin
     _until_a_write_is_noted(root / "instances" / "eth.yaml", hints)
 
 
+def test_a_root_that_vanishes_while_it_is_looked_at_is_looked_at_again(
+    fleet: Path, watch: Watch, hints: Hints, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answers: list[Callable[[], Any]] = []
+    wanted = Watcher._wanted
+
+    def vanish() -> None:
+        raise FileNotFoundError(fleet)
+
+    monkeypatch.setattr(Watcher, "_wanted", lambda self: answers.pop()() if answers else wanted(self))
+    watch(fleet)
+    answers.append(vanish)
+    (fleet / "instances" / "desk").mkdir()
+    hints.take()
+    assert answers == []
+    _until_a_write_is_noted(fleet / "instances" / "desk" / "eth.yaml", hints)
+
+
 @pytest.mark.parametrize("error", [OSError("OS file watch limit reached."), RuntimeError("Too many open files")])
 def test_a_watch_that_cannot_be_made_is_a_fault_said_once_and_retried(
     fleet: Path, watch: Watch, hints: Hints, monkeypatch: pytest.MonkeyPatch, error: Exception

@@ -36,18 +36,18 @@ def test_an_event_is_written_with_its_time(store: Store, reader: Reader, clock: 
     )
 
 
-def test_an_event_that_repeats_is_counted_and_moves_to_the_front(
+def test_an_event_that_repeats_the_last_one_is_counted_and_the_order_stays_readable(
     store: Store, reader: Reader, clock: FakeClock
 ) -> None:
     start_s = clock.time()
-    for message in ("one", "two", "one"):
+    for message in ("one", "two", "two", "one"):
         store.events.record("a", "Normal", "Loaded", message)
         clock.advance(1)
     store.flush()
     found, total = reader.events()
-    assert total == 2
-    assert [(event["message"], event["count"]) for event in found] == [("one", 2), ("two", 1)]
-    assert (found[0]["first_at"], found[0]["last_at"]) == (iso(start_s), iso(start_s + 2))
+    assert total == 3
+    assert [(event["message"], event["count"]) for event in found] == [("one", 1), ("two", 2), ("one", 1)]
+    assert (found[1]["first_at"], found[1]["last_at"]) == (iso(start_s + 1), iso(start_s + 2))
 
 
 @pytest.mark.parametrize(

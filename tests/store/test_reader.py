@@ -21,7 +21,9 @@ MakeOrder = Callable[..., Order]
 MakeRow = Callable[..., Row]
 
 
-def test_an_order_has_the_keys_of_the_contract_then_who_rejected_it_and_its_book(store: Store, reader: Reader, make_order: MakeOrder) -> None:
+def test_an_order_has_the_keys_of_the_contract_then_its_judge_and_its_book(
+    store: Store, reader: Reader, make_order: MakeOrder
+) -> None:
     store.ledger.append(
         make_order("x", limit_price=Decimal("1E+3"), state=OrderState.OPEN, filled_quantity=Decimal("0.10"))
     )

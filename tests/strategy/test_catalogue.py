@@ -1,15 +1,18 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
 import pytest
 
+from reconciler.clock import SystemClock
 from reconciler.records.snapshot import SourceFile
 from reconciler.strategy import catalogue as catalogue_module
+from reconciler.strategy import loading
 from reconciler.strategy.catalogue import Catalogue
-from reconciler.strategy.loading import load
+from reconciler.strategy.loading import Version, load_all
+from reconciler.strategy.source import parse
 
 
 @pytest.fixture
@@ -34,11 +37,11 @@ def imports(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The digests imported from now on."""
     seen: list[str] = []
 
-    def counting(strategy_type: str, source: bytes, path: str, digest: str) -> object:
-        seen.append(digest)
-        return load(strategy_type, source, path, digest)
+    def counting(versions: Sequence[Version], *, deadline_s: float) -> object:
+        seen.extend(version.digest for version in versions)
+        return load_all(versions, deadline_s=deadline_s)
 
-    monkeypatch.setattr(catalogue_module, "load", counting)
+    monkeypatch.setattr(catalogue_module, "load_all", counting)
     return seen
 
 
@@ -133,3 +136,52 @@ def test_a_file_that_is_gone_is_no_type_any_more(catalogue: Catalogue, file: Fil
     assert catalogue.types() == ()
     assert catalogue.facts("grid") is None
     assert catalogue.definition("grid", grid.digest) is not None
+
+
+def test_imports_that_hang_delay_a_refresh_by_one_deadline_together(file: File) -> None:
+    catalogue = Catalogue(import_deadline_s=0.5)
+    hanging = [file(f"hangs_{n}", f"\nNUMBER = {n}\nimport threading; threading.Event().wait()\n") for n in range(6)]
+    clock = SystemClock()
+    begin_s = clock.monotonic()
+    catalogue.refresh((*hanging, file("sound")))
+    assert clock.monotonic() - begin_s < 1.5
+    assert {facts.problems[0].rule for n in range(6) if (facts := catalogue.facts(f"hangs_{n}"))} == {
+        "code-import-hangs"
+    }
+    sound = catalogue.facts("sound")
+    assert sound is not None
+    assert sound.problems == ()
+
+
+def test_what_the_engine_fails_on_is_a_problem_of_that_definition_alone(
+    catalogue: Catalogue, file: File, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def failing(path: str, filename: str, data: bytes) -> object:
+        if path == "strategies/bad.py":
+            raise ZeroDivisionError("by accident")
+        return parse(path, filename, data)
+
+    monkeypatch.setattr(loading, "parse", failing)
+    catalogue.refresh((file("bad"), file("good", "# another\n")))
+    bad, good = catalogue.facts("bad"), catalogue.facts("good")
+    assert bad is not None
+    assert good is not None
+    assert [str(problem) for problem in bad.problems] == [
+        "strategies/bad.py: the engine failed on it: ZeroDivisionError: by accident"
+    ]
+    assert (bad.problems[0].rule, good.problems) == ("engine-fault", ())
+    assert caplog.messages == ["the engine failed on a file"]
+
+
+def test_an_encoding_that_is_none_of_text_is_a_problem_of_that_definition_alone(
+    catalogue: Catalogue, file: File
+) -> None:
+    bad = replace(file("bad"), data=b"# coding: rot13\n", digest="bad")
+    catalogue.refresh((bad, file("good")))
+    facts, good = catalogue.facts("bad"), catalogue.facts("good")
+    assert facts is not None
+    assert good is not None
+    (problem,) = facts.problems
+    assert (problem.line, problem.column, problem.rule) == (1, 1, "code-encoding")
+    assert problem.message.startswith("expected the encoding of a text, was refused: 'rot13' is not a text encoding")
+    assert good.problems == ()

@@ -179,3 +179,11 @@ def test_a_class_that_defends_itself_is_still_only_a_problem(problems_of: Refuse
         "    def __getattribute__(cls, name): raise SystemExit\n\n\nclass Grid(Strategy, metaclass=Meta):",
     )
     assert the_only(problems_of(source + TICK + SCHEMA + ON_TICK)).rule == "code-exit"
+
+
+def test_half_a_character_in_a_docstring_is_refused(problems_of: Refused, good: str) -> None:
+    problem = the_only(problems_of('"""Keeps \\ud800."""\n' + HEAD + TICK + SCHEMA + ON_TICK))
+    assert (problem.line, problem.column, problem.rule) == (5, 1, "definition-docstring")
+    (problem,) = problems_of(good.replace('"""Keeps', '"""Keeps \\ud800'))
+    assert problem.rule == "code-exception"  # Python itself refuses to make such a class
+    problem.message.encode()

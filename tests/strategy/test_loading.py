@@ -233,3 +233,10 @@ def test_pieces_of_python_never_get_past_the_boundary(source: str) -> None:
         "grid", f"from reconciler.strategy import Strategy\n{source}".encode(), "strategies/grid.py", "1" * 40
     )
     assert not isinstance(result, Definition) or result.strategy_type == "grid"
+
+
+def test_an_exception_whose_text_utf_8_cannot_hold_is_told_escaped(problems_of: Refused) -> None:
+    problem = the_only(problems_of("raise ValueError('\\ud800')\n"))
+    assert problem.message == "expected to be imported, was ended by ValueError: \\ud800"
+    problem = the_only(problems_of("raise ModuleNotFoundError('no', name='\\ud800')\n"))
+    problem.message.encode()

@@ -1,8 +1,8 @@
 """The paper exchange: accounts, orders and their fills against a price feed. No MCP, no files, no waiting.
 
 Balances and positions belong to the account_id; the client_id tags orders, and only those with the same
-tag are found again. Time passes when it is looked at: every call first tries open orders against every
-price step since the last look, so that nothing in between is missed. Belongs to one thread.
+tag are found again. Time passes when it is looked at: every call first tries open orders against the
+prices since the last look, so that nothing in between is missed. Belongs to one thread.
 
 Rules: a market order fills at once at bid or ask; a limit order that crosses at once fills at bid or ask,
 one that rests fills at its limit when the market trades through it. Fills are whole.
@@ -10,7 +10,7 @@ one that rests fills at its limit when the market trades through it. Fills are w
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -20,6 +20,7 @@ from typing import TypeVar
 from reconciler.clock import Clock, utc
 from reconciler.execution.paper.account import PaperAccount, PaperFill, PaperOrder, fee_on
 from reconciler.execution.paper.feed import SYMBOL, Prices
+from reconciler.execution.paper.resting import crossing, has_expired, next_move
 from reconciler.records.market import Balance, Candle, Position, Quote
 from reconciler.records.order import OrderState, OrderType, Side, TimeInForce, to_decimal
 
@@ -105,7 +106,7 @@ class PaperExchange:
             return self._same(known, order)
         account = self._account(account_id, order.quote)
         quote = self._prices.quote(symbol, self._looked_at)
-        at_once = _crossing(order, quote)
+        at_once = crossing(order, quote)
         self._check_funds(account, order, at_once)
         self._number += 1
         order = replace(order, order_id=f"paper-{self._number}")
@@ -221,24 +222,29 @@ class PaperExchange:
     def _look(self) -> None:
         """Try open orders against every price step since the last look."""
         now = self._prices.step_at(self._clock.time())
+        if now <= self._looked_at:
+            return
         resting: dict[str, list[PaperOrder]] = {}
         for account in self._accounts.values():
             for order in account.open_orders.values():
                 resting.setdefault(order.symbol, []).append(order)
         for symbol, orders in resting.items():
-            for step in range(self._looked_at + 1, now + 1):
+            step = self._next_move(symbol, orders, self._looked_at + 1, now)
+            while step is not None:
                 orders = self._tried(symbol, step, orders)
-                if not orders:
-                    break
-        self._looked_at = max(self._looked_at, now)
+                step = self._next_move(symbol, orders, step + 1, now)
+        self._looked_at = now
+
+    def _next_move(self, symbol: str, orders: Sequence[PaperOrder], first: int, last: int) -> int | None:
+        return next_move(self._prices, symbol, orders, first, last)
 
     def _tried(self, symbol: str, step: int, orders: list[PaperOrder]) -> list[PaperOrder]:
         """Fill or expire what `step` fills or ends; those still open."""
         quote, left = self._prices.quote(symbol, step), []
         for order in orders:
-            if order.time_in_force is TimeInForce.DAY and quote.as_of.date() > order.created_at.date():
+            if has_expired(order, quote):
                 self._keep(order.ended(OrderState.EXPIRED, _midnight(quote.as_of)), record=True)
-            elif _crossing(order, quote) is not None:
+            elif crossing(order, quote) is not None:
                 assert order.limit_price is not None
                 self._fill(order, order.limit_price, max(quote.as_of, order.created_at))
             else:
@@ -272,15 +278,6 @@ class PaperExchange:
         if quote_currency is not None:
             account.saw(quote_currency)
         return account
-
-
-def _crossing(order: PaperOrder, quote: Quote) -> Decimal | None:
-    """The price at which `order` trades against `quote`, or None where it does not."""
-    price = quote.ask if order.side is Side.BUY else quote.bid
-    if order.limit_price is None:
-        return price
-    reached = price <= order.limit_price if order.side is Side.BUY else price >= order.limit_price
-    return price if reached else None
 
 
 def _known(symbol: str) -> str:

@@ -48,6 +48,10 @@ class Feed(Protocol):
         """The price that holds during `step`."""
         ...
 
+    def span(self, symbol: str, first: int, last: int) -> tuple[Decimal, Decimal]:
+        """Two prices that none of the steps `first` to `last` goes below or above, at a cost that hardly grows."""
+        ...
+
     def bar(self, symbol: str, start_s: int, length_s: int) -> Bar:
         """The interval of `length_s` seconds from `start_s`, in seconds since the epoch."""
         ...
@@ -72,8 +76,17 @@ class Prices:
         """The quote that holds during `step`. Raises KeyError for a symbol no feed has."""
         feed = self._feed(symbol)
         middle, tick = feed.price(symbol, step), feed.tick(symbol)
-        half = max(tick, (middle * _HALF_SPREAD).quantize(tick, ROUND_DOWN))
+        half = _half_spread(middle, tick)
         return Quote(symbol, middle - half, middle + half, middle, self.time_of(step))
+
+    def reach(self, symbol: str, first: int, last: int) -> tuple[Decimal, Decimal]:
+        """An ask and a bid: no quote of the steps `first` to `last` has a lower ask, or a higher bid.
+
+        Without looking at every step. Raises KeyError for a symbol no feed has.
+        """
+        feed = self._feed(symbol)
+        (low, high), tick = feed.span(symbol, first, last), feed.tick(symbol)
+        return low + _half_spread(low, tick), high - _half_spread(high, tick)
 
     def candles(self, symbol: str, timeframe: str, limit: int, now_s: float) -> list[Candle]:
         """The last `limit` candles closed by `now_s`, oldest first. Raises KeyError for what is unknown.
@@ -100,6 +113,11 @@ class Prices:
             if feed.has(symbol):
                 return feed
         raise KeyError(symbol)
+
+
+def _half_spread(middle: Decimal, tick: Decimal) -> Decimal:
+    """From the middle to bid and ask, in whole ticks: with a higher middle, neither is ever lower."""
+    return max(tick, (middle * _HALF_SPREAD).quantize(tick, ROUND_DOWN))
 
 
 def _candle(symbol: str, start_s: int, length_s: int, bar: Bar) -> Candle:

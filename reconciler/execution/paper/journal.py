@@ -25,7 +25,7 @@ class Journal:
         self.orders = self._read()
         """Every order as it was last recorded, oldest first."""
         self._compact()
-        self._file = path.open("a", encoding="utf-8")
+        self._file = path.open("a", encoding="utf-8")  # as it was put in place: nobody else may read it
 
     def record(self, order: PaperOrder) -> None:
         """Remember `order` as it is now."""
@@ -41,21 +41,29 @@ class Journal:
         except FileNotFoundError:
             return []
         orders: dict[tuple[str, str], PaperOrder] = {}
-        for line in lines:
+        for number, line in enumerate(lines, 1):
             if not line.endswith("\n"):
                 break  # the process was killed in the middle of it: that order was never answered
-            order = _order(json.loads(line))
+            try:
+                order = _order(json.loads(line))
+            except (ValueError, LookupError, TypeError, ArithmeticError) as error:
+                raise ValueError(f"{self._path}:{number}: expected an order of the paper exchange: {error}") from error
             orders[order.account_id, order.client_order_id] = order
         return list(orders.values())
 
     def _compact(self) -> None:
         """One line for each order, and no torn one: written beside, then put in place."""
         draft = self._path.with_name(self._path.name + ".new")
-        with draft.open("w", encoding="utf-8") as file:
+        draft.unlink(missing_ok=True)
+        with open(draft, "w", encoding="utf-8", opener=_private) as file:
             file.writelines(map(_line, self.orders))
             file.flush()
             os.fsync(file.fileno())
         draft.replace(self._path)
+
+
+def _private(path: str, flags: int) -> int:
+    return os.open(path, flags, 0o600)
 
 
 def _line(order: PaperOrder) -> str:

@@ -25,6 +25,7 @@ class CsvFeed:
         if len(rows) < 2:
             raise ValueError(f"a feed needs two rows of prices, was {len(rows)}")
         self._series = {symbol: _loop([row[i] for row in rows]) for i, symbol in enumerate(header) if i}
+        self._extremes = {symbol: (min(loop), max(loop)) for symbol, (loop, _) in self._series.items()}
 
     @classmethod
     def read(cls, path: Path, step_s: float) -> CsvFeed:
@@ -43,6 +44,14 @@ class CsvFeed:
     def price(self, symbol: str, step: int) -> Decimal:
         loop, exponent = self._series[symbol]
         return Decimal(loop[step % len(loop)]).scaleb(exponent)
+
+    def span(self, symbol: str, first: int, last: int) -> tuple[Decimal, Decimal]:
+        loop, exponent = self._series[symbol]
+        low, high = self._extremes[symbol]
+        if last - first + 1 < len(loop):
+            seen = _turn(loop, first, last - first + 1)
+            low, high = min(seen), max(seen)
+        return Decimal(low).scaleb(exponent), Decimal(high).scaleb(exponent)
 
     def bar(self, symbol: str, start_s: int, length_s: int) -> Bar:
         loop, exponent = self._series[symbol]

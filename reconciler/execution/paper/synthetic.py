@@ -11,13 +11,16 @@ from __future__ import annotations
 import hashlib
 import math
 import random
+from collections.abc import Iterator
 from decimal import Decimal
 from functools import lru_cache
 from typing import NamedTuple
 
 from reconciler.execution.paper.feed import SYMBOL, Bar
 
-_DAY_S, _HOUR_S, _MINUTE_S = 86_400, 3_600, 60
+_MINUTE_S = 60
+_DAY, _HOUR = 1_440, 60
+"""In minutes."""
 _WAVES = ((211.0, 0.20), (47.3, 0.09), (11.7, 0.04), (2.9, 0.015))
 """Period in days, and amplitude as a fraction of the price."""
 _DAILY_NOISE = 0.012
@@ -48,26 +51,43 @@ class SyntheticFeed:
         return Decimal(1).scaleb(_exponent(_level(symbol)))
 
     def price(self, symbol: str, step: int) -> Decimal:
-        minute, second = divmod(step * self._step_s, _MINUTE_S)
-        path = _minutes(self._key(symbol), int(minute) // 60)[int(minute) % 60]
+        minute, second = self._moment(step)
+        path = _minutes(self._key(symbol), minute // 60)[minute % 60]
         return _rounded(symbol, _along(path, second / _MINUTE_S))
 
+    def span(self, symbol: str, first: int, last: int) -> tuple[Decimal, Decimal]:
+        parts = tuple(_covering(self._key(symbol), self._moment(first)[0], self._moment(last)[0] + 1))
+        low, high = min(part.low for part in parts), max(part.high for part in parts)
+        return _rounded(symbol, low), _rounded(symbol, high)
+
     def bar(self, symbol: str, start_s: int, length_s: int) -> Bar:
-        key = self._key(symbol)
-        if length_s % _DAY_S == 0:
-            parts = [_day(key, d) for d in range(start_s // _DAY_S, (start_s + length_s) // _DAY_S)]
-        elif length_s % _HOUR_S == 0:
-            hours = range(start_s // _HOUR_S, (start_s + length_s) // _HOUR_S)
-            parts = [_hours(key, hour // 24)[hour % 24] for hour in hours]
-        else:
-            minutes = range(start_s // _MINUTE_S, (start_s + length_s) // _MINUTE_S)
-            parts = [_minutes(key, minute // 60)[minute % 60] for minute in minutes]
+        parts = tuple(_covering(self._key(symbol), start_s // _MINUTE_S, (start_s + length_s) // _MINUTE_S))
         high, low = max(part.high for part in parts), min(part.low for part in parts)
         o, h, lo, c = (_rounded(symbol, x) for x in (parts[0].open, high, low, parts[-1].close))
         return Bar(o, h, lo, c)
 
     def _key(self, symbol: str) -> str:
         return f"{self._seed}/{symbol}"
+
+    def _moment(self, step: int) -> tuple[int, float]:
+        """The minute, counted from the epoch, and the second in it at which `step` begins."""
+        minute, second = divmod(step * self._step_s, _MINUTE_S)
+        return int(minute), second
+
+
+def _covering(key: str, start: int, end: int) -> Iterator[_Path]:
+    """The minutes from `start` to before `end`, by whole days and hours where they can be."""
+    while start < end:
+        if start % _DAY == 0 and start + _DAY <= end:
+            yield _day(key, start // _DAY)
+            start += _DAY
+        elif start % _HOUR == 0 and start + _HOUR <= end:
+            hour = start // _HOUR
+            yield _hours(key, hour // 24)[hour % 24]
+            start += _HOUR
+        else:
+            yield _minutes(key, start // _HOUR)[start % _HOUR]
+            start += 1
 
 
 @lru_cache(maxsize=4_096)

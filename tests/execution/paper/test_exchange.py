@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import random
+from collections.abc import Sequence
 from decimal import Decimal
 from typing import Any
 
@@ -14,7 +16,9 @@ from reconciler.clock import FakeClock, utc
 from reconciler.execution.paper.account import PaperOrder
 from reconciler.execution.paper.exchange import PaperExchange, Refused
 from reconciler.execution.paper.feed import Prices
-from reconciler.execution.paper.replay import CsvFeed
+from reconciler.execution.paper.replay import EXAMPLE, CsvFeed
+from reconciler.execution.paper.synthetic import SyntheticFeed
+from reconciler.records.market import Quote
 from reconciler.records.order import OrderState, Side
 from tests.execution.paper.conftest import PRICES
 
@@ -180,6 +184,68 @@ def test_the_exchange_takes_up_where_it_stopped_and_fills_what_was_crossed_meanw
     assert held(after) == held(before)
     assert after.get_positions("main") == before.get_positions("main")
     assert place(after, "o3").order_id == "paper-3"
+
+
+class WalkingExchange(PaperExchange):
+    """The reference: looks at every single step."""
+
+    def _next_move(self, symbol: str, orders: Sequence[PaperOrder], first: int, last: int) -> int | None:
+        return first if first <= last else None
+
+
+class Counted(Prices):
+    """Counts how often a price is looked up."""
+
+    looks = 0
+
+    def quote(self, symbol: str, step: int) -> Quote:
+        self.looks += 1
+        return super().quote(symbol, step)
+
+    def reach(self, symbol: str, first: int, last: int) -> tuple[Decimal, Decimal]:
+        self.looks += 1
+        return super().reach(symbol, first, last)
+
+
+def real_prices(step_s: float) -> Counted:
+    return Counted([CsvFeed.read(EXAMPLE, step_s), SyntheticFeed("paper", step_s)], step_s)
+
+
+@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("step_s", [0.2, 6.0, 7.5])
+def test_a_long_stop_fills_what_looking_at_every_step_would_have_filled(step_s: float, seed: int) -> None:
+    luck, clock = random.Random(seed), FakeClock(1_790_000_123.4)
+    quick, walking = (kind(real_prices(step_s), clock) for kind in (PaperExchange, WalkingExchange))
+    for number in range(24):
+        symbol = luck.choice(["EUR/USD", "BTC/USD", "ETH/USD"])
+        middle = quick.get_quote(symbol).last
+        price = (middle * Decimal(luck.uniform(0.985, 1.015))).quantize(middle)
+        kind = {"side": luck.choice(["buy", "sell"]), "time_in_force": luck.choice(["gtc", "gtc", "day"])}
+        for exchange in (quick, walking):
+            with contextlib.suppress(Refused):  # nothing to sell
+                limit(exchange, str(price), f"o{number}", symbol=symbol, quantity="0.01", **kind)
+        clock.advance(luck.choice([0, step_s, 3_000 * step_s, 40_000 if step_s > 1 else 900]))
+
+    orders = quick.list_orders("main", "a", "all")
+    assert orders == walking.list_orders("main", "a", "all")
+    assert len({order.state for order in orders}) > 1
+    assert held(quick) == held(walking)
+
+
+@pytest.mark.parametrize("symbol", ["EUR/USD", "BTC/USD"])
+@pytest.mark.parametrize("step_s", [0.2, 6.0])
+def test_a_week_without_a_look_costs_a_few_looks_not_one_a_step(symbol: str, step_s: float) -> None:
+    clock, prices = FakeClock(1_790_000_000), real_prices(step_s)
+    exchange = PaperExchange(prices, clock)
+    middle = prices.quote(symbol, prices.step_at(clock.time())).last
+    for number, share in enumerate(("0.2", "0.995", "0.9")):
+        limit(exchange, str((middle * Decimal(share)).quantize(middle)), f"o{number}", symbol=symbol, quantity="0.01")
+    clock.advance(7 * 86_400)
+    prices.looks = 0
+    states = [order.state for order in exchange.list_orders("main", "a", "all")]
+
+    assert states[:2] == [OrderState.OPEN, OrderState.FILLED]
+    assert prices.looks < 1_000
 
 
 def test_prices_below_the_last_look_are_not_looked_at_twice(exchange: PaperExchange, clock: FakeClock) -> None:

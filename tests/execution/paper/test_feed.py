@@ -93,6 +93,24 @@ def test_a_made_up_quote_lies_within_the_candle_of_its_minute() -> None:
             assert candle.low <= prices.quote("BTC/USD", step).last <= candle.high
 
 
+@pytest.mark.parametrize("symbol", ["EUR/USD", "BTC/USD", "FOO/BAR"])
+@pytest.mark.parametrize("step_s", [0.2, 6.0, 7.5, 90.0])
+def test_no_quote_goes_beyond_the_reach_of_its_steps(symbol: str, step_s: float) -> None:
+    prices = market(step_s)
+    first = prices.step_at(NOW_S)
+    for count in (1, 2, 7, 500, 4_000):
+        quotes = [prices.quote(symbol, step) for step in range(first, first + count)]
+        lowest_ask, highest_bid = prices.reach(symbol, first, first + count - 1)
+        assert lowest_ask <= min(quote.ask for quote in quotes)
+        assert highest_bid >= max(quote.bid for quote in quotes)
+
+
+def test_the_reach_of_a_replayed_file_is_exact(prices: Prices) -> None:
+    assert prices.reach("BTC/USD", 0, 1) == (Decimal("100.010"), Decimal("101.990"))
+    assert prices.reach("BTC/USD", 3, 5) == (Decimal("95.009"), Decimal("101.990"))
+    assert prices.reach("BTC/USD", 4, 999) == (Decimal("95.009"), Decimal("101.990"))
+
+
 def test_a_made_up_market_moves_like_one() -> None:
     days = market().candles("BTC/USD", "1d", 300, NOW_S)
     moves = [abs(after.close / before.close - 1) for before, after in pairwise(days)]

@@ -75,7 +75,7 @@ def test_every_tool_of_the_contract_answers_with_decimal_strings_and_times_in_ut
 def test_orders_outlive_the_server_that_took_them(tmp_path: Path) -> None:
     async def session(tool: str, arguments: dict[str, str]) -> dict[str, object]:
         clock, paper = FakeClock(), [ServerOptions("paper", "paper")]
-        async with open_servers(paper, Accounts(), clock, PaperSite(6.0, journal=tmp_path / "paper.jsonl")) as servers:
+        async with open_servers(paper, Accounts(), clock, PaperSite(6.0, journals=tmp_path)) as servers:
             server = servers.reaching("main")
             async with asyncio.timeout(10):
                 while not server.status.connected:

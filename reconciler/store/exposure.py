@@ -1,0 +1,71 @@
+"""Exposure: who holds something real, or may yet, kept up with every write to the ledger instead of added up anew."""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter
+from decimal import Context, Decimal
+
+from reconciler.records.mode import Mode
+from reconciler.records.order import Order, Outcome, Side
+from reconciler.store.connection import ReadPool
+
+_OPEN = "SELECT instance_id, count(*) AS number FROM orders WHERE is_open AND NOT shadow GROUP BY instance_id"
+_FILLED = "SELECT instance_id, symbol, side, filled_quantity FROM orders WHERE filled_quantity <> '0' AND NOT shadow"
+_EXACT = Context(prec=100)
+"""Sums of any quantities that occur are exact in it: what was bought and sold again leaves nothing."""
+
+
+class Exposure:
+    """Read from the ledger once. Thread-safe; the order in which changes arrive does not matter."""
+
+    def __init__(self, reads: ReadPool) -> None:
+        self._lock = threading.Lock()
+        self._open: Counter[str] = Counter()
+        self._held: dict[str, dict[str, Decimal]] = {}
+        with reads.snapshot() as db:
+            for row in db.query(_OPEN):
+                self._open[row["instance_id"]] = row["number"]
+            for row in db.query(_FILLED):
+                quantity = _signed(Side(row["side"]), Decimal(row["filled_quantity"]))
+                self._hold(row["instance_id"], row["symbol"], quantity)
+        self.ids = frozenset(self._open) | frozenset(self._held)
+        """The instances with a real order that may still fill, or a real position."""
+
+    def changed(self, before: Order | None, after: Order) -> None:
+        """An order was written down (`before` is None), or something became known of it; that is committed."""
+        instance_id, symbol = after.instance_id, after.provenance.symbol
+        with self._lock:
+            self._open[instance_id] += _is_open(after) - _is_open(before)
+            if not self._open[instance_id]:
+                del self._open[instance_id]
+            self._hold(instance_id, symbol, _EXACT.subtract(_quantity(after), _quantity(before)))
+            is_exposed = instance_id in self._open or instance_id in self._held
+            if is_exposed != (instance_id in self.ids):
+                self.ids = self.ids ^ {instance_id}
+
+    def _hold(self, instance_id: str, symbol: str, quantity: Decimal) -> None:
+        held = self._held.setdefault(instance_id, {})
+        held[symbol] = _EXACT.add(held.get(symbol, Decimal(0)), quantity)
+        if not held[symbol]:
+            del held[symbol]
+        if not held:
+            del self._held[instance_id]
+
+
+def _is_open(order: Order | None) -> bool:
+    return order is not None and order.is_open and not _is_shadow(order)
+
+
+def _quantity(order: Order | None) -> Decimal:
+    return Decimal(0) if order is None or _is_shadow(order) else _signed(order.side, order.filled_quantity)
+
+
+def _is_shadow(order: Order) -> bool:
+    """As the table's column `shadow` has it."""
+    is_refused = order.outcome is Outcome.REJECTED and order.provenance.mode is not Mode.ACTIVE
+    return order.outcome is Outcome.SHADOW or is_refused
+
+
+def _signed(side: Side, quantity: Decimal) -> Decimal:
+    return quantity if side is Side.BUY else -quantity
