@@ -1,10 +1,13 @@
 # Two targets do everything: `make run` and `make test`. Both make .venv first, where it is missing or stale.
-# Needed: Python 3.11 or newer with its venv module, git, make.
+# Needed: Python 3.11 or newer with its venv module, git, make. Where node and npm are there too, the tests try what
+# editors see with the language server that editors run; elsewhere they skip that.
 
 VENV := .venv
 BIN := $(VENV)/bin
 BENCH := .bench
+EDITOR_TOOLS := .editor
 PIP := -m pip --disable-pip-version-check --quiet
+NPM := npm ci --ignore-scripts --no-audit --no-fund --loglevel=error
 
 NEW_ENOUGH := import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))
 PYTHON ?= $(shell for python in python3.11 python3 python3.12 python3.13 python3.14; do \
@@ -15,7 +18,7 @@ PYTHON ?= $(shell for python in python3.11 python3 python3.12 python3.13 python3
 run: $(VENV)/.installed
 	@$(BIN)/reconciler run
 
-test: lint
+test: lint $(EDITOR_TOOLS)/.installed
 	$(BIN)/pytest
 
 lint: $(VENV)/.installed
@@ -33,9 +36,10 @@ bench: $(BENCH)/.installed
 
 docs: $(VENV)/.installed
 	@$(BIN)/python docs/generate.py
+	@$(BIN)/reconciler schema
 
 clean:
-	rm -rf $(VENV) $(BENCH) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) $(BENCH) $(EDITOR_TOOLS) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 	find . -name __pycache__ -prune -exec rm -rf {} +
 
 # setuptools comes from constraints.txt too, hence no build isolation: next year's install is today's.
@@ -47,9 +51,18 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 	$(BIN)/python $(PIP) install -c constraints.txt --no-build-isolation -e '.[dev]'
 	@touch $@
 
-# The peers live apart, so that what they need never mixes with what we need.
-$(BENCH)/.installed: $(VENV)/.installed tests/bench/peers.txt
+# The peers live apart, so that what they need never mixes with what we need. Of npm's there is one, for one row.
+$(BENCH)/.installed: $(VENV)/.installed tests/bench/peers.txt tests/bench/package.json tests/bench/package-lock.json
 	$(BIN)/python -m venv --clear $(BENCH)
 	$(BENCH)/bin/python $(PIP) install -c constraints.txt setuptools
 	$(BENCH)/bin/python $(PIP) install -c constraints.txt --no-build-isolation -e . -r tests/bench/peers.txt
+	@if command -v node >/dev/null && command -v npm >/dev/null; then \
+		cp tests/bench/package.json tests/bench/package-lock.json $(BENCH) && cd $(BENCH) && $(NPM); \
+	else echo "Without node and npm, ajv-cli is not measured against" >&2; fi
 	@touch $@
+
+$(EDITOR_TOOLS)/.installed: tests/editor/package.json tests/editor/package-lock.json
+	@if command -v node >/dev/null && command -v npm >/dev/null; then \
+		mkdir -p $(EDITOR_TOOLS) && cp $^ $(EDITOR_TOOLS) && cd $(EDITOR_TOOLS) && \
+		$(NPM) && touch .installed; \
+	else echo "Without node and npm, the tests of the language server are skipped" >&2; fi

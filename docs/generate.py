@@ -1,17 +1,18 @@
-"""Writes what is generated from definitions, so that no rule stands in two places: `make docs`.
+"""Writes the pages that are generated from definitions, so that no rule stands in two places: `make docs`.
+
+The schemas are written by `reconciler schema`, which `make docs` calls, too.
 
 `tests/test_docs.py` fails where a committed file is not what this would write.
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from reconciler.records.schema import instance_schema
-from reconciler.settings import SCHEMA, scalars, schema
+from reconciler.settings import SCHEMA, scalars
 from reconciler.strategy.describe import ConfigField, config_reference
 
 ROOT = Path(__file__).parent.parent
@@ -29,7 +30,7 @@ heartbeat_seconds: 6
 dashboard:
   port: 8080
 paper:
-  fee: "0.001"
+  taker_fee: "0.002"
 ```
 
 A flag of `reconciler run` wins over the environment, the environment over the file, the file over the default.
@@ -53,6 +54,7 @@ exec_mcp:
     timeout_s: 5
     accounts:
       main: {money: real, max_orders_per_minute: 60}
+    mapping: ccxt                           # how it spells things, see exec-mcp
   desk:
     transport: {kind: stdio, command: [desk-mcp, --quiet], env: {DESK_TOKEN: {file: /run/secrets/desk}}}
     accounts:
@@ -68,15 +70,8 @@ Each server, below `exec_mcp.NAME`:
 """
 
 SERVERS_TAIL = """
-What stands under an account, below `exec_mcp.NAME.accounts.ACCOUNT_ID`:
-
-| key | default | meaning |
-| --- | --- | --- |
-| `money` | required | `real` or `paper`: whether the account's money is real. |
-| `max_orders_per_minute` | none | The account's budget of orders, over all its instances. |
-
-`bind` and `tools`, and `paper.prices` and `paper.seed` above, are understood but not supported by this version.
-They are refused rather than ignored: a server must speak the contract's own words for now.
+How servers that spell things differently are mapped, with `mapping`, `bind` and `tools`: [exec-mcp](exec-mcp.md).
+Secrets are read whenever a server is connected to.
 """
 
 
@@ -105,6 +100,44 @@ limits:
 
 INSTANCE_TAIL = """
 What may stand under `config` is the strategy's own business: `reconciler strategies grid` prints it.
+
+## Templates
+
+Sixty instances need no sixty copies. What they share stands once, in `instances/_templates/grid-majors.yaml`:
+
+```yaml
+config:
+  levels: 5
+  quantity: "0.01"
+limits:
+  max_order_notional: "500"
+labels: {team: majors}
+```
+
+and each of them names it, and says what is its own:
+
+```yaml
+id: btc-grid-1
+strategy_type: grid
+account: {account_id: main, client_id: desk-a}
+market: BTC/USD
+mode: observe
+template: grid-majors
+config:
+  levels: 7
+```
+
+- A template holds `config`, `limits`, `labels` and `open_orders`, and notes of yours; nothing that names, places or
+  raises an instance. It builds on no other template, and there are no expressions.
+- Mappings merge key by key, lists are replaced, and the instance wins. A reference to a secret is one value.
+- A key that is required may stand in either file. Where it stands in neither, the instance's file lacks it.
+- Changing a template changes every record upon it, as if each of their files had been changed: a new `config`
+  reloads them, `limits` and `labels` apply in place. The history says that it came through the template.
+- `reconciler show btc-grid-1` and the instance's page name the file and line that each value comes from.
+- What is wrong in a template is told once, at its own line, with the records it breaks. Those keep running as
+  they were applied, and can still be lowered in their own files. A template that nobody uses is checked, too, but
+  for its `config`: which strategy it is meant for is not known.
+- On real money, active needs the template to be committed as well.
 
 ## Working with it
 
@@ -145,23 +178,27 @@ def instance_page() -> str:
 def settings_page() -> str:
     """docs/settings.md."""
     variables = {scalar.name: f"`{scalar.variable}`" for scalar in scalars()}
-    shown = [field for field in config_reference(SCHEMA) if field.name in (*variables, "dashboard.token")]
+    shown = [
+        field
+        for field in config_reference(SCHEMA)
+        if field.name in (*variables, "dashboard.token") or field.name.startswith("paper.")
+    ]
     settings = _table(
         ("setting", "environment", "default", "rules", "meaning"),
         [(f"`{f.name}`", variables.get(f.name, ""), _code(f.default), _rules(f), f.description) for f in shown],
     )
-    servers = _table(("key", "type", "default", "meaning"), _servers())
+    servers = _table(("key", "type", "default", "rules", "meaning"), _servers())
     return SETTINGS_HEAD + settings + SERVERS_HEAD + servers + SERVERS_TAIL
 
 
 def _rules(field: ConfigField) -> str:
-    return "; ".join(rule for rule in field.constraints if rule != "at least 1 characters")
+    return "; ".join(rule for rule in field.constraints if rule != "not empty")
 
 
 def _servers() -> Iterator[tuple[str, ...]]:
     for field in config_reference(_server_schema()):
         default = "required" if field.required else _code(field.default)
-        yield f"`{field.name}`", field.type, default, field.description
+        yield f"`{field.name}`", field.type, default, _rules(field), field.description
 
 
 def _server_schema() -> Mapping[str, Any]:
@@ -174,21 +211,15 @@ def _table(head: tuple[str, ...], rows: Any) -> str:
     return "".join(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in line)} |\n" for line in lines)
 
 
-def _json(value: Any) -> str:
-    return json.dumps(value, indent=2, ensure_ascii=False) + "\n"
-
-
 def _code(text: str) -> str:
     return f"`{text}`" if text and text != "{}" else ""
 
 
 def generated() -> dict[Path, str]:
-    """Every generated file of this repository: its path and what it should hold."""
+    """Every generated page of this repository: its path and what it should hold."""
     return {
         ROOT / "docs" / "instance-file.md": instance_page(),
         ROOT / "docs" / "settings.md": settings_page(),
-        ROOT / "schemas" / "instance.schema.json": _json(instance_schema()),
-        ROOT / "schemas" / "reconciler.schema.json": schema.PATH.read_text(encoding="utf-8"),
     }
 
 

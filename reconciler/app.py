@@ -12,7 +12,7 @@ import signal
 import sys
 import threading
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 from reconciler.clock import Clock, SystemClock
 from reconciler.control.chronicle import Chronicle
@@ -24,6 +24,7 @@ from reconciler.control.socket import PeerProtocol, bind_control_socket, create_
 from reconciler.control.status import Parts, StatusBoard
 from reconciler.dashboard.app import api_routes, create_app
 from reconciler.errors import ReconcilerError
+from reconciler.execution.account_view import AccountViews
 from reconciler.execution.bridge import Bridge
 from reconciler.execution.gateway import Gateway
 from reconciler.execution.market import MarketData
@@ -32,13 +33,14 @@ from reconciler.logfmt import log_to_stderr
 from reconciler.ports import InstanceFilter
 from reconciler.records.crosscheck import EvaluationCache, evaluate_all
 from reconciler.records.evaluation import Evaluation
-from reconciler.records.snapshot import SourceFile
+from reconciler.records.snapshot import Snapshot
 from reconciler.records.status import Sync
 from reconciler.runtime.host import ThreadHost
 from reconciler.runtime.outcome import Report
 from reconciler.runtime.secrets import resolver
 from reconciler.serving import listen, serving
 from reconciler.settings import Settings
+from reconciler.settings.staleness import Staleness
 from reconciler.sources.watch import Watcher
 from reconciler.sources.worktree import Worktree, WorktreeOptions
 from reconciler.store.reader import Reader
@@ -54,6 +56,9 @@ _CONNECTING_S = 3.0
 _ONCE_S = 60.0
 """How long `--once` waits for everything to arrive."""
 
+SWITCH_S = 0.0005
+"""How long a thread that computes may keep the others, the page's and the exchanges' loop above all, from the lock."""
+
 
 def run(settings: Settings, *, adopt: bool, once: bool) -> int:
     """Run the engine until SIGTERM or SIGINT, or for one pass; returns the exit code.
@@ -61,6 +66,7 @@ def run(settings: Settings, *, adopt: bool, once: bool) -> int:
     Raises StoreLocked where another engine holds the database, ReconcilerError where a part cannot start.
     """
     log_to_stderr()
+    sys.setswitchinterval(SWITCH_S)
     gc.set_threshold(50_000, 20, 50)  # a fleet is many small values that live long: look through them less often
     clock = SystemClock()
     with Store.open(settings.database, clock) as store:
@@ -72,6 +78,15 @@ def run(settings: Settings, *, adopt: bool, once: bool) -> int:
         code = asyncio.run(_Engine(settings, clock, store).run(adopt=adopt, once=once))
     _leave(code)
     return code
+
+
+def settle_memory() -> None:
+    """Once the fleet is loaded: the collector need not look through it again and again, nor keep the loop for long.
+
+    What is loaded now and unloaded later is freed as ever, but for reference cycles: once, and no more than there are.
+    """
+    gc.freeze()
+    gc.set_threshold(5_000, 20, 50)
 
 
 def _leave(code: int) -> None:
@@ -107,6 +122,8 @@ class _Engine:
         self._store = store
         self._stopping = asyncio.Event()
         self._watch_fault = ""
+        self._staleness = Staleness(settings.root)
+        self._fenced = ""
 
     async def run(self, *, adopt: bool, once: bool) -> int:
         settings = self._settings
@@ -117,42 +134,86 @@ class _Engine:
             self._clock,
             settings.paper_site(),
             begin,
+            self._tools_changed,
         ) as servers:
             bridge = Bridge()
             market = MarketData(servers, bridge)
-            gateway = Gateway(self._store.ledger, self._store.halts, servers, market, bridge, self._clock)
+            gateway = Gateway(
+                self._store.ledger,
+                self._store.halts,
+                self._store.events,
+                servers,
+                market,
+                bridge,
+                self._clock,
+                shadow_fee=settings.shadow_fee,
+            )
             gateway.recover()
             fleet = self._fleet(gateway, market, adopt)
-            board = self._board(fleet, gateway, servers)
-            fleet.controller.touched = board.look_at
+            board = self._board(fleet, gateway, market, servers)
+            self._follow_passes(fleet.controller, gateway, board)
             self._handle_signals(fleet.controller)
+            self._handle_fencing(fleet.controller, gateway)
             fleet.host.start()
             try:
                 if once:
-                    return await asyncio.to_thread(_converge, fleet.controller, board)
-                async with self._pages(fleet, board):
+                    code = await asyncio.to_thread(_converge, fleet.controller, board)
+                    return 1 if self._fenced else code
+                async with self._pages(fleet, board, gateway, servers):
                     fleet.controller.start()
                     fleet.watcher.start()
                     await asyncio.to_thread(self._clock.wait, fleet.controller.settled, _SETTLING_S)
                     log.info("fleet loaded", extra={"instances": len(fleet.host.views())})
+                    settle_memory()
                     begin.set()
-                    await self._until_connected(servers)
+                    await self._until_ready(servers, gateway)
                     fleet.heartbeat.start()
                     await self._stopping.wait()
-                    return 0
+                    return 1 if self._fenced else 0
             finally:
                 log.info("engine stopping")
                 await asyncio.to_thread(self._stop, fleet)
                 bridge.close()
                 gateway.close()
 
-    async def _until_connected(self, servers: Servers) -> None:
-        """Give the exchanges a moment, so that the first beat finds them; no longer, they may be down for days."""
+    async def _until_ready(self, servers: Servers, gateway: Gateway) -> None:
+        """Give the exchanges a moment to connect and compare, so that the first beat finds them.
+
+        No longer: they may be down for days.
+        """
         give_up_s = self._clock.monotonic() + _CONNECTING_S
-        while not all(status.connected for status in servers.statuses()) and not self._stopping.is_set():
-            if self._clock.monotonic() >= give_up_s:
+        while not all(status.connected for status in servers.statuses()) or gateway.is_comparing():
+            if self._stopping.is_set() or self._clock.monotonic() >= give_up_s:
                 break
             await self._clock.sleep(0.02)
+
+    def _follow_passes(self, controller: Controller, gateway: Gateway, board: StatusBoard) -> None:
+        """What a pass changes shows since when, and is followed by what it means for open orders."""
+        loop = asyncio.get_running_loop()
+
+        def touched(ids: frozenset[str]) -> None:
+            board.look_at(ids)
+            asyncio.run_coroutine_threadsafe(gateway.withdraw(), loop)
+
+        controller.touched = touched
+
+    def _tools_changed(self, server: str, change: str) -> None:
+        message = f"{server}: {change}; no order leaves through it until somebody has looked: reconciler exec accept"
+        events = self._store.events
+        asyncio.get_running_loop().run_in_executor(None, events.record, None, "Warning", "ToolsChanged", message)
+
+    def _handle_fencing(self, controller: Controller, gateway: Gateway) -> None:
+        """An engine whose database is not its own any more lets nothing leave, and ends."""
+        loop = asyncio.get_running_loop()
+
+        def fenced(why: str) -> None:
+            gateway.shut(why)
+            self._fenced = why
+            log.critical("the engine ends: its database is lost", extra={"error": why})
+            controller.ask_to_stop()
+            loop.call_soon_threadsafe(self._stopping.set)
+
+        self._store.when_fenced(fenced)
 
     def _fleet(self, gateway: Gateway, market: MarketData, adopt: bool) -> _Fleet:
         settings, store, clock = self._settings, self._store, self._clock
@@ -160,8 +221,9 @@ class _Engine:
         catalogue = Catalogue()
         judged = EvaluationCache()
 
-        def evaluate(files: tuple[SourceFile, ...], strategies: Catalogue) -> tuple[Evaluation, ...]:
-            return evaluate_all(files, strategies.facts, settings.accounts, strategies.types(), judged)
+        def evaluate(snapshot: Snapshot, strategies: Catalogue) -> tuple[Evaluation, ...]:
+            files, templates = snapshot.instances, snapshot.templates
+            return evaluate_all(files, templates, strategies.facts, settings.accounts, strategies.types(), judged)
 
         def reported(report: Report) -> None:
             controller.on_report(report)
@@ -184,13 +246,13 @@ class _Engine:
 
         def fire(beat: int) -> None:
             host.beat(beat)
-            asyncio.run_coroutine_threadsafe(gateway.follow_up(), loop)
+            asyncio.run_coroutine_threadsafe(gateway.follow_up(beat), loop)
 
         heartbeat = Heartbeat(clock, settings.heartbeat_seconds, store.beats, fire)
         watcher = Watcher(settings.root, controller.hint, self._note_watching, clock)
         return _Fleet(controller, catalogue, host, heartbeat, watcher)
 
-    def _board(self, fleet: _Fleet, gateway: Gateway, servers: Servers) -> StatusBoard:
+    def _board(self, fleet: _Fleet, gateway: Gateway, market: MarketData, servers: Servers) -> StatusBoard:
         return StatusBoard(
             Parts(
                 clock=self._clock,
@@ -207,17 +269,29 @@ class _Engine:
                 database_error=lambda: self._store.fault,
                 watch_fault=lambda: self._watch_fault,
                 accounts=self._settings.accounts,
+                account=AccountViews(market, gateway.comparisons, self._settings.heartbeat_seconds).view,
+                orphans=lambda: [asdict(orphan) for orphan in gateway.orphans()],
+                settings_note=self._staleness.note,
             )
         )
 
     @contextlib.asynccontextmanager
-    async def _pages(self, fleet: _Fleet, board: StatusBoard) -> AsyncIterator[None]:
+    async def _pages(
+        self, fleet: _Fleet, board: StatusBoard, gateway: Gateway, servers: Servers
+    ) -> AsyncIterator[None]:
         """The dashboard on its address, and the control socket."""
-        settings = self._settings
+        settings, store, loop = self._settings, self._store, asyncio.get_running_loop()
+
+        async def accept(name: str) -> str:
+            return servers.accept_tools(name)
+
+        def accept_tools(name: str) -> str:
+            return asyncio.run_coroutine_threadsafe(accept(name), loop).result()
+
         with contextlib.closing(Reader.open(settings.database)) as reader:
             pages = create_app(board, reader, self._clock, settings.dashboard_options(os.environ))
             operator = Operator(
-                fleet.controller, fleet.host, self._store.halts, self._store.operators, self._store.events
+                fleet.controller, fleet.host, store.halts, gateway, accept_tools, store.operators, store.events
             )
             commands = create_control_app(operator, api_routes(pages))
             try:

@@ -6,7 +6,6 @@ deadlines and durations, so that a clock set back cannot stretch or cut them.
 
 from __future__ import annotations
 
-import asyncio
 import threading
 import time
 from datetime import UTC, datetime
@@ -43,6 +42,8 @@ class SystemClock:
         return event.wait(timeout_s)
 
     async def sleep(self, duration_s: float) -> None:
+        import asyncio  # slow to import, and who awaits this has done so
+
         await asyncio.sleep(duration_s)
 
 
@@ -89,6 +90,8 @@ class FakeClock:
         return True
 
     async def sleep(self, duration_s: float) -> None:
+        import asyncio
+
         deadline_s = self.monotonic() + duration_s
         while self.monotonic() < deadline_s:
             await asyncio.sleep(self._GLANCE_S)

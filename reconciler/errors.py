@@ -8,7 +8,7 @@ could not foresee. The tree:
     ├── SourceError            the instance files cannot be read at all
     ├── StoreError             the database cannot be used
     │   ├── StoreLocked        another engine holds it
-    │   └── StoreFenced        another engine took it over: the epoch moved on
+    │   └── StoreFenced        another engine took it over, or it was removed: this one must end
     ├── ExecError              an exec-mcp call did not succeed
     │   ├── ExecRejected       the server answered, and said no: nothing happened
     │   ├── ExecUnavailable    certainly nothing was sent
@@ -82,7 +82,7 @@ class StoreLocked(StoreError):
 
 
 class StoreFenced(StoreError):
-    """The epoch in the database is newer than ours: another engine took over, this one must stop writing."""
+    """The database is not ours any more: another engine took it over, or it was removed. This one must end."""
 
 
 class ExecError(ReconcilerError):
@@ -102,12 +102,13 @@ class ExecUnknown(ExecError):
 
 
 class CapabilityUnavailable(ReconcilerError):
-    """The server that reaches this account has no such tool. `tool` is its name in the contract."""
+    """The server that reaches this account has no such tool. `tool` is its name in the contract, `why` says more."""
 
-    def __init__(self, tool: str, server: str) -> None:
+    def __init__(self, tool: str, server: str, why: str = "") -> None:
         self.tool = tool
         self.server = server
-        super().__init__(f"exec-mcp server {server!r} offers no {tool!r}: this strategy cannot use it there")
+        self.why = why
+        super().__init__(f"exec-mcp server {server!r} offers no {tool!r}: {why or 'this strategy cannot use it there'}")
 
 
 class TradingClosed(ReconcilerError):

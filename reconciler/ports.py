@@ -17,7 +17,7 @@ from reconciler.records.market import Balance, Candle, Position, Quote
 from reconciler.records.mode import Mode
 from reconciler.records.order import Order, OrderRequest, Provenance
 from reconciler.records.record import Limits
-from reconciler.records.status import InstanceStatus
+from reconciler.records.status import Health, InstanceStatus, Sync, Ticks
 
 
 class GateState(Protocol):
@@ -155,6 +155,35 @@ class EngineStatus:
     exec_servers: tuple[Mapping[str, Any], ...]
     counts: Mapping[str, int]
     """Instances by health, keys as `Health` spells them, plus `total`, `problems` and `active`."""
+    settings_note: str = ""
+    """That the settings on disk are not those the engine runs with; empty where they are."""
+
+
+@dataclass(frozen=True, slots=True)
+class FleetSummary:
+    """Counts over all instances; of modes, those in force."""
+
+    total: int
+    by_mode: Mapping[Mode, int]
+    by_sync: Mapping[Sync, int]
+    by_health: Mapping[Health, int]
+    real_money_active: int
+
+
+@dataclass(frozen=True, slots=True)
+class AccountView:
+    """What an exchange last said of an account, as far as anybody asked it since the start. Times ISO 8601.
+
+    `positions` and `balances` are None where nobody asked. `difference` says what the account's positions differ in
+    from the instances' own fills, empty where they add up; `compared_at` is None where they were not compared.
+    """
+
+    positions: Sequence[Position] | None = None
+    positions_at: str | None = None
+    balances: Sequence[Balance] | None = None
+    balances_at: str | None = None
+    compared_at: str | None = None
+    difference: str = ""
 
 
 class StatusReader(Protocol):
@@ -172,6 +201,18 @@ class StatusReader(Protocol):
 
     def instance(self, instance_id: str) -> InstanceStatus | None: ...
 
+    def troubled(self) -> Sequence[InstanceStatus]:
+        """Every instance that may need attention, by id. Cheap where few do, however large the fleet."""
+        ...
+
+    def summary(self) -> FleetSummary:
+        """Cheap, however large the fleet."""
+        ...
+
+    def ticks(self) -> Ticks:
+        """The ticks of all instances there have been in this process: counts, which only ever rise."""
+        ...
+
     def widgets(self, instance_id: str) -> Sequence[Mapping[str, Any]]:
         """What the instance last rendered, as JSON-ready widgets."""
         ...
@@ -180,6 +221,26 @@ class StatusReader(Protocol):
         """The instance's last log lines, newest first: `at`, `level`, `message`."""
         ...
 
-    def problems(self) -> Sequence[Problem]: ...
+    def origins(self, instance_id: str) -> Mapping[str, str]:
+        """Where each value that was written stands, by its pointer: `instances/a.yaml:7`, or a line of its template.
+
+        Empty where the files say something else by now than what is applied.
+        """
+        ...
+
+    def account(self, account_id: str, client_id: str) -> AccountView:
+        """What is known of an account, without asking anybody."""
+        ...
+
+    def orphans(self) -> Sequence[Mapping[str, Any]]:
+        """Open orders that exchanges list and the ledger does not know.
+
+        Items with `account_id client_order_id exchange_order_id symbol side quantity state seen_at`.
+        """
+        ...
+
+    def problems(self, instance_id: str = "") -> Sequence[Problem]:
+        """Every problem of every file; or those that keep an instance's file from being applied."""
+        ...
 
     def strategies(self) -> Sequence[StrategySummary]: ...

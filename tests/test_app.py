@@ -255,3 +255,38 @@ def test_once_applies_everything_and_says_whether_it_is_synced(root: Path) -> No
     second = subprocess.run(command, capture_output=True, text=True)
     assert second.returncode == 1
     assert "instances/two.yaml" in second.stderr
+
+
+def test_an_engine_whose_state_folder_is_removed_lets_nothing_leave_and_ends(
+    root: Path, start: Callable[[], Engine]
+) -> None:
+    engine = start()
+    engine.until_instance(lambda item: item["effective_mode"] == "observe")
+    write(root, "active")
+    engine.until(lambda: engine.orders(outcome="accepted"))
+    (root / ".reconciler").rename(root / "elsewhere")
+    assert engine.process.wait(timeout=20) == 1
+    assert "was removed or replaced while the engine ran" in (root / "engine.log").read_text()
+    placed = [json.loads(line) for line in (root / "elsewhere" / "paper.journal").read_text().splitlines()]
+    reader = Reader.open(root / "elsewhere" / "reconciler.db")
+    known = {item["client_order_id"] for item in reader.orders(limit=1000)[0]}
+    reader.close()
+    assert {order["client_order_id"] for order in placed} <= known
+
+
+def test_open_orders_go_when_a_record_that_says_so_leaves_active(root: Path, start: Callable[[], Engine]) -> None:
+    rests = 'place("buy", self.config["quantity"], type="limit", limit_price="0.01")'
+    (root / "strategies" / "buyer.py").write_text(BUYER.replace('place("buy", self.config["quantity"])', rests))
+    engine = start()
+    engine.until_instance(lambda item: item["effective_mode"] == "observe")
+    write(root, "active")
+    engine.until(lambda: engine.orders(state="open"))
+    with (root / "instances" / "one.yaml").open("a") as file:
+        file.write("open_orders: cancel\n")
+    engine.until_instance(lambda item: item["observed_generation"] == 3)
+    assert engine.orders(state="open")
+    (root / "instances" / "one.yaml").write_text(
+        (root / "instances" / "one.yaml").read_text().replace("mode: active", "mode: off")
+    )
+    engine.until(lambda: engine.orders(state="cancelled") and not engine.orders(state="open", shadow="false"))
+    assert engine.stop() == 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -12,11 +13,17 @@ import pytest
 
 from reconciler.dashboard.options import DashboardOptions
 from reconciler.errors import SettingsError
-from reconciler.execution.options import embedded
-from reconciler.execution.paper.exchange import PaperOptions
+from reconciler.execution.mapping.ready import names, ready
+from reconciler.execution.mapping.words import Target, read
+from reconciler.execution.options import embedded, resolved
+from reconciler.execution.paper.faults import Fault, FaultRule
+from reconciler.execution.paper.options import PaperOptions
+from reconciler.execution.paper.rules import MarketRules
+from reconciler.execution.shadow import DEFAULT_FEE
 from reconciler.records.accounts import Account, Accounts
+from reconciler.records.validation import check
 from reconciler.runtime.options import HostOptions
-from reconciler.settings import FILE, SCHEMA, Settings, load, scalars
+from reconciler.settings import FILE, SCHEMA, Settings, accounts_in, load, scalars
 
 NOTHING: Mapping[str, str] = {}
 
@@ -71,6 +78,7 @@ def test_the_defaults_are_those_of_the_parts(tmp_path: Path) -> None:
     settings = load(tmp_path, NOTHING)
     assert settings.host_options() == HostOptions()
     assert settings.paper_site().options == PaperOptions()
+    assert settings.shadow_fee == DEFAULT_FEE
     assert settings.dashboard_options(NOTHING) == DashboardOptions()
 
 
@@ -114,8 +122,50 @@ def test_prices_that_are_not_there_are_a_problem_where_they_are_named(tmp_path: 
 
 
 def test_money_of_the_paper_exchange_is_exact(tmp_path: Path) -> None:
-    settings = written(tmp_path, 'paper: {fee: "0.1"}')
-    assert settings.paper_site().options.fee_rate == Decimal("0.1")
+    text = """
+paper:
+  maker_fee: "0.1"
+  taker_fee: "0.000000000001"
+  shorts: true
+  balances: {USD: "0.10"}
+  default_balance: "7"
+  markets:
+    "*": {min_notional: "5"}
+    BTC/USD: {price_step: "0.1", quantity_step: "0.001", min_quantity: "0.010", depth: "2"}
+"""
+    options = written(tmp_path, text).paper_site().options
+    assert (options.maker_fee, options.taker_fee) == (Decimal("0.1"), Decimal("0.000000000001"))
+    assert (dict(options.starting), options.default_starting, options.shorts) == (
+        {"USD": Decimal("0.1")},
+        Decimal(7),
+        True,
+    )
+    assert options.markets.of("ETH/USD") == MarketRules(min_notional=Decimal(5))
+    rules = options.markets.of("BTC/USD")
+    assert rules == MarketRules(Decimal("0.1"), Decimal("0.001"), Decimal("0.01"), None, Decimal(2))
+
+
+def test_the_paper_exchange_replays_at_the_speed_and_with_the_faults_it_is_given(tmp_path: Path) -> None:
+    assert written(tmp_path, "heartbeat_seconds: 2").paper_site().step_s == 2
+    text = """
+paper:
+  speed: 3600
+  begin: 2026-01-31T12:00:00Z
+  step_seconds: 0.5
+  faults: [{kind: slow, tool: place_order, probability: 0.25, seconds: 2, times: 3}, {kind: down}]
+"""
+    site = written(tmp_path, text).paper_site()
+    assert (site.step_s, site.feed.speed, site.feed.begin_s) == (0.5, 3600, 1_769_860_800)
+    assert site.faults == (FaultRule(Fault.SLOW, "place_order", 0.25, 2, 3), FaultRule(Fault.DOWN))
+
+
+def test_a_flag_of_yes_or_no_is_an_environment_variable_too(tmp_path: Path) -> None:
+    assert load(tmp_path, {"RECONCILER_PAPER_SHORTS": "true"}).paper.shorts is True
+    assert load(tmp_path, {"RECONCILER_PAPER_SHORTS": "false"}).paper.shorts is False
+    with pytest.raises(
+        SettingsError, match=r"RECONCILER_PAPER_SHORTS: paper\.shorts: expected true or false, was \"maybe\""
+    ):
+        load(tmp_path, {"RECONCILER_PAPER_SHORTS": "maybe"})
 
 
 def test_servers_and_accounts_are_read_with_their_secrets(tmp_path: Path) -> None:
@@ -132,8 +182,10 @@ def test_servers_and_accounts_are_read_with_their_secrets(tmp_path: Path) -> Non
         "http://127.0.0.1:9000/mcp",
         2.5,
     )
-    assert kraken.headers == {"Authorization": "kraken-secret", "User-Agent": "reconciler"}
-    assert (desk.kind, desk.command, desk.env) == ("stdio", ("desk-mcp", "--quiet"), {"DESK_TOKEN": "desk-secret"})
+    assert resolved(kraken.headers) == {"Authorization": "kraken-secret", "User-Agent": "reconciler"}
+    assert (desk.kind, desk.command) == ("stdio", ("desk-mcp", "--quiet"))
+    assert resolved(desk.env) == {"DESK_TOKEN": "desk-secret"}
+    assert (kraken.accounts, desk.accounts, practice.accounts) == (("main", "spare"), ("desk-a",), ("paper-1",))
     assert (practice.kind, practice.timeout_s) == ("paper", 5)
 
 
@@ -145,16 +197,28 @@ def test_no_secret_is_ever_shown(tmp_path: Path) -> None:
     assert "hush" not in shown
 
 
-def test_loading_asks_for_no_secret_but_reading_one_that_is_missing_says_where_it_is_named(tmp_path: Path) -> None:
+def connecting(settings: Settings, environ: dict[str, str]) -> None:
+    """What connecting reads."""
+    for server in settings.server_options(environ):
+        resolved({**server.headers, **server.env})
+
+
+def test_secrets_are_read_at_each_connecting_so_that_they_may_change_and_a_missing_one_says_where_it_is_named(
+    tmp_path: Path,
+) -> None:
     settings = written(tmp_path, SERVERS)
     with pytest.raises(SettingsError) as caught:
-        settings.server_options(NOTHING)
+        connecting(settings, {})
     assert str(caught.value) == (
         "reconciler.yaml:6:32: exec_mcp.kraken.transport.headers.Authorization: "
         "{env: KRAKEN_TOKEN}: expected an environment variable with a secret, was not set"
     )
     with pytest.raises(SettingsError, match=r"yaml:12:78: .*: {file: desk\.token}: .*, was refused: No such file"):
-        settings.server_options({"KRAKEN_TOKEN": "x"})
+        connecting(settings, {"KRAKEN_TOKEN": "x"})
+    environ = {"KRAKEN_TOKEN": "old"}
+    kraken, *_ = settings.server_options(environ)
+    environ["KRAKEN_TOKEN"] = "new"
+    assert resolved(kraken.headers)["Authorization"] == "new"
 
 
 @pytest.mark.parametrize(
@@ -164,7 +228,7 @@ def test_loading_asks_for_no_secret_but_reading_one_that_is_missing_says_where_i
 def test_secrets_of_the_settings_are_read_as_those_of_instances(tmp_path: Path, content: bytes, said: str) -> None:
     (tmp_path / "desk.token").write_bytes(content)
     with pytest.raises(SettingsError, match=rf"yaml:12:78: exec_mcp\.desk.*: {{file: desk\.token}}: .*{said}"):
-        written(tmp_path, SERVERS).server_options({"KRAKEN_TOKEN": "k"})
+        connecting(written(tmp_path, SERVERS), {"KRAKEN_TOKEN": "k"})
 
 
 def test_an_address_others_can_reach_needs_a_token(tmp_path: Path) -> None:
@@ -195,7 +259,15 @@ def test_loopback_needs_no_token_and_answers_only_to_names_of_loopback(tmp_path:
         ("dashboard:\n  prot: 1", '2:3: dashboard.prot: unknown key "prot"'),
         ("source: {kind: svn}", "1:16: source.kind: expected one of worktree, git, was \"svn\""),
         ("dashboard: {token: abc}", "1:20: dashboard.token: expected {env: NAME} or {file: PATH}, was a string"),
-        ("paper: {fee: 0.1}", "1:14: paper.fee: expected a string, was 0.1"),
+        ("paper: {taker_fee: 0.1}", "1:20: paper.taker_fee: expected a string, was 0.1"),
+        (
+            "paper: {begin: yesterday!}",
+            "1:16: paper.begin: expected a time such as 2026-01-31T12:00:00Z, was 'yesterday!'",
+        ),
+        (
+            "paper: {faults: [{kind: down, tool: get_quote}]}",
+            "1:37: paper.faults[0].tool: expected no tool, for the server is down as a whole, was 'get_quote'",
+        ),
         ("exec_mcp: {k: {}}", '1:12: exec_mcp.k: missing key "transport"'),
         ("exec_mcp: {k: {transport: {kind: http}}}", '1:16: exec_mcp.k.transport: missing key "url"'),
         ("exec_mcp: {k: {transport: {kind: stdio}}}", '1:16: exec_mcp.k.transport: missing key "command"'),
@@ -234,11 +306,6 @@ def test_an_account_stands_under_one_server(tmp_path: Path) -> None:
     ("text", "place"),
     [
         ("source: {kind: git}", "1:16: source.kind: "),
-        ("exec_mcp: {k: {transport: {kind: paper}, bind: {account_id: a}}}", "1:42: exec_mcp.k.bind: "),
-        (
-            "exec_mcp: {k: {transport: {kind: paper}, tools: {get_quote: {name: fetchTicker, bind: none}}}}",
-            "1:42: exec_mcp.k.tools: ",
-        ),
     ],
 )
 def test_what_is_not_supported_yet_is_refused_rather_than_ignored(tmp_path: Path, text: str, place: str) -> None:
@@ -275,10 +342,77 @@ exec_mcp:
 """
 
 
-def test_a_whole_mapping_meets_the_schema_and_is_refused_only_for_not_being_supported(tmp_path: Path) -> None:
-    with pytest.raises(SettingsError) as caught:
-        written(tmp_path, FULL_MAPPING)
-    assert {problem.rule for problem in caught.value.problems} == {"not-yet"}
+def test_a_whole_mapping_is_read_into_the_words_of_its_server(tmp_path: Path) -> None:
+    (kraken,) = written(tmp_path, FULL_MAPPING).server_options(NOTHING)
+    place = kraken.words.tool("place_order")
+    assert place is not None
+    assert place.name == "createOrder"
+    assert place.targets("account_id") == (Target(("accountName",)),)
+    assert (place.targets("client_id"), place.targets("reduce_only")) == ((), ())
+    assert place.targets("quantity") == (Target(("amount",), "number"),)
+    assert place.targets("client_order_id") == (Target(("params", "clientOrderId")),)
+    assert kraken.words.tool("get_positions") is None
+    quote = kraken.words.tool("get_quote")
+    assert quote is not None
+    assert quote.targets("account_id") == ()
+
+
+def test_a_ready_made_mapping_is_named_and_what_is_written_beside_it_comes_on_top(tmp_path: Path) -> None:
+    ours = "tools: {get_quote: {const: {exchangeId: kraken}}, get_candles: null}"
+    text = f"exec_mcp: {{k: {{transport: {{kind: http, url: 'http://x'}}, mapping: ccxt, {ours}}}}}"
+    (server,) = written(tmp_path, text).server_options(NOTHING)
+    quote = server.words.tool("get_quote")
+    assert quote is not None
+    assert (quote.name, quote.const) == ("fetchTicker", {"exchangeId": "kraken"})
+    assert server.words.tool("get_candles") is None
+
+
+@pytest.mark.parametrize(
+    ("mapping", "problem"),
+    [
+        ("mapping: cctx", '67: exec_mcp.k.mapping: expected one of alpaca, ccxt, okx, was "cctx"'),
+        (
+            "tools: {place_order: {args: {quantiti: amount}}}",
+            "87: exec_mcp.k.tools.place_order.args.quantiti: expected an argument of place_order, one of account_id, "
+            "client_id, client_order_id, symbol, side, type, quantity, limit_price, stop_price, time_in_force, "
+            "reduce_only, was 'quantiti'; did you mean 'quantity'?",
+        ),
+        (
+            "tools: {get_quote: {result: {bid: $.b..c}}}",
+            '87: exec_mcp.k.tools.get_quote.result.bid: expected .name, [0], ["name"], [argument] or .* at '
+            "'..c', in '$.b..c'",
+        ),
+        (
+            "tools: {get_order: {states: {done: finished}}}",
+            "87: exec_mcp.k.tools.get_order.states.done: expected a state, one of open, partially_filled, filled, "
+            "cancelled, expired, rejected, was 'finished'",
+        ),
+        (
+            "tools: {get_order: {error_when: [{path: $.e, matches: '('}]}}",
+            "103: exec_mcp.k.tools.get_order.error_when[0].matches: expected a regular expression, was none: "
+            "missing ), unterminated subpattern at position 0",
+        ),
+    ],
+)
+def test_a_mapping_that_cannot_be_is_refused_with_line_and_column(tmp_path: Path, mapping: str, problem: str) -> None:
+    text = f"exec_mcp: {{k: {{transport: {{kind: http, url: 'http://x'}}, {mapping}}}}}"
+    assert refused(tmp_path, text) == [f"reconciler.yaml:1:{problem}"]
+
+
+def test_the_paper_exchange_needs_no_mapping(tmp_path: Path) -> None:
+    assert refused(tmp_path, "exec_mcp: {k: {transport: {kind: paper}, bind: {account_id: a}}}") == [
+        "reconciler.yaml:1:42: exec_mcp.k.bind: "
+        "expected nothing here: the paper exchange speaks the contract's own words"
+    ]
+
+
+def test_the_schema_knows_every_ready_made_mapping_and_each_of_them_meets_it() -> None:
+    server = SCHEMA["$defs"]["server"]["properties"]
+    assert tuple(server["mapping"]["enum"]) == names()
+    for name in names():
+        for key in ("bind", "tools"):
+            assert list(check(ready(name)[key], {**server[key], "$defs": SCHEMA["$defs"]})) == []
+        read(ready(name))
 
 
 def test_every_problem_is_told_at_once_wherever_it_stands(tmp_path: Path) -> None:
@@ -304,3 +438,23 @@ def test_the_schema_is_a_schema_and_its_defaults_meet_it() -> None:
         assert scalar.schema.get("description"), scalar.name
         if "default" in scalar.schema:
             Draft202012Validator(scalar.schema).validate(scalar.schema["default"])
+
+
+@pytest.mark.parametrize(
+    ("text", "accounts"),
+    [
+        ("", Accounts()),
+        ("# exec_mcp: {}\n", Accounts()),
+        ("paper: {prices: nowhere.csv}\n", Accounts()),
+        (
+            "exec_mcp: {k: {transport: {kind: http, url: 'http://x/mcp'}, accounts: {main: {money: real}}}}\n",
+            Accounts({"main": Account("main", "k", real_money=True)}, any_on=None),
+        ),
+        ("exec_mcp: [\n", None),
+        ("exec_mcp: {k: {}}\n", None),
+        ("exec_mcp: {k: {transport: {kind: paper}, accounts: {main: {money: real}}}}\n", None),
+    ],
+)
+def test_accounts_can_be_told_from_the_bytes_of_a_file_that_lies_nowhere(text: str, accounts: Accounts | None) -> None:
+    found = accounts_in(text.encode())
+    assert (None if found is None else replace(found, servers={})) == accounts

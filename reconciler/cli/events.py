@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from reconciler.cli.known import require_known
 from reconciler.cli.output import print_items
 from reconciler.cli.place import Place
 from reconciler.cli.watching import watch
@@ -37,10 +38,12 @@ def events(place: Place, instance_id: str, follow: bool, limit: int, form: str) 
     """
     reader = place.reader()
     try:
+        latest = reader.events(instance_id=instance_id, limit=limit)[0]
+        if instance_id and not latest:  # a file that was refused has events, and no instance yet
+            require_known(reader, instance_id)
         if follow:
             _follow(reader, instance_id, limit, form)
             return
-        latest = reader.events(instance_id=instance_id, limit=limit)[0]
         if form == "json":
             print_items(latest)
         else:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import os
+import sys
+from contextlib import suppress
 from typing import IO, Any
 
 import click
 
 from reconciler.errors import SettingsError
+from reconciler.records.text import said
 
 
 class Failure(click.ClickException):
@@ -32,3 +36,25 @@ def of_settings(error: SettingsError) -> Failure:
         if problem.hint:
             lines.append(f"  hint: {problem.hint}")
     return Failure("\n".join(lines))
+
+
+def unforeseen(error: Exception, command: str | None) -> Failure:
+    """What to say of an error that nobody foresaw, or that any command may meet: one sentence, however it looks."""
+    from reconciler.review.wording import visible
+
+    kind = CouldNotRun if command == "validate" else Failure
+    if isinstance(error, OSError) and error.filename is None:
+        _give_up(sys.stdout)
+    if isinstance(error, OSError) and error.strerror:
+        where = "stdout or a file" if error.filename is None else str(error.filename)
+        return kind(visible(f"{where}: expected to be able to use it, was refused: {error.strerror}"))
+    told = visible(said(error))
+    return kind(f"expected to come to an end, was stopped by {told}; with RECONCILER_DEBUG=1 its traceback is shown")
+
+
+def _give_up(stream: IO[Any]) -> None:
+    """What could not be written is not tried again, with a complaint of its own, when Python ends."""
+    with suppress(OSError, ValueError):
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, stream.fileno())
+        os.close(nowhere)

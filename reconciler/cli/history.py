@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from reconciler.cli.failure import Failure
+from reconciler.cli.known import require_known
 from reconciler.cli.output import print_items, print_table
 from reconciler.cli.place import Place
 
@@ -26,11 +26,10 @@ def history(place: Place, instance_id: str, limit: int, form: str) -> None:
     reader = place.reader()
     try:
         found = reader.history(instance_id, limit=limit)[0]
-        known = bool(found) or reader.row(instance_id) is not None
+        if not found:
+            require_known(reader, instance_id)
     finally:
         reader.close()
-    if not known:
-        raise Failure(f"{instance_id}: there never was such an instance; all there are: reconciler status")
     if form == "json":
         print_items(found)
         return

@@ -3,33 +3,58 @@
 from __future__ import annotations
 
 import importlib
+import os
 from pathlib import Path
+from typing import Any
 
 import click
 
 from reconciler import __version__
+from reconciler.cli.failure import unforeseen
+from reconciler.cli.output import spare_the_encoding
 from reconciler.cli.place import Place
 
 COMMANDS = {
     "run": "Run the engine.",
     "validate": "Say what is wrong with instance files.",
+    "plan": "Say what merging would start, change and stop.",
     "status": "Show how instances are doing.",
     "show": "Show one record, each value with its origin.",
     "events": "Show what happened.",
     "history": "Show every generation of one instance.",
     "orders": "Show the order ledger.",
+    "export": "Write the whole ledger or history, for spreadsheets and machines.",
     "pause": "Stop ticks and trading until resumed.",
     "resume": "End a pause.",
     "halt": "The kill switch: no new exposure until unhalt.",
     "unhalt": "End a halt.",
     "strategies": "List strategy definitions, or one's config reference.",
+    "schema": "Write the schemas for editors and CI, or check them.",
     "prune": "Show or confirm removals that are held.",
+    "paper": "The paper exchange alone, as an exec-mcp server.",
+    "exec": "Look at the exec-mcp servers, without the engine.",
+    "new": "Write the file of a new instance.",
+    "init": "Begin a fleet repository.",
 }
 """Every command, in the order help lists them; `reconciler.cli.<name>` has it under the same name."""
+
+IMPORTING = frozenset(("validate", "plan", "schema", "strategies", "new", "init"))
+"""Those that import strategies to answer, and end. The engine's own stdout is no data: nothing is kept from it."""
+
+_FORESEEN = (click.ClickException, click.Abort, click.exceptions.Exit, BrokenPipeError)
 
 
 class Commands(click.Group):
     """A group that imports a command only when it is called; listing them imports none."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """The last boundary: what no command foresaw is told in one sentence, with the exit code of "could not run"."""
+        try:
+            return super().invoke(ctx)
+        except Exception as error:
+            if isinstance(error, _FORESEEN) or os.environ.get("RECONCILER_DEBUG"):
+                raise
+            raise unforeseen(error, ctx.invoked_subcommand) from error
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(COMMANDS)
@@ -67,3 +92,8 @@ def main(ctx: click.Context, root: Path | None) -> None:
     Answers go to stdout, talk goes to stderr. Every command has its own help: reconciler COMMAND --help.
     """
     ctx.obj = Place(root)
+    spare_the_encoding()
+    if ctx.invoked_subcommand in IMPORTING:
+        from reconciler.cli.aside import strategies_aside
+
+        ctx.with_resource(strategies_aside())

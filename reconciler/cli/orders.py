@@ -1,64 +1,161 @@
-"""`reconciler orders`."""
+"""`reconciler orders`: the list, and below it what can be done about one."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from datetime import datetime
 from typing import Any
 
 import click
 
-from reconciler.cli.output import print_items, print_table
+from reconciler.cli.engine import NoEngine
+from reconciler.cli.known import require_known
+from reconciler.cli.output import print_items, print_table, say
 from reconciler.cli.place import Place
+from reconciler.cli.resolve import resolve
+from reconciler.cli.when import between
+from reconciler.records.order import OrderState, Outcome
 
-COLUMNS = ("CREATED", "INSTANCE", "ORDER", "OUTCOME", "STATE", "SIDE", "TYPE", "QUANTITY", "LIMIT", "FILLED", "REASON")
-FIELDS = (
-    "created_at",
-    "instance_id",
-    "client_order_id",
-    "outcome",
-    "state",
-    "side",
-    "type",
-    "quantity",
-    "limit_price",
-    "filled_quantity",
-    "reason",
+COLUMNS = (
+    "CREATED",
+    "INSTANCE",
+    "ORDER",
+    "OUTCOME",
+    "STATE",
+    "SIDE",
+    "TYPE",
+    "QUANTITY",
+    "LIMIT",
+    "FILLED",
+    "MODE",
+    "GENERATION",
+    "BEAT",
+    "COMMIT",
+    "REASON",
 )
+LEAST = ("TYPE", "GENERATION", "BEAT", "LIMIT", "MODE", "COMMIT", "STATE", "CREATED", "ORDER")
+"""What a narrow terminal does without, in this order; each order as a whole is in --format json."""
+
+OUTCOMES = [one.value for one in Outcome]
+STATES = [one.value for one in OrderState]
+
+Item = Mapping[str, Any]
 
 
-@click.command(
+class OrdersGroup(click.Group):
+    """A group whose own arguments are those of the list; only the name of a sub-command, as first word, is one."""
+
+    allow_interspersed_args = True
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        if args and args[0] in self.commands:
+            ctx.allow_interspersed_args = False
+            args = ["", *args]
+        return super().parse_args(ctx, args)
+
+
+@click.group(
+    cls=OrdersGroup,
+    invoke_without_command=True,
+    subcommand_metavar="| COMMAND …",
     epilog="""\b
 Examples:
   reconciler orders
   reconciler orders btc-grid-1 --limit 20
   reconciler orders btc-grid-1 --shadow
-  reconciler orders --format json"""
+  reconciler orders --outcome rejected --since 24h
+  reconciler orders --state open --until 2026-01-31
+  reconciler orders --format json
+  reconciler orders resolve 8fl267loyw3v28l39j --as rejected --reason "not in the exchange's history\"""",
 )
 @click.argument("instance_id", metavar="[ID]", default="")
 @click.option("--shadow", is_flag=True, help="The simulated book, that of observe, instead of the real one.")
+@click.option("--outcome", type=click.Choice(OUTCOMES), help="Only those of which this became.")
+@click.option("--state", type=click.Choice(STATES), help="Only those that the exchange says this of.")
+@between
 @click.option("--limit", type=click.IntRange(1, 1000), default=100, show_default=True, help="At most so many.")
 @click.option(
     "--format", "form", type=click.Choice(["table", "json"]), default="table", help="For people, or for machines."
 )
-@click.pass_obj
-def orders(place: Place, instance_id: str, shadow: bool, limit: int, form: str) -> None:
-    """Show the order ledger, of all instances or of one, newest first.
+@click.pass_context
+def orders(
+    ctx: click.Context,
+    instance_id: str,
+    shadow: bool,
+    outcome: str | None,
+    state: str | None,
+    since: datetime | None,
+    until: datetime | None,
+    limit: int,
+    form: str,
+) -> None:
+    """Show the order ledger, of all instances or of one, newest first, and where each order came from.
 
-    What observe was refused is in the simulated book. Json tells of each order also its mode, generation, beat
-    and commit.
+    What observe was refused is in the simulated book. Json has all there is on each order, its fills too. All of
+    the ledger at once: reconciler export orders.
     """
+    if ctx.invoked_subcommand is not None:
+        return
+    place: Place = ctx.obj
     reader = place.reader()
     try:
-        found = reader.orders(instance_id=instance_id, shadow=shadow, limit=limit)[0]
+        if instance_id:
+            require_known(reader, instance_id)
+        found, total = reader.orders(
+            instance_id, outcome or "", state or "", shadow, since=since, until=until, limit=limit
+        )
     finally:
         reader.close()
     if form == "json":
         print_items(found)
     else:
-        print_table(COLUMNS, [_row(order) for order in found])
+        print_table(COLUMNS, [_row(order) for order in found], least=LEAST)
+    if total > len(found):
+        say(f"the newest {len(found)} of {total:,}; more with --limit, all with: reconciler export orders")
+    if not instance_id and not shadow:
+        _say_orphans(_orphans(place))
 
 
-def _row(order: Mapping[str, Any]) -> list[Any]:
+orders.add_command(resolve)
+
+
+def _row(order: Item) -> list[Any]:
     by = f" by {order['rejected_by']}" if order["rejected_by"] else ""
-    shown = {**order, "outcome": f"{order['outcome']}{by}"}
-    return [shown[name] for name in FIELDS]
+    times = f" (×{order['repeats']})" if order["repeats"] > 1 else ""
+    return [
+        order["created_at"],
+        order["instance_id"],
+        order["client_order_id"],
+        f"{order['outcome']}{by}{times}",
+        order["state"],
+        order["side"],
+        order["type"],
+        order["quantity"],
+        order["limit_price"],
+        order["filled_quantity"],
+        order["mode"],
+        order["generation"],
+        order["beat"],
+        order["revision"][:12] if order["revision"] else "not committed",
+        order["reason"],
+    ]
+
+
+def _orphans(place: Place) -> list[Item]:
+    """What exchanges list and the ledger does not know: only a running engine can tell."""
+    try:
+        found = place.engine().get("/api/v1/orders/orphans")
+    except NoEngine:
+        return []
+    return [] if found is None else list(found["items"])
+
+
+def _say_orphans(orphans: Sequence[Item]) -> None:
+    for one in orphans:
+        words = (one["side"], one["quantity"], one["symbol"], one["state"])
+        name = one["client_order_id"] or one["exchange_order_id"]
+        say(
+            f"ORPHAN on account {one['account_id']}: {' '.join(str(word) for word in words if word)}, "
+            f"order {name}: not in the ledger, seen since {one['seen_at']}",
+            alarming=True,
+        )

@@ -2,23 +2,44 @@
 
 from __future__ import annotations
 
-import json
+import codecs
+import io
 import sys
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
+from reconciler.review.json_text import json_text
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
 _UNCUT = 10_000
+_GAP = 2
+_LAST = 24
+"""The last column, which wraps, is given so many characters before others are left out."""
 
 
-def say(sentence: str) -> None:
-    """Talk: to stderr, so that what is piped stays data."""
-    click.echo(sentence, err=True)
+def say(sentence: str, *, alarming: bool = False) -> None:
+    """Talk: to stderr, so that what is piped stays data. `alarming` is red where a terminal shows it."""
+    click.echo(click.style(sentence, fg="red", bold=True) if alarming else sentence, err=True)
+
+
+def spare_the_encoding() -> None:
+    """What an old terminal's encoding lacks is escaped rather than an end of the command. Data is UTF-8 in any case."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper) and codecs.lookup(stream.encoding).name != "utf-8":
+            stream.reconfigure(errors="backslashreplace")
+
+
+def print_data(text: str) -> None:
+    """What machines read: UTF-8, whatever encoding the terminal has."""
+    click.echo(text.encode())
 
 
 def print_json(value: Any) -> None:
-    click.echo(json.dumps(value, indent=2, ensure_ascii=False))
+    print_data(json_text(value, indent=2))
 
 
 def print_items(items: Iterable[Any]) -> None:
@@ -26,19 +47,55 @@ def print_items(items: Iterable[Any]) -> None:
     print_json({"items": list(items)})
 
 
-def print_table(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
-    """Columns under their names. In a pipe no cell is ever cut or wrapped; on a terminal the last column wraps."""
+def print_table(columns: Sequence[str], rows: Iterable[Sequence[Any]], least: Sequence[str] = ()) -> None:
+    """Columns under their names. In a pipe no cell is ever cut or wrapped, and none is left out.
+
+    On a terminal that is too narrow the last column wraps. Where that is not enough the columns of `least` are left
+    out, one after the other and saying so; where even that is not, cells go on in the next line. None is cut.
+    """
     from rich.console import Console
+
+    cells = [[_cell(value) for value in row] for row in rows]
+    terminal = sys.stdout.isatty()
+    console = Console(file=sys.stdout, highlight=False, width=None if terminal else _UNCUT)
+    kept = fitting(columns, cells, least, console.width)
+    console.print(_table(columns, cells, kept, _width(columns, cells, kept) > console.width))
+    if len(kept) < len(columns):
+        left_out = ", ".join(name for index, name in enumerate(columns) if index not in kept)
+        say(f"left out for want of room: {left_out}; widen the terminal, or pipe this through: less -S")
+
+
+def fitting(columns: Sequence[str], rows: Sequence[Sequence[str]], least: Sequence[str], width: int) -> list[int]:
+    """Which columns to show where `width` characters are at hand: all but as many of `least` as it takes."""
+    kept = list(range(len(columns)))
+    for name in least:
+        if _width(columns, rows, kept) <= width:
+            break
+        kept.remove(columns.index(name))
+    return kept
+
+
+def _width(columns: Sequence[str], rows: Sequence[Sequence[str]], kept: Sequence[int]) -> int:
+    """How wide these columns are side by side; of the last of all, which may wrap, what it needs at least."""
+    from rich.cells import cell_len
+
+    widths = [max(cell_len(text) for text in (columns[index], *(row[index] for row in rows))) for index in kept]
+    if kept[-1] == len(columns) - 1:
+        widths[-1] = min(widths[-1], _LAST)
+    return sum(widths) + _GAP * (len(kept) - 1)
+
+
+def _table(columns: Sequence[str], rows: Sequence[Sequence[str]], kept: Sequence[int], crowded: bool) -> Table:
     from rich.table import Table
     from rich.text import Text
 
-    terminal = sys.stdout.isatty()
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
-    for column in columns:
-        table.add_column(column, no_wrap=not (terminal and column == columns[-1]), overflow="fold")
+    table = Table(box=None, pad_edge=False, padding=(0, _GAP, 0, 0), header_style="bold")
+    for index in kept:
+        wraps = crowded or (sys.stdout.isatty() and index == len(columns) - 1)
+        table.add_column(columns[index], no_wrap=not wraps, overflow="fold")
     for row in rows:
-        table.add_row(*(Text(_cell(value)) for value in row))
-    Console(file=sys.stdout, highlight=False, width=None if terminal else _UNCUT).print(table)
+        table.add_row(*(Text(row[index]) for index in kept))
+    return table
 
 
 def _cell(value: Any) -> str:

@@ -9,13 +9,15 @@ from typing import TYPE_CHECKING, Any
 
 from reconciler.cli.failure import Failure, of_settings
 from reconciler.cli.output import say
-from reconciler.errors import SettingsError, StoreError
+from reconciler.errors import SettingsError, SourceError, StoreError
 from reconciler.sources.layout import INSTANCES
 
 if TYPE_CHECKING:
     from reconciler.cli.engine import Engine
+    from reconciler.records.accounts import Accounts
     from reconciler.records.snapshot import Snapshot
     from reconciler.settings import Settings
+    from reconciler.sources.base import Base
     from reconciler.store import Reader
 
 
@@ -63,12 +65,45 @@ class Place:
 
         return self.state_dir() / DATABASE
 
-    def snapshot(self) -> Snapshot:
-        """The files of this moment, as they are on disk."""
+    def snapshot(self, *, asks_git: bool = True) -> Snapshot:
+        """The files of this moment, as they are on disk; and what git says of them, where it is asked."""
         from reconciler.clock import SystemClock
         from reconciler.sources.worktree import Worktree, WorktreeOptions
 
-        return Worktree(self.root(), SystemClock(), WorktreeOptions()).read()
+        return Worktree(self.root(), SystemClock(), WorktreeOptions(asks_git=asks_git)).read()
+
+    def base(self, ref: str, head: Snapshot) -> Base:
+        """The fleet where the files of `head` left `ref`, told by git; Failure where git cannot say."""
+        from reconciler.clock import SystemClock
+        from reconciler.review.wording import visible
+        from reconciler.sources.base import read_base
+
+        try:
+            return read_base(self.root(), ref, head, SystemClock())
+        except SourceError as error:
+            raise Failure(visible(str(error))) from error
+
+    def accounts_at(self, base: Base, now: Accounts) -> Accounts:
+        """The accounts that the base declares: `now` itself where they are the same, or nobody can tell."""
+        from reconciler.records.accounts import Accounts
+        from reconciler.settings import accounts_in
+
+        if doubt := self.doubt_of_accounts_at(base):
+            say(doubt)
+            return now
+        there = Accounts() if base.settings is None else accounts_in(base.settings)
+        return now if there is None or there == now else there
+
+    def doubt_of_accounts_at(self, base: Base) -> str:
+        """Why the accounts that the base declares cannot be told; empty where they can."""
+        from reconciler.review.wording import visible
+        from reconciler.settings import accounts_in
+
+        fault = base.settings_fault
+        if not fault and (base.settings is None or accounts_in(base.settings) is not None):
+            return ""
+        why = f" ({visible(fault)})" if fault else ""
+        return f"reconciler.yaml of {base.commit[:8]} cannot be used{why}: its accounts are taken to be those of now"
 
     def engine(self) -> Engine:
         """The way to the engine that may be running here."""

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import click
 
 from reconciler.cli.engine import NoEngine
 from reconciler.cli.failure import Failure
+from reconciler.cli.known import no_such
 from reconciler.cli.output import print_items, print_json, print_table, say
 from reconciler.cli.place import Place
 from reconciler.cli.watching import watch
+from reconciler.records.halt import Halt
 
 WATCH_S = 2.0
 COLUMNS = ("ID", "STRATEGY", "MARKET", "ACCOUNT", "MODE", "SYNC", "HEALTH", "TICKS", "ERRORS", "MISSED", "LAST TICK")
+LEAST = ("LAST TICK", "STRATEGY", "ACCOUNT", "MARKET", "MISSED")
+"""What a narrow terminal does without, in this order."""
 
 Item = Mapping[str, Any]
 
@@ -40,9 +44,11 @@ def status(place: Place, instance_id: str | None, form: str, is_watching: bool) 
     """
 
     def look() -> None:
-        items = _items(place, instance_id)
+        items, halts = _look(place, instance_id)
         if is_watching and form == "table":
             click.clear()
+        for halt in halts:
+            say(_halted(halt), alarming=True)
         _print(items, instance_id, form)
 
     if is_watching:
@@ -51,28 +57,54 @@ def status(place: Place, instance_id: str | None, form: str, is_watching: bool) 
         look()
 
 
-def _items(place: Place, instance_id: str | None) -> list[Item]:
+def _look(place: Place, instance_id: str | None) -> tuple[list[Item], list[Halt]]:
+    """The instances asked for and the halts that are in force on any of them; Failure where the one is not there."""
     try:
+        engine = place.engine()
         if instance_id is None:
-            return list(place.engine().items("/api/v1/instances"))
-        found = place.engine().get(f"/api/v1/instances/{instance_id}")
+            items = list(engine.items("/api/v1/instances"))
+        else:
+            found = engine.get(f"/api/v1/instances/{instance_id}")
+            items = [] if found is None else [found]
+        halts = (engine.get("/api/v1/engine") or {"halts": ()})["halts"]
     except NoEngine:
         say("no engine is running here: this is what is applied, and nothing ticks")
-        found = _applied(place)
-        if instance_id is None:
-            return found
-        found = next((item for item in found if item["id"] == instance_id), None)
-    if found is None:
-        raise Failure(f"{instance_id}: there is no such instance; all there are: reconciler status")
-    return [found]
+        items, halts = _applied(place)
+        items = [item for item in items if instance_id in (None, item["id"])]
+    in_force = [Halt(**halt) for halt in halts]
+    if instance_id is None:
+        return items, in_force
+    if not items:
+        raise _no_such(place, instance_id)
+    account_id = items[0]["account"]["account_id"]
+    return items, [halt for halt in in_force if halt.forbids(account_id, instance_id)]
 
 
-def _applied(place: Place) -> list[Item]:
+def _no_such(place: Place, instance_id: str) -> Failure:
+    reader = place.reader()
+    try:
+        row = reader.row(instance_id)
+        if row is not None and row.removed_at is not None:
+            return Failure(f"{instance_id} was removed at {row.removed_at}; its past: reconciler history {instance_id}")
+        return no_such(instance_id, reader.ids())
+    finally:
+        reader.close()
+
+
+def _halted(halt: Halt) -> str:
+    what = "everything" if halt.scope == "all" else f"{halt.scope} {halt.id}"
+    kind = "nothing passes" if halt.full else "no new exposure"
+    return f"HALTED  {what}, {kind}: {halt.reason} (by {halt.by}, since {halt.at})"
+
+
+def _applied(place: Place) -> tuple[list[Item], Sequence[Item]]:
+    """What the database says of instances and halts."""
     from reconciler.review.applied import applied_statuses
 
     reader = place.reader()
     try:
-        return [one.to_json() for one in applied_statuses(reader.rows(), reader.attempts())]
+        statuses = applied_statuses(reader.rows(), reader.attempts())
+        return [one.to_json() for one in statuses], reader.halts()
     finally:
         reader.close()
 
@@ -83,7 +115,7 @@ def _print(items: list[Item], instance_id: str | None, form: str) -> None:
     elif instance_id:
         _print_one(items[0])
     else:
-        print_table(COLUMNS, [_row(item) for item in items])
+        print_table(COLUMNS, [_row(item) for item in items], least=LEAST)
 
 
 def _row(item: Item) -> tuple[Any, ...]:

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Any
+import textwrap
+from typing import Any, Final
 
 import click
 
 from reconciler.cli.failure import Failure
 from reconciler.cli.output import print_items, print_json, print_table, say
 from reconciler.cli.place import Place
+from reconciler.review.wording import visible
 from reconciler.strategy.catalogue import Catalogue
-from reconciler.strategy.describe import config_reference
+from reconciler.strategy.describe import ConfigField, config_reference
+
+_WIDTH: Final = 80
 
 
 @click.command(
@@ -33,14 +37,15 @@ def strategies(place: Place, strategy_type: str | None, form: str) -> None:
         _print_all([_item(catalogue, name) for name in catalogue.types()], form)
         return
     if strategy_type not in catalogue.types():
-        raise Failure(f"{strategy_type}: expected one of {', '.join(catalogue.types()) or 'none'}")
+        raise Failure(f"{visible(strategy_type)}: expected one of {', '.join(catalogue.types()) or 'none'}")
     item = _item(catalogue, strategy_type)
     if item["problems"]:
-        raise Failure("\n".join(item["problems"]))
+        raise Failure("\n".join(map(visible, item["problems"])))
     if form == "json":
         print_json(item)
     else:
-        _print_one(item)
+        facts = catalogue.facts(strategy_type)
+        _print_one(item, config_reference(facts.config_schema) if facts else ())
 
 
 def _item(catalogue: Catalogue, strategy_type: str) -> dict[str, Any]:
@@ -64,25 +69,61 @@ def _print_all(items: list[dict[str, Any]], form: str) -> None:
         return
     print_table(
         ("TYPE", "TICK MINUTES", "FILE", "DESCRIPTION"),
-        [(i["strategy_type"], i["tick_minutes"], i["path"], i["description"].partition("\n")[0]) for i in items],
+        [
+            (
+                visible(i["strategy_type"]),
+                i["tick_minutes"],
+                visible(i["path"]),
+                visible(i["description"].partition("\n")[0]),
+            )
+            for i in items
+        ],
     )
     for item in items:
         for problem in item["problems"]:
-            say(problem)
+            say(visible(problem))
 
 
-def _print_one(item: dict[str, Any]) -> None:
-    click.echo(f"{item['strategy_type']}  {item['path']}, ticks every {item['tick_minutes']:g} minutes")
-    click.echo(f"\n{item['description'].strip()}\n")
-    print_table(
-        ("CONFIG", "TYPE", "DEFAULT", "RULES", "MEANING"),
-        [
-            (f["name"], f["type"], "required" if f["required"] else f["default"], _rules(f), f["description"])
-            for f in item["config"]
-        ],
+def _print_one(item: dict[str, Any], config: tuple[ConfigField, ...]) -> None:
+    click.echo(
+        f"{visible(item['strategy_type'])}  {visible(item['path'])}, ticks every {item['tick_minutes']:g} minutes\n"
     )
+    for paragraph in filter(None, item["description"].split("\n\n")):
+        is_prose = not any(line.startswith((" ", "-", "*")) for line in paragraph.splitlines())
+        click.echo((_wrapped(paragraph) if is_prose else _visible_lines(paragraph)) + "\n")
+    click.echo("config:" if config else "config: {}")
+    for field in config:
+        click.echo(_row(field))
 
 
-def _rules(field: dict[str, Any]) -> str:
-    secret = ["a secret: {env: NAME} or {file: PATH}"] if field["secret"] else []
-    return "; ".join([*field["constraints"], *secret])
+def _row(field: ConfigField) -> str:
+    """One key: what may stand there, what it means, and how it looks where no default shows that."""
+    patterns = [rule for rule in field.constraints if rule.startswith("matches ")]
+    facts = [field.type, *(rule for rule in field.constraints if rule not in patterns)]
+    facts += ["required"] if field.required else []
+    facts += [f"default {field.default}"] if field.default else []
+    lines = [_wrapped(f"{field.name}: {', '.join(facts)}", "  ", "      ")]
+    if field.meaning or field.title:
+        lines.append(_wrapped(f"{(field.meaning or field.title).rstrip('.')}.", "      ", "      "))
+    if field.secret:
+        lines.append("      Written as {env: NAME} or {file: PATH}.")
+    lines += [f"      It {visible(pattern)}" for pattern in patterns]
+    if field.examples and not field.default:
+        lines.append(_wrapped(f"For example {', '.join(field.examples)}", "      ", "      "))
+    return "\n".join(lines)
+
+
+def _visible_lines(text: str) -> str:
+    return "\n".join(map(visible, text.splitlines()))
+
+
+def _wrapped(text: str, first: str = "", rest: str = "") -> str:
+    """The text in lines that any terminal holds; a word is never broken."""
+    return textwrap.fill(
+        visible(" ".join(text.split())),
+        _WIDTH,
+        initial_indent=first,
+        subsequent_indent=rest,
+        break_long_words=False,
+        break_on_hyphens=False,
+    )

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import gc
+import os
 from pathlib import Path
 
 import click
 
 from reconciler.cli.failure import CouldNotRun, Failure
-from reconciler.cli.output import say
+from reconciler.cli.output import print_data, say
 from reconciler.cli.place import Place
-from reconciler.records.snapshot import Snapshot
-from reconciler.review import json, text
-from reconciler.review.check import EVERYTHING, check, is_under, known_paths
+from reconciler.review import text
+from reconciler.review.check import EVERYTHING, Against, check, is_under, known_paths
+from reconciler.review.formats import FORMATS
 from reconciler.review.report import Report
-
-FORMATS: dict[str, Callable[[Report], str]] = {"text": text.render, "json": json.render}
+from reconciler.sources.whereabouts import locate
 
 
 @click.command(
@@ -23,44 +23,74 @@ FORMATS: dict[str, Callable[[Report], str]] = {"text": text.render, "json": json
 Examples:
   reconciler validate
   reconciler validate instances/btc-grid-1.yaml
+  reconciler validate --base origin/main
   reconciler validate instances/majors --format json
 
 \b
 Exit codes:
   0  everything is valid
   1  there are problems
-  2  it could not run: no instances/, no such path, unusable settings"""
+  2  it could not run: no instances/, no such path or revision, unusable settings"""
 )
 @click.argument("paths", metavar="[PATH]...", nargs=-1, type=click.Path(path_type=Path))
+@click.option(
+    "--base",
+    metavar="REF",
+    help="Compare with the commit where this branch left REF: refused steps of mode, changed identities, removals.",
+)
 @click.option("--format", "form", type=click.Choice(list(FORMATS)), default="text", help="How problems are written.")
 @click.pass_context
-def validate(ctx: click.Context, paths: tuple[Path, ...], form: str) -> None:
+def validate(ctx: click.Context, paths: tuple[Path, ...], base: str | None, form: str) -> None:
     """Say what is wrong with instance files, every problem with its line and column.
 
-    Needs no engine, no database, no network and no secret. Imports the strategies that the files name.
+    Needs no engine, no database, no network and no secret. Imports the strategies that the files name. With
+    --base it reads the revision from git, and says what merging these files, committed or not, would be refused.
     """
+    gc.set_threshold(50_000, 20, 50)  # a fleet is many small values that live to the end: look through them less often
     try:
-        found = _found(ctx.obj, paths)
+        found = _found(ctx.obj, paths, base)
     except Failure as failure:
         raise CouldNotRun(failure.message) from failure
     if written := FORMATS[form](found):
-        click.echo(written)
+        click.echo(written) if form == "text" else print_data(written)
+    if form == "github":
+        _write_step_summary(found)
     say(text.summary(found))
     ctx.exit(0 if found.ok else 1)
 
 
-def _found(place: Place, paths: tuple[Path, ...]) -> Report:
+def _found(place: Place, paths: tuple[Path, ...], ref: str | None) -> Report:
     accounts = place.settings().accounts
-    snapshot = place.snapshot()
-    return check(snapshot, accounts, [_relative(path, place, snapshot) for path in paths] or EVERYTHING)
+    snapshot = place.snapshot(asks_git=ref is not None)
+    known, against = known_paths(snapshot), None
+    if ref is not None:
+        base = place.base(ref, snapshot)
+        known, against = known + known_paths(base.snapshot), Against(base, place.accounts_at(base, accounts))
+    wanted = [_relative(path, place.root(), known) for path in paths] or EVERYTHING
+    where = locate(place.root())
+    return check(snapshot, accounts, wanted, against, folder="" if where is None else where.prefix)
 
 
-def _relative(path: Path, place: Place, snapshot: Snapshot) -> str:
+def _relative(path: Path, root: Path, known: tuple[str, ...]) -> str:
     """`path` as the snapshot calls it; Failure where it holds nothing that is ever validated."""
     try:
-        inside = path.resolve().relative_to(place.root()).as_posix().removeprefix(".")
+        inside = Path(os.path.realpath(path)).relative_to(root).as_posix().removeprefix(".")
     except ValueError:
-        raise Failure(f"{path}: expected a path within {place.root()}") from None
-    if not any(is_under(known, [inside]) for known in known_paths(snapshot)):
+        raise Failure(f"{path}: expected a path within {root}") from None
+    if not any(is_under(one, [inside]) for one in known):
         raise Failure(f"{path}: expected an instance file, a strategy, or a folder of such, found none there")
     return inside
+
+
+def _write_step_summary(found: Report) -> None:
+    """Append to the summary of the step that GitHub runs this in, where it does."""
+    from reconciler.review.github import step_summary
+
+    path = os.environ.get("GITHUB_STEP_SUMMARY")
+    if not path:
+        return
+    try:
+        with open(path, "a", encoding="utf-8") as file:
+            file.write(step_summary(found))
+    except OSError as error:
+        say(f"{path}: could not write the step summary: {error.strerror}")

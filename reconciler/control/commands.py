@@ -9,6 +9,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from reconciler.records.verdict import Verdict
+
 
 @dataclass(frozen=True, slots=True)
 class CommandResult:
@@ -53,6 +55,14 @@ class Commands(Protocol):
 
     def unhalt(self, scope: str, id: str, reason: str, uid: int) -> CommandResult:
         """End a halt of exactly that scope and id."""
+        ...
+
+    def resolve(self, client_order_id: str, verdict: Verdict, uid: int) -> CommandResult:
+        """Write down what the operator says became of an order that cannot be looked up."""
+        ...
+
+    def accept_tools(self, server: str, reason: str, uid: int) -> CommandResult:
+        """Trade again through an exec-mcp server whose tools changed: somebody has looked at them."""
         ...
 
     def prune(self) -> PruneState:

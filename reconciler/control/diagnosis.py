@@ -129,9 +129,12 @@ def ready(case: Case, facts: RuntimeFacts | None) -> Finding:
     if view.phase is Phase.STUCK:
         return False, "Stuck", f"{facts.stuck_hook} has outlived its deadline"
     if facts.pause is not None:
-        return False, "Paused", f"paused by the {facts.pause.by}: {facts.pause.reason}"
+        reason = "Quarantined" if facts.pause.by == "engine" else "Paused"
+        return False, reason, f"paused by the {facts.pause.by}: {facts.pause.reason}"
     if facts.failing:
         return False, "TickFailed", facts.last_error
+    if facts.render_error:
+        return True, "RenderFailed", f"it ticks, but what it shows is old: render failed: {facts.render_error}"
     return True, "Ticking", ""
 
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from reconciler.errors import Problem
+from reconciler.records.evaluation import Evaluation
 from reconciler.records.record import Attempt, Row, RowChange
 from reconciler.records.removal import Removal
 
@@ -14,14 +15,17 @@ from reconciler.records.removal import Removal
 class Fleet:
     """The two facts on every record: `rows` by id is what is applied, `attempts` by path what was attempted.
 
-    `halt_problems` are those of `instances/_halt.yaml`. Empty where all is well: `source_error` says why the
-    files could not be read at all, `not_whole` why the last read could not tell what is missing, and
-    `git_problem` why nobody knows what is committed.
+    `evaluations` are what the files said last. `halt_problems` are those of `instances/_halt.yaml`,
+    `template_problems` those that stand in templates, whether records use them or not. Empty where all is well:
+    `source_error` says why the files could not be read at all, `not_whole` why the last read could not tell what
+    is missing, and `git_problem` why nobody knows what is committed.
     """
 
     rows: Mapping[str, Row] = field(default_factory=dict)
     attempts: Mapping[str, Attempt] = field(default_factory=dict)
+    evaluations: Sequence[Evaluation] = ()
     halt_problems: tuple[Problem, ...] = ()
+    template_problems: tuple[Problem, ...] = ()
     removal: Removal = field(default_factory=Removal)
     revision: str | None = None
     clean: bool = False
@@ -44,7 +48,18 @@ class Fleet:
         """What was last attempted with the file this row came from."""
         return self.attempts.get(row.path)
 
+    def evaluation_of(self, row: Row) -> Evaluation | None:
+        """What the files said that this row was made from; None where they say something else by now."""
+        found = next((one for one in self.evaluations if one.path == row.path), None)
+        if found is None or (found.file_digest, found.template_path, found.template_digest) != (
+            row.file_digest,
+            row.template_path,
+            row.template_digest,
+        ):
+            return None
+        return found
+
     def problems(self) -> tuple[Problem, ...]:
-        """Every problem of every file, by path and line."""
-        found = [problem for attempt in self.attempts.values() for problem in attempt.problems]
-        return tuple(sorted((*self.halt_problems, *found)))
+        """Every problem of every file, by path and line; those that files share (a template's), once."""
+        found = {problem for attempt in self.attempts.values() for problem in attempt.problems}
+        return tuple(sorted(found.union(self.halt_problems, self.template_problems)))

@@ -14,11 +14,12 @@ from reconciler.control.fleet import Fleet
 from reconciler.control.halt_watch import DeclaredHalts, HaltWatch
 from reconciler.errors import SourceError
 from reconciler.records.admission import Admission, Arrival, admit
+from reconciler.records.crosscheck import template_problems
 from reconciler.records.evaluation import Evaluation
 from reconciler.records.mode import descent
 from reconciler.records.plan import SetMode
 from reconciler.records.record import Row, RowChange
-from reconciler.records.snapshot import Snapshot, SourceFile
+from reconciler.records.snapshot import Snapshot
 from reconciler.runtime.host import Host
 from reconciler.store.desired import Desired
 from reconciler.strategy.catalogue import Catalogue
@@ -33,8 +34,8 @@ class Source(Protocol):
         ...
 
 
-Evaluate = Callable[[tuple[SourceFile, ...], Catalogue], Sequence[Evaluation]]
-"""Judges every file on its own, and those that claim one id against each other."""
+Evaluate = Callable[[Snapshot, Catalogue], Sequence[Evaluation]]
+"""Judges every file on its own, upon its template, and those that claim one id against each other."""
 
 
 class Observer:
@@ -90,14 +91,15 @@ class Observer:
             return self._write_back(at)
         arrival = self._arrival(snapshot, at)
         self._follow_code(snapshot, arrival)
-        admission = self._admit(snapshot, arrival)
+        evaluations = self._evaluate(snapshot, self._catalogue)
+        admission = self._admit(evaluations, arrival)
         self._close_gates(admission)
         drift = self._drift.changes(self.fleet.rows, at)
         changes = (*drift, *admission.changes)
         if changes or admission.attempts or admission.forgotten_paths:
             self._desired.apply(changes, admission.attempts, admission.forgotten_paths)
         self._drift.settled()
-        self._remember(snapshot, admission, changes, arrival)
+        self._remember(snapshot, evaluations, admission, changes, arrival)
         return frozenset(change.row.id for change in changes).union(
             attempt.id for attempt in admission.attempts if attempt.id is not None
         )
@@ -112,15 +114,15 @@ class Observer:
         self._drift.settled()
         return frozenset(change.row.id for change in drift)
 
-    def _admit(self, snapshot: Snapshot, arrival: Arrival) -> Admission:
-        evaluations = self._evaluate(snapshot.instances, self._catalogue)
+    def _admit(self, evaluations: Sequence[Evaluation], arrival: Arrival) -> Admission:
         return admit(evaluations, self.fleet.rows, self.fleet.attempts, arrival)
 
     def _follow_code(self, snapshot: Snapshot, arrival: Arrival) -> None:
         """Load what is new in `strategies/`. That may take time; modes are lowered before, by the code there was."""
         if self._snapshot is not None and snapshot.strategies is self._snapshot.strategies:
             return
-        self._close_gates(self._admit(snapshot, replace(arrival, whole=False)))
+        evaluations = self._evaluate(snapshot, self._catalogue)
+        self._close_gates(self._admit(evaluations, replace(arrival, whole=False)))
         self._catalogue.refresh(snapshot.strategies)
         self._forget_unused_code()
 
@@ -176,7 +178,12 @@ class Observer:
         self._chronicle.acting(steps)
 
     def _remember(
-        self, snapshot: Snapshot, admission: Admission, changes: Sequence[RowChange], arrival: Arrival
+        self,
+        snapshot: Snapshot,
+        evaluations: Sequence[Evaluation],
+        admission: Admission,
+        changes: Sequence[RowChange],
+        arrival: Arrival,
     ) -> None:
         removal = admission.removal
         if snapshot.whole:
@@ -188,6 +195,8 @@ class Observer:
         self._snapshot = snapshot
         self.fleet = replace(
             self.fleet.after(changes, admission.attempts, admission.forgotten_paths),
+            evaluations=evaluations,
+            template_problems=template_problems(snapshot.templates, evaluations),
             removal=removal,
             revision=snapshot.revision,
             clean=snapshot.clean,

@@ -1,4 +1,4 @@
-"""The operator's commands, carried out: pause, resume, halt, unhalt, prune. Each is recorded with who and why."""
+"""The operator's commands, carried out: pause, halt, resolve an order, prune. Each is recorded with who and why."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from reconciler.control.chronicle import EventLog
 from reconciler.control.commands import CommandResult, PruneState
 from reconciler.control.controller import Controller
 from reconciler.records.halt import Halt, HaltScope
+from reconciler.records.verdict import Verdict
 from reconciler.runtime.host import Host
 
 
@@ -22,6 +23,18 @@ class Halts(Protocol):
     def lift(self, scope: HaltScope, id: str, by: str, reason: str) -> tuple[Halt, ...]: ...
 
 
+class Orders(Protocol):
+    """Where an operator's word on an order goes."""
+
+    def resolve(self, client_order_id: str, verdict: Verdict) -> str:
+        """Why it cannot be taken, empty where it was."""
+        ...
+
+
+AcceptTools = Callable[[str], str]
+"""Lets an exec-mcp server's changed tools be used from now on. Why it cannot, empty where it did."""
+
+
 class Operator:
     """Implements `Commands` on the parts of a running engine. Thread-safe: each part is."""
 
@@ -30,12 +43,16 @@ class Operator:
         controller: Controller,
         host: Host,
         halts: Halts,
+        orders: Orders,
+        accept_tools: AcceptTools,
         operations: Operations,
         events: EventLog,
     ) -> None:
         self._controller = controller
         self._host = host
         self._halts = halts
+        self._orders = orders
+        self._accept_tools = accept_tools
         self._operations = operations
         self._events = events
 
@@ -110,6 +127,22 @@ class Operator:
         about = id if scope == "instance" else None
         self._events.record(about, "Warning", event, f"{_named(scope, id)}: {reason} (uid {uid})")
         self._controller.hint()
+
+    def resolve(self, client_order_id: str, verdict: Verdict, uid: int) -> CommandResult:
+        fault = self._orders.resolve(client_order_id, verdict)
+        if fault:
+            return CommandResult(failed=((client_order_id, fault),))
+        self._operations.record(uid, "resolve", f"order {client_order_id}", f"{verdict}: {verdict.reason}")
+        self._controller.hint()
+        return CommandResult(done=(client_order_id,))
+
+    def accept_tools(self, server: str, reason: str, uid: int) -> CommandResult:
+        fault = self._accept_tools(server)
+        if fault:
+            return CommandResult(failed=((server, fault),))
+        self._operations.record(uid, "accept-tools", f"server {server}", reason)
+        self._events.record(None, "Warning", "ToolsAccepted", f"{server}: {reason} (uid {uid})")
+        return CommandResult(done=(server,))
 
     def prune(self) -> PruneState:
         removal = self._controller.fleet.removal

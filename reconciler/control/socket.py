@@ -3,6 +3,8 @@
     POST /v1/pause | /v1/resume   {"ids": [...]} or {"all": true}, "reason"      → {"done", "failed"}
     POST /v1/halt                 "scope", "id", "full", "reason"                → {"done", "failed"}
     POST /v1/unhalt               "scope", "id", "reason"                        → {"done", "failed"}
+    POST /v1/resolve              "client_order_id", "as", "reason" (and more)   → {"done", "failed"}
+    POST /v1/accept       "server", "reason"                                     → {"done", "failed"}
     GET  /v1/prune                                                              → {"digest", "held"}
     POST /v1/prune                "digest"                                       → {"done", "failed"}
     POST /v1/reconcile                                                          → {"done": [], "failed": []}
@@ -21,6 +23,7 @@ import stat
 import struct
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +37,8 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from reconciler.control.commands import CommandResult, Commands
 from reconciler.errors import ReconcilerError
+from reconciler.records.order import to_decimal
+from reconciler.records.verdict import WORDS, Verdict
 
 PATH_LIMIT_BYTES = 107
 """What a Unix socket's address holds on Linux, its closing zero excluded."""
@@ -118,6 +123,31 @@ class _Body:
             raise _Refused(f"ids: expected a list of instance ids, was {_shown(ids)}")
         return tuple(dict.fromkeys(ids))
 
+    def verdict(self, by: str) -> Verdict:
+        """What is said of an order."""
+        word = self.values.get("as")
+        if word not in WORDS:
+            raise _Refused(f"as: expected one of {', '.join(WORDS)}, was {_shown(word)}")
+        exchange_order_id = self.text("exchange_order_id") if "exchange_order_id" in self.values else None
+        return Verdict(
+            word,
+            self.text("reason"),
+            by,
+            self._amount("filled_quantity"),
+            self._amount("average_price"),
+            self._amount("fee"),
+            exchange_order_id,
+        )
+
+    def _amount(self, name: str) -> Decimal | None:
+        value = self.values.get(name)
+        if value is None:
+            return None
+        try:
+            return to_decimal(value, name)
+        except (TypeError, ValueError) as error:
+            raise _Refused(str(error)) from None
+
     def scope(self) -> tuple[str, str]:
         """What a halt covers, and the id that goes with it: empty for all."""
         scope = self.values.get("scope")
@@ -146,6 +176,12 @@ def create_control_app(commands: Commands, read_routes: Sequence[BaseRoute] = ()
         scope, id_ = body.scope()
         return commands.unhalt(scope, id_, body.text("reason"), uid)
 
+    def resolve(body: _Body, uid: int) -> CommandResult:
+        return commands.resolve(body.text("client_order_id"), body.verdict(f"uid {uid}"), uid)
+
+    def accept(body: _Body, uid: int) -> CommandResult:
+        return commands.accept_tools(body.text("server"), body.text("reason"), uid)
+
     def confirm_prune(body: _Body, uid: int) -> CommandResult:
         return commands.confirm_prune(body.text("digest"), uid)
 
@@ -162,6 +198,8 @@ def create_control_app(commands: Commands, read_routes: Sequence[BaseRoute] = ()
             _command("/v1/resume", resume),
             _command("/v1/halt", halt),
             _command("/v1/unhalt", unhalt),
+            _command("/v1/resolve", resolve),
+            _command("/v1/accept", accept),
             Route("/v1/prune", prune, methods=["GET"]),
             _command("/v1/prune", confirm_prune),
             _command("/v1/reconcile", reconcile),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -12,20 +11,24 @@ from reconciler import __version__
 from reconciler.clock import Clock, iso
 from reconciler.control.controller import Controller
 from reconciler.control.diagnosis import Case, Finding, accepted, health, loaded, ready, sync, trading
+from reconciler.control.fleet import Fleet
 from reconciler.control.heartbeat import Heartbeat
+from reconciler.control.roll import Called, Entry, Roll, matches
 from reconciler.errors import Problem
-from reconciler.ports import EngineStatus, InstanceFilter, StrategySummary, TradingStatus
+from reconciler.ports import AccountView, EngineStatus, FleetSummary, InstanceFilter, StrategySummary, TradingStatus
 from reconciler.records.accounts import Accounts
 from reconciler.records.halt import Halt
 from reconciler.records.mode import Mode
-from reconciler.records.plan import Running
+from reconciler.records.origin import origins
 from reconciler.records.record import Row
-from reconciler.records.status import Condition, ConditionType, Health, InstanceStatus, Ticks, TradingReason
+from reconciler.records.status import Condition, ConditionType, Health, InstanceStatus, Sync, Ticks, TradingReason
 from reconciler.runtime.host import Host, RuntimeFacts
 from reconciler.strategy.catalogue import Catalogue
 
 _GLANCE_S = 0.25
 """How stale a page may be while nothing but ticks has happened."""
+_EVERYONE = InstanceFilter()
+_ILL = (Health.STUCK, Health.PAUSED, Health.DEGRADED)
 
 
 class Exposures(Protocol):
@@ -52,6 +55,9 @@ class Parts:
     database_error: Callable[[], str]
     watch_fault: Callable[[], str]
     accounts: Accounts
+    account: Callable[[str, str], AccountView] = lambda account_id, client_id: AccountView()
+    orphans: Callable[[], Sequence[Mapping[str, Any]]] = tuple
+    settings_note: Callable[[], str] = str
 
 
 class StatusBoard:
@@ -63,8 +69,8 @@ class StatusBoard:
         self._lock = threading.Lock()
         self._transitions: dict[tuple[str, str], tuple[bool, str, str]] = {}
         self._sampled = (-1, 0, float("-inf"))
-        self._counted: tuple[int, Mapping[str, int]] = (-1, {})
-        self._order: tuple[Mapping[str, Row] | None, tuple[str, ...]] = (None, ())
+        self._roll = Roll(self._can_load)
+        self._problem_count: tuple[Fleet | None, int] = (None, 0)
 
     def revision(self) -> int:
         """Rises at once with whatever the controller does, and four times a second at most for ticks."""
@@ -80,42 +86,74 @@ class StatusBoard:
     # Instances.
 
     def instances(self, wanted: InstanceFilter, limit: int, offset: int) -> tuple[Sequence[InstanceStatus], int]:
-        cases = [case for case in self._cases() if _matches(case, wanted)]
-        return [self._status(case) for case in cases[offset : offset + limit]], len(cases)
+        entries = self._called().entries
+        if wanted != _EVERYONE:
+            entries = tuple(entry for entry in entries if matches(entry, wanted))
+        return [self._status(self._case(entry.row)) for entry in entries[offset : offset + limit]], len(entries)
 
     def instance(self, instance_id: str) -> InstanceStatus | None:
         row = self._parts.controller.fleet.rows.get(instance_id)
         if row is None:
             return None
-        case = self._case(row, self._parts.host.views(), self._parts.exposures.exposed())
+        case = self._case(row)
         return self._status(case) if case.is_shown else None
+
+    def troubled(self) -> Sequence[InstanceStatus]:
+        called, failing = self._called(), self._parts.host.render_failing()
+        ids = {entry.row.id for entry in called.suspects if self._may_be_troubled(entry)} | failing
+        rows = self._parts.controller.fleet.rows
+        return [self._status(self._case(rows[id_])) for id_ in sorted(ids) if id_ in rows]
+
+    def summary(self) -> FleetSummary:
+        called = self._called()
+        return FleetSummary(
+            total=len(called.entries),
+            by_mode=called.by_mode,
+            by_sync=called.by_sync,
+            by_health=called.by_health,
+            real_money_active=sum(
+                1 for entry in called.entries if entry.effective_mode is Mode.ACTIVE and self._is_real_money(entry.row)
+            ),
+        )
+
+    def ticks(self) -> Ticks:
+        return self._parts.host.ticks()
 
     def look_at(self, ids: Iterable[str]) -> None:
         """Note since when the conditions of these instances have been as they are."""
         rows, host = self._parts.controller.fleet.rows, self._parts.host
-        views = host.views()
         for row in (rows[i] for i in ids if i in rows):
-            self._conditions(self._case(row, views, frozenset()), host.facts(row.id))
+            self._conditions(self._case(row), host.facts(row.id))
 
-    def _cases(self) -> list[Case]:
-        rows = self._parts.controller.fleet.rows
-        if self._order[0] is not rows:
-            self._order = (rows, tuple(sorted(rows)))
-        views, exposed = self._parts.host.views(), self._parts.exposures.exposed()
-        cases = (self._case(row, views, exposed) for row in map(rows.__getitem__, self._order[1]))
-        return [case for case in cases if case.is_shown]
+    def _called(self) -> Called:
+        parts = self._parts
+        # The version first: what is read after it is at least as new.
+        version = parts.controller.version
+        return self._roll.call(version, parts.controller.fleet, parts.host.views(), parts.exposures.exposed())
 
-    def _case(self, row: Row, views: Mapping[str, Running], exposed: frozenset[str]) -> Case:
-        definition = self._parts.catalogue.definition(row.record.strategy_type, row.code_digest)
-        fleet, view = self._parts.controller.fleet, views.get(row.id)
-        return Case(row, fleet, view, definition is not None, row.id in exposed)
+    def _case(self, row: Row) -> Case:
+        parts = self._parts
+        view, is_exposed = parts.host.views().get(row.id), row.id in parts.exposures.exposed()
+        return Case(row, parts.controller.fleet, view, self._can_load(row), is_exposed)
+
+    def _can_load(self, row: Row) -> bool:
+        return self._parts.catalogue.definition(row.record.strategy_type, row.code_digest) is not None
+
+    def _may_be_troubled(self, suspect: Entry) -> bool:
+        """Of what is active and well only where its gate is closed: whole fleets are."""
+        is_well = suspect.health not in _ILL and suspect.sync in (Sync.SYNCED, Sync.OUT_OF_SYNC)
+        exposed = self._parts.exposures.exposed()
+        return not is_well or suspect.row.id in exposed or self._blocked(suspect.row) is not None
+
+    def _is_real_money(self, row: Row) -> bool:
+        account = self._parts.accounts.get(row.record.identity.account_id)
+        return account is not None and account.real_money
 
     def _blocked(self, row: Row) -> tuple[str, str] | None:
-        account_id = row.record.identity.account_id
-        account = self._parts.accounts.get(account_id)
-        if account is not None and account.real_money and not row.committed:
-            return TradingReason.NOT_COMMITTED, "real money needs the file and its strategy's code to be committed"
-        return self._parts.trading.blocked(row.id, account_id)
+        if not row.committed and self._is_real_money(row):
+            message = "real money needs the file, its template and its strategy's code to be committed"
+            return TradingReason.NOT_COMMITTED, message
+        return self._parts.trading.blocked(row.id, row.record.identity.account_id)
 
     def _status(self, case: Case) -> InstanceStatus:
         row, identity = case.row, case.row.record.identity
@@ -138,6 +176,7 @@ class StatusBoard:
             revision=row.revision,
             committed=row.committed,
             path=row.path,
+            template_path=row.template_path,
             config=row.record.config,
             effective_config=row.record.effective_config,
             labels=row.record.labels,
@@ -177,10 +216,27 @@ class StatusBoard:
         facts = self._parts.host.facts(instance_id)
         return () if facts is None else [line.to_json() for line in facts.logs]
 
+    def origins(self, instance_id: str) -> Mapping[str, str]:
+        fleet = self._parts.controller.fleet
+        row = fleet.rows.get(instance_id)
+        evaluation = None if row is None else fleet.evaluation_of(row)
+        return {} if evaluation is None else origins(evaluation)
+
     # Everything else.
 
-    def problems(self) -> Sequence[Problem]:
-        return self._parts.controller.fleet.problems()
+    def account(self, account_id: str, client_id: str) -> AccountView:
+        return self._parts.account(account_id, client_id)
+
+    def orphans(self) -> Sequence[Mapping[str, Any]]:
+        return self._parts.orphans()
+
+    def problems(self, instance_id: str = "") -> Sequence[Problem]:
+        fleet = self._parts.controller.fleet
+        if not instance_id:
+            return fleet.problems()
+        row = fleet.rows.get(instance_id)
+        attempt = None if row is None else fleet.attempt_of(row)
+        return () if attempt is None else attempt.problems
 
     def strategies(self) -> Sequence[StrategySummary]:
         users: dict[str, list[str]] = {}
@@ -223,6 +279,7 @@ class StatusBoard:
             clock_behind_s=parts.heartbeat.behind_s,
             source_error=fleet.source_error or parts.controller.fault,
             source_notes=tuple(filter(None, (_doubt(fleet.not_whole), fleet.git_problem, parts.watch_fault()))),
+            settings_note=parts.settings_note(),
             database_error=parts.database_error(),
             prune_held=fleet.removal.held,
             prune_digest=fleet.removal.held_digest,
@@ -232,37 +289,16 @@ class StatusBoard:
         )
 
     def _counts(self) -> Mapping[str, int]:
-        revision = self.revision()
-        if self._counted[0] != revision:
-            cases = self._cases()
-            counts: Counter[str] = Counter({str(h): 0 for h in Health})
-            counts.update(str(health(case)) for case in cases)
-            counts["total"] = len(cases)
-            counts["problems"] = len(self.problems())
-            counts["active"] = sum(1 for case in cases if case.effective_mode is Mode.ACTIVE)
-            self._counted = (revision, dict(counts))
-        return self._counted[1]
+        called, fleet = self._called(), self._parts.controller.fleet
+        if self._problem_count[0] is not fleet:
+            self._problem_count = (fleet, len(fleet.problems()))
+        return {
+            **{str(one): called.by_health.get(one, 0) for one in Health},
+            "total": len(called.entries),
+            "problems": self._problem_count[1],
+            "active": called.by_mode.get(Mode.ACTIVE, 0),
+        }
 
 
 def _doubt(not_whole: str) -> str:
     return f"{not_whole}: until that is over, modes may be lowered and nothing else is applied" if not_whole else ""
-
-
-def _matches(case: Case, wanted: InstanceFilter) -> bool:
-    """Cheap tests first: health and sync are only worked out for what passed the others."""
-    record = case.row.record
-    if wanted.mode and wanted.mode != case.row.mode:
-        return False
-    if wanted.strategy_type and wanted.strategy_type != record.strategy_type:
-        return False
-    if wanted.label:
-        key, has_value, value = wanted.label.partition("=")
-        if key not in record.labels or (has_value and record.labels[key] != value):
-            return False
-    if wanted.q:
-        haystack = " ".join((record.id, record.identity.market, record.strategy_type, record.description)).casefold()
-        if wanted.q.casefold() not in haystack:
-            return False
-    if wanted.sync and wanted.sync != sync(case):
-        return False
-    return not wanted.health or wanted.health == health(case)

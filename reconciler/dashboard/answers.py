@@ -12,8 +12,6 @@ from anyio import CapacityLimiter
 
 from reconciler.clock import Clock
 
-BUILDERS = 2
-PROBERS = 1
 FRESH_S = 1.0
 ENTRY_BYTES = 1_024
 """What an entry takes besides its body, roughly: key, query, numbers."""
@@ -43,8 +41,9 @@ class Answers:
     """Belongs to the event loop; what it calls runs elsewhere.
 
     A kept answer is good while `revision()` stands and it is younger than `FRESH_S`: pages tell ages (of the
-    last beat, above all), and those grow while a dead engine's revision does not. At most `BUILDERS` are
-    built at once, so that a crowd cannot take the interpreter from the heartbeat.
+    last beat, above all), and those grow while a dead engine's revision does not. One is built at a time, and
+    beside it one that is read from the database, so that a crowd cannot take the interpreter from the heartbeat
+    and the event loop.
     """
 
     def __init__(self, revision: Callable[[], int], clock: Clock, largest_bytes: int = LARGEST_BYTES) -> None:
@@ -53,15 +52,16 @@ class Answers:
         self._largest_bytes = largest_bytes
         self._kept: OrderedDict[Hashable, _Kept] = OrderedDict()
         self._size_bytes = 0
-        self._builders = CapacityLimiter(BUILDERS)
-        self._probers = CapacityLimiter(PROBERS)
+        self._builder = CapacityLimiter(1)
+        self._reader = CapacityLimiter(1)
+        self._prober = CapacityLimiter(1)
 
     async def kept(self, key: Hashable, build: Callable[[], bytes]) -> Answer:
         """The answer to `key`, built where there is none that is still true."""
         found = self._find(key)
         if found is not None:
             return found
-        async with self._builders:
+        async with self._builder:
             found = self._find(key)  # while this request waited, another may have built it
             if found is None:
                 revision, made_at_s = self._revision(), self._clock.monotonic()
@@ -71,11 +71,11 @@ class Answers:
 
     async def fresh(self, build: Callable[[], bytes]) -> Answer:
         """An answer built now, for what `revision()` does not tell the age of."""
-        return await anyio.to_thread.run_sync(_answer, build, limiter=self._builders)
+        return await anyio.to_thread.run_sync(_answer, build, limiter=self._reader)
 
     async def probe(self, build: Callable[[], bytes]) -> Answer:
         """As `fresh`, on a thread that pages cannot occupy: a busy dashboard is not a dead engine."""
-        return await anyio.to_thread.run_sync(_answer, build, limiter=self._probers)
+        return await anyio.to_thread.run_sync(_answer, build, limiter=self._prober)
 
     def _find(self, key: Hashable) -> Answer | None:
         kept = self._kept.get(key)

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import asdict
+from datetime import datetime
 from typing import Any
 
-from reconciler.dashboard.query import Query
-from reconciler.dashboard.reader import OrdersReader
+from reconciler.clock import Clock, utc
+from reconciler.dashboard.query import HIGHEST_LIMIT, Query
+from reconciler.dashboard.reader import Item, OrdersReader
 from reconciler.dashboard.refusal import Refusal, no_such
 from reconciler.dashboard.render import to_json
-from reconciler.ports import EngineStatus, InstanceFilter, StatusReader, StrategySummary
+from reconciler.ports import AccountView, EngineStatus, InstanceFilter, StatusReader, StrategySummary
+from reconciler.records.holding import Holding
+from reconciler.records.moment import moment
 
 OWN_ROWS = 20
 """How many of its orders, events and generations an instance comes with; the lists have the rest."""
@@ -18,9 +23,10 @@ OWN_ROWS = 20
 class Api:
     """Each method is the body of one address."""
 
-    def __init__(self, status: StatusReader, reader: OrdersReader) -> None:
+    def __init__(self, status: StatusReader, reader: OrdersReader, clock: Clock) -> None:
         self._status = status
         self._reader = reader
+        self._clock = clock
 
     def engine(self, query: Query) -> bytes:
         return to_json(engine_json(self._status.engine()))
@@ -36,8 +42,16 @@ class Api:
         return to_json(
             {
                 **found.to_json(),
+                "origins": dict(self._status.origins(instance_id)),
                 "widgets": list(self._status.widgets(instance_id)),
                 "logs": list(self._status.logs(instance_id)),
+                "holdings": [
+                    holding_json(one, shadow)
+                    for shadow in (False, True)
+                    for one in self._reader.holdings(instance_id, shadow)
+                ],
+                "open_orders": list(self._reader.orders(instance_id, is_open=True, limit=HIGHEST_LIMIT)[0]),
+                "account_view": account_json(self._status.account(found.account_id, found.client_id)),
                 "orders": list(self._reader.orders(instance_id=instance_id, limit=OWN_ROWS)[0]),
                 "events": list(self._reader.events(instance_id=instance_id, limit=OWN_ROWS)[0]),
                 "history": list(self._reader.history(instance_id, OWN_ROWS, 0)[0]),
@@ -66,7 +80,15 @@ class Api:
         return _items((one.to_json() for one in found[query.offset : query.offset + query.limit]), len(found))
 
     def orders(self, query: Query) -> bytes:
-        return _items(*self._reader.orders(**order_filters(query), limit=query.limit, offset=query.offset))
+        filters = order_filters(query, utc(self._clock.time()))
+        return _items(*self._reader.orders(**filters, limit=query.limit, offset=query.offset))
+
+    def order(self, query: Query, client_order_id: str) -> bytes:
+        return to_json(find_order(self._reader, client_order_id))
+
+    def orphans(self, query: Query) -> bytes:
+        found = self._status.orphans()
+        return _items(found, len(found))
 
     def events(self, query: Query) -> bytes:
         return _items(*self._reader.events(**dict(query.filters), limit=query.limit, offset=query.offset))
@@ -77,10 +99,28 @@ def instance_filter(query: Query) -> InstanceFilter:
     return InstanceFilter(**dict(query.filters))
 
 
-def order_filters(query: Query) -> dict[str, Any]:
+def is_moment(text: str) -> None:
+    """Raises ValueError where it is none, whenever now is."""
+    moment(text, utc(0))
+
+
+def order_filters(query: Query, now: datetime) -> dict[str, Any]:
     """The filters of a list of orders, as the reader takes them."""
-    shadow = query.get("shadow")
-    return {**dict(query.filters), "shadow": shadow == "true" if shadow else None}
+    filters: dict[str, Any] = dict(query.filters)
+    if "shadow" in filters:
+        filters["shadow"] = filters["shadow"] == "true"
+    for name in ("since", "until"):
+        if name in filters:
+            filters[name] = moment(filters[name], now)
+    return filters
+
+
+def find_order(reader: OrdersReader, client_order_id: str) -> Item:
+    """The order of that id; 404 where the ledger knows none."""
+    found = reader.order(client_order_id)
+    if found is None:
+        raise no_such("order", client_order_id, "the orders page")
+    return found
 
 
 def no_instance(reader: OrdersReader, instance_id: str, where: str) -> Refusal:
@@ -117,6 +157,31 @@ def engine_json(engine: EngineStatus) -> dict[str, Any]:
         "halts": [dict(halt) for halt in engine.halts],
         "exec_servers": [dict(server) for server in engine.exec_servers],
         "counts": dict(engine.counts),
+        "settings_note": engine.settings_note,
+    }
+
+
+def holding_json(holding: Holding, shadow: bool) -> dict[str, Any]:
+    """What an instance holds of a symbol, by its own fills; `shadow` where that is simulated. Money as text."""
+    return {
+        "symbol": holding.symbol,
+        "shadow": shadow,
+        "quantity": holding.quantity,
+        "average_price": holding.average_price,
+        "realised": holding.realised,
+        "fees": holding.fees,
+    }
+
+
+def account_json(view: AccountView) -> dict[str, Any]:
+    """What is known of an account; None where nobody asked for it."""
+    return {
+        "positions": None if view.positions is None else [asdict(one) for one in view.positions],
+        "positions_at": view.positions_at,
+        "balances": None if view.balances is None else [asdict(one) for one in view.balances],
+        "balances_at": view.balances_at,
+        "compared_at": view.compared_at,
+        "difference": view.difference,
     }
 
 

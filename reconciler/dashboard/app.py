@@ -11,7 +11,7 @@ from starlette.types import ASGIApp
 
 from reconciler.clock import Clock
 from reconciler.dashboard.answers import Answers
-from reconciler.dashboard.api import Api
+from reconciler.dashboard.api import Api, is_moment
 from reconciler.dashboard.assets import load_assets
 from reconciler.dashboard.errors import error_response
 from reconciler.dashboard.guard import Guard
@@ -45,6 +45,8 @@ ORDER_FILTERS: Filters = {
     "outcome": tuple(Outcome),
     "state": tuple(OrderState),
     "shadow": ("true", "false"),
+    "since": is_moment,
+    "until": is_moment,
 }
 EVENT_FILTERS: Filters = {"instance_id": None, "type": EVENT_TYPES}
 
@@ -57,7 +59,7 @@ def create_app(status: StatusReader, reader: OrdersReader, clock: Clock, options
     """
     answers = Answers(status.revision, clock)
     surveyor = Surveyor(status, options.accounts, clock)
-    api = Api(status, reader)
+    api = Api(status, reader, clock)
     pages = Pages(status, reader, surveyor, options.accounts, clock)
     metrics = Metrics(status, surveyor, clock)
     probes = Probes(status, clock)
@@ -78,6 +80,8 @@ def create_app(status: StatusReader, reader: OrdersReader, clock: Clock, options
         *twins("/strategies/{strategy_type}", pages.strategy, api.strategy, paged=False),
         *twins("/problems", pages.problems, api.problems, paged=True),
         *twins("/orders", pages.orders, api.orders, ORDER_FILTERS, paged=True, kept=False),
+        Route("/api/v1/orders/orphans", View(answers, api.orphans, JSON, NO_FILTERS, paged=False, kept=False).respond),
+        *twins("/orders/{client_order_id}", pages.order, api.order, paged=False, kept=False),
         *twins("/events", pages.events, api.events, EVENT_FILTERS, paged=True, kept=False),
         Route("/api/v1/engine", View(answers, api.engine, JSON, NO_FILTERS, paged=False, kept=True).respond),
         # `/api/v1/stream`, the server-sent events, goes here.

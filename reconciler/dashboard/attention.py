@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
@@ -69,6 +70,8 @@ def engine_concerns(engine: EngineStatus, problems: Sequence[Problem], now_s: fl
         yield _warning("Source", f"{engine.source_error}; the fleet runs on as last applied")
     for note in engine.source_notes:
         yield Concern(Gravity.NOTICE, False, "Source", note)
+    if engine.settings_note:
+        yield Concern(Gravity.NOTICE, False, "Settings", engine.settings_note)
     for server in engine.exec_servers:
         if not server.get("connected", True):
             why = server.get("last_error") or "not connected"
@@ -85,6 +88,17 @@ def engine_concerns(engine: EngineStatus, problems: Sequence[Problem], now_s: fl
         count = "1 problem" if len(problems) == 1 else f"{len(problems)} problems"
         named = _named([str(problem) for problem in problems], PROBLEMS_NAMED, "\n")
         yield _warning("Files", f"{count}\n{named}", href="/problems")
+
+
+def orphan_concerns(orphans: Sequence[Mapping[str, Any]], accounts: Accounts) -> Iterator[Concern]:
+    """Orders on our accounts that are nobody's here: one concern for each account."""
+    counts = Counter(str(one["account_id"]) for one in orphans)
+    for account_id, count in counts.items():
+        what = "an open order" if count == 1 else f"{count} open orders"
+        account = accounts.get(account_id)
+        real = account is not None and account.real_money
+        text = f"{what} that the ledger does not know"
+        yield Concern(Gravity.WARNING, real, f"Account {account_id}", text, href="/orders")
 
 
 def concern(instance: InstanceStatus, accounts: Accounts) -> Concern | None:
@@ -107,12 +121,17 @@ def _fault(instance: InstanceStatus) -> tuple[Gravity, str] | None:
     trading = _first_false(conditions, "Trading")
     if instance.mode is Mode.ACTIVE and trading is not None and trading.reason not in EXPLAINED_ELSEWHERE:
         return Gravity.CRITICAL, _because("active, but its gate is closed", trading)
+    ready = conditions.get("Ready")
+    if instance.health is Health.PAUSED and ready is not None and ready.reason == "Quarantined":
+        return Gravity.WARNING, _because("Quarantined", ready)
     if instance.health is Health.DEGRADED:
         return Gravity.WARNING, _because("Degraded", _first_false(conditions, "Loaded", "Ready"))
     if instance.sync in (Sync.INVALID, Sync.REFUSED, Sync.HELD):
         return Gravity.WARNING, _because(str(instance.sync), _first_false(conditions, "Accepted"))
     if instance.health is Health.PAUSED:
         return Gravity.NOTICE, _because("Paused", _first_false(conditions, "Ready", "Trading"))
+    if ready is not None and ready.reason == "RenderFailed":
+        return Gravity.NOTICE, ready.message
     return None
 
 

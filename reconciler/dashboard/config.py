@@ -1,4 +1,4 @@
-"""A config as its page shows it: one line per value, with what was written and what was filled in. Pure."""
+"""A config as its page shows it: one line per value, what was written and where, and what was filled in. Pure."""
 
 from __future__ import annotations
 
@@ -7,33 +7,44 @@ from dataclasses import dataclass
 from typing import Any
 
 from reconciler.dashboard.render import written
+from reconciler.records.pointer import Path, spell
 
 
 @dataclass(frozen=True, slots=True)
 class ConfigLine:
-    """`pointer` as problems spell it (`levels.step`); `as_written` empty where the schema's default applies."""
+    """`pointer` as problems spell it, below `config` (`levels.step`).
+
+    `as_written` is empty where the schema's default applies. `origin` is the file and line it was written at
+    (`instances/a.yaml:7`, or its template's), empty where nobody knows.
+    """
 
     pointer: str
     as_written: str
     effective: str
     is_default: bool
+    origin: str = ""
 
 
-def config_lines(config: Mapping[str, Any], effective: Mapping[str, Any], prefix: str = "") -> list[ConfigLine]:
-    """Every value in force, maps opened up, in the order of the effective config."""
-    return list(_lines(config, effective, prefix))
+def config_lines(
+    config: Mapping[str, Any], effective: Mapping[str, Any], origins: Mapping[str, str]
+) -> list[ConfigLine]:
+    """Every value in force, maps opened up, in the order of the effective config. `origins` by whole pointers."""
+    return list(_lines(config, effective, origins, ()))
 
 
 _ABSENT = object()
 
 
-def _lines(config: Mapping[str, Any], effective: Mapping[str, Any], prefix: str) -> Iterator[ConfigLine]:
+def _lines(
+    config: Mapping[str, Any], effective: Mapping[str, Any], origins: Mapping[str, str], above: Path
+) -> Iterator[ConfigLine]:
     for key, value in effective.items():
-        pointer = f"{prefix}{key}"
+        path = (*above, key)
         own = config.get(key, _ABSENT)
         if isinstance(value, Mapping) and value:
-            yield from _lines(own if isinstance(own, Mapping) else {}, value, f"{pointer}.")
+            yield from _lines(own if isinstance(own, Mapping) else {}, value, origins, path)
         elif own is _ABSENT:
-            yield ConfigLine(pointer, "", written(value), is_default=True)
+            yield ConfigLine(spell(path), "", written(value), is_default=True)
         else:
-            yield ConfigLine(pointer, written(own), written(value), is_default=False)
+            origin = origins.get(spell(("config", *path)), "")
+            yield ConfigLine(spell(path), written(own), written(value), is_default=False, origin=origin)

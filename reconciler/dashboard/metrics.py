@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from typing import TypeVar
 
 from prometheus_client import CollectorRegistry
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
@@ -17,6 +18,8 @@ from reconciler.dashboard.survey import Surveyor
 from reconciler.ports import StatusReader
 from reconciler.records.mode import Mode
 from reconciler.records.status import Health, Sync
+
+Word = TypeVar("Word", Health, Mode, Sync)
 
 MEDIA_TYPE = CONTENT_TYPE_PLAIN_0_0_4
 
@@ -70,17 +73,19 @@ class Metrics(Collector):
         )
 
     def _fleet(self) -> Iterator[Metric]:
-        fleet = self._surveyor.survey()
+        survey = self._surveyor.survey()
+        fleet = survey.fleet
         yield _by_word("reconciler_instances", "Instances by health.", "health", Health, fleet.by_health)
         yield _by_word("reconciler_instances_by_mode", "Instances by mode in force.", "mode", Mode, fleet.by_mode)
         yield _by_word("reconciler_instances_by_sync", "Instances by sync.", "sync", Sync, fleet.by_sync)
         yield _gauge(
             "reconciler_instances_active_real_money", "Instances active on real money.", fleet.real_money_active
         )
-        yield _gauge("reconciler_instances_needing_attention", "Instances of concern.", fleet.concern_count)
-        yield _counter("reconciler_ticks", "Ticks run.", fleet.ticks)
-        yield _counter("reconciler_tick_errors", "Ticks that raised.", fleet.errors)
-        yield _counter("reconciler_ticks_missed", "Due ticks skipped: the one before still ran.", fleet.missed)
+        yield _gauge("reconciler_instances_needing_attention", "Instances of concern.", survey.concern_count)
+        ticks = self._status.ticks()
+        yield _counter("reconciler_ticks", "Ticks run.", ticks.count)
+        yield _counter("reconciler_tick_errors", "Ticks that raised.", ticks.errors)
+        yield _counter("reconciler_ticks_missed", "Due ticks skipped: the one before still ran.", ticks.missed)
 
 
 def _gauge(name: str, text: str, value: float) -> Metric:
@@ -98,7 +103,5 @@ def _labelled(name: str, text: str, labels: tuple[str, ...], values: Mapping[tup
     return family
 
 
-def _by_word(
-    name: str, text: str, label: str, words: type[Health] | type[Mode] | type[Sync], counts: Mapping[str, int]
-) -> Metric:
-    return _labelled(name, text, (label,), {(str(word),): counts.get(str(word), 0) for word in words})
+def _by_word(name: str, text: str, label: str, words: type[Word], counts: Mapping[Word, int]) -> Metric:
+    return _labelled(name, text, (label,), {(str(word),): counts.get(word, 0) for word in words})

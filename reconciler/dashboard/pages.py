@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from math import ceil
 from operator import attrgetter
 
-from reconciler.clock import Clock, iso
-from reconciler.dashboard.api import OWN_ROWS, find_strategy, instance_filter, no_instance, order_filters
-from reconciler.dashboard.attention import Concern, engine_concerns
+from reconciler.clock import Clock, iso, utc
+from reconciler.dashboard.api import (
+    OWN_ROWS,
+    find_order,
+    find_strategy,
+    holding_json,
+    instance_filter,
+    no_instance,
+    order_filters,
+)
+from reconciler.dashboard.attention import Concern, engine_concerns, orphan_concerns
 from reconciler.dashboard.config import config_lines
 from reconciler.dashboard.heartbeat import heartbeat_fault
 from reconciler.dashboard.query import Query
@@ -89,16 +96,27 @@ class Pages:
         if found is None:
             raise no_instance(self._reader, instance_id, "the fleet page")
         orders, order_count = self._reader.orders(instance_id=instance_id, limit=OWN_ROWS)
+        open_orders, open_count = self._reader.orders(instance_id, is_open=True, limit=OWN_ROWS)
         events, event_count = self._reader.events(instance_id=instance_id, limit=OWN_ROWS)
         history, generation_count = self._reader.history(instance_id, OWN_ROWS, 0)
+        origins = self._status.origins(instance_id)
         return self._page(
             "instance.html",
             one=found,
-            config=config_lines(found.config, found.effective_config),
+            config=config_lines(found.config, found.effective_config, origins),
+            origins=origins,
             file=history[0].get("values", {}) if history else {},
-            problems=[problem for problem in self._status.problems() if problem.path == found.path],
+            problems=self._status.problems(instance_id),
             pictures=[picture(widget) for widget in self._status.widgets(instance_id)],
             logs=self._status.logs(instance_id),
+            holdings=[
+                holding_json(one, shadow)
+                for shadow in (False, True)
+                for one in self._reader.holdings(instance_id, shadow)
+            ],
+            account=self._status.account(found.account_id, found.client_id),
+            open_orders=open_orders,
+            open_count=open_count,
             orders=orders,
             order_count=order_count,
             events=events,
@@ -126,18 +144,35 @@ class Pages:
         return self._page("problems.html", items=items, paging=Paging.of("/problems", query, len(items), len(found)))
 
     def orders(self, query: Query) -> bytes:
-        items, total = self._reader.orders(**order_filters(query), limit=query.limit, offset=query.offset)
-        return self._list("orders.html", "/orders", query, items, total)
+        filters = order_filters(query, utc(self._clock.time()))
+        items, total = self._reader.orders(**filters, limit=query.limit, offset=query.offset)
+        return self._page(
+            "orders.html",
+            items=items,
+            query=query,
+            paging=Paging.of("/orders", query, len(items), total),
+            orphans=self._status.orphans(),
+        )
+
+    def order(self, query: Query, client_order_id: str) -> bytes:
+        found = find_order(self._reader, client_order_id)
+        return self._page(
+            "order.html",
+            order=found,
+            origin=self._reader.generation(found["instance_id"], found["generation"]),
+        )
 
     def events(self, query: Query) -> bytes:
         items, total = self._reader.events(**dict(query.filters), limit=query.limit, offset=query.offset)
-        return self._list("events.html", "/events", query, items, total)
-
-    def _list(self, template: str, path: str, query: Query, items: Sequence[object], total: int) -> bytes:
-        return self._page(template, items=items, query=query, paging=Paging.of(path, query, len(items), total))
+        paging = Paging.of("/events", query, len(items), total)
+        return self._page("events.html", items=items, query=query, paging=paging)
 
     def _engine_concerns(self) -> list[Concern]:
-        return list(engine_concerns(self._status.engine(), self._status.problems(), self._clock.time()))
+        engine, problems, orphans = self._status.engine(), self._status.problems(), self._status.orphans()
+        return [
+            *engine_concerns(engine, problems, self._clock.time()),
+            *orphan_concerns(orphans, self._accounts),
+        ]
 
     def _page(self, template: str, **values: object) -> bytes:
         engine, now_s = self._status.engine(), self._clock.time()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from urllib.parse import urlencode
 
@@ -14,8 +14,9 @@ HIGHEST_LIMIT = 1_000
 HIGHEST_OFFSET = 1_000_000_000
 LONGEST_FILTER = 200
 
-Filters = Mapping[str, tuple[str, ...] | None]
-"""The filters a list understands: the words each one takes, or None where it takes any text."""
+Filters = Mapping[str, tuple[str, ...] | Callable[[str], object] | None]
+"""The filters a list understands: the words each one takes, what else it must be understood by (a function that
+raises ValueError), or None where it takes any text."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,10 +79,16 @@ def _whole(given: Mapping[str, str], name: str, low: int, high: int, default: in
     return default
 
 
-def _bad_filter(name: str, value: str, words: tuple[str, ...] | None) -> str | None:
+def _bad_filter(name: str, value: str, words: tuple[str, ...] | Callable[[str], object] | None) -> str | None:
+    if len(value) > LONGEST_FILTER:
+        return f"{name}: expected at most {LONGEST_FILTER} characters, was {len(value)}"
     if words is None:
-        if len(value) > LONGEST_FILTER:
-            return f"{name}: expected at most {LONGEST_FILTER} characters, was {len(value)}"
+        return None
+    if not isinstance(words, tuple):
+        try:
+            words(value)
+        except ValueError as error:
+            return f"{name}: {error}"
         return None
     if value in words:
         return None

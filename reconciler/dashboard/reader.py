@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from typing import Any, Protocol, get_args
 
+from reconciler.records.holding import Holding
 from reconciler.records.record import Row
 from reconciler.store import EventType
 
@@ -27,10 +29,21 @@ class OrdersReader(Protocol):
         outcome: str = "",
         state: str = "",
         shadow: bool | None = None,
+        since: datetime | None = None,
+        until: datetime | None = None,
+        is_open: bool | None = None,
         limit: int = 100,
         offset: int = 0,
     ) -> tuple[Sequence[Item], int]:
-        """`shadow` chooses a book: True the simulated one, None both."""
+        """`shadow` chooses a book: True the simulated one, None both. Those placed at `until` do not count."""
+        ...
+
+    def order(self, client_order_id: str) -> Item | None:
+        """One order, with its `fills`."""
+        ...
+
+    def holdings(self, instance_id: str, shadow: bool) -> Sequence[Holding]:
+        """What the instance's own fills add up to, by symbol."""
         ...
 
     def events(
@@ -41,4 +54,8 @@ class OrdersReader(Protocol):
 
     def history(self, instance_id: str, limit: int = 100, offset: int = 0) -> tuple[Sequence[Item], int]:
         """Items with `generation kind summary at revision committed mode code_digest values`."""
+        ...
+
+    def generation(self, instance_id: str, generation: int) -> Item | None:
+        """One of them, as it was last changed."""
         ...

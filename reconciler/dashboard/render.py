@@ -11,12 +11,22 @@ from urllib.parse import quote
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from reconciler.records.mode import Mode
 from reconciler.records.order import decimal_text
+from reconciler.records.status import Health, Sync
 
 HTML = "text/html; charset=utf-8"
 JSON = "application/json"
 
+TONES: Mapping[str, str] = {
+    **dict.fromkeys((Health.STUCK, Health.DEGRADED, Sync.INVALID, Sync.REFUSED), "bad"),
+    **dict.fromkeys((Health.PAUSED, Sync.HELD), "warn"),
+    **dict.fromkeys((Health.PROGRESSING, Sync.OUT_OF_SYNC, Mode.OBSERVE), "info"),
+    **dict.fromkeys((Health.HEALTHY, Sync.SYNCED), "ok"),
+    Mode.ACTIVE: "active",
+}
 _DASH = "–"
+_DIGITS = 10
 
 
 def plain(value: object) -> Any:
@@ -77,6 +87,19 @@ def pretty(value: object) -> str:
     return json.dumps(value, ensure_ascii=False, indent=2, default=plain)
 
 
+def amount(value: Decimal | None) -> str:
+    """A number for people: exact where it is short, else to ten digits behind the point; a dash where there is none."""
+    if value is None:
+        return _DASH
+    is_long = value.as_tuple().exponent < -_DIGITS  # type: ignore[operator]
+    return decimal_text(round(value, _DIGITS) if is_long else value)
+
+
+def tone(word: str) -> str:
+    """The colour of a mode, health or sync, as the style sheet names it; colour repeats what the word says."""
+    return TONES.get(word, "off")
+
+
 def segment(text: str) -> str:
     """`text` as one segment of a path."""
     return quote(text, safe="")
@@ -91,7 +114,7 @@ def _environment() -> Environment:
         lstrip_blocks=True,
         auto_reload=False,
     )
-    for how in (duration, moment, moment_at, short, written, pretty, segment):
+    for how in (amount, duration, moment, moment_at, short, written, pretty, segment, tone):
         environment.filters[how.__name__] = how
     return environment
 

@@ -36,7 +36,8 @@ class ReportedFill:
 class OrderReport:
     """The exchange's word on one order. `refusal` says why it never became one, empty where it did.
 
-    `fills` is None where the server does not tell executions apart.
+    `fills` is None where the server does not tell executions apart. `tells_filled` is False where it says nothing of
+    what was filled.
     """
 
     order_id: str | None
@@ -46,6 +47,28 @@ class OrderReport:
     fee: Decimal | None
     refusal: str = ""
     fills: tuple[ReportedFill, ...] | None = None
+    tells_filled: bool = True
+
+    @property
+    def hides_fills(self) -> bool:
+        """True where it says that the order ended, but not what was filled before: then that must be looked up.
+
+        Taken for the last word, it would hide what was filled in between.
+        """
+        return self.state in (OrderState.CANCELLED, OrderState.EXPIRED) and not self.tells_filled
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """One order of a list, its texts as they came; empty where they did not. `answer` is what `order` reads."""
+
+    client_order_id: str
+    order_id: str
+    symbol: str
+    side: str
+    quantity: str
+    status: str
+    answer: Mapping[str, Any]
 
 
 def order(answer: Mapping[str, Any]) -> OrderReport:
@@ -66,6 +89,27 @@ def order(answer: Mapping[str, Any]) -> OrderReport:
         fee=_optional_number(answer.get("fee"), "fee"),
         refusal=str(answer.get("reason") or "rejected without a reason") if refused else "",
         fills=None if fills is None else tuple(_fill(item) for item in _list(fills, "fills")),
+        tells_filled=fills is not None or answer.get("filled_quantity") is not None,
+    )
+
+
+def listed(answer: Mapping[str, Any]) -> tuple[Listed, ...]:
+    """`list_orders`: whatever is there, also what others placed, in words that need not be the contract's."""
+
+    def text(item: Mapping[str, Any], name: str) -> str:
+        return _optional_text(item.get(name)) or ""
+
+    return tuple(
+        Listed(
+            client_order_id=text(item, "client_order_id"),
+            order_id=text(item, "order_id"),
+            symbol=text(item, "symbol"),
+            side=text(item, "side"),
+            quantity=text(item, "quantity"),
+            status=text(item, "status"),
+            answer=item,
+        )
+        for item in _items(answer, "orders")
     )
 
 

@@ -7,6 +7,7 @@ before it is handed over.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import timedelta
 from decimal import Decimal
@@ -14,10 +15,13 @@ from typing import Protocol
 
 from reconciler.clock import Clock, utc
 from reconciler.errors import CapabilityUnavailable, ExecUnavailable
+from reconciler.execution.doubts import Doubts
 from reconciler.execution.limits import Book, Prices, breach, reduces
+from reconciler.execution.readiness import Readiness
 from reconciler.execution.servers import Servers
 from reconciler.ports import GateState
-from reconciler.records.halt import Halt
+from reconciler.records.halt import Halt, HaltScope
+from reconciler.records.holding import Holding
 from reconciler.records.market import Position
 from reconciler.records.mode import Mode
 from reconciler.records.order import Order, OrderRequest, OrderType, RejectedBy
@@ -35,12 +39,23 @@ class OwnOrders(Protocol):
     def open_orders(self, instance_id: str, shadow: bool) -> Sequence[Order]: ...
     def recent(self, instance_id: str, limit: int, shadow: bool) -> Sequence[Order]: ...
     def position(self, instance_id: str, symbol: str, shadow: bool) -> Position: ...
+    def holding(self, instance_id: str, symbol: str, shadow: bool) -> Holding: ...
 
 
 class ActiveHalts(Protocol):
     """The halts in force, from memory."""
 
     def active(self) -> tuple[Halt, ...]: ...
+
+
+class HaltBook(ActiveHalts, Protocol):
+    """Where halts are kept."""
+
+    def add(self, scope: HaltScope, id: str, full: bool, reason: str, by: str) -> object: ...
+
+    def steady(self) -> AbstractContextManager[object]:
+        """While inside, no halt comes or goes: who halts meanwhile waits."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,26 +73,28 @@ class Refusal:
 
 
 class Gatekeeper:
-    """Thread-safe. Remembers whose orders are unknown: those instances open nothing new."""
+    """Thread-safe."""
 
-    def __init__(self, orders: OwnOrders, halts: ActiveHalts, servers: Servers, clock: Clock) -> None:
+    def __init__(
+        self,
+        orders: OwnOrders,
+        halts: ActiveHalts,
+        servers: Servers,
+        doubts: Doubts,
+        readiness: Readiness,
+        clock: Clock,
+    ) -> None:
         self._orders = orders
         self._halts = halts
         self._servers = servers
+        self._doubts = doubts
+        self._readiness = readiness
         self._clock = clock
-        self._unknown: dict[str, str] = {}
+        self._shut = ""
 
-    def doubt(self, order: Order) -> None:
-        """From now on it is not known whether `order` was placed."""
-        self._unknown[order.client_order_id] = order.instance_id
-
-    def trust(self, client_order_id: str) -> None:
-        """What became of the order is known after all."""
-        self._unknown.pop(client_order_id, None)
-
-    def doubted(self) -> frozenset[str]:
-        """The client_order_ids of all orders in doubt."""
-        return frozenset(self._unknown)
+    def shut(self, why: str) -> None:
+        """Let nothing leave any more, cancels included, for as long as the process lives."""
+        self._shut = why
 
     def refusal(self, gate: GateState, order: Order) -> Refusal | None:
         """Why `order` may not leave, or None. In observe, every check but that of the mode and of what is committed.
@@ -91,7 +108,7 @@ class Gatekeeper:
             return Refusal(TradingReason.PAUSED, "the instance is paused")
         if (flaw := _flaw(order.request)) is not None:
             return Refusal("Request", flaw)
-        book = self._book(order)
+        book = self._book(gate, order)
         reducing = reduces(book, order.request)
         blocked = self._blocked(origin.instance_id, origin.account_id, reducing=reducing)
         if blocked is not None:
@@ -109,19 +126,22 @@ class Gatekeeper:
         return self._blocked(instance_id, account_id, reducing=False)
 
     def cancel_refusal(self, instance_id: str, account_id: str) -> Refusal | None:
-        """Why not even an own cancel may leave: a full halt, nothing else."""
+        """Why not even an own cancel may leave: a full halt, or that nothing may any more."""
+        if self._shut:
+            return Refusal(TradingReason.EXEC_DOWN, self._shut)
         for halt in self._halts.active():
             if halt.full and halt.forbids(account_id, instance_id):
                 return Refusal(TradingReason.HALTED, _told(halt))
         return None
 
     def _blocked(self, instance_id: str, account_id: str, *, reducing: bool) -> Refusal | None:
+        if self._shut:
+            return Refusal(TradingReason.EXEC_DOWN, self._shut)
         for halt in self._halts.active():
             if halt.forbids(account_id, instance_id) and (halt.full or not reducing):
                 return Refusal(TradingReason.HALTED, _told(halt))
-        for client_order_id, owner in tuple(self._unknown.items()):
-            if owner == instance_id:
-                return Refusal(TradingReason.UNKNOWN_ORDER, f"it is not known whether {client_order_id} was placed")
+        if doubt := self._doubts.told(instance_id):
+            return Refusal(TradingReason.UNKNOWN_ORDER, doubt)
         try:
             for tool in _REQUIRED:
                 self._servers.requiring(account_id, tool)
@@ -129,17 +149,23 @@ class Gatekeeper:
             return Refusal(TradingReason.EXEC_DOWN, str(error))
         except CapabilityUnavailable as error:
             return Refusal(TradingReason.CAPABILITY_MISSING, str(error))
+        if pending := self._readiness.pending(account_id):
+            return Refusal(TradingReason.EXEC_DOWN, pending)
         return None
 
-    def _book(self, order: Order) -> Book:
+    def _book(self, gate: GateState, order: Order) -> Book:
         origin, shadow = order.provenance, order.provenance.mode is not Mode.ACTIVE
         others = [
             other
             for other in self._orders.open_orders(origin.instance_id, shadow)
             if other.client_order_id != order.client_order_id and other.provenance.symbol == origin.symbol
         ]
-        position = self._orders.position(origin.instance_id, origin.symbol, shadow)
-        return Book(position.quantity, others, self._placed_last_minute(order, shadow))
+        holding = self._orders.holding(origin.instance_id, origin.symbol, shadow)
+        today = utc(self._clock.time()).date()
+        loss = holding.loss_on(today, order.quote_bid, order.quote_ask)
+        is_limited = gate.limits.max_orders_per_minute is not None  # else not worth reading all of a busy minute
+        placed = self._placed_last_minute(order, shadow) if is_limited else 0
+        return Book(holding.quantity, others, placed, loss)
 
     def _placed_last_minute(self, order: Order, shadow: bool) -> int:
         """How many orders of the instance got past the gateway in the last minute."""

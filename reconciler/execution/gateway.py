@@ -7,50 +7,58 @@ twice, and the instance opens nothing new until it is resolved.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
-from concurrent.futures import Future
 from dataclasses import replace
+from decimal import Decimal
 from typing import Any
 
 from reconciler.clock import Clock, utc
-from reconciler.errors import CapabilityUnavailable, ExecError, ExecRejected, ExecUnavailable
+from reconciler.errors import CapabilityUnavailable, ExecError, ExecRejected, ExecUnavailable, StoreError
 from reconciler.execution import answers, bridge
+from reconciler.execution.aftercare import Aftercare
 from reconciler.execution.bridge import GRACE_S, Bridge
-from reconciler.execution.client import ExecServer
-from reconciler.execution.follow_up import FollowUp
-from reconciler.execution.gatekeeper import ActiveHalts, Gatekeeper, Refusal
+from reconciler.execution.comparing import Comparison
+from reconciler.execution.dispatch import Dispatch, Sending
+from reconciler.execution.doubts import Doubts
+from reconciler.execution.gatekeeper import Gatekeeper, HaltBook, Refusal
 from reconciler.execution.handover import Handover
+from reconciler.execution.look_up import addressed
 from reconciler.execution.order_id import OrderIds
+from reconciler.execution.orphans import Orphan
 from reconciler.execution.quoting import Quoting
-from reconciler.execution.rate import OrderRate
+from reconciler.execution.rate import MINUTE, OrderRate
+from reconciler.execution.readiness import Readiness
 from reconciler.execution.servers import Servers
-from reconciler.execution.settlement import OrderBook, Settlement
-from reconciler.execution.shadow import shadowed
+from reconciler.execution.settlement import EventLog, OrderBook, Settlement
+from reconciler.execution.shadow import DEFAULT_FEE, shadowed
+from reconciler.execution.shadow_book import ShadowBook
 from reconciler.ports import GateState, MarketData
 from reconciler.records.market import Position
 from reconciler.records.mode import Mode
-from reconciler.records.order import Order, OrderRequest, OrderState, Outcome, RejectedBy, TimeInForce, decimal_text
+from reconciler.records.order import Order, OrderRequest, OrderState, Outcome, RejectedBy
 from reconciler.records.status import TradingReason
-
-_HANDOVER_S = 1.0
-"""How long the main loop may take to hand a call to the transport, the gate's lock being held."""
+from reconciler.records.verdict import Verdict
 
 
 class Gateway:
     """Called on worker threads; blocks until there is an outcome. Only `follow_up` belongs to the main loop.
 
-    `ledger` and `halts` are the store's. Call `recover` once, before anything else.
+    `ledger` and `halts` are the store's; `shadow_fee` is a fraction of the notional. Call `recover` once, before
+    anything else.
     """
 
     def __init__(
         self,
         ledger: OrderBook,
-        halts: ActiveHalts,
+        halts: HaltBook,
+        events: EventLog,
         servers: Servers,
         market: MarketData,
         bridge: Bridge,
         clock: Clock,
         ids: OrderIds | None = None,
+        shadow_fee: Decimal = DEFAULT_FEE,
     ) -> None:
         self._ledger = ledger
         self._servers = servers
@@ -59,28 +67,76 @@ class Gateway:
         self._clock = clock
         self._ids = ids or OrderIds(clock)
         self._rate = OrderRate(clock)
-        self._gatekeeper = Gatekeeper(ledger, halts, servers, clock)
-        self._settlement = Settlement(ledger, self._gatekeeper, clock)
-        self._follow_up = FollowUp(ledger, self._settlement, self._gatekeeper, servers)
+        self._doubts = Doubts()
+        self._readiness = Readiness(servers)
+        self._gatekeeper = Gatekeeper(ledger, halts, servers, self._doubts, self._readiness, clock)
+        self._settlement = Settlement(ledger, self._doubts, halts, events)
+        self._dispatch = Dispatch(servers, bridge, self._readiness, self._rate)
+        self._aftercare = Aftercare(
+            ledger,
+            self._settlement,
+            self._doubts,
+            self._readiness,
+            self._gatekeeper,
+            halts,
+            self._dispatch,
+            servers,
+            bridge,
+            events,
+            clock,
+        )
+        self._shadow_fee = shadow_fee
+        self._shadow_book = ShadowBook(ledger, self._quoting, clock, shadow_fee)
 
     def recover(self) -> Sequence[Order]:
         """What was pending when the last engine stopped is unknown now. Returns all orders in doubt. Blocks."""
         self._ledger.mark_unknown_on_startup()
         in_doubt = self._ledger.unresolved()
         for order in in_doubt:
-            self._gatekeeper.doubt(order)
+            self._doubts.add(order)
+        self._rate.remember(self._ledger.sent(utc(self._clock.time()) - MINUTE))
         return in_doubt
 
-    async def follow_up(self) -> None:
-        """Learn what became of the orders that are open or unknown. Once a beat; overlapping calls do nothing.
+    async def follow_up(self, beat: int) -> None:
+        """Learn what became of the orders that are open or unknown, and of shadow orders. Once a beat.
+
+        Overlapping calls do nothing.
 
         Raises nothing: what goes wrong is logged, and the next beat asks again.
         """
-        await self._follow_up.run()
+        await asyncio.gather(self._aftercare.run(), self._shadow_book.follow(beat))
+
+    async def withdraw(self) -> None:
+        """Cancel what records that have left active want cancelled, now, not only at the next beat. Raises nothing."""
+        await self._aftercare.withdrawal.run()
+
+    def resolve(self, client_order_id: str, verdict: Verdict) -> str:
+        """An operator's word on what became of an order. Why it cannot be taken, empty where it was. Blocks.
+
+        Raises StoreError.
+        """
+        return self._settlement.resolved(client_order_id, verdict)
+
+    def shut(self, why: str) -> None:
+        """Let nothing leave any more, cancels included: the ledger is lost. For as long as the process lives."""
+        self._gatekeeper.shut(why)
+
+    def orphans(self) -> tuple[Orphan, ...]:
+        """Open orders at the exchanges that belong to no known instance, as last listed. From memory."""
+        return self._aftercare.comparing.orphans()
+
+    def comparisons(self) -> tuple[Comparison, ...]:
+        """How every account compared with the ledger, last time. From memory."""
+        return self._aftercare.comparing.comparisons()
+
+    def is_comparing(self) -> bool:
+        """True while an account of a connected server waits to be compared."""
+        return self._aftercare.comparing.is_pending()
 
     def close(self) -> None:
         """After the last `follow_up`."""
-        self._follow_up.close()
+        self._aftercare.close()
+        self._shadow_book.close()
 
     def place(self, gate: GateState, request: OrderRequest, beat: int) -> Order:
         """Place an order, or keep it as a shadow, or explain why not.
@@ -94,14 +150,15 @@ class Gateway:
             refusal = quoteless
         if refusal is not None:
             by = RejectedBy.GATEWAY
-            return self._written(replace(order, outcome=Outcome.REJECTED, rejected_by=by, reason=str(refusal)))
+            return self._ledger.refuse(replace(order, outcome=Outcome.REJECTED, rejected_by=by, reason=str(refusal)))
         if observing:
-            return self._written(shadowed(order))
+            return self._written(shadowed(order, self._shadow_fee))
         self._ledger.append(order)
         try:
             return self._send(gate, order)
         except BaseException:
-            self._gatekeeper.doubt(order)
+            self._doubts.add(order)
+            self._aftercare.ask_soon(order)
             raise
 
     def cancel(self, gate: GateState, client_order_id: str) -> Order:
@@ -116,20 +173,21 @@ class Gateway:
         if not order.is_open:
             return order
         if order.outcome is Outcome.SHADOW:
-            return self._ledger.settle(client_order_id, state=OrderState.CANCELLED)
+            return self._cancelled_shadow(client_order_id)
         origin = order.provenance
-        server = self._servers.requiring(origin.account_id, "cancel_order")
-        arguments = {**_addressed(order), "symbol": origin.symbol}
         with gate.lock:
             refusal = self._gatekeeper.cancel_refusal(origin.instance_id, origin.account_id)
             if refusal is not None:
                 raise ExecUnavailable(str(refusal))
-            sending = self._sent(server, "cancel_order", arguments, Handover())
-        answer = bridge.wait(sending, server.options.timeout_s + GRACE_S)
+            sending = self._dispatch.cancel(order)
+        answer = bridge.wait(sending, self._timeout_s(order))
         try:
-            return self._settlement.reported(order, answers.order(answer))
-        except answers.Unreadable:
-            return order  # cancelled, the server says no more: the next follow-up learns the rest
+            report = answers.order(answer)
+            if report.hides_fills:
+                report = answers.order(self._looked_up(order))
+            return self._settlement.reported(order, report)
+        except (ExecError, CapabilityUnavailable):
+            return order  # cancelled, but how it ended is not told: the next follow-up learns it
 
     def open(self, instance_id: str, *, shadow: bool) -> Sequence[Order]:
         return self._ledger.open_orders(instance_id, shadow)
@@ -144,6 +202,16 @@ class Gateway:
         """Why the instance could open nothing, whatever its mode: (reason, message). From memory."""
         refusal = self._gatekeeper.blocked(instance_id, account_id)
         return None if refusal is None else (refusal.reason, refusal.message)
+
+    def _cancelled_shadow(self, client_order_id: str) -> Order:
+        """Cancelled, unless it came to another end in the meantime."""
+        try:
+            return self._ledger.settle(client_order_id, state=OrderState.CANCELLED)
+        except StoreError:
+            order = self._ledger.get(client_order_id)
+            if order is None or order.is_open:
+                raise
+            return order
 
     def _draft(self, gate: GateState, request: OrderRequest, beat: int) -> Order:
         origin, now = gate.provenance(beat), utc(self._clock.time())
@@ -168,19 +236,25 @@ class Gateway:
         if isinstance(sending, Refusal):
             return self._settlement.rejected(order, RejectedBy.GATEWAY, str(sending))
         try:
-            timeout_s = self._servers.reaching(order.provenance.account_id).options.timeout_s
-            answer = bridge.wait(sending, timeout_s + GRACE_S)
+            answer = bridge.wait(sending, self._timeout_s(order))
             report = answers.order(answer)
         except ExecRejected as error:
             return self._settlement.rejected(order, RejectedBy.EXCHANGE, str(error))
         except (ExecError, CapabilityUnavailable) as error:
             if handover.abandon() or not handover.is_possibly_sent:
+                self._rate.give_back(order.provenance.account_id)
                 refusal = Refusal(TradingReason.EXEC_DOWN, str(error))
                 return self._settlement.rejected(order, RejectedBy.GATEWAY, str(refusal))
-            return self._settlement.unknown(order, str(error))
+            unknown = self._settlement.unknown(order, str(error))
+            self._aftercare.ask_soon(unknown)
+            return unknown
+        if report.hides_fills:  # taken, and over: how it ended is looked up
+            settled = self._settlement.reported(order, replace(report, state=OrderState.OPEN))
+            self._aftercare.ask_soon(settled)
+            return settled
         return self._settlement.reported(order, report)
 
-    def _hand_over(self, gate: GateState, order: Order, handover: Handover) -> Future[dict[str, Any]] | Refusal:
+    def _hand_over(self, gate: GateState, order: Order, handover: Handover) -> Sending | Refusal:
         """The last look, and the order in the transport's hands. The caller holds `gate.lock` meanwhile."""
         refusal = self._gatekeeper.refusal(gate, order)
         if refusal is not None:
@@ -193,49 +267,16 @@ class Gateway:
                 "Limit", f"max_orders_per_minute: account {origin.account_id} has sent {most} in the last minute"
             )
         try:
-            server = self._servers.requiring(origin.account_id, "place_order")
-            return self._sent(server, "place_order", _placed(order), handover)
+            return self._dispatch.order(order, handover)
         except (ExecError, CapabilityUnavailable) as error:
+            self._rate.give_back(origin.account_id)
             return Refusal(TradingReason.EXEC_DOWN, str(error))
 
-    def _sent(
-        self, server: ExecServer, tool: str, arguments: dict[str, Any], handover: Handover
-    ) -> Future[dict[str, Any]]:
-        """A call in the transport's hands. The caller holds the gate's lock meanwhile.
+    def _looked_up(self, order: Order) -> dict[str, Any]:
+        """What the exchange says of the order now."""
+        server = self._servers.requiring(order.provenance.account_id, "get_order")
+        return self._bridge.call(lambda: server.call("get_order", addressed(order)), self._timeout_s(order))
 
-        Raises ExecUnavailable where it is not, and never will be.
-        """
-        sending = self._bridge.start(lambda: server.call(tool, arguments, handover=handover))
-        if not handover.wait(_HANDOVER_S) and handover.abandon():
-            raise ExecUnavailable(f"the main loop took more than {_HANDOVER_S:g} s to send it")
-        return sending
-
-
-def _addressed(order: Order) -> dict[str, Any]:
-    """Whose order it is, in the contract's words."""
-    return {
-        "account_id": order.provenance.account_id,
-        "client_id": order.provenance.client_id,
-        "client_order_id": order.client_order_id,
-    }
-
-
-def _placed(order: Order) -> dict[str, Any]:
-    """The arguments of `place_order`; what the order has no use for is left out."""
-    request = order.request
-    arguments = {
-        **_addressed(order),
-        "symbol": order.provenance.symbol,
-        "side": request.side.value,
-        "type": request.type.value,
-        "quantity": decimal_text(request.quantity),
-    }
-    if request.limit_price is not None:
-        arguments["limit_price"] = decimal_text(request.limit_price)
-    if request.stop_price is not None:
-        arguments["stop_price"] = decimal_text(request.stop_price)
-    if request.time_in_force is not TimeInForce.GTC:
-        arguments["time_in_force"] = request.time_in_force.value
-    if request.reduce_only:
-        arguments["reduce_only"] = True
-    return arguments
+    def _timeout_s(self, order: Order) -> float:
+        """How long a thread waits for an answer about the order; longer than the call itself."""
+        return self._servers.reaching(order.provenance.account_id).options.timeout_s + GRACE_S

@@ -15,11 +15,16 @@ _NO_QUOTE = "there is no quote to measure it by"
 
 @dataclass(frozen=True, slots=True)
 class Book:
-    """Where an instance stands before the order: its own position, its own open orders, its recent haste."""
+    """Where an instance stands before the order: its own position, its own open orders, its recent haste, its day.
+
+    `placed_last_minute` is counted only where it is limited, and 0 otherwise. `loss_today` is what it lost since
+    00:00 UTC, a gain being negative; None where that cannot be measured.
+    """
 
     position: Decimal
     open_orders: Sequence[Order]
     placed_last_minute: int
+    loss_today: Decimal | None
 
     def remaining(self, side: Side) -> Decimal:
         """How much its open orders of `side` may still fill."""
@@ -57,9 +62,13 @@ def breach(limits: Limits, request: OrderRequest, prices: Prices, book: Book) ->
 
 
 def _loss(limits: Limits, request: OrderRequest, book: Book) -> str | None:
-    if limits.max_daily_loss is None or reduces(book, request):
+    """Reached is exceeded: every new order may only lose more. What reduces the position always passes."""
+    most, lost = limits.max_daily_loss, book.loss_today
+    if most is None or (lost is not None and lost < most) or reduces(book, request):
         return None
-    return "max_daily_loss: the loss of the day is not measured yet, so only orders that reduce the position pass"
+    if lost is None:
+        return "max_daily_loss: the loss of the day cannot be measured: what is held lacks a quote, or a fill its price"
+    return f"max_daily_loss: {decimal_text(lost)} is lost today, the limit is {decimal_text(most)}"
 
 
 def _open_orders(limits: Limits, book: Book) -> str | None:

@@ -43,6 +43,7 @@ class MarketData:
         self._lock = threading.Lock()
         self._fetches: dict[tuple[str, ...], _Fetch[Any]] = {}
         self._newest = 0
+        self._told: dict[tuple[str, str, str], tuple[int, Sequence[Any]]] = {}
 
     def quote(self, account_id: str, symbol: str, beat: int) -> Quote:
         arguments = {"account_id": account_id, "client_id": "", "symbol": symbol}
@@ -66,11 +67,23 @@ class MarketData:
 
     def positions(self, account_id: str, client_id: str, beat: int) -> Sequence[Position]:
         arguments = {"account_id": account_id, "client_id": client_id}
-        return self._once(account_id, "get_positions", (account_id, client_id), arguments, beat, answers.positions)
+        found = self._once(account_id, "get_positions", (account_id, client_id), arguments, beat, answers.positions)
+        self._told["positions", account_id, client_id] = (beat, found)
+        return found
 
     def balances(self, account_id: str, client_id: str, beat: int) -> Sequence[Balance]:
         arguments = {"account_id": account_id, "client_id": client_id}
-        return self._once(account_id, "get_balances", (account_id, client_id), arguments, beat, answers.balances)
+        found = self._once(account_id, "get_balances", (account_id, client_id), arguments, beat, answers.balances)
+        self._told["balances", account_id, client_id] = (beat, found)
+        return found
+
+    def last_positions(self, account_id: str, client_id: str) -> tuple[int, Sequence[Position]] | None:
+        """What was last told, and at which beat; None where nobody asked. Asks nobody."""
+        return self._told.get(("positions", account_id, client_id))
+
+    def last_balances(self, account_id: str, client_id: str) -> tuple[int, Sequence[Balance]] | None:
+        """As `last_positions`."""
+        return self._told.get(("balances", account_id, client_id))
 
     def _once(
         self,

@@ -2,33 +2,49 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
+
+from reconciler.execution.mapping.words import CONTRACT, ServerWords
 
 PAPER = "paper"
 """The name of the embedded paper exchange where the settings name no server."""
 
 
+Value = str | Callable[[], str]
+"""A header or a variable: a text, or how to read the secret that it is."""
+
+
+def resolved(values: Mapping[str, Value]) -> dict[str, str]:
+    """The texts, secrets read now. Raises SettingsError where one leads nowhere."""
+    return {name: value if isinstance(value, str) else value() for name, value in values.items()}
+
+
 @dataclass(frozen=True, slots=True)
 class ServerOptions:
-    """One server and its transport. Secrets in `headers` and `env` are already resolved, and never printed.
+    """One server: its transport, its words, its accounts.
 
-    `kind` http needs `url`; stdio needs `command`; paper needs nothing. `timeout_s` bounds every call.
-    Reconnecting waits `reconnect_min_s`, doubling to `reconnect_max_s`. A connection that was silent for
-    `probe_after_s` is probed, so that a dead server is noticed before the next order is meant for it.
+    `kind` http needs `url`; stdio needs `command`; paper needs nothing. Secrets in `headers` and `env` are read at
+    each connecting, and never printed. `words` is the mapping, `accounts` the account_ids declared under the server.
+    `timeout_s` bounds every call. Reconnecting waits `reconnect_min_s`, doubling to `reconnect_max_s`. A connection
+    that was silent for `probe_after_s` is probed, so that a dead server is noticed before the next order is meant for
+    it; every `look_every_s` at most the server's tools are listed again.
     """
 
     name: str
     kind: Literal["paper", "http", "stdio"]
     url: str = ""
     command: tuple[str, ...] = ()
-    env: Mapping[str, str] = field(default_factory=dict, repr=False)
-    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+    env: Mapping[str, Value] = field(default_factory=dict, repr=False)
+    headers: Mapping[str, Value] = field(default_factory=dict, repr=False)
     timeout_s: float = 5.0
     reconnect_min_s: float = 0.25
     reconnect_max_s: float = 10.0
     probe_after_s: float = 15.0
+    look_every_s: float = 60.0
+    words: ServerWords = field(default=CONTRACT, repr=False)
+    accounts: tuple[str, ...] = ()
 
 
 def embedded() -> ServerOptions:

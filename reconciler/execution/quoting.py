@@ -1,4 +1,4 @@
-"""The quote an order is judged by: that of its beat, or why there is none. Sends nothing."""
+"""The quotes that orders are judged by: those of their beat, or why there is none. Sends nothing."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from dataclasses import replace
 
 from reconciler.errors import CapabilityUnavailable, ExecError, ExecUnavailable, ExecUnknown
 from reconciler.execution.gatekeeper import Refusal
+from reconciler.execution.limits import Prices
 from reconciler.execution.servers import Servers
 from reconciler.ports import MarketData
 from reconciler.records.order import Order
@@ -29,13 +30,24 @@ class Quoting:
     def quoted(self, order: Order) -> tuple[Order, Refusal | None]:
         """The order with the quote of its beat; or without one, and why nothing can be simulated."""
         origin = order.provenance
+        found = self._asked(origin.account_id, origin.symbol, origin.beat)
+        if isinstance(found, Prices):
+            return replace(order, quote_bid=found.bid, quote_ask=found.ask), None
+        return order, Refusal(_reason(found), f"there is no quote to simulate with: {found}")
+
+    def prices(self, account_id: str, symbol: str, beat: int) -> Prices | None:
+        """The quote of that beat; None where there is none, which is told like that of an order."""
+        found = self._asked(account_id, symbol, beat)
+        return found if isinstance(found, Prices) else None
+
+    def _asked(self, account_id: str, symbol: str, beat: int) -> Prices | Exception:
         try:
-            quote = self._market.quote(origin.account_id, origin.symbol, origin.beat)
+            quote = self._market.quote(account_id, symbol, beat)
         except (ExecError, CapabilityUnavailable) as error:
-            self._note_missing(origin.account_id, origin.symbol, str(error))
-            return order, Refusal(_reason(error), f"there is no quote to simulate with: {error}")
-        self._note_given(origin.account_id, origin.symbol)
-        return replace(order, quote_bid=quote.bid, quote_ask=quote.ask), None
+            self._note_missing(account_id, symbol, str(error))
+            return error
+        self._note_given(account_id, symbol)
+        return Prices(quote.bid, quote.ask)
 
     def _note_missing(self, account_id: str, symbol: str, error: str) -> None:
         what = (account_id, symbol if self._is_connected(account_id) else "")

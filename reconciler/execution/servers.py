@@ -17,8 +17,9 @@ from reconciler.clock import Clock
 from reconciler.errors import CapabilityUnavailable, ExecUnavailable
 from reconciler.execution.client import ExecServer, ServerStatus, flat, is_told_to_stop
 from reconciler.execution.options import PAPER, ServerOptions
-from reconciler.execution.paper.exchange import PaperOptions
-from reconciler.execution.paper.server import FeedOptions, serve_paper
+from reconciler.execution.paper.faults import FaultRule, Faults
+from reconciler.execution.paper.options import FeedOptions, PaperOptions
+from reconciler.execution.paper.server import serve_paper
 from reconciler.records.accounts import Account, Accounts
 
 
@@ -32,6 +33,7 @@ class PaperSite:
     step_s: float
     options: PaperOptions = field(default_factory=PaperOptions)
     feed: FeedOptions = field(default_factory=FeedOptions)
+    faults: tuple[FaultRule, ...] = ()
     journals: Path | None = None
 
     def journal(self, server: str) -> Path | None:
@@ -51,6 +53,10 @@ class Servers:
         """The account of that id, None where it is not declared."""
         return self._accounts.get(account_id)
 
+    def named(self, name: str) -> ExecServer:
+        """The server of that name. Raises KeyError."""
+        return self._servers[name]
+
     def reaching(self, account_id: str) -> ExecServer:
         """The server that reaches the account. Raises ExecUnavailable where none does."""
         account = self._accounts.get(account_id)
@@ -66,8 +72,23 @@ class Servers:
         if not status.connected:
             raise ExecUnavailable(f"exec-mcp server {server.name!r} is not connected: {status.last_error}")
         if tool not in status.tools:
-            raise CapabilityUnavailable(tool, server.name)
+            raise CapabilityUnavailable(tool, server.name, status.missing.get(tool, ""))
         return server
+
+    def tell_connected(self, told: Callable[[], None]) -> None:
+        """Have `told` called, on the loop, whenever a connection was made."""
+        for server in self._servers.values():
+            server.on_connected = told
+
+    def accept_tools(self, name: str) -> str:
+        """Somebody has looked at the changed tools. Why that cannot be accepted, else empty. On the loop only."""
+        server = self._servers.get(name)
+        if server is None:
+            return f"there is no such server; the settings name: {', '.join(sorted(self._servers))}"
+        if not server.status.changed:
+            return "its tools have not changed, so there is nothing to accept"
+        server.accept()
+        return ""
 
     def statuses(self) -> tuple[ServerStatus, ...]:
         """How every connection is doing, by name."""
@@ -81,13 +102,17 @@ async def open_servers(
     clock: Clock,
     paper: PaperSite,
     begin: asyncio.Event | None = None,
+    on_change: Callable[[str, str], None] | None = None,
 ) -> AsyncIterator[Servers]:
     """Keep every server connected while inside, and serve the paper exchange where the options ask for it.
 
     Waits for none of them: the engine starts and ticks without exec-mcp, and no order leaves until then.
-    Nothing is begun before `begin` is set: importing the SDK would slow a fleet's start down.
+    Nothing is begun before `begin` is set: importing the SDK would slow a fleet's start down. `on_change` is told, on
+    the loop, of a server whose tools changed: its name, and what changed.
     """
     servers = {wanted.name: ExecServer(wanted, clock) for wanted in options}
+    for server in servers.values():
+        server.on_change = on_change
     importing = asyncio.Lock()
     async with contextlib.AsyncExitStack() as stack:
         for server in servers.values():
@@ -133,7 +158,14 @@ def _import_sdk() -> None:
 async def _serve_paper_to(server: ExecServer, clock: Clock, site: PaperSite) -> None:
     """The embedded exchange and the connection to it."""
     journal = site.journal(server.name)
-    async with serve_paper(clock, step_s=site.step_s, options=site.options, journal=journal, feed=site.feed) as url:
+    async with serve_paper(
+        clock,
+        step_s=site.step_s,
+        options=site.options,
+        journal=journal,
+        feed=site.feed,
+        faults=Faults(clock, site.faults, site.feed.seed),
+    ) as url:
         server.options = replace(server.options, kind="http", url=url)
         await server.run()
 

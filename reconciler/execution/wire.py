@@ -8,6 +8,7 @@ request; left to itself, one refused connection ends every call under way on the
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from types import TracebackType
@@ -18,7 +19,7 @@ from mcp.client.stdio import StdioServerParameters, stdio_client
 from mcp.client.streamable_http import streamable_http_client
 
 from reconciler.execution.handover import CURRENT
-from reconciler.execution.options import ServerOptions
+from reconciler.execution.options import ServerOptions, resolved
 
 _READ_S = 300.0
 """A server may hold an event stream open this long; calls have their own, shorter, time-out."""
@@ -28,9 +29,10 @@ def open_transport(options: ServerOptions) -> AbstractAsyncContextManager[Any]:
     """The SDK transport that `options` describe, with `Outbox` in front of it."""
     if options.kind == "stdio":
         command, *arguments = options.command
-        parameters = StdioServerParameters(command=command, args=arguments, env=dict(options.env) or None)
-        return _outboxed(stdio_client(parameters))
-    return _http(options.url, options.headers, options.timeout_s)
+        parameters = StdioServerParameters(command=command, args=arguments, env=resolved(options.env) or None)
+        # The process's own standard error: what stands in its place for a while may be no file, as a child needs one.
+        return _outboxed(stdio_client(parameters, errlog=sys.__stderr__ or sys.stderr))
+    return _http(options.url, resolved(options.headers), options.timeout_s)
 
 
 @asynccontextmanager

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +24,9 @@ class Accounts:
     declared: Mapping[str, Account] = field(default_factory=dict)
     any_on: str | None = "paper"
     """The server that takes undeclared accounts, with paper money; None where all must be declared."""
+    servers: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    """How each server is reached and spoken to, as the settings say it, but for its accounts. Secrets are references,
+    yet a text may be one all the same: for comparing, not for showing."""
 
     def get(self, account_id: str) -> Account | None:
         """The account of that id, or None where the settings do not know it."""

@@ -13,10 +13,10 @@ from dataclasses import dataclass, replace
 from reconciler.errors import Problem
 from reconciler.records.difference import identity_differences, summarise
 from reconciler.records.evaluation import Evaluation
-from reconciler.records.evaluator import named_id
 from reconciler.records.mode import REFUSAL_HINT, Mode, lowers, refusal
 from reconciler.records.record import Attempt, ChangeKind, Row, RowChange
 from reconciler.records.removal import Removal, judge_removal
+from reconciler.records.snapshot import named_id
 from reconciler.records.status import Sync
 
 
@@ -138,12 +138,13 @@ def _refusals(file: Evaluation, row: Row | None, adopt: bool) -> tuple[Problem, 
     reason = refusal(now, record.mode)
     if reason is None or (adopt and row is None):
         return ()
+    if row is None or not row.is_live:
+        reason = f"{reason}; {'a new' if row is None else 'a returning'} id starts from off"
     return (_problem(file, "mode", reason, REFUSAL_HINT, "mode-step"),)
 
 
 def _problem(file: Evaluation, pointer: str, message: str, hint: str, rule: str) -> Problem:
-    line, column = file.position(pointer)
-    return Problem(file.path, line, column, pointer, message, hint, rule)
+    return Problem(*file.place(pointer), pointer, message, hint, rule)
 
 
 def _change(file: Evaluation, row: Row | None, arrival: Arrival) -> RowChange | None:
@@ -160,6 +161,8 @@ def _change(file: Evaluation, row: Row | None, arrival: Arrival) -> RowChange | 
         revision=arrival.revision if file.committed else None,
         committed=file.committed,
         applied_at=arrival.at,
+        template_path=file.template_path,
+        template_digest=file.template_digest,
     )
     if row is None:
         return RowChange(fresh, "created", f"created in mode {record.mode}")
@@ -184,6 +187,8 @@ def _kind(row: Row, fresh: Row) -> ChangeKind | None:
     if row.path != fresh.path:
         return "moved"
     if row.committed != fresh.committed or row.file_digest != fresh.file_digest:
+        return "revision"
+    if row.template_path != fresh.template_path or row.template_digest != fresh.template_digest:
         return "revision"
     return None
 

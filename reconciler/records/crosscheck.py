@@ -7,15 +7,28 @@ a pass over unchanged files costs next to nothing.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from reconciler.errors import Problem
 from reconciler.records.accounts import Accounts
+from reconciler.records.document import Place
 from reconciler.records.evaluation import DefinitionFacts, Evaluation
-from reconciler.records.evaluator import FindFacts, evaluate, named_id
-from reconciler.records.snapshot import SourceFile
+from reconciler.records.evaluator import FindFacts, evaluate
+from reconciler.records.snapshot import SourceFile, named_id
+from reconciler.records.template import Template, find_template, templates_by_name
 from reconciler.records.violation import in_order
+
+
+@dataclass(frozen=True, slots=True)
+class _Circumstances:
+    """What the files of one pass are judged by."""
+
+    facts: FindFacts
+    accounts: Accounts
+    known_types: tuple[str, ...]
+    templates: Mapping[str, Template]
+    known_templates: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +41,7 @@ class _Judged:
     strategy_type: str | None
     facts: DefinitionFacts | None
     known_types: tuple[str, ...]
+    known_templates: tuple[str, ...]
 
 
 @dataclass(slots=True)
@@ -40,6 +54,7 @@ class EvaluationCache:
 
 def evaluate_all(
     files: Sequence[SourceFile],
+    templates: Sequence[SourceFile],
     facts: FindFacts,
     accounts: Accounts,
     known_types: Sequence[str],
@@ -48,7 +63,8 @@ def evaluate_all(
     """Judge every file of a snapshot, in its order; the same tuple as last time where nothing changed.
 
     Files that claim one id are all refused, each naming the others. A file that cannot be read is taken to
-    claim the id it is named after: nobody knows that it does not.
+    claim the id it is named after: nobody knows that it does not. What is wrong with a template is one and
+    the same problem of all the records that it breaks, and its hint names them.
     """
     told: dict[str, DefinitionFacts | None] = {}
 
@@ -57,63 +73,121 @@ def evaluate_all(
             told[strategy_type] = facts(strategy_type)
         return told[strategy_type]
 
-    types = tuple(known_types)
+    named = templates_by_name(templates)
+    now = _Circumstances(ask, accounts, tuple(known_types), named, tuple(named))
     before = cache.judged
     judged: dict[str, _Judged] = {}
     changed = len(files) != len(before)
     for file in files:
         known = before.get(file.path)
-        if known is None or not _still_holds(known, file, accounts, ask, types):
-            known = _judge(file, ask, accounts, types)
+        if known is None or not _still_holds(known, file, now):
+            known = _judge(file, now)
             changed = True
         judged[file.path] = known
     if changed:
         cache.judged = judged
-        cache.result = _against_each_other([one.evaluation for one in judged.values()])
+        cache.result = _naming_the_broken(_against_each_other([one.evaluation for one in judged.values()]))
     return cache.result
 
 
-def _still_holds(
-    known: _Judged, file: SourceFile, accounts: Accounts, ask: FindFacts, known_types: tuple[str, ...]
-) -> bool:
-    if known.file is not file or known.accounts is not accounts:
+def template_problems(templates: Sequence[SourceFile], evaluations: Iterable[Evaluation]) -> tuple[Problem, ...]:
+    """Every problem that stands in a template: those that break records, as they tell them, and all others."""
+    told = {problem for one in evaluations for problem in one.problems if problem.path != one.path}
+    known = {replace(problem, hint="") for problem in told}
+    own = (problem for template in templates_by_name(templates).values() for problem in template.problems)
+    return in_order((*told, *(problem for problem in own if replace(problem, hint="") not in known)))
+
+
+def contested_id(file: Evaluation) -> str | None:
+    """The id that no other file may claim: of a file that cannot be read, the one it is named after."""
+    return named_id(file.path) if file.source is None else file.claimed_id
+
+
+def _still_holds(known: _Judged, file: SourceFile, now: _Circumstances) -> bool:
+    if known.file is not file or known.accounts is not now.accounts:
         return False
+    return _strategy_still_holds(known, now) and _template_still_holds(known, now)
+
+
+def _strategy_still_holds(known: _Judged, now: _Circumstances) -> bool:
     if known.strategy_type is None:
         return True
-    return ask(known.strategy_type) is known.facts and (known.facts is not None or known.known_types == known_types)
+    is_same = now.facts(known.strategy_type) is known.facts
+    return is_same and (known.facts is not None or known.known_types == now.known_types)
 
 
-def _judge(file: SourceFile, ask: FindFacts, accounts: Accounts, known_types: tuple[str, ...]) -> _Judged:
+def _template_still_holds(known: _Judged, now: _Circumstances) -> bool:
+    name, template = known.evaluation.claimed_template, known.evaluation.template
+    if name is None:
+        return True
+    is_same = find_template(now.templates, name) is template
+    return is_same and (template is not None or known.known_templates == now.known_templates)
+
+
+def _judge(file: SourceFile, now: _Circumstances) -> _Judged:
     asked: list[tuple[str, DefinitionFacts | None]] = []
 
     def note(strategy_type: str) -> DefinitionFacts | None:
-        asked.append((strategy_type, ask(strategy_type)))
+        asked.append((strategy_type, now.facts(strategy_type)))
         return asked[-1][1]
 
-    evaluation = evaluate(file, note, accounts, known_types)
+    evaluation = evaluate(file, note, now.accounts, now.known_types, now.templates)
     strategy_type, found = asked[0] if asked else (None, None)
-    return _Judged(evaluation, file, accounts, strategy_type, found, known_types)
+    return _Judged(evaluation, file, now.accounts, strategy_type, found, now.known_types, now.known_templates)
 
 
 def _against_each_other(evaluations: Iterable[Evaluation]) -> tuple[Evaluation, ...]:
     files = tuple(evaluations)
     claims: dict[str, list[Evaluation]] = defaultdict(list)
     for file in files:
-        claimed = named_id(file.path) if file.source is None else file.claimed_id
+        claimed = contested_id(file)
         if claimed is not None:
             claims[claimed].append(file)
     rivals = {file.path: claimants for claimants in claims.values() if len(claimants) > 1 for file in claimants}
     return tuple(_refused(file, rivals[file.path]) if file.path in rivals else file for file in files)
 
 
-def _refused(file: Evaluation, claimants: Iterable[Evaluation]) -> Evaluation:
-    rivalries = [_rivalry(file, rival) for rival in claimants if rival.path != file.path]
-    problems = in_order([*file.problems, *rivalries])
+def _refused(file: Evaluation, claimants: Sequence[Evaluation]) -> Evaluation:
+    problems = in_order((*file.problems, _rivalry(file, claimants)))
     return replace(file, record=None, values_digest="", config_digest="", problems=problems)
 
 
-def _rivalry(file: Evaluation, rival: Evaluation) -> Problem:
-    how = "also claimed by" if rival.source is not None else "also claimed, as far as its name tells, by the unreadable"
-    line, column = (0, 0) if file.source is None else file.position("id")
+def _rivalry(file: Evaluation, claimants: Sequence[Evaluation]) -> Problem:
+    """One problem, however many claim the id: naming all of them in each would weigh as much as their square."""
+    first = [rival for rival in claimants[: _MOST_NAMED + 1] if rival.path != file.path][:_MOST_NAMED]
+    more = len(claimants) - 1 - len(first)
+    readable = [rival.path for rival in first if rival.source is not None]
+    unreadable = [rival.path for rival in first if rival.source is None]
+    whose = [f"by {', '.join(readable)}"] if readable else []
+    whose += [f"as far as its name tells, by the unreadable {', '.join(unreadable)}"] if unreadable else []
+    how = f"also claimed{'' if readable else ','} {' and, '.join(whose)}{f' and {more:,} more' if more else ''}"
+    place = Place(file.path, 0, 0) if file.source is None else file.place("id")
     hint = "an id belongs to one file: give one of the two another, or remove it"
-    return Problem(file.path, line, column, "id", f"{how} {rival.path}", hint, "duplicate-id")
+    return Problem(*place, "id", how, hint, "duplicate-id")
+
+
+def _naming_the_broken(files: tuple[Evaluation, ...]) -> tuple[Evaluation, ...]:
+    """Problems in another file than the record's own are its template's: told once, with the records it breaks."""
+    broken: dict[Problem, list[str]] = defaultdict(list)
+    for file in files:
+        for problem in file.problems:
+            if problem.path != file.path:
+                broken[problem].append(named_id(file.path))
+    if not broken:
+        return files
+    named = {problem: replace(problem, hint=_hint(problem, sorted(ids))) for problem, ids in broken.items()}
+    return tuple(
+        replace(file, problems=tuple(named.get(problem, problem) for problem in file.problems))
+        if any(problem in named for problem in file.problems)
+        else file
+        for file in files
+    )
+
+
+def _hint(problem: Problem, ids: Sequence[str]) -> str:
+    more = f" and {len(ids) - _MOST_NAMED} more" if len(ids) > _MOST_NAMED else ""
+    breaks = f"breaks {', '.join(ids[:_MOST_NAMED])}{more}"
+    return f"{problem.hint}; {breaks}" if problem.hint else breaks
+
+
+_MOST_NAMED = 3

@@ -39,6 +39,7 @@ def summarise(old: Row, new: Row) -> str:
     parts = [f"{pointer}: {shown(was)} → {shown(now)}" for pointer, was, now in changed]
     if len(parts) > _MOST:
         parts = [*parts[:_MOST], f"and {len(parts) - _MOST} more"]
+    parts.extend(_through_template(old, new, has_changes=bool(parts)))
     if not old.is_live:
         parts.insert(0, "restored after removal")
     if old.mode_override is not None and new.mode_override is None and old.mode is not new.mode:
@@ -50,6 +51,21 @@ def summarise(old: Row, new: Row) -> str:
     if old.committed != new.committed:
         parts.append(f"committed as {new.revision[:12]}" if new.revision else "no longer committed")
     return "; ".join(parts) or "rewritten without a change of values"
+
+
+def _through_template(old: Row, new: Row, *, has_changes: bool) -> Iterator[str]:
+    """Whether what changed came from the template; where both files changed, only that it did, too."""
+    if not new.template_path or new.template_digest == old.template_digest:
+        return
+    if old.template_path != new.template_path and old.template_path:
+        yield f"template: {old.template_path} → {new.template_path}"
+    elif old.template_path:
+        if not has_changes:
+            yield f"{new.template_path} rewritten without a change of values"
+        elif old.file_digest == new.file_digest:
+            yield f"through {new.template_path}"
+        else:
+            yield f"{new.template_path} changed as well"
 
 
 def shown(value: Any) -> str:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 from reconciler.errors import Problem
-from reconciler.records.document import Document, parse
+from reconciler.records.document import Document, Place, parse
+from reconciler.records.merged import Merged
 from reconciler.records.mode import Mode
 from reconciler.records.pointer import parse as parse_pointer
 from reconciler.records.record import InstanceRecord, Values
+from reconciler.records.template import Template, upon
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,12 +33,13 @@ class DefinitionFacts:
 
 @dataclass(frozen=True, slots=True)
 class Evaluation:
-    """What one file says.
+    """What one file says, upon its template where it names one.
 
-    `record` is there exactly where `problems` is empty. `claimed_id` and `claimed_mode` are read from
-    whatever parsed, so that a file that is invalid elsewhere can still lower its mode; both are None where
-    the file does not parse or the value is not of its form. `committed` is True where both the file and
-    the strategy's source are. `source` is the file's bytes: positions are read from them when asked for.
+    `record` is there exactly where `problems` is empty. `claimed_id`, `claimed_mode` and `claimed_template` are
+    read from whatever parsed, so that a file that is invalid elsewhere can still lower its mode; each is None
+    where the file does not parse or the value is not of its form. `committed` is True where the file, its
+    template and the strategy's source are. `template` is the one it names, None where there is none of that
+    name. `source` is the file's bytes: positions are read from them when asked for.
     """
 
     path: str
@@ -48,14 +53,35 @@ class Evaluation:
     problems: tuple[Problem, ...]
     committed: bool = False
     source: bytes | None = field(default=None, repr=False)
-    _positions: dict[str, tuple[int, int]] = field(default_factory=dict, init=False, repr=False, compare=False)
+    template_path: str = ""
+    template_digest: str = ""
+    claimed_template: str | None = None
+    template: Template | None = field(default=None, repr=False, compare=False)
+    _places: dict[str, Place] = field(default_factory=dict, init=False, repr=False, compare=False)
 
-    def position(self, pointer: str) -> tuple[int, int]:
-        """Line and column of the value at `pointer`, for problems that only a comparison shows (mode step,
-        identity); of its nearest ancestor where it stands nowhere, (1, 1) where the file does not parse."""
-        found = self._positions.get(pointer)
+    def place(self, pointer: str) -> Place:
+        """Where the value at `pointer` begins, in the file it comes from: this one or its template.
+
+        Of what stands nowhere, where its nearest ancestor does; line 1, column 1 where the file does not parse.
+        """
+        found = self._places.get(pointer)
         if found is None:
-            document = None if self.source is None else parse(self.source, self.path)
-            place = document.place(parse_pointer(pointer))[1:] if isinstance(document, Document) else (1, 1)
-            found = self._positions[pointer] = place
+            values = self._upon_template(_document)
+            found = Place(self.path, 1, 1) if values is None else values.place(parse_pointer(pointer))
+            self._places[pointer] = found
         return found
+
+    def located(self) -> Document | Merged | None:
+        """The values with their places, parsed anew; None where the file does not parse."""
+        return self._upon_template(parse)
+
+    def _upon_template(
+        self, parsed: Callable[[bytes, str], Document | tuple[Problem, ...]]
+    ) -> Document | Merged | None:
+        document = None if self.source is None else parsed(self.source, self.path)
+        return upon(document, self.template) if isinstance(document, Document) else None
+
+
+_document = lru_cache(maxsize=4)(parse)
+"""The documents that were asked for last: many places are asked of one file, or of a few in turn. Evaluations
+themselves hold none: the engine keeps one for each file."""

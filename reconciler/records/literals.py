@@ -58,4 +58,5 @@ _FORMS: Final = (
     _form("a JSON Web Token", "eyJ", r"[0-9A-Za-z_-]{8,500}\.[0-9A-Za-z_-]{8,}"),
     _form("a private key", "-----BEGIN ", "(?:[A-Z0-9]+ ){0,4}PRIVATE KEY(?: BLOCK)?-----"),
 )
-_PREFIXES: Final = re.compile("|".join(re.escape(prefix) for _, prefix, _ in _FORMS))
+_PREFIXES: Final = re.compile("|".join(rf"{p}(?<![^\W_]{p})" for p in (re.escape(prefix) for _, prefix, _ in _FORMS)))
+"""A prefix that no letter or digit stands before: the `sk-` of `desk-a` is none."""

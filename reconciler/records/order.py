@@ -92,8 +92,28 @@ class Provenance:
 
 
 @dataclass(frozen=True, slots=True)
+class Fill:
+    """One execution of an order. `price` and `fee` are None where they were not told.
+
+    `is_made_up` where the exchange told only totals: then it is the difference between two of them. Fills of a
+    shadow order are made up, too.
+    """
+
+    client_order_id: str
+    exchange_fill_id: str
+    quantity: Decimal
+    price: Decimal | None
+    fee: Decimal | None
+    at: datetime
+    is_made_up: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Order:
-    """An order as the ledger knows it. `reason` says why where it was rejected or is unknown."""
+    """An order as the ledger knows it. `reason` says why where it was rejected or is unknown.
+
+    `is_triggered` is True for a shadow stop whose price was reached; what real stops do, their exchange knows.
+    """
 
     client_order_id: str
     provenance: Provenance
@@ -110,6 +130,7 @@ class Order:
     rejected_by: RejectedBy | None = None
     quote_bid: Decimal | None = None
     quote_ask: Decimal | None = None
+    is_triggered: bool = False
 
     @property
     def side(self) -> Side:

@@ -45,7 +45,7 @@ class InstanceRecord:
 
     `config` is what was written; `effective_config` has the schema's defaults filled in. Neither holds a
     secret: where CONFIG_SCHEMA says `writeOnly`, both hold the reference (`{env: NAME}`).
-    `values` is the whole file as written, what `show` and history print.
+    `values` is the whole file as written, upon what its template holds: what `show` and history print.
     """
 
     id: str
@@ -72,6 +72,7 @@ class Row:
 
     `generation` rises whenever the parsed values change, and only then. `values_digest` is the digest of
     those values, `config_digest` of the effective config, `file_digest` the git blob id of the file,
+    `template_digest` that of its template (both template fields are empty where it has none),
     `code_digest` that of the strategy's source which the record was validated against. `mode_override` is
     the lower mode that a file which was otherwise invalid asked for; None where the record's own holds.
     `removed_at` (ISO 8601) marks a tombstone: id and identity are kept, nothing runs.
@@ -89,6 +90,8 @@ class Row:
     applied_at: str
     mode_override: Mode | None = None
     removed_at: str | None = None
+    template_path: str = ""
+    template_digest: str = ""
 
     @property
     def id(self) -> str:

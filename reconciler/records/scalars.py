@@ -16,6 +16,8 @@ _WORDS: Final[dict[str, bool | None]] = {
     **dict.fromkeys(("false", "False", "FALSE"), False),
 }
 _NUMBER_STARTS: Final = frozenset("+-.0123456789")
+SPECIAL_STARTS: Final = _NUMBER_STARTS | {word[:1] for word in _WORDS}
+"""How a plain word begins that may be more than text; `""` is how the empty one does."""
 _NUMBER: Final = re.compile(
     r"(?P<decimal>[-+]?[0-9]+)"
     r"|0o(?P<octal>[0-7]+)"

@@ -11,6 +11,7 @@ from functools import cache
 from typing import Any, Final
 
 from reconciler.records.acceptance import DIALECT
+from reconciler.records.merged import INHERITED
 from reconciler.records.mode import Mode
 from reconciler.records.record import InstanceRecord
 
@@ -23,13 +24,14 @@ _WRITTEN: Final = {field.name: field.default for field in dataclasses.fields(Ins
 
 @cache
 def instance_schema() -> dict[str, Any]:
-    """The whole file; of `config` only that it is a mapping. The same object each time: do not change it."""
+    """The file as written; of `config` only that it is a mapping. The same object each time: do not change it."""
     return {
         "$schema": DIALECT,
         "title": "Strategy instance",
         "description": "One deployed strategy: which code, on which account and market, in which mode, how configured.",
         "type": "object",
-        "required": ["id", "strategy_type", "account", "market", "mode", "config"],
+        "required": ["id", "strategy_type", "account", "market", "mode"],
+        "anyOf": [{"required": ["config"]}, {"required": ["template"]}],
         "properties": {
             "id": {
                 "title": "Id",
@@ -64,7 +66,8 @@ def instance_schema() -> dict[str, Any]:
             },
             "config": {
                 "title": "Config",
-                "description": "The strategy's own settings, as its CONFIG_SCHEMA describes them.",
+                "description": "The strategy's own settings, as its CONFIG_SCHEMA describes them. Required, here or in "
+                "the template.",
                 "type": "object",
                 "examples": [{"levels": 5}],
             },
@@ -92,8 +95,8 @@ def instance_schema() -> dict[str, Any]:
             },
             "open_orders": {
                 "title": "Open orders",
-                "description": "What becomes of its open orders when it leaves active. Never on reload or shutdown. "
-                "This version only keeps them: cancel is refused.",
+                "description": "What becomes of its open orders when it leaves active, or is removed. Never on reload, "
+                "shutdown, pause, halt or quarantine.",
                 "type": "string",
                 "enum": ["keep", "cancel"],
                 "default": _WRITTEN["open_orders"],
@@ -108,6 +111,28 @@ def instance_schema() -> dict[str, Any]:
             },
             "limits": _limits(),
         },
+        "patternProperties": _NOTES,
+        "additionalProperties": False,
+    }
+
+
+@cache
+def record_schema() -> dict[str, Any]:
+    """What a file and its template must add up to: the file's schema, but that `config` is there."""
+    schema = {keyword: value for keyword, value in instance_schema().items() if keyword != "anyOf"}
+    return {**schema, "required": [*schema["required"], "config"]}
+
+
+@cache
+def template_schema() -> dict[str, Any]:
+    """A file in `instances/_templates`: some of an instance file's keys, and nothing else of it."""
+    properties = instance_schema()["properties"]
+    return {
+        "$schema": DIALECT,
+        "title": "Template",
+        "description": "Values that instance files build on: those that name it with the key template.",
+        "type": "object",
+        "properties": {key: properties[key] for key in INHERITED},
         "patternProperties": _NOTES,
         "additionalProperties": False,
     }

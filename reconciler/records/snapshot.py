@@ -9,6 +9,11 @@ HALT_FILES = ("_halt.yaml", "_halt.yml")
 TEMPLATES_FOLDER = "_templates"
 
 
+def named_id(path: str) -> str:
+    """The id that a file must hold, or the template it is, by its name: `btc` for `instances/majors/btc.yaml`."""
+    return path.rpartition("/")[2].removesuffix(".yaml").removesuffix(".yml")
+
+
 @dataclass(frozen=True, slots=True)
 class SourceFile:
     """One file. `path` is relative to the repository, with `/`; `digest` is its git blob id (SHA-1, hex).

@@ -114,6 +114,7 @@ class InstanceStatus:
     conditions: tuple[Condition, ...]
     ticks: Ticks
     frozen_with_exposure: bool = False
+    template_path: str = ""
 
     def to_json(self) -> dict[str, Any]:
         """The JSON item, names as the contract fixes them."""
@@ -132,6 +133,7 @@ class InstanceStatus:
             "revision": self.revision,
             "committed": self.committed,
             "path": self.path,
+            "template_path": self.template_path,
             "config": dict(self.config),
             "effective_config": dict(self.effective_config),
             "labels": dict(self.labels),

@@ -8,6 +8,7 @@ from typing import Final
 
 from reconciler.errors import Problem
 from reconciler.records.document import Document
+from reconciler.records.merged import Merged
 from reconciler.records.pointer import Path, spell
 
 
@@ -29,8 +30,8 @@ class Violation:
         """The same violation where the values themselves stand at `path`."""
         return replace(self, path=(*path, *self.path))
 
-    def at(self, document: Document) -> Problem:
-        """The same as a problem of a file, with line and column."""
+    def at(self, document: Document | Merged) -> Problem:
+        """The same as a problem of the file that the value stands in, with line and column."""
         place = document.key_place(self.path) if self.of_key else document.place(self.path)
         return Problem(*place, spell(self.path), self.message, self.hint, self.rule)
 

@@ -32,6 +32,7 @@ def _status(row: Row, attempt: Attempt | None) -> InstanceStatus:
         revision=row.revision,
         committed=row.committed,
         path=row.path,
+        template_path=row.template_path,
         config=record.config,
         effective_config=record.effective_config,
         labels=record.labels,

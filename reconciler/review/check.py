@@ -3,31 +3,63 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
+from reconciler.errors import Problem
 from reconciler.records.accounts import Accounts
-from reconciler.records.crosscheck import EvaluationCache, evaluate_all
+from reconciler.records.crosscheck import template_problems
 from reconciler.records.halt_file import read_halts
 from reconciler.records.snapshot import Snapshot
+from reconciler.review.judging import sift
 from reconciler.review.report import Report, report
 from reconciler.strategy.catalogue import Catalogue
+
+if TYPE_CHECKING:
+    from reconciler.sources.base import Base
 
 EVERYTHING = ("",)
 
 
-def check(snapshot: Snapshot, accounts: Accounts, paths: Collection[str] = EVERYTHING) -> Report:
+@dataclass(frozen=True, slots=True)
+class Against:
+    """What a snapshot is compared with, and the accounts that are declared there."""
+
+    base: Base
+    accounts: Accounts
+
+
+def check(
+    snapshot: Snapshot,
+    accounts: Accounts,
+    paths: Collection[str] = EVERYTHING,
+    against: Against | None = None,
+    folder: str = "",
+) -> Report:
     """The report on the files that `paths` name, relative to the fleet's root; a folder means all in it.
 
     Everything is read even where one file is named: two files that claim one id are a problem of both.
+    `against` adds what only a comparison shows. `folder` is the way from the repository to the fleet.
     """
     catalogue = Catalogue()
-    catalogue.refresh(snapshot.strategies)
-    evaluations = evaluate_all(snapshot.instances, catalogue.facts, accounts, catalogue.types(), EvaluationCache())
+    valid: tuple[str, ...] = ()
+    compared: tuple[Problem, ...] = ()
+    if against is None:
+        valid, evaluations = sift(snapshot, accounts, catalogue)
+    else:
+        from reconciler.review.comparison import compare_revisions, comparison_problems
+
+        comparison = compare_revisions(against.base, against.accounts, snapshot, accounts, catalogue)
+        evaluations, compared = comparison.evaluations, comparison_problems(comparison)
     _, others = read_halts(snapshot.halt, at="")
+    others += template_problems(snapshot.templates, evaluations)
     for facts in filter(None, map(catalogue.facts, catalogue.types())):
         others += facts.problems
     return report(
         (evaluation for evaluation in evaluations if is_under(evaluation.path, paths)),
-        (problem for problem in others if is_under(problem.path, paths)),
+        (problem for problem in (*others, *compared) if is_under(problem.path, paths)),
+        folder,
+        (path for path in valid if is_under(path, paths)),
     )
 
 
@@ -39,4 +71,4 @@ def known_paths(snapshot: Snapshot) -> tuple[str, ...]:
 
 def is_under(path: str, folders: Collection[str]) -> bool:
     """True where `path` is one of `folders` or lies in one of them. The empty folder is the whole fleet."""
-    return any(not folder or path == folder or path.startswith(f"{folder}/") for folder in folders)
+    return "" in folders or any(path == folder or path.startswith(f"{folder}/") for folder in folders)

@@ -1,9 +1,8 @@
-"""A report for machines: `{"items": [...], "valid": n, "files": n}`; items as `/api/v1/problems` has them."""
+"""A report for machines, as `schemas/report.schema.json` describes it; items as `/api/v1/problems` has them."""
 
 from __future__ import annotations
 
-import json
-
+from reconciler.review.json_text import json_text
 from reconciler.review.report import Report
 
 
@@ -12,5 +11,6 @@ def render(report: Report) -> str:
         "items": [problem.to_json() for problem in report.problems],
         "valid": report.valid,
         "files": report.files,
+        "invalid": report.invalid,
     }
-    return json.dumps(document, indent=2, ensure_ascii=False)
+    return json_text(document, indent=2)

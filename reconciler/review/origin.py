@@ -1,14 +1,15 @@
-"""Where each value of an applied record comes from: a line of its file, or a default of the strategy's schema. Pure."""
+"""Where each value of an applied record comes from: a line of its file or template, or the schema's default. Pure."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from reconciler.records import pointer
 from reconciler.records.document import Document, parse
+from reconciler.records.merged import INHERITED, Merged
+from reconciler.records.origin import holds, leaves, line_of
+from reconciler.records.pointer import Path, spell
 from reconciler.records.record import Row
 from reconciler.records.scalars import resolve
 from reconciler.sources.git import GitFacts
@@ -28,42 +29,44 @@ class Value:
 
 @dataclass(frozen=True, slots=True)
 class Origins:
-    """Every value of a record. Where `file_is_applied` is False, the file says something else by now."""
+    """Every value of a record. `changed` names the files that say something else by now, or are gone."""
 
     values: tuple[Value, ...]
-    file_is_applied: bool
+    changed: tuple[str, ...]
 
 
-def origins(row: Row, data: bytes | None) -> Origins:
-    """The values of `row`, given the bytes that its file holds now (None where it is gone)."""
-    document = _document_of(row, data)
-    written = dict(_leaves(row.record.values))
-    filled = {("config", *path): value for path, value in _leaves(row.record.effective_config)}
-    values = [Value(pointer.spell(path), _text(value), _place(row, document, path)) for path, value in written.items()]
-    values += [
-        Value(pointer.spell(path), _text(value), DEFAULT) for path, value in filled.items() if path not in written
-    ]
-    return Origins(tuple(values), document is not None)
+def origins(row: Row, data: bytes | None, template_data: bytes | None = None) -> Origins:
+    """The values of `row`, given the bytes that its file and its template hold now (None where there is none)."""
+    document = _document(row.path, row.file_digest, data)
+    template = _document(row.template_path, row.template_digest, template_data)
+    values = dict(leaves(row.record.values))
+    filled = {("config", *path): value for path, value in leaves(row.record.effective_config)}
+    changed = [row.path] if document is None else []
+    if row.template_path and template is None:
+        changed.append(row.template_path)
+    written = [Value(spell(p), _text(v), _origin(row, document, template, p)) for p, v in values.items()]
+    defaults = [Value(spell(p), _text(v), DEFAULT) for p, v in filled.items() if p not in values]
+    return Origins((*written, *defaults), tuple(changed))
 
 
-def _document_of(row: Row, data: bytes | None) -> Document | None:
-    object_format = "sha256" if len(row.file_digest) == _SHA256_DIGITS else "sha1"
-    if data is None or row.file_digest != GitFacts(object_format=object_format).blob_id(data):
+def _document(path: str, digest: str, data: bytes | None) -> Document | None:
+    """The document in `data`, where that is still what the digest stands for."""
+    object_format = "sha256" if len(digest) == _SHA256_DIGITS else "sha1"
+    if data is None or digest != GitFacts(object_format=object_format).blob_id(data):
         return None
-    document = parse(data, row.path)
+    document = parse(data, path)
     return document if isinstance(document, Document) else None
 
 
-def _place(row: Row, document: Document | None, path: pointer.Path) -> str:
-    return row.path if document is None else f"{row.path}:{document.place(path).line}"
-
-
-def _leaves(value: Any, path: pointer.Path = ()) -> Iterator[tuple[pointer.Path, Any]]:
-    if isinstance(value, dict) and value:
-        for key, inner in value.items():
-            yield from _leaves(inner, (*path, key))
-    else:
-        yield path, value
+def _origin(row: Row, document: Document | None, template: Document | None, path: Path) -> str:
+    """File and line, and as much of that as is certain where a file has changed."""
+    if document is None:
+        return f"{row.path} or {row.template_path}" if row.template_path and path[0] in INHERITED else row.path
+    if not row.template_path:
+        return line_of(document, path)
+    if template is not None:
+        return line_of(Merged(document, template), path)
+    return line_of(document, path) if holds(document.values, path) else row.template_path
 
 
 def _text(value: Any) -> str:

@@ -38,6 +38,8 @@ class RuntimeFacts:
     ticks: Ticks
     widgets: tuple[Mapping[str, Any], ...]
     logs: tuple[LogLine, ...]
+    render_error: str = ""
+    """Why what it shows is old: its last `render` failed."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,7 @@ from reconciler.ports import MarketData, OrderGateway
 from reconciler.records.mode import Mode
 from reconciler.records.plan import Running
 from reconciler.records.record import Row
+from reconciler.records.status import Ticks
 from reconciler.runtime.context import World
 from reconciler.runtime.crew import Crew
 from reconciler.runtime.facts import BeatReport, RuntimeFacts
@@ -75,6 +76,14 @@ class Host(Protocol):
 
     def facts(self, instance_id: str) -> RuntimeFacts | None:
         """How it is doing, None for an id that was never loaded."""
+        ...
+
+    def ticks(self) -> Ticks:
+        """Those of every id that was ever loaded, added up: the counts, which only ever rise."""
+        ...
+
+    def render_failing(self) -> frozenset[str]:
+        """The ids whose last render failed."""
         ...
 
     def stop(self, deadline_s: float) -> tuple[str, ...]:
@@ -159,6 +168,18 @@ class ThreadHost:
     def facts(self, instance_id: str) -> RuntimeFacts | None:
         slot = self._roster.slot(instance_id)
         return None if slot is None else slot.facts(self._clock.time(), self._heartbeat_s)
+
+    def ticks(self) -> Ticks:
+        slots = self._roster.slots()
+        return Ticks(
+            sum([slot.count for slot in slots]),
+            sum([slot.errors for slot in slots]),
+            sum([slot.missed for slot in slots]),
+        )
+
+    def render_failing(self) -> frozenset[str]:
+        slots = self._roster.slots()
+        return frozenset([slot.id for slot in slots if (one := slot.instance) is not None and one.render_error])
 
     def stop(self, deadline_s: float) -> tuple[str, ...]:
         until_s = self._clock.monotonic() + deadline_s

@@ -46,10 +46,14 @@ class Roster:
     def slot(self, instance_id: str) -> Slot | None:
         return self._slots.get(instance_id)
 
+    def slots(self) -> list[Slot]:
+        """The slot of every id there has ever been."""
+        with self._lock:
+            return list(self._slots.values())
+
     def gates(self) -> list[Gate]:
         """The gate of every id there has ever been."""
-        with self._lock:
-            return [slot.gate for slot in self._slots.values()]
+        return [slot.gate for slot in self.slots()]
 
     def views(self) -> Mapping[str, Running]:
         """What there is, by id: a snapshot, the same object until something changes."""

@@ -179,6 +179,7 @@ class Slot:
             ),
             widgets=widgets,
             logs=self.log.newest_first(),
+            render_error="" if instance is None else instance.render_error,
         )
 
     def _next_at(self, now_s: float, heartbeat_s: float) -> str | None:

@@ -12,15 +12,16 @@ from pathlib import Path
 from typing import Any, Final
 
 from reconciler.errors import Problem, SettingsError
+from reconciler.records.accounts import Accounts
 from reconciler.records.defaults import defaults
 from reconciler.records.document import Document, parse
+from reconciler.records.pointer import Path as Pointer
 from reconciler.records.pointer import spell
 from reconciler.records.validation import check, compile_schema
-from reconciler.settings import servers
+from reconciler.settings import paper, servers
 from reconciler.settings.schema import SCHEMA, Scalar, scalars
 from reconciler.settings.values import (
     DashboardSettings,
-    PaperSettings,
     ReconcileSettings,
     RuntimeSettings,
     Settings,
@@ -61,6 +62,15 @@ def load(root: Path, environ: Mapping[str, str], flags: Mapping[str, Any] | None
     return _settings(root, values, document)
 
 
+def accounts_in(data: bytes) -> Accounts | None:
+    """The accounts that a settings file of these bytes declares; None where it cannot be used."""
+    document = _parsed(data)
+    if not isinstance(document, Document) or compile_schema(SCHEMA).problems(document):
+        return None
+    written = defaults(document.values, SCHEMA)["exec_mcp"]
+    return None if any(servers.problems(written, document)) else servers.accounts(written)
+
+
 def _document(root: Path) -> Document:
     try:
         data = (root / FILE).read_bytes()
@@ -69,12 +79,14 @@ def _document(root: Path) -> Document:
     except OSError as error:
         message = f"expected a readable file, was refused: {error.strerror}"
         raise SettingsError((Problem(FILE, 0, 0, "", message, rule="settings-unreadable"),)) from None
-    if _says_nothing(data):
-        data = _NOTHING
-    parsed = parse(data, FILE)
+    parsed = _parsed(data)
     if not isinstance(parsed, Document):
         raise SettingsError(parsed)
     return parsed
+
+
+def _parsed(data: bytes) -> Document | tuple[Problem, ...]:
+    return parse(_NOTHING if _says_nothing(data) else data, FILE)
 
 
 def _says_nothing(data: bytes) -> bool:
@@ -92,7 +104,7 @@ def _from_environment(environ: Mapping[str, str]) -> Iterator[_Override]:
 def _from_flags(flags: Mapping[str, Any]) -> Iterator[_Override]:
     known = {scalar.name: scalar for scalar in scalars()}
     for name, value in flags.items():
-        yield _Override(known[name], value, f"--{name.rpartition('.')[2]}")
+        yield _Override(known[name], value, f"--{name.rpartition('.')[2].replace('_', '-')}")
 
 
 def _override_problems(override: _Override) -> Iterator[Problem]:
@@ -111,17 +123,15 @@ def _merged(values: dict[str, Any], overrides: list[_Override]) -> dict[str, Any
 
 
 def _cross_problems(
-    root: Path, values: Mapping[str, Any], document: Document, overrides: Mapping[tuple[str, ...], _Override]
+    root: Path, values: Mapping[str, Any], document: Document, overrides: Mapping[Pointer, _Override]
 ) -> Iterator[Problem]:
-    def problem(path: tuple[str, ...], message: str, hint: str, rule: str) -> Problem:
+    def problem(path: Pointer, message: str, hint: str, rule: str) -> Problem:
         if path in overrides:
             return overrides[path].problem(message, hint, rule)
         return Problem(*document.place(path), spell(path), message, hint, rule)
 
-    prices = values["paper"].get("prices")
-    if prices is not None and not (root / prices).is_file():
-        message = f"expected a file, found none at {prices}"
-        yield problem(("paper", "prices"), message, "the path is relative to the settings", "paper-prices")
+    for found in paper.problems(root, values["paper"]):
+        yield problem(*found)
     if values["source"]["kind"] == "git":
         message = "expected worktree: the source git is not supported by this version"
         yield problem(("source", "kind"), message, "leave it out; worktree is the default", "not-yet")
@@ -134,7 +144,7 @@ def _cross_problems(
 
 
 def _settings(root: Path, values: Mapping[str, Any], document: Document) -> Settings:
-    dashboard, paper = values["dashboard"], values["paper"]
+    dashboard = values["dashboard"]
     token = dashboard.get("token")
     return Settings(
         root=root,
@@ -148,11 +158,8 @@ def _settings(root: Path, values: Mapping[str, Any], document: Document) -> Sett
             token=None if token is None else servers.secret(token, ("dashboard", "token"), document),
         ),
         runtime=RuntimeSettings(**values["runtime"]),
-        paper=PaperSettings(
-            seed=paper["seed"],
-            fee=Decimal(paper["fee"]),
-            prices=root / paper["prices"] if "prices" in paper else None,
-        ),
+        shadow_fee=Decimal(values["shadow"]["fee"]),
+        paper=paper.paper_settings(root, values["paper"]),
         servers=servers.server_settings(values["exec_mcp"], document),
         accounts=servers.accounts(values["exec_mcp"]),
     )

@@ -33,6 +33,8 @@ class Scalar:
 
     def read(self, text: str) -> Any:
         """What `text`, the value of the environment variable, means; `text` itself where it is no such value."""
+        if self.schema.get("type") == "boolean":
+            return {"true": True, "false": False}.get(text, text)
         read = {"integer": int, "number": float}.get(self.schema.get("type", ""), str)
         try:
             return read(text)

@@ -1,10 +1,10 @@
-"""The section `exec_mcp`: servers and the accounts they reach, cross-checked. What is not done yet is refused."""
+"""The section `exec_mcp`: servers, the accounts they reach, and how they are spoken to, cross-checked."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from reconciler.errors import Problem
 from reconciler.records.accounts import Account, Accounts
@@ -14,6 +14,10 @@ from reconciler.records.pointer import Path, spell
 from reconciler.settings.schema import SCHEMA
 from reconciler.settings.values import Secret, ServerSettings
 
+if TYPE_CHECKING:
+    from reconciler.execution.mapping.words import ServerWords
+
+_MAPPING = ("mapping", "bind", "tools")
 _SECRET_NAME = re.compile(r"auth|cookie|token|secret|key|passw", re.IGNORECASE)
 
 Servers = Mapping[str, Any]
@@ -37,9 +41,7 @@ def problems(servers: Servers, document: Document) -> Iterator[Problem]:
             if server["transport"]["kind"] == "paper" and account["money"] == "real":
                 message = "expected paper, was real: the paper exchange holds no real money"
                 yield _problem(document.place((*path, "money")), (*path, "money"), message, "", "account-money")
-        for key in ("bind", "tools"):
-            if key in server:
-                yield _not_yet((*here, key), "mappings onto a server's own words", document)
+        yield from _mapping_problems(server, here, document)
 
 
 def _literal_secrets(transport: Mapping[str, Any], path: Path, document: Document) -> Iterator[Problem]:
@@ -51,13 +53,34 @@ def _literal_secrets(transport: Mapping[str, Any], path: Path, document: Documen
                 yield _problem(document.place(where), where, message, "keep the secret elsewhere", "secret-literal")
 
 
-def _not_yet(path: Path, what: str, document: Document) -> Problem:
-    message = f"expected nothing here: {what} are not supported by this version, and would not be obeyed"
-    return _problem(document.key_place(path), path, message, "remove it", "not-yet")
+def _mapping_problems(server: Mapping[str, Any], here: Path, document: Document) -> Iterator[Problem]:
+    if not any(key in server for key in _MAPPING):
+        return
+    from reconciler.execution.mapping.words import BadMapping
+
+    if server["transport"]["kind"] == "paper":
+        path = (*here, next(key for key in _MAPPING if key in server))
+        message = "expected nothing here: the paper exchange speaks the contract's own words"
+        yield _problem(document.key_place(path), path, message, "remove it", "mapping")
+        return
+    try:
+        words(server)
+    except BadMapping as bad:
+        for where, message in bad.faults:
+            path = (*here, *where)
+            yield _problem(document.key_place(path), path, message, "", "mapping")
 
 
 def _problem(place: Place, path: Path, message: str, hint: str, rule: str) -> Problem:
     return Problem(place.path, place.line, place.column, spell(path), message, hint, rule)
+
+
+def words(server: Mapping[str, Any]) -> ServerWords:
+    """How the server spells the contract: its ready-made mapping, and what is written on top. Raises BadMapping."""
+    from reconciler.execution.mapping.ready import ready
+    from reconciler.execution.mapping.words import merged, read
+
+    return read(merged(ready(server["mapping"]) if "mapping" in server else {}, server))
 
 
 def server_settings(servers: Servers, document: Document) -> tuple[ServerSettings, ...]:
@@ -77,6 +100,8 @@ def server_settings(servers: Servers, document: Document) -> tuple[ServerSetting
             headers=readable(transport.get("headers", {}), (*path, "headers")),
             command=tuple(transport.get("command", ())),
             env=readable(transport.get("env", {}), (*path, "env")),
+            accounts=tuple(written.get("accounts", {})),
+            mapping={key: written[key] for key in _MAPPING if key in written},
         )
 
     filled = {name: defaults(written, SCHEMA["$defs"]["server"], SCHEMA) for name, written in servers.items()}
@@ -97,4 +122,10 @@ def accounts(servers: Servers) -> Accounts:
         for name, server in servers.items()
         for account_id, account in server.get("accounts", {}).items()
     }
-    return Accounts(declared, any_on=None)
+    return Accounts(declared, any_on=None, servers={name: _reached(server) for name, server in servers.items()})
+
+
+def _reached(server: Mapping[str, Any]) -> Mapping[str, Any]:
+    """What holds for all of its accounts, defaults filled in."""
+    filled = defaults(server, SCHEMA["$defs"]["server"], SCHEMA)
+    return {key: value for key, value in filled.items() if key != "accounts" and not key.startswith("x-")}

@@ -6,11 +6,13 @@ import ipaddress
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from reconciler.errors import Problem, SettingsError
 from reconciler.records.accounts import Accounts
+from reconciler.settings.paper import PaperSettings
 
 if TYPE_CHECKING:
     from reconciler.dashboard.options import DashboardOptions
@@ -89,17 +91,11 @@ class RuntimeSettings:
 
 
 @dataclass(frozen=True, slots=True)
-class PaperSettings:
-    """`prices` is the CSV file to replay, absolute, None for the example rates; `fee` a fraction of the notional."""
-
-    seed: str
-    fee: Decimal
-    prices: Path | None = None
-
-
-@dataclass(frozen=True, slots=True)
 class ServerSettings:
-    """One exec-mcp server. `headers` and `env` hold texts and unread secrets."""
+    """One exec-mcp server. `headers` and `env` hold texts and unread secrets.
+
+    `accounts` are the ids declared under it, `mapping` what is written of `mapping`, `bind` and `tools`.
+    """
 
     name: str
     kind: Literal["http", "stdio", "paper"]
@@ -108,11 +104,16 @@ class ServerSettings:
     headers: Mapping[str, str | Secret] = field(default_factory=dict)
     command: tuple[str, ...] = ()
     env: Mapping[str, str | Secret] = field(default_factory=dict)
+    accounts: tuple[str, ...] = ()
+    mapping: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """All of it, checked, defaults filled in. `root` holds `instances/`; paths are absolute."""
+    """All of it, checked, defaults filled in. `root` holds `instances/`; paths are absolute.
+
+    `shadow_fee` is a fraction of the notional.
+    """
 
     root: Path
     state_dir: Path
@@ -121,6 +122,7 @@ class Settings:
     reconcile: ReconcileSettings
     dashboard: DashboardSettings
     runtime: RuntimeSettings
+    shadow_fee: Decimal
     paper: PaperSettings
     servers: tuple[ServerSettings, ...]
     accounts: Accounts
@@ -146,16 +148,7 @@ class Settings:
         )
 
     def paper_site(self) -> PaperSite:
-        from reconciler.execution.paper.exchange import PaperOptions
-        from reconciler.execution.paper.server import FeedOptions
-        from reconciler.execution.servers import PaperSite
-
-        return PaperSite(
-            step_s=self.heartbeat_seconds,
-            options=PaperOptions(fee_rate=self.paper.fee),
-            feed=FeedOptions(self.paper.prices, self.paper.seed),
-            journals=self.state_dir,
-        )
+        return self.paper.site(self.heartbeat_seconds, self.state_dir)
 
     def dashboard_options(self, environ: Mapping[str, str]) -> DashboardOptions:
         """Reads the token. On loopback only names of loopback are answered to."""
@@ -166,15 +159,27 @@ class Settings:
         return DashboardOptions(None if token is None else token.read(self.root, environ), hosts, self.accounts)
 
     def server_options(self, environ: Mapping[str, str]) -> tuple[ServerOptions, ...]:
-        """The servers with their secrets read; the embedded paper exchange where none is declared."""
-        from reconciler.execution.options import ServerOptions, embedded
+        """The servers; the embedded paper exchange where none is declared. Their secrets are read when they connect."""
+        from reconciler.execution.options import ServerOptions, Value, embedded
+        from reconciler.settings.servers import words
 
-        def read(values: Mapping[str, str | Secret]) -> dict[str, str]:
-            return {name: v.read(self.root, environ) if isinstance(v, Secret) else v for name, v in values.items()}
+        def values(written: Mapping[str, str | Secret]) -> dict[str, Value]:
+            return {
+                name: partial(value.read, self.root, environ) if isinstance(value, Secret) else value
+                for name, value in written.items()
+            }
 
         return tuple(
             ServerOptions(
-                s.name, s.kind, s.url, s.command, env=read(s.env), headers=read(s.headers), timeout_s=s.timeout_s
+                server.name,
+                server.kind,
+                server.url,
+                server.command,
+                env=values(server.env),
+                headers=values(server.headers),
+                timeout_s=server.timeout_s,
+                words=words(server.mapping),
+                accounts=server.accounts,
             )
-            for s in self.servers
+            for server in self.servers
         ) or (embedded(),)

@@ -11,6 +11,7 @@ import os
 import stat
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from reconciler.sources.layout import Rules
 from reconciler.sources.reading import VANISHED, Reading, Signature, not_a_file, read, signature, why
@@ -39,8 +40,7 @@ class Link:
     is_direct: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Found:
+class Found(NamedTuple):
     """What stands at `path`, relative to the fleet's root: bytes, or the reason why there are none."""
 
     path: str
@@ -153,10 +153,8 @@ class Folder:
             if entry.is_symlink():
                 self._look_through_link(name, place, walk)
             elif self._rules.takes(name):
-                status = entry.stat(follow_symlinks=False)
-                is_file = stat.S_ISREG(status.st_mode)
-                reading = read(name, place.fd, walk.limit_bytes) if is_file else _refused(not_a_file(status.st_mode))
-                self._keep(name, reading, walk)
+                is_file = entry.is_file(follow_symlinks=False)
+                self._keep(name, read(name, place.fd, walk.limit_bytes) if is_file else _no_file(entry), walk)
             elif entry.is_dir(follow_symlinks=False) and (rules := self._rules.opens(name)):
                 self._enter(name, f"{place.real}/{name}", rules, place, walk)
             else:
@@ -240,6 +238,10 @@ class Folder:
 
 def stamp(status: os.stat_result) -> Stamp:
     return (status.st_mtime_ns, status.st_ctime_ns, status.st_dev, status.st_ino)
+
+
+def _no_file(entry: os.DirEntry[str]) -> Reading:
+    return _refused(not_a_file(entry.stat(follow_symlinks=False).st_mode))
 
 
 def _refused(error: str) -> Reading:

@@ -1,4 +1,4 @@
-"""The facts of a git repository: what HEAD holds, and whether git is at work. The only caller of git.
+"""The facts of a git repository: what HEAD and other commits hold, and whether git is at work.
 
 Finding the repository and noticing that it moved take a few stats; git itself runs only after it moved.
 """
@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import hashlib
 import os
-import subprocess
-from collections.abc import Mapping
+import re
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from reconciler.clock import Clock
 from reconciler.errors import SourceError
+from reconciler.sources.command import Git
 from reconciler.sources.layout import INSTANCES, STRATEGIES
 from reconciler.sources.whereabouts import Whereabouts, first_line, locate
 
@@ -27,16 +28,12 @@ UNDER_WAY = {
 }
 """What lies in the git directory while files on disk are neither the old nor the new commit's."""
 
-_OPTIONS = ("--no-optional-locks", "-c", "core.fsmonitor=false", "-c", "core.hooksPath=/dev/null")
-_ENVIRONMENT = {
-    "GIT_TERMINAL_PROMPT": "0",
-    "GIT_LITERAL_PATHSPECS": "1",
-    "GIT_NO_LAZY_FETCH": "1",
-    "LC_ALL": "C",
-    "LANGUAGE": "",
-}
-_TIMEOUT_S = 10.0
+_AFTER_A_REF = re.compile(r"[~^:]|@\{")
+"""What no name of a ref holds: with it begins the way from there to a commit."""
+
 _RETRY_S = 30.0
+_HISTORY_TIMEOUT_S = 120.0
+"""How long git may take to go through all commits; some 300,000 take it 10 s."""
 
 Signature = tuple[tuple[int, int, int] | None, ...]
 """mtime_ns, size and inode of each file that tells that a repository moved; None where there is none."""
@@ -46,11 +43,13 @@ Signature = tuple[tuple[int, int, int] | None, ...]
 class Tree:
     """The fleet's files in one commit: path relative to the fleet's root → blob id, in hex.
 
-    `links` are symbolic links; their blob is what the link says.
+    `links` are symbolic links; their blob is what the link says. `submodules` are folders whose files lie in
+    other repositories.
     """
 
     files: Mapping[str, str] = field(default_factory=dict)
     links: Mapping[str, str] = field(default_factory=dict)
+    submodules: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +63,11 @@ class GitFacts:
 
     def blob_id(self, data: bytes) -> str:
         """The id that git gives these bytes, in hex."""
-        return hashlib.new(self.object_format, b"blob %d\0%b" % (len(data), data), usedforsecurity=False).hexdigest()
+        return id_of_blob(data, self.object_format)
+
+
+def id_of_blob(data: bytes, object_format: str = "sha1") -> str:
+    return hashlib.new(object_format, b"blob %d\0%b" % (len(data), data), usedforsecurity=False).hexdigest()
 
 
 NO_REPOSITORY = GitFacts()
@@ -89,9 +92,9 @@ class State:
 class Repository:
     """The repository that a fleet lies in. Not thread-safe."""
 
-    def __init__(self, root: Path, where: Whereabouts, clock: Clock) -> None:
+    def __init__(self, where: Whereabouts, clock: Clock) -> None:
         self.where = where
-        self._root = root
+        self.git = Git(where.top)
         self._clock = clock
         self._facts: GitFacts | None = None
         self._facts_from: Signature = ()
@@ -105,7 +108,7 @@ class Repository:
         where = locate(root)
         if where is None:
             return None
-        return known if known is not None and known.where == where else cls(root, where, clock)
+        return known if known is not None and known.where == where else cls(where, clock)
 
     def facts(self) -> GitFacts:
         """What HEAD is: the same object for as long as the repository stays where it is.
@@ -130,28 +133,81 @@ class Repository:
         return os.path.lexists(self.where.git_dir / name)
 
     def resolve(self, revision: str) -> str | None:
-        """The commit id that `revision` names, None where it names none. Raises SourceError where git cannot say."""
-        answer = self._git("rev-parse", "--verify", "--quiet", "--end-of-options", f"{revision}^{{commit}}", ok=(0, 1))
-        return answer.strip() or None
+        """The commit id that `revision` names, None where it names none, or more than one. Raises SourceError where
+        git cannot say."""
+        answer = self.git.text(
+            "rev-parse", "--verify", "--quiet", "--end-of-options", f"{revision}^{{commit}}", ok=(0, 1)
+        ).strip()
+        return answer if answer.isalnum() else None
 
-    def tree(self, commit: str) -> Tree:
-        """The fleet's files in `commit`. Raises SourceError where git cannot say."""
+    def refs(self, revision: str) -> tuple[str, ...]:
+        """The full names of all refs that may be meant by `revision`, the one that git takes first: a tag before a
+        branch, a branch before that of a remote. Raises SourceError."""
+        name = _AFTER_A_REF.split(revision, maxsplit=1)[0]
+        places = ("refs/", "refs/tags/", "refs/heads/", "refs/remotes/")
+        meant = [name] if name.startswith("refs/") else []
+        meant += [*(f"{place}{name}" for place in places), f"refs/remotes/{name}/HEAD"]
+        found = self.git.text("for-each-ref", "--format=%(refname)", *meant).splitlines() if name else []
+        return tuple(one for one in meant if one in found)
+
+    def entry(self, commit: str, path: str) -> tuple[str, str] | None:
+        """Mode and id of what stands at `path`, from the top, in `commit`; None where nothing does."""
+        told = self.git.text("ls-tree", "-z", "--full-tree", commit, "--", path)
+        about, _, found = told.rstrip("\0").partition("\t")
+        if found != path:
+            return None
+        mode, _, object_id = about.split()
+        return mode, object_id
+
+    def tree(self, commit: str, *others: str) -> Tree:
+        """The fleet's files in `commit`, and `others`, paths from the fleet's root. Raises SourceError."""
         prefix = self.where.prefix
-        wanted = (f"{prefix}{INSTANCES}", f"{prefix}{STRATEGIES}")
-        listing = self._git("ls-tree", "-r", "-z", "--full-tree", commit, "--", *wanted)
+        wanted = (f"{prefix}{path}" for path in (INSTANCES, STRATEGIES, *others))
+        listing = self.git.text("ls-tree", "-r", "-z", "--full-tree", commit, "--", *wanted)
         files: dict[str, str] = {}
         links: dict[str, str] = {}
+        submodules: list[str] = []
         for line in filter(None, listing.split("\0")):
             about, _, path = line.partition("\t")
-            mode, kind, blob_id = about.split()
+            mode, kind, object_id = about.split()
+            here = path.removeprefix(prefix)
             if kind == "blob":
-                (links if mode == "120000" else files)[path.removeprefix(prefix)] = blob_id
-        return Tree(files, links)
+                (links if mode == "120000" else files)[here] = object_id
+            else:
+                submodules.append(here)
+        return Tree(files, links, frozenset(submodules))
+
+    def changes(self, commit: str) -> Iterator[tuple[str, Mapping[str, str]]]:
+        """Each commit that led to this one and changed the fleet, the oldest first: its id, and path → blob id of
+        the files that it wrote; the empty id where it removed one, or made it anything but a plain file.
+
+        Goes along first parents, the way a branch itself went: a merge is one change. Raises SourceError.
+        """
+        how = ("--reverse", "--first-parent", "-m", "--no-follow", "--no-renames", "--no-show-signature")
+        form = ("--format=%H", "--raw", "--no-abbrev", f"--relative={self.where.prefix}", "-z")
+        wanted = (f"{self.where.prefix}{path}" for path in (INSTANCES, STRATEGIES))
+        asked = ("log", *how, *form, commit, "--", *wanted)
+        told = iter(self.git.text(*asked, timeout_s=_HISTORY_TIMEOUT_S).split("\0"))
+        changed: dict[str, str] = {}
+        at = ""
+        for part in told:
+            about = part.strip("\n")
+            if about.startswith(":"):
+                _, mode, _, blob_id, _ = about.split()
+                changed[next(told)] = blob_id if mode.startswith("100") else ""
+            elif about:
+                if changed:
+                    yield at, changed
+                at, changed = about, {}
+        if changed:
+            yield at, changed
 
     def _ask_git(self, known: GitFacts | None) -> GitFacts:
         self._retry_at_s = self._clock.monotonic() + _RETRY_S
         try:
-            object_format = "sha256" if self._git("rev-parse", "--show-object-format").strip() == "sha256" else "sha1"
+            object_format = (
+                "sha256" if self.git.text("rev-parse", "--show-object-format").strip() == "sha256" else "sha1"
+            )
             revision = self.resolve("HEAD")
             if known is not None and known.revision == revision and not known.problem:
                 return known
@@ -180,25 +236,6 @@ class Repository:
             _signature(common_dir / "reftable" / "tables.list"),
         )
 
-    def _git(self, *arguments: str, ok: tuple[int, ...] = (0,)) -> str:
-        """What git answers. Raises SourceError in one sentence, with the mend where there is a known one."""
-        try:
-            done = subprocess.run(
-                ("git", *_OPTIONS, "-C", str(self._root), *arguments),
-                stdin=subprocess.DEVNULL,
-                capture_output=True,
-                timeout=_TIMEOUT_S,
-                env=_environment(),
-                check=False,
-            )
-        except FileNotFoundError:
-            raise SourceError("git is not installed, so nothing counts as committed") from None
-        except subprocess.TimeoutExpired:
-            raise SourceError(f"git {arguments[0]} took longer than {_TIMEOUT_S:g} s") from None
-        if done.returncode in ok:
-            return os.fsdecode(done.stdout)
-        raise SourceError(_reason(arguments[0], os.fsdecode(done.stderr), self.where.top))
-
 
 def _ref_file(where: Whereabouts) -> Path | None:
     head = first_line(where.git_dir / "HEAD")
@@ -211,17 +248,3 @@ def _signature(path: Path) -> tuple[int, int, int] | None:
     except OSError:
         return None
     return (status.st_mtime_ns, status.st_size, status.st_ino)
-
-
-def _environment() -> dict[str, str]:
-    """This process's, without what would point git at another repository (`GIT_DIR` and its like)."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
-    configuration = {name: value for name, value in os.environ.items() if name.startswith("GIT_CONFIG_")}
-    return kept | configuration | _ENVIRONMENT
-
-
-def _reason(command: str, stderr: str, top: Path) -> str:
-    said = next((line.removeprefix("fatal: ") for line in stderr.splitlines() if line.startswith("fatal: ")), "")
-    if "dubious ownership" in said:
-        return f"git refuses {top}, which another user owns: run `git config --global --add safe.directory {top}`"
-    return f"git {command} failed: {said or stderr.strip() or 'it said nothing'}"

@@ -9,10 +9,12 @@ strategies/           definitions, not in subfolders
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from operator import attrgetter
+from typing import NamedTuple
 
-from reconciler.records.snapshot import HALT_FILES, TEMPLATES_FOLDER
+from reconciler.records.snapshot import HALT_FILES, TEMPLATES_FOLDER, SourceFile
 
 INSTANCES = "instances"
 STRATEGIES = "strategies"
@@ -97,3 +99,28 @@ def is_template(path: str) -> bool:
 def is_strategy(path: str) -> bool:
     """True for what lies in `strategies/`, and for that folder itself where it could not be read."""
     return path == STRATEGIES or path.startswith(STRATEGIES + "/")
+
+
+class Parts(NamedTuple):
+    """The files of a fleet by what they are, each list sorted by path."""
+
+    instances: list[SourceFile]
+    templates: list[SourceFile]
+    strategies: list[SourceFile]
+    halt: SourceFile | None
+
+
+def parts(files: Iterable[SourceFile]) -> Parts:
+    """Sort files into what they are. Of two halt files the first of HALT_PATHS counts."""
+    found = Parts([], [], [], None)
+    halts: dict[str, SourceFile] = {}
+    for file in sorted(files, key=attrgetter("path")):
+        if is_strategy(file.path):
+            found.strategies.append(file)
+        elif is_template(file.path):
+            found.templates.append(file)
+        elif file.path in HALT_PATHS:
+            halts[file.path] = file
+        else:
+            found.instances.append(file)
+    return found._replace(halt=next((halts[path] for path in HALT_PATHS if path in halts), None))

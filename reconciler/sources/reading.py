@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
-from dataclasses import dataclass
+from typing import NamedTuple
 
 Signature = tuple[int, int, int, int]
 """mtime_ns, ctime_ns, size in bytes, inode: while these stay, so does the content, if they are old enough."""
@@ -13,8 +13,7 @@ _ATTEMPTS = 3
 _FLAGS = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY
 
 
-@dataclass(frozen=True, slots=True)
-class Reading:
+class Reading(NamedTuple):
     """What reading gave: bytes and the signature they had, or None and the `error` that says why.
 
     `settled` is False where the file moved meanwhile.
@@ -59,8 +58,9 @@ def _read_once(name: str, folder_fd: int | None, limit_bytes: int) -> Reading | 
     finally:
         os.close(fd)
     there = os.stat(name, dir_fd=folder_fd, follow_symlinks=False)
-    is_still = signature(before) == signature(there) and before.st_dev == there.st_dev
-    return Reading(data, signature(before)) if is_still and len(data) == expected_bytes else None
+    was = signature(before)
+    is_still = was == signature(there) and before.st_dev == there.st_dev
+    return Reading(data, was) if is_still and len(data) == expected_bytes else None
 
 
 def signature(status: os.stat_result) -> Signature:

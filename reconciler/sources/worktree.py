@@ -5,15 +5,14 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from operator import attrgetter
 from pathlib import Path
+from typing import NamedTuple
 
 from reconciler.clock import Clock
 from reconciler.records.snapshot import Snapshot, SourceFile
 from reconciler.sources.folder import Folder, Found, Identity, Walk
 from reconciler.sources.git import NO_REPOSITORY, GitFacts, Repository
 from reconciler.sources.layout import (
-    HALT_PATHS,
     INSTANCE_RULES,
     INSTANCES,
     STRATEGIES,
@@ -21,7 +20,7 @@ from reconciler.sources.layout import (
     Rules,
     counts,
     is_strategy,
-    is_template,
+    parts,
 )
 from reconciler.sources.reading import why
 
@@ -35,16 +34,17 @@ class WorktreeOptions:
     Of an instance file larger than `instance_limit_bytes` one byte more than that is read, for the parser
     to refuse. A definition larger than `strategy_limit_bytes` is refused here: half a module must not run.
     A file changed less than `racy_s` before it was read is read again next time, as git does: it may have
-    changed once more within the same tick of the file system's clock.
+    changed once more within the same tick of the file system's clock. Without `asks_git` there might as well be
+    no repository: nothing counts as committed, and what is not code has no digest.
     """
 
     instance_limit_bytes: int = 256 * 1024
     strategy_limit_bytes: int = 1024 * 1024
     racy_s: float = 0.05
+    asks_git: bool = True
 
 
-@dataclass(frozen=True, slots=True)
-class _Known:
+class _Known(NamedTuple):
     """What was found, by which facts of git it was judged, and the file that came of it."""
 
     found: Found
@@ -76,7 +76,9 @@ class Worktree:
         `instances/` that is missing or cannot be opened is one `SourceFile` with an error, and the halt is then
         the one last seen: losing sight of a halt does not lift it.
         """
-        self._repository = repository = Repository.discover(self._root, self._clock, self._repository)
+        if self._options.asks_git:
+            self._repository = Repository.discover(self._root, self._clock, self._repository)
+        repository = self._repository
         before = None if repository is None else repository.state()
         facts = NO_REPOSITORY if repository is None else repository.facts()
 
@@ -101,24 +103,20 @@ class Worktree:
             self._expected = frozenset(filter(counts, (*facts.tree.files, *facts.tree.links)))
         found = (found for tree in (self._instances, self._strategies) for found in tree)
         self._known = known = {one.path: self._recall(one) for one in found}
-        files = sorted((one.file for one in known.values()), key=attrgetter("path"))
-        strategies = [file for file in files if is_strategy(file.path)]
-        templates = [file for file in files if is_template(file.path)]
-        instances = [f for f in files if not (is_strategy(f.path) or is_template(f.path) or f.path in HALT_PATHS)]
-        halt = next((known[path].file for path in HALT_PATHS if path in known), None)
+        files = parts(one.file for one in known.values())
         last = self._last
         return replace(
             last,
-            instances=_kept(last.instances, instances),
-            templates=_kept(last.templates, templates),
-            strategies=_kept(last.strategies, strategies),
-            halt=last.halt if self._instances.lost else halt,
+            instances=_kept(last.instances, files.instances),
+            templates=_kept(last.templates, files.templates),
+            strategies=_kept(last.strategies, files.strategies),
+            halt=last.halt if self._instances.lost else files.halt,
             lost=f"{INSTANCES}/ {self._instances.lost}" if self._instances.lost else "",
             revision=facts.revision,
             git_problem=facts.problem,
             clean=facts.revision is not None
             and self._expected <= known.keys()
-            and all(file.committed for file in files),
+            and all(one.file.committed for one in known.values()),
         )
 
     def _recall(self, found: Found) -> _Known:
@@ -135,6 +133,8 @@ class Worktree:
         if is_strategy(found.path) and len(found.data) > self._options.strategy_limit_bytes:
             error = f"is larger than {self._options.strategy_limit_bytes // 1024} KiB"
             return SourceFile(found.path, None, "", False, error)
+        if not self._options.asks_git and not is_strategy(found.path):
+            return SourceFile(found.path, found.data, "", False)
         digest = self._facts.blob_id(found.data)
         return SourceFile(found.path, found.data, digest, self._is_committed(found, digest))
 

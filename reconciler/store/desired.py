@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Sequence
+from datetime import datetime
 
 from sqlite_utils import Database
 
+from reconciler.records.mode import Mode
 from reconciler.records.record import Attempt, Row, RowChange
+from reconciler.store.books import end_shadow_books, with_open_shadow_book
 from reconciler.store.connection import ReadPool
 from reconciler.store.rows import Columns, attempt_columns, attempt_from, generation_columns, instance_columns, row_from
 from reconciler.store.writer import Writer
@@ -16,11 +19,15 @@ _ROWS_AT_ONCE = 100
 
 
 class Desired:
-    """The `instances` table and what belongs to it. Every method blocks and may raise StoreError."""
+    """The `instances` table and what belongs to it. Every method blocks and may raise StoreError.
 
-    def __init__(self, writer: Writer, reads: ReadPool) -> None:
+    A change that makes an instance active, or removes it, ends its shadow book; `ended` is told whose.
+    """
+
+    def __init__(self, writer: Writer, reads: ReadPool, ended: Callable[[Collection[str]], None]) -> None:
         self._writer = writer
         self._reads = reads
+        self._ended = ended
         self._seen_version = writer.write(_data_version)
 
     def rows(self) -> dict[str, Row]:
@@ -45,14 +52,17 @@ class Desired:
         generations = [generation_columns(change, row) for change, row in zip(changes, instances, strict=True)]
         tried = [attempt_columns(attempt) for attempt in attempts]
 
-        def job(db: Database) -> None:
+        def job(db: Database) -> list[str]:
+            ended = _end_shadow_books(db, [change.row for change in changes])
             _put(db, "instances", instances)
             _put(db, "generations", generations)
             _put(db, "attempts", tried)
             for path in forgotten_paths:
                 db.execute("DELETE FROM attempts WHERE path = ?", [path])
+            return ended
 
-        self._writer.write(job)
+        if ended := self._writer.write(job):
+            self._ended(ended)
 
     def changed_by_others(self) -> bool:
         """True where something other than this engine has committed to the database since this was last asked.
@@ -74,6 +84,24 @@ def _put(db: Database, table: str, rows: Sequence[Columns]) -> None:
         marks = f"({', '.join('?' * len(some[0]))})"
         values = [value for row in some for value in row.values()]
         db.execute(f'REPLACE INTO "{table}" ({names}) VALUES {", ".join([marks] * len(some))}', values)
+
+
+def _end_shadow_books(db: Database, rows: Sequence[Row]) -> list[str]:
+    """End those of the instances that become active, were so until now, or are removed. Returns whose there were.
+
+    One that was active and has a shadow book placed a shadow order while it was rising.
+    """
+    begun = with_open_shadow_book(db, [row.id for row in rows])
+    ended: list[str] = []
+    for row in rows:
+        if row.id in begun and (Mode.ACTIVE in (row.mode, _mode(db, row.id)) or row.removed_at is not None):
+            ended += end_shadow_books(db, [row.id], datetime.fromisoformat(row.removed_at or row.applied_at))
+    return ended
+
+
+def _mode(db: Database, instance_id: str) -> str:
+    found = db.query("SELECT coalesce(mode_override, mode) AS mode FROM instances WHERE id = ?", [instance_id])
+    return next((columns["mode"] for columns in found), Mode.OFF)
 
 
 def read_rows(reads: ReadPool) -> dict[str, Row]:

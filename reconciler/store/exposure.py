@@ -11,7 +11,7 @@ from reconciler.records.order import Order, Outcome, Side
 from reconciler.store.connection import ReadPool
 
 _OPEN = "SELECT instance_id, count(*) AS number FROM orders WHERE is_open AND NOT shadow GROUP BY instance_id"
-_FILLED = "SELECT instance_id, symbol, side, filled_quantity FROM orders WHERE filled_quantity <> '0' AND NOT shadow"
+_HELD = "SELECT instance_id, symbol, quantity FROM books WHERE shadow = 0 AND quantity <> '0'"
 _EXACT = Context(prec=100)
 """Sums of any quantities that occur are exact in it: what was bought and sold again leaves nothing."""
 
@@ -26,9 +26,8 @@ class Exposure:
         with reads.snapshot() as db:
             for row in db.query(_OPEN):
                 self._open[row["instance_id"]] = row["number"]
-            for row in db.query(_FILLED):
-                quantity = _signed(Side(row["side"]), Decimal(row["filled_quantity"]))
-                self._hold(row["instance_id"], row["symbol"], quantity)
+            for row in db.query(_HELD):
+                self._hold(row["instance_id"], row["symbol"], Decimal(row["quantity"]))
         self.ids = frozenset(self._open) | frozenset(self._held)
         """The instances with a real order that may still fill, or a real position."""
 

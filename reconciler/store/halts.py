@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 
 from sqlite_utils import Database
@@ -29,6 +31,12 @@ class Halts:
     def active(self) -> tuple[Halt, ...]:
         """Those in force now, declared ones last. Costs nothing: asked for every order."""
         return self._in_force
+
+    @contextmanager
+    def steady(self) -> Iterator[tuple[Halt, ...]]:
+        """Those in force, which stay as they are while inside: who halts meanwhile waits until this is left."""
+        with self._changing:
+            yield self._in_force
 
     def declare(self, halts: tuple[Halt, ...]) -> None:
         """Put the halts of a file in force, instead of those it declared before. They are not stored."""

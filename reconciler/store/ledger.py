@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from datetime import datetime
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 from decimal import Decimal
 from typing import Any
 
@@ -12,42 +11,38 @@ from sqlite_utils import Database
 
 from reconciler.clock import Clock, utc
 from reconciler.errors import StoreError
+from reconciler.records.holding import Holding
 from reconciler.records.market import Position
-from reconciler.records.order import Order, OrderState, Outcome, RejectedBy, Side, decimal_text
-from reconciler.records.position import position_of
+from reconciler.records.order import Fill, Order, OrderState, Outcome, RejectedBy
 from reconciler.records.text import storable
+from reconciler.store.books import enter
 from reconciler.store.connection import ReadPool
 from reconciler.store.exposure import Exposure
-from reconciler.store.orders import order_columns, order_from, settled_columns
+from reconciler.store.holdings import Holdings
+from reconciler.store.order_search import OrderSearch
+from reconciler.store.orders import fill_from, order_columns, order_from, settled_columns
+from reconciler.store.refusals import refuse
+from reconciler.store.resting import Resting
 from reconciler.store.settlement import settled_order
-from reconciler.store.text import decimal_or_none, decimal_text_or_none, time_text
 from reconciler.store.writer import Writer
 
 FOUND_PENDING = "the engine stopped before its answer came: it may have been sent"
 
 
-@dataclass(frozen=True, slots=True)
-class Fill:
-    """One execution of an order, as the exchange reports it."""
+class Ledger(OrderSearch):
+    """Orders by client_order_id. An order's book is the shadow book where it was not, and could not be, sent.
 
-    client_order_id: str
-    exchange_fill_id: str
-    quantity: Decimal
-    price: Decimal
-    fee: Decimal | None
-    at: datetime
-
-
-class Ledger:
-    """Orders by client_order_id. An order's book is the shadow book where it was not, and could not be, sent."""
+    The fills of an order always add up to its filled quantity, and an instance's position to its fills: what is
+    told of an order is written in one transaction with the fills that it means and the book that they change.
+    """
 
     def __init__(self, writer: Writer, reads: ReadPool, clock: Clock) -> None:
+        super().__init__(reads)
         self._writer = writer
-        self._reads = reads
         self._clock = clock
         self._exposure = Exposure(reads)
-        self._versions: dict[str, object] = {}
-        self._positions: dict[tuple[str, str, bool], tuple[object, Position]] = {}
+        self._holdings = Holdings(reads)
+        self._resting = Resting(reads)
 
     def append(self, order: Order) -> None:
         """Write an order down for the first time; it is on the disk on return.
@@ -60,9 +55,19 @@ class Ledger:
             if _found(db, order.client_order_id) is not None:
                 raise StoreError(f"orders: expected a new client_order_id, was used before: {order.client_order_id!r}")
             db.table("orders").insert(columns)
+            if order.filled_quantity or order.outcome is Outcome.SHADOW:
+                enter(db, order, (), order.average_price, order.updated_at)
 
         self._writer.write(job)
         self._changed(None, order)
+
+    def refuse(self, order: Order) -> Order:
+        """Write down an order that the gateway refused before it meant to send it; on the disk on return.
+
+        Where the instance's last order was the same, refused for the same reason, it is counted there, and that one
+        is returned: a strategy that asks again at every tick piles nothing up.
+        """
+        return self._writer.write(lambda db: refuse(db, order))
 
     def settle(
         self,
@@ -76,12 +81,17 @@ class Ledger:
         exchange_order_id: str | None = None,
         reason: str | None = None,
         rejected_by: RejectedBy | None = None,
+        is_triggered: bool | None = None,
+        fills: Sequence[Fill] = (),
     ) -> Order:
         """Write down what became known of an order; None leaves a value as it is. Returns the order as it is now.
 
-        Telling again what is known writes nothing. A filled quantity below what is known is an older
-        answer: it is ignored, with its price and fee. Raises StoreError for an unknown id, an outcome that
-        cannot follow, a state after a final one, and a state or fill of an order that was not accepted.
+        `fills` are the order's executions where they are told apart, known ones among them; without them, what is
+        newly filled is one fill, made of the difference. Telling again what is known writes nothing. A filled
+        quantity below what is known is an older answer: it is ignored, with its price and fee.
+
+        Raises StoreError for an unknown id, an outcome that cannot follow, a state after a final one, and a state or
+        fill of an order that was not accepted.
         """
         told = {
             "outcome": outcome,
@@ -92,9 +102,10 @@ class Ledger:
             "exchange_order_id": None if exchange_order_id is None else storable(exchange_order_id),
             "reason": None if reason is None else storable(reason),
             "rejected_by": rejected_by,
+            "is_triggered": is_triggered,
         }
         news = {name: value for name, value in told.items() if value is not None}
-        known, settled = self._writer.write(lambda db: self._settle(db, client_order_id, news))
+        known, settled = self._writer.write(lambda db: self._settle(db, client_order_id, news, fills))
         if settled is not known:
             self._changed(known, settled)
         return settled
@@ -109,36 +120,6 @@ class Ledger:
 
         return self._writer.write(job)
 
-    def add_fill(
-        self,
-        client_order_id: str,
-        quantity: Decimal,
-        price: Decimal,
-        fee: Decimal | None,
-        at: datetime,
-        exchange_fill_id: str,
-    ) -> None:
-        """Write down one execution of an order; told again by the same exchange_fill_id, it changes nothing."""
-        columns = [
-            client_order_id,
-            exchange_fill_id,
-            decimal_text(quantity),
-            decimal_text(price),
-            decimal_text_or_none(fee),
-            time_text(at),
-        ]
-
-        def job(db: Database) -> None:
-            if _found(db, client_order_id) is None:
-                raise _unknown(client_order_id)
-            db.execute(
-                "INSERT INTO fills (client_order_id, exchange_fill_id, quantity, price, fee, at)"
-                " VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (client_order_id, exchange_fill_id) DO NOTHING",
-                columns,
-            )
-
-        self._writer.write(job)
-
     def get(self, client_order_id: str) -> Order | None:
         """The order of that id, None where the ledger knows none."""
         found = self._orders("client_order_id = ?", [client_order_id])
@@ -149,9 +130,12 @@ class Ledger:
         return self._orders("is_open AND instance_id = ? AND shadow = ? ORDER BY id", [instance_id, int(shadow)])
 
     def recent(self, instance_id: str, limit: int, shadow: bool) -> list[Order]:
-        """The instance's last `limit` orders, whatever became of them, newest first."""
+        """The instance's last `limit` orders, newest first, whatever became of them; shadow ones of its open book."""
         return self._orders(
-            "instance_id = ? AND shadow = ? ORDER BY id DESC LIMIT ?", [instance_id, int(shadow), max(0, limit)]
+            "instance_id = ?1 AND shadow = ?2 AND id >"
+            " (SELECT coalesce(max(last_order), 0) FROM books WHERE instance_id = ?1 AND shadow = ?2)"
+            " ORDER BY id DESC LIMIT ?3",
+            [instance_id, int(shadow), max(0, limit)],
         )
 
     def unresolved(self) -> list[Order]:
@@ -165,61 +149,49 @@ class Ledger:
     def fills(self, client_order_id: str) -> list[Fill]:
         """The executions of an order, in the order they were told."""
         found = self._reads.query("SELECT * FROM fills WHERE client_order_id = ? ORDER BY id", [client_order_id])
-        return [
-            Fill(
-                client_order_id=columns["client_order_id"],
-                exchange_fill_id=columns["exchange_fill_id"],
-                quantity=Decimal(columns["quantity"]),
-                price=Decimal(columns["price"]),
-                fee=decimal_or_none(columns["fee"]),
-                at=datetime.fromisoformat(columns["at"]),
-            )
-            for columns in found
-        ]
+        return [fill_from(columns) for columns in found]
+
+    def holding(self, instance_id: str, symbol: str, shadow: bool) -> Holding:
+        """What the instance's own fills of `symbol` add up to, in the order they were told; from memory as a rule.
+
+        The shadow one begins with what the real one held when its first order was placed.
+        """
+        return self._holdings.get(instance_id, symbol, shadow)
+
+    def holdings(self, instance_id: str, shadow: bool) -> list[Holding]:
+        """Those of every symbol that it ever filled; of the real book, or of the shadow book that is open."""
+        return self._holdings.all(instance_id, shadow)
 
     def position(self, instance_id: str, symbol: str, shadow: bool) -> Position:
-        """What the instance's own orders of `symbol` have filled, taken in the order in which they last changed.
+        """What the instance holds of `symbol`, and what it cost on average."""
+        return self.holding(instance_id, symbol, shadow).position
 
-        Strategies ask at every tick, so it is added up only after one of the instance's orders filled.
-        """
-        key, version = (instance_id, symbol, shadow), self._versions.get(instance_id)
-        known = self._positions.get(key)
-        if known is None or known[0] is not version:
-            known = self._positions[key] = (version, self._added_up(instance_id, symbol, shadow))
-        return known[1]
+    def resting(self) -> list[Order]:
+        """Everyone's open shadow orders, but of those whose record says that they do not observe."""
+        return self._resting.observed()
+
+    def shadow_books_ended(self, instance_ids: Collection[str]) -> None:
+        """Their shadow books were ended, with all that was open in them; that is committed."""
+        self._resting.forget(instance_ids)
+        self._holdings.changed(instance_ids)
 
     def exposed(self) -> frozenset[str]:
         """The instances with a real order that may still fill, or a real position. Costs nothing."""
         return self._exposure.ids
 
-    def _added_up(self, instance_id: str, symbol: str, shadow: bool) -> Position:
-        found = self._reads.query(
-            "SELECT side, filled_quantity, average_price FROM orders"
-            " WHERE filled_quantity <> '0' AND instance_id = ? AND symbol = ? AND shadow = ?"
-            " ORDER BY updated_at, id",
-            [instance_id, symbol, int(shadow)],
-        )
-        return position_of(
-            symbol,
-            (
-                (Side(columns["side"]), Decimal(columns["filled_quantity"]), decimal_or_none(columns["average_price"]))
-                for columns in found
-            ),
-        )
-
     def _changed(self, before: Order | None, after: Order) -> None:
-        """Follow what was committed. Positions added up before it are outdated where it is part of one.
-
-        A new object is unlike any version before.
-        """
+        """Follow what was committed."""
         self._exposure.changed(before, after)
-        if after.filled_quantity:
-            self._versions[after.instance_id] = object()
+        self._resting.changed(after)
+        if after.filled_quantity or after.outcome is Outcome.SHADOW:
+            self._holdings.changed([after.instance_id])
 
     def _orders(self, where: str, parameters: Sequence[Any] = ()) -> list[Order]:
         return [order_from(columns) for columns in self._reads.query(f"SELECT * FROM orders WHERE {where}", parameters)]
 
-    def _settle(self, db: Database, client_order_id: str, news: Mapping[str, Any]) -> tuple[Order, Order]:
+    def _settle(
+        self, db: Database, client_order_id: str, news: Mapping[str, Any], fills: Sequence[Fill] = ()
+    ) -> tuple[Order, Order]:
         """The order as it was known, and with `news`: the same object where nothing was new."""
         known = _found(db, client_order_id)
         if known is None:
@@ -231,10 +203,13 @@ class Ledger:
         settled = replace(told, updated_at=now)
         columns = settled_columns(settled)
         assignments = ", ".join(f"{name} = :{name}" for name in columns)
+        assignments += ", was_unknown = was_unknown OR :outcome = 'unknown'"
         db.execute(
             f"UPDATE orders SET {assignments} WHERE client_order_id = :client_order_id",
             {**columns, "client_order_id": client_order_id},
         )
+        if settled.filled_quantity != known.filled_quantity:
+            enter(db, settled, fills, news.get("average_price"), now)
         return known, settled
 
 

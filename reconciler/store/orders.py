@@ -1,4 +1,4 @@
-"""An order as the columns of the ledger, and back; and as the item that lists of orders show."""
+"""Orders and their fills as the columns of the ledger, and back; and as the items that lists show."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any
 
 from reconciler.records.mode import Mode
 from reconciler.records.order import (
+    Fill,
     Order,
     OrderRequest,
     OrderState,
@@ -26,10 +27,11 @@ from reconciler.store.text import decimal_or_none, decimal_text_or_none, time_te
 ITEM = (
     "instance_id, client_order_id, outcome, state, side, type, quantity, limit_price, symbol, account_id, client_id, "
     "mode, generation, beat, revision, reason, filled_quantity, average_price, fee, exchange_order_id, "
-    "created_at, updated_at, rejected_by, shadow"
+    "created_at, updated_at, rejected_by, shadow, repeats, stop_price, time_in_force, reduce_only, quote_bid, "
+    "quote_ask, config_digest, code_digest, was_unknown"
 )
-"""The columns that lists of orders show, as SQL: the contract's, in its order and spelling, then who rejected it and
-whether it is in the shadow book."""
+"""The columns that lists of orders show, as SQL: the contract's, in its order and spelling, then who rejected it,
+whether it is in the shadow book, how often it was refused in a row, and the rest of what was asked for and by whom."""
 
 
 def order_columns(order: Order) -> dict[str, Any]:
@@ -71,6 +73,7 @@ def settled_columns(order: Order) -> dict[str, Any]:
         "exchange_order_id": None if order.exchange_order_id is None else storable(order.exchange_order_id),
         "reason": storable(order.reason),
         "rejected_by": None if order.rejected_by is None else order.rejected_by.value,
+        "triggered": int(order.is_triggered),
         "updated_at": time_text(order.updated_at),
     }
 
@@ -111,4 +114,29 @@ def order_from(columns: Mapping[str, Any]) -> Order:
         rejected_by=None if columns["rejected_by"] is None else RejectedBy(columns["rejected_by"]),
         quote_bid=decimal_or_none(columns["quote_bid"]),
         quote_ask=decimal_or_none(columns["quote_ask"]),
+        is_triggered=bool(columns["triggered"]),
+    )
+
+
+def fill_columns(fill: Fill) -> dict[str, Any]:
+    return {
+        "client_order_id": fill.client_order_id,
+        "exchange_fill_id": storable(fill.exchange_fill_id),
+        "quantity": decimal_text(fill.quantity),
+        "price": decimal_text_or_none(fill.price),
+        "fee": decimal_text_or_none(fill.fee),
+        "at": time_text(fill.at),
+        "made_up": int(fill.is_made_up),
+    }
+
+
+def fill_from(columns: Mapping[str, Any]) -> Fill:
+    return Fill(
+        client_order_id=columns["client_order_id"],
+        exchange_fill_id=columns["exchange_fill_id"],
+        quantity=Decimal(columns["quantity"]),
+        price=decimal_or_none(columns["price"]),
+        fee=decimal_or_none(columns["fee"]),
+        at=datetime.fromisoformat(columns["at"]),
+        is_made_up=bool(columns["made_up"]),
     )

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from datetime import datetime
 from pathlib import Path
-from typing import Any
+
+from sqlite_utils import Database
 
 from reconciler.errors import StoreError
+from reconciler.records.holding import Holding
 from reconciler.records.record import Attempt, Row
-from reconciler.store import beats, desired, halts, schema
+from reconciler.store import beats, desired, exports, halts, schema
 from reconciler.store.connection import ReadPool
+from reconciler.store.exports import Export, Item
+from reconciler.store.holdings import Holdings
 from reconciler.store.orders import ITEM
 from reconciler.store.rows import row_from
+from reconciler.store.text import time_text
 
-Item = dict[str, Any]
-"""One row, ready for JSON: money as decimal strings, times ISO 8601, None where nothing is known."""
+Filter = str | bool | None
 
 
 class Reader:
@@ -50,41 +54,91 @@ class Reader:
         outcome: str = "",
         state: str = "",
         shadow: bool | None = None,
+        since: datetime | None = None,
+        until: datetime | None = None,
+        is_open: bool | None = None,
         limit: int = 100,
         offset: int = 0,
     ) -> tuple[list[Item], int]:
-        """Orders, in the order they were placed. `shadow` chooses a book: True the simulated one, None both."""
-        filters = {"instance_id": instance_id, "outcome": outcome, "state": state, "shadow": shadow}
-        items, total = self._page(f"SELECT {ITEM} FROM orders", "orders", filters, "id DESC", limit, offset)
+        """Orders, in the order they were placed, each with its `fills`.
+
+        `shadow` chooses a book: True the simulated one, None both. Those placed at `since` count, those at `until` do
+        not. `is_open` True leaves those to which something may still happen.
+        """
+        filters = {
+            "instance_id": instance_id,
+            "outcome": outcome,
+            "state": state,
+            "shadow": shadow,
+            "is_open": is_open,
+            "since": "" if since is None else time_text(since),
+            "until": "" if until is None else time_text(until),
+        }
+        with self._reads.snapshot() as db:
+            items, total = _page(db, f"SELECT {ITEM} FROM orders", "orders", filters, "id DESC", limit, offset)
+            exports.add_fills(db, items)
         for item in items:
-            item["shadow"] = bool(item["shadow"])
+            exports.plain_order(item)
         return items, total
+
+    def order(self, client_order_id: str) -> Item | None:
+        """One order with its `fills`, None where the ledger knows none of that id."""
+        with self._reads.snapshot() as db:
+            items = list(db.query(f"SELECT {ITEM} FROM orders WHERE client_order_id = ?", [client_order_id]))
+            exports.add_fills(db, items)
+        for item in items:
+            exports.plain_order(item)
+        return items[0] if items else None
 
     def events(
         self, instance_id: str = "", type: str = "", limit: int = 100, offset: int = 0
     ) -> tuple[list[Item], int]:
         """Events, in the order they last happened: `id instance_id type reason message count first_at last_at`."""
         filters = {"instance_id": instance_id, "type": type}
-        return self._page("SELECT * FROM events", "events", filters, "last_at DESC, id DESC", limit, offset)
+        return self._page("events", filters, "last_at DESC, id DESC", limit, offset)
 
     def history(self, instance_id: str, limit: int = 100, offset: int = 0) -> tuple[list[Item], int]:
         """Every change of a row: `generation kind summary at revision committed mode code_digest values` and ids."""
-        items, total = self._page(
-            "SELECT * FROM generations", "generations", {"instance_id": instance_id}, "id DESC", limit, offset
-        )
+        items, total = self._page("generations", {"instance_id": instance_id}, "id DESC", limit, offset)
         for item in items:
-            item["committed"] = bool(item["committed"])
-            item["values"] = json.loads(item["values"])
+            exports.plain_generation(item)
         return items, total
+
+    def generation(self, instance_id: str, generation: int) -> Item | None:
+        """The last change by which the row came to be of that generation, None where nothing is known of it."""
+        found = self._reads.query(
+            "SELECT * FROM generations WHERE instance_id = ? AND generation = ? ORDER BY id DESC LIMIT 1",
+            [instance_id, generation],
+        )
+        for item in found:
+            exports.plain_generation(item)
+        return found[0] if found else None
 
     def operations(self, limit: int = 100, offset: int = 0) -> tuple[list[Item], int]:
         """What operators did: `id at uid action scope reason`."""
-        return self._page("SELECT * FROM operations", "operations", {}, "id DESC", limit, offset)
+        return self._page("operations", {}, "id DESC", limit, offset)
+
+    def exported(
+        self, what: Export, instance_id: str = "", since: datetime | None = None, until: datetime | None = None
+    ) -> Iterator[Item]:
+        """All of `what` there is, oldest first, up to what was written last when this began.
+
+        Read piece by piece: no transaction stays open while whoever takes them is slow.
+        """
+        return exports.exported(self._reads, what, instance_id, since, until)
+
+    def holdings(self, instance_id: str, shadow: bool) -> list[Holding]:
+        """What the instance's own fills add up to, by symbol; of its shadow book, while there is one."""
+        return Holdings(self._reads).all(instance_id, shadow)
 
     def row(self, instance_id: str) -> Row | None:
         """The applied row of that id, a tombstone too; None where there never was one."""
         found = self._reads.query("SELECT * FROM instances WHERE id = ?", [instance_id])
         return row_from(found[0]) if found else None
+
+    def ids(self) -> list[str]:
+        """The id of every row, tombstones included."""
+        return [columns["id"] for columns in self._reads.query("SELECT id FROM instances ORDER BY id")]
 
     def rows(self) -> dict[str, Row]:
         """Every row by id, tombstones included."""
@@ -103,16 +157,21 @@ class Reader:
         return beats.read_last(self._reads)
 
     def _page(
-        self, select: str, table: str, filters: Mapping[str, str | bool | None], order: str, limit: int, offset: int
+        self, table: str, filters: Mapping[str, Filter], order: str, limit: int, offset: int
     ) -> tuple[list[Item], int]:
-        wanted = {column: value for column, value in filters.items() if value not in ("", None)}
-        where = " AND ".join(f"{column} = :{column}" for column in wanted) or "TRUE"
         with self._reads.snapshot() as db:
-            items = list(
-                db.query(
-                    f"{select} WHERE {where} ORDER BY {order} LIMIT :limit OFFSET :offset",
-                    {**wanted, "limit": max(0, limit), "offset": max(0, offset)},
-                )
-            )
-            total = db.table(table).count_where(where, wanted)
-        return items, total
+            return _page(db, f"SELECT * FROM {table}", table, filters, order, limit, offset)
+
+
+_CONDITIONS = {"since": "created_at >= :since", "until": "created_at < :until"}
+"""What a filter asks for, where it is not that a column of its name has its value."""
+
+
+def _page(
+    db: Database, select: str, table: str, filters: Mapping[str, Filter], order: str, limit: int, offset: int
+) -> tuple[list[Item], int]:
+    wanted = {name: value for name, value in filters.items() if value not in ("", None)}
+    where = " AND ".join(_CONDITIONS.get(name, f"{name} = :{name}") for name in wanted) or "TRUE"
+    page = f"{select} WHERE {where} ORDER BY {order} LIMIT :limit OFFSET :offset"
+    items = list(db.query(page, {**wanted, "limit": max(0, limit), "offset": max(0, offset)}))
+    return items, db.table(table).count_where(where, wanted)

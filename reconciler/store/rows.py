@@ -46,6 +46,8 @@ def instance_columns(row: Row) -> Columns:
         "committed": int(row.committed),
         "applied_at": row.applied_at,
         "removed_at": row.removed_at,
+        "template_path": row.template_path,
+        "template_digest": row.template_digest,
     }
 
 
@@ -93,6 +95,8 @@ def _row_from(columns: Mapping[str, Any]) -> Row:
         applied_at=columns["applied_at"],
         mode_override=None if override is None else Mode(override),
         removed_at=columns["removed_at"],
+        template_path=columns["template_path"],
+        template_digest=columns["template_digest"],
     )
 
 

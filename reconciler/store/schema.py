@@ -12,6 +12,7 @@ from sqlite_utils import Database
 from sqlite_utils.migrations import Migrations
 
 from reconciler.errors import StoreError
+from reconciler.store.books import add_up_all
 
 migrations = Migrations("strategy-reconciler")
 
@@ -182,12 +183,97 @@ def first_tables(db: Database) -> None:
     )
 
 
+@migrations(name="0002_templates")
+def templates(db: Database) -> None:
+    db.executescript(
+        """
+        ALTER TABLE instances ADD COLUMN template_path TEXT NOT NULL DEFAULT '';
+        ALTER TABLE instances ADD COLUMN template_digest TEXT NOT NULL DEFAULT '';
+        """
+    )
+
+
+@migrations(name="0003_books")
+def books(db: Database) -> None:
+    """Books beside the fills; and fills of which the price was not told, or which are made of totals."""
+    db.executescript(
+        """
+        CREATE TABLE told (
+            id INTEGER PRIMARY KEY,
+            client_order_id TEXT NOT NULL REFERENCES orders (client_order_id),
+            exchange_fill_id TEXT NOT NULL,
+            quantity TEXT NOT NULL,
+            price TEXT,
+            fee TEXT,
+            at TEXT NOT NULL,
+            made_up INTEGER NOT NULL DEFAULT 0 CHECK (made_up IN (0, 1)),
+            UNIQUE (client_order_id, exchange_fill_id)
+        ) STRICT;
+        INSERT INTO told SELECT id, client_order_id, exchange_fill_id, quantity, price, fee, at,
+            exchange_fill_id LIKE 'to-%' FROM fills;
+        DROP TABLE fills;
+        ALTER TABLE told RENAME TO fills;
+
+        ALTER TABLE orders ADD COLUMN triggered INTEGER NOT NULL DEFAULT 0 CHECK (triggered IN (0, 1));
+        DROP INDEX orders_filled;
+
+        CREATE TABLE books (
+            id INTEGER PRIMARY KEY,
+            instance_id TEXT NOT NULL,
+            account_id TEXT NOT NULL,
+            client_id TEXT NOT NULL,
+            symbol TEXT NOT NULL,
+            shadow INTEGER NOT NULL CHECK (shadow IN (0, 1)),
+            quantity TEXT NOT NULL,
+            cost TEXT,
+            realised TEXT NOT NULL,
+            fees TEXT NOT NULL,
+            -- the UTC day of the last fill, and what was realised when that day began
+            day TEXT,
+            realised_before TEXT NOT NULL,
+            unmeasured_on TEXT,
+            start_quantity TEXT NOT NULL,
+            start_cost TEXT,
+            started_at TEXT NOT NULL,
+            updated_at TEXT NOT NULL,
+            ended_at TEXT,
+            -- the last order there was when it ended: what comes after is in another book
+            last_order INTEGER
+        ) STRICT;
+        CREATE UNIQUE INDEX books_open ON books (instance_id, symbol, shadow) WHERE ended_at IS NULL;
+        CREATE INDEX books_open_by_kind ON books (shadow, instance_id) WHERE ended_at IS NULL;
+        CREATE INDEX books_of_instance ON books (instance_id, shadow, last_order);
+        CREATE INDEX books_of_account ON books (account_id, symbol);
+        ALTER TABLE meta ADD COLUMN has_books INTEGER NOT NULL DEFAULT 0 CHECK (has_books IN (0, 1));
+        """
+    )
+
+
+@migrations(name="0004_resolution")
+def resolution(db: Database) -> None:
+    db.executescript(
+        """
+        -- 1 from the moment on at which nobody knew whether the order was placed, whatever was found out later
+        ALTER TABLE orders ADD COLUMN was_unknown INTEGER NOT NULL DEFAULT 0 CHECK (was_unknown IN (0, 1));
+        UPDATE orders SET was_unknown = 1 WHERE outcome = 'unknown';
+        CREATE INDEX orders_written_off ON orders (updated_at) WHERE was_unknown AND outcome = 'rejected';
+        CREATE INDEX orders_by_time ON orders (created_at);
+        CREATE INDEX orders_by_exchange_id ON orders (exchange_order_id) WHERE exchange_order_id IS NOT NULL;
+        """
+    )
+
+
 def migrate(db: Database, path: Path) -> None:
     """Bring the database up to date. Raises StoreError where it is not ours, or newer than this version."""
     _refuse_newer(db, path)
     if not migrations.applied(db) and set(db.table_names()) - {migrations.migrations_table}:
         raise StoreError(f"{path}: expected an engine's database, was another program's: name another file")
     migrations.apply(db)
+    with db.atomic():
+        # Not in the migration: it must run with the tables as they are now, not as they were then.
+        if not db.execute("SELECT has_books FROM meta").fetchone()[0]:
+            add_up_all(db)
+            db.execute("UPDATE meta SET has_books = 1")
 
 
 def require_current(db: Database, path: Path) -> None:

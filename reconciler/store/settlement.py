@@ -1,22 +1,28 @@
-"""What may become known of an order after what is known already. Pure."""
+"""What may become known of an order after what is known already, and which of its fills are new. Pure."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from datetime import datetime
+from decimal import Context, Decimal
 from typing import Any
 
 from reconciler.errors import StoreError
-from reconciler.records.order import Order, Outcome
+from reconciler.records.order import Fill, Order, Outcome, decimal_text
+
+_EXACT = Context(prec=100)
+_PRICE = Context(prec=28)
+_ZERO = Decimal(0)
 
 _FOLLOWERS = {
     Outcome.SHADOW: frozenset({Outcome.SHADOW}),
     Outcome.PENDING: frozenset({Outcome.PENDING, Outcome.ACCEPTED, Outcome.REJECTED, Outcome.UNKNOWN}),
     Outcome.UNKNOWN: frozenset({Outcome.UNKNOWN, Outcome.ACCEPTED, Outcome.REJECTED}),
     Outcome.ACCEPTED: frozenset({Outcome.ACCEPTED}),
-    Outcome.REJECTED: frozenset({Outcome.REJECTED}),
+    Outcome.REJECTED: frozenset({Outcome.REJECTED, Outcome.ACCEPTED}),
 }
-"""What may be told of an order after each outcome, itself included."""
+"""What may be told of an order after each outcome, itself included. One taken for rejected may turn up after all."""
 
 
 def settled_order(known: Order, news: Mapping[str, Any]) -> Order:
@@ -24,6 +30,8 @@ def settled_order(known: Order, news: Mapping[str, Any]) -> Order:
     if news.get("filled_quantity", known.filled_quantity) < known.filled_quantity:
         news = {k: v for k, v in news.items() if k not in ("filled_quantity", "average_price", "fee")}
     told = replace(known, **news)
+    if told.outcome is Outcome.ACCEPTED:
+        told = replace(told, rejected_by=None)
     if told.outcome not in _FOLLOWERS[known.outcome]:
         raise StoreError(f"orders: {known.client_order_id}: {told.outcome} cannot follow {known.outcome}")
     if known.state is not None and known.state.is_final and told.state is not known.state:
@@ -32,3 +40,51 @@ def settled_order(known: Order, news: Mapping[str, Any]) -> Order:
     if happened and told.outcome not in (Outcome.ACCEPTED, Outcome.SHADOW):
         raise StoreError(f"orders: {known.client_order_id}: expected no state or fill, for it is {told.outcome}")
     return told
+
+
+def new_fills(
+    order: Order, known: Sequence[Fill], told: Sequence[Fill], average: Decimal | None, now: datetime
+) -> list[Fill]:
+    """The fills, besides those `known`, that add up to what `order` says is filled.
+
+    They are those `told` that are not known, and, for what these leave unexplained, one made of the difference; its
+    price follows from `average`, the order's average price, and is None without one. Where more is told than is
+    filled, or where one was made up before, executions told apart would count twice: then all is made up. A fee that
+    is told for the order only is on the last of them.
+    """
+    missing = _EXACT.subtract(order.filled_quantity, _sum(known))
+    if missing <= 0:
+        return []
+    ids = {fill.exchange_fill_id for fill in known}
+    news = list({f.exchange_fill_id: f for f in told if f.exchange_fill_id not in ids and f.quantity > 0}.values())
+    if any(fill.is_made_up for fill in known) or _sum(news) > missing:
+        news = []
+    rest = _EXACT.subtract(missing, _sum(news))
+    if rest:
+        price = _price_of_rest(order.filled_quantity, average, (*known, *news), rest)
+        fill_id = f"to-{decimal_text(order.filled_quantity)}"
+        news.append(Fill(order.client_order_id, fill_id, rest, price, None, now, is_made_up=True))
+    if order.fee is not None and (rest or not any(fill.fee for fill in (*known, *news))):
+        fee = order.fee
+        for fill in (*known, *news[:-1]):
+            fee = _EXACT.subtract(fee, fill.fee or _ZERO)
+        news[-1] = replace(news[-1], fee=fee)
+    return news
+
+
+def _sum(fills: Sequence[Fill]) -> Decimal:
+    total = _ZERO
+    for fill in fills:
+        total = _EXACT.add(total, fill.quantity)
+    return total
+
+
+def _price_of_rest(filled: Decimal, average: Decimal | None, others: Sequence[Fill], rest: Decimal) -> Decimal | None:
+    """What the rest must have traded at for the average to be right; the average itself where that cannot be."""
+    if average is None:
+        return None
+    paid = _EXACT.multiply(filled, average)
+    for fill in others:
+        paid = _EXACT.subtract(paid, _EXACT.multiply(fill.quantity, average if fill.price is None else fill.price))
+    price = _PRICE.divide(paid, rest)
+    return price if price > 0 else average

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
@@ -31,9 +32,9 @@ class Store:
         """Use `open`. `held` closes what the store stands on."""
         self._writer = writer
         self._held = held
-        self.desired = Desired(writer, reads)
         self.events = Events(writer, clock)
         self.ledger = Ledger(writer, reads, clock)
+        self.desired = Desired(writer, reads, self.ledger.shadow_books_ended)
         self.halts = Halts(writer, reads, clock)
         self.beats = Beats(writer, reads)
         self.operators = Operators(writer, clock)
@@ -69,6 +70,13 @@ class Store:
     def fault(self) -> str:
         """The last error of the database itself, empty where the last write went well. For `/readyz`."""
         return self._writer.fault
+
+    def when_fenced(self, tell: Callable[[str], object]) -> None:
+        """Have `tell` called, once, with the reason, when this engine may write no more: it must end.
+
+        On the writer's thread, and before anybody learns that a write failed.
+        """
+        self._writer.on_fenced = tell
 
     def flush(self) -> None:
         """Wait until everything submitted before is committed. Raises StoreError where the database refuses."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import sqlite3
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -34,7 +35,9 @@ class Writer:
 
     All jobs that wait form one transaction, each in a savepoint of its own: a job that raises undoes only
     itself. Futures resolve after the commit, so what they tell is on the disk. Each transaction checks
-    that the epoch is still ours; where it is not, everything is refused from then on with StoreFenced.
+    that the epoch is still ours, and that the file is still the one that `path` names: what is written to one
+    that was removed or replaced is lost. Where either is not so, everything is refused from then on with
+    StoreFenced, and `on_fenced` is told why, once, on the writer's thread, before anybody else is.
 
     `commits` counts transactions. `fault` is the last error of the database itself, empty where the last
     transaction went well; a job that broke a rule (a duplicate id) is its caller's matter, not a fault.
@@ -49,7 +52,9 @@ class Writer:
         self._waiting: list[_Task] = []
         self._wake = threading.Condition()
         self._closing = False
-        self._fenced = False
+        self._fenced = ""
+        self.on_fenced: Callable[[str], object] = lambda why: None
+        self._file = _identity(path)
         with explained(path):
             self.epoch: int = next(iter(db.query("UPDATE meta SET epoch = epoch + 1 RETURNING epoch")))["epoch"]
         self._thread = threading.Thread(target=self._run, name="store-writer", daemon=True)
@@ -93,10 +98,10 @@ class Writer:
     def _commit(self, tasks: Sequence[_Task]) -> None:
         """Run a group in one transaction, then resolve its futures. The thread outlives whatever happens here."""
         try:
-            if self._fenced:
-                raise self._fencing()
+            self._require_ours()
             with self._transaction():
                 attempts = [self._attempt(task.job) for task in tasks]
+            self._require_ours()  # removed in between, it was committed to a file that is gone
         except Exception as error:  # noqa: BLE001 - the boundary: what failed is told to everyone who waits for it
             self._note_fault(error)
             for task in tasks:
@@ -117,8 +122,7 @@ class Writer:
         self._db.execute("BEGIN IMMEDIATE")
         try:
             if next(iter(self._db.query("SELECT epoch FROM meta")))["epoch"] != self.epoch:
-                self._fenced = True
-                raise self._fencing()
+                raise self._fence(f"another engine took this database over (epoch {self.epoch} is past)")
             yield
             self._db.commit()
         except BaseException:
@@ -157,8 +161,28 @@ class Writer:
             return told
         return error
 
+    def _require_ours(self) -> None:
+        """Raises StoreFenced where the database is not ours any more, or not there."""
+        if not self._fenced and _identity(self._path) != self._file:
+            raise self._fence("the database was removed or replaced while the engine ran")
+        if self._fenced:
+            raise self._fencing()
+
+    def _fence(self, why: str) -> StoreFenced:
+        self._fenced = why
+        self.on_fenced(str(self._fencing()))
+        return self._fencing()
+
     def _fencing(self) -> StoreFenced:
-        return StoreFenced(
-            f"{self._path}: another engine took this database over (epoch {self.epoch} is past): "
-            "this one writes no more, stop it"
-        )
+        return StoreFenced(f"{self._path}: {self._fenced}: this engine writes no more, stop it")
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    """Which file `path` names, None where it names none."""
+    try:
+        found = os.stat(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except OSError as error:
+        raise StoreError(f"{path}: cannot be looked at: {error.strerror}: check the disk and its mounts") from error
+    return found.st_dev, found.st_ino

@@ -88,7 +88,7 @@ class Orders(Protocol):
         ...
 
     def position(self) -> Position:
-        """What the instance's own fills add up to."""
+        """What the instance's own fills add up to; in observe, on top of what it really held when it began."""
         ...
 
 

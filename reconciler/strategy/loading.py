@@ -8,17 +8,15 @@ packages but no other file of its folder.
 from __future__ import annotations
 
 import builtins
-import ctypes
 import importlib.util
 import linecache
 import sys
 import threading
 from collections.abc import Mapping, Sequence
-from importlib.abc import InspectLoader
 from importlib.machinery import ModuleSpec
 from pathlib import PurePath, PurePosixPath
-from types import CodeType, ModuleType
-from typing import NamedTuple
+from types import ModuleType
+from typing import TYPE_CHECKING, NamedTuple, cast
 
 from reconciler.clock import Clock, SystemClock
 from reconciler.errors import Problem
@@ -27,6 +25,9 @@ from reconciler.records.text import said
 from reconciler.strategy.definition import Definition
 from reconciler.strategy.inspection import inspect_module
 from reconciler.strategy.source import Source, parse
+
+if TYPE_CHECKING:
+    from importlib.abc import Loader
 
 IMPORT_DEADLINE_S = 5.0
 
@@ -114,7 +115,9 @@ class _Attempt:
             source = parse(path, f"{path}@{digest[:8]}", data)
             if isinstance(source, Source):
                 spec = ModuleSpec(
-                    f"_reconciler_strategy_{strategy_type}_{digest}", _Loader(source), origin=source.filename
+                    f"_reconciler_strategy_{strategy_type}_{digest}",
+                    cast("Loader", _Loader(source)),
+                    origin=source.filename,
                 )
                 spec.has_location = True
                 self._source, self._module = source, importlib.util.module_from_spec(spec)
@@ -141,6 +144,8 @@ class _Attempt:
 
     def give_up(self, deadline_s: float) -> Problem:
         """Leave an import that hangs, saying where it was; a loop in Python ends at its next instruction."""
+        import ctypes  # rarely needed, and not quick to import
+
         thread_id = self._thread.ident or 0
         frame = sys._current_frames().get(thread_id)
         while frame is not None and frame.f_code.co_filename != self._source.filename:
@@ -157,7 +162,7 @@ class _Attempt:
         )
 
 
-class _Loader(InspectLoader):
+class _Loader:
     """Serves one module from its source, which tracebacks and `inspect` then find too."""
 
     def __init__(self, source: Source) -> None:
@@ -166,19 +171,13 @@ class _Loader(InspectLoader):
     def get_source(self, fullname: str) -> str:
         return self._source.text
 
-    def get_filename(self, fullname: str) -> str:
-        return self._source.filename
-
-    def is_package(self, fullname: str) -> bool:
-        return False
-
-    def get_code(self, fullname: str) -> CodeType:
-        return self._source.code
+    def create_module(self, spec: ModuleSpec) -> None:
+        """The usual kind of module will do."""
 
     def exec_module(self, module: ModuleType) -> None:
         guard = _ImportGuard(PurePosixPath(self._source.path).parent)
         module.__dict__["__builtins__"] = {**vars(builtins), "__import__": guard}
-        super().exec_module(module)
+        exec(self._source.code, module.__dict__)
 
 
 class _ImportGuard:

@@ -18,7 +18,18 @@ from dataclasses import asdict
 
 from tests.bench.result import Result
 
-MEASUREMENTS = ("document", "scan", "rows", "dispatch", "instances", "blocking", "coldstart")
+MEASUREMENTS = (
+    "validate",
+    "document",
+    "scan",
+    "rows",
+    "dispatch",
+    "instances",
+    "blocking",
+    "coldstart",
+    "page",
+    "orders",
+)
 
 
 def measured(name: str) -> list[Result]:

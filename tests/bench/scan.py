@@ -122,7 +122,9 @@ def controller(root: Path) -> Iterator[tuple[Controller, _Running]]:
             clock,
             Worktree(root, clock, WorktreeOptions(racy_s=0.0)),
             catalogue,
-            lambda files, catalogue: evaluate_all(files, catalogue.facts, accounts, catalogue.types(), judged),
+            lambda snapshot, catalogue: evaluate_all(
+                snapshot.instances, snapshot.templates, catalogue.facts, accounts, catalogue.types(), judged
+            ),
             store.desired,
             store.halts,
             chronicle,

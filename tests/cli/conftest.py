@@ -23,6 +23,7 @@ from reconciler.control.socket import PeerProtocol, bind_control_socket, create_
 from reconciler.records.accounts import Accounts
 from reconciler.records.admission import Arrival, admit
 from reconciler.records.crosscheck import EvaluationCache, evaluate_all
+from reconciler.records.verdict import Verdict
 from reconciler.serving import serving
 from reconciler.sources.worktree import Worktree, WorktreeOptions
 from reconciler.store import Store
@@ -86,14 +87,16 @@ class Fleet:
     def store(self) -> Store:
         return Store.open(self.database, self.clock)
 
-    def apply(self) -> None:
-        """Bring the database up to date with the files, as one pass of an engine does."""
+    def apply(self, *missing: str) -> None:
+        """Bring the database up to date with the files, as a pass of an engine does that knew these were `missing`."""
         snapshot = Worktree(self.root, self.clock, WorktreeOptions()).read()
         catalogue = Catalogue()
         catalogue.refresh(snapshot.strategies)
-        files = evaluate_all(snapshot.instances, catalogue.facts, Accounts(), catalogue.types(), EvaluationCache())
+        files = evaluate_all(
+            snapshot.instances, snapshot.templates, catalogue.facts, Accounts(), catalogue.types(), EvaluationCache()
+        )
         with self.store() as store:
-            arrival = Arrival(iso(self.clock.time()), None)
+            arrival = Arrival(iso(self.clock.time()), None, settled=frozenset(missing))
             admitted = admit(files, store.desired.rows(), store.desired.attempts(), arrival)
             store.desired.apply(admitted.changes, admitted.attempts)
 
@@ -118,6 +121,8 @@ class FakeEngine:
     calls: list[tuple[Any, ...]] = field(default_factory=list)
     failed: tuple[tuple[str, str], ...] = ()
     held: PruneState = field(default_factory=PruneState)
+    halts: list[Mapping[str, Any]] = field(default_factory=list)
+    orphans: list[Mapping[str, Any]] = field(default_factory=list)
 
     def pause(self, ids: Sequence[str] | None, reason: str, uid: int) -> CommandResult:
         return self._called(ids or ("all",), "pause", ids, reason)
@@ -130,6 +135,12 @@ class FakeEngine:
 
     def unhalt(self, scope: str, id: str, reason: str, uid: int) -> CommandResult:
         return self._called((id or "all",), "unhalt", scope, id, reason)
+
+    def resolve(self, client_order_id: str, verdict: Verdict, uid: int) -> CommandResult:
+        return self._called((client_order_id,), "resolve", client_order_id, verdict)
+
+    def accept_tools(self, server: str, reason: str, uid: int) -> CommandResult:
+        return self._called((server,), "accept_tools", server, reason)
 
     def prune(self) -> PruneState:
         return self.held
@@ -149,6 +160,12 @@ class FakeEngine:
         limit, offset = int(request.query_params["limit"]), int(request.query_params["offset"])
         return JSONResponse({"items": self.items[offset : offset + limit], "total": len(self.items)})
 
+    async def show_engine(self, request: Request) -> JSONResponse:
+        return JSONResponse({"halts": self.halts})
+
+    async def list_orphans(self, request: Request) -> JSONResponse:
+        return JSONResponse({"items": self.orphans, "total": len(self.orphans)})
+
     async def show_instance(self, request: Request) -> JSONResponse:
         for item in self.items:
             if item["id"] == request.path_params["id"]:
@@ -162,7 +179,12 @@ def engine(fleet: Fleet) -> Iterator[FakeEngine]:
     fake = FakeEngine()
     app = create_control_app(
         fake,
-        [Route("/api/v1/instances", fake.list_instances), Route("/api/v1/instances/{id}", fake.show_instance)],
+        [
+            Route("/api/v1/instances", fake.list_instances),
+            Route("/api/v1/instances/{id}", fake.show_instance),
+            Route("/api/v1/engine", fake.show_engine),
+            Route("/api/v1/orders/orphans", fake.list_orphans),
+        ],
     )
     fleet.control_socket.parent.mkdir(exist_ok=True)
     listener = bind_control_socket(fleet.control_socket)

@@ -10,7 +10,7 @@ import pytest
 
 from reconciler.clock import SystemClock, utc
 from reconciler.records.mode import Mode
-from reconciler.records.order import Order, OrderRequest, OrderType, Outcome, Provenance, RejectedBy, Side
+from reconciler.records.order import Order, OrderRequest, OrderState, OrderType, Outcome, Provenance, RejectedBy, Side
 from reconciler.records.status import Health, InstanceStatus, Sync, Ticks
 from tests.cli.conftest import START_S, FakeEngine, Fleet
 
@@ -102,11 +102,60 @@ def test_status_of_one_has_its_conditions(fleet: Fleet, engine: FakeEngine) -> N
     assert "Trading:    False  Paused  an operator paused it  (since 2026-01-31T12:00:00.000Z)\n" in output
 
 
-def test_status_of_an_unknown_instance_fails(applied: Fleet, engine: FakeEngine) -> None:
-    for command in ("status", "show", "history"):
-        result = applied.run(command, "nope")
-        assert (result.exit_code, result.stdout) == (1, "")
-        assert result.stderr.startswith("nope: there ")
+@pytest.mark.parametrize("command", ["status", "show", "history", "events", "orders"])
+def test_an_id_that_nobody_knows_fails_with_the_nearest(applied: Fleet, engine: FakeEngine, command: str) -> None:
+    applied.write("btc-grid-1")
+    applied.apply()
+    result = applied.run(command, "nope")
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert result.stderr == "nope: there is no such instance; all there are: reconciler status\n"
+    result = applied.run(command, "btc-gird-1")
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert result.stderr == 'btc-gird-1: there is no such instance; did you mean "btc-grid-1"?\n'
+
+
+def test_status_of_one_that_was_removed_says_when(applied: Fleet, engine: FakeEngine) -> None:
+    (applied.root / "instances" / "b.yaml").unlink()
+    applied.apply("b")
+    result = applied.run("status", "b")
+    assert result.exit_code == 1
+    assert result.stderr.startswith("b was removed at 2023-11-14T22:14:20.000Z; its past: reconciler history b")
+
+
+def test_a_refused_file_has_events_and_no_instance_yet(applied: Fleet) -> None:
+    with applied.store() as store:
+        store.events.record("new", "Warning", "Refused", "starts active")
+    assert "Refused  starts active" in applied.run("events", "new").stdout
+
+
+HALTS = [
+    {"scope": "all", "id": "", "full": True, "reason": "prices are wrong", "by": "uid 0", "at": "2026-01-31T12:00:00Z"},
+    {"scope": "account", "id": "other", "full": False, "reason": "r", "by": "git", "at": "2026-01-31T12:00:00Z"},
+    {"scope": "instance", "id": "a", "full": False, "reason": "odd", "by": "engine", "at": "2026-01-31T12:00:00Z"},
+]
+
+
+def test_status_says_what_is_halted_before_all_else(fleet: Fleet, engine: FakeEngine) -> None:
+    engine.items = [live_item("a"), live_item("b")]
+    engine.halts = list(HALTS)
+    result = fleet.run("status")
+    assert result.stderr.splitlines() == [
+        "HALTED  everything, nothing passes: prices are wrong (by uid 0, since 2026-01-31T12:00:00Z)",
+        "HALTED  account other, no new exposure: r (by git, since 2026-01-31T12:00:00Z)",
+        "HALTED  instance a, no new exposure: odd (by engine, since 2026-01-31T12:00:00Z)",
+    ]
+    assert len(result.stdout.splitlines()) == 3
+    assert [line.split(",")[0] for line in fleet.run("status", "a").stderr.splitlines()] == [
+        "HALTED  everything",
+        "HALTED  instance a",
+    ]
+    assert len(json.loads(fleet.run("status", "--format", "json").stdout)["items"]) == 2
+
+
+def test_status_knows_halts_without_an_engine_too(applied: Fleet) -> None:
+    with applied.store() as store:
+        store.halts.add("account", "main", full=False, reason="odd fills", by="uid 0")
+    assert "HALTED  account main, no new exposure: odd fills (by uid 0" in applied.run("status", "b").stderr
 
 
 def test_show_says_which_line_each_value_comes_from_and_what_is_default(applied: Fleet) -> None:
@@ -126,6 +175,28 @@ def test_show_leaves_lines_out_where_the_file_says_something_else_by_now(applied
     assert "config.levels       4        instances/a.yaml" in result.stdout
     assert "instances/a.yaml:" not in result.stdout
     assert "instances/a.yaml has changed since this was applied: lines are left out\n" in result.stderr
+
+
+def test_show_names_the_template_a_value_comes_from(fleet: Fleet) -> None:
+    template = fleet.root / "instances" / "_templates" / "slow.yaml"
+    template.parent.mkdir()
+    template.write_text("config:\n  levels: 3\n")
+    file = fleet.write("a")
+    file.write_text(file.read_text().partition("config:")[0] + "template: slow\n")
+    fleet.apply()
+    assert "config.levels       3        instances/_templates/slow.yaml:2" in fleet.run("show", "a").stdout
+    template.write_text("config: {levels: 4}\n")
+    result = fleet.run("show", "a")
+    assert "config.levels       3        instances/_templates/slow.yaml\n" in result.stdout
+    assert "instances/_templates/slow.yaml has changed since this was applied: lines are left out" in result.stderr
+    fleet.apply()
+    assert "config.levels: 3 → 4; through instances/_templates/slow.yaml" in fleet.run("history", "a").stdout
+
+
+def test_show_as_json_has_every_value_with_its_origin(applied: Fleet) -> None:
+    items = json.loads(applied.run("show", "a", "--format", "json").stdout)["items"]
+    assert {"pointer": "config.levels", "text": "4", "origin": "instances/a.yaml:7"} in items
+    assert {"pointer": "config.pace", "text": "slow", "origin": "default"} in items
 
 
 def test_history_tells_what_changed_newest_first(applied: Fleet) -> None:
@@ -204,3 +275,74 @@ def test_orders_are_newest_first_and_simulated_ones_only_where_asked_for(applied
     assert [(order["client_order_id"], order["beat"]) for order in shadow] == [("o1", 5)]
     assert len(applied.run("orders", "a", "--limit", "1").stdout.splitlines()) == 2
     assert len(applied.run("orders", "b").stdout.splitlines()) == 1
+
+
+def test_orders_are_narrowed_by_outcome_state_and_time(applied: Fleet) -> None:
+    with applied.store() as store:
+        for n, outcome in enumerate((Outcome.REJECTED, Outcome.ACCEPTED, Outcome.UNKNOWN)):
+            state = OrderState.OPEN if outcome is Outcome.ACCEPTED else None
+            store.ledger.append(replace(an_order(f"o{n}", outcome, START_S + 3_600 * n), state=state))
+
+    def ids(*options: str) -> list[str]:
+        items = json.loads(applied.run("orders", "--format", "json", *options).stdout)["items"]
+        return [item["client_order_id"] for item in items]
+
+    assert ids("--outcome", "unknown") == ["o2"]
+    assert ids("--state", "open") == ["o1"]
+    assert ids("--since", "2023-11-14T23:13:20", "--until", "2023-11-15T00:13:20+00:00") == ["o1"]
+    assert ids("--until", "1w") == ["o2", "o1", "o0"]
+    assert ids("--since", "1w") == []
+    assert applied.run("orders", "--outcome", "filled").exit_code == 2
+
+
+def test_an_order_says_where_it_came_from(applied: Fleet) -> None:
+    committed = replace(an_order("x", Outcome.ACCEPTED, START_S), reason="")
+    committed = replace(committed, provenance=replace(committed.provenance, revision="4f2c9d1e8b7a60513f2c", beat=77))
+    with applied.store() as store:
+        store.ledger.append(committed)
+        store.ledger.append(an_order("y", Outcome.ACCEPTED, START_S))
+    head, y, x = (line.split() for line in applied.run("orders").stdout.splitlines())
+    origin = slice(head.index("MODE"), head.index("COMMIT") + 1)
+    assert head[origin] == ["MODE", "GENERATION", "BEAT", "COMMIT"]
+    assert x[-5:-1] == ["active", "1", "77", "4f2c9d1e8b7a"]
+    assert y[-6:-1] == ["active", "1", "5", "not", "committed"]
+
+
+def test_a_list_that_was_cut_says_so(applied: Fleet) -> None:
+    with applied.store() as store:
+        for n in range(3):
+            store.ledger.append(an_order(f"o{n}", Outcome.ACCEPTED, START_S))
+    assert applied.run("orders", "--limit", "3").stderr == ""
+    told = applied.run("orders", "--limit", "2").stderr
+    assert told == "the newest 2 of 3; more with --limit, all with: reconciler export orders\n"
+
+
+def test_refusals_in_a_row_are_one_line_with_their_number(applied: Fleet) -> None:
+    refused = replace(an_order("x", Outcome.REJECTED, START_S), rejected_by=RejectedBy.GATEWAY, reason="Limit: no")
+    with applied.store() as store:
+        for n in range(3):
+            store.ledger.refuse(replace(refused, client_order_id=f"x{n}"))
+    (row,) = applied.run("orders").stdout.splitlines()[1:]
+    assert "rejected by gateway (×3)" in row
+
+
+def test_orders_of_nobody_here_are_told_where_an_engine_knows_them(fleet: Fleet, engine: FakeEngine) -> None:
+    fleet.write("a")
+    fleet.apply()
+    engine.orphans = [
+        {
+            "account_id": "main",
+            "client_order_id": "",
+            "exchange_order_id": "X-9",
+            "symbol": "BTC/USD",
+            "side": "sell",
+            "quantity": "2",
+            "state": "open",
+            "seen_at": "2026-01-31T12:00:00.000Z",
+        }
+    ]
+    told = (
+        "ORPHAN on account main: sell 2 BTC/USD open, order X-9: not in the ledger, seen since 2026-01-31T12:00:00.000Z"
+    )
+    assert fleet.run("orders").stderr == f"{told}\n"
+    assert fleet.run("orders", "a").stderr == fleet.run("orders", "--shadow").stderr == ""

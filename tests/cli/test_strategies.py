@@ -18,15 +18,34 @@ def test_all_definitions_are_listed_and_broken_ones_are_talked_about(fleet: Flee
 
 
 def test_one_definition_comes_with_its_config_reference(fleet: Fleet) -> None:
+    assert (
+        fleet.run("strategies", "drift").stdout
+        == """\
+drift  strategies/drift.py, ticks every 1 minutes
+
+Does nothing, at a steady pace.
+
+config:
+  levels: integer, ≥ 1, required
+      How many levels.
+  pace: string, one of slow, fast, default "slow"
+      How fast.
+  key: secret
+      What opens the door.
+      Written as {env: NAME} or {file: PATH}.
+"""
+    )
+
+
+def test_a_config_reference_reads_in_80_columns(fleet: Fleet) -> None:
+    strategy = fleet.root / "strategies" / "drift.py"
+    words = "very long words " * 9
+    text = strategy.read_text(encoding="utf-8").replace("How fast.", words).replace("at a steady pace.", words)
+    strategy.write_text(text.replace('"levels": {', '"levels": {"examples": [10, 20], '), encoding="utf-8")
     output = fleet.run("strategies", "drift").stdout
-    assert "Does nothing, at a steady pace." in output
-    assert "drift  strategies/drift.py, ticks every 1 minutes" in output
-    rows = {line.split()[0]: line for line in output.splitlines() if line}
-    assert "required" in rows["levels"]
-    assert "How many levels." in rows["levels"]
-    assert '"slow"' in rows["pace"]
-    assert "one of slow, fast" in rows["pace"]
-    assert "a secret" in rows["key"]
+    assert max(map(len, output.splitlines())) <= 80
+    assert "      For example 10, 20\n" in output
+    assert "      very long words very" in output
 
 
 def test_as_json_a_list_has_items_and_one_is_an_object(fleet: Fleet) -> None:
@@ -46,3 +65,13 @@ def test_a_broken_definition_says_where(fleet: Fleet) -> None:
     result = fleet.run("strategies", "bad")
     assert result.exit_code == 1
     assert result.stderr.startswith("strategies/bad.py:1:5: ")
+
+
+def test_no_docstring_commands_the_terminal(fleet: Fleet) -> None:
+    file = fleet.root / "strategies" / "drift.py"
+    file.write_text(file.read_text().replace("Does nothing, at", "Does \\x1b[31mnothing,\\u202e at"))
+    for arguments in (["strategies"], ["strategies", "drift"]):
+        result = fleet.run(*arguments)
+        assert result.exit_code == 0
+        assert r"\x1b[31mnothing,\u202e at" in result.stdout
+        assert "\x1b" not in result.stdout

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -37,7 +39,7 @@ def test_json_has_the_same_problems_and_the_counts(fleet: Fleet) -> None:
     assert result.exit_code == 1
     told = json.loads(result.stdout)
     (item,) = told.pop("items")
-    assert told == {"valid": 1, "files": 2}
+    assert told == {"valid": 1, "files": 2, "invalid": ["instances/b.yaml"]}
     assert item["path"] == "instances/b.yaml"
     assert (item["line"], item["column"], item["pointer"]) == (7, 11, "config.levels")
     assert item["message"] == "expected at least 1, was 0"
@@ -113,3 +115,40 @@ def test_accounts_are_those_of_the_settings(fleet: Fleet) -> None:
 
 def test_an_unknown_format_is_a_usage_error(fleet: Fleet) -> None:
     assert fleet.run("validate", "--format", "xml").exit_code == 2
+
+
+def test_a_template_is_validated_alone_by_the_records_upon_it_and_where_nobody_uses_it(fleet: Fleet) -> None:
+    folder = fleet.root / "instances" / "_templates"
+    folder.mkdir()
+    (folder / "slow.yaml").write_text("config: {levels: 0}\n")
+    (folder / "unused.yaml").write_text("mode: off\n")
+    file = fleet.write("a")
+    file.write_text(file.read_text().partition("config:")[0] + "template: slow\n")
+    result = fleet.run("validate", str(folder / "slow.yaml"))
+    assert result.exit_code == 1
+    assert result.stdout.startswith("instances/_templates/slow.yaml:1:18: config.levels: ")
+    assert "breaks a\n" in result.stdout
+    everything = fleet.run("validate").stdout
+    assert everything.count("instances/_templates/slow.yaml") == 1
+    assert "instances/_templates/unused.yaml:1:1: mode: expected no mode in a template\n" in everything
+
+
+def test_a_large_fleet_for_which_there_are_helpers_is_told_of_like_a_small_one(fleet: Fleet) -> None:
+    """In a process of its own: whoever runs these tests has threads, and is not copied."""
+    (fleet.root / "instances" / "desk").mkdir()
+    fleet.write("a7").rename(fleet.root / "instances" / "desk" / "a7.yaml")
+    for number in range(2_100):
+        fleet.write(f"a{number}")
+    fleet.write("a9", levels='"nine"')
+    (fleet.root / "strategies" / "noisy.py").write_text("print('hello')\nraise OSError\n")
+    command = (sys.executable, "-m", "reconciler", "--root", str(fleet.root), "validate")
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert [line for line in done.stdout.splitlines() if not line.startswith("  ")] == [
+        "instances/a7.yaml:1:5: id: also claimed by instances/desk/a7.yaml",
+        'instances/a9.yaml:7:11: config.levels: expected an integer, was "nine"',
+        "instances/desk/a7.yaml:1:5: id: also claimed by instances/a7.yaml",
+        "strategies/noisy.py:2:1: expected to be imported, was ended by OSError",
+    ]
+    assert done.stderr.count("hello") == 1
+    assert "2,101 files, 2,098 valid; 4 problems\n" in done.stderr

@@ -25,6 +25,7 @@ from reconciler.records.market import Balance, Candle, Position, Quote
 from reconciler.records.order import Order, OrderRequest
 from reconciler.records.plan import Action, Phase, Running
 from reconciler.records.status import InstanceStatus
+from reconciler.records.verdict import Verdict
 from reconciler.runtime.host import HostOptions, ThreadHost
 from reconciler.runtime.secrets import no_secrets
 from reconciler.sources.worktree import Worktree, WorktreeOptions
@@ -76,6 +77,9 @@ class NoOrders:
     def position(self, instance_id: str, symbol: str, *, shadow: bool) -> Position:
         return Position(symbol, NOTHING)
 
+    def resolve(self, client_order_id: str, verdict: Verdict) -> str:
+        return "" if client_order_id == "known" else "the ledger knows no such order"
+
     def blocked(self, instance_id: str, account_id: str) -> tuple[str, str] | None:
         return None
 
@@ -122,7 +126,9 @@ class Fleet:
             clock,
             Worktree(root, clock, WorktreeOptions(racy_s=-1)),
             self.catalogue,
-            lambda files, catalogue: evaluate_all(files, catalogue.facts, accounts, catalogue.types(), judged),
+            lambda snapshot, catalogue: evaluate_all(
+                snapshot.instances, snapshot.templates, catalogue.facts, accounts, catalogue.types(), judged
+            ),
             self.store.desired,
             self.store.halts,
             chronicle,
@@ -150,7 +156,15 @@ class Fleet:
             )
         )
         self.controller.touched = self.board.look_at
-        self.operator = Operator(self.controller, self.host, self.store.halts, self.store.operators, self.store.events)
+        self.operator = Operator(
+            self.controller,
+            self.host,
+            self.store.halts,
+            orders,
+            lambda server: "" if server == "kraken" else "there is no such server",
+            self.store.operators,
+            self.store.events,
+        )
         self.host.start()
 
     def write(self, instance_id: str, mode: str = "observe", folder: str = "instances", **more: Any) -> Path:
@@ -225,6 +239,16 @@ class Fleet:
         reader = Reader.open(self.root / ".reconciler" / "reconciler.db")
         try:
             return [(item["instance_id"], item["reason"]) for item in reader.events(limit=1000)[0]]
+        finally:
+            reader.close()
+
+    def operations(self) -> list[Any]:
+        """What operators did, newest first."""
+        from reconciler.store.reader import Reader
+
+        reader = Reader.open(self.root / ".reconciler" / "reconciler.db")
+        try:
+            return list(reader.operations()[0])
         finally:
             reader.close()
 

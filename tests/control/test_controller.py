@@ -536,3 +536,12 @@ def test_an_operators_halt_is_kept_and_named_until_lifted(make_fleet: MakeFleet)
     assert second.operator.unhalt("all", "", "over", 1000).ok
     assert not second.operator.unhalt("all", "", "over", 1000).ok
     assert second.store.halts.active() == ()
+
+
+def test_accepting_changed_tools_is_recorded_with_who_and_why(fleet: Any) -> None:
+    assert fleet.operator.accept_tools("kraken", "read its changelog", 1000).done == ("kraken",)
+    refused = fleet.operator.accept_tools("mars", "why", 1000)
+    assert refused.failed == (("mars", "there is no such server"),)
+    (operation,) = fleet.operations()
+    assert (operation["action"], operation["scope"]) == ("accept-tools", "server kraken")
+    assert (operation["uid"], operation["reason"]) == (1000, "read its changelog")

@@ -7,6 +7,7 @@ import os
 import socket
 import stat
 from collections.abc import Awaitable, Callable, Sequence
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ from reconciler.control.socket import (
     create_control_app,
 )
 from reconciler.errors import StoreError
+from reconciler.records.verdict import Verdict
 from reconciler.serving import serving
 
 Call = tuple[Any, ...]
@@ -54,6 +56,12 @@ class Recorder:
 
     def unhalt(self, scope: str, id: str, reason: str, uid: int) -> CommandResult:
         return self._called("unhalt", scope, id, reason, uid)
+
+    def resolve(self, client_order_id: str, verdict: Verdict, uid: int) -> CommandResult:
+        return self._called("resolve", client_order_id, verdict, uid)
+
+    def accept_tools(self, server: str, reason: str, uid: int) -> CommandResult:
+        return self._called("accept_tools", server, reason, uid)
 
     def prune(self) -> PruneState:
         return PruneState("d1", ("a", "b"))
@@ -113,6 +121,30 @@ ME = os.getuid()
             ("halt", "account", "main", True, "why", ME),
         ),
         ("/v1/unhalt", {"scope": "instance", "id": "a", "reason": "why"}, ("unhalt", "instance", "a", "why", ME)),
+        ("/v1/accept", {"server": "kraken", "reason": "why"}, ("accept_tools", "kraken", "why", ME)),
+        (
+            "/v1/resolve",
+            {"client_order_id": "x", "as": "rejected", "reason": "why"},
+            ("resolve", "x", Verdict("rejected", "why", f"uid {ME}"), ME),
+        ),
+        (
+            "/v1/resolve",
+            {
+                "client_order_id": "x",
+                "as": "filled",
+                "reason": "why",
+                "filled_quantity": "0.10",
+                "average_price": "101.5",
+                "fee": "0",
+                "exchange_order_id": "e1",
+            },
+            (
+                "resolve",
+                "x",
+                Verdict("filled", "why", f"uid {ME}", Decimal("0.1"), Decimal("101.5"), Decimal(0), "e1"),
+                ME,
+            ),
+        ),
         ("/v1/prune", {"digest": "d1"}, ("confirm_prune", "d1", ME)),
         ("/v1/reconcile", {}, ("full_pass",)),
     ],
@@ -149,6 +181,16 @@ def test_held_removals_are_told_with_their_digest(path: Path) -> None:
         ("/v1/halt", {"scope": "world", "reason": "why"}, 'scope: expected one of all, account, instance, was "world"'),
         ("/v1/halt", {"scope": "account", "reason": "w"}, "id: expected a text that says something, was nothing"),
         ("/v1/halt", {"scope": "all", "full": 1, "reason": "w"}, "full: expected true or false, was 1"),
+        (
+            "/v1/resolve",
+            {"client_order_id": "x", "as": "gone", "reason": "w"},
+            'as: expected one of accepted, filled, cancelled, expired, rejected, was "gone"',
+        ),
+        (
+            "/v1/resolve",
+            {"client_order_id": "x", "as": "filled", "reason": "w", "fee": 0.1},
+            "fee: expected str or Decimal, was float; write it as a string, '0.1'",
+        ),
         ("/v1/pause", ["a"], 'expected a JSON object, was ["a"]'),
     ],
 )

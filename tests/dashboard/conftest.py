@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import threading
+from collections import Counter
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 from typing import Any
 
 import httpx
@@ -15,8 +17,9 @@ from reconciler.clock import FakeClock, iso
 from reconciler.dashboard.app import create_app
 from reconciler.dashboard.options import DashboardOptions
 from reconciler.errors import Problem
-from reconciler.ports import EngineStatus, InstanceFilter, StrategySummary
+from reconciler.ports import AccountView, EngineStatus, FleetSummary, InstanceFilter, StrategySummary
 from reconciler.records.accounts import Account, Accounts
+from reconciler.records.holding import Holding
 from reconciler.records.mode import Mode
 from reconciler.records.record import Identity, InstanceRecord, Row
 from reconciler.records.status import Condition, Health, InstanceStatus, Sync, Ticks
@@ -134,6 +137,16 @@ def an_order(**changes: Any) -> dict[str, Any]:
         "updated_at": iso(NOW_S - 59),
         "rejected_by": None,
         "shadow": False,
+        "repeats": 1,
+        "stop_price": None,
+        "time_in_force": "gtc",
+        "reduce_only": False,
+        "quote_bid": "59999.5",
+        "quote_ask": "60000.5",
+        "config_digest": "c0ffee",
+        "code_digest": "0123456789abcdef",
+        "was_unknown": False,
+        "fills": [],
         **changes,
     }
 
@@ -184,9 +197,12 @@ class FakeStatus:
     fleet: list[InstanceStatus] = field(default_factory=lambda: [an_instance()])
     engine_now: EngineStatus = field(default_factory=an_engine)
     found: list[Problem] = field(default_factory=list)
+    places: Mapping[str, str] = field(default_factory=dict)
     definitions: list[StrategySummary] = field(default_factory=lambda: [a_strategy()])
     drawn: list[Mapping[str, Any]] = field(default_factory=list)
     lines: list[Mapping[str, Any]] = field(default_factory=list)
+    account_now: AccountView = field(default_factory=AccountView)
+    strays: list[Mapping[str, Any]] = field(default_factory=list)
     revision_now: int = 1
     asked: list[tuple[str, int]] = field(default_factory=list)
 
@@ -210,6 +226,26 @@ class FakeStatus:
         self._note("instance")
         return next((one for one in self.fleet if one.id == instance_id), None)
 
+    def troubled(self) -> Sequence[InstanceStatus]:
+        self._note("troubled")
+        return self.fleet
+
+    def summary(self) -> FleetSummary:
+        return FleetSummary(
+            total=len(self.fleet),
+            by_mode=Counter(one.effective_mode for one in self.fleet),
+            by_sync=Counter(one.sync for one in self.fleet),
+            by_health=Counter(one.health for one in self.fleet),
+            real_money_active=sum(one.effective_mode is Mode.ACTIVE and one.account_id == "main" for one in self.fleet),
+        )
+
+    def ticks(self) -> Ticks:
+        return Ticks(
+            sum(one.ticks.count for one in self.fleet),
+            sum(one.ticks.errors for one in self.fleet),
+            sum(one.ticks.missed for one in self.fleet),
+        )
+
     def widgets(self, instance_id: str) -> Sequence[Mapping[str, Any]]:
         self._note("widgets")
         return self.drawn
@@ -218,9 +254,21 @@ class FakeStatus:
         self._note("logs")
         return self.lines
 
-    def problems(self) -> Sequence[Problem]:
+    def origins(self, instance_id: str) -> Mapping[str, str]:
+        self._note("origins")
+        return self.places
+
+    def account(self, account_id: str, client_id: str) -> AccountView:
+        self._note("account")
+        return self.account_now
+
+    def orphans(self) -> Sequence[Mapping[str, Any]]:
+        self._note("orphans")
+        return self.strays
+
+    def problems(self, instance_id: str = "") -> Sequence[Problem]:
         self._note("problems")
-        return self.found
+        return [problem for problem in self.found if not instance_id or instance_id in problem.path]
 
     def strategies(self) -> Sequence[StrategySummary]:
         self._note("strategies")
@@ -247,6 +295,8 @@ class FakeReader:
     event_rows: Rows = field(default_factory=lambda: [an_event()])
     generation_rows: Rows = field(default_factory=lambda: [a_generation()])
     tombstones: dict[str, Row] = field(default_factory=dict)
+    books: tuple[list[Holding], list[Holding]] = ([], [])
+    """What is held by its own fills, and in the shadow book."""
     asked: list[tuple[str, int]] = field(default_factory=list)
 
     def row(self, instance_id: str) -> Row | None:
@@ -259,12 +309,34 @@ class FakeReader:
         outcome: str = "",
         state: str = "",
         shadow: bool | None = None,
+        since: datetime | None = None,
+        until: datetime | None = None,
+        is_open: bool | None = None,
         limit: int = 100,
         offset: int = 0,
     ) -> tuple[Rows, int]:
         wanted = {"instance_id": instance_id, "outcome": outcome, "state": state}
-        rows = [row for row in self.order_rows if shadow in (None, row["shadow"])]
+        rows = [
+            row
+            for row in self.order_rows
+            if shadow in (None, row["shadow"])
+            and (since is None or datetime.fromisoformat(row["created_at"]) >= since)
+            and (until is None or datetime.fromisoformat(row["created_at"]) < until)
+            and is_open in (None, row["state"] in ("open", "partially_filled"))
+        ]
         return self._page("orders", rows, wanted, limit, offset)
+
+    def order(self, client_order_id: str) -> dict[str, Any] | None:
+        self.asked.append(("order", threading.get_ident()))
+        return next((row for row in self.order_rows if row["client_order_id"] == client_order_id), None)
+
+    def holdings(self, instance_id: str, shadow: bool) -> list[Holding]:
+        self.asked.append(("holdings", threading.get_ident()))
+        return self.books[shadow]
+
+    def generation(self, instance_id: str, generation: int) -> dict[str, Any] | None:
+        self.asked.append(("generation", threading.get_ident()))
+        return next((row for row in self.generation_rows if row["generation"] == generation), None)
 
     def events(self, instance_id: str = "", type: str = "", limit: int = 100, offset: int = 0) -> tuple[Rows, int]:
         return self._page("events", self.event_rows, {"instance_id": instance_id, "type": type}, limit, offset)

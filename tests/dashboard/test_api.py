@@ -10,6 +10,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from reconciler.clock import iso
+from reconciler.ports import AccountView
+from reconciler.records.holding import Holding
+from reconciler.records.market import Position
 from reconciler.records.mode import Mode
 from reconciler.records.status import Health, Sync
 
@@ -28,7 +31,10 @@ CONTRACT_ORDER = """
     instance_id client_order_id outcome state side type quantity limit_price symbol account_id client_id mode
     generation beat revision reason filled_quantity average_price fee exchange_order_id created_at updated_at
 """
-MORE_OF_AN_ORDER = ["rejected_by", "shadow"]
+MORE_OF_AN_ORDER = """
+    rejected_by shadow repeats stop_price time_in_force reduce_only quote_bid quote_ask config_digest code_digest
+    was_unknown fills
+"""
 CONTRACT_PROBLEM = "path line column pointer message hint"
 
 
@@ -101,7 +107,7 @@ async def test_an_instance_that_was_removed_says_when_and_where_its_history_is(
 async def test_orders_are_the_readers_own_items(connect: Connect, reader: FakeReader) -> None:
     listed = await get(connect, "/api/v1/orders")
     assert listed == {"items": reader.order_rows, "total": 1}
-    assert list(listed["items"][0]) == [*CONTRACT_ORDER.split(), *MORE_OF_AN_ORDER]
+    assert list(listed["items"][0]) == [*CONTRACT_ORDER.split(), *MORE_OF_AN_ORDER.split()]
     assert listed["items"][0]["quantity"] == "0.00042"
 
 
@@ -201,6 +207,7 @@ async def test_instances_are_filtered(connect: Connect, status: FakeStatus, quer
 
 async def test_orders_and_events_are_filtered(connect: Connect, reader: FakeReader) -> None:
     other = {"instance_id": "other", "outcome": "shadow", "state": "open", "shadow": True}
+    other |= {"created_at": "2026-01-01T00:00:00.000Z"}
     reader.order_rows += [{**reader.order_rows[0], **other}]
     reader.event_rows += [{**reader.event_rows[0], "instance_id": "other", "type": "Warning"}]
     for path in (
@@ -208,13 +215,16 @@ async def test_orders_and_events_are_filtered(connect: Connect, reader: FakeRead
         "/api/v1/orders?outcome=shadow",
         "/api/v1/orders?state=open",
         "/api/v1/orders?shadow=true",
+        "/api/v1/orders?since=2026-01-01",
+        "/api/v1/orders?since=30s",
         "/api/v1/events?instance_id=other",
         "/api/v1/events?type=Warning",
     ):
         listed = await get(connect, path)
         assert [item["instance_id"] for item in listed["items"]] == ["other"], path
-    real = await get(connect, "/api/v1/orders?shadow=false")
-    assert [item["instance_id"] for item in real["items"]] == ["btc-dca"]
+    for path in ("/api/v1/orders?shadow=false", "/api/v1/orders?until=2026-01-01"):
+        real = await get(connect, path)
+        assert [item["instance_id"] for item in real["items"]] == ["btc-dca"], path
 
 
 @pytest.mark.parametrize(
@@ -226,6 +236,7 @@ async def test_orders_and_events_are_filtered(connect: Connect, reader: FakeRead
         ("orders?outcome=filled", "outcome: expected one of shadow, pending, accepted, rejected, unknown"),
         ("orders?state=done", "state: expected one of open, partially_filled, filled, cancelled, expired"),
         ("orders?shadow=yes", "shadow: expected one of true, false, was 'yes'"),
+        ("orders?since=yesterday", "since: expected a day, a time or how long ago (2026-01-31, "),
         ("events?type=Error", "type: expected one of Normal, Warning"),
         ("problems?q=x", "unknown parameter 'q': expected one of limit, offset"),
         ("engine?limit=1", "unknown parameter 'limit': expected none"),
@@ -234,6 +245,38 @@ async def test_orders_and_events_are_filtered(connect: Connect, reader: FakeRead
 )
 async def test_what_is_not_understood_is_refused_by_name(connect: Connect, path: str, message: str) -> None:
     assert message in await refusal(connect, f"/api/v1/{path}")
+
+
+async def test_an_order_and_the_orphans_have_addresses_of_their_own(
+    connect: Connect, status: FakeStatus, reader: FakeReader
+) -> None:
+    assert await get(connect, "/api/v1/orders/k3j9x2a7b0001") == reader.order_rows[0]
+    assert await get(connect, "/api/v1/orders/orphans") == {"items": [], "total": 0}
+    status.strays = [{"account_id": "main", "symbol": "BTC/USD"}]
+    assert await get(connect, "/api/v1/orders/orphans") == {"items": status.strays, "total": 1}
+
+
+async def test_an_instance_comes_with_what_it_and_its_account_hold(
+    connect: Connect, status: FakeStatus, reader: FakeReader
+) -> None:
+    reader.order_rows.append({**reader.order_rows[0], "client_order_id": "resting", "state": "open"})
+    reader.books = ([Holding("BTC/USD", Decimal("2.0"), Decimal("100"))], [Holding("BTC/USD", realised=Decimal("-3"))])
+    status.account_now = AccountView((Position("BTC/USD", Decimal("5")),), "2026-01-01T00:00:00.000Z")
+    item = await get(connect, "/api/v1/instances/btc-dca")
+    flat = {"symbol": "BTC/USD", "quantity": "0", "average_price": None, "realised": "0", "fees": "0"}
+    assert item["holdings"] == [
+        {**flat, "shadow": False, "quantity": "2", "average_price": "50"},
+        {**flat, "shadow": True, "realised": "-3"},
+    ]
+    assert [order["client_order_id"] for order in item["open_orders"]] == ["resting"]
+    assert item["account_view"] == {
+        "positions": [{"symbol": "BTC/USD", "quantity": "5", "average_price": None}],
+        "positions_at": "2026-01-01T00:00:00.000Z",
+        "balances": None,
+        "balances_at": None,
+        "compared_at": None,
+        "difference": "",
+    }
 
 
 async def test_orders_are_never_answered_from_a_copy(connect: Connect, reader: FakeReader) -> None:

@@ -19,7 +19,16 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.anyio
 
-PAGES = ("/", "/instances/btc-dca", "/strategies", "/strategies/dca", "/problems", "/orders", "/events")
+PAGES = (
+    "/",
+    "/instances/btc-dca",
+    "/strategies",
+    "/strategies/dca",
+    "/problems",
+    "/orders",
+    "/orders/k3j9x2a7b0001",
+    "/events",
+)
 JSON = (
     "/api/v1/instances",
     "/api/v1/instances/btc-dca",
@@ -27,6 +36,8 @@ JSON = (
     "/api/v1/strategies/dca",
     "/api/v1/problems",
     "/api/v1/orders",
+    "/api/v1/orders/k3j9x2a7b0001",
+    "/api/v1/orders/orphans",
     "/api/v1/events",
     "/api/v1/engine",
 )

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from reconciler.dashboard.attention import Gravity, concern, engine_concerns, gravest_first
+from reconciler.dashboard.attention import Gravity, concern, engine_concerns, gravest_first, orphan_concerns
 from reconciler.errors import Problem
 from reconciler.records.accounts import Account, Accounts
 from reconciler.records.mode import Mode
@@ -57,6 +57,29 @@ def test_an_instance_in_trouble_is_a_concern(
     assert found.gravity is gravity
     assert text in found.text
     assert found.href == "/instances/btc-dca"
+
+
+def test_a_quarantine_weighs_more_than_an_operators_pause(well: InstanceStatus) -> None:
+    quarantined = Condition("Ready", False, "Quarantined", "paused by the engine: 5 failed ticks in a row", "")
+    found = concern(replace(well, health=Health.PAUSED, conditions=(quarantined,)), ACCOUNTS)
+    assert found is not None
+    assert found.gravity is Gravity.WARNING
+    assert found.text == "Quarantined: paused by the engine: 5 failed ticks in a row"
+
+
+def test_a_picture_that_is_old_is_worth_a_notice(well: InstanceStatus) -> None:
+    failed = Condition("Ready", True, "RenderFailed", "what it shows is old", "")
+    found = concern(replace(well, conditions=(failed,)), ACCOUNTS)
+    assert found is not None
+    assert (found.gravity, found.text) == (Gravity.NOTICE, "what it shows is old")
+
+
+def test_orphans_are_one_concern_for_each_account() -> None:
+    orphans = [{"account_id": "main"}, {"account_id": "paper"}, {"account_id": "main"}]
+    main, paper = orphan_concerns(orphans, ACCOUNTS)
+    assert (main.subject, main.real_money, main.href) == ("Account main", True, "/orders")
+    assert main.text == "2 open orders that the ledger does not know"
+    assert (paper.real_money, paper.text) == (False, "an open order that the ledger does not know")
 
 
 @pytest.mark.parametrize("reason", ["Mode", "Paused", "Halted", "ExecDown"])

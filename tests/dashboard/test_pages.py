@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import replace
+from decimal import Decimal
 from html.parser import HTMLParser
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +12,9 @@ import pytest
 
 from reconciler.clock import FakeClock
 from reconciler.errors import Problem
+from reconciler.ports import AccountView
+from reconciler.records.holding import Holding
+from reconciler.records.market import Balance, Position
 from reconciler.records.mode import Mode
 from reconciler.records.status import Condition, Health, Sync
 
@@ -19,7 +23,16 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.anyio
 
-PAGES = ("/", "/instances/btc-dca", "/strategies", "/strategies/dca", "/problems", "/orders", "/events")
+PAGES = (
+    "/",
+    "/instances/btc-dca",
+    "/strategies",
+    "/strategies/dca",
+    "/problems",
+    "/orders",
+    "/orders/k3j9x2a7b0001",
+    "/events",
+)
 ATTACK = "\"'><script>alert(1)</script><img src=x onerror=alert(1)>{{7*7}}"
 
 
@@ -194,9 +207,19 @@ def poison(status: FakeStatus, reader: FakeReader) -> None:
         {**head, "type": ATTACK},
     ]
     status.lines = [{"at": ATTACK, "level": ATTACK, "message": ATTACK}]
-    numbers = ("generation", "beat", "count", "id", "committed", "values")
+    numbers = ("generation", "beat", "count", "id", "committed", "values", "repeats", "fills")
     for rows in (reader.order_rows, reader.event_rows, reader.generation_rows):
         rows[0] = {key: value if key in numbers else ATTACK for key, value in rows[0].items()}
+    fill = ("exchange_fill_id", "quantity", "price", "fee", "at", "made_up")
+    reader.order_rows[0] |= {
+        "client_order_id": "k3j9x2a7b0001",
+        "fills": [dict.fromkeys(fill, ATTACK)],
+        "shadow": False,
+    }
+    stray = ("account_id", "client_order_id", "exchange_order_id", "symbol", "side", "quantity", "state", "seen_at")
+    status.strays = [dict.fromkeys(stray, ATTACK)]
+    status.account_now = AccountView((Position(ATTACK, Decimal(1)),), ATTACK, (), ATTACK, ATTACK, ATTACK)
+    reader.books = ([Holding(ATTACK)], [Holding(ATTACK)])
     reader.generation_rows[0]["values"] = {"limits": {ATTACK: ATTACK}, "template": ATTACK, "open_orders": ATTACK}
 
 
@@ -273,6 +296,19 @@ async def test_an_instance_page_shows_a_generation_that_does_not_run_yet(connect
     assert "Commit 4f2c9d1e8b not committed" in text
 
 
+async def test_an_instance_page_says_where_each_value_was_written(
+    connect: Connect, status: FakeStatus, reader: FakeReader
+) -> None:
+    template = "instances/_templates/majors.yaml"
+    status.fleet = [replace(status.fleet[0], template_path=template)]
+    status.places = {"config.notional": "instances/btc-dca.yaml:7", "limits.max_open_orders": f"{template}:3"}
+    reader.generation_rows[0]["values"] = {"limits": {"max_open_orders": 10}}
+    text = (await read(connect, "/instances/btc-dca")).text
+    assert "notional 25 25 instances/btc-dca.yaml:7" in text
+    assert f"max open orders 10 {template}:3" in text
+    assert f"Template {template}" in text
+
+
 async def test_an_instance_page_says_why_with_reasons(connect: Connect, status: FakeStatus) -> None:
     refused = Condition("Accepted", False, "Refused", "expected a step of one mode at a time", "2026-01-01T00:00:00Z")
     status.fleet = [replace(status.fleet[0], sync=Sync.REFUSED, conditions=(refused,), frozen_with_exposure=True)]
@@ -281,7 +317,21 @@ async def test_an_instance_page_says_why_with_reasons(connect: Connect, status: 
     assert "Accepted False Refused expected a step of one mode at a time" in text
     assert "Frozen with exposure." in text
     assert "instances/btc-dca.yaml:7:7 mode expected a step Hint: merge observe first" in text
-    assert "stays in force until the file is mended" in text
+    assert "stays in force until it is mended" in text
+
+
+async def test_an_instance_page_says_which_halts_are_in_force_on_it(connect: Connect, status: FakeStatus) -> None:
+    def halt(scope: str, id: str, full: bool = False) -> dict[str, object]:
+        return {"scope": scope, "id": id, "full": full, "reason": f"because of {id or scope}"}
+
+    halts = (halt("all", "", full=True), halt("account", "sandbox"), halt("account", "main"), halt("instance", "other"))
+    status.engine_now = replace(status.engine_now, halts=(*halts, halt("instance", "btc-dca")))
+    text = (await read(connect, "/instances/btc-dca")).text
+    assert "Halted with everything. Nothing passes: because of all" in text
+    assert "Halted with account sandbox. No new exposure: because of sandbox" in text
+    assert "Halted. No new exposure: because of btc-dca" in text
+    assert "because of main" not in text
+    assert "because of other" not in text
 
 
 async def test_a_shadow_order_is_marked_as_simulated_and_never_as_real_money(
@@ -318,6 +368,110 @@ async def test_an_order_says_where_it_came_from(connect: Connect) -> None:
 async def test_an_order_from_no_commit_says_so(connect: Connect, reader: FakeReader) -> None:
     reader.order_rows[0]["revision"] = None
     assert "active not committed , generation 3" in (await read(connect, "/orders")).text
+
+
+async def test_a_refusal_that_repeats_says_how_often(connect: Connect, reader: FakeReader) -> None:
+    refused = {"outcome": "rejected", "rejected_by": "gateway", "reason": "Limit: too large", "repeats": 240}
+    reader.order_rows[0] |= refused
+    assert "rejected by gateway filled ×240 Limit: too large" in (await read(connect, "/orders")).text
+
+
+async def test_every_order_leads_to_its_whole_provenance(connect: Connect, reader: FakeReader) -> None:
+    fill = {"exchange_fill_id": "f-1", "quantity": "0.00042", "price": "59999.90", "fee": "0.065", "made_up": False}
+    reader.order_rows[0]["fills"] = [{**fill, "at": "2025-12-31T23:59:01.000000Z"}]
+    async with connect() as client:
+        assert 'href="/orders/k3j9x2a7b0001"' in (await client.get("/orders")).text
+    text = (await read(connect, "/orders/k3j9x2a7b0001")).text
+    assert "Instance btc-dca Account main / desk-a real money Mode in force active" in text
+    assert "Commit 4f2c9d1e8b7a60513f2c9d1e8b7a60513f2c9d1e Generation 3 since" in text
+    assert "Beat 294537590 Config c0ffee Code 0123456789abcdef" in text
+    assert "Quote it saw 59999.5 bid, 60000.5 ask" in text
+    assert "0.00042 59999.90 0.065 f-1" in text
+    assert "git show 4f2c9d1e8b" in text
+    assert "SIMULATED" not in text
+
+
+async def test_an_order_that_nobody_knows_is_not_found(connect: Connect) -> None:
+    assert "there is no order 'nope'; the orders page lists" in (await read(connect, "/orders/nope", 404)).text
+
+
+async def test_a_simulated_order_says_so_on_its_own_page(connect: Connect, reader: FakeReader) -> None:
+    reader.order_rows[0] |= {"shadow": True, "outcome": "shadow", "mode": "observe"}
+    text = (await read(connect, "/orders/k3j9x2a7b0001")).text
+    assert "Order k3j9x2a7b0001 SIMULATED" in text
+    assert "Never sent" in text
+    assert "real money" not in text
+
+
+async def test_orphans_stand_out_on_the_orders_page_and_are_told_on_the_fleet_page(
+    connect: Connect, status: FakeStatus
+) -> None:
+    assert "nobody's" not in (await read(connect, "/orders")).text
+    stray = {
+        "account_id": "main",
+        "client_order_id": "",
+        "exchange_order_id": "X-9",
+        "symbol": "BTC/USD",
+        "side": "sell",
+        "quantity": "2",
+        "state": "open",
+        "seen_at": "2025-12-31T23:00:00.000Z",
+    }
+    status.strays = [stray]
+    text = (await read(connect, "/orders")).text
+    assert "main real money sell BTC/USD 2 open 2025-12-31 23:00:00Z – X-9" in text
+    assert (
+        "Warning Account main real money an open order that the ledger does not know" in (await read(connect, "/")).text
+    )
+
+
+async def test_the_orders_page_is_narrowed_by_time_and_keeps_what_was_asked(connect: Connect) -> None:
+    async with connect() as client:
+        shown = (await client.get("/orders?since=2m&until=2026-01-01")).text
+        empty = (await client.get("/orders?until=2025-12-31")).text
+    assert "k3j9x2a7b0001" in shown
+    assert 'name="since" value="2m"' in shown
+    assert 'name="until" value="2026-01-01"' in shown
+    assert "No order matches." in empty
+
+
+async def test_an_instance_page_shows_what_it_holds_and_marks_what_is_simulated(
+    connect: Connect, reader: FakeReader
+) -> None:
+    assert "Flat: none of its orders was ever filled." in (await read(connect, "/instances/btc-dca")).text
+    real = Holding("BTC/USD", Decimal(3), Decimal(100), Decimal("-1.5"), Decimal("0.25"))
+    reader.books = ([real], [Holding("BTC/USD", Decimal("-0.5"), Decimal("-50"))])
+    text = (await read(connect, "/instances/btc-dca")).text
+    assert "BTC/USD 3 33.3333333333 -1.5 0.25 its own fills BTC/USD -0.5 100 0 0 SIMULATED" in text
+
+
+async def test_an_instance_page_shows_its_open_orders_apart(connect: Connect, reader: FakeReader) -> None:
+    assert "Open orders" not in (await read(connect, "/instances/btc-dca")).text
+    reader.order_rows[0] |= {"state": "open"}
+    assert "Open orders Time Outcome" in (await read(connect, "/instances/btc-dca")).text
+
+
+async def test_an_instance_page_shows_the_account_as_far_as_anybody_asked(connect: Connect, status: FakeStatus) -> None:
+    text = (await read(connect, "/instances/btc-dca")).text
+    assert "Its positions and balances are not known: no strategy asked" in text
+    status.account_now = AccountView(
+        (Position("BTC/USD", Decimal("2.50"), Decimal(60000)),),
+        "2025-12-31T23:59:54.000Z",
+        (Balance("USD", Decimal("1000.10"), Decimal(900)),),
+        "2025-12-31T23:59:48.000Z",
+        "2025-12-31T23:59:00.000Z",
+    )
+    text = (await read(connect, "/instances/btc-dca")).text
+    assert "Compared with the ledger at 2025-12-31 23:59:00Z : it adds up." in text
+    assert "BTC/USD 2.5 at 60000 As of 2025-12-31 23:59:54Z" in text
+    assert "USD 1000.1 900 available As of 2025-12-31 23:59:48Z" in text
+    status.account_now = replace(status.account_now, difference="the exchange holds 3 BTC/USD")
+    assert "Does not add up. the exchange holds 3 BTC/USD" in (await read(connect, "/instances/btc-dca")).text
+
+
+async def test_settings_that_changed_since_the_start_are_told(connect: Connect, status: FakeStatus) -> None:
+    status.engine_now = replace(status.engine_now, settings_note="reconciler.yaml has changed: restart")
+    assert "Notice Settings reconciler.yaml has changed: restart" in (await read(connect, "/")).text
 
 
 async def test_the_problems_page_gives_the_place_the_hint_and_the_comfort(connect: Connect, status: FakeStatus) -> None:

@@ -85,3 +85,10 @@ def test_an_address_leaves_out_what_is_default_and_quotes_the_rest() -> None:
     assert Query().to_url("/") == "/"
     assert Query((("q", "a&b=c"),), 50, 100).to_url("/") == "/?q=a%26b%3Dc&limit=50&offset=100"
     assert Query((), 50, 100).at(-5).offset == 0
+
+
+def test_a_filter_may_be_anything_that_is_understood() -> None:
+    filters: Filters = {"number": int}
+    assert parse([("number", "12")], filters, paged=True).get("number") == "12"
+    assert fault_of(("number", "x"), filters=filters).startswith("number: invalid literal for int()")
+    assert fault_of(("number", "1" * 201), filters=filters) == "number: expected at most 200 characters, was 201"

@@ -1,4 +1,4 @@
-"""The survey: what it counts, and how little it works."""
+"""The survey: what it holds, how little it works, and whom it keeps waiting."""
 
 from __future__ import annotations
 
@@ -7,9 +7,11 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+import pytest
+
 from reconciler.clock import FakeClock
-from reconciler.dashboard.survey import MOST_CONCERNS, Surveyor
-from reconciler.ports import InstanceFilter
+from reconciler.dashboard.survey import MOST_CONCERNS, Survey, Surveyor
+from reconciler.ports import FleetSummary
 from reconciler.records.accounts import Accounts
 from reconciler.records.status import Health, InstanceStatus
 
@@ -18,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def surveys(status: FakeStatus) -> int:
-    return sum(what == "instances" for what, _ in status.asked)
+    return sum(what == "troubled" for what, _ in status.asked)
 
 
 def test_one_revision_is_surveyed_once(status: FakeStatus, clock: FakeClock) -> None:
@@ -29,56 +31,80 @@ def test_one_revision_is_surveyed_once(status: FakeStatus, clock: FakeClock) -> 
     assert surveys(status) == 2
 
 
-def test_a_survey_that_takes_long_is_taken_seldom(status: FakeStatus, clock: FakeClock) -> None:
-    slow = SlowStatus(status, clock)
-    surveyor = Surveyor(slow, Accounts(), clock)  # type: ignore[arg-type]
-    for revision in range(1, 41):
-        status.revision_now = revision
-        surveyor.survey()
-        clock.advance(0.25)
-    assert 3 <= surveys(status) <= 4
+def test_a_survey_that_is_quick_is_of_the_present_revision(status: FakeStatus, clock: FakeClock) -> None:
+    surveyor = Surveyor(status, Accounts(), clock)
+    assert surveyor.survey().fleet.total == 1
+    status.fleet *= 2
+    status.revision_now = 2
+    assert surveyor.survey().fleet.total == 2
 
 
 class SlowStatus:
-    """A large fleet: looking at all of it takes 0.3 s."""
+    """A fleet of which very many are in trouble: looking at them takes 0.3 s, and as long as the test wants."""
 
     def __init__(self, status: FakeStatus, clock: FakeClock) -> None:
         self._status = status
         self._clock = clock
+        self.entered = threading.Event()
+        self.release = threading.Event()
+        self.release.set()
 
     def revision(self) -> int:
         return self._status.revision()
 
-    def instances(self, wanted: InstanceFilter, limit: int, offset: int) -> tuple[Sequence[InstanceStatus], int]:
+    def troubled(self) -> Sequence[InstanceStatus]:
+        self.entered.set()
+        assert self.release.wait(10)
         self._clock.advance(0.3)
-        return self._status.instances(wanted, limit, offset)
+        return self._status.troubled()
+
+    def summary(self) -> FleetSummary:
+        return self._status.summary()
 
 
-def test_nobody_waits_for_a_survey_that_another_is_taking(status: FakeStatus, clock: FakeClock) -> None:
-    entered, release = threading.Event(), threading.Event()
+@pytest.fixture
+def slow(status: FakeStatus, clock: FakeClock) -> SlowStatus:
+    return SlowStatus(status, clock)
 
-    class Blocking(SlowStatus):
-        blocks = False
 
-        def instances(self, wanted: InstanceFilter, limit: int, offset: int) -> tuple[Sequence[InstanceStatus], int]:
-            if self.blocks:
-                entered.set()
-                release.wait(10)
-            return self._status.instances(wanted, limit, offset)
+def next_survey(surveyor: Surveyor, last: Survey) -> Survey:
+    """The one that is being taken elsewhere; waits ten seconds at most."""
+    pause = threading.Event()
+    for _ in range(10_000):
+        if surveyor.survey() is not last:
+            return surveyor.survey()
+        pause.wait(0.001)
+    raise AssertionError("no other survey was ever taken")
 
-    blocking = Blocking(status, clock)
-    surveyor = Surveyor(blocking, Accounts(), clock)  # type: ignore[arg-type]
+
+def test_a_survey_that_takes_long_is_taken_seldom(status: FakeStatus, slow: SlowStatus, clock: FakeClock) -> None:
+    surveyor = Surveyor(slow, Accounts(), clock)  # type: ignore[arg-type]
     first = surveyor.survey()
-    blocking.blocks, status.revision_now = True, 2
-    other = threading.Thread(target=surveyor.survey)
-    other.start()
+    for revision in range(2, 12):
+        status.revision_now = revision
+        clock.advance(0.25)
+        assert surveyor.survey() is first
+    assert surveys(status) == 1
+    clock.advance(0.6)
+    surveyor.survey()
+    assert next_survey(surveyor, first) is not first
+    assert surveys(status) == 2
+
+
+def test_nobody_waits_for_a_survey_that_takes_long(status: FakeStatus, slow: SlowStatus, clock: FakeClock) -> None:
+    surveyor = Surveyor(slow, Accounts(), clock)  # type: ignore[arg-type]
+    first = surveyor.survey()
+    clock.advance(10)
+    status.revision_now = 2
+    slow.entered.clear()
+    slow.release.clear()
     try:
-        assert entered.wait(10)
+        assert surveyor.survey() is first
+        assert slow.entered.wait(10)
         assert surveyor.survey() is first
     finally:
-        release.set()
-        other.join(10)
-    assert surveyor.survey() is not first
+        slow.release.set()
+    assert next_survey(surveyor, first) is not first
 
 
 def test_only_the_gravest_concerns_are_kept_and_the_rest_counted(status: FakeStatus, clock: FakeClock) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from typing import Any, TypeVar
 
@@ -91,6 +91,14 @@ class StandInGate:
         )
 
 
+_ANSWERS: dict[str, dict[str, Any]] = {
+    "get_quote": QUOTE,
+    "place_order": {"status": "open", "order_id": "x-1"},
+    "list_orders": {"orders": []},
+    "get_positions": {"positions": []},
+}
+"""What a server answers where no test says otherwise."""
+
 Answer = Callable[[Mapping[str, Any]], Awaitable[dict[str, Any]]]
 
 
@@ -104,13 +112,15 @@ class ScriptedServer(ExecServer):
         self.status = ServerStatus(name, True, iso(0), TOOLS, "")
 
     def went_down(self, error: str = "gone") -> None:
-        self.status = ServerStatus(self.name, False, iso(0), TOOLS, error)
+        self.status = replace(self.status, connected=False, last_error=error)
 
-    def returned(self) -> None:
-        self.status = ServerStatus(self.name, True, iso(0), TOOLS, "")
+    def returned(self, *tools: str) -> None:
+        """A new connection, whose server has these tools; without any, all of them."""
+        made = self.status.connections + 1
+        self.status = ServerStatus(self.name, True, iso(0), tools or TOOLS, "", connections=made)
 
     def lost_tool(self, tool: str) -> None:
-        self.status = ServerStatus(self.name, True, iso(0), tuple(t for t in TOOLS if t != tool), "")
+        self.status = replace(self.status, tools=tuple(t for t in TOOLS if t != tool))
 
     def asked(self, tool: str) -> list[dict[str, Any]]:
         return [arguments for called, arguments in self.calls if called == tool]
@@ -135,7 +145,7 @@ class ScriptedServer(ExecServer):
             handover.finish()
             if tool in self.script:
                 return await self.script[tool](arguments)
-            return {"get_quote": dict(QUOTE), "place_order": {"status": "open", "order_id": "x-1"}}[tool]
+            return dict(_ANSWERS[tool])
         finally:
             handover.finish()
 
@@ -171,17 +181,25 @@ class Desk:
     def buy(self, gate: StandInGate, quantity: str = "1", limit: str | None = None, side: Side = Side.BUY) -> Order:
         return self.gateway.place(gate, request(quantity, limit, side), beat=7)
 
-    def follow_up(self) -> None:
-        self.main_loop.run(self.gateway.follow_up())
+    def follow_up(self, beat: int = 8) -> None:
+        self.main_loop.run(self.gateway.follow_up(beat))
 
     def restarted(self) -> Gateway:
         """A gateway that begins with what the ledger holds, as after a restart."""
         return self._gateway(MarketData(self.servers, self.bridge))
 
     def _gateway(self, market: MarketData) -> Gateway:
-        return Gateway(self.store.ledger, self.store.halts, self.servers, market, self.bridge, self.clock)
+        ledger, halts, events = self.store.ledger, self.store.halts, self.store.events
+        return Gateway(ledger, halts, events, self.servers, market, self.bridge, self.clock)
 
 
 def request(quantity: str = "1", limit: str | None = None, side: Side = Side.BUY) -> OrderRequest:
     kind = OrderType.MARKET if limit is None else OrderType.LIMIT
     return OrderRequest(side, kind, Decimal(quantity), None if limit is None else Decimal(limit))
+
+
+def events(desk: Desk) -> list[tuple[str, str]]:
+    """What was told of instances and accounts, newest first: (reason, message)."""
+    desk.store.flush()
+    found = desk.store.ledger._reads.query("SELECT reason, message FROM events ORDER BY last_at DESC, id DESC")
+    return [(item["reason"], item["message"]) for item in found]

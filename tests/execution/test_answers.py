@@ -16,7 +16,7 @@ QUOTE = {"bid": "1", "ask": "2", "as_of": "2026-01-31T12:00:00Z"}
 
 def test_an_order_that_only_has_a_status_is_read() -> None:
     report = answers.order({"status": "open"})
-    assert report == answers.OrderReport(None, OrderState.OPEN, Decimal(0), None, None)
+    assert report == answers.OrderReport(None, OrderState.OPEN, Decimal(0), None, None, tells_filled=False)
 
 
 def test_a_json_number_is_read_as_the_decimal_it_was_written_as() -> None:
@@ -65,3 +65,19 @@ def test_candles_come_oldest_first_whatever_order_they_were_sent_in() -> None:
     candle = {"open": "1", "high": "2", "low": "1", "close": "2"}
     sent = [{**candle, "opened_at": f"2026-01-0{day}T00:00:00Z"} for day in (3, 1, 2)]
     assert [c.opened_at.day for c in answers.candles({"candles": sent})] == [1, 2, 3]
+
+
+def test_an_end_that_does_not_say_what_was_filled_before_hides_it() -> None:
+    assert answers.order({"status": "cancelled"}).hides_fills
+    assert answers.order({"status": "expired"}).hides_fills
+    assert not answers.order({"status": "cancelled", "filled_quantity": "0"}).hides_fills
+    assert not answers.order({"status": "cancelled", "fills": []}).hides_fills
+    assert not answers.order({"status": "filled"}).hides_fills
+    assert not answers.order({"status": "open"}).hides_fills
+
+
+def test_a_list_is_read_as_it_is_and_what_is_not_told_is_empty() -> None:
+    (one,) = answers.listed({"orders": [{"order_id": 7, "status": "resting", "quantity": "1"}]})
+    assert (one.client_order_id, one.order_id, one.status, one.quantity, one.symbol) == ("", "7", "resting", "1", "")
+    with pytest.raises(answers.Unreadable, match="orders: expected a list of objects"):
+        answers.listed({"orders": "none"})

@@ -1,77 +1,51 @@
-"""The connection to an exec-mcp server, against real MCP servers on loopback: once or not at all, and which."""
+"""A server spoken to in the contract's words: what it can and cannot do, and what changes under a running engine."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import logging
-import sys
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
 from mcp.server.mcpserver import MCPServer
-from mcp.server.mcpserver.exceptions import ToolError
-from mcp_types import CallToolResult, TextContent
+from mcp_types import ToolListChangedNotification
 
 from reconciler.clock import SystemClock
-from reconciler.errors import CapabilityUnavailable, ExecRejected, ExecUnavailable, ExecUnknown
+from reconciler.errors import CapabilityUnavailable, ExecUnavailable
 from reconciler.execution.client import ExecServer
-from reconciler.execution.handover import Handover
+from reconciler.execution.mapping.ready import ready
+from reconciler.execution.mapping.words import merged, read
 from reconciler.execution.options import ServerOptions
-from reconciler.execution.paper.server import serve_app, serve_mcp
+from reconciler.execution.paper.server import serve_mcp
+from tests.execution.stubs.book import Book, quiet
+from tests.execution.stubs.okx import OkxShaped
+
+WORDS = read(merged(ready("okx"), {}))
+ORDER = {
+    "account_id": "main",
+    "client_id": "desk",
+    "client_order_id": "abc",
+    "symbol": "BTC-USDT",
+    "side": "buy",
+    "type": "limit",
+    "quantity": "1",
+    "limit_price": "2",
+}
 
 
-class Exchange:
-    """A server of tools that answer in every way there is, and count how often they were reached."""
-
-    def __init__(self) -> None:
-        self.placed = 0
-        self.release = asyncio.Event()
-        quiet = logging.NullHandler()
-        logging.getLogger().addHandler(quiet)
-        self.mcp: MCPServer[Any] = MCPServer("exchange")
-        logging.getLogger().removeHandler(quiet)
-        for tool in (self.place_order, self.slow, self.text, self.answer, self.refuse, self.crash, self.huff):
-            self.mcp.add_tool(tool)
-
-    async def place_order(self) -> dict[str, Any]:
-        self.placed += 1
-        return {"status": "open"}
-
-    async def slow(self) -> dict[str, Any]:
-        self.placed += 1
-        await self.release.wait()
-        return {}
-
-    async def text(self, text: str) -> CallToolResult:
-        return CallToolResult(content=[TextContent(type="text", text=text)])
-
-    async def answer(self, answer: Any) -> CallToolResult:
-        return CallToolResult(content=[], structured_content=answer)
-
-    async def refuse(self) -> dict[str, Any]:
-        raise ToolError("insufficient balance")
-
-    async def crash(self) -> dict[str, Any]:
-        raise RuntimeError("a secret of the server's")
-
-    async def huff(self) -> CallToolResult:
-        return CallToolResult(content=[TextContent(type="text", text="go away")], is_error=True)
+async def until(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(10):
+        while not condition():
+            await asyncio.sleep(0.005)
 
 
 @asynccontextmanager
-async def connected(url: str, timeout_s: float = 5.0, **more: Any) -> AsyncIterator[ExecServer]:
-    options = ServerOptions("x", "http", url=url, timeout_s=timeout_s, reconnect_min_s=0.02, **more)
-    async with running(ExecServer(options, SystemClock())) as server:
-        yield server
-
-
-@asynccontextmanager
-async def running(server: ExecServer) -> AsyncIterator[ExecServer]:
+async def connected(url: str, **more: Any) -> AsyncIterator[ExecServer]:
+    given = {"words": WORDS, "accounts": ("main",), "reconnect_min_s": 0.02, **more}
+    server = ExecServer(ServerOptions("okx", "http", url=url, **given), SystemClock())
     task = asyncio.create_task(server.run())
     try:
         await until(lambda: server.status.connected)
@@ -82,296 +56,153 @@ async def running(server: ExecServer) -> AsyncIterator[ExecServer]:
             await task
 
 
-async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(10):
-        while not condition():
-            await asyncio.sleep(0.005)
+async def spot_place_order(instId: str, tdMode: str, side: str, ordType: str, sz: str, px: str, clOrdId: str) -> str:
+    """Another spot_place_order than that of the stub: it has no tgtCcy, and asks for a price."""
+    return "never called"
 
 
-def on_exchange(test: Callable[[ExecServer, Exchange], Awaitable[None]], timeout_s: float = 5.0) -> None:
+def altered(book: Book) -> MCPServer[Any]:
+    """The stub's server after somebody has been at it."""
+    server = OkxShaped(book).server()
+    server.remove_tool("spot_place_order")
+    server.remove_tool("market_get_candles")
+    server.add_tool(spot_place_order)
+    return server
+
+
+def test_a_tool_that_the_server_lacks_is_named_with_the_reason() -> None:
     async def run() -> None:
-        exchange = Exchange()
-        async with serve_mcp(exchange.mcp) as url, connected(url, timeout_s) as server:
-            await test(server, exchange)
+        server = quiet("small")
+        server.add_tool(OkxShaped(Book()).market_get_ticker)
+        async with serve_mcp(server) as url, connected(url) as exec_server:
+            assert exec_server.status.tools == ("get_quote",)
+            assert exec_server.status.offered == ("market_get_ticker",)
+            with pytest.raises(CapabilityUnavailable, match="no tool 'spot_place_order'"):
+                await exec_server.call("place_order", ORDER)
+            with pytest.raises(CapabilityUnavailable, match="offers no 'get_positions': this strategy cannot use it"):
+                await exec_server.call("get_positions", {})
+            assert len(exec_server.status.to_json()["mismatches"]) == 6
 
     asyncio.run(run())
 
 
-def test_an_answer_is_read_from_structured_content_or_from_json_text() -> None:
-    async def test(server: ExecServer, exchange: Exchange) -> None:
-        assert await server.call("place_order", {}) == {"status": "open"}
-        assert await server.call("answer", {"answer": {"a": "0.1"}}) == {"a": "0.1"}
-        assert await server.call("answer", {"answer": [{"a": 1}]}) == {"result": [{"a": 1}]}
-        read = await server.call("text", {"text": '{"price": 0.30000000000000001}'})
-        assert str(read["price"]) == "0.30000000000000001"  # exactly as sent: never a binary float
-        with pytest.raises(ExecUnknown, match="neither structured content nor JSON: 'gibberish'"):
-            await server.call("text", {"text": "gibberish"})
-
-    on_exchange(test)
-
-
-def test_every_kind_of_failure_is_a_failure() -> None:
-    async def test(server: ExecServer, exchange: Exchange) -> None:
-        with pytest.raises(ExecRejected, match=r"^insufficient balance$"):
-            await server.call("refuse", {})
-        with pytest.raises(ExecRejected, match=r"^go away$"):
-            await server.call("huff", {})
-        with pytest.raises(ExecRejected, match=r"^no funds$"):
-            await server.call("answer", {"answer": {"error": "no funds"}})
-        with pytest.raises(ExecRejected, match=r"^too late$"):
-            await server.call("answer", {"answer": {"success": False, "message": "too late"}})
-        with pytest.raises(ExecUnknown, match="crash crashed on the server"):
-            await server.call("crash", {})
-        with pytest.raises(CapabilityUnavailable, match="'get_candles'"):
-            await server.call("get_candles", {})
-        assert await server.call("answer", {"answer": {"error": None, "success": True}}) == {
-            "error": None,
-            "success": True,
-        }
-        assert server.status.connected
-
-    on_exchange(test)
-
-
-def test_a_call_that_is_not_answered_in_time_is_unknown_and_was_sent_once() -> None:
-    async def test(server: ExecServer, exchange: Exchange) -> None:
-        handover = Handover()
-        with pytest.raises(ExecUnknown, match=r"within 0\.2 s"):
-            await server.call("slow", {}, handover=handover)
-        assert (exchange.placed, handover.is_possibly_sent) == (1, True)
-        assert await server.call("place_order", {}) == {"status": "open"}  # the connection lives on
-        exchange.release.set()
-
-    on_exchange(test, timeout_s=0.2)
-
-
-def test_a_call_is_handed_over_long_before_it_is_answered() -> None:
-    async def test(server: ExecServer, exchange: Exchange) -> None:
-        handover = Handover()
-        call = asyncio.create_task(server.call("slow", {}, handover=handover))
-        assert await asyncio.to_thread(handover.wait, 5)
-        assert not call.done()
-        exchange.release.set()
-        assert await call == {}
-
-    on_exchange(test)
-
-
-def test_a_call_abandoned_before_it_was_claimed_is_never_sent() -> None:
-    async def test(server: ExecServer, exchange: Exchange) -> None:
-        handover = Handover()
-        assert handover.abandon()
-        with pytest.raises(ExecUnavailable, match="given up"):
-            await server.call("place_order", {}, handover=handover)
-        assert exchange.placed == 0
-
-    on_exchange(test)
-
-
-def test_a_server_that_is_gone_certainly_got_nothing_and_one_that_returns_is_found_again() -> None:
+def test_a_server_that_returns_with_other_tools_places_nothing_until_somebody_has_looked(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     async def run() -> None:
-        exchange = Exchange()
+        book = Book()
         async with contextlib.AsyncExitStack() as first:
-            url = await first.enter_async_context(serve_mcp(exchange.mcp))
-            async with connected(url) as server:
-                await first.aclose()
-                with pytest.raises(ExecUnavailable, match="ConnectError"):
-                    await server.call("place_order", {})
-                with pytest.raises(ExecUnavailable, match="not connected: ConnectError"):
-                    await server.call("place_order", {})
-                again = Exchange()
-                async with serve_mcp(again.mcp, urlsplit(url).port or 0):
-                    await until(lambda: server.status.connected)
-                    assert await server.call("place_order", {}) == {"status": "open"}
-                assert (exchange.placed, again.placed) == (0, 1)
-
-    asyncio.run(run())
-
-
-class Cutter:
-    """A relay that passes requests on, and hangs up instead of passing back the answer once `cutting` is set."""
-
-    def __init__(self, port: int) -> None:
-        self._port = port
-        self.cutting = False
-
-    async def __call__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        upstream, back = await asyncio.open_connection("127.0.0.1", self._port)
-        with contextlib.suppress(ConnectionError):
-            await asyncio.gather(self._pass(reader, back), self._pass(upstream, writer, cut=True))
-
-    async def _pass(self, source: asyncio.StreamReader, sink: asyncio.StreamWriter, *, cut: bool = False) -> None:
-        while data := await source.read(65536):
-            if cut and self.cutting:
-                break
-            sink.write(data)
-            await sink.drain()
-        sink.close()
-
-
-@pytest.mark.parametrize("answers_with", ["json", "events"])
-def test_a_connection_that_is_cut_leaves_the_call_unknown_sent_once_and_is_made_anew(answers_with: str) -> None:
-    async def run() -> None:
-        exchange = Exchange()
-        app = exchange.mcp.streamable_http_app(json_response=answers_with == "json")
-        async with serve_app(app) as address:
-            cutter = Cutter(urlsplit(address).port or 0)
-            relay = await asyncio.start_server(cutter, "127.0.0.1", 0)
-            async with relay, connected(f"http://127.0.0.1:{relay.sockets[0].getsockname()[1]}/mcp") as server:
-                cutter.cutting = True
-                with pytest.raises(ExecUnknown, match="the connection to 'x' failed while it was asked"):
-                    await server.call("place_order", {})
-                assert exchange.placed == 1
-                assert not server.status.connected
-                cutter.cutting = False
-                await until(lambda: server.status.connected)
-                assert await server.call("place_order", {}) == {"status": "open"}
-                assert exchange.placed == 2
-
-    asyncio.run(run())
-
-
-def old_fashioned(app: Any) -> Any:
-    """`app` as a server of the handshake era: it does not know how to be discovered."""
-
-    async def serve(scope: Any, receive: Any, send: Any) -> None:
-        if scope["type"] == "http" and (b"mcp-method", b"server/discover") in scope["headers"]:
-            await send({"type": "http.response.start", "status": 400, "headers": []})
-            await send({"type": "http.response.body", "body": b""})
-            return
-        await app(scope, receive, send)
-
-    return serve
-
-
-def test_a_server_of_the_handshake_era_works_and_its_restart_loses_the_session_not_the_order() -> None:
-    async def run() -> None:
-        exchange, again = Exchange(), Exchange()
-        async with contextlib.AsyncExitStack() as first:
-            address = await first.enter_async_context(serve_app(old_fashioned(exchange.mcp.streamable_http_app())))
-            async with connected(address + "/mcp", timeout_s=0.3) as server:
-                assert await server.call("place_order", {}) == {"status": "open"}
-                with pytest.raises(ExecUnknown):
-                    await server.call("slow", {})
-                exchange.release.set()
-                assert await server.call("place_order", {}) == {"status": "open"}  # the cancel notice got through
-                await first.aclose()
-                app = old_fashioned(again.mcp.streamable_http_app())
-                async with serve_app(app, urlsplit(address).port or 0):
-                    with pytest.raises(ExecUnavailable, match="HTTP 404"):
-                        await server.call("place_order", {})
-                    await until(lambda: server.status.connected)
-                    assert await server.call("place_order", {}) == {"status": "open"}
-        assert (exchange.placed, again.placed) == (3, 1)
-
-    asyncio.run(run())
-
-
-def redirecting(app: Any) -> Any:
-    """`app` behind a gateway that acts on every tool call and then points back at the same address."""
-
-    async def serve(scope: Any, receive: Any, send: Any) -> None:
-        async def swallow(_: Any) -> None:
-            pass
-
-        if scope["type"] == "http" and (b"mcp-method", b"tools/call") in scope["headers"]:
-            await app(scope, receive, swallow)
-            await send({"type": "http.response.start", "status": 307, "headers": [(b"location", b"/mcp")]})
-            await send({"type": "http.response.body", "body": b""})
-            return
-        await app(scope, receive, send)
-
-    return serve
-
-
-def test_a_call_that_is_redirected_is_not_sent_a_second_time() -> None:
-    async def run() -> None:
-        exchange = Exchange()
-        app = redirecting(exchange.mcp.streamable_http_app(json_response=True))
-        async with serve_app(app) as address, connected(address + "/mcp") as server:
-            with pytest.raises(ExecUnknown):
-                await server.call("place_order", {})
-            assert exchange.placed == 1
-
-    asyncio.run(run())
-
-
-def test_a_silent_connection_is_probed_so_that_a_dead_server_is_noticed() -> None:
-    async def run() -> None:
-        async with contextlib.AsyncExitStack() as first:
-            url = await first.enter_async_context(serve_mcp(Exchange().mcp))
+            url = await first.enter_async_context(serve_mcp(OkxShaped(book).server()))
             async with connected(url, probe_after_s=0.02) as server:
+                server.on_change = lambda name, changed: told.append((name, changed))
+                await server.call("place_order", ORDER)
                 await first.aclose()
                 await until(lambda: not server.status.connected)
-                assert "ConnectError" in server.status.last_error
+                async with serve_mcp(altered(book), urlsplit(url).port or 0):
+                    await until(lambda: server.status.connected)
+                    said = "market_get_candles is gone, spot_place_order takes other arguments"
+                    assert server.status.changed == said
+                    assert "place_order" not in server.status.tools
+                    with pytest.raises(CapabilityUnavailable, match="nobody has looked: market_get_candles is gone"):
+                        await server.call("place_order", ORDER)
+                    assert (await server.call("get_order", ORDER))["status"] == "open"
+                    await server.call("cancel_order", ORDER)  # what reduces risk still passes
+                    server.accept()
+                    assert server.status.changed == ""
+                    assert server.status.missing["place_order"] == (
+                        "const sends 'tgtCcy', which is not in the inputSchema of spot_place_order"
+                    )
+                assert list(book.orders) == ["abc"]
+
+    told: list[tuple[str, str]] = []
+    asyncio.run(run())
+    assert told == [("okx", "market_get_candles is gone, spot_place_order takes other arguments")]
+    logged = [record for record in caplog.records if record.message == "exec-mcp tools changed: no order leaves"]
+    assert len(logged) == 1
+
+
+def test_tools_that_change_under_a_connection_that_lives_are_noticed_and_changing_back_is_no_excuse() -> None:
+    async def run() -> None:
+        stub = OkxShaped(Book())
+        served = stub.server()
+        async with serve_mcp(served) as url, connected(url, probe_after_s=0.01, look_every_s=0.01) as server:
+            served.remove_tool("spot_get_order")
+            await until(lambda: server.status.changed != "")
+            assert server.status.changed == "spot_get_order is gone"
+            assert {"place_order", "get_order"}.isdisjoint(server.status.tools)
+            served.add_tool(stub.spot_get_order)
+            await until(lambda: "get_order" in server.status.tools)
+            assert "place_order" not in server.status.tools
+            server.accept()
+            assert {"place_order", "get_order"} <= set(server.status.tools)
+            assert (await server.call("place_order", ORDER))["order_id"] == "x-1"
 
     asyncio.run(run())
 
 
-def test_a_connection_told_to_stop_while_it_fails_does_stop() -> None:
-    class Swallowing(ExecServer):
-        """Its transport fails just when it is cancelled, and the failure takes the cancellation's place."""
+def test_a_server_that_says_that_its_tools_changed_is_looked_at_at_once() -> None:
+    async def run() -> None:
+        served = OkxShaped(Book()).server()
+        async with serve_mcp(served) as url, connected(url) as server:
+            served.remove_tool("spot_get_order")
+            await server._note(ToolListChangedNotification())
+            await until(lambda: server.status.changed == "spot_get_order is gone")
 
-        async def _live(self) -> bool:
-            with contextlib.suppress(asyncio.CancelledError):
-                await asyncio.Event().wait()
-            return False
+    asyncio.run(run())
+
+
+def test_tools_that_the_mapping_does_not_use_may_change() -> None:
+    async def run() -> None:
+        async def weather() -> str:
+            """It rains."""
+            return "rain"
+
+        served = OkxShaped(Book()).server()
+        async with serve_mcp(served) as url, connected(url, probe_after_s=0.01, look_every_s=0.01) as server:
+            served.add_tool(weather)
+            await until(lambda: "weather" in server.status.offered)
+            assert server.status.changed == ""
+
+    asyncio.run(run())
+
+
+def test_a_secret_that_cannot_be_read_keeps_one_server_from_connecting_and_is_told() -> None:
+    def missing() -> str:
+        raise ExecUnavailable("reconciler.yaml:6:32: {env: TOKEN}: was not set")
 
     async def run() -> None:
-        task = asyncio.create_task(Swallowing(ServerOptions("x", "http"), SystemClock()).run())
-        await asyncio.sleep(0)
+        options = ServerOptions("x", "http", url="http://127.0.0.1:1/mcp", headers={"Authorization": missing})
+        server = ExecServer(options, SystemClock())
+        task = asyncio.create_task(server.run())
+        await until(lambda: "TOKEN" in server.status.last_error)
+        assert not server.status.connected
         task.cancel()
-        done, _ = await asyncio.wait([task], timeout=1)
-        assert done == {task}
-        assert task.cancelled()
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
 
     asyncio.run(run())
 
 
-def test_calls_that_fail_do_not_take_others_with_them() -> None:
-    async def test(server: ExecServer, exchange: Exchange) -> None:
-        waiting = [asyncio.create_task(server.call("slow", {})) for _ in range(5)]
-        await until(lambda: exchange.placed == 5)
-        for tool in ("refuse", "crash", "huff"):
-            with pytest.raises((ExecRejected, ExecUnknown)):
-                await server.call(tool, {})
-        exchange.release.set()
-        assert await asyncio.gather(*waiting) == [{}] * 5
+def test_no_more_than_a_few_questions_for_data_are_under_way_and_an_order_passes_them() -> None:
+    class Slow(OkxShaped):
+        under_way = most = 0
 
-    on_exchange(test)
-
-
-STDIO = """
-import os
-from mcp.server.mcpserver import MCPServer
-server = MCPServer("stdio", log_level="ERROR")
-@server.tool()
-def place_order(quantity: str) -> dict[str, str]:
-    if quantity == "0":
-        os._exit(1)
-    return {"quantity": quantity, "token": os.environ["TOKEN"]}
-server.run()
-"""
-
-
-def test_a_server_on_stdin_and_stdout_is_started_called_and_started_again_when_it_dies(tmp_path: Path) -> None:
-    script = tmp_path / "server.py"
-    script.write_text(STDIO)
-    options = ServerOptions(
-        "s", "stdio", command=(sys.executable, str(script)), env={"TOKEN": "t"}, timeout_s=20, reconnect_min_s=0.01
-    )
+        async def market_get_ticker(self, instId: str) -> Any:
+            self.under_way += 1
+            self.most = max(self.most, self.under_way)
+            await self.book.release.wait()
+            self.under_way -= 1
+            return await super().market_get_ticker(instId)
 
     async def run() -> None:
-        async with running(ExecServer(options, SystemClock())) as server:
-            assert await server.call("place_order", {"quantity": "1.10"}) == {"quantity": "1.10", "token": "t"}
-            with pytest.raises(ExecUnknown):
-                await server.call("place_order", {"quantity": "0"})
-            await until(lambda: server.status.connected)
-            assert (await server.call("place_order", {"quantity": "2"}))["quantity"] == "2"
+        stub = Slow(Book())
+        async with serve_mcp(stub.server()) as url, connected(url) as server:
+            asked = {"account_id": "main", "client_id": "", "symbol": "BTC-USDT"}
+            questions = [asyncio.create_task(server.call("get_quote", asked)) for _ in range(20)]
+            await until(lambda: stub.under_way == 8)
+            assert (await server.call("place_order", ORDER))["order_id"] == "x-1"
+            stub.book.release.set()
+            assert {quote["bid"] for quote in await asyncio.gather(*questions)} == {"99.5"}
+            assert stub.most == 8
 
     asyncio.run(run())
-
-
-def test_nothing_secret_is_shown() -> None:
-    shown = repr(ServerOptions("x", "http", headers={"Authorization": "Bearer hush"}, env={"KEY": "hush"}))
-    assert "hush" not in shown

@@ -40,10 +40,10 @@ async def engine(folder: Path, clock: FakeClock) -> AsyncIterator[Engine]:
     store = Store.open(folder / "reconciler.db", clock)
     async with open_servers([embedded()], Accounts(), clock, PaperSite(6.0, journals=folder)) as servers:
         exchange, bridge = servers.reaching("main"), Bridge()
-        gateway = Gateway(store.ledger, store.halts, servers, MarketData(servers, bridge), bridge, clock)
+        gateway = Gateway(store.ledger, store.halts, store.events, servers, MarketData(servers, bridge), bridge, clock)
         await asyncio.to_thread(gateway.recover)
         async with asyncio.timeout(10):
-            while not exchange.status.connected:
+            while not exchange.status.connected or gateway.is_comparing():
                 await asyncio.sleep(0.005)
         yield Engine(gateway, exchange, store)
         bridge.close()
@@ -66,7 +66,8 @@ def test_ledger_fills_and_balances_agree_to_the_last_digit(tmp_path: Path) -> No
             assert [o.state for o in recent] == [OrderState.FILLED] * 3
             fills = [(o.side, f) for o in recent for f in ledger.fills(o.client_order_id)]
             spent = sum(
-                (f.quantity * f.price * (1 if side is Side.BUY else -1) + (f.fee or 0) for side, f in fills), Decimal(0)
+                (f.quantity * (f.price or 0) * (1 if side is Side.BUY else -1) + (f.fee or 0) for side, f in fills),
+                Decimal(0),
             )
             answer = await running.exchange.call("get_balances", {"account_id": "main", "client_id": "desk-a"})
             balances = {item["asset"]: Decimal(item["total"]) for item in answer["balances"]}
@@ -86,7 +87,7 @@ def test_a_restart_sends_nothing_again_and_finds_its_orders_where_they_were(tmp_
             assert (resting.outcome, resting.state) == (Outcome.ACCEPTED, OrderState.OPEN)
         clock.advance(2 * 765 * 6)  # the whole of the example, there and back
         async with engine(tmp_path, clock) as after:
-            await after.gateway.follow_up()
+            await after.gateway.follow_up(0)
             filled = after.store.ledger.get(resting.client_order_id)
             assert filled is not None
             assert (filled.state, filled.average_price) == (OrderState.FILLED, Decimal("1.05"))

@@ -13,7 +13,6 @@ from typing import Any
 import pytest
 
 from reconciler.errors import CapabilityUnavailable, ExecRejected, ExecUnavailable, ExecUnknown
-from reconciler.execution.client import ExecServer
 from reconciler.records.halt import HaltScope
 from reconciler.records.mode import Mode
 from reconciler.records.order import Order, OrderState, OrderType, Outcome, RejectedBy, Side
@@ -314,7 +313,11 @@ def test_observing_sends_nothing_and_fills_only_what_would_have_filled(desk: Des
     at_market, resting, crossing = desk.buy(gate), desk.buy(gate, limit="100"), desk.buy(gate, limit="102")
 
     assert {o.outcome for o in (at_market, resting, crossing)} == {Outcome.SHADOW}
-    assert (at_market.state, at_market.average_price, at_market.fee) == (OrderState.FILLED, Decimal(101), None)
+    assert (at_market.state, at_market.average_price, at_market.fee) == (
+        OrderState.FILLED,
+        Decimal(101),
+        Decimal("0.2525"),
+    )
     assert (resting.state, resting.filled_quantity) == (OrderState.OPEN, Decimal(0))
     assert (crossing.state, crossing.average_price) == (OrderState.FILLED, Decimal(101))
     assert desk.server.asked("place_order") == []
@@ -405,7 +408,7 @@ def test_an_own_order_is_cancelled_though_paused_halted_and_lowered(desk: Desk) 
     order = desk.buy(gate, limit="90")
     gate.paused, gate.mode = True, Mode.OFF
     desk.store.halts.add("all", "", full=False, reason="fire", by="uid 0")
-    desk.server.answers("cancel_order", {"status": "cancelled", "order_id": "x-1"})
+    desk.server.answers("cancel_order", {"status": "cancelled", "order_id": "x-1", "filled_quantity": "0"})
 
     assert desk.gateway.cancel(gate, order.client_order_id).state is OrderState.CANCELLED
     assert desk.server.asked("cancel_order") == [
@@ -414,6 +417,7 @@ def test_an_own_order_is_cancelled_though_paused_halted_and_lowered(desk: Desk) 
             "client_id": "desk-a",
             "client_order_id": order.client_order_id,
             "symbol": "BTC/USD",
+            "order_id": "x-1",
         }
     ]
     # over is over: nothing more is sent
@@ -431,20 +435,29 @@ def test_a_full_halt_keeps_cancels_in(desk: Desk) -> None:
 
 
 def test_a_full_halt_that_comes_after_the_order_was_looked_up_keeps_its_cancel_in(desk: Desk) -> None:
-    gate, requiring = StandInGate(), desk.servers.requiring
+    gate, get, looked_up = StandInGate(), desk.store.ledger.get, threading.Event()
     order = desk.buy(gate, limit="90")
+    raised: list[str] = []
 
-    def halt_and_settle(account_id: str, tool: str) -> ExecServer:
-        server = requiring(account_id, tool)
-        if tool == "cancel_order":
-            desk.store.halts.add("all", "", full=True, reason="fire", by="uid 0")
-            with gate.lock:
-                pass
-        return server
+    def get_then_say_so(client_order_id: str) -> Order | None:
+        found = get(client_order_id)
+        looked_up.set()
+        return found
 
-    desk.servers.requiring = halt_and_settle  # type: ignore[method-assign]
-    with pytest.raises(ExecUnavailable, match="halted in full: fire"):
-        desk.gateway.cancel(gate, order.client_order_id)
+    def cancel() -> None:
+        try:
+            desk.gateway.cancel(gate, order.client_order_id)
+        except ExecUnavailable as error:
+            raised.append(str(error))
+
+    desk.store.ledger.get = get_then_say_so  # type: ignore[method-assign]
+    cancelling = threading.Thread(target=cancel)
+    with gate.lock:
+        cancelling.start()
+        assert looked_up.wait(10)
+        desk.store.halts.add("all", "", full=True, reason="fire", by="uid 0")
+    cancelling.join()
+    assert raised == ["Halted: all trading is halted in full: fire"]
     assert desk.server.asked("cancel_order") == []
 
 
@@ -459,7 +472,7 @@ def test_the_lock_is_held_until_a_cancel_is_in_the_transports_hands_and_no_longe
 
     async def answer_once_free(_: Mapping[str, Any]) -> dict[str, Any]:
         was_free.append(await asyncio.to_thread(_settle, gate))
-        return {"status": "cancelled"}
+        return {"status": "cancelled", "filled_quantity": "0"}
 
     desk.server.call = checked  # type: ignore[method-assign]
     desk.server.script["cancel_order"] = answer_once_free

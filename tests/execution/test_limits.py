@@ -15,7 +15,6 @@ from reconciler.records.record import Limits
 from tests.execution.standins import StandInGate, request
 
 PRICES = Prices(Decimal(99), Decimal(101))
-FLAT = Book(Decimal(0), (), 0)
 
 
 def resting(quantity: str, side: Side, filled: str = "0") -> Order:
@@ -25,8 +24,15 @@ def resting(quantity: str, side: Side, filled: str = "0") -> Order:
     return replace(order, filled_quantity=Decimal(filled))
 
 
+def book(held: str = "0", *open_orders: Order, placed: int = 0, lost: str | None = "0") -> Book:
+    return Book(Decimal(held), open_orders, placed, None if lost is None else Decimal(lost))
+
+
+FLAT = book()
+
+
 @pytest.mark.parametrize(
-    ("limits", "asked", "book", "exceeded"),
+    ("limits", "asked", "before", "exceeded"),
     [
         ({"max_order_notional": "500"}, request("5", "100"), FLAT, None),
         ({"max_order_notional": "500"}, request("5", "100.01"), FLAT, "the order is worth 500.05, the limit is 500"),
@@ -35,26 +41,31 @@ def resting(quantity: str, side: Side, filled: str = "0") -> Order:
         ({"max_position": "2"}, request("2"), FLAT, None),
         ({"max_position": "2"}, request("2.1"), FLAT, "the position could become 2.1, the limit is 2"),
         ({"max_position": "2"}, request("2.1", side=Side.SELL), FLAT, "the position could become -2.1"),
-        ({"max_position": "2"}, request("1"), Book(Decimal(1), (resting("1", Side.BUY, "0.5"),), 0), "become 2.5"),
-        ({"max_position": "2"}, request("0.5"), Book(Decimal(1), (resting("1", Side.BUY, "0.5"),), 0), None),
-        ({"max_position": "2"}, request("1", side=Side.SELL), Book(Decimal(5), (), 0), None),
+        ({"max_position": "2"}, request("1"), book("1", resting("1", Side.BUY, "0.5")), "become 2.5"),
+        ({"max_position": "2"}, request("0.5"), book("1", resting("1", Side.BUY, "0.5")), None),
+        ({"max_position": "2"}, request("1", side=Side.SELL), book("5"), None),
         ({"max_open_orders": 1}, request(), FLAT, None),
-        ({"max_open_orders": 1}, request(), Book(Decimal(0), (resting("1", Side.BUY),), 0), "1 are open"),
-        ({"max_orders_per_minute": 3}, request(), Book(Decimal(0), (), 2), None),
-        ({"max_orders_per_minute": 3}, request(), Book(Decimal(0), (), 3), "3 in the last minute"),
+        ({"max_open_orders": 1}, request(), book("0", resting("1", Side.BUY)), "1 are open"),
+        ({"max_orders_per_minute": 3}, request(), book(placed=2), None),
+        ({"max_orders_per_minute": 3}, request(), book(placed=3), "3 in the last minute"),
         ({"max_price_deviation": "0.05"}, request("1", "106.05"), FLAT, None),
         ({"max_price_deviation": "0.05"}, request("1", "106.06"), FLAT, "106.06 is off the quote of 101"),
         ({"max_price_deviation": "0.05"}, request("1", "94", Side.SELL), FLAT, "94 is off the quote of 99"),
         ({"max_price_deviation": "0.05"}, request("1"), FLAT, None),
-        ({"max_daily_loss": "100"}, request("1"), FLAT, "only orders that reduce the position pass"),
-        ({"max_daily_loss": "100"}, request("1", side=Side.SELL), Book(Decimal(1), (), 0), None),
+        ({"max_daily_loss": "100"}, request("1"), book(lost="99.99"), None),
+        ({"max_daily_loss": "100"}, request("1"), book(lost="-5"), None),
+        ({"max_daily_loss": "100"}, request("1"), book(lost="100"), "100 is lost today, the limit is 100"),
+        ({"max_daily_loss": "100"}, request("1"), book(lost=None), "the loss of the day cannot be measured"),
+        ({"max_daily_loss": "100"}, request("1", side=Side.SELL), book("1", lost="500"), None),
+        ({"max_daily_loss": "100"}, request("1", side=Side.SELL), book("1", lost=None), None),
+        ({"max_daily_loss": "100"}, request("2", side=Side.SELL), book("1", lost="500"), "500 is lost today"),
     ],
 )
 def test_a_limit_holds_at_its_edge_and_not_a_digit_further(
-    limits: dict[str, Any], asked: OrderRequest, book: Book, exceeded: str | None
+    limits: dict[str, Any], asked: OrderRequest, before: Book, exceeded: str | None
 ) -> None:
     exact: dict[str, Any] = {n: v if isinstance(v, int) else Decimal(v) for n, v in limits.items()}
-    said = breach(Limits(**exact), asked, PRICES, book)
+    said = breach(Limits(**exact), asked, PRICES, before)
     if exceeded is None:
         assert said is None
     else:
@@ -95,10 +106,10 @@ def test_a_stop_order_is_measured_by_its_own_prices() -> None:
     ],
 )
 def test_only_what_brings_the_position_nearer_to_zero_reduces(held: str, asked: OrderRequest, expected: bool) -> None:
-    assert reduces(Book(Decimal(held), (), 0), asked) is expected
+    assert reduces(book(held), asked) is expected
 
 
 def test_what_open_orders_will_reduce_cannot_be_reduced_again() -> None:
-    book = Book(Decimal(1), (resting("0.8", Side.SELL, "0.2"),), 0)
-    assert reduces(book, request("0.4", side=Side.SELL))
-    assert not reduces(book, request("0.5", side=Side.SELL))
+    selling = book("1", resting("0.8", Side.SELL, "0.2"))
+    assert reduces(selling, request("0.4", side=Side.SELL))
+    assert not reduces(selling, request("0.5", side=Side.SELL))

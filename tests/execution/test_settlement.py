@@ -6,19 +6,17 @@ from decimal import Decimal
 
 import pytest
 
-from reconciler.clock import FakeClock
 from reconciler.errors import ExecUnknown
 from reconciler.execution import answers
-from reconciler.execution.gatekeeper import Gatekeeper
+from reconciler.execution.doubts import Doubts
 from reconciler.execution.settlement import Settlement
 from reconciler.records.order import OrderState, Outcome, RejectedBy
 from tests.execution.standins import Desk, StandInGate
 
 
 @pytest.fixture
-def settlement(desk: Desk, clock: FakeClock) -> Settlement:
-    keeper = Gatekeeper(desk.store.ledger, desk.store.halts, desk.servers, clock)
-    return Settlement(desk.store.ledger, keeper, clock)
+def settlement(desk: Desk) -> Settlement:
+    return Settlement(desk.store.ledger, Doubts(), desk.store.halts, desk.store.events)
 
 
 def test_an_answer_older_than_the_orders_end_changes_nothing(desk: Desk, settlement: Settlement) -> None:

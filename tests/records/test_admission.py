@@ -270,3 +270,45 @@ def test_the_attempt_of_a_removed_file_is_forgotten(make_file: Make) -> None:
     first = admit([make_file("a", problems=BROKEN)], {}, {}, ARRIVAL)
     second = admit([], {}, attempts_after(first), ARRIVAL)
     assert second.forgotten_paths == ("instances/a.yaml",)
+
+
+UPON = {"template_path": "instances/_templates/grid.yaml", "template_digest": "new"}
+
+
+def test_a_row_keeps_which_template_it_came_from(make_file: Make) -> None:
+    row = only(admit([replace(make_file(), **UPON)], {}, {}, ARRIVAL))
+    assert (row.template_path, row.template_digest) == ("instances/_templates/grid.yaml", "new")
+
+
+def test_a_template_rewritten_without_a_change_of_values_raises_no_generation(make_file: Make, make_row: Make) -> None:
+    row = replace(make_row(), template_path=UPON["template_path"], template_digest="old")
+    admission = admit([replace(make_file(), **UPON)], rows_of(row), {}, ARRIVAL)
+    assert (only(admission).generation, only(admission).template_digest) == (1, "new")
+    assert admission.changes[0].kind == "revision"
+    assert admission.changes[0].summary == "instances/_templates/grid.yaml rewritten without a change of values"
+    again = admit([replace(make_file(), **UPON)], table_after({}, admission), attempts_after(admission), ARRIVAL)
+    assert again.changes == ()
+
+
+@pytest.mark.parametrize(
+    ("file_digest", "template_path", "summary"),
+    [
+        ("", "instances/_templates/grid.yaml", "through instances/_templates/grid.yaml"),
+        ("other", "instances/_templates/grid.yaml", "instances/_templates/grid.yaml changed as well"),
+        ("other", "instances/_templates/old.yaml", "template: instances/_templates/old.yaml → {path}"),
+    ],
+)
+def test_the_history_says_when_a_change_came_through_the_template(
+    make_file: Make, make_row: Make, file_digest: str, template_path: str, summary: str
+) -> None:
+    file = replace(make_file(config={"levels": 7}), **UPON)
+    row = replace(
+        make_row(config={"levels": 5}),
+        template_path=template_path,
+        template_digest="old",
+        file_digest=file_digest or file.file_digest,
+    )
+    admission = admit([file], rows_of(row), {}, ARRIVAL)
+    expected = summary.format(path=UPON["template_path"])
+    assert admission.changes[0].summary == f"config.levels: 5 → 7; {expected}"
+    assert (admission.changes[0].kind, only(admission).generation) == ("changed", 2)

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import pytest
 
 from reconciler.records.accounts import Accounts
-from reconciler.records.crosscheck import EvaluationCache, evaluate_all
+from reconciler.records.crosscheck import EvaluationCache, evaluate_all, template_problems
 from reconciler.records.evaluation import DefinitionFacts, Evaluation
 from reconciler.records.mode import Mode
 from reconciler.records.snapshot import SourceFile
@@ -33,18 +33,29 @@ class World:
         self.accounts = Accounts()
         self.cache = EvaluationCache()
         self.asked: list[str] = []
+        self.templates: tuple[SourceFile, ...] = ()
 
     def judge(self, *files: SourceFile) -> tuple[Evaluation, ...]:
         def ask(strategy_type: str) -> DefinitionFacts | None:
             self.asked.append(strategy_type)
             return self.facts.get(strategy_type)
 
-        return evaluate_all(files, ask, self.accounts, sorted(self.facts), self.cache)
+        return evaluate_all(files, self.templates, ask, self.accounts, sorted(self.facts), self.cache)
 
 
 @pytest.fixture
 def world() -> World:
     return World()
+
+
+def upon(name: str, id: str, template: str = "grid", config: str = "{}") -> SourceFile:
+    """A record that names a template."""
+    text = TEXT.format(id=id, type="grid").replace("config: {}", f"config: {config}") + f"template: {template}\n"
+    return SourceFile(f"instances/{name}", text.encode(), "f11e", committed=True)
+
+
+def template(text: str, name: str = "grid.yaml") -> SourceFile:
+    return SourceFile(f"instances/_templates/{name}", text.encode(), "d1ce", committed=True)
 
 
 def said(evaluation: Evaluation) -> list[str]:
@@ -76,9 +87,20 @@ def test_an_invalid_file_refuses_the_other_claim_too(world: World) -> None:
 def test_three_claims_name_both_others(world: World) -> None:
     first, _, _ = world.judge(file("a.yaml", "a"), file("x/a.yaml", "a"), file("y/a.yaml", "a"))
     assert [problem.message for problem in first.problems] == [
-        "also claimed by instances/x/a.yaml",
-        "also claimed by instances/y/a.yaml",
+        "also claimed by instances/x/a.yaml, instances/y/a.yaml",
     ]
+
+
+def test_of_many_claims_each_names_the_first_others_and_their_number(world: World) -> None:
+    found = world.judge(*(file(f"{number:04}/a.yaml", "a") for number in range(2_000)))
+    assert said(found[0]) == [
+        "instances/0000/a.yaml:1:5: id: also claimed by "
+        "instances/0001/a.yaml, instances/0002/a.yaml, instances/0003/a.yaml and 1,996 more"
+    ]
+    assert said(found[-1])[0].endswith(
+        "instances/0000/a.yaml, instances/0001/a.yaml, instances/0002/a.yaml and 1,996 more"
+    )
+    assert max(len(one.problems) for one in found) == 1
 
 
 def test_a_file_that_cannot_be_read_is_taken_to_claim_the_id_it_is_named_after(world: World) -> None:
@@ -163,3 +185,71 @@ def test_a_list_of_strategies_that_changed_mends_the_hint(world: World) -> None:
     assert "dca," not in world.judge(a)[0].problems[0].hint
     world.facts["dca"] = GRID
     assert "dca, grid" in world.judge(a)[0].problems[0].hint
+
+
+def test_a_fault_in_a_template_is_one_problem_of_all_the_records_it_breaks_and_names_them(world: World) -> None:
+    facts = {"type": "object", "properties": {"levels": {"type": "integer"}}}
+    world.facts["grid"] = DefinitionFacts("grid", "strategies/grid.py", "c0de", facts, committed=True)
+    world.templates = (template("config:\n  levels: five\n"),)
+    found = world.judge(
+        *(upon(f"{id}.yaml", id) for id in ("e", "d", "c", "b", "a")),
+        upon("mended.yaml", "mended", config="{levels: 5}"),
+        file("apart.yaml", "apart"),
+    )
+    (problem,) = {problem for evaluation in found for problem in evaluation.problems}
+    assert str(problem) == 'instances/_templates/grid.yaml:2:11: config.levels: expected an integer, was "five"'
+    assert problem.hint == "breaks a, b, c and 2 more"
+    assert [one.path[10:-5] for one in found if one.record is None] == ["e", "d", "c", "b", "a"]
+    assert template_problems(world.templates, found) == (problem,)
+
+
+def test_a_template_s_own_fault_breaks_every_record_that_names_it_and_keeps_its_hint(world: World) -> None:
+    world.templates = (template("confg: {}\n"),)
+    first, second = world.judge(upon("a.yaml", "a"), upon("b.yaml", "b"))
+    assert first.problems == second.problems
+    assert [str(p) for p in first.problems] == ['instances/_templates/grid.yaml:1:1: confg: unknown key "confg"']
+    assert first.problems[0].hint == 'did you mean "config"?; breaks a, b'
+    assert first.claimed_mode is Mode.OBSERVE
+
+
+def test_a_template_nobody_uses_is_judged_too(world: World) -> None:
+    world.templates = (template("confg: {}\n"), template("mode: off\n", "used.yaml"))
+    found = world.judge(upon("a.yaml", "a", "used"))
+    unused, used = template_problems(world.templates, found)
+    assert str(unused) == 'instances/_templates/grid.yaml:1:1: confg: unknown key "confg"'
+    assert unused.hint == 'did you mean "config"?'
+    assert used in found[0].problems
+
+
+def test_a_template_that_changes_judges_the_records_upon_it_again_and_no_other(world: World) -> None:
+    a, b, c = upon("a.yaml", "a"), upon("b.yaml", "b", "other"), file("c.yaml", "c")
+    other = template("config: {}", "other.yaml")
+    world.templates = (template("config: {levels: 5}"), other)
+    first = world.judge(a, b, c)
+    assert world.judge(a, b, c) is first
+    world.templates = (template("config: {levels: 6}"), other)
+    second = world.judge(a, b, c)
+    assert [new is old for new, old in zip(second, first, strict=True)] == [False, True, True]
+    assert second[0].record is not None
+    assert second[0].record.config == {"levels": 6}
+    assert second[0].values_digest != first[0].values_digest
+
+
+def test_a_template_that_comes_and_goes_is_noticed(world: World) -> None:
+    a = upon("a.yaml", "a", "grdi")
+    (found,) = world.judge(a)
+    assert said(found) == ['instances/a.yaml:7:11: template: unknown template "grdi"']
+    assert found.problems[0].hint == "there are none"
+    world.templates = (template("config: {}"),)
+    assert world.judge(a)[0].problems[0].hint == 'did you mean "grid"? there are: grid'
+    world.templates = (template("config: {}", "grdi.yaml"),)
+    assert world.judge(a)[0].record is not None
+    world.templates = ()
+    assert world.judge(a)[0].record is None
+
+
+def test_what_was_mended_names_the_records_that_are_still_broken(world: World) -> None:
+    world.templates = (template("config: []\n"),)
+    a, b = upon("a.yaml", "a"), upon("b.yaml", "b")
+    assert world.judge(a, b)[0].problems[0].hint == "breaks a, b"
+    assert world.judge(a, file("b.yaml", "b"))[0].problems[0].hint == "breaks a"

@@ -12,10 +12,11 @@ from hypothesis import strategies as st
 from reconciler.errors import Problem
 from reconciler.records.accounts import Account, Accounts
 from reconciler.records.evaluation import DefinitionFacts, Evaluation
-from reconciler.records.evaluator import evaluate
+from reconciler.records.evaluator import evaluate, is_valid
 from reconciler.records.mode import Mode
 from reconciler.records.record import Identity, Limits, digest
 from reconciler.records.snapshot import SourceFile
+from reconciler.records.template import templates_by_name
 
 SCHEMA: dict[str, Any] = {
     "type": "object",
@@ -23,6 +24,7 @@ SCHEMA: dict[str, Any] = {
     "properties": {"levels": {"type": "integer"}, "spacing": {"default": "0.5"}, "key": {"writeOnly": True}},
 }
 GRID = DefinitionFacts("grid", "strategies/grid.py", "c0de", SCHEMA, committed=True)
+MAJORS = "instances/_templates/majors.yaml"
 TEXT = """\
 id: a
 strategy_type: grid
@@ -41,10 +43,18 @@ def judge(
     accounts: Accounts | None = None,
     committed: bool = True,
     error: str = "",
+    template: str | None = None,
+    is_template_committed: bool = True,
 ) -> Evaluation:
+    """`template` is what the template `majors` holds. Both ways of judging must agree."""
     data = text.encode() if isinstance(text, str) else text
     file = SourceFile(path, data, "f11e", committed, error)
-    return evaluate(file, {"grid": grid}.get, accounts or Accounts(), ["dca", "grid"])
+    texts = [] if template is None else [template]
+    templates = templates_by_name(SourceFile(MAJORS, t.encode(), "d1ce", is_template_committed) for t in texts)
+    by = {"grid": grid}.get, accounts or Accounts(), ["dca", "grid"], templates
+    evaluation = evaluate(file, *by)
+    assert is_valid(file, *by) is (evaluation.problems == ())
+    return evaluation
 
 
 def said(evaluation: Evaluation) -> list[str]:
@@ -119,7 +129,7 @@ def test_a_file_that_does_not_parse_claims_nothing() -> None:
     evaluation = judge(TEXT + "mode: off\n")
     assert said(evaluation) == ['7:1: mode: duplicate key "mode": it is on line 5 already']
     assert (evaluation.claimed_id, evaluation.claimed_mode) == (None, None)
-    assert evaluation.position("mode") == (1, 1)
+    assert evaluation.place("mode") == ("instances/a.yaml", 1, 1)
 
 
 def test_a_file_that_is_invalid_elsewhere_still_claims_its_id_and_mode() -> None:
@@ -182,17 +192,13 @@ def test_an_account_that_the_settings_do_not_declare_is_refused_unless_any_will_
     assert judge(accounts=Accounts(accounts.declared, any_on="paper")).problems == ()
 
 
-def test_a_template_is_refused_at_its_key_for_now() -> None:
-    evaluation = judge(TEXT + "template: grid-majors\n")
-    assert said(evaluation) == ["7:1: template: templates cannot be used yet"]
-
-
-def test_cancelling_open_orders_is_refused_at_its_value_for_now() -> None:
-    evaluation = judge(TEXT + "open_orders: cancel\n")
-    assert said(evaluation) == ["7:14: open_orders: expected keep, was cancel, which cannot be carried out yet"]
-    assert evaluation.problems[0].hint == "remove the key, and cancel what should go before lowering the mode"
-    assert evaluation.problems[0].rule == "open-orders"
-    assert said(judge(TEXT + "open_orders: keep\n")) == []
+def test_open_orders_may_be_cancelled_or_kept() -> None:
+    for word in ("cancel", "keep"):
+        record = judge(TEXT + f"open_orders: {word}\n").record
+        assert record is not None
+        assert record.open_orders == word
+    evaluation = judge(TEXT + "open_orders: sell\n")
+    assert said(evaluation) == ['7:14: open_orders: expected one of keep, cancel, was "sell"']
 
 
 def test_a_literal_that_looks_like_a_key_is_refused_wherever_it_stands_and_never_shown() -> None:
@@ -222,12 +228,103 @@ def test_every_problem_is_reported_at_once() -> None:
     ]
 
 
+UPON = TEXT.replace("config: {levels: 5}", "template: majors")
+
+
+def test_a_record_is_what_its_file_says_upon_its_template() -> None:
+    template = 'config: {levels: 5, spacing: "0.7"}\nlimits: {max_open_orders: 10}\nlabels: {a: b}\nx-note: so\n'
+    evaluation = judge(UPON + 'config: {spacing: "0.9"}\nlimits: {max_position: "2"}\n', template=template)
+    record = evaluation.record
+    assert evaluation.problems == ()
+    assert record is not None
+    assert record.template == "majors"
+    assert record.config == {"levels": 5, "spacing": "0.9"}
+    assert record.limits == Limits(max_position=Decimal(2), max_open_orders=10)
+    assert record.labels == {"a": "b"}
+    assert list(record.values) == [
+        "id", "strategy_type", "account", "market", "mode", "template", "config", "limits", "labels"
+    ]  # fmt: skip
+    assert evaluation.values_digest == digest(record.values)
+    assert (evaluation.template_path, evaluation.template_digest) == (MAJORS, "d1ce")
+    assert evaluation.claimed_template == "majors"
+
+
+def test_without_a_template_there_is_no_trace_of_one() -> None:
+    evaluation = judge(template="config: {spacing: 7}")
+    assert (evaluation.template_path, evaluation.template_digest, evaluation.template) == ("", "", None)
+    assert evaluation.record is not None
+    assert evaluation.record.template is None
+
+
+def test_it_is_committed_only_where_its_template_is_too() -> None:
+    assert judge(UPON, template="config: {levels: 5}").committed
+    assert not judge(UPON, template="config: {levels: 5}", is_template_committed=False).committed
+    assert judge(template="config: {levels: 5}", is_template_committed=False).committed
+
+
+def test_a_secret_may_be_named_in_a_template() -> None:
+    record = judge(UPON, template="config: {levels: 5, key: {env: TOKEN}}").record
+    assert record is not None
+    assert record.effective_config["key"] == {"env": "TOKEN"}
+    evaluation = judge(UPON, template="config: {levels: 5, key: hunter2}")
+    assert [str(problem) for problem in evaluation.problems] == [
+        f"{MAJORS}:1:26: config.key: expected {{env: NAME}} or {{file: PATH}}, was a string"
+    ]
+
+
+def test_an_instance_may_keep_a_secret_elsewhere_than_its_template_says() -> None:
+    record = judge(UPON + "config: {key: {file: /run/key}}\n", template="config: {levels: 5, key: {env: A}}").record
+    assert record is not None
+    assert record.config["key"] == {"file": "/run/key"}
+
+
+def test_a_template_may_have_open_orders_cancelled_and_an_instance_keep_its_own() -> None:
+    template = "config: {levels: 5}\nopen_orders: cancel\n"
+    kept = judge(UPON + "open_orders: keep\n", template=template).record
+    cancelled = judge(UPON, template=template).record
+    assert kept is not None
+    assert cancelled is not None
+    assert (cancelled.open_orders, kept.open_orders) == ("cancel", "keep")
+
+
+def test_an_unknown_template_is_told_at_its_name_and_of_the_config_only_what_it_says_itself() -> None:
+    evaluation = judge(UPON.replace("majors", "major") + "config: {levels: five, lvls: 1, key: {}}\n", template="{}")
+    assert said(evaluation) == [
+        '6:11: template: unknown template "major"',
+        '7:18: config.levels: expected an integer, was "five"',
+        '7:24: config.lvls: unknown key "lvls"',
+    ]
+    assert evaluation.problems[0].hint == 'did you mean "majors"? there are: majors'
+    assert (evaluation.claimed_mode, evaluation.template_path) == (Mode.OBSERVE, "")
+
+
+def test_a_key_that_neither_file_has_is_missing_in_the_instance_file() -> None:
+    (problem,) = judge(UPON, template="config: {spacing: x}").problems
+    assert str(problem) == 'instances/a.yaml:6:1: config: missing key "levels"'
+    assert problem.hint == f"neither this file nor {MAJORS} has it"
+    assert said(judge(UPON, template="labels: {}")) == ['1:1: missing key "config"']
+
+
+def test_a_template_that_cannot_be_used_invalidates_the_record_which_can_still_lower_its_mode() -> None:
+    for template in ("config: [", "- 5", "config: 5", "config: {levels: 5}\nmode: off"):
+        evaluation = judge(UPON.replace("observe", "off"), template=template)
+        assert {problem.path for problem in evaluation.problems} == {MAJORS}
+        assert (evaluation.record, evaluation.claimed_id, evaluation.claimed_mode) == (None, "a", Mode.OFF)
+
+
+def test_places_name_the_file_a_value_comes_from() -> None:
+    evaluation = judge(UPON + "config: {}\n", template="config:\n  levels: 5\n")
+    assert evaluation.place("config.levels") == (MAJORS, 2, 11)
+    assert evaluation.place("template") == ("instances/a.yaml", 6, 11)
+    assert evaluation.place("config") == ("instances/a.yaml", 7, 9)
+
+
 def test_positions_are_found_for_problems_that_only_a_comparison_shows() -> None:
     evaluation = judge()
-    assert evaluation.position("mode") == (5, 7)
-    assert evaluation.position("account.client_id") == (3, 40)
-    assert evaluation.position("account") == (3, 10)
-    assert evaluation.position("protect") == (1, 1)
+    assert evaluation.place("mode") == ("instances/a.yaml", 5, 7)
+    assert evaluation.place("account.client_id") == ("instances/a.yaml", 3, 40)
+    assert evaluation.place("account") == ("instances/a.yaml", 3, 10)
+    assert evaluation.place("protect") == ("instances/a.yaml", 1, 1)
 
 
 @pytest.mark.parametrize(
@@ -263,7 +360,7 @@ from reconciler.records.evaluator import evaluate
 from reconciler.records.snapshot import SourceFile
 facts = DefinitionFacts("grid", "strategies/grid.py", "c0de", {SCHEMA!r}, True)
 file = SourceFile("instances/a.yaml", {TEXT!r}.encode(), "f11e", True)
-assert evaluate(file, {{"grid": facts}}.get, Accounts(), ["grid"]).problems == ()
+assert evaluate(file, {{"grid": facts}}.get, Accounts(), ["grid"], {{}}).problems == ()
 slow = {{"jsonschema", "referencing", "mcp", "rich", "starlette", "uvicorn", "httpx", "asyncio"}} & set(sys.modules)
 assert not slow - {{"asyncio"}}, slow
 """
@@ -277,13 +374,15 @@ def test_what_the_engine_fails_on_is_a_problem_of_that_file_which_can_still_lowe
         raise ZeroDivisionError(f"by {strategy_type} \ud800")
 
     file = SourceFile("instances/a.yaml", TEXT.encode(), "f11e", True)
-    evaluation = evaluate(file, failing, Accounts(), ["grid"])
+    evaluation = evaluate(file, failing, Accounts(), ["grid"], {})
     (problem,) = evaluation.problems
     assert (problem.line, problem.column, problem.rule) == (0, 0, "engine-fault")
     assert problem.message == "the engine failed on it: ZeroDivisionError: by grid \\ud800"
     assert (evaluation.claimed_id, evaluation.claimed_mode, evaluation.record) == ("a", Mode.OBSERVE, None)
     assert evaluation.source == TEXT.encode()
     assert caplog.messages == ["the engine failed on a file"]
+    assert not is_valid(file, failing, Accounts(), ["grid"], {})
+    assert len(caplog.messages) == 1, "it is told once"
 
 
 def test_defaults_without_end_are_a_problem_of_that_file() -> None:

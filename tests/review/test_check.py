@@ -6,7 +6,8 @@ import pytest
 
 from reconciler.records.accounts import Account, Accounts
 from reconciler.records.snapshot import Snapshot
-from reconciler.review.check import check, is_under, known_paths
+from reconciler.review.check import Against, check, is_under, known_paths
+from tests.review.revisions import base_of, record, records, revision
 
 ANY = Accounts()
 GOOD = b"id: a\nstrategy_type: drift\naccount: {account_id: m, client_id: c}\nmarket: BTC/USD\nmode: off\nconfig: {}\n"
@@ -46,6 +47,26 @@ def test_a_narrowed_check_still_compares_with_everything(snapshot: Make) -> None
     found = check(snapshot(files), ANY, ["instances/desk"])
     assert [(p.path, p.line, p.column) for p in found.problems] == [("instances/desk/a.yaml", 1, 5)]
     assert (found.files, found.valid) == (1, 0)
+
+
+def test_against_a_base_what_only_a_comparison_shows_is_told_too() -> None:
+    head = revision({**records("a", mode="active"), "instances/b.yaml": record("b", config="{levels: x}")})
+    against = Against(base_of(records("a", "b", mode="off")), ANY)
+    found = check(head, ANY, against=against)
+    assert [(p.path, p.line, p.column, p.rule) for p in found.problems] == [
+        ("instances/a.yaml", 5, 7, "mode-step"),
+        ("instances/b.yaml", 6, 18, "schema-type"),
+    ]
+    assert (found.files, found.valid) == (2, 0)
+    assert [p.path for p in check(head, ANY, ["instances/b.yaml"], against).problems] == ["instances/b.yaml"]
+
+
+def test_definitions_that_are_told_are_those_of_now() -> None:
+    against = Against(base_of({"strategies/drift.py": "def (:\n", **records("a")}), ANY)
+    assert check(revision(records("a")), ANY, against=against).ok
+    head = revision({"strategies/drift.py": "\ndef (:\n"})
+    found = check(head, ANY, against=Against(base_of({}), ANY))
+    assert [(p.path, p.line) for p in found.problems] == [("strategies/drift.py", 2)]
 
 
 def test_known_paths_are_all_that_counts(snapshot: Make) -> None:

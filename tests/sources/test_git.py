@@ -39,7 +39,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[str]:
             commands.append(arguments[arguments.index("-C") + 2])
         return really(arguments, **options)
 
-    monkeypatch.setattr("reconciler.sources.git.subprocess.run", run)
+    monkeypatch.setattr("reconciler.sources.command.subprocess.run", run)
     return commands
 
 
@@ -270,7 +270,7 @@ def test_git_that_hangs_is_given_up(
     repository: Path, tmp_path: Path, discover: Discover, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     _stub_git(tmp_path / "bin", "exec /bin/sleep 60", monkeypatch)
-    monkeypatch.setattr("reconciler.sources.git._TIMEOUT_S", 0.05)
+    monkeypatch.setattr("reconciler.sources.command._TIMEOUT_S", 0.05)
     assert discover(repository).facts().problem == "git rev-parse took longer than 0.05 s"
 
 
@@ -299,3 +299,56 @@ def test_asking_leaves_the_repository_untouched(repository: Path, discover: Disc
     before = discover(repository).state()
     discover(repository).facts()
     assert discover(repository).state() == before
+
+
+def _bury_repository(folder: Path, git: Git) -> None:
+    """Make `folder` look like a bare repository, by files that anybody can commit."""
+    for name in ("objects", "refs"):
+        (folder / name).mkdir()
+        (folder / name / "kept").write_text("")
+    (folder / "HEAD").write_text("ref: refs/heads/main\n")
+    (folder / "config").write_text("[core]\n\trepositoryformatversion = 0\n\tbare = true\n")
+
+
+def test_a_repository_that_is_committed_as_plain_files_is_never_taken_for_one(
+    fleet: Path, git: Git, discover: Discover
+) -> None:
+    top = fleet.parent
+    git(top, "init", "-q")
+    git(top, "add", ".")
+    git(top, "commit", "-q", "-m", "The fleet")
+    _bury_repository(fleet, git)
+    found = discover(fleet)
+    assert found.facts().revision == git(top, "rev-parse", "HEAD")
+    assert set(found.facts().tree.files) >= {"instances/btc.yaml", "strategies/grid.py"}
+    assert [set(changed) for _, changed in found.changes("HEAD")] == [set(found.facts().tree.files)]
+
+
+def test_replaced_objects_are_read_as_they_were(repository: Path, git: Git, discover: Discover) -> None:
+    blob_id = git(repository, "rev-parse", "HEAD:instances/btc.yaml")
+    (repository / "forged").write_text("id: forged\n")
+    git(repository, "replace", blob_id, git(repository, "hash-object", "-w", "forged"))
+    with discover(repository).git.blobs() as blobs:
+        assert list(blobs.read([blob_id], 100)) == [(blob_id, b"id: btc\n")]
+
+
+def test_nothing_is_ever_fetched(repository: Path, tmp_path: Path, git: Git, discover: Discover) -> None:
+    git(repository, "config", "uploadpack.allowFilter", "true")
+    partial = tmp_path / "partial"
+    git(tmp_path, "clone", "-q", "--no-checkout", "--filter=blob:none", f"file://{repository}", str(partial))
+    git(partial, "config", "protocol.file.allow", "always")
+    git(partial, "config", "remote.origin.uploadpack", f"touch {tmp_path}/ran; git-upload-pack")
+    blob_id = git(repository, "rev-parse", "HEAD:instances/btc.yaml")
+    with discover(partial).git.blobs() as blobs, pytest.raises(SourceError):
+        list(blobs.read([blob_id], 100))
+    assert not (tmp_path / "ran").exists()
+
+
+def test_a_long_history_has_a_deadline_of_its_own(
+    repository: Path, tmp_path: Path, discover: Discover, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = discover(repository)
+    _stub_git(tmp_path / "bin", "exec /bin/sleep 60", monkeypatch)
+    monkeypatch.setattr("reconciler.sources.git._HISTORY_TIMEOUT_S", 0.05)
+    with pytest.raises(SourceError, match=r"^git log took longer than 0\.05 s; run `git commit-graph write"):
+        list(found.changes("HEAD"))

@@ -2,7 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from reconciler.sources.layout import counts, is_editor_temporary, is_strategy, is_template
+from reconciler.records.snapshot import SourceFile
+from reconciler.sources.layout import counts, is_editor_temporary, is_strategy, is_template, parts
 
 
 @pytest.mark.parametrize(
@@ -81,3 +82,22 @@ def test_a_folder_belongs_where_its_files_do() -> None:
     assert not is_template("instances/_templates2/majors.yaml")
     assert is_strategy("strategies")
     assert not is_strategy("strategies2/grid.py")
+
+
+def test_files_are_sorted_by_what_they_are_and_by_path() -> None:
+    paths = (
+        "strategies/grid.py",
+        "instances/z.yaml",
+        "instances/_halt.yml",
+        "instances/a.yaml",
+        "instances/_templates/t.yaml",
+        "instances/_halt.yaml",
+        "strategies/dca.py",
+    )
+    found = parts(SourceFile(path, b"", "", committed=True) for path in paths)
+    assert [file.path for file in found.instances] == ["instances/a.yaml", "instances/z.yaml"]
+    assert [file.path for file in found.templates] == ["instances/_templates/t.yaml"]
+    assert [file.path for file in found.strategies] == ["strategies/dca.py", "strategies/grid.py"]
+    assert found.halt is not None
+    assert found.halt.path == "instances/_halt.yaml"
+    assert parts([]).halt is None

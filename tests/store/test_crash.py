@@ -21,7 +21,7 @@ from pathlib import Path
 
 from reconciler.clock import SystemClock, utc
 from reconciler.records.mode import Mode
-from reconciler.records.order import Order, OrderRequest, OrderType, Outcome, Provenance, Side
+from reconciler.records.order import Order, OrderRequest, OrderState, OrderType, Outcome, Provenance, Side
 from reconciler.records.record import Identity, InstanceRecord, Row, RowChange
 from reconciler.store import Store
 
@@ -50,6 +50,18 @@ def place(name):
         told(f"order {name}-{number}")
 
 
+def fill():
+    for number in range(1_000_000):
+        mode, outcome = ((Mode.ACTIVE, Outcome.ACCEPTED), (Mode.OBSERVE, Outcome.SHADOW))[number % 2]
+        origin = Provenance("filling", "main", "desk", "X", mode, 1, "", "", None, number)
+        request = OrderRequest(Side.BUY, OrderType.LIMIT, Decimal(2), Decimal(9))
+        now = utc(clock.time())
+        store.ledger.append(Order(f"f-{number}", origin, request, outcome, now, now, OrderState.OPEN))
+        for filled in (1, 2):
+            store.ledger.settle(f"f-{number}", filled_quantity=Decimal(filled), average_price=Decimal(9))
+
+
+threading.Thread(target=fill, daemon=True).start()
 for name in "abc":
     threading.Thread(target=place, args=[name], daemon=True).start()
 for generation in range(1, 1_000_000):
@@ -80,3 +92,17 @@ def test_what_was_told_is_kept_and_nothing_is_kept_by_half(path: Path, clock: Fa
         assert max((int(name) for kind, name in told if kind == "rows"), default=0) <= max(generations, default=0)
         marked = {order.client_order_id for order in store.ledger.mark_unknown_on_startup()}
         assert marked == known
+        assert_that_books_hold_what_was_filled(store)
+
+
+def assert_that_books_hold_what_was_filled(store: Store) -> None:
+    """The first order is real and fills 2; the second is a shadow, whose book begins with what the first left."""
+    for shadow in (False, True):
+        orders = store.ledger.recent("filling", 1_000_000, shadow)
+        fills = [fill for order in orders for fill in store.ledger.fills(order.client_order_id)]
+        filled = sum(fill.quantity for fill in fills)
+        held = store.ledger.holding("filling", "X", shadow)
+        assert filled == sum(order.filled_quantity for order in orders)
+        if orders:
+            assert held.quantity == filled + (2 if shadow else 0)
+        assert held.cost == held.quantity * 9

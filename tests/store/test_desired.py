@@ -70,6 +70,8 @@ rows = st.builds(
     applied_at=texts,
     mode_override=st.none() | modes,
     removed_at=st.none() | texts,
+    template_path=texts,
+    template_digest=texts,
 )
 problems = st.builds(Problem, texts, st.integers(0, 999), st.integers(0, 999), texts, texts, texts, texts)
 attempts = st.builds(

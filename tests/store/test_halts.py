@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -114,3 +115,19 @@ def test_an_operators_action_is_recorded(store: Store, reader: Reader, clock: Fa
         "scope": "instance a",
         "reason": "looks odd",
     }
+
+
+def test_while_halts_are_held_steady_who_halts_waits(store: Store) -> None:
+    done = threading.Event()
+
+    def halt() -> None:
+        store.halts.add("all", "", False, "fire", "uid 0")
+        done.set()
+
+    thread = threading.Thread(target=halt)
+    with store.halts.steady() as halts:
+        thread.start()
+        assert not done.wait(0.05)
+        assert halts == store.halts.active() == ()
+    thread.join()
+    assert len(store.halts.active()) == 1

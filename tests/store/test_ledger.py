@@ -30,7 +30,6 @@ from reconciler.records.order import (
     TimeInForce,
 )
 from reconciler.store import Store
-from reconciler.store.ledger import Fill
 
 MakeOrder = Callable[..., Order]
 
@@ -164,6 +163,7 @@ def test_a_clock_set_back_never_makes_an_order_older(store: Store, clock: FakeCl
 FOLLOWERS = {
     Outcome.PENDING: {Outcome.ACCEPTED, Outcome.REJECTED, Outcome.UNKNOWN},
     Outcome.UNKNOWN: {Outcome.ACCEPTED, Outcome.REJECTED},
+    Outcome.REJECTED: {Outcome.ACCEPTED},
 }
 
 
@@ -280,7 +280,9 @@ def test_pending_orders_found_at_startup_become_unknown(store: Store, make_order
     assert store.ledger.mark_unknown_on_startup() == []
 
 
-def test_the_position_is_what_the_instances_own_orders_of_that_book_filled(store: Store, make_order: MakeOrder) -> None:
+def test_the_position_is_what_the_instances_own_orders_filled_and_the_shadow_one_starts_from_it(
+    store: Store, make_order: MakeOrder
+) -> None:
     def filled(client_order_id: str, quantity: str, price: str, **fields: Any) -> None:
         amounts = {"filled_quantity": Decimal(quantity), "average_price": Decimal(price)}
         store.ledger.append(make_order(client_order_id, state=OrderState.FILLED, **amounts, **fields))
@@ -293,7 +295,7 @@ def test_the_position_is_what_the_instances_own_orders_of_that_book_filled(store
     filled("6", "5", "50", outcome=Outcome.SHADOW, mode=Mode.OBSERVE)
     store.ledger.append(make_order("7", state=OrderState.OPEN))
     assert store.ledger.position("dca", "BTC/USD", False) == Position("BTC/USD", Decimal(2), Decimal(175))
-    assert store.ledger.position("dca", "BTC/USD", True) == Position("BTC/USD", Decimal(5), Decimal(50))
+    assert store.ledger.position("dca", "BTC/USD", True) == Position("BTC/USD", Decimal(7), Decimal(600) / 7)
     assert store.ledger.position("nobody", "BTC/USD", False) == Position("BTC/USD", Decimal(0), None)
 
 
@@ -407,29 +409,3 @@ def test_exposure_is_exact_where_quantities_are_far_apart(store: Store, make_ord
             fields = {"side": side, "state": OrderState.FILLED, "filled_quantity": quantity}
             store.ledger.append(make_order(f"{next(numbers)}", **fields))
     assert store.ledger.exposed() == frozenset()
-
-
-def test_a_fill_told_twice_is_one_fill(store: Store, clock: FakeClock, make_order: MakeOrder) -> None:
-    store.ledger.append(make_order("x"))
-    at = utc(clock.time())
-    for _ in range(2):
-        store.ledger.add_fill("x", Decimal("0.4"), Decimal("100.50"), Decimal("0.02"), at, "F-1")
-    store.ledger.add_fill("x", Decimal("0.6"), Decimal(101), None, at, "F-2")
-    assert store.ledger.fills("x") == [
-        Fill("x", "F-1", Decimal("0.4"), Decimal("100.5"), Decimal("0.02"), at),
-        Fill("x", "F-2", Decimal("0.6"), Decimal(101), None, at),
-    ]
-
-
-def test_the_same_fill_id_of_another_order_is_another_fill(
-    store: Store, clock: FakeClock, make_order: MakeOrder
-) -> None:
-    for client_order_id in ("x", "y"):
-        store.ledger.append(make_order(client_order_id))
-        store.ledger.add_fill(client_order_id, Decimal(1), Decimal(1), None, utc(clock.time()), "1")
-    assert len(store.ledger.fills("x")) == len(store.ledger.fills("y")) == 1
-
-
-def test_a_fill_of_an_order_never_written_down_is_refused(store: Store, clock: FakeClock) -> None:
-    with pytest.raises(StoreError, match="never written down"):
-        store.ledger.add_fill("x", Decimal(1), Decimal(1), None, utc(clock.time()), "1")

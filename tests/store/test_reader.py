@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from reconciler.clock import FakeClock
+from reconciler.clock import FakeClock, utc
 from reconciler.errors import StoreError
 from reconciler.records.mode import Mode
-from reconciler.records.order import Order, OrderState, Outcome, RejectedBy
+from reconciler.records.order import Fill, Order, OrderState, Outcome, RejectedBy
 from reconciler.records.record import Row, RowChange
 from reconciler.store import Reader, Store
 
@@ -55,8 +55,21 @@ def test_an_order_has_the_keys_of_the_contract_then_its_judge_and_its_book(
             "updated_at": "2023-11-14T22:13:20.250000Z",
             "rejected_by": None,
             "shadow": False,
+            "repeats": 1,
+            "stop_price": None,
+            "time_in_force": "gtc",
+            "reduce_only": False,
+            "quote_bid": None,
+            "quote_ask": None,
+            "config_digest": "c0",
+            "code_digest": "d0",
+            "was_unknown": False,
+            "fills": items[0]["fills"],
         }
     ]
+    assert [fill["quantity"] for fill in items[0]["fills"]] == ["0.1"]
+    assert reader.order("x") == items[0]
+    assert reader.order("y") is None
 
 
 def test_orders_are_filtered_and_paged_newest_first(store: Store, reader: Reader, make_order: MakeOrder) -> None:
@@ -96,6 +109,82 @@ def test_an_order_says_which_book_it_is_in_and_who_rejected_it(
         ("kept", True, None),
         ("observed", True, "gateway"),
     ]
+
+
+def test_orders_come_with_their_fills(store: Store, reader: Reader, make_order: MakeOrder) -> None:
+    at = utc(1_700_000_060.5)
+    for name in ("x", "y", "z"):
+        store.ledger.append(make_order(name, state=OrderState.OPEN))
+    for name, prices in (("x", (100, 101)), ("z", (99,))):
+        told = [Fill(name, f"{name}{n}", Decimal("0.5"), Decimal(price), None, at) for n, price in enumerate(prices)]
+        store.ledger.settle(name, filled_quantity=Decimal(len(told)) / 2, fills=told)
+    orders = {item["client_order_id"]: item["fills"] for item in reader.orders()[0]}
+    fill = {"quantity": "0.5", "fee": None, "at": "2023-11-14T22:14:20.500000Z", "made_up": False}
+    assert orders == {
+        "x": [{"exchange_fill_id": "x0", "price": "100", **fill}, {"exchange_fill_id": "x1", "price": "101", **fill}],
+        "y": [],
+        "z": [{"exchange_fill_id": "z0", "price": "99", **fill}],
+    }
+
+
+def test_orders_are_filtered_by_time_and_by_what_may_still_happen(
+    store: Store, reader: Reader, make_order: MakeOrder
+) -> None:
+    for hour in range(4):
+        at = utc(1_700_000_000 + 3_600 * hour)
+        state = OrderState.OPEN if hour % 2 else OrderState.FILLED
+        store.ledger.append(make_order(f"h{hour}", created_at=at, updated_at=at, state=state))
+
+    def ids(**wanted: object) -> list[str]:
+        items, total = reader.orders(**wanted)  # type: ignore[arg-type]
+        assert total == len(items)
+        return [item["client_order_id"] for item in items]
+
+    second = utc(1_700_000_000 + 7_200)
+    assert ids(since=second) == ["h3", "h2"]
+    assert ids(until=second) == ["h1", "h0"]
+    assert ids(since=second, until=second) == []
+    assert ids(since=utc(1_700_000_001), until=second, is_open=True) == ["h1"]
+    assert ids(is_open=True) == ["h3", "h1"]
+    assert ids(is_open=False, shadow=False, state="filled") == ["h2", "h0"]
+
+
+def test_what_an_instance_holds_is_read_from_its_open_books(
+    store: Store, reader: Reader, make_order: MakeOrder
+) -> None:
+    filled = {"state": OrderState.FILLED, "filled_quantity": Decimal(1), "average_price": Decimal(100)}
+    store.ledger.append(make_order("x", state=OrderState.OPEN))
+    store.ledger.settle("x", **filled)  # type: ignore[arg-type]
+    (real,) = reader.holdings("dca", shadow=False)
+    assert (real.symbol, real.quantity, real.average_price) == ("BTC/USD", Decimal(1), Decimal(100))
+    assert reader.holdings("dca", shadow=True) == reader.holdings("other", shadow=False) == []
+
+
+def test_a_generation_is_found_as_it_was_last_changed(store: Store, reader: Reader, make_row: MakeRow) -> None:
+    for summary in ("first", "again"):
+        store.desired.apply([RowChange(make_row("a"), "changed", summary)])
+    found = reader.generation("a", 1)
+    assert found is not None
+    assert (found["summary"], found["committed"], found["values"]["id"]) == ("again", False, "a")
+    assert reader.generation("a", 2) is reader.generation("b", 1) is None
+
+
+def test_ids_are_those_of_all_that_there_ever_was(store: Store, reader: Reader, make_row: MakeRow) -> None:
+    gone = make_row("gone", removed_at="2026-02-01T00:00:00.000Z")
+    store.desired.apply([RowChange(gone, "removed", ""), RowChange(make_row("a"), "created", "")])
+    assert reader.ids() == ["a", "gone"]
+
+
+def test_an_export_keeps_no_transaction_open_and_ends_where_it_began(
+    store: Store, reader: Reader, make_order: MakeOrder
+) -> None:
+    for number in range(3):
+        store.ledger.append(make_order(f"o{number}"))
+    exported = reader.exported("orders")
+    first = next(exported)
+    store.ledger.append(make_order("later"))
+    assert [first["client_order_id"], *(item["client_order_id"] for item in exported)] == ["o0", "o1", "o2"]
+    assert len(list(reader.exported("orders"))) == 4
 
 
 def test_events_are_filtered_by_instance_and_type(store: Store, reader: Reader) -> None:
@@ -220,8 +309,9 @@ def test_a_path_with_odd_characters_is_just_a_path(tmp_path: Path, clock: FakeCl
         "SELECT * FROM orders WHERE outcome = '' ORDER BY id DESC LIMIT 9",
         "SELECT * FROM orders WHERE state = '' ORDER BY id DESC LIMIT 9",
         "SELECT * FROM orders WHERE shadow = 0 ORDER BY id DESC LIMIT 9",
-        "SELECT side, filled_quantity, average_price FROM orders WHERE filled_quantity <> '0'"
-        " AND instance_id = '' AND symbol = '' AND shadow = 0 ORDER BY updated_at, id",
+        "SELECT * FROM orders WHERE instance_id = '' AND shadow = 1 AND id > 7 ORDER BY id DESC LIMIT 9",
+        "SELECT * FROM books WHERE instance_id = '' AND symbol = '' AND shadow = 0 AND ended_at IS NULL",
+        "SELECT max(last_order) FROM books WHERE instance_id = '' AND shadow = 1",
         "SELECT * FROM generations WHERE instance_id = '' ORDER BY id DESC LIMIT 9",
         "SELECT * FROM events WHERE instance_id = '' ORDER BY last_at DESC, id DESC LIMIT 9",
         "SELECT * FROM events ORDER BY last_at DESC, id DESC LIMIT 9",

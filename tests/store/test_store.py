@@ -6,6 +6,7 @@ import os
 import sqlite3
 import stat
 import threading
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,10 @@ from sqlite_utils import Database
 
 from reconciler.clock import FakeClock
 from reconciler.errors import StoreError, StoreFenced, StoreLocked
+from reconciler.records.record import Row, RowChange
 from reconciler.store import Store
+
+MakeRow = Callable[..., Row]
 
 
 def mode_of(path: Path) -> int:
@@ -96,6 +100,19 @@ def test_a_database_of_a_newer_version_is_refused_by_name(path: Path, clock: Fak
     newer.close()
     with pytest.raises(StoreError, match="written by a newer version, whose 0099_from_the_future this one"):
         Store.open(path, clock)
+
+
+def test_rows_of_the_first_version_come_from_no_template(path: Path, clock: FakeClock, make_row: MakeRow) -> None:
+    with Store.open(path, clock) as store:
+        store.desired.apply([RowChange(make_row("a"), "created", "")])
+    older = sqlite3.connect(path)
+    older.executescript(
+        "ALTER TABLE instances DROP COLUMN template_path; ALTER TABLE instances DROP COLUMN template_digest;"
+        "DELETE FROM _sqlite_migrations WHERE name = '0002_templates'"
+    )
+    older.close()
+    with Store.open(path, clock) as store:
+        assert store.desired.rows() == {"a": make_row("a")}
 
 
 def test_a_stop_in_the_middle_of_the_first_migration_is_no_obstacle(path: Path, clock: FakeClock) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 import threading
+from collections.abc import Callable
 from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
@@ -217,3 +218,42 @@ def test_close_finishes_what_was_submitted_and_refuses_what_comes_later(writer: 
     with pytest.raises(StoreError, match="was closed"):
         writer.write(insert(11))
     assert sqlite3.connect(path).execute("SELECT count(*) FROM operations").fetchone()[0] == 10
+
+
+def replaced(path: Path) -> None:
+    path.rename(path.with_suffix(".old"))
+    open_writable(path, busy_timeout_s=0.05).close()
+
+
+@pytest.mark.parametrize(
+    "lose",
+    [Path.unlink, replaced, lambda path: path.parent.rename(path.parent.with_name("moved"))],
+    ids=["removed", "replaced", "folder moved"],
+)
+def test_a_database_that_is_not_there_any_more_fences_the_engine_before_anybody_learns_of_it(
+    tmp_path: Path, lose: Callable[[Path], object]
+) -> None:
+    path = tmp_path / "state" / "reconciler.db"
+    path.parent.mkdir()
+    db = open_writable(path, busy_timeout_s=0.05)
+    writer = Writer(db, path)
+    told: list[str] = []
+    writer.on_fenced = told.append
+    writer.write(insert(1))
+    lose(path)
+    for number in (2, 3):
+        with pytest.raises(StoreFenced, match="was removed or replaced while the engine ran"):
+            writer.write(insert(number))
+    assert len(told) == 1
+    assert writer.fault == told[0]
+    writer.close()
+    db.close()
+
+
+def test_what_was_committed_to_a_file_that_went_in_between_is_not_told_as_written(writer: Writer, path: Path) -> None:
+    def lost_meanwhile(db: Database) -> None:
+        insert(1)(db)
+        path.unlink()
+
+    with pytest.raises(StoreFenced):
+        writer.write(lost_meanwhile)

@@ -48,7 +48,7 @@ def prices() -> Prices:
 
 
 def record(catalogue: Catalogue, path: Path) -> InstanceRecord:
-    evaluation = evaluate(read(path), catalogue.facts, Accounts(), catalogue.types())
+    evaluation = evaluate(read(path), catalogue.facts, Accounts(), catalogue.types(), {})
     assert evaluation.problems == ()
     assert evaluation.record is not None
     return evaluation.record

@@ -49,12 +49,45 @@ def test_a_row_says_type_default_constraints_and_meaning() -> None:
         "constraints": ["≥ 1", "≤ 9"],
         "description": "Levels. How many.",
         "secret": False,
+        "examples": [],
     }
-    assert (frame.type, frame.default, frame.constraints) == ("any", '"1m"', ("one of 1m, 5m",))
+    assert (frame.type, frame.default, frame.constraints) == ("string", '"1m"', ("one of 1m, 5m",))
     assert (notional.type, notional.description, notional.constraints) == ("string", "To spend.", ("matches ^[0-9]+$",))
     assert (after.type, after.required) == ("integer or null", False)
-    assert (rungs.type, rungs.constraints) == ("array of object", ("at most 3 items", "all different"))
-    assert key.secret
+    assert (rungs.type, rungs.constraints) == ("list of mappings", ("at most 3 items", "all different"))
+    assert (key.type, key.secret) == ("secret", True)
+
+
+def test_a_key_that_only_an_alternative_knows_has_its_row_and_is_not_required() -> None:
+    timed = {"properties": {"kind": {"const": "time"}, "after": {"type": "integer"}}, "required": ["kind", "after"]}
+    priced = {"properties": {"kind": {"const": "price"}, "at": {"type": "string", "examples": ["9"]}}}
+    both = {"allOf": [{"properties": {"size": {"type": "number"}}, "required": ["size"]}], "oneOf": [timed, priced]}
+    rows = config_reference({"type": "object", **both})
+    assert [(row.name, row.type, row.required) for row in rows] == [
+        ("size", "number", True),
+        ("kind", "string", False),
+        ("after", "integer", False),
+        ("at", "string", False),
+    ]
+    assert rows[1].constraints == ("one of time, price",)
+    assert rows[3].examples == ('"9"',)
+
+
+def test_what_keys_of_any_name_may_hold_has_a_row() -> None:
+    weights = {"type": "object", "additionalProperties": {"type": "number", "minimum": 0}}
+    notes = {"type": "object", "patternProperties": {"^x-": {"description": "Yours."}}}
+    rows = config_reference({"properties": {"weights": weights, "notes": notes}})
+    assert [(row.name, row.type) for row in rows] == [
+        ("weights", "mapping"),
+        ("weights.*", "number"),
+        ("notes", "mapping"),
+    ]
+
+
+def test_inside_of_a_secret_there_is_nothing_to_write() -> None:
+    secret = {"type": "object", "writeOnly": True, "minProperties": 1, "properties": {"env": {"type": "string"}}}
+    (row,) = config_reference({"properties": {"key": secret}})
+    assert (row.type, row.constraints) == ("secret", ())
 
 
 def test_a_schema_that_refers_to_itself_ends() -> None:

@@ -1,137 +1,95 @@
-"""Paper orders and what they do to an account. Exact: no sum here is ever rounded, or it raises.
+"""The money of one paper account: what executions move, and what open orders set aside. No clock, no prices.
 
-A spot account: what is sold must be held, what is bought must be paid for, and what open orders would
-take is set aside. Holds no clock and no prices.
+What is sold must be held, what is bought must be paid for. Where selling short is allowed, what is sold
+without being held is owed; as long as it is, its proceeds are set aside and as much again, and buying it
+back is always possible.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
-from datetime import datetime
-from decimal import ROUND_HALF_UP, Context, Decimal, Inexact, InvalidOperation, localcontext
+from decimal import Decimal
+from typing import NamedTuple
 
+from reconciler.execution.paper.money import ZERO, average, exact, fee_on, share
+from reconciler.execution.paper.options import PaperOptions
+from reconciler.execution.paper.order import PaperFill, PaperOrder
 from reconciler.records.market import Balance, Position
-from reconciler.records.order import OrderState, OrderType, Side, TimeInForce
+from reconciler.records.order import Side, decimal_text
 
-_FEE_STEP = Decimal("0.00000001")
-_PRICE_STEP = Decimal("0.0000000001")
-
-
-@contextmanager
-def exact() -> Iterator[None]:
-    """Sums and products inside are exact; one that cannot be raises decimal.Inexact."""
-    with localcontext(Context(prec=80, traps=[Inexact, InvalidOperation])):
-        yield
+_PLEDGE = 2
+"""A short sale's proceeds, and as much again."""
 
 
-@dataclass(frozen=True, slots=True)
-class PaperFill:
-    """One execution. `fee` is in the quote currency."""
+class Claim(NamedTuple):
+    """What an open order lays claim to: `left` of it at `price`, which costs `cost`, fee included."""
 
-    fill_id: str
-    quantity: Decimal
+    base: str
+    quote: str
+    sells: bool
+    left: Decimal
     price: Decimal
-    fee: Decimal
-    at: datetime
-
-
-@dataclass(frozen=True, slots=True)
-class PaperOrder:
-    """One order as the exchange holds it. `step` is the last price step it was tried against."""
-
-    order_id: str
-    client_order_id: str
-    account_id: str
-    client_id: str
-    symbol: str
-    side: Side
-    type: OrderType
-    quantity: Decimal
-    limit_price: Decimal | None
-    time_in_force: TimeInForce
-    reduce_only: bool
-    state: OrderState
-    created_at: datetime
-    updated_at: datetime
-    fills: tuple[PaperFill, ...] = ()
-
-    @property
-    def base(self) -> str:
-        return self.symbol.split("/")[0]
-
-    @property
-    def quote(self) -> str:
-        return self.symbol.split("/")[1]
-
-    @property
-    def filled_quantity(self) -> Decimal:
-        with exact():
-            return sum((fill.quantity for fill in self.fills), Decimal(0))
-
-    @property
-    def fee(self) -> Decimal:
-        with exact():
-            return sum((fill.fee for fill in self.fills), Decimal(0))
-
-    @property
-    def average_price(self) -> Decimal | None:
-        """Weighted by quantity, rounded to ten decimals where it has more; None where nothing was filled."""
-        if not self.fills:
-            return None
-        with exact():
-            notional = sum((fill.quantity * fill.price for fill in self.fills), Decimal(0))
-        return (notional / self.filled_quantity).quantize(_PRICE_STEP, ROUND_HALF_UP)
-
-    def filled(self, fill: PaperFill) -> PaperOrder:
-        """The order after `fill`."""
-        with exact():
-            left = self.quantity - self.filled_quantity - fill.quantity
-        state = OrderState.PARTIALLY_FILLED if left else OrderState.FILLED
-        return replace(self, state=state, updated_at=fill.at, fills=(*self.fills, fill))
-
-    def ended(self, state: OrderState, at: datetime) -> PaperOrder:
-        """The order cancelled or expired."""
-        return replace(self, state=state, updated_at=at)
-
-
-def fee_on(quantity: Decimal, price: Decimal, rate: Decimal) -> Decimal:
-    """The fee for an execution, in the quote currency, rounded half up to eight decimals."""
-    with exact():
-        exact_fee = quantity * price * rate
-    return exact_fee.quantize(_FEE_STEP, ROUND_HALF_UP, context=Context(prec=80))
+    cost: Decimal
 
 
 @dataclass(slots=True)
 class PaperAccount:
-    """The money of one account_id: what it began with, and what its fills made of it."""
+    """One account_id. Balances and positions belong to it as a whole."""
 
-    fee_rate: Decimal
-    starting: Mapping[str, Decimal]
-    default_starting: Decimal
-    """What it begins with of a quote currency that `starting` does not name."""
+    options: PaperOptions
     holdings: dict[str, Decimal] = field(default_factory=dict)
+    pledges: dict[tuple[str, str], Decimal] = field(default_factory=dict)
+    """What is set aside for what is owed: by the asset owed, and the currency set aside."""
     traded: dict[str, Position] = field(default_factory=dict)
     open_orders: dict[str, PaperOrder] = field(default_factory=dict)
+    """By client_order_id, oldest first."""
+    claims: dict[str, Claim] = field(default_factory=dict)
+    """Those of the open orders, likewise."""
 
     def __post_init__(self) -> None:
-        self.holdings.update(self.starting)
+        self.holdings = {**self.options.starting, **self.holdings}
 
     def saw(self, quote_currency: str) -> None:
         """The account trades against `quote_currency`: it begins with some of it."""
-        self.holdings.setdefault(quote_currency, self.default_starting)
+        self.holdings.setdefault(quote_currency, self.options.default_starting)
 
-    def settle(self, order: PaperOrder, fill: PaperFill) -> None:
-        """Move the money of one execution."""
+    def take(self, order: PaperOrder, new_fills: tuple[PaperFill, ...]) -> None:
+        """`order` became what it is now, by `new_fills` among others: move their money, set aside what is left."""
+        for fill in new_fills:
+            self._settle(order, fill)
+        if order.state.is_final:
+            self.open_orders.pop(order.ticket.client_order_id, None)
+            self.claims.pop(order.ticket.client_order_id, None)
+        else:
+            self.open_orders[order.ticket.client_order_id] = order
+            self.claims[order.ticket.client_order_id] = self._claim(order)
+
+    def lacking(self, order: PaperOrder, new_fills: tuple[PaperFill, ...]) -> str:
+        """Why the account cannot afford that `order` becomes what it is now; empty where it can."""
+        ticket, request = order.ticket, order.request
+        before, after = self._trial(), self._trial()
+        before.claims.pop(ticket.client_order_id, None)
+        after.take(order, new_fills)
         with exact():
-            signed = fill.quantity if order.side is Side.BUY else -fill.quantity
-            self.holdings[order.base] = self.holdings.get(order.base, Decimal(0)) + signed
-            self.holdings[order.quote] = self.holdings.get(order.quote, Decimal(0)) - signed * fill.price - fill.fee
-        self.traded[order.symbol] = _moved(self.position(order.symbol), signed, fill.price)
+            if request.side is Side.BUY and self.holdings.get(ticket.base, ZERO) + request.quantity <= 0:
+                return ""
+        had, has = before.available(), after.available()
+        for asset in (ticket.quote,) if self.options.shorts else (ticket.base, ticket.quote):
+            free, would_be = had.get(asset, ZERO), has.get(asset, ZERO)
+            if would_be < min(ZERO, free):
+                with exact():
+                    needs = free - would_be
+                return f"insufficient balance: needs {decimal_text(needs)} {asset}, available {decimal_text(free)}"
+        return ""
 
     def position(self, symbol: str) -> Position:
-        return self.traded.get(symbol) or Position(symbol, Decimal(0))
+        return self.traded.get(symbol) or Position(symbol, ZERO)
+
+    def room(self, order: PaperOrder) -> Decimal:
+        """How much of the position `order` could close."""
+        held = self.position(order.ticket.symbol).quantity
+        return max(ZERO, -held if order.request.side is Side.BUY else held)
 
     def positions(self) -> list[Position]:
         """What trading added up to, symbol by symbol; nothing for what is flat."""
@@ -139,45 +97,101 @@ class PaperAccount:
 
     def balances(self) -> list[Balance]:
         """Every asset the account holds, or began with, by name."""
-        with exact():
-            return [
-                Balance(asset, total, total - self.reserved(asset)) for asset, total in sorted(self.holdings.items())
-            ]
+        available = self.available()
+        return [Balance(asset, total, available[asset]) for asset, total in sorted(self.holdings.items())]
 
-    def available(self, asset: str) -> Decimal:
-        """What a new order may use."""
+    def available(self) -> dict[str, Decimal]:
+        """What a new order may use, by asset; below zero where what is owed has grown dear."""
+        aside = self.reserved()
         with exact():
-            return self.holdings.get(asset, Decimal(0)) - self.reserved(asset)
+            return {
+                asset: self.holdings.get(asset, ZERO) - aside.get(asset, ZERO) for asset in {*self.holdings, *aside}
+            }
 
-    def reserved(self, asset: str) -> Decimal:
-        """What open orders would take, fees included."""
+    def reserved(self) -> dict[str, Decimal]:
+        """What is set aside, by asset: for open orders, fees included, and for what is owed."""
+        aside: dict[str, Decimal] = {}
         with exact():
-            return sum(
-                (self.need(order)[1] for order in self.open_orders.values() if self.need(order)[0] == asset), Decimal(0)
-            )
+            for asset, amount in self._needs():
+                aside[asset] = aside.get(asset, ZERO) + amount
+            for (_, currency), amount in self.pledges.items():
+                aside[currency] = aside.get(currency, ZERO) + amount
+        return aside
 
-    def need(self, order: PaperOrder, price: Decimal | None = None) -> tuple[str, Decimal]:
-        """The asset an order takes, and how much of it, filled at `price` or at its limit."""
+    def _needs(self) -> Iterator[tuple[str, Decimal]]:
+        """What every open order may take: of the oldest first, what is sold from what is held, bought back if owed."""
+        held = dict(self.holdings)
+        for claim in self.claims.values():
+            base = held.get(claim.base, ZERO)
+            if claim.sells:
+                covered = min(claim.left, max(ZERO, base)) if self.options.shorts else claim.left
+                held[claim.base] = base - covered
+                yield claim.base, covered
+            else:
+                covered = min(claim.left, max(ZERO, -base))
+                held[claim.base] = base + covered
+            if covered < claim.left:
+                yield claim.quote, self._cost(claim.left - covered, claim.price) if covered else claim.cost
+
+    def _claim(self, order: PaperOrder) -> Claim:
+        """At the worst price that the order names."""
+        ticket, request, left = order.ticket, order.request, order.left
+        price = request.limit_price or request.stop_price
+        assert price is not None, "a market order never stays open"
+        return Claim(ticket.base, ticket.quote, request.side is Side.SELL, left, price, self._cost(left, price))
+
+    def _cost(self, quantity: Decimal, price: Decimal) -> Decimal:
+        """What `quantity` may cost at `price`, or is worth where it is sold without being held."""
+        rate = max(self.options.maker_fee, self.options.taker_fee)
         with exact():
-            left = order.quantity - order.filled_quantity
-            if order.side is Side.SELL:
-                return order.base, left
-            at = price or order.limit_price
-            assert at is not None
-            return order.quote, left * at + fee_on(left, at, self.fee_rate)
+            return quantity * price + fee_on(quantity, price, rate)
+
+    def _settle(self, order: PaperOrder, fill: PaperFill) -> None:
+        """Move the money of one execution."""
+        base, quote = order.ticket.base, order.ticket.quote
+        with exact():
+            signed = fill.quantity if order.request.side is Side.BUY else -fill.quantity
+            before = self.holdings.get(base, ZERO)
+            self.holdings[base] = before + signed
+            self.holdings[quote] = self.holdings.get(quote, ZERO) - signed * fill.price - fill.fee
+        self._pledge(base, quote, max(ZERO, -before), max(ZERO, -self.holdings[base]), fill.price)
+        self.traded[order.ticket.symbol] = _moved(self.position(order.ticket.symbol), signed, fill.price)
+
+    def _pledge(self, base: str, quote: str, owed: Decimal, owes: Decimal, price: Decimal) -> None:
+        """Set aside for what is sold short, and let go of it as it is bought back."""
+        if owes > owed:
+            with exact():
+                more = (owes - owed) * price * _PLEDGE
+                self.pledges[base, quote] = self.pledges.get((base, quote), ZERO) + more
+        elif owes < owed:
+            for key, amount in [item for item in self.pledges.items() if item[0][0] == base]:
+                self.pledges[key] = share(amount, owes, owed)
+                if not owes:
+                    del self.pledges[key]
+
+    def _trial(self) -> PaperAccount:
+        """A copy to try something on."""
+        return replace(
+            self,
+            holdings=dict(self.holdings),
+            pledges=dict(self.pledges),
+            traded=dict(self.traded),
+            open_orders=dict(self.open_orders),
+            claims=dict(self.claims),
+        )
 
 
 def _moved(position: Position, signed: Decimal, price: Decimal) -> Position:
     """The position after trading `signed` at `price`; average cost, rounded to ten decimals."""
+    held, cost = position.quantity, position.average_price
     with exact():
-        quantity = position.quantity + signed
+        quantity = held + signed
     if not quantity:
         return Position(position.symbol, quantity)
-    held, average = position.quantity, position.average_price
-    if average is None or held * signed < 0:
+    if cost is None or held * signed < 0:
         # Reducing leaves the cost of what remains; going through zero begins anew.
-        through = average is None or abs(signed) > abs(held)
-        return Position(position.symbol, quantity, price if through else average)
+        begins_anew = cost is None or abs(signed) > abs(held)
+        return Position(position.symbol, quantity, price if begins_anew else cost)
     with exact():
-        cost = held * average + signed * price
-    return Position(position.symbol, quantity, (cost / quantity).quantize(_PRICE_STEP, ROUND_HALF_UP))
+        notional = held * cost + signed * price
+    return Position(position.symbol, quantity, average(notional, quantity))

@@ -12,10 +12,12 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from decimal import ROUND_DOWN, Decimal
+from decimal import ROUND_CEILING, ROUND_DOWN, ROUND_FLOOR, ROUND_HALF_UP, Decimal
 from typing import Protocol
 
 from reconciler.clock import utc
+from reconciler.execution.paper.money import multiple
+from reconciler.execution.paper.rules import Markets
 from reconciler.records.market import TIMEFRAMES_S, Candle, Quote
 
 SYMBOL = re.compile(r"[A-Z0-9]{2,12}/[A-Z0-9]{2,12}")
@@ -60,13 +62,18 @@ class Feed(Protocol):
 class Prices:
     """Quotes and candles of every symbol, from the first feed that has it. `step_s` is how long a quote holds."""
 
-    def __init__(self, feeds: Sequence[Feed], step_s: float) -> None:
+    def __init__(self, feeds: Sequence[Feed], step_s: float, markets: Markets | None = None) -> None:
         self.step_s = step_s
         self._feeds = tuple(feeds)
+        self._markets = markets or Markets()
         self._closed: dict[tuple[str, str], dict[int, Candle]] = {}
 
     def step_at(self, time_s: float) -> int:
-        return math.floor(time_s / self.step_s)
+        """The step that has begun last at `time_s`; `time_of` and this agree to the microsecond."""
+        step = math.floor(time_s / self.step_s)
+        if self._begins_s(step + 1) <= time_s:
+            return step + 1
+        return step if self._begins_s(step) <= time_s else step - 1
 
     def time_of(self, step: int) -> datetime:
         """When `step` begins."""
@@ -75,18 +82,16 @@ class Prices:
     def quote(self, symbol: str, step: int) -> Quote:
         """The quote that holds during `step`. Raises KeyError for a symbol no feed has."""
         feed = self._feed(symbol)
-        middle, tick = feed.price(symbol, step), feed.tick(symbol)
-        half = _half_spread(middle, tick)
-        return Quote(symbol, middle - half, middle + half, middle, self.time_of(step))
+        return self._quoted(symbol, feed.price(symbol, step), feed.tick(symbol), step)
 
-    def reach(self, symbol: str, first: int, last: int) -> tuple[Decimal, Decimal]:
-        """An ask and a bid: no quote of the steps `first` to `last` has a lower ask, or a higher bid.
+    def reach(self, symbol: str, first: int, last: int) -> tuple[Quote, Quote]:
+        """The lowest and the highest that a quote of the steps `first` to `last` may be, as of the last of them.
 
         Without looking at every step. Raises KeyError for a symbol no feed has.
         """
         feed = self._feed(symbol)
         (low, high), tick = feed.span(symbol, first, last), feed.tick(symbol)
-        return low + _half_spread(low, tick), high - _half_spread(high, tick)
+        return self._quoted(symbol, low, tick, last), self._quoted(symbol, high, tick, last)
 
     def candles(self, symbol: str, timeframe: str, limit: int, now_s: float) -> list[Candle]:
         """The last `limit` candles closed by `now_s`, oldest first. Raises KeyError for what is unknown.
@@ -113,6 +118,20 @@ class Prices:
             if feed.has(symbol):
                 return feed
         raise KeyError(symbol)
+
+    def _begins_s(self, step: int) -> float:
+        return self.time_of(step).timestamp()
+
+    def _quoted(self, symbol: str, middle: Decimal, tick: Decimal, step: int) -> Quote:
+        """The quote around a middle price: with a higher middle, neither bid nor ask is ever lower."""
+        half = _half_spread(middle, tick)
+        bid, ask, last = middle - half, middle + half, middle
+        price_step = self._markets.of(symbol).price_step
+        if price_step is not None:
+            bid = max(price_step, multiple(bid, price_step, ROUND_FLOOR))
+            ask = max(bid + price_step, multiple(ask, price_step, ROUND_CEILING))
+            last = min(ask, max(bid, multiple(last, price_step, ROUND_HALF_UP)))
+        return Quote(symbol, bid, ask, last, self.time_of(step))
 
 
 def _half_spread(middle: Decimal, tick: Decimal) -> Decimal:

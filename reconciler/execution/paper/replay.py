@@ -1,37 +1,49 @@
-"""A price feed that replays a CSV file of rates: one row a step, to the end, backwards to the beginning, and again.
+"""A price feed that replays a CSV file of rates: to its end, backwards to its beginning, and again.
 
-Going back rather than starting over keeps the series free of a jump that no market made.
+Going back rather than starting over keeps the series free of a jump that no market made. Without a speed
+there is one row a step; with one, rows come in their own time, that many times as fast.
 """
 
 from __future__ import annotations
 
 import csv
-import math
-from collections.abc import Iterable, Sequence
-from decimal import Decimal
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from decimal import Decimal, InvalidOperation
 from pathlib import Path
 
-from reconciler.execution.paper.feed import Bar
+from reconciler.execution.paper.feed import SYMBOL, Bar
+from reconciler.execution.paper.pace import Pace, RowAStep, Timed, moment
 
 EXAMPLE = Path(__file__).parent / "ecb-reference-rates.csv"
+_ABSENT = ("", "N/A")
+"""No price in this row: the one before still holds."""
 
 
 class CsvFeed:
-    """Columns are symbols, rows moments; the first column names the moment. `#` begins a comment line."""
+    """Columns are symbols, rows moments; the first column names the moment. `#` begins a comment line.
 
-    def __init__(self, lines: Iterable[str], step_s: float) -> None:
-        self._step_s = step_s
-        header, *rows = csv.reader(line for line in lines if not line.startswith("#"))
-        if len(rows) < 2:
-            raise ValueError(f"a feed needs two rows of prices, was {len(rows)}")
-        self._series = {symbol: _loop([row[i] for row in rows]) for i, symbol in enumerate(header) if i}
+    With `speed`, the first column must be ISO 8601 times (UTC, where they do not say) or seconds since the
+    epoch, and rise; the first row holds at `begin_s`, seconds since the epoch.
+    """
+
+    def __init__(
+        self, lines: Iterable[str], step_s: float, *, speed: float | None = None, begin_s: float = 0.0
+    ) -> None:
+        header, rows = _table(lines)
+        self._series = {symbol: _loop(column) for symbol, column in _columns(header, rows).items()}
         self._extremes = {symbol: (min(loop), max(loop)) for symbol, (loop, _) in self._series.items()}
+        self._pace: Pace = RowAStep(step_s, begin_s)
+        if speed is not None:
+            self._pace = Timed([moment(row[0], number) for number, row in rows], step_s, speed, begin_s)
 
     @classmethod
-    def read(cls, path: Path, step_s: float) -> CsvFeed:
-        """The feed in the file at `path`. Raises OSError, ValueError."""
-        with path.open(encoding="utf-8", newline="") as lines:
-            return cls(lines, step_s)
+    def read(cls, path: Path, step_s: float, *, speed: float | None = None, begin_s: float = 0.0) -> CsvFeed:
+        """The feed in the file at `path`. Raises OSError; ValueError, naming file and line."""
+        with path.open(encoding="utf-8-sig", newline="") as lines:
+            try:
+                return cls(lines, step_s, speed=speed, begin_s=begin_s)
+            except ValueError as error:
+                raise ValueError(f"{path}: {error}") from error
 
     def has(self, symbol: str) -> bool:
         return symbol in self._series
@@ -43,32 +55,84 @@ class CsvFeed:
 
     def price(self, symbol: str, step: int) -> Decimal:
         loop, exponent = self._series[symbol]
-        return Decimal(loop[step % len(loop)]).scaleb(exponent)
+        return Decimal(loop[self._pace.row_of(step) % len(loop)]).scaleb(exponent)
 
     def span(self, symbol: str, first: int, last: int) -> tuple[Decimal, Decimal]:
         loop, exponent = self._series[symbol]
         low, high = self._extremes[symbol]
-        if last - first + 1 < len(loop):
-            seen = _turn(loop, first, last - first + 1)
+        first_row, last_row = self._pace.row_of(first), self._pace.row_of(last)
+        if last_row - first_row + 1 < len(loop):
+            seen = _turn(loop, first_row, last_row - first_row + 1)
             low, high = min(seen), max(seen)
         return Decimal(low).scaleb(exponent), Decimal(high).scaleb(exponent)
 
     def bar(self, symbol: str, start_s: int, length_s: int) -> Bar:
         loop, exponent = self._series[symbol]
-        first = math.floor(start_s / self._step_s)
-        count = math.ceil((start_s + length_s) / self._step_s) - first
-        seen = _turn(loop, first, count)
+        first, last = self._pace.rows_during(start_s, start_s + length_s)
+        seen = _turn(loop, first, last - first + 1)
         # More than one turn sees the whole loop; only where it ends is not yet told.
-        close = loop[(first + count - 1) % len(loop)]
-        o, h, low, c = (Decimal(n).scaleb(exponent) for n in (seen[0], max(seen), min(seen), close))
-        return Bar(o, h, low, c)
+        close = loop[last % len(loop)]
+        o, h, lo, c = (Decimal(n).scaleb(exponent) for n in (seen[0], max(seen), min(seen), close))
+        return Bar(o, h, lo, c)
 
 
-def _loop(texts: Sequence[str]) -> tuple[list[int], int]:
+Row = tuple[int, list[str]]
+"""The number of a line in the file, and its cells."""
+
+
+def _table(lines: Iterable[str]) -> tuple[Row, list[Row]]:
+    """The line of names, and those of prices. Raises ValueError."""
+    numbered = [(number, line) for number, line in enumerate(lines, 1) if line.strip() and not line.startswith("#")]
+    cells = csv.reader(line for _, line in numbered)
+    table = [(number, [cell.strip() for cell in row]) for (number, _), row in zip(numbered, cells, strict=True)]
+    if len(table) < 3:
+        raise ValueError(f"expected a line of symbols and at least two of prices, was {len(table)} lines")
+    (number, names), *rows = table
+    for name in names[1:]:
+        if not SYMBOL.fullmatch(name):
+            raise ValueError(f"line {number}: expected symbols such as BTC/USD after the first column, was {name!r}")
+        if names.count(name) > 1:
+            raise ValueError(f"line {number}: expected every symbol once, was {name} twice")
+    for number, row in rows:
+        if len(row) != len(names):
+            raise ValueError(f"line {number}: expected {len(names)} columns, was {len(row)}")
+    return table[0], rows
+
+
+def _columns(header: Row, rows: Sequence[Row]) -> Mapping[str, list[Decimal]]:
+    """Prices by symbol; where a row has none, the one before, or the first there is."""
+    _, names = header
+    columns = {}
+    for index, name in enumerate(names[1:], 1):
+        known = list(_prices(name, index, rows))
+        first = next((price for price in known if price is not None), None)
+        if first is None:
+            raise ValueError(f"{name}: expected at least one price, found none")
+        column, last = [], first
+        for price in known:
+            last = last if price is None else price
+            column.append(last)
+        columns[name] = column
+    return columns
+
+
+def _prices(name: str, index: int, rows: Sequence[Row]) -> Iterator[Decimal | None]:
+    for number, row in rows:
+        text = row[index]
+        if text in _ABSENT:
+            yield None
+            continue
+        try:
+            price = Decimal(text)
+        except InvalidOperation:
+            price = Decimal("NaN")
+        if not price.is_finite() or price <= 0:
+            raise ValueError(f"line {number}: {name}: expected a positive number, was {text!r}")
+        yield price
+
+
+def _loop(prices: Sequence[Decimal]) -> tuple[list[int], int]:
     """There and back, as whole multiples of a power of ten, and the exponent of that power."""
-    prices = [Decimal(text) for text in texts]
-    if not all(price.is_finite() and price > 0 for price in prices):
-        raise ValueError("expected every price to be a positive number")
     exponent = min(0, *(int(price.as_tuple().exponent) for price in prices))
     there = [int(price.scaleb(-exponent)) for price in prices]
     return there + there[-2:0:-1], exponent

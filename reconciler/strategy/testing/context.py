@@ -66,7 +66,7 @@ class FakeContext:
         labels: Mapping[str, str] | None = None,
     ) -> None:
         self.clock = FakeClock(from_iso(now))
-        self.instance = FakeInstance(
+        self._instance = FakeInstance(
             id, strategy_type, account_id, client_id, market, mode, MappingProxyType(dict(labels or {}))
         )
         tools = Tools()
@@ -75,6 +75,18 @@ class FakeContext:
         self.account = FakeAccount(tools)
         self.orders = FakeOrders(self)
         self.log = FakeLog()
+
+    @property
+    def instance(self) -> FakeInstance:
+        """Replace it to change the mode: whatever ends the shadow book then ends it."""
+        return self._instance
+
+    @instance.setter
+    def instance(self, instance: FakeInstance) -> None:
+        changed = instance.mode != self._instance.mode
+        self._instance = instance
+        if changed:
+            self.orders.mode_changed()
 
     def now(self) -> datetime:
         return utc(self.clock.time())

@@ -10,9 +10,11 @@ from decimal import Decimal
 from typing import TYPE_CHECKING
 
 from reconciler.errors import TradingClosed
+from reconciler.records.holding import Holding
 from reconciler.records.market import Position
 from reconciler.records.mode import Mode
 from reconciler.records.order import (
+    Fill,
     Order,
     OrderRequest,
     OrderState,
@@ -23,7 +25,6 @@ from reconciler.records.order import (
     Side,
     to_decimal,
 )
-from reconciler.records.position import position_of
 from reconciler.strategy.placing import order_request
 
 if TYPE_CHECKING:
@@ -36,8 +37,9 @@ _UNSETTLED = (Outcome.PENDING, Outcome.UNKNOWN)
 class FakeOrders:
     """Implements `strategy.context.Orders`.
 
-    In observe an order's outcome is `shadow`, in active `accepted`, and each mode has its own book. A market
-    order fills at once where there is a quote; a limit order waits for `fill`.
+    In observe an order's outcome is `shadow`, in active `accepted`, and each mode has its own book; the shadow book
+    begins from the real position and ends with observing. A market order fills at once where there is a quote; a
+    limit order waits for `fill`.
     """
 
     def __init__(self, context: FakeContext) -> None:
@@ -45,6 +47,11 @@ class FakeOrders:
         self._book: dict[str, Order] = {}
         self._answers: list[tuple[Outcome, str]] = []
         self._permit: int | None = None
+        self._real = Holding(context.instance.market)
+        self._shadow: Holding | None = None
+        """None until the first shadow order: till then the book holds what the real one does."""
+        self._ended = 0
+        """How many orders there were when the last shadow book ended."""
 
     def answer_next(self, outcome: str, reason: str = "") -> None:
         """What becomes of the next order placed: `rejected`, `unknown` or `pending`. May be called several times."""
@@ -65,6 +72,7 @@ class FakeOrders:
         if not 0 < amount <= left:
             raise ValueError(f"expected a quantity in (0, {left}], was {amount}")
         paid = self._price(known) if price is None else to_decimal(price, "price")
+        self._count(known, Fill(order.client_order_id, "", amount, paid, None, self._context.now()))
         filled = known.filled_quantity + amount
         cost = (known.average_price or Decimal(0)) * known.filled_quantity + paid * amount
         state = OrderState.FILLED if filled == known.quantity else OrderState.PARTIALLY_FILLED
@@ -100,6 +108,8 @@ class FakeOrders:
             raise TradingClosed("orders are placed from on_tick's own thread: this is another one")
         request = order_request(side, quantity, type, limit_price, stop_price, time_in_force, reduce_only)
         order = self._keep(self._answered(request))
+        if order.outcome is Outcome.SHADOW:
+            self._shadow = self._begun()
         fills_now = order.outcome in _SENT and request.type is OrderType.MARKET and self._context.market.has_quote()
         return self.fill(order) if fills_now else order
 
@@ -116,8 +126,16 @@ class FakeOrders:
         return tuple(reversed(self._mine()))[: max(limit, 0)]
 
     def position(self) -> Position:
-        fills = ((order.side, order.filled_quantity, order.average_price) for order in self._mine())
-        return position_of(self._context.instance.market, (fill for fill in fills if fill[1]))
+        shadow = self._shadow if self._context.instance.mode == Mode.OBSERVE else None
+        return (shadow or self._real).position
+
+    def mode_changed(self) -> None:
+        """End the shadow book: what is open in it is cancelled, and the next one starts from the real position."""
+        for order in self._book.values():
+            if order.outcome is Outcome.SHADOW and order.is_open:
+                self._keep(replace(order, state=OrderState.CANCELLED))
+        self._shadow = None
+        self._ended = len(self._book)
 
     def _answered(self, request: OrderRequest) -> Order:
         instance, now = self._context.instance, self._context.now()
@@ -170,12 +188,23 @@ class FakeOrders:
 
     def _mine(self) -> list[Order]:
         """The book of the mode in force, oldest first."""
-        return [order for order in self._book.values() if order.provenance.mode == self._context.instance.mode]
+        mode = self._context.instance.mode
+        orders = list(self._book.values())[self._ended if mode == Mode.OBSERVE else 0 :]
+        return [order for order in orders if order.provenance.mode == mode]
 
     def _own(self, client_order_id: str) -> Order:
         if client_order_id not in self._book:
             raise KeyError(client_order_id)
         return self._book[client_order_id]
+
+    def _count(self, order: Order, fill: Fill) -> None:
+        if order.provenance.mode is Mode.ACTIVE:
+            self._real = self._real.filled(order.side, fill, fill.at.date())
+        else:
+            self._shadow = self._begun().filled(order.side, fill, fill.at.date())
+
+    def _begun(self) -> Holding:
+        return self._shadow or Holding(self._real.symbol, self._real.quantity, self._real.cost)
 
     def _keep(self, order: Order) -> Order:
         kept = replace(order, updated_at=self._context.now())

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import random
-from collections.abc import Sequence
 from decimal import Decimal
 from typing import Any
 
@@ -13,35 +12,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from reconciler.clock import FakeClock, utc
-from reconciler.execution.paper.account import PaperOrder
-from reconciler.execution.paper.exchange import PaperExchange, Refused
+from reconciler.execution.paper.exchange import PaperExchange
 from reconciler.execution.paper.feed import Prices
+from reconciler.execution.paper.order import PaperOrder, Refused
 from reconciler.execution.paper.replay import EXAMPLE, CsvFeed
 from reconciler.execution.paper.synthetic import SyntheticFeed
 from reconciler.records.market import Quote
 from reconciler.records.order import OrderState, Side
 from tests.execution.paper.conftest import PRICES
-
-
-def place(exchange: PaperExchange, id: str = "o1", **changed: Any) -> PaperOrder:
-    asked: dict[str, Any] = {
-        "account_id": "main",
-        "client_id": "a",
-        "client_order_id": id,
-        "symbol": "BTC/USD",
-        "side": "buy",
-        "type": "market",
-        "quantity": "2",
-    }
-    return exchange.place_order(**{**asked, **changed})
-
-
-def limit(exchange: PaperExchange, price: str, id: str = "o1", **changed: Any) -> PaperOrder:
-    return place(exchange, id, type="limit", limit_price=price, **changed)
-
-
-def held(exchange: PaperExchange, account_id: str = "main") -> dict[str, tuple[Decimal, Decimal]]:
-    return {b.asset: (b.total, b.available) for b in exchange.get_balances(account_id)}
+from tests.execution.paper.orders import held, limit, place
 
 
 def test_a_market_order_fills_at_once_at_the_ask_and_is_paid_for_with_its_fee(exchange: PaperExchange) -> None:
@@ -53,8 +32,8 @@ def test_a_market_order_fills_at_once_at_the_ask_and_is_paid_for_with_its_fee(ex
     assert [(p.quantity, p.average_price) for p in exchange.get_positions("main")] == [(Decimal(2), Decimal("100.01"))]
 
 
-def test_a_fee_is_rounded_half_up_to_eight_decimals(exchange: PaperExchange) -> None:
-    assert place(exchange, quantity="0.00000015").fee == Decimal("0.00000002")  # 0.0000000150015
+def test_a_fee_is_rounded_down_to_eight_decimals(exchange: PaperExchange) -> None:
+    assert place(exchange, quantity="0.00000019").fee == Decimal("0.00000001")  # 0.0000000190019
     assert place(exchange, "o2", quantity="0.00000014").fee == Decimal("0.00000001")  # 0.0000000140014
 
 
@@ -116,8 +95,8 @@ def test_accounts_are_apart_and_clients_of_one_account_share_its_money_not_its_o
     limit(exchange, "90", "o2", client_id="b")
 
     assert held(exchange, "other")["BTC"] == (Decimal(2), Decimal(2))
-    assert [o.client_order_id for o in exchange.list_orders("main", "a", "all")] == ["o1"]
-    assert [o.client_order_id for o in exchange.list_orders("main", "b", "open", "BTC/USD")] == ["o2"]
+    assert [o.ticket.client_order_id for o in exchange.list_orders("main", "a", "all")] == ["o1"]
+    assert [o.ticket.client_order_id for o in exchange.list_orders("main", "b", "open", "BTC/USD")] == ["o2"]
     assert exchange.list_orders("main", "b", "open", "ETH/USD") == []
     with pytest.raises(Refused, match="order not found: o2"):
         exchange.get_order("main", "a", "o2")
@@ -137,13 +116,28 @@ def test_accounts_are_apart_and_clients_of_one_account_share_its_money_not_its_o
         ({"quantity": "1E+12"}, "quantity: expected at most 12 digits before and 12 after the point, was 1E+12"),
         ({"side": "hold"}, "side: expected one of buy, sell, was 'hold'"),
         ({"type": "iceberg"}, "type: expected one of market, limit, stop, stop_limit, was 'iceberg'"),
-        ({"type": "stop"}, "stop orders are not supported by the paper exchange: use market or limit"),
+        ({"type": "stop"}, "stop_price: a stop order needs one"),
         ({"type": "limit"}, "limit_price: a limit order needs one"),
         ({"limit_price": "1"}, "limit_price: a market order takes none"),
-        ({"quantity": "1000"}, "insufficient balance: needs 100110.01000000 USD, available 100000"),
+        ({"quantity": "1000"}, "insufficient balance: needs 100110.01 USD, available 100000"),
         ({"side": "sell"}, "insufficient balance: needs 2 BTC, available 0"),
-        ({"reduce_only": True}, "reduce_only: the position of 0 has no room for buy 2"),
+        ({"reduce_only": True}, "reduce_only: expected at most the 0 that would close the position, was buy 2"),
         ({"client_order_id": ""}, "client_order_id: expected a text of your own, was empty"),
+        ({"client_order_id": "x" * 129}, "client_order_id: expected at most 128 characters, was 129"),
+        (
+            {"quantity": "0." + "1" * 13},
+            f"quantity: expected at most 12 digits before and 12 after the point, was 0.{'1' * 13}",
+        ),
+        (
+            {"side": "hold", "quantity": "-1", "limit_price": "1"},
+            "side: expected one of buy, sell, was 'hold'; quantity: expected more than zero, was -1; "
+            "limit_price: a market order takes none",
+        ),
+        (
+            {"type": "iceberg", "limit_price": "1", "quantity": "x"},
+            "type: expected one of market, limit, stop, stop_limit, was 'iceberg'; "
+            "quantity: expected a decimal number, was 'x'",
+        ),
     ],
 )
 def test_what_cannot_be_is_refused_with_a_reason_and_changes_nothing(
@@ -171,13 +165,13 @@ def test_a_position_keeps_the_cost_of_what_remains(exchange: PaperExchange, cloc
 def test_the_exchange_takes_up_where_it_stopped_and_fills_what_was_crossed_meanwhile(
     prices: Prices, clock: FakeClock
 ) -> None:
-    recorded: dict[str, PaperOrder] = {}
-    before = PaperExchange(prices, clock, record=lambda order: recorded.update({order.client_order_id: order}))
+    recorded: list[PaperOrder] = []
+    before = PaperExchange(prices, clock, record=lambda order, _: recorded.append(order))
     place(before, "o1")
     limit(before, "96", "o2")
     clock.advance(600)
     after = PaperExchange(prices, clock)
-    after.restore(list(recorded.values()))
+    after.restore(recorded)
 
     assert after.get_order("main", "a", "o2") == before.get_order("main", "a", "o2")
     assert after.get_order("main", "a", "o2").fills[0].at == utc(120)
@@ -189,7 +183,7 @@ def test_the_exchange_takes_up_where_it_stopped_and_fills_what_was_crossed_meanw
 class WalkingExchange(PaperExchange):
     """The reference: looks at every single step."""
 
-    def _next_move(self, symbol: str, orders: Sequence[PaperOrder], first: int, last: int) -> int | None:
+    def _next_move(self, symbol: str, first: int, last: int) -> int | None:
         return first if first <= last else None
 
 
@@ -202,7 +196,7 @@ class Counted(Prices):
         self.looks += 1
         return super().quote(symbol, step)
 
-    def reach(self, symbol: str, first: int, last: int) -> tuple[Decimal, Decimal]:
+    def reach(self, symbol: str, first: int, last: int) -> tuple[Quote, Quote]:
         self.looks += 1
         return super().reach(symbol, first, last)
 
@@ -277,7 +271,7 @@ def test_the_money_adds_up_to_the_last_digit(orders: list[tuple[Side, Decimal, D
             place(exchange, f"o{number}", side=side.value, quantity=str(quantity), **kind)
 
     fills = [(o, f) for o in exchange.list_orders("main", "a", "all") for f in o.fills]
-    signed = [(1 if o.side is Side.BUY else -1, f) for o, f in fills]
+    signed = [(1 if o.request.side is Side.BUY else -1, f) for o, f in fills]
     balances = held(exchange)
     assert balances["USD"][0] == Decimal(100_000) - sum(s * f.quantity * f.price + f.fee for s, f in signed)
     bought = sum((s * f.quantity for s, f in signed), Decimal(0))

@@ -8,9 +8,10 @@ from itertools import pairwise
 
 import pytest
 
-from reconciler.clock import utc
+from reconciler.clock import FakeClock, utc
 from reconciler.execution.paper.feed import Prices
 from reconciler.execution.paper.replay import EXAMPLE, CsvFeed
+from reconciler.execution.paper.rules import MarketRules, Markets
 from reconciler.execution.paper.synthetic import SyntheticFeed
 from reconciler.records.market import TIMEFRAMES_S
 
@@ -100,15 +101,40 @@ def test_no_quote_goes_beyond_the_reach_of_its_steps(symbol: str, step_s: float)
     first = prices.step_at(NOW_S)
     for count in (1, 2, 7, 500, 4_000):
         quotes = [prices.quote(symbol, step) for step in range(first, first + count)]
-        lowest_ask, highest_bid = prices.reach(symbol, first, first + count - 1)
-        assert lowest_ask <= min(quote.ask for quote in quotes)
-        assert highest_bid >= max(quote.bid for quote in quotes)
+        lowest, highest = prices.reach(symbol, first, first + count - 1)
+        assert lowest.as_of == highest.as_of == quotes[-1].as_of
+        assert lowest.ask <= min(quote.ask for quote in quotes)
+        assert lowest.bid <= min(quote.bid for quote in quotes)
+        assert highest.ask >= max(quote.ask for quote in quotes)
+        assert highest.bid >= max(quote.bid for quote in quotes)
 
 
 def test_the_reach_of_a_replayed_file_is_exact(prices: Prices) -> None:
-    assert prices.reach("BTC/USD", 0, 1) == (Decimal("100.010"), Decimal("101.990"))
-    assert prices.reach("BTC/USD", 3, 5) == (Decimal("95.009"), Decimal("101.990"))
-    assert prices.reach("BTC/USD", 4, 999) == (Decimal("95.009"), Decimal("101.990"))
+    def reach(first: int, last: int) -> tuple[str, str, str, str]:
+        lowest, highest = prices.reach("BTC/USD", first, last)
+        return str(lowest.bid), str(lowest.ask), str(highest.bid), str(highest.ask)
+
+    assert reach(0, 1) == ("99.990", "100.010", "101.990", "102.010")
+    assert reach(3, 5) == reach(4, 999) == ("94.991", "95.009", "101.990", "102.010")
+
+
+@pytest.mark.parametrize("step_s", [0.05, 0.2, 0.3, 1 / 3, 6.0, 7.5, 86_400.0])
+def test_a_step_is_found_again_by_the_time_at_which_it_began(step_s: float) -> None:
+    prices = market(step_s)
+    first = prices.step_at(NOW_S)
+    for step in range(first, first + 500):
+        assert prices.step_at(prices.time_of(step).timestamp()) == step
+        assert prices.step_at(prices.time_of(step).timestamp() - 0.00001) == step - 1
+
+
+def test_quotes_lie_on_the_steps_of_their_market(clock: FakeClock) -> None:
+    markets = Markets({"BTC/USD": MarketRules(price_step=Decimal("0.5")), "*": MarketRules(price_step=Decimal(200))})
+    prices = Prices([CsvFeed("date,BTC/USD,XAU/USD\n1,100,70\n2,101.3,70\n".splitlines(), 60)], 60, markets)
+    assert [(str(q.bid), str(q.ask)) for q in (prices.quote("BTC/USD", step) for step in (0, 1))] == [
+        ("99.5", "100.5"),
+        ("101.0", "101.5"),
+    ]
+    assert [str(price) for price in (prices.quote("XAU/USD", 0).bid, prices.quote("XAU/USD", 0).ask)] == ["200", "400"]
 
 
 def test_a_made_up_market_moves_like_one() -> None:
@@ -126,9 +152,3 @@ def test_what_is_no_symbol_has_no_price() -> None:
 
 def test_the_example_says_where_it_comes_from() -> None:
     assert "European Central Bank" in EXAMPLE.read_text(encoding="utf-8").splitlines()[0]
-
-
-@pytest.mark.parametrize("rows", ["1,100", "1,100\n2,0", "1,100\n2,NaN"])
-def test_a_file_that_is_no_series_of_prices_is_refused(rows: str) -> None:
-    with pytest.raises(ValueError, match=r"expected every price|needs two rows"):
-        CsvFeed(f"date,BTC/USD\n{rows}".splitlines(), 60)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
 import signal
 import socket
+from collections.abc import Callable, Coroutine
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -13,7 +15,9 @@ import httpx
 import pytest
 
 from reconciler.clock import FakeClock
+from reconciler.errors import ExecRejected, ExecUnknown
 from reconciler.execution.options import ServerOptions
+from reconciler.execution.paper.faults import Fault, FaultRule
 from reconciler.execution.paper.server import serve_paper
 from reconciler.execution.servers import PaperSite, open_servers
 from reconciler.records.accounts import Accounts
@@ -45,20 +49,28 @@ def test_every_tool_of_the_contract_answers_with_decimal_strings_and_times_in_ut
             placed = await server.call(
                 "place_order", {**order, "type": "limit", "quantity": "10.0", "limit_price": "1"}
             )
-            assert (placed["status"], placed["quantity"], placed["limit_price"], placed["fills"]) == (
-                "open",
-                "10",
-                "1",
-                [],
-            )
             assert (await server.call("list_orders", {**WHO, "status": "open"}))["orders"] == [placed]
             assert (await server.call("get_order", {**WHO, "client_order_id": "o1"})) == placed
+            assert placed == {
+                "order_id": "paper-1", "client_order_id": "o1", "symbol": "EUR/USD", "side": "buy", "type": "limit",
+                "quantity": "10", "limit_price": "1", "stop_price": None, "time_in_force": "gtc", "reduce_only": False,
+                "status": "open", "reason": "", "filled_quantity": "0", "average_price": None, "fee": "0", "fills": [],
+                "created_at": "2023-11-14T22:13:20.000Z", "updated_at": "2023-11-14T22:13:20.000Z",
+            }  # fmt: skip
             cancel = {**WHO, "client_order_id": "o1", "symbol": "EUR/USD"}
             assert (await server.call("cancel_order", cancel))["status"] == "cancelled"
             bought = await server.call(
                 "place_order", {**order, "client_order_id": "o2", "type": "market", "quantity": "3"}
             )
             assert (bought["average_price"], bought["fee"]) == ("1.16351", "0.00349053")
+            assert bought["fills"] == [
+                {
+                    "fill_id": "paper-2-1", "quantity": "3", "price": "1.16351", "fee": "0.00349053",
+                    "liquidity": "taker", "at": "2023-11-14T22:13:20.000Z",
+                }
+            ]  # fmt: skip
+            closed = (await server.call("list_orders", {**WHO, "status": "closed"}))["orders"]
+            assert [order["client_order_id"] for order in closed] == ["o1", "o2"]
             positions = await server.call("get_positions", WHO)
             assert positions == {"positions": [{"symbol": "EUR/USD", "quantity": "3", "average_price": "1.16351"}]}
             balances = {b["asset"]: b["total"] for b in (await server.call("get_balances", WHO))["balances"]}
@@ -86,6 +98,32 @@ def test_orders_outlive_the_server_that_took_them(tmp_path: Path) -> None:
     placed = asyncio.run(session("place_order", asked))
     assert asyncio.run(session("get_order", {})) == placed
     assert asyncio.run(session("place_order", asked)) == placed
+
+
+@pytest.mark.parametrize(
+    ("fault", "met", "is_placed"),
+    [
+        (FaultRule(Fault.ERROR, "place_order", times=1), ExecRejected, False),
+        (FaultRule(Fault.DROP, "place_order", times=1), ExecUnknown, True),
+    ],
+)
+def test_the_engine_s_own_client_meets_the_faults_of_the_settings(
+    fault: FaultRule, met: type[Exception], is_placed: bool
+) -> None:
+    async def run() -> None:
+        site = PaperSite(6.0, faults=(fault,))
+        async with open_servers([ServerOptions("paper", "paper")], Accounts(), FakeClock(), site) as servers:
+            server = servers.reaching("main")
+            async with asyncio.timeout(10):
+                while not server.status.connected:
+                    await asyncio.sleep(0.005)
+            order = {**WHO, "client_order_id": "o1", "symbol": "BTC/USD", "side": "buy", "type": "market"}
+            with pytest.raises(met):
+                await server.call("place_order", {**order, "quantity": "1"}, timeout_s=0.2)
+            orders = (await server.call("list_orders", {**WHO, "status": "all"}))["orders"]
+            assert bool(orders) is is_placed
+
+    asyncio.run(run())
 
 
 def test_serving_changes_neither_logging_nor_signals_and_frees_its_port() -> None:
@@ -120,3 +158,11 @@ def test_a_port_that_is_taken_is_an_error_at_once() -> None:
                     raise AssertionError
 
     asyncio.run(run())
+
+
+def test_the_documentation_s_example_of_a_fault_runs() -> None:
+    page = Path(__file__).parents[3] / "docs" / "paper.md"
+    (example,) = re.findall(r"```python\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL)
+    written: dict[str, Callable[[], Coroutine[None, None, None]]] = {}
+    exec(compile(example, "paper.md", "exec"), written)
+    asyncio.run(written["trade"]())

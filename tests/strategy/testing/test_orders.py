@@ -7,8 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reconciler.records.order import Order, OrderState, Outcome, RejectedBy, Side
-from reconciler.records.position import position_of
+from reconciler.records.holding import Holding
+from reconciler.records.market import Position
+from reconciler.records.order import Fill, Order, OrderState, Outcome, RejectedBy, Side
 from reconciler.strategy.testing import FakeContext
 
 
@@ -82,14 +83,36 @@ def test_nothing_new_while_an_outcome_is_not_known(context: FakeContext, outcome
     assert place(context).outcome is Outcome.ACCEPTED
 
 
-def test_each_mode_has_its_own_book(context: FakeContext) -> None:
+def test_each_mode_has_its_own_book_and_the_shadow_book_starts_from_the_real_position(context: FakeContext) -> None:
     real = place(context)
     context.instance = replace(context.instance, mode="observe")
-    assert context.orders.position().quantity == 0
-    shadow = place(context, "sell")
+    assert context.orders.position() == Position("BTC/USD", Decimal(1), Decimal(101))
+    shadow = place(context, "sell", "3")
     assert shadow.outcome is Outcome.SHADOW
     assert context.orders.recent() == (shadow,)
     assert context.orders.all() == (real, shadow)
+    assert context.orders.position() == Position("BTC/USD", Decimal(-2), Decimal(99))
+
+
+def test_a_shadow_book_ends_with_observing_and_the_next_one_begins_anew(context: FakeContext) -> None:
+    context.instance = replace(context.instance, mode="observe")
+    filled, resting = place(context), place(context, limit="90")
+    context.instance = replace(context.instance, mode="active")
+    assert context.orders.position().quantity == 0
+    place(context, quantity="5")
+    context.instance = replace(context.instance, mode="observe")
+    assert (context.orders.open(), context.orders.recent()) == ((), ())
+    assert context.orders.position().quantity == 5
+    states = {order.client_order_id: order.state for order in context.orders.all()}
+    assert states[filled.client_order_id] is OrderState.FILLED
+    assert states[resting.client_order_id] is OrderState.CANCELLED
+
+
+def test_an_edit_in_observe_leaves_the_shadow_book_as_it_is(context: FakeContext) -> None:
+    context.instance = replace(context.instance, mode="observe")
+    resting = place(context, limit="90")
+    context.instance = replace(context.instance, labels={"team": "majors"})
+    assert context.orders.open() == (resting,)
 
 
 def test_recent_is_newest_first_and_open_oldest_first(context: FakeContext) -> None:
@@ -117,8 +140,8 @@ def test_the_position_is_what_the_engine_would_make_of_the_same_fills(fills: lis
     for side, quantity, price in fills:
         context.market.set_quote(str(price))
         place(context, side, str(quantity))
-    expected = position_of("BTC/USD", [(Side(s), Decimal(q), Decimal(p)) for s, q, p in fills])
-    actual = context.orders.position()
-    assert actual.quantity == expected.quantity
-    assert (actual.average_price is None) == (expected.average_price is None)
-    assert actual.average_price == pytest.approx(expected.average_price)
+    holding, at = Holding("BTC/USD"), context.now()
+    for side, quantity, price in fills:
+        fill = Fill("", "", Decimal(quantity), Decimal(price), None, at)
+        holding = holding.filled(Side(side), fill, at.date())
+    assert context.orders.position() == holding.position

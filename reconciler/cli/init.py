@@ -1,0 +1,131 @@
+"""`reconciler init`."""
+
+from __future__ import annotations
+
+import os
+import shlex
+from collections.abc import Mapping
+from pathlib import Path
+
+import click
+
+from reconciler.cli.failure import Failure
+from reconciler.cli.output import say
+from reconciler.cli.place import Place
+from reconciler.cli.writing import write_new
+from reconciler.review.wording import visible
+from reconciler.sources.layout import INSTANCES, STRATEGIES, counts
+from reconciler.sources.whereabouts import locate
+
+
+@click.command(
+    epilog="""\b
+Examples:
+  reconciler init
+  reconciler init ~/fleet"""
+)
+@click.argument("folder", metavar="[DIR]", required=False, type=click.Path(file_okay=False, path_type=Path))
+def init(folder: Path | None) -> None:
+    """Begin a fleet repository: an example strategy with its test, an instance that observes, settings, schemas for
+    editors, checks before each commit and on each pull request.
+
+    What is there already is kept as it is, and named. A folder that has instances or strategies of its own gets no
+    example, only what is missing around them. Runs no git; says what to do next.
+    """
+    root = (folder or Path.cwd()).resolve()
+    _refuse_within_a_fleet(root)
+    repository = locate(root)
+    nested = repository is not None and repository.prefix != ""
+    written = _write(root, _wanted(root, nested))
+    written += _write_schemas(root)
+    for path in written:
+        click.echo(visible(path))
+    if nested and repository is not None:
+        say(f"no CI workflow and no pre-commit configuration: these belong at the top of {repository.top}")
+    _say_what_is_next(folder, repository is None)
+
+
+def _refuse_within_a_fleet(root: Path) -> None:
+    for above in root.parents:
+        if (above / INSTANCES).is_dir():
+            raise Failure(f"{root}: expected a folder outside of any fleet, was one within that of {above}")
+
+
+def _wanted(root: Path, nested: bool) -> dict[str, str]:
+    from reconciler.review.scaffold import fleet
+
+    example = fleet.example()
+    own = [path for path in _fleet_files(root) if path not in example]
+    return {
+        **({} if own else example),
+        **fleet.surroundings(),
+        **({} if nested else fleet.at_the_top()),
+    }
+
+
+def _fleet_files(root: Path) -> list[str]:
+    """Every record, template and definition that is there, readable or not."""
+    files = (file for name in (INSTANCES, STRATEGIES) for file in (root / name).rglob("*"))
+    return [path for path in (file.relative_to(root).as_posix() for file in files) if counts(path)]
+
+
+def _write(root: Path, wanted: Mapping[str, str]) -> list[str]:
+    """Write what is not there yet, name what is kept; returns what was written."""
+    written = []
+    for path, text in wanted.items():
+        if write_new(root, path, text):
+            written.append(path)
+        else:
+            say(f"kept: {path}{_missing_from(root, path)}")
+    return written
+
+
+def _missing_from(root: Path, path: str) -> str:
+    from reconciler.review.scaffold.fleet import NEEDED
+
+    line = NEEDED.get(path)
+    if line is None or line.partition("==")[0] in _text(root / path):
+        return ""
+    return f"; add the line {line}"
+
+
+def _text(file: Path) -> str:
+    """What is in it; nothing where it is no file that can be read, a link into nowhere or a folder."""
+    try:
+        return file.read_text(encoding="utf-8", errors="replace") if file.is_file() else ""
+    except OSError:
+        return ""
+
+
+def _write_schemas(root: Path) -> list[str]:
+    from reconciler.review.editor import exported
+    from reconciler.settings import SCHEMA
+    from reconciler.strategy.catalogue import Catalogue
+
+    if os.path.realpath(root / INSTANCES) != os.path.join(os.path.realpath(root), INSTANCES):
+        raise Failure(f"{root / INSTANCES}: expected a folder of the fleet, was a link")
+    _make_folder(root / INSTANCES)
+    catalogue = Catalogue()
+    catalogue.refresh(Place(root).snapshot().strategies)
+    facts = list(filter(None, map(catalogue.facts, catalogue.types())))
+    definitions = [catalogue.definition(one.strategy_type, one.code_digest) for one in facts]
+    known = [definition for definition in definitions if definition is not None]
+    if len(known) < len(facts):
+        say("no schemas: a strategy is broken; once it is mended: reconciler schema")
+        return []
+    return _write(root, exported(known, SCHEMA))
+
+
+def _make_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(exist_ok=True)
+    except OSError as error:
+        raise Failure(f"{folder}: expected a folder, was something else: {error.strerror}") from error
+
+
+def _say_what_is_next(folder: Path | None, needs_git: bool) -> None:
+    go = [f"cd {shlex.quote(str(folder))}"] if folder else []
+    git = ["git init --initial-branch=main"] if needs_git else []
+    say("next:")
+    for line in [*go, *git, "git add . && git commit -m 'Begin the fleet'", "reconciler run"]:
+        say(f"  {line}")

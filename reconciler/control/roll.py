@@ -1,0 +1,162 @@
+"""The roll: the whole fleet, each instance judged. It is called for every page, so what did not change is kept."""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from reconciler.control.diagnosis import Case, health, sync
+from reconciler.control.fleet import Fleet
+from reconciler.ports import InstanceFilter
+from reconciler.records.mode import Mode
+from reconciler.records.plan import Running
+from reconciler.records.record import Attempt, Row
+from reconciler.records.status import Health, Sync
+
+
+class Entry(NamedTuple):
+    """One instance, what it is judged by, and the judgement. It holds on to no fleet that is past.
+
+    `is_suspect` where it may need attention: anything but well, exposed, or active, for its gate may be closed.
+    """
+
+    row: Row
+    attempt: Attempt | None
+    effective_mode: Mode
+    sync: Sync
+    health: Health
+    is_shown: bool
+    is_suspect: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Called:
+    """The fleet at one moment: every instance that is shown, in the order of their ids, and counts of them."""
+
+    entries: tuple[Entry, ...] = ()
+    suspects: tuple[Entry, ...] = ()
+    by_mode: Mapping[Mode, int] = field(default_factory=dict)
+    by_sync: Mapping[Sync, int] = field(default_factory=dict)
+    by_health: Mapping[Health, int] = field(default_factory=dict)
+
+
+class Roll:
+    """Thread-safe. What it is given is replaced and never changed: the same object means the same judgement.
+
+    `can_load` says whether the code of a row is at hand.
+    """
+
+    def __init__(self, can_load: Callable[[Row], bool]) -> None:
+        self._can_load = can_load
+        self._lock = threading.Lock()
+        self._version = -1
+        self._fleet = Fleet()
+        self._views: Mapping[str, Running] = {}
+        self._exposed: frozenset[str] = frozenset()
+        self._entries: dict[str, Entry] = {}
+        self._by_mode: Counter[Mode] = Counter()
+        self._by_sync: Counter[Sync] = Counter()
+        self._by_health: Counter[Health] = Counter()
+        self._last = Called()
+
+    def call(self, version: int, fleet: Fleet, views: Mapping[str, Running], exposed: frozenset[str]) -> Called:
+        """Everybody as they are now. Costs nothing where nothing changed, and little where little did.
+
+        `version` rises where code may have come or gone, which the others do not tell.
+        """
+        with self._lock:
+            changed = self._differing(views, exposed)
+            if version != self._version or fleet is not self._fleet:
+                changed |= self._outdated(fleet)
+            self._version, self._fleet, self._views, self._exposed = version, fleet, views, exposed
+            if changed:
+                self._judge(changed)
+                self._last = self._called()
+            return self._last
+
+    def _differing(self, views: Mapping[str, Running], exposed: frozenset[str]) -> set[str]:
+        """Who runs, or is exposed, otherwise than before."""
+        changed = set(exposed ^ self._exposed)
+        if views is not self._views:
+            before = self._views
+            changed.update([instance_id for instance_id, view in views.items() if before.get(instance_id) is not view])
+            changed.update(before.keys() - views.keys())
+        return changed
+
+    def _outdated(self, fleet: Fleet) -> set[str]:
+        """Whose entries are not of what this fleet holds; and who waits for code, which may be there by now."""
+        if fleet.removal != self._fleet.removal:
+            return set(fleet.rows)
+        return {
+            instance_id
+            for instance_id, row in fleet.rows.items()
+            if (entry := self._entries.get(instance_id)) is None
+            or entry.row is not row
+            or entry.attempt is not fleet.attempts.get(row.path)
+            or entry.health in (Health.DEGRADED, Health.PROGRESSING)
+        }
+
+    def _judge(self, changed: set[str]) -> None:
+        fleet, known = self._fleet, self._entries
+        arrived = changed - known.keys()
+        for instance_id in changed:
+            self._count(known.get(instance_id), -1)
+            row = fleet.rows.get(instance_id)
+            if row is None:  # exposed, or still running, and of no row: nothing can be shown of it
+                known.pop(instance_id, None)
+                continue
+            view = self._views.get(instance_id)
+            case = Case(row, fleet, view, self._can_load(row), instance_id in self._exposed)
+            known[instance_id] = _judged(case)
+            self._count(known[instance_id], 1)
+        if arrived:
+            self._entries = dict(sorted(known.items()))
+
+    def _count(self, entry: Entry | None, number: int) -> None:
+        if entry is not None and entry.is_shown:
+            self._by_mode[entry.effective_mode] += number
+            self._by_sync[entry.sync] += number
+            self._by_health[entry.health] += number
+
+    def _called(self) -> Called:
+        shown = tuple([entry for entry in self._entries.values() if entry.is_shown])
+        suspects = tuple([entry for entry in shown if entry.is_suspect])
+        return Called(shown, suspects, +self._by_mode, +self._by_sync, +self._by_health)
+
+
+def _judged(case: Case) -> Entry:
+    found_sync, found_health = sync(case), health(case)
+    return Entry(
+        case.row,
+        case.fleet.attempt_of(case.row),
+        case.effective_mode,
+        found_sync,
+        found_health,
+        case.is_shown,
+        case.is_exposed
+        or Mode.ACTIVE in (case.row.mode, case.effective_mode)
+        or found_health in (Health.STUCK, Health.PAUSED, Health.DEGRADED)
+        or found_sync in (Sync.INVALID, Sync.REFUSED, Sync.HELD),
+    )
+
+
+def matches(entry: Entry, wanted: InstanceFilter) -> bool:
+    """True where the entry is one that a list narrowed to `wanted` holds."""
+    record = entry.row.record
+    if wanted.mode and wanted.mode != entry.row.mode:
+        return False
+    if wanted.strategy_type and wanted.strategy_type != record.strategy_type:
+        return False
+    if wanted.sync and wanted.sync != entry.sync:
+        return False
+    if wanted.health and wanted.health != entry.health:
+        return False
+    if wanted.label:
+        key, has_value, value = wanted.label.partition("=")
+        if key not in record.labels or (has_value and record.labels[key] != value):
+            return False
+    haystack = (record.id, record.identity.market, record.strategy_type, record.description)
+    return not wanted.q or wanted.q.casefold() in " ".join(haystack).casefold()

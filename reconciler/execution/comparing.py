@@ -1,0 +1,240 @@
+"""Comparing accounts with the ledger: after every connecting, and once a minute. On the main loop; places nothing.
+
+What differs is settled where it is about an order of ours, and told where it is not: orders that the ledger does not
+know, and positions that the instances' own fills do not add up to. Others may trade on an account by hand.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import defaultdict
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+
+from reconciler.clock import Clock, iso, utc
+from reconciler.errors import CapabilityUnavailable, ExecError, ExecRejected, ExecUnavailable, StoreError
+from reconciler.execution import answers
+from reconciler.execution.answers import Listed, Unreadable
+from reconciler.execution.clerk import Clerk
+from reconciler.execution.client import ExecServer
+from reconciler.execution.doubts import Doubts
+from reconciler.execution.look_up import LookUp, is_news
+from reconciler.execution.orphans import Orphan, Orphans
+from reconciler.execution.readiness import Readiness
+from reconciler.execution.servers import Servers
+from reconciler.execution.settlement import EventLog, OrderBook, Settlement
+from reconciler.execution.tally import Held, difference, whole
+from reconciler.records.order import Order, Outcome
+
+log = logging.getLogger(__name__)
+
+_AGAIN_S = 60.0
+"""How long after it was compared an account is compared again, without being kept waiting for it."""
+_WRITTEN_OFF = timedelta(days=1)
+"""For so long is asked for orders that were taken for never placed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """How an account last compared. `difference` is what its positions differ in, empty where they add up."""
+
+    account_id: str
+    at: str
+    difference: str
+
+
+class Comparing:
+    """`run` raises nothing; `orphans` and `comparisons` may be read from any thread."""
+
+    def __init__(
+        self,
+        ledger: OrderBook,
+        settlement: Settlement,
+        doubts: Doubts,
+        readiness: Readiness,
+        look_up: LookUp,
+        servers: Servers,
+        clerk: Clerk,
+        events: EventLog,
+        clock: Clock,
+    ) -> None:
+        self._ledger = ledger
+        self._settlement = settlement
+        self._doubts = doubts
+        self._readiness = readiness
+        self._look_up = look_up
+        self._servers = servers
+        self._clerk = clerk
+        self._events = events
+        self._clock = clock
+        self._running: set[str] = set()
+        self._due_s: dict[str, float] = {}
+        self._suspected: dict[str, str] = {}
+        self._orphans = Orphans(events, clock)
+        self._comparisons: dict[str, Comparison] = {}
+
+    def orphans(self) -> tuple[Orphan, ...]:
+        return self._orphans.snapshot()
+
+    def comparisons(self) -> tuple[Comparison, ...]:
+        """By account; of those that were compared since the start."""
+        return tuple(comparison for _, comparison in sorted(self._comparisons.items()))
+
+    def is_pending(self) -> bool:
+        """True while there is a connection that nobody has looked at, or an account that waits."""
+        return self._readiness.is_pending()
+
+    async def run(self) -> None:
+        """Compare every account that waits for it or is due, but for those that are being compared."""
+        try:
+            clients = await self._clients()
+            self._begin(clients)
+            now_s = self._clock.monotonic()
+            due = [a for a in clients if self._readiness.waits(a) or self._due_at_s(a, now_s) <= now_s]
+            await asyncio.gather(*(self._surviving(account_id, clients[account_id]) for account_id in due))
+        except Exception as error:  # noqa: BLE001 - nobody waits for it: it would vanish
+            self._look_up.report("accounts not compared", error)
+
+    def _due_at_s(self, account_id: str, now_s: float) -> float:
+        return self._due_s.setdefault(account_id, now_s + _AGAIN_S)
+
+    async def _clients(self) -> dict[str, list[str]]:
+        """The client_ids of every account that there may be something to compare on, and that is connected."""
+        clients: defaultdict[str, list[str]] = defaultdict(list)
+        for account_id, client_id in await self._clerk.do(self._ledger.clients):
+            if self._server(account_id) is not None:
+                clients[account_id].append(client_id)
+        return clients
+
+    def _server(self, account_id: str) -> ExecServer | None:
+        try:
+            server = self._servers.reaching(account_id)
+        except ExecUnavailable:
+            return None
+        return server if server.status.connected else None
+
+    def _begin(self, account_ids: Collection[str]) -> None:
+        """Have the accounts of each new connection wait."""
+        for status in self._servers.statuses():
+            if status.connected and not self._readiness.has_seen(status):
+                own = [a for a in account_ids if (server := self._server(a)) is not None and server.name == status.name]
+                self._readiness.begin(status, own)
+
+    async def _surviving(self, account_id: str, client_ids: Sequence[str]) -> None:
+        """Compare one account. The boundary to what goes wrong with it: told in the condition, and tried again."""
+        if account_id in self._running:
+            return
+        self._running.add(account_id)
+        try:
+            server = self._servers.reaching(account_id)
+            status = server.status
+            await self._compare(server, account_id, client_ids)
+        except (ExecError, CapabilityUnavailable, StoreError) as error:
+            self._readiness.failed(account_id, str(error))
+        except Exception as error:  # noqa: BLE001 - the other accounts are compared all the same
+            self._readiness.failed(account_id, f"{type(error).__name__}: {error}")
+            self._look_up.report("account not compared", error, account_id=account_id)
+        else:
+            self._readiness.compared(account_id, status)
+        finally:
+            self._running.discard(account_id)
+
+    async def _compare(self, server: ExecServer, account_id: str, client_ids: Sequence[str]) -> None:
+        """Raises ExecError or StoreError where it could not be completed."""
+        listed = await self._listed(server, account_id, client_ids)
+        ours = await self._clerk.do(lambda: self._ours(account_id))
+        asked = [order for order in ours if order.client_order_id not in listed]
+        answered = await asyncio.gather(*(self._look_up.ask(order) for order in asked))
+        # One in doubt keeps nobody waiting but its own instance.
+        silent = [
+            order.client_order_id
+            for order, is_answered in zip(asked, answered, strict=True)
+            if not is_answered and order.outcome is Outcome.ACCEPTED
+        ]
+        if silent:
+            raise ExecError(f"{', '.join(silent)} could not be looked up")
+        self._due_s[account_id] = self._clock.monotonic() + _AGAIN_S
+        differing = await self._difference(server, account_id, client_ids)
+        self._comparisons[account_id] = Comparison(account_id, iso(self._clock.time()), differing)
+
+    def _ours(self, account_id: str) -> list[Order]:
+        """The orders on the account to which something may have happened; those written off not long ago, too."""
+        doubted = self._doubts.ids()
+        in_doubt = [
+            order
+            for order in self._ledger.unresolved()
+            if order.outcome is Outcome.UNKNOWN or order.client_order_id in doubted
+        ]
+        gone = self._ledger.written_off(utc(self._clock.time()) - _WRITTEN_OFF)
+        ours = (*in_doubt, *self._ledger.open_accepted(), *gone)
+        return [order for order in ours if order.provenance.account_id == account_id]
+
+    async def _listed(self, server: ExecServer, account_id: str, client_ids: Sequence[str]) -> frozenset[str]:
+        """The client_order_ids of ours that are listed as open and are settled so; what is not ours is an orphan.
+
+        Empty where the server has no list, or refuses it: then each of ours is looked up.
+        """
+        if "list_orders" not in server.status.tools:
+            return frozenset()
+        found: dict[tuple[str, str], Listed] = {}
+        for client_id in client_ids:
+            who = {"account_id": account_id, "client_id": client_id, "status": "open"}
+            try:
+                items = answers.listed(await server.call("list_orders", who))
+            except (ExecRejected, Unreadable) as error:
+                log.warning("orders not listed", extra={"account_id": account_id, "error": str(error)})
+                return frozenset()
+            found.update(((item.client_order_id, item.order_id), item) for item in items)
+        known = await self._clerk.do(lambda: [(item, self._known(account_id, item)) for item in found.values()])
+        self._orphans.listed(account_id, (item for item, order in known if order is None))
+        return frozenset(
+            [order.client_order_id for item, order in known if order is not None and await self._settle(order, item)]
+        )
+
+    def _known(self, account_id: str, item: Listed) -> Order | None:
+        if item.client_order_id and (order := self._ledger.get(item.client_order_id)) is not None:
+            return order
+        return self._ledger.of_exchange_id(account_id, item.order_id) if item.order_id else None
+
+    async def _settle(self, order: Order, item: Listed) -> bool:
+        """Settle what a list says of an order of ours; False where it says too little: it is looked up then."""
+        try:
+            report = answers.order(item.answer)
+        except Unreadable:
+            return False
+        if is_news(order, report):
+            await self._clerk.do(lambda: self._settlement.reported(order, report))
+        return True
+
+    async def _difference(self, server: ExecServer, account_id: str, client_ids: Sequence[str]) -> str:
+        """What the account's positions differ in from the instances' own; told where two looks found the same."""
+        theirs = await self._positions(server, account_id, client_ids)
+        if theirs is None:
+            return ""
+        ours = await self._clerk.do(lambda: self._ledger.held(account_id))
+        found, known = difference(theirs, ours), self._comparisons.get(account_id)
+        suspected, self._suspected[account_id] = self._suspected.get(account_id, ""), found
+        if found != suspected:
+            # Something may have filled in between: look again at the next beat.
+            self._due_s[account_id] = self._clock.monotonic()
+            return "" if known is None else known.difference
+        if found and (known is None or known.difference != found):
+            self._events.record(None, "Warning", "PositionsDiffer", f"account {account_id}: {found}")
+        return found
+
+    async def _positions(self, server: ExecServer, account_id: str, client_ids: Sequence[str]) -> Held | None:
+        """What the exchange says is held; None where it does not tell."""
+        if "get_positions" not in server.status.tools:
+            return None
+        told: list[Held] = []
+        for client_id in client_ids:
+            who = {"account_id": account_id, "client_id": client_id}
+            try:
+                positions = answers.positions(await server.call("get_positions", who))
+            except (ExecRejected, Unreadable) as error:
+                log.warning("positions not told", extra={"account_id": account_id, "error": str(error)})
+                return None
+            told.append({position.symbol: position.quantity for position in positions if position.quantity})
+        return whole(told)

@@ -1,0 +1,278 @@
+"""The connection to one exec-mcp server: owned by one task, which replaces it when it is lost.
+
+Lives on the main loop. It knows nothing of orders but this: a call is sent once or not at all, and
+every failure says whether it may have happened. Tools are called by the server's own names.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import random
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+from reconciler.clock import Clock, iso
+from reconciler.errors import ExecError, ExecRejected, ExecUnavailable, ExecUnknown, ReconcilerError
+from reconciler.execution.handover import CURRENT, Handover
+from reconciler.execution.mapping.answer import Reply
+from reconciler.execution.mapping.check import Schema
+from reconciler.execution.options import ServerOptions
+
+if TYPE_CHECKING:
+    from mcp.client.session import ClientSession
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class ServerStatus:
+    """How a connection is doing. `since` (ISO 8601) is when `connected` last changed.
+
+    `tools` are the contract's tools that can be used there, `missing` says of the others why not, where that was not
+    meant. `mismatches` are all that the mapping and the server disagree in, a sentence each; `offered` the server's
+    own tools. `changed` says what changed in them since the engine looked first, empty where nothing did.
+    `connections` counts those made so far, the one in use included.
+    """
+
+    name: str
+    connected: bool
+    since: str
+    tools: tuple[str, ...]
+    last_error: str
+    missing: Mapping[str, str] = field(default_factory=dict)
+    mismatches: tuple[str, ...] = ()
+    offered: tuple[str, ...] = ()
+    changed: str = ""
+    connections: int = 0
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "name": self.name,
+            "connected": self.connected,
+            "since": self.since,
+            "tools": list(self.tools),
+            "last_error": self.last_error,
+            "mismatches": list(self.mismatches),
+            "changed": self.changed,
+        }
+
+
+class Connection:
+    """One server's connection. `run` is the task that owns it; `ask` uses it.
+
+    `status` may be read from any thread; all else belongs to the loop.
+    """
+
+    on_connected: Callable[[], None] | None = None
+    """Called on the loop whenever a connection was made."""
+
+    def __init__(self, options: ServerOptions, clock: Clock) -> None:
+        self.options = options
+        self._clock = clock
+        self._session: ClientSession | None = None
+        self._lost = asyncio.Event()
+        self._stirred = asyncio.Event()
+        self._answered_s = 0.0
+        self._looked_s = 0.0
+        self._calls = 0
+        self._idle = asyncio.Event()
+        self._idle.set()
+        self.status = ServerStatus(options.name, False, iso(clock.time()), (), "not connected yet")
+
+    @property
+    def name(self) -> str:
+        return self.options.name
+
+    async def run(self) -> None:
+        """Connect, and connect again whenever the connection is lost, until cancelled."""
+        delay_s = self.options.reconnect_min_s
+        while True:
+            was_connected = await self._live()
+            if is_told_to_stop():
+                raise asyncio.CancelledError
+            delay_s = self.options.reconnect_min_s if was_connected else min(delay_s * 2, self.options.reconnect_max_s)
+            await self._clock.sleep(delay_s * random.uniform(0.8, 1.2))
+
+    async def ask(self, tool: str, arguments: Mapping[str, Any], timeout_s: float, handover: Handover) -> Reply:
+        """Call the server's own `tool` and give what came back, whatever it says.
+
+        Raises ExecRejected where the server refused the call as such, ExecUnavailable where it is certain that it
+        did not act, ExecUnknown where it may have.
+        """
+        try:
+            session = self._session
+            if session is None:
+                raise ExecUnavailable(f"exec-mcp server {self.name!r} is not connected: {self.status.last_error}")
+            if not handover.claim():
+                raise ExecUnavailable("given up before it was sent")
+            return await self._exchange(session, tool, arguments, timeout_s, handover)
+        finally:
+            handover.finish()
+
+    async def _exchange(
+        self, session: ClientSession, tool: str, arguments: Mapping[str, Any], timeout_s: float, handover: Handover
+    ) -> Reply:
+        # Not `call_tool`, neither the client's nor the session's: the first resends calls (mismatched headers,
+        # requested input), the second fails a call that succeeded where its answer does not fit its schema.
+        from mcp_types import CallToolRequest, CallToolRequestParams, CallToolResult
+
+        token = CURRENT.set(handover)
+        self._calls += 1
+        self._idle.clear()
+        try:
+            async with asyncio.timeout(timeout_s):
+                request = CallToolRequest(params=CallToolRequestParams(name=tool, arguments=dict(arguments)))
+                result = await session.send_request(request, CallToolResult)
+        except Exception as error:
+            raise self._verdict(error, timeout_s, handover) from error
+        finally:
+            CURRENT.reset(token)
+            self._calls -= 1
+            if not self._calls:
+                self._idle.set()
+        self._answered_s = self._clock.monotonic()
+        text = "\n".join(block.text for block in result.content if block.type == "text")
+        return Reply(bool(result.is_error), result.structured_content, text)
+
+    def _verdict(self, error: Exception, timeout_s: float, handover: Handover) -> ExecError:
+        """What `error` says of the call: the boundary to whatever the SDK raises."""
+        from mcp.shared.exceptions import MCPError
+        from mcp_types import HEADER_MISMATCH, INVALID_PARAMS, METHOD_NOT_FOUND, UNSUPPORTED_PROTOCOL_VERSION
+        from pydantic import ValidationError
+
+        refused = (METHOD_NOT_FOUND, INVALID_PARAMS, HEADER_MISMATCH, UNSUPPORTED_PROTOCOL_VERSION)
+        if isinstance(error, TimeoutError):
+            return ExecUnknown(f"no answer from {self.name!r} within {timeout_s:g} s")
+        if isinstance(error, MCPError) and error.code in refused:
+            return ExecRejected(f"{self.name!r} refused the call: {error}")
+        if isinstance(error, ValidationError):
+            return ExecUnknown(f"{self.name!r} answered with something that is no tool result")
+        why = handover.not_delivered or handover.trouble or flat(error)
+        self._lose(why)
+        if handover.is_possibly_sent:
+            return ExecUnknown(f"the connection to {self.name!r} failed while it was asked: {why}")
+        return ExecUnavailable(f"{self.name!r} could not be reached: {why}")
+
+    async def _live(self) -> bool:
+        """One connection, from its making to its loss; True where it was made. The boundary to the transport."""
+        connected = False
+        try:
+            from mcp.client.client import Client
+
+            from reconciler.execution.wire import open_transport
+
+            self._lost.clear()
+            client_of = Client(open_transport(self.options), cache=None, message_handler=self._note)
+            async with client_of as client:
+                await self._list_tools(client.session)
+                self._session, connected = client.session, True
+                self._set_status(connected=True)
+                if self.on_connected is not None:
+                    self.on_connected()
+                log.info("exec-mcp connected", extra={"server": self.name, "tools": len(self.status.tools)})
+                await self._until_lost(client.session)
+                self._session = None
+                await self._drain()
+        except Exception as error:  # noqa: BLE001 - whatever a server makes the SDK raise is a lost connection
+            self._lose(flat(error))
+        finally:
+            # The transport's task group cancels this task when it fails: the session is gone whichever way we leave.
+            self._session = None
+        if connected:
+            log.warning("exec-mcp connection lost", extra={"server": self.name, "error": self.status.last_error})
+        return connected
+
+    async def _until_lost(self, session: ClientSession) -> None:
+        """Return when a call has found the connection broken.
+
+        A silent connection is probed, and the server's tools are looked at again, every so often and when it says so.
+        """
+        self._answered_s = self._clock.monotonic()
+        while not self._lost.is_set():
+            told = await self._is_stirred()
+            now_s = self._clock.monotonic()
+            silent = now_s - self._answered_s >= self.options.probe_after_s
+            stale = now_s - self._looked_s >= self.options.look_every_s
+            if not self._lost.is_set() and (told or silent or stale):
+                await self._list_tools(session)
+
+    async def _is_stirred(self) -> bool:
+        """Wait, for so long as a connection may be silent; True where there was something to wake up for."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(self.options.probe_after_s):
+                await self._stirred.wait()
+        stirred = self._stirred.is_set()
+        self._stirred.clear()
+        return stirred
+
+    async def _note(self, message: Any) -> None:
+        """What the server says unasked: only that its tools changed is of interest."""
+        from mcp_types import ToolListChangedNotification
+
+        if isinstance(message, ToolListChangedNotification):
+            self._stirred.set()
+
+    async def _list_tools(self, session: ClientSession) -> None:
+        from mcp_types import PaginatedRequestParams
+
+        listed: dict[str, Schema] = {}
+        cursor: str | None = None
+        async with asyncio.timeout(self.options.timeout_s):
+            while True:
+                page = await session.list_tools(params=PaginatedRequestParams(cursor=cursor))
+                listed |= {tool.name: tool.input_schema for tool in page.tools}
+                cursor = page.next_cursor
+                if cursor is None:
+                    break
+        self._answered_s = self._looked_s = self._clock.monotonic()
+        self._note_tools(listed)
+
+    def _note_tools(self, listed: Mapping[str, Schema]) -> None:
+        """The server's tools and their inputSchemas, as just listed."""
+        self._set_status(connected=self.status.connected, offered=tuple(listed))
+
+    async def _drain(self) -> None:
+        """Let calls that are still under way come to their end before the connection is closed."""
+        try:
+            async with asyncio.timeout(self.options.timeout_s):
+                await self._idle.wait()
+        except TimeoutError:
+            log.warning("calls abandoned on a lost connection", extra={"server": self.name, "calls": self._calls})
+
+    def fail(self, error: str) -> None:
+        """There is no connection, for what it would lead to cannot be had. The same again is not told again."""
+        if error != self.status.last_error:
+            log.error("exec-mcp cannot be had", extra={"server": self.name, "error": error})
+        self._lose(error)
+
+    def _lose(self, error: str) -> None:
+        self._session = None
+        self._set_status(connected=False, last_error=error)
+        self._lost.set()
+        self._stirred.set()
+
+    def _set_status(self, *, connected: bool, **more: Any) -> None:
+        same = self.status.connected is connected
+        since = self.status.since if same else iso(self._clock.time())
+        made = self.status.connections + (connected and not same)
+        news = {"connected": connected, "since": since, "last_error": "", "connections": made, **more}
+        self.status = replace(self.status, **news)
+
+
+def is_told_to_stop() -> bool:
+    """True where this task was told to stop, though a failing transport may have swallowed the exception that said so.
+
+    A task group whose children failed raises their errors in place of a cancellation that came meanwhile.
+    """
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
+
+
+def flat(error: BaseException) -> str:
+    """The first real error inside nested exception groups, as one line; our own speak for themselves."""
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return str(error) if isinstance(error, ReconcilerError) else f"{type(error).__name__}: {error}"

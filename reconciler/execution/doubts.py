@@ -1,0 +1,70 @@
+"""Orders in doubt: nobody knows whether they were placed. And how often an exchange must say that it knows none."""
+
+from __future__ import annotations
+
+import threading
+
+from reconciler.records.order import Order
+
+ANSWERS = 3
+SPREAD_S = 30.0
+"""An exchange that does not know an order may only be slow: so many answers, over so long, say that there is none."""
+
+
+class Doubts:
+    """Whose orders are in doubt: those instances open nothing new. From memory; thread-safe."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._owners: dict[str, str] = {}
+        self._obstacles: dict[str, str] = {}
+
+    def add(self, order: Order) -> None:
+        """From now on it is not known whether `order` was placed."""
+        with self._lock:
+            self._owners[order.client_order_id] = order.instance_id
+
+    def end(self, client_order_id: str) -> None:
+        """What became of the order is known after all."""
+        with self._lock:
+            self._owners.pop(client_order_id, None)
+            self._obstacles.pop(client_order_id, None)
+
+    def obstacle(self, client_order_id: str, why: str) -> None:
+        """Why asking the exchange will not end the doubt: somebody has to say what became of the order."""
+        with self._lock:
+            if client_order_id in self._owners:
+                self._obstacles[client_order_id] = why
+
+    def ids(self) -> frozenset[str]:
+        """The client_order_ids of all orders in doubt."""
+        return frozenset(tuple(self._owners))
+
+    def told(self, instance_id: str) -> str:
+        """The oldest doubt about an order of this instance in words, empty where there is none."""
+        for client_order_id, owner in tuple(self._owners.items()):
+            if owner == instance_id:
+                obstacle = self._obstacles.get(client_order_id, "")
+                way_out = f"; {obstacle}; settle it: reconciler orders resolve {client_order_id}" if obstacle else ""
+                return f"it is not known whether {client_order_id} was placed{way_out}"
+        return ""
+
+
+class Absences:
+    """Answers that an order is not known, counted per order. Starts anew with the process. Not thread-safe."""
+
+    def __init__(self) -> None:
+        self._answers: dict[str, tuple[int, float]] = {}
+
+    def count(self, client_order_id: str, now_s: float) -> bool:
+        """One more such answer; True where they say by now that there is no such order."""
+        number, first_s = self._answers.get(client_order_id, (0, now_s))
+        self._answers[client_order_id] = (number + 1, first_s)
+        return number + 1 >= ANSWERS and now_s - first_s >= SPREAD_S
+
+    def told(self, client_order_id: str, now_s: float) -> str:
+        number, first_s = self._answers[client_order_id]
+        return f"the exchange does not know it: asked {number} times in {now_s - first_s:.0f} s"
+
+    def forget(self, client_order_id: str) -> None:
+        self._answers.pop(client_order_id, None)

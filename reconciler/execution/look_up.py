@@ -1,0 +1,116 @@
+"""Looking orders up: asks the exchange for one by its client_order_id, and settles what it says. On the main loop."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import defaultdict
+from typing import Any
+
+from reconciler.clock import Clock
+from reconciler.errors import CapabilityUnavailable, ExecError, ExecRejected, StoreError
+from reconciler.execution import answers
+from reconciler.execution.clerk import Clerk
+from reconciler.execution.doubts import Absences, Doubts
+from reconciler.execution.mapping.answer import OrderNotFound
+from reconciler.execution.mapping.request import Unsayable
+from reconciler.execution.servers import Servers
+from reconciler.execution.settlement import EventLog, Settlement
+from reconciler.records.order import Order, Outcome
+
+log = logging.getLogger(__name__)
+
+_AT_ONCE = 8
+"""Look-ups under way at a time and server: new orders and quotes must get through beside them."""
+
+
+class LookUp:
+    """Raises nothing: `ask` is a boundary, what nobody foresaw is logged and costs the one answer."""
+
+    def __init__(
+        self, settlement: Settlement, doubts: Doubts, servers: Servers, clerk: Clerk, events: EventLog, clock: Clock
+    ) -> None:
+        self._settlement = settlement
+        self._doubts = doubts
+        self._servers = servers
+        self._clerk = clerk
+        self._events = events
+        self._clock = clock
+        self._absences = Absences()
+        self._missed: set[str] = set()
+        self._turns: defaultdict[str, asyncio.Semaphore] = defaultdict(lambda: asyncio.Semaphore(_AT_ONCE))
+
+    async def ask(self, order: Order) -> bool:
+        """What became of `order`, as it stands in the ledger. True where the exchange answered, knowing it or not.
+
+        An error, a time-out and words that make no sense are no answers.
+        """
+        try:
+            return await self._ask(order)
+        except (ExecError, CapabilityUnavailable, StoreError) as error:
+            self._note_obstacle(order, error)
+            log.debug("order not followed up", extra={"client_order_id": order.client_order_id, "error": str(error)})
+        except Exception as error:  # noqa: BLE001 - the other orders are followed up all the same
+            self.report("order not followed up", error, client_order_id=order.client_order_id)
+        return False
+
+    def report(self, message: str, error: Exception, **about: str) -> None:
+        """What was not expected, with its traceback; at shutdown work is cut short, and that is no news."""
+        if not self._clerk.is_closed:
+            trace = None if isinstance(error, StoreError) else error
+            log.error(message, exc_info=trace, extra={**about, "error": str(error)})
+
+    async def _ask(self, order: Order) -> bool:
+        server = self._servers.requiring(order.provenance.account_id, "get_order")
+        try:
+            async with self._turns[server.name]:
+                answer = await server.call("get_order", addressed(order))
+        except OrderNotFound:
+            await self._not_found(order)
+            return True
+        report = answers.order(answer)
+        self._absences.forget(order.client_order_id)
+        if is_news(order, report):
+            settled = await self._clerk.do(lambda: self._settlement.reported(order, report))
+            log.info("order", extra={"client_order_id": order.client_order_id, "state": str(settled.state)})
+        return True
+
+    async def _not_found(self, order: Order) -> None:
+        """One more answer that there is no such order. Of one that was written off it is no news."""
+        id_ = order.client_order_id
+        if order.outcome is Outcome.REJECTED or not self._absences.count(id_, self._clock.monotonic()):
+            return
+        why = self._absences.told(id_, self._clock.monotonic())
+        if order.outcome is not Outcome.ACCEPTED:
+            await self._clerk.do(lambda: self._settlement.written_off(order, why))
+            self._absences.forget(id_)
+        elif id_ not in self._missed:
+            # It took the order once: nobody but somebody who looks can say what became of it.
+            self._missed.add(id_)
+            way_out = f"say what became of it: reconciler orders resolve {id_}"
+            self._events.record(order.instance_id, "Warning", "OrderMissing", f"{id_}: {why}, but took it; {way_out}")
+
+    def _note_obstacle(self, order: Order, error: Exception) -> None:
+        if isinstance(error, (CapabilityUnavailable, Unsayable)):
+            self._doubts.obstacle(order.client_order_id, f"its server cannot look it up: {error}")
+        elif isinstance(error, ExecRejected):
+            self._doubts.obstacle(order.client_order_id, f"its server refuses to look it up: {error}")
+
+
+def addressed(order: Order) -> dict[str, Any]:
+    """Whose order it is and which, in the contract's words; some servers ask for the exchange's own id, too."""
+    origin = order.provenance
+    arguments = {
+        "account_id": origin.account_id,
+        "client_id": origin.client_id,
+        "client_order_id": order.client_order_id,
+        "symbol": origin.symbol,
+    }
+    if order.exchange_order_id is not None:
+        arguments["order_id"] = order.exchange_order_id
+    return arguments
+
+
+def is_news(order: Order, report: answers.OrderReport) -> bool:
+    known = (order.outcome, order.state, order.filled_quantity)
+    return bool(report.refusal) or known != (Outcome.ACCEPTED, report.state, report.filled_quantity)

@@ -1,0 +1,101 @@
+"""The contract's own words: its tools, their arguments, the fields of their answers. Values only.
+
+What an author of a mapping may name is what stands here; the check, the translation and the settings' schema
+all go by it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final, Literal
+
+from reconciler.records.market import TIMEFRAMES_S
+from reconciler.records.order import OrderState, OrderType, Side, TimeInForce
+
+JsonType = Literal["string", "number", "integer", "boolean"]
+
+PLACE: Final = "place_order"
+CANCEL: Final = "cancel_order"
+LOOK_UP: Final = "get_order"
+CANDLES: Final = "get_candles"
+
+STATES: Final = (*(str(state) for state in OrderState), "rejected")
+"""What a mapping's `states` may lead to."""
+
+
+@dataclass(frozen=True, slots=True)
+class Argument:
+    """One argument of a tool. `required` is in every call, others where the order has a use for them.
+
+    An `offered` one is no part of the contract: it is there for servers that ask for it, and only a mapping sends it.
+    One that `may_be_dropped` changes nothing by not being sent, or the check closes the gate where it does.
+    """
+
+    name: str
+    type: JsonType = "string"
+    required: bool = True
+    words: tuple[str, ...] = ()
+    offered: bool = False
+    may_be_dropped: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Tool:
+    """One tool: its arguments by name, the fields of its answer, and, where it answers with a list, the list's name."""
+
+    arguments: Mapping[str, Argument]
+    fields: tuple[str, ...]
+    items: str = ""
+
+
+def _tool(*arguments: Argument, fields: tuple[str, ...], items: str = "") -> Tool:
+    who = (Argument("account_id", may_be_dropped=True), Argument("client_id", may_be_dropped=True))
+    return Tool({argument.name: argument for argument in (*who, *arguments)}, fields, items)
+
+
+_ID = Argument("client_order_id", may_be_dropped=True)
+_SYMBOL = Argument("symbol")
+_EXCHANGE_ID = Argument("order_id", required=False, offered=True)
+_ORDER = ("order_id", "client_order_id", "status", "filled_quantity", "average_price", "fee", "fills", "reason")
+_LISTED = (*_ORDER, "symbol", "side", "type", "quantity", "limit_price")
+_REQUESTED = (
+    _ID,
+    _SYMBOL,
+    Argument("side", words=tuple(Side)),
+    Argument("type", words=tuple(OrderType)),
+    Argument("quantity"),
+    Argument("limit_price", required=False),
+    Argument("stop_price", required=False),
+    Argument("time_in_force", required=False, words=tuple(TimeInForce)),
+    Argument("reduce_only", "boolean", required=False, may_be_dropped=True),
+)
+
+TOOLS: Final[Mapping[str, Tool]] = {
+    PLACE: _tool(*_REQUESTED, fields=_ORDER),
+    CANCEL: _tool(_ID, Argument("symbol", may_be_dropped=True), _EXCHANGE_ID, fields=_ORDER),
+    LOOK_UP: _tool(_ID, Argument("symbol", required=False, offered=True), _EXCHANGE_ID, fields=_LISTED),
+    "list_orders": _tool(
+        Argument("status", words=("open", "closed", "all")),
+        Argument("symbol", required=False, may_be_dropped=True),
+        fields=_LISTED,
+        items="orders",
+    ),
+    "get_positions": _tool(fields=("symbol", "quantity", "average_price"), items="positions"),
+    "get_balances": _tool(fields=("asset", "total", "available"), items="balances"),
+    "get_quote": _tool(_SYMBOL, fields=("bid", "ask", "last", "as_of")),
+    CANDLES: _tool(
+        _SYMBOL,
+        Argument("timeframe", words=tuple(TIMEFRAMES_S)),
+        Argument("limit", "integer", may_be_dropped=True),
+        fields=("opened_at", "open", "high", "low", "close", "volume"),
+        items="candles",
+    ),
+}
+"""Every tool of the contract, by name."""
+
+DATA: Final = frozenset({"get_quote", "get_candles", "get_positions", "get_balances"})
+"""The tools that only tell, and that orders go before."""
+
+TIMES: Final = frozenset({"as_of", "opened_at"})
+"""The fields that say when."""

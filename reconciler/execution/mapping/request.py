@@ -1,0 +1,102 @@
+"""A call in the contract's words → the call in the server's. Pure.
+
+What cannot be said exactly is not said at all: `Unsayable` is raised before anything is sent. A decimal that goes
+out as a JSON number is such a case, where the number's nearest binary double is not that decimal: the SDK writes
+numbers from doubles, as the shortest digits that give the same double. Up to 15 significant digits that is always
+the very same decimal.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from decimal import Decimal, InvalidOperation
+from typing import Any
+
+from reconciler.errors import ExecUnavailable
+from reconciler.execution.mapping.contract import TOOLS, Argument, JsonType
+from reconciler.execution.mapping.words import Target, ToolWords
+
+
+class Unsayable(ExecUnavailable):
+    """The call cannot be put in the server's words; nothing was sent."""
+
+
+def request(tool: str, words: ToolWords, arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """The server's arguments for `arguments`, which are ours. Raises Unsayable."""
+    sent: dict[str, Any] = copy.deepcopy(dict(words.const))
+    for name, argument in TOOLS[tool].arguments.items():
+        value = arguments.get(name)
+        if argument.offered and name not in words.args:
+            continue
+        targets = words.targets(name)
+        if value is None:
+            if argument.offered and targets:
+                raise Unsayable(f"{tool}: the server asks for {name}, which is not known")
+            continue
+        if not targets:
+            _drop(tool, argument, value)
+        for target in targets:
+            _put(sent, target, _said(tool, argument, target, words.enums.get(name), value))
+    return sent
+
+
+def _drop(tool: str, argument: Argument, value: Any) -> None:
+    if argument.may_be_dropped or (tool, argument.name, value) == ("list_orders", "status", "open"):
+        return
+    raise Unsayable(f"{tool}: the server takes no {argument.name}, and this call has one: {value}")
+
+
+def _said(tool: str, argument: Argument, target: Target, words: Mapping[str, str] | None, value: Any) -> Any:
+    if words is not None:
+        if value not in words and argument.words:
+            raise Unsayable(
+                f"{tool}: the server has no word for {argument.name} {value!r}, only for {', '.join(words)}"
+            )
+        value = words.get(value, value)
+    if target.type is None or target.type == argument.type:
+        return value
+    try:
+        return converted(value, target.type)
+    except ValueError as error:
+        raise Unsayable(f"{tool}: {argument.name}: {error}") from None
+
+
+def converted(value: Any, wanted: JsonType) -> Any:
+    """`value` as a JSON value of type `wanted`, exactly. Raises ValueError where it cannot be."""
+    if wanted == "string":
+        return str(value).lower() if isinstance(value, bool) else str(value)
+    if wanted == "boolean":
+        if value in (True, False, "true", "false"):
+            return value in (True, "true")
+        raise ValueError(f"expected true or false, was {value!r}")
+    number = _decimal(value)
+    if number == number.to_integral_value():
+        return int(number)
+    if wanted == "integer":
+        raise ValueError(f"expected a whole number, was {value}")
+    nearest = float(number)
+    if Decimal(repr(nearest)) != number:
+        raise ValueError(f"{value} has too many digits to be sent as a JSON number exactly; it would become {nearest}")
+    return nearest
+
+
+def _decimal(value: Any) -> Decimal:
+    try:
+        number = Decimal(str(value))
+    except InvalidOperation:
+        raise ValueError(f"expected a number, was {value!r}") from None
+    if not number.is_finite():
+        raise ValueError(f"expected a finite number, was {value!r}")
+    return number
+
+
+def _put(sent: dict[str, Any], target: Target, value: Any) -> None:
+    *above, last = target.path
+    inner = sent
+    for key in above:
+        deeper = inner.setdefault(key, {})
+        if not isinstance(deeper, dict):
+            raise Unsayable(f"{target}: expected an object at {key}, was {deeper!r}: const has put it there")
+        inner = deeper
+    inner[last] = value

@@ -1,0 +1,105 @@
+"""What one price step does to one order: trigger, execute, expire or nothing. Pure.
+
+An order that comes in, or a stop whose price was reached, takes what the book has, from the best price on. A
+limit order that waits is filled at its limit when the market trades through it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from decimal import Decimal
+
+from reconciler.execution.paper.book import Level, levels, reaches, swept, total, touch, within
+from reconciler.execution.paper.money import fee_on
+from reconciler.execution.paper.options import PaperOptions
+from reconciler.execution.paper.order import Liquidity, PaperOrder
+from reconciler.records.market import Quote
+from reconciler.records.order import OrderState, OrderType, Side, TimeInForce
+
+_STOPS = (OrderType.STOP, OrderType.STOP_LIMIT)
+_UNPRICED = (OrderType.MARKET, OrderType.STOP)
+_NOTHING_TO_REDUCE = "reduce_only: there is no position left to reduce"
+
+
+def waits_for_stop(order: PaperOrder) -> bool:
+    """True for a stop order whose price was not reached yet."""
+    return order.request.type in _STOPS and not order.is_triggered
+
+
+def moves(order: PaperOrder, lowest: Quote, highest: Quote) -> bool:
+    """True where a quote between `lowest` and `highest` may trigger, fill or end `order`; False where none can."""
+    if has_expired(order, highest):
+        return True
+    if waits_for_stop(order):
+        return is_stopped(order, highest if order.request.side is Side.BUY else lowest)
+    return is_crossed(order, lowest if order.request.side is Side.BUY else highest)
+
+
+def is_crossed(order: PaperOrder, quote: Quote) -> bool:
+    """True where `order` trades against `quote`."""
+    side = order.request.side
+    return reaches(touch(quote, side), order.request.limit_price, side)
+
+
+def is_stopped(order: PaperOrder, quote: Quote) -> bool:
+    """True where `quote` reaches the stop price: the ask has risen to it, or the bid has fallen to it."""
+    stop, side = order.request.stop_price, order.request.side
+    assert stop is not None
+    return touch(quote, side) >= stop if side is Side.BUY else touch(quote, side) <= stop
+
+
+def has_expired(order: PaperOrder, quote: Quote) -> bool:
+    """True from the first quote of the day after the one that `order` was for."""
+    return order.request.time_in_force is TimeInForce.DAY and quote.as_of.date() > order.created_at.date()
+
+
+def advanced(
+    order: PaperOrder, quote: Quote, taken: Decimal, options: PaperOptions, room: Decimal, at: datetime, *, waited: bool
+) -> PaperOrder:
+    """`order` after `quote`; itself where nothing happens to it.
+
+    `taken` is what other orders took of this step's book, `room` how much a reduce_only order may fill, `at`
+    the time of whatever happens, `waited` False for an order that just came in.
+    """
+    if has_expired(order, quote):
+        midnight = datetime(quote.as_of.year, quote.as_of.month, quote.as_of.day, tzinfo=UTC)
+        return order.ended(OrderState.EXPIRED, midnight, "its day is over")
+    if waits_for_stop(order):
+        if not is_stopped(order, quote):
+            return order
+        order, waited = order.triggered(at), False
+    request, left = order.request, order.left
+    wanted = min(left, room) if request.reduce_only else left
+    depth = options.markets.of(order.ticket.symbol).depth
+    book = within(levels(quote, request.side, depth, taken), request.limit_price, request.side)
+    if not wanted:
+        return order.ended(OrderState.CANCELLED, at, _NOTHING_TO_REDUCE)
+    if request.time_in_force is TimeInForce.FOK and min(total(book), wanted) < left:
+        return order.ended(OrderState.CANCELLED, at, "fok: it could not be filled as a whole")
+    order = _executed(order, _executions(order, book, wanted, waited), options, at, waited=waited)
+    if order.state.is_final:
+        return order
+    if request.time_in_force is TimeInForce.IOC or request.type in _UNPRICED:
+        return order.ended(OrderState.CANCELLED, at, "the book has no more at its price")
+    if order.left == left - wanted:
+        return order.ended(OrderState.CANCELLED, at, _NOTHING_TO_REDUCE)
+    return order
+
+
+def _executions(order: PaperOrder, book: Sequence[Level], wanted: Decimal, waited: bool) -> list[Level]:
+    limit = order.request.limit_price
+    if not waited or limit is None:
+        return swept(book, wanted)
+    part = min(wanted, total(book))
+    return [Level(limit, part)] if part else []
+
+
+def _executed(
+    order: PaperOrder, executions: Sequence[Level], options: PaperOptions, at: datetime, *, waited: bool
+) -> PaperOrder:
+    liquidity = Liquidity.MAKER if waited else Liquidity.TAKER
+    for execution in executions:
+        fee = fee_on(execution.quantity, execution.price, options.fee_rate(liquidity))
+        order = order.filled(execution.quantity, execution.price, fee, liquidity, at)
+    return order

@@ -1,0 +1,85 @@
+"""Which row of a replayed file holds when. Rows are numbered for ever, through all the turns there and back. Pure."""
+
+from __future__ import annotations
+
+import math
+from bisect import bisect_right
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from itertools import accumulate, pairwise
+from typing import Protocol
+
+
+class Pace(Protocol):
+    """How rows follow each other. Numbers never fall as time goes on."""
+
+    def row_of(self, step: int) -> int:
+        """The row that holds when `step` begins."""
+        ...
+
+    def rows_during(self, start_s: float, end_s: float) -> tuple[int, int]:
+        """The first and the last row that hold from `start_s` to before `end_s`, seconds since the epoch."""
+        ...
+
+
+class RowAStep:
+    """One row a step; the first holds in the step of `begin_s`."""
+
+    def __init__(self, step_s: float, begin_s: float) -> None:
+        self._step_s = step_s
+        self._begin = math.floor(begin_s / step_s)
+
+    def row_of(self, step: int) -> int:
+        return step - self._begin
+
+    def rows_during(self, start_s: float, end_s: float) -> tuple[int, int]:
+        return math.floor(start_s / self._step_s) - self._begin, math.ceil(end_s / self._step_s) - 1 - self._begin
+
+
+class Timed:
+    """Every row as long as in its own time, `speed` times as fast. `times_s` are those of the rows, rising.
+
+    The last row lasts as long as the one before it.
+    """
+
+    def __init__(self, times_s: Sequence[float], step_s: float, speed: float, begin_s: float) -> None:
+        self._step_s = step_s
+        self._speed = speed
+        self._begin_s = begin_s
+        gaps_s = [after - before for before, after in pairwise(times_s)]
+        if not all(gap_s > 0 for gap_s in gaps_s):
+            late = next(n for n, gap_s in enumerate(gaps_s, 2) if gap_s <= 0)
+            raise ValueError(f"row {late} of prices: expected a later time than in the row before")
+        *starts_s, self._turn_s = accumulate([*gaps_s, *reversed(gaps_s)], initial=0.0)
+        self._starts_s = starts_s
+
+    def row_of(self, step: int) -> int:
+        return self._row_at(step * self._step_s)
+
+    def rows_during(self, start_s: float, end_s: float) -> tuple[int, int]:
+        first, last = self._row_at(start_s), self._row_at(end_s)
+        if last > first and self._starts(last, end_s):
+            last -= 1
+        return first, last
+
+    def _row_at(self, time_s: float) -> int:
+        turns, within_s = divmod((time_s - self._begin_s) * self._speed, self._turn_s)
+        return int(turns) * len(self._starts_s) + bisect_right(self._starts_s, within_s) - 1
+
+    def _starts(self, row: int, time_s: float) -> bool:
+        """True where `row` begins no earlier than `time_s`."""
+        within_s = ((time_s - self._begin_s) * self._speed) % self._turn_s
+        return self._starts_s[row % len(self._starts_s)] >= within_s
+
+
+def moment(text: str, line: int) -> float:
+    """The first column of a line: seconds since the epoch, as they are or as an ISO 8601 time. Raises ValueError."""
+    try:
+        return float(text)
+    except ValueError:
+        pass
+    try:
+        time = datetime.fromisoformat(text)
+    except ValueError:
+        raise ValueError(f"line {line}: expected an ISO 8601 time or seconds, was {text!r}") from None
+    return (time.replace(tzinfo=UTC) if time.tzinfo is None else time).timestamp()

@@ -1,0 +1,138 @@
+"""What fills add up to: what is held, what it cost, and the profit of what was closed. Exact, frozen, pure.
+
+The average-cost method: what adds to the position adds its price to the cost, what reduces it takes its share of
+the cost out, and what turns it around closes all of it and opens the rest. At any price, realised and unrealised
+profit together are, to the last digit, what was taken in less what was paid out, plus what is held at that price.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from datetime import date
+from decimal import ROUND_HALF_EVEN, Context, Decimal
+
+from reconciler.records.market import Position
+from reconciler.records.order import Fill, Side
+
+_EXACT = Context(prec=100)
+"""Sums and products of any amounts that occur are exact in it."""
+_SHARE_STEP = Decimal("1E-40")
+"""The share of a cost that a reduction takes out is rounded to this; what it takes is what the rest loses."""
+_SENSIBLE = 58
+"""How many digits before the point leave room for that."""
+_AVERAGE = Context(prec=28, rounding=ROUND_HALF_EVEN)
+_ZERO = Decimal(0)
+
+
+@dataclass(frozen=True, slots=True)
+class Holding:
+    """What one book's fills of a symbol add up to. Money is in the symbol's quote currency.
+
+    `quantity` is positive long, negative short; `cost` is what it was opened for, of the same sign, and None while
+    a price of it was not told. `realised` is the profit of what was closed, less all `fees`; each fee is taken to
+    be in the quote currency, for exchanges do not say. `unmeasured_on` is the last day on which something was
+    closed whose profit nobody can tell, for want of a price: `realised` lacks it.
+
+    `day` is the UTC day of the last fill, `realised_before` what was realised when that day began.
+    """
+
+    symbol: str
+    quantity: Decimal = _ZERO
+    cost: Decimal | None = _ZERO
+    realised: Decimal = _ZERO
+    fees: Decimal = _ZERO
+    day: date | None = None
+    realised_before: Decimal = _ZERO
+    unmeasured_on: date | None = None
+
+    @property
+    def average_price(self) -> Decimal | None:
+        """What one of it cost, to 28 digits; None where flat, or where a price was not told."""
+        return _AVERAGE.divide(self.cost, self.quantity) if self.quantity and self.cost is not None else None
+
+    @property
+    def position(self) -> Position:
+        return Position(self.symbol, self.quantity, self.average_price)
+
+    def filled(self, side: Side, fill: Fill, on: date) -> Holding:
+        """The holding after one more fill, which became known on the UTC day `on`.
+
+        A day before the last one (a clock was set back) counts as the last one.
+        """
+        return self._on(on)._closed(side, fill)._opened(side, fill, self.quantity)._charged(fill.fee)
+
+    def unrealised(self, bid: Decimal, ask: Decimal) -> Decimal | None:
+        """The profit of closing what is held at these prices, fees aside; None where its cost is not known."""
+        if self.cost is None:
+            return None
+        price = bid if self.quantity > 0 else ask
+        return _EXACT.subtract(_EXACT.multiply(self.quantity, price), self.cost)
+
+    def realised_on(self, day: date) -> Decimal:
+        """What was realised on the UTC day `day`, today as a rule: of earlier days it knows nothing."""
+        return _EXACT.subtract(self.realised, self.realised_before) if self.is_of(day) else _ZERO
+
+    def is_of(self, day: date) -> bool:
+        """True where the last fill became known on `day`, or, where a clock was set back, after it."""
+        return self.day is not None and day <= self.day
+
+    def loss_on(self, day: date, bid: Decimal | None, ask: Decimal | None) -> Decimal | None:
+        """The loss of the UTC day `day`, a gain being negative; None where it cannot be measured.
+
+        What was realised that day, fees included; and what is lost on what is held, whichever day it was lost on.
+        What is gained on what is held does not count.
+        """
+        if self.unmeasured_on is not None and day <= self.unmeasured_on:
+            return None
+        gained = self.realised_on(day)
+        if self.quantity:
+            unrealised = None if bid is None or ask is None else self.unrealised(bid, ask)
+            if unrealised is None:
+                return None
+            gained = _EXACT.add(gained, min(unrealised, _ZERO))
+        return _EXACT.minus(gained)
+
+    def _on(self, day: date) -> Holding:
+        return self if self.is_of(day) else replace(self, day=day, realised_before=self.realised)
+
+    def _closed(self, side: Side, fill: Fill) -> Holding:
+        """What the fill closes of what is held: nothing where it adds to it."""
+        change = _signed(side, fill.quantity)
+        if self.quantity * change >= 0:
+            return self
+        closing = change if abs(change) < abs(self.quantity) else -self.quantity
+        left = _EXACT.add(self.quantity, closing)
+        share = None if self.cost is None else _share(self.cost, closing, self.quantity)
+        cost = _ZERO if not left else None if share is None else _EXACT.subtract(self.cost or _ZERO, share)
+        if share is None or fill.price is None:
+            return replace(self, quantity=left, cost=cost, unmeasured_on=self.day)
+        taken_in = _EXACT.minus(_EXACT.multiply(closing, fill.price))
+        realised = _EXACT.add(self.realised, _EXACT.subtract(taken_in, share))
+        return replace(self, quantity=left, cost=cost, realised=realised)
+
+    def _opened(self, side: Side, fill: Fill, held_before: Decimal) -> Holding:
+        """What of the fill is left after closing what was held before, added to what is held now."""
+        after = _EXACT.add(held_before, _signed(side, fill.quantity))
+        opening = _EXACT.subtract(after, self.quantity)
+        if not opening:
+            return self
+        known = self.cost is not None and fill.price is not None
+        cost = _EXACT.fma(opening, fill.price or _ZERO, self.cost or _ZERO) if known else None
+        return replace(self, quantity=after, cost=cost)
+
+    def _charged(self, fee: Decimal | None) -> Holding:
+        if not fee:
+            return self
+        return replace(self, realised=_EXACT.subtract(self.realised, fee), fees=_EXACT.add(self.fees, fee))
+
+
+def _signed(side: Side, quantity: Decimal) -> Decimal:
+    return quantity if side is Side.BUY else -quantity
+
+
+def _share(cost: Decimal, closing: Decimal, held: Decimal) -> Decimal:
+    """What of `cost` goes with `closing`, which is of the other sign than `held`: all of it where all is closed."""
+    if closing == -held:
+        return cost
+    share = _EXACT.divide(_EXACT.multiply(cost, -closing), held)
+    return share.quantize(_SHARE_STEP, context=_EXACT) if share.adjusted() < _SENSIBLE else share

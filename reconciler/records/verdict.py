@@ -1,0 +1,98 @@
+"""A verdict: what an operator, having looked at the exchange, says became of an order. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Any, Literal, get_args
+
+from reconciler.records.order import Order, OrderState, Outcome, RejectedBy, decimal_text
+
+VerdictWord = Literal["accepted", "filled", "cancelled", "expired", "rejected"]
+WORDS: tuple[VerdictWord, ...] = get_args(VerdictWord)
+
+_FINAL = {word: OrderState(word) for word in ("filled", "cancelled", "expired")}
+_ZERO = Decimal(0)
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """`word`: accepted (it is there and open), filled, cancelled, expired, or rejected (it was never placed).
+
+    `filled_quantity` is how much of it is filled in all, None for all of it where it is filled, else for what is
+    known; `average_price` and `fee` are of all of that. `by` says who (`uid 1000`).
+    """
+
+    word: VerdictWord
+    reason: str
+    by: str
+    filled_quantity: Decimal | None = None
+    average_price: Decimal | None = None
+    fee: Decimal | None = None
+    exchange_order_id: str | None = None
+
+    def fault(self, order: Order, *, was_unknown: bool) -> str:
+        """Why this cannot be said of `order`, with what to do; empty where it can.
+
+        `was_unknown`: whether it was placed was not known, now or earlier. Of a rejected order only then more can be
+        said: any other was certainly never placed.
+        """
+        if order.outcome is Outcome.SHADOW:
+            return "it is a shadow order: nothing was sent, there is nothing to resolve"
+        if order.outcome is Outcome.REJECTED and not was_unknown:
+            return f"it was never placed, that is certain: {order.reason}"
+        if order.outcome is Outcome.REJECTED and self.word == "rejected":
+            return f"it is rejected already: {order.reason}"
+        if order.state is not None and order.state.is_final:
+            return f"it is {order.state}, and that is final"
+        if self.word == "rejected":
+            return self._rejection_fault(order)
+        return self._fill_fault(order)
+
+    def news(self, order: Order) -> dict[str, Any]:
+        """What the ledger is to write down, by the names of its fields. Only where there is no `fault`."""
+        reason = f"resolved by hand ({self.by}): {self.reason}"
+        if self.word == "rejected":
+            return {"outcome": Outcome.REJECTED, "rejected_by": RejectedBy.GATEWAY, "reason": reason}
+        filled = self._filled(order)
+        return {
+            "outcome": Outcome.ACCEPTED,
+            "state": _FINAL.get(self.word) or (OrderState.PARTIALLY_FILLED if filled else OrderState.OPEN),
+            "filled_quantity": filled,
+            "average_price": self.average_price,
+            "fee": self.fee,
+            "exchange_order_id": self.exchange_order_id,
+            "reason": reason,
+        }
+
+    def __str__(self) -> str:
+        filled = "" if self.filled_quantity is None else f", {decimal_text(self.filled_quantity)} filled"
+        price = "" if self.average_price is None else f" at {decimal_text(self.average_price)}"
+        return f"{self.word}{filled}{price}"
+
+    def _filled(self, order: Order) -> Decimal:
+        if self.filled_quantity is not None:
+            return self.filled_quantity
+        return order.quantity if self.word == "filled" else order.filled_quantity
+
+    def _rejection_fault(self, order: Order) -> str:
+        if order.outcome is Outcome.ACCEPTED:
+            return "the exchange took it: say cancelled, or expired, with what was filled"
+        if (self.filled_quantity, self.average_price, self.fee) != (None, None, None):
+            return "a rejected order has no fills: leave quantity, price and fee out, or say cancelled"
+        return ""
+
+    def _fill_fault(self, order: Order) -> str:
+        filled, known = self._filled(order), order.filled_quantity
+        if not known <= filled <= order.quantity:
+            bounds = f"{decimal_text(known)} to {decimal_text(order.quantity)}"
+            return f"filled quantity: expected {bounds}, was {decimal_text(filled)}"
+        if self.word == "filled" and filled != order.quantity:
+            return f"filled quantity: expected {decimal_text(order.quantity)}, all; else say cancelled or accepted"
+        if self.word == "accepted" and filled == order.quantity:
+            return "all of it is filled: say filled"
+        if filled > known and self.average_price is None:
+            return "price: expected the average of what is filled: position and profit are made of it"
+        if filled == _ZERO and (self.average_price or self.fee):
+            return "filled quantity: expected one, for there is a price or a fee"
+        return ""

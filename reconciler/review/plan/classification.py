@@ -1,0 +1,164 @@
+"""The classification: what the engine would do with one instance → the `Change` a reviewer reads. Pure.
+
+What is applied, refused and held is the engine's own judgement, from the comparison; here it is only told apart.
+In doubt a change stands in the graver section.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
+from typing import Final
+
+from reconciler.records.evaluation import Evaluation
+from reconciler.records.mode import Mode
+from reconciler.records.plan import Action, Load, Reload, SetMode, Unload, Update
+from reconciler.records.record import Row
+from reconciler.records.subschema import Schema
+from reconciler.review.comparison import Comparison
+from reconciler.review.plan.change import Change, Effect, Section
+from reconciler.review.plan.difference import Difference, Side, differences
+from reconciler.review.plan.reasons import evidence, mode_step, reasons, returns, starts, unapplied, warnings
+from reconciler.review.plan.state import State, goes_elsewhere, state_of
+from reconciler.review.plan.way import way_differences
+
+SchemaOf = Callable[[Row], Schema]
+"""The CONFIG_SCHEMA of a row's strategy; `True` where nobody knows."""
+
+
+def classify(comparison: Comparison, schema_of: SchemaOf) -> tuple[Change, ...]:
+    """Every instance that changes, by section, real money first, then by id."""
+    return _Classification(comparison, schema_of).changes()
+
+
+class _Classification:
+    def __init__(self, comparison: Comparison, schema_of: SchemaOf) -> None:
+        self._comparison = comparison
+        self._schema_of = schema_of
+        self._effects = _effects(comparison.actions)
+        self._unapplied = {one.id: one for one in comparison.before.unapplied if one.id is not None}
+        self._files = {file.claimed_id: file for file in comparison.evaluations if file.claimed_id is not None}
+
+    def changes(self) -> tuple[Change, ...]:
+        found = (self._change(id_) for id_ in self._comparison.after.keys() | self._comparison.before.rows.keys())
+        return tuple(sorted((change for change in found if change is not None), key=_rank))
+
+    def _change(self, id_: str) -> Change | None:
+        comparison, before = self._comparison, self._comparison.before
+        old = state_of(before.rows.get(id_), before.accounts, before.halts)
+        new = state_of(comparison.after.get(id_), comparison.accounts, comparison.halts)
+        state = new or old
+        if state is None:
+            return None
+        was = old
+        if old is not None and id_ in before.idle and self._effects.get(id_) == "load":
+            old = replace(old, row=old.row.lowered(Mode.OFF))
+        differing = (*self._differences(id_, old, new), *_differing_way(old, new))
+        change = Change(
+            section=Section.OFF,
+            effect=self._effects.get(id_, "none"),
+            before=None if old is None else old.row,
+            after=None if new is None else new.row,
+            money=state.money,
+            differences=differing,
+            mode_place=self._mode_place(id_, new),
+        )
+        beginning = starts(change, old, new)
+        section = Section.START if beginning else _section(change, old, new)
+        if section is None:
+            return None
+        why = dict.fromkeys((*beginning, *reasons(change, old, new, before.rows.get(id_))))
+        if was is not old:
+            why = {returns(id_ in comparison.back): None} | why
+            if was is not None and new is not None and was.row.mode is new.row.mode:
+                del why[mode_step(change)]
+        if (found := self._unapplied.get(id_)) is not None:
+            why[unapplied(found, before.label)] = None
+        return replace(
+            change,
+            section=section,
+            reasons=tuple(why),
+            evidence=tuple(evidence(change)),
+            warnings=tuple(warnings(change, old, new)),
+        )
+
+    def _differences(self, id_: str, old: State | None, new: State | None) -> tuple[Difference, ...]:
+        if old is None or new is None:
+            return ()
+        if _digests(old.row) == _digests(new.row) and old.row.record == new.row.record:
+            return ()  # the digests tell true from 1
+        before = Side(old.row, self._comparison.before.evaluations.get(id_), self._schema_of(old.row))
+        return differences(before, Side(new.row, self._files.get(id_), self._schema_of(new.row)))
+
+    def _mode_place(self, id_: str, new: State | None) -> str:
+        file = self._files.get(id_)
+        return "" if new is None or file is None else _place(file, "mode")
+
+
+def _section(change: Change, old: State | None, new: State | None) -> Section | None:
+    """The section of what does not start to trade; None where nothing changes that anybody needs to know."""
+    if old is not None and old.is_active:
+        if new is None or not new.is_active or (new.halts and not old.halts):
+            return Section.STOP
+        if change.differences or change.effect == "reload" or _stands_otherwise(old, new):
+            return Section.ACTIVE
+    match change.effect:
+        case "reload":
+            return Section.RELOAD
+        case "load":
+            return Section.LOAD
+        case "unload":
+            return Section.UNLOAD
+    if change.before is None or change.after is None or change.differences or change.code:
+        return Section.IN_PLACE if change.effect == "in-place" else Section.OFF
+    return Section.MOVED if change.before.path != change.after.path else None
+
+
+def _differing_way(old: State | None, new: State | None) -> tuple[Difference, ...]:
+    """What the settings change of the way of its orders; of one that places none, the settings tell it alone."""
+    if old is None or new is None or not (old.is_active or new.is_active):
+        return ()
+    return way_differences(old.way, new.way)
+
+
+def _stands_otherwise(old: State, new: State) -> bool:
+    """True where what its orders meet is another, though its record is the same."""
+    return (
+        goes_elsewhere(old, new)
+        or old.is_halted_in_full != new.is_halted_in_full
+        or (new.awaits_commit and not old.awaits_commit)
+    )
+
+
+def _effects(actions: Iterable[Action]) -> Mapping[str, Effect]:
+    """What is done with what runs, by id. A gate that closes first is part of what follows it."""
+    effects: dict[str, Effect] = {}
+    for action in actions:
+        match action:
+            case Load(row=row):
+                effects[row.id] = "load"
+            case Reload(row=row):
+                effects[row.id] = "reload"
+            case Update(row=row):
+                effects[row.id] = "in-place"
+            case Unload(id=id_):
+                effects[id_] = "unload"
+            case SetMode():
+                pass
+    return effects
+
+
+def _digests(row: Row) -> tuple[str, str]:
+    return row.values_digest, row.config_digest
+
+
+def _place(file: Evaluation, pointer: str) -> str:
+    place = file.place(pointer)
+    return f"{place.path}:{place.line}"
+
+
+def _rank(change: Change) -> tuple[int, bool, str]:
+    return _ORDER[change.section], not change.real_money, change.id
+
+
+_ORDER: Final = {section: number for number, section in enumerate(Section)}

@@ -1,0 +1,202 @@
+"""The draft: a comparison → the `FleetPlan` that is printed. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import replace
+from typing import Final, Literal
+
+from reconciler.records.accounts import Account, Accounts
+from reconciler.records.halt import Halt
+from reconciler.records.mode import Mode
+from reconciler.records.record import Row
+from reconciler.records.status import Sync
+from reconciler.review.before import Before
+from reconciler.review.comparison import Comparison
+from reconciler.review.plan import wording
+from reconciler.review.plan.change import Change
+from reconciler.review.plan.classification import SchemaOf, classify
+from reconciler.review.plan.difference import Difference
+from reconciler.review.plan.fleet_plan import (
+    AccountChange,
+    CodeChange,
+    FleetPlan,
+    HaltChange,
+    Held,
+    Point,
+    Refused,
+    SettingsChange,
+    Standing,
+)
+from reconciler.review.plan.phrase import Phrase, phrase
+from reconciler.review.plan.state import money_of
+from reconciler.review.plan.way import way_differences, way_of
+
+
+def plan_of(
+    comparison: Comparison,
+    now: Point,
+    settings: bytes | None = None,
+    schema_of: SchemaOf = lambda row: True,
+    basis: Iterable[Phrase] = (),
+) -> FleetPlan:
+    """What merging would do. `now` names the files compared, `settings` is the reconciler.yaml beside them, `basis`
+    says what the comparison rests on."""
+    before = comparison.before
+    return FleetPlan(
+        before=Point(before.label, before.revision),
+        after=now,
+        changes=classify(comparison, schema_of),
+        refused=tuple(sorted(_refused(comparison), key=_gravity)),
+        held=_held(comparison),
+        code=tuple(_code(comparison)),
+        halts=tuple(_halts(before.halts, comparison.halts)),
+        settings=_settings(comparison, settings),
+        basis=(*basis, *_unapplied(before)),
+    )
+
+
+def _unapplied(before: Before) -> Iterator[Phrase]:
+    files = before.unapplied
+    if files:
+        held = f"holds {len(files):,} file{'' if len(files) == 1 else 's'} that {'is' if len(files) == 1 else 'are'}"
+        more = f" and {len(files) - wording.FIRST:,} more" if len(files) > wording.FIRST else ""
+        names = ", ".join("{}" for _ in files[: wording.FIRST])
+        paths = (file.path for file in files[: wording.FIRST])
+        yield phrase(
+            f"{{}} itself {held} not applied as {'it stands' if len(files) == 1 else 'they stand'}: {names}{more}",
+            before.label,
+            *paths,
+        )
+
+
+def with_shadow_orders(plan: FleetPlan, orders_of: Callable[[str], int]) -> FleetPlan:
+    """The plan with one more piece of evidence for what rises to active: how many orders it would have placed."""
+
+    def seen(change: Change) -> Change:
+        if not change.rises:
+            return change
+        count, command = orders_of(change.id), f"reconciler orders {change.id} --shadow"
+        shadow = phrase(f"{count:,} shadow order{'' if count == 1 else 's'} so far, to see with {{}}", command)
+        return replace(change, evidence=(*change.evidence, shadow))
+
+    return replace(plan, changes=tuple(map(seen, plan.changes)))
+
+
+def _refused(comparison: Comparison) -> Iterator[Refused]:
+    for attempt in comparison.admission.attempts:
+        kind = _KINDS.get(attempt.sync)
+        if kind is not None:
+            row = None if attempt.id is None else comparison.after.get(attempt.id)
+            runs_on = _standing(row, comparison.accounts) if row is not None and row.is_live else None
+            yield Refused(attempt.path, attempt.id, kind, attempt.message, attempt.problems, runs_on)
+
+
+def _gravity(refused: Refused) -> tuple[bool, bool, str]:
+    """Of active ones first, then of those whose file is sound but may not be applied."""
+    is_active = refused.runs_on is not None and refused.runs_on.mode is Mode.ACTIVE
+    return not is_active, refused.kind != "refused", refused.path
+
+
+def _held(comparison: Comparison) -> Held:
+    removal = comparison.admission.removal
+
+    def standing(ids: Iterable[str]) -> tuple[Standing, ...]:
+        return _active_first(_standing(comparison.after[id_], comparison.accounts) for id_ in ids)
+
+    return Held(
+        standing(removal.protected), standing(removal.held), standing(removal.waiting), digest=removal.held_digest
+    )
+
+
+def _standing(row: Row, accounts: Accounts) -> Standing:
+    return Standing(row.id, row.mode, row.record.identity.account_id, money_of(row, accounts))
+
+
+def _active_first(found: Iterable[Standing]) -> tuple[Standing, ...]:
+    return tuple(sorted(found, key=lambda one: (-one.mode.rank, one.money != "real", one.id)))
+
+
+def _code(comparison: Comparison) -> Iterator[CodeChange]:
+    before, after = comparison.before.rows, comparison.after
+    reloads: dict[tuple[str, str, str], list[Standing]] = {}
+    keeps: dict[tuple[str, str, str], list[Standing]] = {}
+    for id_, row in after.items():
+        old = before.get(id_)
+        if old is not None and old.is_live and row.is_live and old.code_digest != row.code_digest:
+            version = (row.record.strategy_type, old.code_digest, row.code_digest)
+            running = Mode.OFF not in (old.mode, row.mode)
+            reloads.setdefault(version, []).extend([_standing(row, comparison.accounts)] if running else [])
+    for file in comparison.evaluations:
+        was = None if file.claimed_id is None else before.get(file.claimed_id)
+        if file.record is None and was is not None and was.is_live and file.code_digest not in ("", was.code_digest):
+            version = (was.record.strategy_type, was.code_digest, file.code_digest)
+            keeps.setdefault(version, []).append(_standing(after[was.id], comparison.accounts))
+    for version in sorted(reloads.keys() | keeps.keys()):
+        yield CodeChange(*version, _active_first(reloads.get(version, ())), _active_first(keeps.get(version, ())))
+
+
+def _halts(old: tuple[Halt, ...], new: tuple[Halt, ...]) -> Iterator[HaltChange]:
+    def said(halt: Halt) -> tuple[str, str, bool, str]:
+        return halt.scope, halt.id, halt.full, halt.reason
+
+    was, now = {said(halt): halt for halt in old}, {said(halt): halt for halt in new}
+    gone = {key[:2]: halt for key, halt in was.items() if key not in now}
+    for key in sorted(now.keys() - was.keys()):
+        replaced = gone.pop(key[:2], None)
+        yield HaltChange("declared" if replaced is None else "changed", now[key], replaced)
+    for scope in sorted(gone):
+        yield HaltChange("lifted", gone[scope])
+
+
+def _settings(comparison: Comparison, settings: bytes | None) -> SettingsChange:
+    before = comparison.before
+    live = [row for row in comparison.after.values() if row.is_live]
+    return SettingsChange(
+        changed=_knows_settings(before) and before.settings != settings,
+        accounts=tuple(_account_changes(before.accounts, comparison.accounts, live)),
+    )
+
+
+def _knows_settings(before: Before) -> bool:
+    """A revision knows its settings, where there are none too; a database does not."""
+    return before.revision is not None
+
+
+def _account_changes(accounts_before: Accounts, accounts: Accounts, live: Iterable[Row]) -> Iterator[AccountChange]:
+    old, new = accounts_before.declared, accounts.declared
+    users: dict[str, list[str]] = {}
+    for row in live:
+        users.setdefault(row.record.identity.account_id, []).append(row.id)
+    for account_id in sorted(old.keys() | new.keys()):
+        was, now = old.get(account_id), new.get(account_id)
+        way = way_differences(way_of(account_id, accounts_before), way_of(account_id, accounts))
+        if was == now and not way:
+            continue
+        used_by = tuple(sorted(users.get(account_id, ())))
+        if was is None and now is not None:
+            yield AccountChange(
+                account_id, "added", (phrase("{} money, through {}", _money(now), now.server),), used_by
+            )
+        elif now is None:
+            yield AccountChange(account_id, "removed", (), used_by)
+        elif was is not None:
+            yield AccountChange(account_id, "changed", tuple(_account_details(was, now, way)), used_by)
+
+
+def _account_details(old: Account, new: Account, way: Iterable[Difference]) -> Iterator[Phrase]:
+    for key, was, now in (("money", _money(old), _money(new)), ("server", old.server, new.server)):
+        if was != now:
+            yield phrase("{}: {} → {}", key, was, now)
+    yield from map(wording.difference, way)
+
+
+def _money(account: Account) -> str:
+    return "real" if account.real_money else "paper"
+
+
+_KINDS: Final[Mapping[Sync, Literal["refused", "invalid", "waiting"]]] = {
+    Sync.REFUSED: "refused",
+    Sync.INVALID: "invalid",
+    Sync.OUT_OF_SYNC: "waiting",
+}

@@ -1,0 +1,30 @@
+"""Which problems are told first, and which are told where only some are seen. Pure."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+
+from reconciler.errors import Problem
+from reconciler.review.report import Report
+from reconciler.review.rule import urgency
+
+
+def most_urgent_first(report: Report) -> tuple[Problem, ...]:
+    """All problems: by the urgency of their rule, those of files that records need (strategies, templates, settings)
+    before those of records, then by path and line."""
+    return tuple(sorted(report.problems, key=lambda p: (urgency(p), p.path in report.checked, p)))
+
+
+def spread(problems: Sequence[Problem], number: int, per_file: int) -> frozenset[Problem]:
+    """So many of the first of these, and not more than `per_file` of one file unless there is nothing else to tell:
+    the first of each file before the second of any, within what is equally urgent."""
+    seen: Counter[str] = Counter()
+    at: Counter[tuple[int, str]] = Counter()
+    ranked = []
+    for order, problem in enumerate(problems):
+        group = (urgency(problem), problem.path)
+        seen[problem.path] += 1
+        at[group] += 1
+        ranked.append((seen[problem.path] > per_file, group[0], at[group], order))
+    return frozenset(problems[order] for *_, order in sorted(ranked)[:number])

@@ -1,0 +1,74 @@
+"""How a problem is worded in every format. Pure.
+
+What a report tells was written by whoever wrote the file, so none of it may act on whoever reads the report: no line
+break that begins something new, no control sequence, no mark that turns the text around.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+from reconciler.errors import Problem
+
+_INVISIBLE: Final = "\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2800\u3164\ufe00-\ufe0f\uffa0\U000e0100-\U000e01ef"
+"""What shows nothing although Unicode calls it a letter, a mark or a symbol; all else that does is unprintable."""
+_PERHAPS_HIDDEN: Final = re.compile("[^ -~]")
+_INVISIBLES: Final = re.compile(f"[{_INVISIBLE}]")
+_BACKTICKS: Final = re.compile("`+")
+
+
+def visible(text: str) -> str:
+    r"""`text` on one line that can be written anywhere: what cannot be seen is escaped, `\n`, `\x1b`, `\u202e`.
+
+    Control characters and line breaks, what turns text around or joins it, spaces other than the one, what no font
+    has or shows, and what UTF-8 or XML cannot hold.
+    """
+    if text.isascii() and text.isprintable():
+        return text
+    return _PERHAPS_HIDDEN.sub(_seen, text)
+
+
+def _seen(match: re.Match[str]) -> str:
+    character = match[0]
+    if character.isprintable() and _INVISIBLES.match(character) is None:
+        return character
+    return ascii(character)[1:-1]
+
+
+def inert(line: str) -> str:
+    """One line of a log in which GitHub's runner finds no command, as long as it begins with words of ours."""
+    return visible(line).replace("##[", "##\\[")
+
+
+def code_span(text: str) -> str:
+    """`text` as a code span of markdown that nothing in it can end, on one line.
+
+    Its fence is longer than any run of backticks within. A space that touches it would be lost and a backtick become
+    part of it, so both are kept off by another space; of nothing but spaces nothing would be seen, so it is quoted.
+    """
+    text = visible(text)
+    if not text.strip(" "):
+        text = f'"{text}"'
+    fence = "`" * (1 + max(map(len, _BACKTICKS.findall(text)), default=0))
+    pad = " " if {text[0], text[-1]} & {"`", " "} else ""
+    return f"{fence}{pad}{text}{pad}{fence}"
+
+
+def statement(problem: Problem) -> str:
+    """`config.levels: expected an integer, was "five"`, on one line; where it stands and its hint excluded."""
+    return visible(f"{problem.pointer}: {problem.message}" if problem.pointer else problem.message)
+
+
+def hinted(problem: Problem, before: str) -> str:
+    """`before` and the hint, or nothing where there is none."""
+    return f"{before}hint: {visible(problem.hint)}" if problem.hint else ""
+
+
+def position(problem: Problem) -> str:
+    """`14:11`, or nothing for the file as a whole."""
+    return f"{problem.line}:{problem.column}" if problem.line else ""
+
+
+def count(number: int, noun: str) -> str:
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"

@@ -1,0 +1,194 @@
+"""Running git: one environment, one deadline, one way to fail. The only place from which git is run."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import tempfile
+import threading
+from collections.abc import Iterator, Sequence
+from itertools import islice
+from pathlib import Path
+from typing import IO
+
+from reconciler.errors import SourceError
+
+_SETTINGS = ("core.fsmonitor=false", "core.hooksPath=/dev/null", "safe.bareRepository=explicit")
+_OPTIONS = ("--no-optional-locks", *(word for setting in _SETTINGS for word in ("-c", setting)))
+_ENVIRONMENT = {
+    "GIT_TERMINAL_PROMPT": "0",
+    "GIT_LITERAL_PATHSPECS": "1",
+    "GIT_NO_LAZY_FETCH": "1",
+    "GIT_ALLOW_PROTOCOL": "none",  # nothing is fetched by an older git either, whatever a configuration allows
+    "GIT_NO_REPLACE_OBJECTS": "1",
+    "GIT_GRAFT_FILE": f"{os.devnull}/none",
+    "LC_ALL": "C",
+    "LANGUAGE": "",
+}
+WHOLE_CLONE = "clone without --filter, or run `git fetch --refetch --no-filter`"
+"""How to mend a clone that lacks objects. They are never fetched on the way: that may take any time."""
+
+_TIMEOUT_S = 10.0
+_ASKED_AT_ONCE = 128
+"""So many ids fit into the smallest pipe: git can be asked for them all before the first answer is read."""
+
+
+class Git:
+    """Git at work in the repository whose work tree is `top`, and paths are from there.
+
+    Git is left to find it by itself, since only then it refuses one that another user owns; started at `top`, it
+    finds `.git` there before it looks for anything else. Nowhere below is it ever started: what is committed there
+    may look like a repository.
+    """
+
+    def __init__(self, top: Path) -> None:
+        self._top = top
+
+    def text(
+        self,
+        *arguments: str,
+        ok: tuple[int, ...] = (0,),
+        told: str = "",
+        index: Path | None = None,
+        timeout_s: float | None = None,
+    ) -> str:
+        """What git answers, `told` being its stdin. Raises SourceError in one sentence, with the mend where there is
+        a known one. `index` is a file to use as the index, instead of the repository's."""
+        timeout_s = timeout_s or _TIMEOUT_S
+        try:
+            done = subprocess.run(
+                self._command(arguments),
+                input=os.fsencode(told),
+                capture_output=True,
+                timeout=timeout_s,
+                env=self._environment() | ({} if index is None else {"GIT_INDEX_FILE": str(index)}),
+                check=False,
+            )
+        except FileNotFoundError:
+            raise _not_installed() from None
+        except subprocess.TimeoutExpired:
+            raise _too_slow(arguments[0], timeout_s) from None
+        if done.returncode in ok:
+            return os.fsdecode(done.stdout)
+        raise self._failure(arguments[0], done.stderr)
+
+    def blobs(self) -> Blobs:
+        """A process to read blobs from, for as long as its context."""
+        return Blobs(self)
+
+    def _command(self, arguments: Sequence[str]) -> tuple[str, ...]:
+        return ("git", *_OPTIONS, "-C", str(self._top), *arguments)
+
+    def _environment(self) -> dict[str, str]:
+        return _environment() | {"GIT_CEILING_DIRECTORIES": str(self._top.parent)}
+
+    def _failure(self, command: str, stderr: bytes) -> SourceError:
+        told = os.fsdecode(stderr)
+        said = next((found for word in ("fatal", "error") if (found := _line(told, f"{word}: "))), "")
+        if "dubious ownership" in said:
+            mend = f"run `git config --global --add safe.directory {self._top}`"
+            return SourceError(f"git refuses {self._top}, which another user owns: {mend}")
+        if "promisor remote" in said:
+            return SourceError(f"git {command}: {said}, which is not asked; {WHOLE_CLONE}")
+        return SourceError(f"git {command} failed: {said or told.strip() or 'it said nothing'}")
+
+
+class Blobs:
+    """One `git cat-file --batch` process, answering within the deadline of any other command. Not thread-safe."""
+
+    def __init__(self, git: Git) -> None:
+        self._git = git
+        self._complaints: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 - closed with the process
+        try:
+            self._process = subprocess.Popen(
+                git._command(("cat-file", "--batch")),
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=self._complaints,
+                env=git._environment(),
+            )
+        except FileNotFoundError:
+            self._complaints.close()
+            raise _not_installed() from None
+        self._is_late = False
+        self._deadline = threading.Timer(_TIMEOUT_S, self._give_up)
+        self._deadline.daemon = True
+        self._deadline.start()
+
+    def __enter__(self) -> Blobs:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._deadline.cancel()
+        self._process.kill()
+        self._process.communicate()
+        self._complaints.close()
+
+    def read(self, ids: Sequence[str], limit_bytes: int) -> Iterator[tuple[str, bytes | None]]:
+        """Each blob's id with its first bytes, at most `limit_bytes`; None where it is not in this repository.
+
+        Raises SourceError.
+        """
+        left = iter(ids)
+        while asked := list(islice(left, _ASKED_AT_ONCE)):
+            self._ask(asked)
+            for blob_id in asked:
+                yield blob_id, self._answer(limit_bytes)
+
+    def _ask(self, ids: Sequence[str]) -> None:
+        assert self._process.stdin is not None
+        try:
+            self._process.stdin.write("".join(f"{blob_id}\n" for blob_id in ids).encode())
+            self._process.stdin.flush()
+        except BrokenPipeError:
+            raise self._ended() from None
+
+    def _answer(self, limit_bytes: int) -> bytes | None:
+        """`<id> <type> <size>`, a line, the content, a line; or `<id> missing`."""
+        assert self._process.stdout is not None
+        header = self._process.stdout.readline().split()
+        if header[1:] == [b"missing"] and not os.fstat(self._complaints.fileno()).st_size:
+            return None  # it complains of what is there and damaged, and calls that missing too
+        if len(header) != 3:
+            raise self._ended()
+        left = int(header[2]) + 1
+        data = self._process.stdout.read(min(left, limit_bytes + 1))
+        left -= len(data)
+        while left and (skipped := self._process.stdout.read(min(left, 1 << 20))):
+            left -= len(skipped)
+        if left:
+            raise self._ended()
+        return data[: min(limit_bytes, int(header[2]))]
+
+    def _ended(self) -> SourceError:
+        self._process.kill()
+        self._process.communicate()
+        if self._is_late:
+            return _too_slow("cat-file", _TIMEOUT_S)
+        self._complaints.seek(0)
+        return self._git._failure("cat-file", self._complaints.read())
+
+    def _give_up(self) -> None:
+        self._is_late = True
+        self._process.kill()
+
+
+def _line(text: str, start: str) -> str:
+    """The rest of the first line that begins so."""
+    return next((line.removeprefix(start) for line in text.splitlines() if line.startswith(start)), "")
+
+
+def _not_installed() -> SourceError:
+    return SourceError("git is not installed, so nothing counts as committed")
+
+
+def _too_slow(command: str, timeout_s: float) -> SourceError:
+    mend = "; run `git commit-graph write --reachable --changed-paths`, which makes it fast" if command == "log" else ""
+    return SourceError(f"git {command} took longer than {timeout_s:g} s{mend}")
+
+
+def _environment() -> dict[str, str]:
+    """This process's, without what would point git at another repository (`GIT_DIR` and its like)."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
+    configuration = {name: value for name, value in os.environ.items() if name.startswith("GIT_CONFIG_")}
+    return kept | configuration | _ENVIRONMENT

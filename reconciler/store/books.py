@@ -1,0 +1,164 @@
+"""Books: what an instance's fills of a symbol add up to, written in the same transaction as the fills themselves.
+
+An instance has one real book of its market, for ever. While it observes it has a shadow book beside it, which begins
+with its first shadow order from what the real book holds at that moment, and ends when the instance is made active or
+removed; the next shadow order begins another. Every function here works inside the caller's transaction.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import date, datetime
+from decimal import Decimal
+from typing import Any
+
+from sqlite_utils import Database
+
+from reconciler.records.holding import Holding
+from reconciler.records.order import Fill, Order, Outcome, decimal_text
+from reconciler.store.orders import fill_columns, fill_from, order_from
+from reconciler.store.settlement import new_fills
+from reconciler.store.text import decimal_or_none, decimal_text_or_none, time_text
+
+BOOK = "instance_id = ? AND symbol = ? AND shadow = ? AND ended_at IS NULL"
+"""The open book of an instance, a symbol and a kind, as SQL."""
+ENDED = "the instance was made active or removed: its shadow book ended"
+
+
+def enter(db: Database, order: Order, told: Sequence[Fill], average: Decimal | None, now: datetime) -> None:
+    """Write down the fills that bring the ledger up to what `order` says is filled, and add them to its book.
+
+    `told` are the executions as the exchange tells them apart, known ones among them; `average` is the order's
+    average price where it was told with them. A shadow order begins a book where there is none.
+    """
+    news = new_fills(order, _fills_of(db, order.client_order_id), told, average, now)
+    shadow = order.outcome is Outcome.SHADOW
+    if not news and not shadow:
+        return
+    columns = [fill_columns(fill) for fill in news]
+    if columns:
+        db.table("fills").insert_all(columns)
+    number, holding = _open_book(db, order, shadow, now)
+    for fill in news:
+        holding = holding.filled(order.side, fill, now.date())
+    if news:
+        changed = {**holding_columns(holding), "updated_at": time_text(now)}
+        assignments = ", ".join(f"{name} = :{name}" for name in changed)
+        db.execute(f"UPDATE books SET {assignments} WHERE id = :id", {**changed, "id": number})
+
+
+def end_shadow_books(db: Database, instance_ids: Iterable[str], now: datetime) -> list[str]:
+    """End the shadow books of these instances, cancelling what is open in them. Returns whose there were."""
+    ended = []
+    for instance_id in instance_ids:
+        moment = {"instance_id": instance_id, "now": time_text(now), "reason": ENDED}
+        db.execute(
+            "UPDATE orders SET state = 'cancelled', reason = :reason, updated_at = :now"
+            " WHERE is_open AND instance_id = :instance_id AND shadow = 1",
+            moment,
+        )
+        books = db.execute(
+            "UPDATE books SET ended_at = :now, last_order = (SELECT coalesce(max(id), 0) FROM orders)"
+            " WHERE instance_id = :instance_id AND shadow = 1 AND ended_at IS NULL",
+            moment,
+        )
+        if books.rowcount:
+            ended.append(instance_id)
+    return ended
+
+
+def with_open_shadow_book(db: Database, instance_ids: Sequence[str]) -> set[str]:
+    """Which of these instances have one."""
+    found = db.query(
+        "SELECT instance_id FROM books WHERE shadow = 1 AND ended_at IS NULL"
+        " AND instance_id IN (SELECT value FROM json_each(?))",
+        [json.dumps(instance_ids)],
+    )
+    return {columns["instance_id"] for columns in found}
+
+
+def holding_columns(holding: Holding) -> dict[str, Any]:
+    """Those columns of a book that fills change."""
+    return {
+        "quantity": decimal_text(holding.quantity),
+        "cost": decimal_text_or_none(holding.cost),
+        "realised": decimal_text(holding.realised),
+        "fees": decimal_text(holding.fees),
+        "day": None if holding.day is None else holding.day.isoformat(),
+        "realised_before": decimal_text(holding.realised_before),
+        "unmeasured_on": None if holding.unmeasured_on is None else holding.unmeasured_on.isoformat(),
+    }
+
+
+def holding_from(columns: Mapping[str, Any]) -> Holding:
+    return Holding(
+        symbol=columns["symbol"],
+        quantity=Decimal(columns["quantity"]),
+        cost=decimal_or_none(columns["cost"]),
+        realised=Decimal(columns["realised"]),
+        fees=Decimal(columns["fees"]),
+        day=_date_or_none(columns["day"]),
+        realised_before=Decimal(columns["realised_before"]),
+        unmeasured_on=_date_or_none(columns["unmeasured_on"]),
+    )
+
+
+def begun_from(real: Holding | None, symbol: str) -> Holding:
+    """What a shadow book begins with: the real position and its cost, no profit yet."""
+    return Holding(symbol) if real is None else Holding(symbol, real.quantity, real.cost)
+
+
+def add_up_all(db: Database) -> None:
+    """Make the books of a ledger that was written before there were any.
+
+    Orders count in the order in which they last changed; fills that it lacks are made of what is missing.
+    """
+    found = list(db.query("SELECT * FROM orders WHERE filled_quantity <> '0' ORDER BY updated_at, id"))
+    for order in map(order_from, found):
+        known = _fills_of(db, order.client_order_id)
+        news = new_fills(order, known, (), order.average_price, order.updated_at)
+        db.table("fills").insert_all([fill_columns(fill) for fill in news])
+        shadow = order.outcome is Outcome.SHADOW
+        number, holding = _open_book(db, order, shadow, order.updated_at)
+        for fill in (*known, *news):
+            holding = holding.filled(order.side, fill, order.updated_at.date())
+        db.table("books").update(number, {**holding_columns(holding), "updated_at": time_text(order.updated_at)})
+
+
+def _open_book(db: Database, order: Order, shadow: bool, now: datetime) -> tuple[int, Holding]:
+    """The order's book, by its row's id; begun where there is none."""
+    instance_id, symbol = order.instance_id, order.provenance.symbol
+    columns = _book(db, instance_id, symbol, shadow)
+    if columns is not None:
+        return columns["id"], holding_from(columns)
+    real = _book(db, instance_id, symbol, shadow=False) if shadow else None
+    holding = begun_from(None if real is None else holding_from(real), symbol)
+    begun = {
+        "instance_id": instance_id,
+        "account_id": order.provenance.account_id,
+        "client_id": order.provenance.client_id,
+        "symbol": symbol,
+        "shadow": int(shadow),
+        **holding_columns(holding),
+        "start_quantity": decimal_text(holding.quantity),
+        "start_cost": decimal_text_or_none(holding.cost),
+        "started_at": time_text(now),
+        "updated_at": time_text(now),
+    }
+    number = db.table("books").insert(begun).last_pk
+    assert isinstance(number, int)
+    return number, holding
+
+
+def _book(db: Database, instance_id: str, symbol: str, shadow: bool) -> dict[str, Any] | None:
+    return next(iter(db.query(f"SELECT * FROM books WHERE {BOOK}", [instance_id, symbol, int(shadow)])), None)
+
+
+def _fills_of(db: Database, client_order_id: str) -> list[Fill]:
+    found = db.query("SELECT * FROM fills WHERE client_order_id = ? ORDER BY id", [client_order_id])
+    return [fill_from(columns) for columns in found]
+
+
+def _date_or_none(text: str | None) -> date | None:
+    return None if text is None else date.fromisoformat(text)

@@ -1,0 +1,84 @@
+"""Finding orders in the ledger by what following them up asks for. Reads only; blocks; raises StoreError."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from decimal import Context, Decimal
+
+from reconciler.records.order import Order
+from reconciler.store.connection import ReadPool
+from reconciler.store.orders import order_from
+from reconciler.store.text import time_text
+
+_EXACT = Context(prec=100)
+_LEFT_ACTIVE = "(i.removed_at IS NOT NULL OR coalesce(i.mode_override, i.mode) <> 'active')"
+
+
+class OrderSearch:
+    """Everyone's orders, real ones only. What the writer has committed is found."""
+
+    def __init__(self, reads: ReadPool) -> None:
+        self._reads = reads
+
+    def unwanted(self) -> list[Order]:
+        """The open orders that their records want cancelled, for they left active. Oldest first.
+
+        Level-triggered: the row says so, whenever and however it came to, and for as long as it does.
+        """
+        found = self._reads.query(
+            "SELECT o.* FROM orders o JOIN instances i ON i.id = o.instance_id"
+            f" WHERE o.is_open AND o.outcome = 'accepted' AND i.open_orders = 'cancel' AND {_LEFT_ACTIVE} ORDER BY o.id"
+        )
+        return [order_from(columns) for columns in found]
+
+    def written_off(self, since: datetime) -> list[Order]:
+        """The orders that were in doubt and were, not before `since`, taken for never placed. Oldest first."""
+        found = self._reads.query(
+            "SELECT * FROM orders WHERE was_unknown AND outcome = 'rejected' AND updated_at >= ? ORDER BY id",
+            [time_text(since)],
+        )
+        return [order_from(columns) for columns in found]
+
+    def was_unknown(self, client_order_id: str) -> bool:
+        """True where nobody knew, at some time, whether that order was placed: now, or until it was found out."""
+        return bool(
+            self._reads.query("SELECT 1 FROM orders WHERE client_order_id = ? AND was_unknown", [client_order_id])
+        )
+
+    def of_exchange_id(self, account_id: str, exchange_order_id: str) -> Order | None:
+        """The order that the exchange of this account calls so, None where the ledger knows none."""
+        found = self._reads.query(
+            "SELECT * FROM orders WHERE exchange_order_id = ? AND account_id = ? ORDER BY id DESC LIMIT 1",
+            [exchange_order_id, account_id],
+        )
+        return order_from(found[0]) if found else None
+
+    def clients(self) -> list[tuple[str, str]]:
+        """Every (account_id, client_id) that a record names or named, or that an open or lost order was sent with."""
+        found = self._reads.query(
+            "SELECT account_id, client_id FROM instances"
+            " UNION SELECT account_id, client_id FROM orders WHERE is_open AND outcome <> 'shadow'"
+            " UNION SELECT account_id, client_id FROM orders WHERE was_unknown AND outcome = 'rejected'"
+            " ORDER BY account_id, client_id"
+        )
+        return [(columns["account_id"], columns["client_id"]) for columns in found]
+
+    def held(self, account_id: str) -> dict[str, Decimal]:
+        """What the instances on that account hold by their own fills, by symbol; signed, nothing that is zero."""
+        held: dict[str, Decimal] = {}
+        found = self._reads.query(
+            "SELECT symbol, quantity FROM books WHERE account_id = ? AND shadow = 0 AND ended_at IS NULL", [account_id]
+        )
+        for columns in found:
+            symbol = columns["symbol"]
+            held[symbol] = _EXACT.add(held.get(symbol, Decimal(0)), Decimal(columns["quantity"]))
+        return {symbol: quantity for symbol, quantity in held.items() if quantity}
+
+    def sent(self, since: datetime) -> list[tuple[str, datetime]]:
+        """The account and time of every order that was, or may have been, sent since then. Oldest first."""
+        found = self._reads.query(
+            "SELECT account_id, created_at FROM orders WHERE created_at >= ? AND NOT shadow"
+            " AND (was_unknown OR rejected_by IS NULL OR rejected_by <> 'gateway') ORDER BY created_at",
+            [time_text(since)],
+        )
+        return [(columns["account_id"], datetime.fromisoformat(columns["created_at"])) for columns in found]

@@ -1,0 +1,251 @@
+"""The page over a fleet of 10,000 that ticks and changes: how soon it comes, and how long it keeps the loop.
+
+The parts of a real engine in this process, from host to dashboard; whoever asks is a process of its own.
+`python -m tests.bench.page`
+"""
+
+from __future__ import annotations
+
+import asyncio
+import http.client
+import json
+import random
+import subprocess
+import sys
+import tempfile
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from time import perf_counter
+from types import SimpleNamespace
+from typing import Any
+
+from reconciler.app import SWITCH_S, settle_memory
+from reconciler.clock import SystemClock
+from reconciler.control.fleet import Fleet as Known
+from reconciler.control.status import Parts, StatusBoard
+from reconciler.dashboard.app import create_app
+from reconciler.dashboard.options import DashboardOptions
+from reconciler.records.accounts import Accounts
+from reconciler.serving import listen, serving
+from reconciler.store import Reader, Store
+from tests.bench.fleet import Fleet, fleet, rows
+from tests.bench.result import Result
+
+INSTANCES = 10_000
+PAGES = 400
+ANSWERS = 2_000
+BEAT_S = 1.0
+GOAL_PAGE_S, GOAL_HELD_S, GOAL_RATIO = 0.050, 0.005, 0.5
+API = "/api/v1/instances"
+
+
+@dataclass(frozen=True, slots=True)
+class Figures:
+    """Seconds a page took at the 99th percentile and that the loop was kept at most; answers a second of both."""
+
+    page_s: float
+    held_s: float
+    held_p99_s: float
+    api_rate: float
+    bare_rate: float
+
+
+class Bare:
+    """An ASGI application that does nothing but send the same bytes."""
+
+    def __init__(self, body: bytes) -> None:
+        self._headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
+        self._body = body
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": self._headers})
+        await send({"type": "http.response.body", "body": self._body})
+
+
+class Probe:
+    """Notes how late the loop comes to what is due every few milliseconds: for so long something else kept it."""
+
+    EVERY_S = 0.002
+
+    def __init__(self) -> None:
+        self.late_s: list[float] = []
+
+    async def run(self) -> None:
+        while True:
+            due_s = perf_counter() + self.EVERY_S
+            await asyncio.sleep(self.EVERY_S)
+            self.late_s.append(perf_counter() - due_s)
+
+
+def measure() -> list[Result]:
+    found = asyncio.run(_measured())
+    ratio = found.api_rate / found.bare_rate
+    return [
+        Result(
+            work="JSON API, a list of 100 instances",
+            to_reach=f"≥ {GOAL_RATIO} × a bare ASGI app on the same server",
+            figure=f"{found.api_rate:,.0f}/s",
+            peer=f"bare app, same bytes: {found.bare_rate:,.0f}/s",
+            ratio=ratio,
+            ok=ratio >= GOAL_RATIO,
+            note="one connection, answers taken in turns",
+        ),
+        Result(
+            work=f"fleet page at {INSTANCES:,} instances",
+            to_reach=f"p99 ≤ {GOAL_PAGE_S * 1000:.0f} ms",
+            figure=f"{found.page_s * 1000:.1f} ms",
+            ok=found.page_s <= GOAL_PAGE_S,
+            note=f"any of its {INSTANCES // 100} parts, so that hardly one is answered from a copy",
+        ),
+        Result(
+            work="the loop, meanwhile",
+            to_reach=f"never held > {GOAL_HELD_S * 1000:.0f} ms",
+            figure=f"{found.held_s * 1000:.1f} ms at most",
+            ok=found.held_s <= GOAL_HELD_S,
+            note=f"as late as a timer came, what else this machine did included; p99 {found.held_p99_s * 1000:.1f} ms",
+        ),
+    ]
+
+
+async def _measured() -> Figures:
+    sys.setswitchinterval(SWITCH_S)
+    with _board() as (board, reader):
+        settle_memory()
+        app = create_app(board, reader, SystemClock(), DashboardOptions())
+        listener, bare_listener = listen("127.0.0.1", 0), listen("127.0.0.1", 0)
+        port, bare_port = listener.getsockname()[1], bare_listener.getsockname()[1]
+        async with serving(app, listener, "page"):
+            body = await asyncio.to_thread(_get, port, API)
+            async with serving(Bare(body), bare_listener, "bare"):
+                rates = await _asked("rates", port, bare_port)
+            probe = Probe()
+            task = asyncio.create_task(probe.run())
+            pages = sorted(await _asked("pages", port, bare_port))
+            task.cancel()
+    late = sorted(probe.late_s)
+    return Figures(_p99(pages), late[-1], _p99(late), *rates)
+
+
+def _p99(ascending: list[float]) -> float:
+    return ascending[int(len(ascending) * 0.99)]
+
+
+@contextmanager
+def _board() -> Iterator[tuple[StatusBoard, Reader]]:
+    """A status board over a fleet that ticks, and in which somebody pauses or resumes something all the time."""
+    wanted = rows(INSTANCES)
+    with tempfile.TemporaryDirectory() as folder, fleet() as running:
+        path = Path(folder) / "reconciler.db"
+        running.load(wanted)
+        stopping = threading.Event()
+        life = threading.Thread(target=_live, args=(running, stopping), name="life")
+        with Store.open(path, SystemClock()) as store:
+            reader = Reader.open(path)
+            life.start()
+            try:
+                yield StatusBoard(_parts(running, Known(rows={row.id: row for row in wanted}), store)), reader
+            finally:
+                stopping.set()
+                life.join()
+                reader.close()
+
+
+def _live(running: Fleet, stopping: threading.Event) -> None:
+    beat = 0
+    while not stopping.wait(BEAT_S):
+        beat += 1
+        running.host.beat(beat)
+        if beat % 2:
+            running.host.pause(f"i-{beat}", "operator", "a look at it")
+        else:
+            running.host.resume(f"i-{beat - 1}")
+
+
+def _parts(running: Fleet, known: Known, store: Store) -> Parts:
+    nothing: Any = SimpleNamespace(last_beat=1, age_s=lambda: 1.0, lost=0, behind_s=0.0)
+    controller: Any = SimpleNamespace(fleet=known, version=1, fault="")
+    catalogue: Any = SimpleNamespace(definition=lambda *_: object(), types=tuple)
+    trading: Any = SimpleNamespace(blocked=lambda *_: None)
+    return Parts(
+        clock=SystemClock(),
+        controller=controller,
+        catalogue=catalogue,
+        host=running.host,
+        heartbeat=nothing,
+        heartbeat_s=BEAT_S,
+        source="worktree",
+        trading=trading,
+        exposures=store.ledger,
+        halts=store.halts.active,
+        exec_servers=tuple,
+        database_error=lambda: store.fault,
+        watch_fault=str,
+        accounts=Accounts(any_on="paper"),
+    )
+
+
+async def _asked(what: str, *ports: int) -> Any:
+    """What a process of its own finds when it asks."""
+    asking = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "tests.bench.page", what, *map(str, ports), stdout=subprocess.PIPE
+    )
+    answer, _ = await asking.communicate()
+    return json.loads(answer)
+
+
+def _get(port: int, path: str) -> bytes:
+    connection = http.client.HTTPConnection("127.0.0.1", port)
+    try:
+        connection.request("GET", path)
+        return connection.getresponse().read()
+    finally:
+        connection.close()
+
+
+def _pages(port: int) -> list[float]:
+    """Seconds that each of `PAGES` took: two people who turn over parts of the list."""
+    took: list[float] = []
+
+    def turn(seed: int) -> None:
+        chance = random.Random(seed)
+        connection = http.client.HTTPConnection("127.0.0.1", port)
+        for _ in range(PAGES // 2):
+            threading.Event().wait(chance.uniform(0, 0.05))
+            began_s = perf_counter()
+            connection.request("GET", f"/?offset={chance.randrange(INSTANCES // 100) * 100}")
+            connection.getresponse().read()
+            took.append(perf_counter() - began_s)
+        connection.close()
+
+    people = [threading.Thread(target=turn, args=(seed,)) for seed in (1, 2)]
+    for person in people:
+        person.start()
+    for person in people:
+        person.join()
+    return took
+
+
+def _rates(port: int, bare_port: int) -> list[float]:
+    """Answers a second of the API and of the bare application, taken in turns, a hundred at a time."""
+    connections = [http.client.HTTPConnection("127.0.0.1", one) for one in (port, bare_port)]
+    spent_s = [0.0, 0.0]
+    for _ in range(ANSWERS // 100):
+        for index, connection in enumerate(connections):
+            began_s = perf_counter()
+            for _ in range(100):
+                connection.request("GET", API)
+                connection.getresponse().read()
+            spent_s[index] += perf_counter() - began_s
+    return [ANSWERS / one for one in spent_s]
+
+
+if __name__ == "__main__":
+    if sys.argv[1:]:
+        ports = [int(port) for port in sys.argv[2:]]
+        print(json.dumps(_pages(ports[0]) if sys.argv[1] == "pages" else _rates(*ports)))
+    else:
+        for row in measure():
+            print(row)

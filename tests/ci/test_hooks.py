@@ -1,0 +1,53 @@
+"""The pre-commit hooks of this repository, tried with the real pre-commit."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import sysconfig
+from pathlib import Path
+
+import pytest
+
+from tests.ci.runner import AUTHOR, Repository
+
+BIN = Path(sys.executable).parent
+ROOT = Path(__file__).parents[2]
+
+
+def pre_commit(folder: Path, home: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    environ = {
+        **os.environ,
+        "PRE_COMMIT_HOME": str(home),
+        "PYTHONPATH": sysconfig.get_path("purelib"),  # what the hooks need is there already: install only what is ours
+        "PIP_DISABLE_PIP_VERSION_CHECK": "1",
+    }
+    command = (str(BIN / "pre-commit"), *arguments)
+    return subprocess.run(command, cwd=folder, env=environ, capture_output=True, text=True, check=False)
+
+
+def test_the_manifest_is_one(tmp_path: Path) -> None:
+    done = pre_commit(ROOT, tmp_path, "validate-manifest", ".pre-commit-hooks.yaml")
+    assert done.returncode == 0, done.stdout
+
+
+@pytest.mark.timeout(300)
+def test_the_hooks_pass_on_a_good_fleet_and_fail_on_a_bad_one(
+    repository: Repository, checkout: Path, tmp_path: Path
+) -> None:
+    """One test, as each `try-repo` installs this repository anew."""
+    for arguments in (("init",), ("add", "--all"), ("commit", "-m", "Release")):
+        subprocess.run(("git", *AUTHOR, *arguments), cwd=checkout, capture_output=True, check=True)
+    (repository.folder / ".pre-commit-config.yaml").unlink()
+    tried = pre_commit(repository.folder, tmp_path / "home", "try-repo", str(checkout), "--all-files")
+    assert (tried.returncode, tried.stdout.count("Passed")) == (0, 2), tried.stdout
+
+    repository.replace("instances/eur-usd-dip.yaml", "minutes: 30", "minutes: never")
+    repository.replace("strategies/dip.py", '"default": 30', '"default": 31')
+    repository.git("add", "--all")
+    tried = pre_commit(repository.folder, tmp_path / "home", "try-repo", str(checkout), "--all-files")
+    assert (tried.returncode, tried.stdout.count("Failed")) == (1, 2), tried.stdout
+    assert "instances/eur-usd-dip.yaml:" in tried.stdout
+    assert "config.minutes: expected an integer" in tried.stdout
+    assert "schemas/strategies/dip.schema.json: stale" in tried.stdout

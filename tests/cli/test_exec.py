@@ -1,0 +1,137 @@
+"""`reconciler exec check`: what it says of servers, and the order it sends only where it is asked to, and may."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import sys
+from pathlib import Path
+
+import click
+import pytest
+from click.testing import CliRunner, Result
+
+from reconciler.cli import main
+from reconciler.cli.exec import check
+from tests.cli.conftest import FakeEngine, Fleet
+
+ROOT = Path(__file__).parent.parent.parent
+OKX = f"""\
+exec_mcp:
+  okx:
+    transport:
+      kind: stdio
+      command: [{sys.executable}, -m, tests.execution.stubs.okx]
+      env: {{PYTHONPATH: {ROOT}}}
+    timeout_s: 20
+    mapping: okx
+    accounts: {{main: {{money: real}}}}
+"""
+NOWHERE = """\
+  nowhere:
+    transport: {kind: http, url: "http://127.0.0.1:1/mcp"}
+    accounts: {lost: {money: real}}
+"""
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    (tmp_path / "instances").mkdir()
+    return tmp_path
+
+
+def asked(folder: Path, words: str, settings: str = OKX) -> Result:
+    (folder / "reconciler.yaml").write_text(settings)
+    return CliRunner().invoke(main, ["--root", str(folder), "exec", "check", *shlex.split(words)])
+
+
+def test_it_has_help_and_an_example_of_each_option() -> None:
+    for parameter in check.params:
+        if isinstance(parameter, click.Option):
+            assert parameter.help
+            assert parameter.opts[0] in (check.epilog or "")
+
+
+def test_without_settings_the_paper_exchange_is_fine_and_nothing_is_left_behind(folder: Path) -> None:
+    result = asked(folder, "", "{}")
+    assert result.exit_code == 0, result.output
+    assert result.output.startswith("paper: fine\n  it has 8 tools; of the contract's it can do: place_order, ")
+    assert not (folder / ".reconciler").exists()
+
+
+def test_a_server_that_is_not_reached_is_not_fine_and_says_whose_gate_stays_closed(folder: Path) -> None:
+    result = asked(folder, "--format json", OKX + NOWHERE)
+    assert result.exit_code == 1
+    okx, nowhere = json.loads(result.stdout)["items"]
+    assert (okx["server"], okx["fine"], okx["mismatches"], okx["closed"]) == ("okx", True, [], {})
+    assert (nowhere["reachable"], nowhere["fine"]) == (False, False)
+    assert nowhere["closed"]["lost"].startswith("ConnectError")
+    alone = asked(folder, "nowhere", OKX + NOWHERE)
+    assert alone.exit_code == 1
+    assert alone.stdout.startswith("nowhere: not reachable\n  ConnectError")
+
+
+def test_a_server_that_does_not_fit_is_not_fine_and_says_why(folder: Path) -> None:
+    result = asked(folder, "", OKX + "    tools: {get_order: {name: spot_get_ordre}}\n")
+    assert result.exit_code == 1
+    said = "the server has no tool 'spot_get_ordre'; did you mean 'spot_get_order'?"
+    assert f"  mismatch: get_order: {said}\n  closed: account main: get_order: {said}\n" in result.stdout
+
+
+PLACE = "--place --account main --market BTC-USDT --quantity 0.001"
+
+
+def test_real_money_needs_a_yes(folder: Path) -> None:
+    refused = asked(folder, PLACE)
+    assert refused.exit_code == 1
+    assert refused.stderr == "main: its money is real; to send the order all the same, add --yes\n"
+    done = asked(folder, f"{PLACE} --yes")
+    assert done.exit_code == 0, done.output
+    assert "buy 0.001 BTC-USDT at 49.7: open" in done.stdout
+    assert done.stdout.endswith("look it up again: cancelled, 0 filled, the exchange's id is x-1\n")
+
+
+def test_while_trading_is_halted_nothing_is_placed(folder: Path) -> None:
+    (folder / "instances" / "_halt.yaml").write_text("- {scope: all, reason: stop}\n")
+    halted = asked(folder, f"{PLACE} --yes")
+    assert (halted.exit_code, halted.stderr) == (1, "instances/_halt.yaml halts trading: remove it first\n")
+
+
+def test_a_halt_in_the_database_counts_too(folder: Path) -> None:
+    (folder / "reconciler.yaml").write_text(OKX)
+    runner = CliRunner()
+    halt = runner.invoke(main, ["--root", str(folder), "halt", "--account", "main", "--reason", "margin call"])
+    assert halt.exit_code == 0, halt.output
+    halted = asked(folder, f"{PLACE} --yes")
+    assert (halted.exit_code, halted.stderr) == (
+        1,
+        "trading is halted: margin call; end it first: reconciler unhalt\n",
+    )
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "said"),
+    [
+        ("--place --account main", 2, "--place: expected --account, --market and --quantity, too"),
+        (f"{PLACE} --quantity -1", 2, "expected more than zero, was -1"),
+        (f"{PLACE} --quantity abc", 2, "expected a decimal number, was 'abc'"),
+        (f"{PLACE} --account mine", 1, "mine: expected an account of reconciler.yaml, one of main"),
+        (f"kraken {PLACE} --yes", 1, "kraken: expected okx, the server of account main"),
+        ("kraken", 1, "kraken: expected a server of reconciler.yaml, one of okx"),
+    ],
+)
+def test_what_makes_no_sense_is_refused(folder: Path, words: str, code: int, said: str) -> None:
+    result = asked(folder, words)
+    assert (result.exit_code, said in result.stderr) == (code, True), result.output
+
+
+def test_changed_tools_are_accepted_through_the_engine(fleet: Fleet, engine: FakeEngine) -> None:
+    result = fleet.run("exec", "accept", "kraken", "--reason", "looked")
+    assert (result.exit_code, result.stdout) == (0, "kraken: its tools are accepted\n")
+    assert engine.calls == [("accept_tools", "kraken", "looked")]
+
+
+def test_without_an_engine_there_is_nothing_to_accept(fleet: Fleet) -> None:
+    result = fleet.run("exec", "accept", "kraken", "--reason", "looked")
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert "no engine is running" in result.stderr

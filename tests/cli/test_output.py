@@ -1,0 +1,61 @@
+"""Tables on terminals of any width: numbers are never cut, and what is left out is named."""
+
+from __future__ import annotations
+
+import sys
+
+import click
+import pytest
+
+from reconciler.cli.output import fitting, print_table
+
+COLUMNS = ("ID", "STRATEGY", "TICKS", "REASON")
+REASON = "a reason that goes on and on, and on, and on, and then for a while longer"
+ROWS = [["btc-usd-grid", "grid", "1234567", "-"], ["eur-usd-dca", "sma_cross", "8", REASON]]
+LEAST = ("STRATEGY", "ID")
+
+
+@pytest.mark.parametrize(
+    ("width", "kept"),
+    [
+        (200, COLUMNS),
+        (58, COLUMNS),
+        (57, ("ID", "TICKS", "REASON")),
+        (46, ("TICKS", "REASON")),
+        (5, ("TICKS", "REASON")),
+    ],
+)
+def test_the_least_important_columns_go_first_and_only_as_many_as_must(width: int, kept: tuple[str, ...]) -> None:
+    assert tuple(COLUMNS[index] for index in fitting(COLUMNS, ROWS, LEAST, width)) == kept
+
+
+def shown(width: int, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> tuple[list[str], str]:
+    """The lines that a terminal of that width shows, colours left out; and what is said beside them."""
+    monkeypatch.setenv("COLUMNS", str(width))
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True, raising=False)
+    print_table(COLUMNS, ROWS, LEAST)
+    captured = capsys.readouterr()
+    return click.unstyle(captured.out).splitlines(), captured.err
+
+
+@pytest.mark.parametrize("width", [20, 40, 60, 80, 200])
+def test_nothing_is_ever_cut(width: int, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    lines, _ = shown(width, capsys, monkeypatch)
+    assert max(map(len, lines)) <= width
+    assert any("1234567" in line for line in lines)
+    begins = lines[0].index("REASON")
+    assert " ".join(line[begins:].strip() for line in lines[2:]) == REASON
+
+
+def test_what_is_left_out_is_named(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    assert shown(200, capsys, monkeypatch)[1] == ""
+    told = shown(40, capsys, monkeypatch)[1]
+    assert told == "left out for want of room: ID, STRATEGY; widen the terminal, or pipe this through: less -S\n"
+
+
+def test_a_pipe_gets_everything_on_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    print_table(COLUMNS, ROWS, LEAST)
+    captured = capsys.readouterr()
+    assert len(captured.out.splitlines()) == 3
+    assert REASON in captured.out
+    assert captured.err == ""

@@ -1,0 +1,188 @@
+"""The status board over a whole fleet: what is counted, what may be troubled, and that it does not work for nothing."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from reconciler.control import roll
+from reconciler.ports import InstanceFilter
+from reconciler.records.accounts import Account, Accounts
+from reconciler.records.mode import Mode
+from reconciler.records.status import Health, Sync
+
+FAILS_TO_RENDER = """
+from reconciler.strategy import Strategy
+
+class Probe(Strategy):
+    TICK_MINUTES = 0.1
+    CONFIG_SCHEMA = {"type": "object"}
+
+    def on_tick(self):
+        pass
+
+    def render(self):
+        raise ValueError("no picture")
+"""
+
+
+def troubled(fleet: Any) -> list[str]:
+    return [one.id for one in fleet.board.troubled()]
+
+
+def ids(fleet: Any, **wanted: str) -> list[str]:
+    found, total = fleet.board.instances(InstanceFilter(**wanted), 1000, 0)
+    assert total == len(found)
+    return [one.id for one in found]
+
+
+def test_the_summary_counts_everybody_by_what_they_are(fleet: Any) -> None:
+    for name, mode in (("a", "observe"), ("b", "observe"), ("c", "off")):
+        fleet.write(name, mode=mode)
+    fleet.write("d", config="{levels: five}")
+    fleet.settle()
+    fleet.write("a", config="{levels: six}")
+    fleet.settle()
+    summary = fleet.board.summary()
+    assert (summary.total, summary.real_money_active) == (3, 0)
+    assert dict(summary.by_mode) == {Mode.OBSERVE: 2, Mode.OFF: 1}
+    assert dict(summary.by_sync) == {Sync.SYNCED: 2, Sync.INVALID: 1}
+    assert dict(summary.by_health) == {Health.HEALTHY: 2, Health.OFF: 1}
+    counts = fleet.board.engine().counts
+    assert (counts["total"], counts["Healthy"], counts["Off"], counts["Stuck"]) == (3, 2, 1, 0)
+    assert (counts["problems"], counts["active"]) == (2, 0)
+
+
+def test_money_that_is_real_is_counted_where_it_is_at_work(make_fleet: Any) -> None:
+    fleet = make_fleet(adopt=True, accounts=Accounts({"main": Account("main", "paper", real_money=True)}))
+    fleet.git("init", "-q")
+    fleet.write("a", mode="active")
+    fleet.write("b", mode="observe")
+    fleet.git("add", ".")
+    fleet.git("commit", "-qm", "two")
+    fleet.settle()
+    assert fleet.board.summary().real_money_active == 1
+
+
+def test_ticks_are_added_up_and_stay_when_instances_go(fleet: Any) -> None:
+    fleet.write("a")
+    fleet.write("b", config="{fail: tick}")
+    fleet.settle()
+    fleet.host.beat(1)
+    fleet.wait_until(lambda: fleet.board.ticks().count == 2)
+    (fleet.root / "instances" / "a.yaml").unlink()
+    fleet.settle_twice()
+    ticks = fleet.board.ticks()
+    assert (fleet.board.summary().total, ticks.count, ticks.errors, ticks.missed) == (1, 2, 1, 0)
+
+
+def test_what_may_need_attention_is_found_and_what_is_well_is_left_alone(fleet: Any) -> None:
+    for name in ("failing", "invalid", "paused", "well"):
+        fleet.write(name)
+    fleet.write("off", mode="off")
+    fleet.settle()
+    assert troubled(fleet) == []
+    fleet.write("failing", config="{fail: init}")
+    fleet.write("invalid", config="{levels: five}")
+    fleet.settle()
+    fleet.host.pause("paused", "operator", "a look at it")
+    assert troubled(fleet) == ["failing", "invalid", "paused"]
+
+
+def test_a_closed_gate_is_trouble_for_what_is_active(fleet: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    for mode in ("observe", "active"):
+        fleet.write("a", mode=mode)
+        fleet.write("b")
+        fleet.settle()
+    assert troubled(fleet) == []
+    parts = fleet.board._parts
+    monkeypatch.setattr(parts.trading, "blocked", lambda *_: ("UnknownOrder", "one is in doubt"), raising=False)
+    assert troubled(fleet) == ["a"]
+
+
+def test_an_instance_that_cannot_be_drawn_says_so_and_ticks_on(fleet: Any) -> None:
+    fleet.write_code("v1", FAILS_TO_RENDER)
+    fleet.write("a")
+    fleet.settle()
+    fleet.wait_until(lambda: troubled(fleet) == ["a"])
+    ready = {one.type: one for one in fleet.status("a").conditions}["Ready"]
+    assert (ready.status, ready.reason, fleet.status("a").health) == (True, "RenderFailed", Health.HEALTHY)
+    assert "render failed: ValueError: no picture" in ready.message
+    fleet.write_code("v2")
+    fleet.settle()
+    fleet.wait_until(lambda: troubled(fleet) == [])
+
+
+def test_a_quarantine_is_told_apart_from_an_operators_pause(fleet: Any) -> None:
+    fleet.write("a", config="{fail: tick}")
+    fleet.write("b")
+    fleet.settle()
+    fleet.host.pause("b", "operator", "a look at it")
+    for beat in range(1, 6):
+        fleet.host.beat(beat)
+        fleet.wait_until(lambda count=beat: fleet.board.ticks().count == count)
+    fleet.wait_until(lambda: fleet.views()["a"].paused)
+    reasons = {name: {c.type: c.reason for c in fleet.status(name).conditions}["Ready"] for name in ("a", "b")}
+    assert reasons == {"a": "Quarantined", "b": "Paused"}
+
+
+def test_filters_narrow_the_fleet(fleet: Any) -> None:
+    fleet.write("a", labels="{team: majors}", description="follows the mean")
+    fleet.write("b", mode="off", market="BTC/USD")
+    fleet.write("c", labels="{team: minors}")
+    fleet.settle()
+    assert ids(fleet) == ["a", "b", "c"]
+    assert ids(fleet, mode="off") == ids(fleet, health="Off") == ids(fleet, q="btc/") == ["b"]
+    assert ids(fleet, label="team") == ["a", "c"]
+    assert ids(fleet, label="team=minors") == ["c"]
+    assert ids(fleet, q="MEAN") == ["a"]
+    assert ids(fleet, sync="Invalid") == ids(fleet, strategy_type="grid") == []
+    assert ids(fleet, strategy_type="probe", sync="Synced", health="Healthy", label="team=majors") == ["a"]
+
+
+def test_a_fleet_is_judged_once_and_then_only_what_changed(fleet: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    for number in range(20):
+        fleet.write(f"i{number:02}")
+    fleet.settle()
+    judged: list[str] = []
+    judge = roll._judged
+
+    def noting(case: Any) -> Any:
+        judged.append(case.row.id)
+        return judge(case)
+
+    monkeypatch.setattr(roll, "_judged", noting)
+    fleet.board.summary()
+    judged.clear()
+    for beat in (1, 2):
+        fleet.host.beat(beat)
+        fleet.board.summary()
+        fleet.board.engine()
+        fleet.board.instances(InstanceFilter(), 5, 0)
+    assert judged == []
+    fleet.host.pause("i07", "operator", "a look at it")
+    assert fleet.board.summary().by_health == {Health.PAUSED: 1, Health.HEALTHY: 19}
+    assert judged == ["i07"]
+    fleet.host.resume("i07")
+    assert fleet.board.summary().by_health == {Health.HEALTHY: 20}
+    judged.clear()
+    fleet.write("i07", config="{levels: five}")
+    fleet.settle()
+    assert fleet.board.summary().by_sync == {Sync.SYNCED: 19, Sync.INVALID: 1}
+    assert set(judged) == {"i07"}
+
+
+def test_a_fleet_stays_in_order_while_instances_come_and_go(fleet: Any) -> None:
+    for name in ("b", "d"):
+        fleet.write(name)
+    fleet.settle()
+    assert ids(fleet) == ["b", "d"]
+    for name in ("a", "c", "e"):
+        fleet.write(name)
+    fleet.settle()
+    assert ids(fleet) == ["a", "b", "c", "d", "e"]
+    (fleet.root / "instances" / "b.yaml").unlink()
+    fleet.settle_twice()
+    assert ids(fleet) == ["a", "c", "d", "e"]
+    assert fleet.board.summary().by_sync == {Sync.SYNCED: 4}

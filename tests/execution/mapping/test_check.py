@@ -1,0 +1,192 @@
+"""A mapping held against a server's tools: what fits, and one sentence for what does not."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+
+from reconciler.execution.mapping.check import Fit, fit
+from reconciler.execution.mapping.contract import TOOLS
+from reconciler.execution.mapping.words import CONTRACT, read
+
+TEXT = {"type": "string"}
+
+
+def contract_server() -> dict[str, dict[str, Any]]:
+    """The tools of a server that speaks the contract."""
+    return {
+        name: {
+            "type": "object",
+            "properties": {a.name: {"type": a.type} for a in tool.arguments.values() if not a.offered},
+            "required": [a.name for a in tool.arguments.values() if a.required],
+        }
+        for name, tool in TOOLS.items()
+    }
+
+
+def place_order(
+    properties: dict[str, Any],
+    required: Sequence[str] = (),
+    definitions: dict[str, Any] | None = None,
+    **more: Any,
+) -> dict[str, dict[str, Any]]:
+    """A server of the contract, but for the arguments of its `place_order`; those that are None it has not."""
+    listed = contract_server()
+    known = {k: v for k, v in (listed["place_order"]["properties"] | properties).items() if v is not None}
+    schema = {"properties": known, "required": list(required), "$defs": definitions or {}, **more}
+    return {**listed, "place_order": schema}
+
+
+def found(mapping: dict[str, Any], listed: dict[str, dict[str, Any]], accounts: tuple[str, ...] = ("main",)) -> Fit:
+    return fit(read(mapping), listed, accounts)
+
+
+def test_a_server_of_the_contract_fits_as_it_is() -> None:
+    assert fit(CONTRACT, contract_server(), ("main", "spare")) == Fit((), tuple(TOOLS))
+
+
+@pytest.mark.parametrize(
+    ("mapping", "listed", "sentence"),
+    [
+        (
+            {"tools": {"place_order": {"name": "createOrdr"}}},
+            {**contract_server(), "createOrder": {}},
+            "place_order: the server has no tool 'createOrdr'; did you mean 'createOrder'?",
+        ),
+        (
+            {},
+            place_order({"quantity": None, "amount": TEXT}, additionalProperties=False),
+            "place_order: quantity goes to 'quantity', which is not in the inputSchema of place_order: "
+            "write quantity: null where it takes none",
+        ),
+        (
+            {},
+            place_order({"side": {"type": "string", "enum": ["BUY", "SELL"]}}),
+            "place_order: side may be buy, sell, but 'side' knows only BUY, SELL",
+        ),
+        (
+            {},
+            place_order({"quantity": {"anyOf": [{"type": "number"}, {"type": "null"}]}}),
+            "place_order: quantity goes to 'quantity' as string, which wants number",
+        ),
+        (
+            {},
+            place_order({"tdMode": TEXT}, ("symbol", "tdMode")),
+            "place_order: place_order requires 'tdMode', which is never sent; map an argument to it, or const",
+        ),
+        (
+            {"tools": {"place_order": {"const": {"cahs": 1}}}},
+            place_order({"cash": {"type": "integer"}}, additionalProperties=False),
+            "place_order: const sends 'cahs', which is not in the inputSchema of place_order",
+        ),
+        (
+            {"tools": {"place_order": {"args": {"client_order_id": None}}}},
+            place_order({}),
+            "place_order: client_order_id has nowhere to go: the order could never be told from others",
+        ),
+        (
+            {"tools": {"place_order": {"args": {"account_id": None}}}},
+            place_order({}),
+            "place_order: account_id has nowhere to go: args or bind leave it out",
+        ),
+        (
+            {"tools": {"place_order": {"bind": "none"}}},
+            place_order({}),
+            "place_order: account_id has nowhere to go: args or bind leave it out",
+        ),
+    ],
+)
+def test_what_keeps_orders_from_being_placed_is_one_sentence(
+    mapping: dict[str, Any], listed: dict[str, dict[str, Any]], sentence: str
+) -> None:
+    fitting = found(mapping, listed)
+    assert [str(mismatch) for mismatch in fitting.mismatches] == [sentence]
+    assert fitting.why_not("place_order") == sentence.removeprefix("place_order: ")
+    assert set(TOOLS) - {"place_order"} == set(fitting.tools)
+
+
+@pytest.mark.parametrize(
+    ("mapping", "listed", "sentence"),
+    [
+        (
+            {},
+            place_order({"stop_price": None}, additionalProperties=False),
+            "place_order: stop_price goes to 'stop_price', which is not in the inputSchema of place_order: "
+            "calls that have one are refused",
+        ),
+        (
+            {},
+            place_order({"type": {"enum": ["market", "limit"]}}),
+            "place_order: type may be stop, stop_limit, but 'type' knows only limit, market",
+        ),
+        (
+            {},
+            place_order({}, ("limit_price",)),
+            "place_order: place_order requires 'limit_price', which not every call has",
+        ),
+    ],
+)
+def test_what_keeps_only_some_orders_back_is_said_and_disables_nothing(
+    mapping: dict[str, Any], listed: dict[str, dict[str, Any]], sentence: str
+) -> None:
+    fitting = found(mapping, listed)
+    assert [str(mismatch) for mismatch in fitting.mismatches] == [sentence]
+    assert fitting.tools == tuple(TOOLS)
+
+
+def test_orders_that_cannot_be_looked_up_afterwards_are_said_so() -> None:
+    by_exchange_id = {"args": {"client_order_id": None, "order_id": "id"}}
+    listed = contract_server()
+    listed["get_order"] = {"properties": {"account_id": TEXT, "client_id": TEXT, "id": TEXT}}
+    fitting = found({"tools": {"get_order": by_exchange_id}}, listed)
+    assert [str(mismatch) for mismatch in fitting.mismatches] == [
+        "get_order: client_order_id has nowhere to go, so that nothing says which order is meant"
+    ]
+    assert "get_order" not in fitting.tools
+    assert "get_order" not in found({"tools": {"get_order": None}}, contract_server()).tools
+
+
+def test_an_order_may_be_cancelled_by_the_exchanges_id_and_looked_up_in_a_list() -> None:
+    listed = contract_server()
+    listed["cancel_order"] = listed["get_order"] = {"properties": {"account_id": TEXT, "client_id": TEXT, "id": TEXT}}
+    tools = {
+        "cancel_order": {"args": {"client_order_id": None, "symbol": None, "order_id": "id"}},
+        "get_order": {"args": {"client_order_id": None}, "items": "$"},
+    }
+    assert found({"tools": tools}, listed) == Fit((), tuple(TOOLS))
+
+
+def test_a_server_that_takes_no_account_is_one_account() -> None:
+    mapping, listed = {"bind": {"account_id": None}}, contract_server()
+    for schema in listed.values():
+        schema["required"].remove("account_id")
+    assert found(mapping, listed, ("main",)) == Fit((), tuple(TOOLS))
+    several = found(mapping, listed, ("main", "spare"))
+    assert "place_order" not in several.tools
+    assert several.why_not("place_order") == (
+        "account_id has nowhere to go: the server takes no account, and main, spare are declared under it"
+    )
+
+
+def test_schemas_are_followed_through_references_choices_and_nested_objects() -> None:
+    params = {"properties": {"cid": TEXT}, "required": []}
+    listed = place_order(
+        {"quantity": {"$ref": "#/$defs/amount"}, "params": {"anyOf": [{"$ref": "#/$defs/params"}, {"type": "null"}]}},
+        definitions={"amount": {"type": ["number", "string"]}, "params": params},
+    )
+    good = {"tools": {"place_order": {"args": {"client_order_id": "params.cid"}}}}
+    assert found(good, listed).mismatches == ()
+    bad = {"tools": {"place_order": {"args": {"client_order_id": "params.cit"}}}}
+    assert [m.sentence for m in found(bad, listed).mismatches] == [
+        "client_order_id goes to 'params.cit', which is not in the inputSchema of place_order: "
+        "write client_order_id: null where it takes none"
+    ]
+    loose = place_order({"params": {"type": "object", "additionalProperties": True}})
+    assert found(bad, loose).mismatches == ()
+
+
+def test_a_reference_that_goes_round_in_a_circle_is_taken_for_anything() -> None:
+    listed = place_order({"quantity": {"$ref": "#/$defs/a"}}, definitions={"a": {"$ref": "#/$defs/a"}})
+    assert found({}, listed).mismatches == ()

@@ -1,0 +1,146 @@
+"""The engine, with kill points: what is asked for on a line of standard input, `["POINT", "run", …]` in JSON, is
+`reconciler run …` in a process of its own that kills itself at POINT. Answered with its pid, and its status at its end.
+
+They are forked off this one, which has imported all that an engine needs and does nothing else: a start costs a
+tenth of what it would otherwise.
+
+A point is `phase/step:n`: the n-th time that the step is reached in that phase. A process recovers until it writes its
+first order down, and trades from then on. Steps are `append`, `settle` and `mark` (writes to the ledger: before them,
+within their transaction, after their commit) and `place_order`, `cancel_order` and `get_order` (before the request
+leaves, and after its answer came). Only the orders of the instance `trader` count. Without a point it runs on.
+
+Each placing is noted in the file that PLACED names before it leaves, so that a test can see what was sent twice:
+the exchange would hide it, for it takes every order once.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+import signal
+import sys
+import threading
+from collections import Counter
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import httpx2
+from sqlite_utils import Database
+
+from reconciler.cli import main
+from reconciler.execution import doubts
+from reconciler.execution.order_id import prefix
+from reconciler.store.ledger import Ledger
+from reconciler.store.writer import Writer
+
+TRADER = "trader"
+SENDS = ("place_order", "cancel_order", "get_order")
+
+
+class Points:
+    """How often each was reached; the process dies at the one wanted."""
+
+    def __init__(self, wanted: str) -> None:
+        self._wanted = wanted
+        self._lock = threading.Lock()
+        self._reached: Counter[str] = Counter()
+        self._phase = "recovering"
+
+    def reach(self, step: str) -> None:
+        with self._lock:
+            if step == "append.before":
+                self._phase = "trading"
+            name = f"{self._phase}/{step}"
+            self._reached[name] += 1
+            if f"{name}:{self._reached[name]}" == self._wanted:
+                os.kill(os.getpid(), signal.SIGKILL)
+
+
+def watch_writes(points: Points) -> None:
+    """Points around the ledger's writes, and between their statements and their commit."""
+    write = Writer.write
+    current = threading.local()
+
+    def written(writer: Writer, job: Callable[[Database], Any]) -> Any:
+        step = getattr(current, "step", None)
+        if step is None:
+            return write(writer, job)
+
+        def watched(db: Database) -> Any:
+            done = job(db)
+            points.reach(f"{step}.within")
+            return done
+
+        return write(writer, watched)
+
+    def around(name: str, step: str, is_traders: Callable[..., bool]) -> None:
+        inner = getattr(Ledger, name)
+
+        def outer(ledger: Ledger, *args: Any, **kwargs: Any) -> Any:
+            if not is_traders(*args):
+                return inner(ledger, *args, **kwargs)
+            points.reach(f"{step}.before")
+            current.step = step
+            try:
+                done = inner(ledger, *args, **kwargs)
+            finally:
+                current.step = None
+            points.reach(f"{step}.after")
+            return done
+
+        setattr(Ledger, name, outer)
+
+    Writer.write = written  # type: ignore[method-assign, assignment]
+    around("append", "append", lambda order: order.instance_id == TRADER)
+    around("settle", "settle", lambda client_order_id: client_order_id.startswith(prefix(TRADER)))
+    around("mark_unknown_on_startup", "mark", lambda: True)
+
+
+def watch_sends(points: Points, placed: str) -> None:
+    """Points around the requests that carry an order, a cancel or a look-up."""
+    inner = httpx2.AsyncHTTPTransport.handle_async_request
+
+    async def outer(transport: Any, request: httpx2.Request) -> httpx2.Response:
+        called = json.loads(await request.aread() or b"null") if request.method == "POST" else None
+        call = called.get("params", {}) if isinstance(called, dict) and called.get("method") == "tools/call" else {}
+        step = call.get("name")
+        if step not in SENDS:
+            return await inner(transport, request)
+        points.reach(f"{step}.before")
+        if step == "place_order":
+            note(placed, call["arguments"]["client_order_id"])
+        response = await inner(transport, request)
+        await response.aread()
+        points.reach(f"{step}.after")
+        return response
+
+    httpx2.AsyncHTTPTransport.handle_async_request = outer  # type: ignore[method-assign, assignment]
+
+
+def note(path: str, line: str) -> None:
+    with open(path, "a", encoding="utf-8") as lines:
+        lines.write(line + "\n")
+
+
+def forked(point: str, arguments: Sequence[str]) -> int:
+    """A new process that is the engine; its pid."""
+    pid = os.fork()
+    if not pid:
+        points = Points(point)
+        watch_writes(points)
+        watch_sends(points, os.environ["PLACED"])
+        main(arguments)
+    return pid
+
+
+if __name__ == "__main__":
+    doubts.SPREAD_S = 0.2  # what takes half a minute of answers otherwise
+    for module in ("reconciler.app", "reconciler.execution.wire", "reconciler.execution.paper.tools"):
+        importlib.import_module(module)
+    assert threading.active_count() == 1, "a fork keeps none but the thread that forks"
+    for line in sys.stdin:
+        wanted, *argv = json.loads(line)
+        engine = forked(wanted, argv)
+        print(engine, flush=True)
+        print(os.waitstatus_to_exitcode(os.waitpid(engine, 0)[1]), flush=True)

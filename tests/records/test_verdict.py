@@ -1,0 +1,123 @@
+"""What an operator may say of an order, and what that makes of it."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import Any
+
+import pytest
+
+from reconciler.records.mode import Mode
+from reconciler.records.order import (
+    Order,
+    OrderRequest,
+    OrderState,
+    OrderType,
+    Outcome,
+    Provenance,
+    RejectedBy,
+    Side,
+)
+from reconciler.records.verdict import Verdict, VerdictWord
+
+NOW = datetime(2026, 1, 31, tzinfo=UTC)
+PRICED = {"average_price": Decimal(100)}
+
+
+def order(outcome: Outcome = Outcome.UNKNOWN, **more: Any) -> Order:
+    origin = Provenance("a", "main", "desk", "BTC/USD", Mode.ACTIVE, 1, "c", "d", None, 7)
+    return Order("x", origin, OrderRequest(Side.BUY, OrderType.MARKET, Decimal(2)), outcome, NOW, NOW, **more)
+
+
+def verdict(word: VerdictWord, **more: Any) -> Verdict:
+    return Verdict(word, "looked", "uid 7", **more)
+
+
+OPEN = order(Outcome.ACCEPTED, state=OrderState.OPEN)
+PARTLY = order(Outcome.ACCEPTED, state=OrderState.PARTIALLY_FILLED, filled_quantity=Decimal("0.5"))
+WRITTEN_OFF = order(Outcome.REJECTED, rejected_by=RejectedBy.GATEWAY, reason="not found")
+
+
+@pytest.mark.parametrize(
+    ("known", "said", "state", "filled"),
+    [
+        (order(), verdict("accepted"), "open", "0"),
+        (order(), verdict("accepted", filled_quantity=Decimal(1), **PRICED), "partially_filled", "1"),
+        (order(), verdict("filled", **PRICED), "filled", "2"),
+        (order(), verdict("cancelled"), "cancelled", "0"),
+        (order(), verdict("cancelled", filled_quantity=Decimal(2), **PRICED), "cancelled", "2"),
+        (order(), verdict("expired", filled_quantity=Decimal("0.1"), **PRICED), "expired", "0.1"),
+        (order(Outcome.PENDING), verdict("filled", **PRICED), "filled", "2"),
+        (OPEN, verdict("filled", **PRICED), "filled", "2"),
+        (PARTLY, verdict("cancelled"), "cancelled", "0.5"),
+        (WRITTEN_OFF, verdict("filled", **PRICED), "filled", "2"),
+    ],
+)
+def test_an_order_may_be_said_to_be_there_in_any_state(known: Order, said: Verdict, state: str, filled: str) -> None:
+    assert said.fault(known, was_unknown=True) == ""
+    news = said.news(known)
+    assert (news["outcome"], news["state"], news["filled_quantity"]) == ("accepted", state, Decimal(filled))
+    assert news["reason"] == "resolved by hand (uid 7): looked"
+
+
+@pytest.mark.parametrize("outcome", [Outcome.UNKNOWN, Outcome.PENDING])
+def test_an_order_in_doubt_may_be_said_never_to_have_been_placed(outcome: Outcome) -> None:
+    said = verdict("rejected")
+    assert said.fault(order(outcome), was_unknown=True) == ""
+    assert said.news(order(outcome)) == {
+        "outcome": Outcome.REJECTED,
+        "rejected_by": RejectedBy.GATEWAY,
+        "reason": "resolved by hand (uid 7): looked",
+    }
+
+
+@pytest.mark.parametrize(
+    ("known", "said", "fault"),
+    [
+        (
+            order(Outcome.SHADOW),
+            verdict("filled"),
+            "it is a shadow order: nothing was sent, there is nothing to resolve",
+        ),
+        (WRITTEN_OFF, verdict("rejected"), "it is rejected already: not found"),
+        (order(Outcome.ACCEPTED, state=OrderState.EXPIRED), verdict("filled"), "it is expired, and that is final"),
+        (OPEN, verdict("rejected"), "the exchange took it: say cancelled, or expired, with what was filled"),
+        (
+            order(),
+            verdict("rejected", fee=Decimal(1)),
+            "a rejected order has no fills: leave quantity, price and fee out, or say cancelled",
+        ),
+        (
+            order(),
+            verdict("filled"),
+            "price: expected the average of what is filled: position and profit are made of it",
+        ),
+        (
+            order(),
+            verdict("filled", filled_quantity=Decimal(1), **PRICED),
+            "filled quantity: expected 2, all; else say cancelled or accepted",
+        ),
+        (order(), verdict("accepted", filled_quantity=Decimal(2), **PRICED), "all of it is filled: say filled"),
+        (
+            order(),
+            verdict("cancelled", filled_quantity=Decimal(3), **PRICED),
+            "filled quantity: expected 0 to 2, was 3",
+        ),
+        (PARTLY, verdict("cancelled", filled_quantity=Decimal(0)), "filled quantity: expected 0.5 to 2, was 0"),
+        (order(), verdict("cancelled", **PRICED), "filled quantity: expected one, for there is a price or a fee"),
+    ],
+)
+def test_what_cannot_be_is_not_taken(known: Order, said: Verdict, fault: str) -> None:
+    assert said.fault(known, was_unknown=True) == fault
+
+
+def test_of_an_order_that_was_certainly_never_sent_nothing_else_can_be_said() -> None:
+    assert verdict("filled", **PRICED).fault(WRITTEN_OFF, was_unknown=False) == (
+        "it was never placed, that is certain: not found"
+    )
+
+
+def test_a_verdict_reads_as_it_was_said() -> None:
+    assert str(verdict("rejected")) == "rejected"
+    assert str(verdict("cancelled", filled_quantity=Decimal("0.50"), **PRICED)) == "cancelled, 0.5 filled at 100"

@@ -1,0 +1,117 @@
+"""What surrounds the changes: refusals, what is held, code, halts, settings."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from reconciler.records.accounts import Account, Accounts
+from tests.review.plan.conftest import QUIET, REAL, World, fleet, instance, planned
+
+
+def test_a_step_too_high_is_refused_and_nobody_s_raise() -> None:
+    plan = planned(World(fleet(instance("a", "off"))), World(fleet(instance("a", "active"), instance("b", "active"))))
+    assert [(r.path, r.kind, r.problems[0].rule, r.runs_on and r.runs_on.mode) for r in plan.refused] == [
+        ("instances/a.yaml", "refused", "mode-step", "off"),
+        ("instances/b.yaml", "refused", "mode-step", None),
+    ]
+    assert (plan.raises, plan.changes, plan.is_empty) == ((), (), False)
+    assert (plan.refused[0].problems[0].line, plan.refused[0].problems[0].column) == (5, 7)
+
+
+def test_an_identity_that_changes_is_refused() -> None:
+    plan = planned(World(fleet(instance("a", "active"))), World(fleet(instance("a", "active", market="ETH/USD"))))
+    (found,) = plan.refused
+    assert found.problems[0].rule == "identity-changed"
+    assert found.runs_on is not None
+    assert (found.runs_on.mode, found.runs_on.money) == ("active", "real")
+
+
+def test_what_is_active_comes_first_among_what_is_not_applied() -> None:
+    old = fleet(instance("a"), instance("b", "active"), instance("c", "off"))
+    new = fleet(instance("a", config="levels: x"), instance("b", "active", "levels: x"), instance("c", "active"))
+    assert [(r.id, r.kind) for r in planned(World(old), World(new)).refused] == [
+        ("b", "invalid"),
+        ("c", "refused"),
+        ("a", "invalid"),
+    ]
+
+
+def test_a_protected_instance_runs_on() -> None:
+    plan = planned(World(fleet(*QUIET, instance("a", "active", rest="protect: true"))), World(fleet(*QUIET)))
+    assert [(one.id, one.mode, one.money) for one in plan.held.protected] == [("a", "active", "real")]
+    assert not plan.changes
+    assert not plan.is_empty
+
+
+def test_too_many_removals_are_held_with_the_digest_that_confirms_them() -> None:
+    plan = planned(World(fleet(*QUIET, instance("a", "active"))), World(fleet(QUIET[0])))
+    assert [one.id for one in plan.held.too_many] == ["a", "idle-2", "idle-3", "idle-4", "idle-5"]
+    assert len(plan.held.digest) == 12
+    assert not plan.changes
+
+
+def test_files_in_a_folder_that_cannot_be_read_wait() -> None:
+    before = World(fleet(*QUIET, instance("a")))
+    now = World(fleet(*QUIET))
+    assert planned(before, now).changes
+    snapshot = now.snapshot()
+    shut = replace(snapshot.instances[0], path="instances/desk", data=None, error="permission denied")
+    comparison_files = (*snapshot.instances, shut)
+    from reconciler.review.comparison import compare
+    from reconciler.review.plan.draft import plan_of
+    from reconciler.review.plan.fleet_plan import Point
+
+    comparison = compare(before.before(), replace(snapshot, instances=comparison_files), now.evaluations(), REAL)
+    plan = plan_of(comparison, Point("HEAD"), b"")
+    assert [one.id for one in plan.held.waiting] == ["a"]
+    assert not plan.changes
+
+
+def test_code_names_what_it_reloads_active_ones_first_and_what_it_breaks() -> None:
+    files = fleet(instance("a"), instance("b", "active"), instance("c", "off"), instance("d"))
+    broken = {**files, "d": instance("d", config="levels: five")}
+    (code,) = planned(World(files), World(broken, code={"grid": "b" * 40})).code
+    assert (code.strategy_type, code.old, code.new) == ("grid", "a" * 40, "b" * 40)
+    assert [one.id for one in code.reloads] == ["b", "a"]
+    assert [one.id for one in code.keeps] == ["d"]
+
+
+def test_halts_are_declared_lifted_and_worded_otherwise() -> None:
+    files = fleet(instance("a"))
+    old = "- {scope: all, reason: storm}\n- {scope: account, id: main, reason: wild}\n"
+    new = "- {scope: all, full: true, reason: storm}\n- {scope: instance, id: a, reason: look}\n"
+    halts = planned(World(files, halts=old), World(files, halts=new)).halts
+    assert [(found.kind, found.halt.scope, found.halt.full) for found in halts] == [
+        ("changed", "all", True),
+        ("declared", "instance", False),
+        ("lifted", "account", False),
+    ]
+
+
+def test_settings_and_accounts_that_change_are_told() -> None:
+    files = fleet(instance("a"), instance("b", account="play"))
+    now = Accounts({"main": Account("main", "kraken", True, 60), "new": Account("new", "kraken", False)}, any_on=None)
+    settings = planned(World(files), World(files, accounts=now, settings=b"new")).settings
+    assert settings.changed
+    assert [(a.account_id, a.kind, [str(d) for d in a.details], a.instances) for a in settings.accounts] == [
+        (
+            "main",
+            "changed",
+            ["exec_mcp.kraken.accounts.main.max_orders_per_minute: none (no limit) → 60 added"],
+            ("a",),
+        ),
+        ("new", "added", ["paper money, through kraken"], ()),
+        ("play", "removed", [], ("b",)),
+    ]
+
+
+def test_against_a_database_nobody_knows_whether_the_settings_changed() -> None:
+    from reconciler.review.before import of_database
+    from reconciler.review.comparison import compare
+    from reconciler.review.plan.draft import plan_of
+    from reconciler.review.plan.fleet_plan import Point
+
+    world = World(fleet(instance("a")))
+    before = of_database(world.before().rows, (), REAL)
+    plan = plan_of(compare(before, world.snapshot(), world.evaluations(), REAL), Point("HEAD"), b"heartbeat_seconds: 1")
+    assert plan.is_empty

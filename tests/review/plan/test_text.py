@@ -1,0 +1,81 @@
+"""The plan on a terminal: without colour, in narrow windows, whatever the files say."""
+
+from __future__ import annotations
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from reconciler.review.plan.fleet_plan import FleetPlan, Point
+from reconciler.review.plan.text import render
+from tests.review.plan.conftest import World, fleet, instance, planned
+from tests.review.plan.hostile import PLANS
+
+LIMITS = 'limits: {max_position: "2"}'
+OLD = fleet(
+    instance("rise", rest='limits: {max_order_notional: "500"}'), instance("live", "active", rest=LIMITS), instance("b")
+)
+NEW = fleet(
+    instance("rise", "active", rest='limits: {max_order_notional: "500"}'),
+    instance("live", "active"),
+    instance("b", config="levels: 7"),
+    instance("c", "active"),
+)
+
+
+def test_it_reads_from_the_gravest_to_the_count() -> None:
+    assert (
+        render(planned(World(OLD), World(NEW)))
+        == """\
+HEAD at feedfeedfeed, compared with origin/main (merge base 1a2b3c4d)
+
+STARTS TO TRADE: REAL MONEY
+! rise  REAL MONEY on account main as desk-a, BTC/USD, strategy grid
+    why: mode observe → active (instances/rise.yaml:5)
+    config and code stay those it observes with, code aaaaaaaaaaaa
+    limits: max_order_notional 500
+
+CHANGES WHILE ACTIVE: REAL MONEY
+! live  REAL MONEY on account main as desk-a, BTC/USD, strategy grid
+    ! Limits are wider, or removed
+    why: limits changed
+      limits.max_position: "2" → none (no limit) REMOVED (instances/live.yaml:8)
+
+RELOADS
+~ b  real money on account main as desk-a, BTC/USD, strategy grid
+    why: config changed
+      config.levels: 5 → 7 (instances/b.yaml:7)
+
+NOT APPLIED
+! instances/c.yaml  refused, 1 problem; nothing of it is applied
+      instances/c.yaml:5:7: mode: expected a step of one mode at a time, was off → active; a new id starts from off
+      hint: merge `mode: observe` first, watch it tick, then raise it to active in a second change
+
+1 starts trading (1 real money), 1 changes while active (1 real money), 1 reloads, 1 refused"""
+    )
+
+
+def test_nothing_to_do_is_said() -> None:
+    assert render(FleetPlan(Point("the engine's database"), Point("HEAD"))) == (
+        "HEAD, compared with the engine's database\n\nnothing to do"
+    )
+
+
+def test_a_narrow_terminal_wraps_words_and_loses_none() -> None:
+    plan = planned(World(OLD), World(NEW))
+    narrow, wide = render(plan, width=44), render(plan)
+    assert narrow.split() == wide.split()
+    longest_word = max(map(len, wide.split()))
+    assert all(len(line) <= max(44, longest_word + 8) for line in narrow.splitlines())
+
+
+def test_bold_marks_what_is_real_and_adds_nothing_but_bold() -> None:
+    plan = planned(World(OLD), World(NEW))
+    bold = render(plan, width=200, bold=True)
+    assert "\x1b[1m! rise  REAL MONEY on account main as desk-a, BTC/USD, strategy grid\x1b[0m" in bold
+    assert bold.replace("\x1b[1m", "").replace("\x1b[0m", "") == render(plan)
+
+
+@settings(max_examples=40)
+@given(plan=PLANS, width=st.none() | st.integers(1, 120))
+def test_no_file_can_steer_the_terminal(plan: FleetPlan, width: int | None) -> None:
+    assert all(line.isprintable() for line in render(plan, width).split("\n"))

@@ -1,0 +1,59 @@
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+from hypothesis import given
+
+from reconciler.errors import Problem
+from reconciler.review import gitlab
+from reconciler.review.fingerprint import fingerprints
+from reconciler.review.report import Report
+from reconciler.review.wording import statement, visible
+
+PROBLEM = Problem(
+    "instances/a.yaml", 14, 11, "config.levels", 'expected an integer, was "five"', "remove the quotes", "schema-type"
+)
+STEP = Problem("instances/b.yaml", 0, 0, "mode", "expected observe first", "", "mode-step")
+
+
+def test_an_issue_has_what_the_widget_reads() -> None:
+    report = Report((PROBLEM,), folder="fleet/")
+    assert json.loads(gitlab.render(report)) == [
+        {
+            "description": 'config.levels: expected an integer, was "five"; hint: remove the quotes',
+            "check_name": "schema-type",
+            "fingerprint": fingerprints(report)[0],
+            "severity": "major",
+            "location": {"path": "fleet/instances/a.yaml", "lines": {"begin": 14}},
+        }
+    ]
+
+
+def test_what_is_about_safety_is_severe_and_a_file_as_a_whole_is_its_first_line() -> None:
+    (issue,) = json.loads(gitlab.render(Report((STEP,))))
+    assert issue["severity"] == "blocker"
+    assert issue["location"]["lines"] == {"begin": 1}
+
+
+def test_a_moved_line_is_the_same_issue() -> None:
+    (before,), (after,) = (json.loads(gitlab.render(Report((p,)))) for p in (PROBLEM, replace(PROBLEM, line=20)))
+    assert before["fingerprint"] == after["fingerprint"]
+    assert (before["location"], after["location"]) != (after["location"], after["location"])
+
+
+def test_nothing_wrong_is_an_empty_array() -> None:
+    assert json.loads(gitlab.render(Report())) == []
+
+
+@given(...)
+def test_any_text_is_read_back(report: Report) -> None:
+    issues = json.loads(gitlab.render(report).encode())
+    assert len({issue["fingerprint"] for issue in issues}) == len(issues)
+    for issue, problem in zip(issues, report.problems, strict=True):
+        hint = f"; hint: {visible(problem.hint)}" if problem.hint else ""
+        assert issue["description"] == statement(problem) + hint
+        assert issue["location"] == {
+            "path": visible(report.folder + problem.path),
+            "lines": {"begin": max(1, problem.line)},
+        }

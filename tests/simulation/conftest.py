@@ -1,0 +1,27 @@
+"""Fixtures: the main loop that the engines of a simulation share, and an empty database to copy."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from reconciler.clock import FakeClock
+from reconciler.store.store import Store
+from tests.execution.standins import MainLoop
+
+
+@pytest.fixture
+def main_loop() -> Iterator[MainLoop]:
+    loop = MainLoop()
+    yield loop
+    loop.close()
+
+
+@pytest.fixture
+def empty_database(tmp_path: Path) -> Path:
+    """Made once: making the tables anew for every example takes longer than all that is tested on them."""
+    path = tmp_path / "empty.db"
+    Store.open(path, FakeClock()).close()
+    return path

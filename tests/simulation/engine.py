@@ -1,0 +1,243 @@
+"""One life of the engine's order side: real store, gateway and gates, with seams where a test may step in.
+
+A crash leaves what kill -9 leaves: the files of the database as they are, and nothing that ran goes on.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import shutil
+from collections.abc import Awaitable, Callable, Mapping
+from concurrent.futures import Future
+from concurrent.futures import wait as wait_for_all
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Protocol, TypeVar, cast
+
+from reconciler.clock import FakeClock, iso
+from reconciler.errors import ExecUnavailable, ExecUnknown, StoreError
+from reconciler.execution.bridge import GRACE_S, Bridge
+from reconciler.execution.client import ExecServer, ServerStatus
+from reconciler.execution.gateway import Gateway
+from reconciler.execution.handover import Handover
+from reconciler.execution.market import MarketData
+from reconciler.execution.options import ServerOptions
+from reconciler.execution.order_id import OrderIds
+from reconciler.execution.servers import Servers
+from reconciler.execution.settlement import OrderBook
+from reconciler.records.mode import Mode
+from reconciler.records.order import Order, Outcome
+from reconciler.records.record import Row
+from reconciler.runtime.gate import Gate
+from reconciler.store.store import Store
+from tests.execution.standins import ACCOUNTS, TOOLS, MainLoop
+
+T = TypeVar("T")
+
+
+class Crashed(BaseException):
+    """The process is gone: nothing that ran in it goes on."""
+
+
+class World(Protocol):
+    """What steps in at the seams."""
+
+    def hook(self, point: str) -> None:
+        """On the way of an order. Raises Crashed where the engine dies there."""
+        ...
+
+    async def carried(self, engine: Engine, tool: str, arguments: Mapping[str, Any], handover: Handover) -> Any: ...
+
+
+class Link(ExecServer):
+    """The connection of one engine to the exchange: what it carries, and how badly, the world decides."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self.options = ServerOptions("paper", "http")
+        self.status = ServerStatus("paper", True, iso(0), TOOLS, "", connections=1)
+
+    def lose(self) -> None:
+        self.status = replace(self.status, connected=False, last_error="gone")
+
+    def restore(self) -> None:
+        """A new connection, where there is none."""
+        if not self.status.connected:
+            made = self.status.connections + 1
+            self.status = replace(self.status, connected=True, last_error="", connections=made)
+
+    async def call(
+        self,
+        tool: str,
+        arguments: Mapping[str, Any],
+        *,
+        timeout_s: float | None = None,
+        handover: Handover | None = None,
+    ) -> dict[str, Any]:
+        handover = handover or Handover()
+        engine = self._engine
+        try:
+            engine.require_alive()
+            if not self.status.connected:
+                raise ExecUnavailable("gone")
+            connection = self.status.connections
+            answer = await engine.world.carried(engine, tool, arguments, handover)
+            engine.require_alive()
+            if (self.status.connected, self.status.connections) != (True, connection):
+                raise ExecUnknown("the connection was lost while it was asked")
+            return cast("dict[str, Any]", answer)
+        finally:
+            handover.finish()
+
+    def impatient(self) -> None:
+        """The thread that waits for the answer of the call under way gives up at once."""
+        self.options = replace(self.options, timeout_s=-GRACE_S)
+
+    def patient(self) -> None:
+        self.options = replace(self.options, timeout_s=5.0)
+
+
+class WatchedLedger:
+    """The ledger, told of by the world: between the commit of an intent and the last look something may happen."""
+
+    def __init__(self, engine: Engine, store: Store) -> None:
+        self._engine = engine
+        self._ledger = store.ledger
+        self.refuses_next = False
+
+    def append(self, order: Order) -> None:
+        self._engine.require_alive()
+        self._ledger.append(order)
+        self._engine.world.hook("committed")
+        self._engine.is_committed = order.outcome is Outcome.PENDING
+
+    def settle(self, client_order_id: str, **news: Any) -> Order:
+        self._engine.require_alive()
+        if self.refuses_next:
+            self.refuses_next = False
+            raise StoreError("the disk is full")
+        return self._ledger.settle(client_order_id, **news)
+
+    def __getattr__(self, name: str) -> Any:
+        self._engine.require_alive()
+        return getattr(self._ledger, name)
+
+
+class WatchedBridge(Bridge):
+    """Between the last look at the gate, whose lock is held, and the handing over something may happen."""
+
+    engine: Engine
+
+    def start(self, work: Callable[[], Awaitable[T]]) -> Future[T]:
+        engine = self.engine
+        if not engine.is_committed:
+            return super().start(work)
+        engine.is_committed = False
+
+        async def watched() -> T:
+            engine.world.hook("handing over")
+            return await work()
+
+        return super().start(watched)
+
+
+class Engine:
+    """From a start to its end. `rows` are what the records say."""
+
+    def __init__(
+        self,
+        path: Path,
+        world: World,
+        rows: Mapping[str, Row],
+        main_loop: MainLoop,
+        clock: FakeClock,
+        salt: random.Random,
+    ) -> None:
+        self.path = path
+        self.world = world
+        self.main_loop = main_loop
+        self.is_dead = False
+        self.placing: Gate | None = None
+        self.is_committed = False
+        """True from when an intent was committed until something is handed to the loop: that is the order."""
+        self.store = Store.open(path, clock)
+        # What a killed process leaves is in the files whether the disk has it or not, and waiting for the disk is slow.
+        self.store._writer._db.execute("PRAGMA synchronous = OFF")
+        self.ledger = WatchedLedger(self, self.store)
+        self.link = Link(self)
+        self.servers = Servers({"paper": self.link}, ACCOUNTS)
+        self.bridge = self._bridge()
+        self.gateway = Gateway(
+            cast(OrderBook, self.ledger),
+            self.store.halts,
+            self.store.events,
+            self.servers,
+            MarketData(self.servers, self.bridge),
+            self.bridge,
+            clock,
+            OrderIds(clock, salt.randrange),
+        )
+        self.gateway.recover()
+        self.gates = {id_: self._gate(row) for id_, row in rows.items()}
+
+    def require_alive(self) -> None:
+        if self.is_dead:
+            raise Crashed
+
+    def follow_up(self, beat: int) -> None:
+        self.main_loop.run(self.gateway.follow_up(beat))
+        self.settle()
+
+    def connected(self) -> None:
+        """What a connection sets off."""
+        told = self.link.on_connected
+        assert told is not None
+
+        async def tell() -> None:
+            told()
+
+        self.main_loop.run(tell())
+        self.settle()
+
+    def settle(self) -> None:
+        """Wait until nothing runs in the background."""
+
+        async def rest() -> None:
+            while others := asyncio.all_tasks() - {asyncio.current_task()}:
+                await asyncio.wait(others)
+
+        wait_for_all(tuple(self.bridge._running), 10)
+        self.main_loop.run(rest())
+
+    def crash(self, path: Path) -> None:
+        """End as kill -9 ends it. `path` becomes the database as it was left."""
+        self.is_dead = True
+        self.settle()
+        for suffix in ("", "-wal"):
+            left = self.path.with_name(self.path.name + suffix)
+            if left.exists():
+                shutil.copyfile(left, path.with_name(path.name + suffix))
+        self._let_go()
+
+    def stop(self) -> None:
+        self.settle()
+        self._let_go()
+
+    def _let_go(self) -> None:
+        self.bridge.close()
+        self.gateway.close()
+        self.store.close()
+
+    def _bridge(self) -> WatchedBridge:
+        async def make() -> WatchedBridge:
+            return WatchedBridge()
+
+        bridge = self.main_loop.run(make())
+        bridge.engine = self
+        return bridge
+
+    def _gate(self, row: Row) -> Gate:
+        gate = Gate(row)
+        gate.open(row, Mode.ACTIVE)
+        return gate

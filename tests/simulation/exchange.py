@@ -1,0 +1,112 @@
+"""A model exchange: takes orders, keeps them whatever becomes of the engine, and tells what it may only later."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from decimal import Decimal
+from typing import Any
+
+from reconciler.clock import Clock
+from reconciler.errors import ExecRejected
+from reconciler.execution.mapping.answer import OrderNotFound
+from reconciler.records.order import OrderState, decimal_text
+
+PRICE = Decimal(100)
+
+
+@dataclass
+class Placed:
+    """One order as the exchange has it. Until `visible_s` (wall time) it tells nobody that it is there."""
+
+    arguments: dict[str, Any]
+    visible_s: float
+    state: OrderState = OrderState.OPEN
+    filled: Decimal = Decimal(0)
+
+    @property
+    def quantity(self) -> Decimal:
+        return Decimal(self.arguments["quantity"])
+
+    @property
+    def is_open(self) -> bool:
+        return not self.state.is_final
+
+    def fill(self, quantity: Decimal) -> None:
+        self.filled += quantity
+        self.state = OrderState.FILLED if self.filled == self.quantity else OrderState.PARTIALLY_FILLED
+
+    def told(self) -> dict[str, Any]:
+        about = {name: self.arguments[name] for name in ("client_order_id", "symbol", "side", "quantity")}
+        return {
+            **about,
+            "order_id": f"x-{about['client_order_id']}",
+            "status": self.state.value,
+            "filled_quantity": decimal_text(self.filled),
+            **({"average_price": str(PRICE)} if self.filled else {}),
+        }
+
+
+@dataclass
+class Exchange:
+    """`received` has every `place_order` that got here, refused ones too; `orders` those it took."""
+
+    clock: Clock
+    received: list[dict[str, Any]] = field(default_factory=list)
+    orders: dict[str, Placed] = field(default_factory=dict)
+
+    def take(self, arguments: Mapping[str, Any], delay_s: float) -> Placed:
+        """Take an order. A second one of the same client_order_id is a second order: this exchange forgives nothing."""
+        order = Placed(dict(arguments), self.clock.time() + delay_s)
+        if arguments["type"] == "market":
+            order.fill(order.quantity)
+        self.orders[arguments["client_order_id"]] = order
+        return order
+
+    def visible(self) -> list[Placed]:
+        return [order for order in self.orders.values() if order.visible_s <= self.clock.time()]
+
+    def find(self, arguments: Mapping[str, Any]) -> Placed:
+        """The order asked for, by whoever placed it. Raises OrderNotFound."""
+        for order in self.visible():
+            if all(order.arguments[name] == arguments[name] for name in ("client_order_id", "account_id", "client_id")):
+                return order
+        raise OrderNotFound("no such order")
+
+    def answer(self, tool: str, arguments: Mapping[str, Any]) -> dict[str, Any]:
+        """Everything but `place_order`."""
+        tools: dict[str, Callable[[Mapping[str, Any]], dict[str, Any]]] = {
+            "get_quote": lambda _: {"bid": "99", "ask": "101", "as_of": "2026-01-31T12:00:00.000Z"},
+            "get_order": lambda asked: self.find(asked).told(),
+            "cancel_order": self._cancel,
+            "list_orders": self._list,
+            "get_positions": self._positions,
+        }
+        return tools[tool](arguments)
+
+    def _cancel(self, arguments: Mapping[str, Any]) -> dict[str, Any]:
+        order = self.find(arguments)
+        if not order.is_open:
+            raise ExecRejected(f"it is {order.state}")
+        order.state = OrderState.CANCELLED
+        return order.told()
+
+    def _list(self, arguments: Mapping[str, Any]) -> dict[str, Any]:
+        who = (arguments["account_id"], arguments["client_id"])
+        return {
+            "orders": [
+                order.told()
+                for order in self.visible()
+                if order.is_open and (order.arguments["account_id"], order.arguments["client_id"]) == who
+            ]
+        }
+
+    def _positions(self, arguments: Mapping[str, Any]) -> dict[str, Any]:
+        """What is held on the account, whichever of its clients asks."""
+        held: dict[str, Decimal] = {}
+        for order in self.visible():
+            if order.arguments["account_id"] == arguments["account_id"]:
+                sign = 1 if order.arguments["side"] == "buy" else -1
+                symbol = order.arguments["symbol"]
+                held[symbol] = held.get(symbol, Decimal(0)) + sign * order.filled
+        return {"positions": [{"symbol": symbol, "quantity": decimal_text(held[symbol])} for symbol in held]}

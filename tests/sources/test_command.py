@@ -1,0 +1,93 @@
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from reconciler.errors import SourceError
+from reconciler.sources.command import Git
+
+Run = Callable[..., str]
+
+
+def _stub_git(folder: Path, script: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder.mkdir()
+    (folder / "git").write_text(f"#!/bin/sh\n{script}\n")
+    (folder / "git").chmod(0o755)
+    monkeypatch.setenv("PATH", str(folder), prepend=os.pathsep)
+
+
+def _hash(repository: Path, git: Run, data: bytes) -> str:
+    (repository / "blob").write_bytes(data)
+    return git(repository, "hash-object", "-w", "blob")
+
+
+def test_blobs_are_read_in_the_order_they_were_asked_for(repository: Path, git: Run) -> None:
+    ids = [_hash(repository, git, data) for data in (b"one\n", b"", b"missing\n\0binary\xff")]
+    with Git(repository).blobs() as blobs:
+        assert list(blobs.read(ids, 100)) == list(zip(ids, [b"one\n", b"", b"missing\n\0binary\xff"], strict=True))
+        assert list(blobs.read(ids[:1], 100)) == [(ids[0], b"one\n")]
+
+
+def test_more_is_asked_than_a_pipe_holds(repository: Path, git: Run) -> None:
+    large = _hash(repository, git, b"x" * 300_000)
+    with Git(repository).blobs() as blobs:
+        found = list(blobs.read([large] * 300, 10))
+    assert found == [(large, b"x" * 10)] * 300
+
+
+def test_of_a_large_blob_only_its_beginning_is_kept_and_the_next_is_read_right(repository: Path, git: Run) -> None:
+    large, small = _hash(repository, git, b"x" * 3_000_000), _hash(repository, git, b"ab")
+    with Git(repository).blobs() as blobs:
+        assert list(blobs.read([large, small], 2)) == [(large, b"xx"), (small, b"ab")]
+
+
+def test_a_blob_that_is_not_here_is_none(repository: Path) -> None:
+    with Git(repository).blobs() as blobs:
+        assert list(blobs.read(["0" * 39 + "1"], 10)) == [("0" * 39 + "1", None)]
+
+
+def test_a_damaged_object_is_an_error_in_one_sentence(repository: Path, git: Run) -> None:
+    blob_id = _hash(repository, git, b"whole")
+    loose = repository / ".git" / "objects" / blob_id[:2] / blob_id[2:]
+    loose.chmod(0o644)
+    loose.write_bytes(b"not zlib")
+    with Git(repository).blobs() as blobs, pytest.raises(SourceError) as caught:
+        list(blobs.read([blob_id], 10))
+    assert str(caught.value).startswith("git cat-file failed: ")
+    assert "\n" not in str(caught.value)
+
+
+def test_a_process_that_ends_at_once_is_an_error_with_what_it_said(
+    repository: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _stub_git(tmp_path / "bin", "echo 'fatal: broken' >&2; exit 128", monkeypatch)
+    with (
+        Git(repository).blobs() as blobs,
+        pytest.raises(SourceError, match=r"^git cat-file failed: broken$"),
+    ):
+        list(blobs.read(["0" * 40] * 5_000, 10))
+
+
+def test_a_process_that_hangs_is_given_up(repository: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    _stub_git(tmp_path / "bin", "exec /bin/sleep 60", monkeypatch)
+    monkeypatch.setattr("reconciler.sources.command._TIMEOUT_S", 0.05)
+    with (
+        Git(repository).blobs() as blobs,
+        pytest.raises(SourceError, match=r"^git cat-file took longer than 0\.05 s$"),
+    ):
+        list(blobs.read(["0" * 40], 10))
+
+
+def test_without_git_there_is_a_reason(repository: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(SourceError, match=r"^git is not installed"):
+        Git(repository).blobs()
+
+
+def test_no_process_is_left_behind(repository: Path) -> None:
+    with Git(repository).blobs() as blobs:
+        pass
+    assert blobs._process.returncode is not None

@@ -1,0 +1,113 @@
+"""Which fills are new: told apart, made of a difference, or contradicting the total."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from decimal import Decimal
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from reconciler.clock import utc
+from reconciler.records.order import Fill, Order, OrderState
+from reconciler.store.settlement import new_fills
+
+MakeOrder = Callable[..., Order]
+
+NOW = utc(1_700_000_000)
+
+
+def fill(fill_id: str, quantity: str, price: str | None = "100", fee: str | None = None, **fields: Any) -> Fill:
+    exact = [None if value is None else Decimal(value) for value in (price, fee)]
+    return Fill("x", fill_id, Decimal(quantity), exact[0], exact[1], NOW, **fields)
+
+
+def new(
+    order: Order, known: list[Fill], told: list[Fill], average: str | None = None
+) -> list[tuple[str, str, str | None, str | None]]:
+    def text(value: Decimal | None) -> str | None:
+        return None if value is None else str(value)
+
+    found = new_fills(order, known, told, None if average is None else Decimal(average), NOW)
+    return [(f.exchange_fill_id, str(f.quantity), text(f.price), text(f.fee)) for f in found]
+
+
+@pytest.fixture
+def filled(make_order: MakeOrder) -> Callable[..., Order]:
+    def make(quantity: str, fee: str | None = None) -> Order:
+        amounts = {"filled_quantity": Decimal(quantity), "fee": None if fee is None else Decimal(fee)}
+        return make_order("x", quantity=Decimal(10), state=OrderState.PARTIALLY_FILLED, **amounts)
+
+    return make
+
+
+Filled = Callable[..., Order]
+
+
+def test_those_told_apart_are_taken_as_they_are_told_without_the_known_ones(filled: Filled) -> None:
+    told = [fill("a", "1"), fill("b", "2", "101", "0.1")]
+    assert new(filled("3"), told[:1], told) == [("b", "2", "101", "0.1")]
+    assert new(filled("3"), told, told) == []
+
+
+def test_told_twice_in_one_answer_is_told_once(filled: Filled) -> None:
+    assert new(filled("1"), [], [fill("a", "1"), fill("a", "1")]) == [("a", "1", "100", None)]
+
+
+def test_a_total_alone_makes_one_of_the_difference(filled: Filled) -> None:
+    known = [fill("to-1", "1", "90", "0.1", is_made_up=True)]
+    assert new(filled("3", "0.3"), known, [], "98") == [("to-3", "2", "102", "0.2")]
+
+
+def test_without_an_average_its_price_is_not_known(filled: Filled) -> None:
+    assert new(filled("3", "0.3"), [], []) == [("to-3", "3", None, "0.3")]
+
+
+def test_an_average_that_cannot_be_right_is_the_price_itself(filled: Filled) -> None:
+    assert new(filled("3"), [fill("a", "2", "500")], [], "100") == [("to-3", "1", "100", None)]
+
+
+def test_what_those_told_apart_do_not_explain_is_made_of_the_difference(filled: Filled) -> None:
+    assert new(filled("3"), [], [fill("a", "1", "90")], "98") == [("a", "1", "90", None), ("to-3", "2", "102", None)]
+
+
+def test_more_told_apart_than_is_filled_is_not_believed(filled: Filled) -> None:
+    assert new(filled("1"), [], [fill("a", "1"), fill("b", "1")], "99") == [("to-1", "1", "99", None)]
+    assert new(filled("1"), [], [fill("a", "-1"), fill("b", "1")], "99") == [("b", "1", "100", None)]
+
+
+def test_once_made_of_a_difference_none_is_told_apart_any_more(filled: Filled) -> None:
+    known = [fill("to-1", "1", "90", is_made_up=True)]
+    told = [fill("a", "1", "90"), fill("b", "2", "102")]
+    assert new(filled("3"), known, told, "98") == [("to-3", "2", "102", None)]
+    assert new(filled("2"), known, told[:1], "95") == [("to-2", "1", "100", None)], "a may be what was made up"
+
+
+def test_a_fee_told_only_for_the_order_is_on_the_last_of_its_new_fills(filled: Filled) -> None:
+    assert new(filled("2", "0.5"), [], [fill("a", "1"), fill("b", "1")]) == [
+        ("a", "1", "100", None),
+        ("b", "1", "100", "0.5"),
+    ]
+    assert new(filled("2", "0.5"), [], [fill("a", "1", fee="0.1"), fill("b", "1", fee="0.3")])[1][3] == "0.3"
+
+
+executions = st.lists(st.tuples(st.integers(0, 9), st.integers(1, 4)))
+reports = st.lists(st.tuples(st.integers(0, 40), st.none() | st.integers(1, 9), executions), max_size=6)
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])  # it makes values, and keeps none
+@given(reports)
+def test_whatever_is_told_the_fills_of_an_order_add_up_to_what_is_filled(
+    make_order: MakeOrder, told: list[tuple[int, int | None, list[tuple[int, int]]]]
+) -> None:
+    known: list[Fill] = []
+    filled = 0
+    for total, average, executions in told:
+        filled = max(filled, total)
+        order = make_order("x", quantity=Decimal(40), filled_quantity=Decimal(filled))
+        fills = [fill(f"{name}", f"{quantity}") for name, quantity in executions]
+        known += new_fills(order, known, fills, None if average is None else Decimal(average), NOW)
+        assert sum(one.quantity for one in known) == filled
+        assert len({one.exchange_fill_id for one in known}) == len(known)
