@@ -23,9 +23,13 @@ from reconciler.records.violation import Violation, in_order
 
 
 class CompiledSchema:
-    """A schema made ready. `writeOnly` places in it take a reference to a secret and nothing else."""
+    """A schema made ready. `writeOnly` places in it take a reference to a secret and nothing else.
+
+    `has_secrets` is True where there are such places.
+    """
 
     def __init__(self, schema: Schema) -> None:
+        self.has_secrets = any(isinstance(part, Mapping) and part.get("writeOnly") is True for _, part in every(schema))
         self._schema = with_references(schema)
         self._accept = acceptor(self._schema)
 

@@ -9,6 +9,7 @@ from typing import Any, TypeAlias
 from reconciler.errors import ReconcilerError
 from reconciler.records.record import Values
 from reconciler.records.secrets import SecretReference, secret_references, with_secrets
+from reconciler.records.validation import compile_config_schema
 
 Resolve: TypeAlias = Callable[[Values, Mapping[str, Any]], tuple[Values, tuple[str, ...]]]
 """(effective config, CONFIG_SCHEMA) → the config with its references resolved, and the secrets put into it."""
@@ -33,6 +34,8 @@ def resolver(base: Path, environment: Mapping[str, str]) -> Resolve:
     """
 
     def resolve(config: Values, schema: Mapping[str, Any]) -> tuple[Values, tuple[str, ...]]:
+        if not compile_config_schema(schema).has_secrets:
+            return config, ()
         found = {at: _read(at, reference, base, environment) for at, reference in secret_references(config, schema)}
         return with_secrets(config, found), tuple(found.values())
 

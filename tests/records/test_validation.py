@@ -10,7 +10,13 @@ import pytest
 
 from reconciler.records.acceptance import DIALECT
 from reconciler.records.document import Document, parse
-from reconciler.records.validation import check, compile_config_schema, compile_schema, schema_problems
+from reconciler.records.validation import (
+    CompiledSchema,
+    check,
+    compile_config_schema,
+    compile_schema,
+    schema_problems,
+)
 
 
 def said(schema: Any, text: str) -> list[str]:
@@ -315,3 +321,19 @@ def test_no_pattern_holds_the_engine_up(schema: dict[str, Any]) -> None:
 def test_patterns_beside_unevaluated_properties_are_a_problem_of_the_schema() -> None:
     (message,) = schema_problems({"type": "object", "patternProperties": {"a": {}}, "unevaluatedProperties": False})
     assert message == "unevaluatedProperties: expected a schema without patternProperties to use it in"
+
+
+@pytest.mark.parametrize(
+    ("schema", "has_secrets"),
+    [
+        ({"type": "object", "properties": {"key": {"type": "string"}}}, False),
+        ({"type": "object", "properties": {"key": {"type": "string", "writeOnly": False}}}, False),
+        ({"type": "object", "properties": {"key": {"type": "string", "writeOnly": True}}}, True),
+        ({"properties": {"keys": {"items": {"$ref": "#/$defs/key"}}}, "$defs": {"key": {"writeOnly": True}}}, True),
+        ({"type": "object", "additionalProperties": {"anyOf": [{"type": "null"}, {"writeOnly": True}]}}, True),
+        ({"type": "object", "properties": {"writeOnly": {"type": "boolean"}}}, False),
+    ],
+)
+def test_a_schema_knows_whether_it_has_secrets(schema: dict[str, Any], has_secrets: bool) -> None:
+    assert CompiledSchema(schema).has_secrets is has_secrets
+    assert compile_config_schema(schema).has_secrets is has_secrets

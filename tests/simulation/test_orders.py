@@ -377,6 +377,8 @@ class Lives(RuleBasedStateMachine):
             engine.link.impatient()
         engine.ledger.refuses_next = way == "unwritten"
         handover.finish()
+        if way == "slow":
+            await asyncio.Event().wait()  # whoever waits gives up at once: from here on the two threads would race
         self.lock_is_let_go(engine)
         self.hook("answering")
         match way:
@@ -384,8 +386,6 @@ class Lives(RuleBasedStateMachine):
                 raise ExecRejected("no money")
             case "lost" | "dropped":
                 raise ExecUnknown("the connection was lost")
-            case "slow":
-                await asyncio.Event().wait()  # until whoever waits gives up
             case "gibberish":
                 return {"status": "perhaps"}
             case "broken":
@@ -408,9 +408,10 @@ class Lives(RuleBasedStateMachine):
 
     def lock_is_let_go(self, engine: Engine) -> None:
         """Once handed over, whoever closes the gate waits no longer: from here on what is closed is closed."""
-        assert engine.placing is not None
-        assert engine.placing.lock.acquire(timeout=10), "the gate's lock is held past the handing over"
-        engine.placing.lock.release()
+        gate = engine.placing
+        assert gate is not None
+        assert gate.lock.acquire(timeout=10), "the gate's lock is held past the handing over"
+        gate.lock.release()
         self.returned()
 
     def perform(self, deed: Deed, instance_id: str) -> None:
