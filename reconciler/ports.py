@@ -44,7 +44,7 @@ class GateState(Protocol):
 
     @property
     def committed(self) -> bool:
-        """True where record and code are committed; real money asks for it."""
+        """True where record, template and code are committed; real money asks for it."""
         ...
 
     def provenance(self, beat: int) -> Provenance:

@@ -115,7 +115,7 @@ class Gatekeeper:
             return blocked
         account = self._servers.account(origin.account_id)
         if origin.mode is Mode.ACTIVE and account is not None and account.real_money and not gate.committed:
-            return Refusal(TradingReason.NOT_COMMITTED, "real money needs record and code to be committed")
+            return Refusal(TradingReason.NOT_COMMITTED, "real money needs record, template and code to be committed")
         if order.request.reduce_only and not reducing:
             return Refusal("Request", "reduce_only: the instance's own position has no room for it")
         exceeded = breach(gate.limits, order.request, Prices(order.quote_bid, order.quote_ask), book)
