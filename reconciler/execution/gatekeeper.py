@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Protocol
 
@@ -24,13 +24,12 @@ from reconciler.records.halt import Halt, HaltScope
 from reconciler.records.holding import Holding
 from reconciler.records.market import Position
 from reconciler.records.mode import Mode
-from reconciler.records.order import Order, OrderRequest, OrderType, RejectedBy
+from reconciler.records.order import Order, OrderRequest, OrderType
 from reconciler.records.status import TradingReason
 
 _REQUIRED = ("place_order", "get_order")
 """Without these no order leaves: it could not be placed, or not be looked up afterwards."""
 _MINUTE = timedelta(minutes=1)
-_PAGE = 64
 
 
 class OwnOrders(Protocol):
@@ -38,6 +37,7 @@ class OwnOrders(Protocol):
 
     def open_orders(self, instance_id: str, shadow: bool) -> Sequence[Order]: ...
     def recent(self, instance_id: str, limit: int, shadow: bool) -> Sequence[Order]: ...
+    def passed(self, instance_id: str, shadow: bool, since: datetime, but: str) -> int: ...
     def position(self, instance_id: str, symbol: str, shadow: bool) -> Position: ...
     def holding(self, instance_id: str, symbol: str, shadow: bool) -> Holding: ...
 
@@ -163,25 +163,11 @@ class Gatekeeper:
         holding = self._orders.holding(origin.instance_id, origin.symbol, shadow)
         today = utc(self._clock.time()).date()
         loss = holding.loss_on(today, order.quote_bid, order.quote_ask)
-        is_limited = gate.limits.max_orders_per_minute is not None  # else not worth reading all of a busy minute
-        placed = self._placed_last_minute(order, shadow) if is_limited else 0
+        placed = 0
+        if gate.limits.max_orders_per_minute is not None:
+            last_minute = utc(self._clock.time()) - _MINUTE
+            placed = self._orders.passed(order.instance_id, shadow, last_minute, but=order.client_order_id)
         return Book(holding.quantity, others, placed, loss)
-
-    def _placed_last_minute(self, order: Order, shadow: bool) -> int:
-        """How many orders of the instance got past the gateway in the last minute."""
-        since, limit = utc(self._clock.time()) - _MINUTE, _PAGE
-        while True:
-            recent = self._orders.recent(order.instance_id, limit, shadow)
-            if len(recent) < limit or recent[-1].created_at < since:
-                break
-            limit *= 4
-        return sum(
-            1
-            for other in recent
-            if other.created_at >= since
-            and other.rejected_by is not RejectedBy.GATEWAY
-            and other.client_order_id != order.client_order_id
-        )
 
 
 def _flaw(request: OrderRequest) -> str | None:

@@ -18,6 +18,8 @@ from reconciler.records.verdict import Verdict
 
 log = logging.getLogger(__name__)
 
+_TURNS = 64
+
 
 class OrderBook(OwnOrders, Protocol):
     """What execution needs of the store's ledger. All of it blocks; appended and settled is committed."""
@@ -71,7 +73,7 @@ class Settlement:
         self._doubts = doubts
         self._halts = halts
         self._events = events
-        self._turn = threading.Lock()
+        self._turns = tuple(threading.Lock() for _ in range(_TURNS))
 
     def rejected(self, order: Order, by: RejectedBy, reason: str) -> Order:
         """It is certain that the order was not placed."""
@@ -81,7 +83,7 @@ class Settlement:
 
     def unknown(self, order: Order, reason: str) -> Order:
         """The order may or may not have been placed: its instance is blocked until that is known."""
-        with self._turn:
+        with self._turn(order.client_order_id):
             known = self._ledger.get(order.client_order_id) or order
             if known.outcome is not Outcome.PENDING:
                 return known  # the exchange listed it before its answer was given up
@@ -92,7 +94,7 @@ class Settlement:
 
     def written_off(self, order: Order, why: str) -> Order:
         """The exchange has said often enough that it knows no such order: it was never placed, for all we know."""
-        with self._turn:
+        with self._turn(order.client_order_id):
             known = self._ledger.get(order.client_order_id) or order
             if known.outcome is Outcome.PENDING:  # that it is unknown could not be written down: it is now
                 self._ledger.settle(order.client_order_id, outcome=Outcome.UNKNOWN)
@@ -104,7 +106,7 @@ class Settlement:
 
     def reported(self, order: Order, report: OrderReport) -> Order:
         """The exchange's word. An answer older than what is known changes nothing."""
-        with self._turn:
+        with self._turn(order.client_order_id):
             known = self._ledger.get(order.client_order_id) or order
             if report.refusal:
                 return self._refused(known, report.refusal)
@@ -133,7 +135,7 @@ class Settlement:
 
     def resolved(self, client_order_id: str, verdict: Verdict) -> str:
         """An operator's word on an order. Why it cannot be taken, empty where it was."""
-        with self._turn:
+        with self._turn(client_order_id):
             known = self._ledger.get(client_order_id)
             if known is None:
                 return "the ledger knows no such order"
@@ -145,6 +147,10 @@ class Settlement:
                 self._doubts.end(client_order_id)
                 self._tell(known, "Warning", "OrderResolved", f"{verdict}: {verdict.reason} ({verdict.by})")
             return fault
+
+    def _turn(self, client_order_id: str) -> threading.Lock:
+        """Held by whoever settles that order. Others' orders need not wait: what they write shares its commit."""
+        return self._turns[hash(client_order_id) % _TURNS]
 
     def _halt(self, order: Order) -> None:
         """What nobody reckoned with was traded: its instance opens nothing more until somebody has looked."""

@@ -27,6 +27,7 @@ class Watchdog:
         self._stopping = threading.Event()
         self._interval_s = options.patience_s / _GLANCES
         self._fault = ""
+        self._looking = threading.Lock()
 
     def start(self) -> None:
         threading.Thread(target=self._run, name="watchdog", daemon=True).start()
@@ -51,7 +52,11 @@ class Watchdog:
             self._fault = ""
 
     def look(self) -> None:
-        """One glance at every worker."""
+        """One glance at every worker; glances take turns."""
+        with self._looking:
+            self._look()
+
+    def _look(self) -> None:
         now_s = self._clock.monotonic()
         overdue = 0
         for call in self._crew.calls():

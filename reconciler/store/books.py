@@ -19,6 +19,7 @@ from reconciler.records.holding import Holding
 from reconciler.records.order import Fill, Order, Outcome, decimal_text
 from reconciler.store.orders import fill_columns, fill_from, order_from
 from reconciler.store.settlement import new_fills
+from reconciler.store.statements import insert, update
 from reconciler.store.text import decimal_or_none, decimal_text_or_none, time_text
 
 BOOK = "instance_id = ? AND symbol = ? AND shadow = ? AND ended_at IS NULL"
@@ -36,16 +37,13 @@ def enter(db: Database, order: Order, told: Sequence[Fill], average: Decimal | N
     shadow = order.outcome is Outcome.SHADOW
     if not news and not shadow:
         return
-    columns = [fill_columns(fill) for fill in news]
-    if columns:
-        db.table("fills").insert_all(columns)
+    for fill in news:
+        insert(db, "fills", fill_columns(fill))
     number, holding = _open_book(db, order, shadow, now)
     for fill in news:
         holding = holding.filled(order.side, fill, now.date())
     if news:
-        changed = {**holding_columns(holding), "updated_at": time_text(now)}
-        assignments = ", ".join(f"{name} = :{name}" for name in changed)
-        db.execute(f"UPDATE books SET {assignments} WHERE id = :id", {**changed, "id": number})
+        update(db, "books", {"id": number, **holding_columns(holding), "updated_at": time_text(now)}, "id")
 
 
 def end_shadow_books(db: Database, instance_ids: Iterable[str], now: datetime) -> list[str]:
@@ -146,9 +144,7 @@ def _open_book(db: Database, order: Order, shadow: bool, now: datetime) -> tuple
         "started_at": time_text(now),
         "updated_at": time_text(now),
     }
-    number = db.table("books").insert(begun).last_pk
-    assert isinstance(number, int)
-    return number, holding
+    return insert(db, "books", begun), holding
 
 
 def _book(db: Database, instance_id: str, symbol: str, shadow: bool) -> dict[str, Any] | None:

@@ -61,8 +61,7 @@ class Desired:
                 db.execute("DELETE FROM attempts WHERE path = ?", [path])
             return ended
 
-        if ended := self._writer.write(job):
-            self._ended(ended)
+        self._writer.write(job, self._ended)
 
     def changed_by_others(self) -> bool:
         """True where something other than this engine has committed to the database since this was last asked.

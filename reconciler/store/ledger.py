@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
+from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
@@ -19,11 +21,13 @@ from reconciler.store.books import enter
 from reconciler.store.connection import ReadPool
 from reconciler.store.exposure import Exposure
 from reconciler.store.holdings import Holdings
+from reconciler.store.open_orders import OpenOrders
 from reconciler.store.order_search import OrderSearch
 from reconciler.store.orders import fill_from, order_columns, order_from, settled_columns
 from reconciler.store.refusals import refuse
-from reconciler.store.resting import Resting
 from reconciler.store.settlement import settled_order
+from reconciler.store.statements import insert, update
+from reconciler.store.text import time_text
 from reconciler.store.writer import Writer
 
 FOUND_PENDING = "the engine stopped before its answer came: it may have been sent"
@@ -42,7 +46,7 @@ class Ledger(OrderSearch):
         self._clock = clock
         self._exposure = Exposure(reads)
         self._holdings = Holdings(reads)
-        self._resting = Resting(reads)
+        self._open = OpenOrders(reads)
 
     def append(self, order: Order) -> None:
         """Write an order down for the first time; it is on the disk on return.
@@ -52,14 +56,18 @@ class Ledger(OrderSearch):
         columns = order_columns(order)
 
         def job(db: Database) -> None:
-            if _found(db, order.client_order_id) is not None:
-                raise StoreError(f"orders: expected a new client_order_id, was used before: {order.client_order_id!r}")
-            db.table("orders").insert(columns)
+            try:
+                insert(db, "orders", columns)
+            except sqlite3.IntegrityError:
+                if _found(db, order.client_order_id) is None:
+                    raise
+                raise StoreError(
+                    f"orders: expected a new client_order_id, was used before: {order.client_order_id!r}"
+                ) from None
             if order.filled_quantity or order.outcome is Outcome.SHADOW:
                 enter(db, order, (), order.average_price, order.updated_at)
 
-        self._writer.write(job)
-        self._changed(None, order)
+        self._writer.write(job, lambda _: self._changed(None, order))
 
     def refuse(self, order: Order) -> Order:
         """Write down an order that the gateway refused before it meant to send it; on the disk on return.
@@ -105,29 +113,32 @@ class Ledger(OrderSearch):
             "is_triggered": is_triggered,
         }
         news = {name: value for name, value in told.items() if value is not None}
-        known, settled = self._writer.write(lambda db: self._settle(db, client_order_id, news, fills))
-        if settled is not known:
-            self._changed(known, settled)
-        return settled
+        return self._writer.write(lambda db: self._settle(db, client_order_id, news, fills), self._settled)[1]
 
     def mark_unknown_on_startup(self) -> list[Order]:
         """Make every pending order unknown: nobody waits for its answer any more. Returns them, oldest first."""
 
-        def job(db: Database) -> list[Order]:
+        def job(db: Database) -> list[tuple[Order, Order]]:
             found = db.query("SELECT client_order_id FROM orders WHERE is_open AND outcome = 'pending' ORDER BY id")
             news = {"outcome": Outcome.UNKNOWN, "reason": FOUND_PENDING}
-            return [self._settle(db, columns["client_order_id"], news)[1] for columns in list(found)]
+            return [self._settle(db, columns["client_order_id"], news) for columns in list(found)]
 
-        return self._writer.write(job)
+        def committed(all_settled: list[tuple[Order, Order]]) -> None:
+            for settled in all_settled:
+                self._settled(settled)
+
+        return [order for _, order in self._writer.write(job, committed)]
 
     def get(self, client_order_id: str) -> Order | None:
         """The order of that id, None where the ledger knows none."""
+        if (order := self._open.get(client_order_id)) is not None:
+            return order
         found = self._orders("client_order_id = ?", [client_order_id])
         return found[0] if found else None
 
     def open_orders(self, instance_id: str, shadow: bool) -> list[Order]:
-        """The instance's orders to which something may still happen, oldest first."""
-        return self._orders("is_open AND instance_id = ? AND shadow = ? ORDER BY id", [instance_id, int(shadow)])
+        """The instance's orders to which something may still happen, oldest first. From memory."""
+        return self._open.of(instance_id, shadow)
 
     def recent(self, instance_id: str, limit: int, shadow: bool) -> list[Order]:
         """The instance's last `limit` orders, newest first, whatever became of them; shadow ones of its open book."""
@@ -137,6 +148,16 @@ class Ledger(OrderSearch):
             " ORDER BY id DESC LIMIT ?3",
             [instance_id, int(shadow), max(0, limit)],
         )
+
+    def passed(self, instance_id: str, shadow: bool, since: datetime, but: str) -> int:
+        """How many of the instance's orders got past the gateway, from `since` on, the one of the id `but` left out."""
+        # By time, and `+` keeps it so: by instance, all that it ever placed would be looked at.
+        found = self._reads.query(
+            "SELECT count(*) AS number FROM orders WHERE created_at >= ? AND +instance_id = ? AND +shadow = ?"
+            " AND rejected_by IS NOT 'gateway' AND +client_order_id <> ?",
+            [time_text(since), instance_id, int(shadow), but],
+        )
+        return int(found[0]["number"])
 
     def unresolved(self) -> list[Order]:
         """Everyone's orders of which nobody knows whether they were sent: pending or unknown. Oldest first."""
@@ -168,21 +189,26 @@ class Ledger(OrderSearch):
 
     def resting(self) -> list[Order]:
         """Everyone's open shadow orders, but of those whose record says that they do not observe."""
-        return self._resting.observed()
+        return self._open.observed()
 
     def shadow_books_ended(self, instance_ids: Collection[str]) -> None:
         """Their shadow books were ended, with all that was open in them; that is committed."""
-        self._resting.forget(instance_ids)
+        self._open.shadow_books_ended(instance_ids)
         self._holdings.changed(instance_ids)
 
     def exposed(self) -> frozenset[str]:
         """The instances with a real order that may still fill, or a real position. Costs nothing."""
         return self._exposure.ids
 
+    def _settled(self, settled: tuple[Order, Order]) -> None:
+        before, after = settled
+        if after is not before:
+            self._changed(before, after)
+
     def _changed(self, before: Order | None, after: Order) -> None:
-        """Follow what was committed."""
+        """Follow what was committed. On the writer's thread."""
         self._exposure.changed(before, after)
-        self._resting.changed(after)
+        self._open.changed(after)
         if after.filled_quantity or after.outcome is Outcome.SHADOW:
             self._holdings.changed([after.instance_id])
 
@@ -202,12 +228,9 @@ class Ledger(OrderSearch):
         now = max(utc(self._clock.time()), known.updated_at)
         settled = replace(told, updated_at=now)
         columns = settled_columns(settled)
-        assignments = ", ".join(f"{name} = :{name}" for name in columns)
-        assignments += ", was_unknown = was_unknown OR :outcome = 'unknown'"
-        db.execute(
-            f"UPDATE orders SET {assignments} WHERE client_order_id = :client_order_id",
-            {**columns, "client_order_id": client_order_id},
-        )
+        if settled.outcome is Outcome.UNKNOWN:
+            columns["was_unknown"] = 1
+        update(db, "orders", {"client_order_id": client_order_id, **columns}, "client_order_id")
         if settled.filled_quantity != known.filled_quantity:
             enter(db, settled, fills, news.get("average_price"), now)
         return known, settled

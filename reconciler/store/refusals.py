@@ -8,6 +8,7 @@ from sqlite_utils import Database
 
 from reconciler.records.order import Order, Outcome, RejectedBy
 from reconciler.store.orders import order_columns, order_from
+from reconciler.store.statements import insert
 from reconciler.store.text import time_text
 
 
@@ -16,7 +17,7 @@ def refuse(db: Database, order: Order) -> Order:
     found = list(db.query("SELECT * FROM orders WHERE instance_id = ? ORDER BY id DESC LIMIT 1", [order.instance_id]))
     last = order_from(found[0]) if found else None
     if last is None or not is_repeated(last, order):
-        db.table("orders").insert(order_columns(order))
+        insert(db, "orders", order_columns(order))
         return order
     repeated = replace(last, updated_at=max(order.updated_at, last.updated_at))
     db.execute(

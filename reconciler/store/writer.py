@@ -24,9 +24,14 @@ Job = Callable[[Database], T]
 _log = logging.getLogger(__name__)
 
 
+def _nothing(result: object) -> None:
+    """Nothing is kept in memory beside what was written."""
+
+
 @dataclass(frozen=True, slots=True)
 class _Task:
     job: Job[Any]
+    committed: Callable[[Any], object]
     future: Future[Any] = field(default_factory=Future)
 
 
@@ -34,10 +39,13 @@ class Writer:
     """Runs jobs on the writing connection, in the order they were submitted.
 
     All jobs that wait form one transaction, each in a savepoint of its own: a job that raises undoes only
-    itself. Futures resolve after the commit, so what they tell is on the disk. Each transaction checks
-    that the epoch is still ours, and that the file is still the one that `path` names: what is written to one
-    that was removed or replaced is lost. Where either is not so, everything is refused from then on with
-    StoreFenced, and `on_fenced` is told why, once, on the writer's thread, before anybody else is.
+    itself. Futures resolve after the commit, so what they tell is on the disk. What is kept in memory beside the
+    database follows it in `committed`: called with the job's result, on the writer's thread, in the order of the
+    commits, before anybody learns of the commit.
+
+    Each transaction checks that the epoch is still ours, and that the file is still the one that `path` names: what
+    is written to one that was removed or replaced is lost. Where either is not so, everything is refused from then on
+    with StoreFenced, and `on_fenced` is told why, once, on the writer's thread, before anybody else is.
 
     `commits` counts transactions. `fault` is the last error of the database itself, empty where the last
     transaction went well; a job that broke a rule (a duplicate id) is its caller's matter, not a fault.
@@ -60,12 +68,12 @@ class Writer:
         self._thread = threading.Thread(target=self._run, name="store-writer", daemon=True)
         self._thread.start()
 
-    def submit(self, job: Job[T]) -> Future[T]:
+    def submit(self, job: Job[T], committed: Callable[[T], object] = _nothing) -> Future[T]:
         """Run `job` soon. Never blocks or raises: whatever goes wrong is in the future.
 
-        That is StoreError where the database or a rule of the tables refused, else what `job` raised.
+        That is StoreError where the database or a rule of the tables refused, else what `job` or `committed` raised.
         """
-        task = _Task(job)
+        task = _Task(job, committed)
         with self._wake:
             if not self._closing:
                 self._waiting.append(task)
@@ -74,9 +82,9 @@ class Writer:
         task.future.set_exception(StoreError(f"{self._path}: expected an open database, was closed"))
         return task.future
 
-    def write(self, job: Job[T]) -> T:
+    def write(self, job: Job[T], committed: Callable[[T], object] = _nothing) -> T:
         """Run `job` and return its result once it is committed. Not from within a job."""
-        return self.submit(job).result()
+        return self.submit(job, committed).result()
 
     def close(self) -> None:
         """Finish what was submitted, refuse what comes later, end the thread. The connection stays open."""
@@ -111,10 +119,18 @@ class Writer:
         self.fault = ""
         for task, (result, failure) in zip(tasks, attempts, strict=True):
             if failure is None:
-                task.future.set_result(result)
+                self._resolve(task, result)
             else:
                 self._note_fault(failure)
                 task.future.set_exception(self._told(failure))
+
+    def _resolve(self, task: _Task, result: Any) -> None:
+        try:
+            task.committed(result)
+        except Exception as error:  # noqa: BLE001 - a boundary: it is on the disk, and the others are to be told
+            task.future.set_exception(error)
+        else:
+            task.future.set_result(result)
 
     @contextmanager
     def _transaction(self) -> Iterator[None]:

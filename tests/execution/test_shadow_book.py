@@ -85,7 +85,7 @@ def test_the_quote_of_a_beat_is_asked_for_once_and_only_where_something_rests(de
 
 def test_an_order_is_followed_after_a_restart(desk: Desk, gate: StandInGate) -> None:
     order = desk.buy(gate, limit="95")
-    desk.store.ledger._resting = type(desk.store.ledger._resting)(desk.store.ledger._reads)
+    desk.store.ledger._open = type(desk.store.ledger._open)(desk.store.ledger._reads)
     quote(desk, "93", "94")
     gateway = desk.restarted()
     desk.main_loop.run(gateway.follow_up(9))

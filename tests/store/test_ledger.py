@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta, timezone
 from decimal import Decimal
@@ -254,6 +256,57 @@ def test_the_open_orders_of_each_book_are_the_instances_own_oldest_first(store: 
     assert ids(store.ledger.open_accepted()) == ["accepted", "partial", "others"]
     store.ledger.settle("partial", state=OrderState.FILLED)
     assert ids(store.ledger.open_accepted()) == ["accepted", "others"]
+
+
+def test_open_orders_are_known_again_after_a_restart(path: Path, clock: FakeClock, make_order: MakeOrder) -> None:
+    with Store.open(path, clock) as store:
+        for id in ("first", "second", "third"):
+            store.ledger.append(make_order(id))
+        store.ledger.settle("second", state=OrderState.CANCELLED)
+    with Store.open(path, clock) as store:
+        assert ids(store.ledger.open_orders("dca", False)) == ["first", "third"]
+
+
+def test_an_order_that_turned_up_stands_among_the_open_ones_where_it_was_placed(
+    store: Store, make_order: MakeOrder
+) -> None:
+    early = make_order("early", outcome=Outcome.REJECTED, rejected_by=RejectedBy.GATEWAY)
+    store.ledger.append(replace(early, created_at=early.created_at - timedelta(seconds=1)))
+    store.ledger.append(make_order("late"))
+    store.ledger.settle("early", outcome=Outcome.ACCEPTED, state=OrderState.OPEN)
+    assert ids(store.ledger.open_orders("dca", False)) == ["early", "late"]
+
+
+def test_an_order_is_open_for_nobody_before_it_is_committed(store: Store, make_order: MakeOrder) -> None:
+    """A job that fails undoes what it wrote: nothing of it may stay in memory."""
+    store.ledger.append(make_order("x"))
+    with pytest.raises(StoreError):
+        store.ledger.append(make_order("x", instance_id="other"))
+    assert store.ledger.open_orders("other", False) == []
+
+
+def test_the_orders_that_passed_the_gateway_are_counted_from_a_moment_on(store: Store, make_order: MakeOrder) -> None:
+    order = make_order("old")
+    store.ledger.append(replace(order, created_at=order.created_at - timedelta(seconds=60.001)))
+    store.ledger.append(make_order("now"))
+    store.ledger.append(make_order("exchange", outcome=Outcome.REJECTED, rejected_by=RejectedBy.EXCHANGE))
+    store.ledger.append(make_order("gateway", outcome=Outcome.REJECTED, rejected_by=RejectedBy.GATEWAY))
+    store.ledger.append(make_order("shadow", outcome=Outcome.SHADOW, mode=Mode.OBSERVE))
+    store.ledger.append(make_order("others", instance_id="other"))
+    store.ledger.append(make_order("this"))
+    last_minute = order.created_at - timedelta(seconds=60)
+    assert store.ledger.passed("dca", False, last_minute, but="this") == 2
+    assert store.ledger.passed("dca", True, last_minute, but="this") == 1
+
+
+def test_what_passed_in_the_last_minute_is_found_by_time_not_among_all_there_ever_was(path: Path, store: Store) -> None:
+    seen = list[str]()
+    with closing(sqlite3.connect(path)) as db:
+        query = store.ledger._reads.query
+        store.ledger._reads.query = lambda sql, parameters=(): seen.append(sql) or query(sql, parameters)  # type: ignore[method-assign,func-returns-value]
+        store.ledger.passed("dca", False, datetime(2026, 1, 1, tzinfo=UTC), but="x")
+        plan = " ".join(row[3] for row in db.execute(f"EXPLAIN QUERY PLAN {seen[0]}", ["", "", 0, ""]))
+    assert "orders_by_time (created_at>?)" in plan
 
 
 def test_recent_orders_are_newest_first_whatever_became_of_them(store: Store, make_order: MakeOrder) -> None:

@@ -127,6 +127,28 @@ def test_a_result_is_told_only_after_its_commit(writer: Writer, path: Path) -> N
     assert counts[0] >= 1
 
 
+def test_what_is_kept_in_memory_follows_each_commit_in_its_order_before_anybody_learns_of_it(writer: Writer) -> None:
+    followed: list[int] = []
+    release = held(writer)
+    futures = [writer.submit(insert(n), followed.append) for n in (3, 1, 2)]
+    failing = writer.submit(insert(3), followed.append)  # that id is used: nothing of it may be followed
+    seen = [future.result for future in futures]
+    assert followed == []
+    release.set()
+    assert [result(DEADLINE_S) for result in seen] == followed == [3, 1, 2]
+    assert isinstance(failing.exception(DEADLINE_S), StoreError)
+    assert followed == [3, 1, 2]
+
+
+def test_a_fault_in_following_a_commit_is_its_callers_and_the_writer_lives_on(writer: Writer) -> None:
+    def follow(number: int) -> None:
+        raise RuntimeError("no memory")
+
+    with pytest.raises(RuntimeError, match="no memory"):
+        writer.write(insert(1), follow)
+    assert stored(writer) == [1]
+
+
 def test_an_epoch_that_moved_on_fences_everything_from_then_on(writer: Writer, path: Path) -> None:
     writer.write(insert(1))
     connection = other(path)
