@@ -62,17 +62,17 @@ def watch_writes(points: Points) -> None:
     write = Writer.write
     current = threading.local()
 
-    def written(writer: Writer, job: Callable[[Database], Any]) -> Any:
+    def written(writer: Writer, job: Callable[[Database], Any], *more: Any) -> Any:
         step = getattr(current, "step", None)
         if step is None:
-            return write(writer, job)
+            return write(writer, job, *more)
 
         def watched(db: Database) -> Any:
             done = job(db)
             points.reach(f"{step}.within")
             return done
 
-        return write(writer, watched)
+        return write(writer, watched, *more)
 
     def around(name: str, step: str, is_traders: Callable[..., bool]) -> None:
         inner = getattr(Ledger, name)
@@ -135,7 +135,7 @@ def forked(point: str, arguments: Sequence[str]) -> int:
 
 
 if __name__ == "__main__":
-    doubts.SPREAD_S = 0.2  # what takes half a minute of answers otherwise
+    doubts.SPREAD_S = float(sys.argv[1])  # half a minute of answers, otherwise
     for module in ("reconciler.app", "reconciler.execution.wire", "reconciler.execution.paper.tools"):
         importlib.import_module(module)
     assert threading.active_count() == 1, "a fork keeps none but the thread that forks"

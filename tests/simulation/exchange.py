@@ -36,6 +36,9 @@ class Placed:
         self.filled += quantity
         self.state = OrderState.FILLED if self.filled == self.quantity else OrderState.PARTIALLY_FILLED
 
+    def expire(self) -> None:
+        self.state = OrderState.EXPIRED
+
     def told(self) -> dict[str, Any]:
         about = {name: self.arguments[name] for name in ("client_order_id", "symbol", "side", "quantity")}
         return {
@@ -65,6 +68,10 @@ class Exchange:
 
     def visible(self) -> list[Placed]:
         return [order for order in self.orders.values() if order.visible_s <= self.clock.time()]
+
+    def seen(self, client_order_id: str) -> Placed | None:
+        """What somebody sees who looks at the exchange's own pages."""
+        return next((order for order in self.visible() if order.arguments["client_order_id"] == client_order_id), None)
 
     def find(self, arguments: Mapping[str, Any]) -> Placed:
         """The order asked for, by whoever placed it. Raises OrderNotFound."""

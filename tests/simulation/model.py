@@ -6,8 +6,9 @@ Nothing here asks the parts that are tested.
 from __future__ import annotations
 
 import sqlite3
-from collections import Counter
-from collections.abc import Callable, Mapping
+import threading
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 from pathlib import Path
@@ -16,6 +17,7 @@ from typing import Any
 from reconciler.execution.order_id import prefix
 from reconciler.records.mode import Mode
 from tests.simulation.exchange import Exchange
+from tests.simulation.table import Act, act_of, leaves
 
 Columns = dict[str, Any]
 HaltKey = tuple[str, str, bool]
@@ -58,6 +60,16 @@ class Facts:
         covers = {("all", ""), ("account", instance.account_id), ("instance", instance.id)}
         return {halt for halt in self.halts | self.declared if halt[:2] in covers}
 
+    def told(self, instance: Instance) -> list[str]:
+        """What is the case of an instance, in the words of the table."""
+        mode, halts = self.modes[instance.id], self.halted(instance)
+        told = [] if mode is Mode.ACTIVE else [mode.value]
+        if instance.id in self.paused:
+            told.append("paused")
+        if halts:
+            told.append("halted in full" if any(full for _, _, full in halts) else "halted")
+        return told
+
 
 @dataclass
 class Judge:
@@ -68,10 +80,23 @@ class Judge:
     path: Callable[[], Path]
     tally: Counter[str]
     placing: str | None = None
+    cancelling: str | None = None
+    """The order that a strategy cancels just now; every other cancel is a record's wish."""
     left: int = 0
+    opened: tuple[Path, sqlite3.Connection] | None = None
+    reading: threading.Lock = field(default_factory=threading.Lock)
     compared: set[str] = field(default_factory=set)
     written_off: set[str] = field(default_factory=set)
     """Orders that were in doubt, and then taken for never placed."""
+    resolved: set[str] = field(default_factory=set)
+    """Orders of which an operator said what became of them."""
+    absences_s: defaultdict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
+    """When this engine was told that there is no such order."""
+
+    def started(self) -> None:
+        """Another engine: it knows nothing of what was asked before."""
+        self.compared.clear()
+        self.absences_s.clear()
 
     def begin(self, instance_id: str) -> None:
         self.placing, self.left = instance_id, 0
@@ -80,12 +105,35 @@ class Judge:
         self.placing = None
 
     def rows(self) -> dict[str, Columns]:
-        connection = sqlite3.connect(f"{self.path().as_uri()}?mode=ro", uri=True)
-        connection.row_factory = sqlite3.Row
-        try:
-            return {row["client_order_id"]: dict(row) for row in connection.execute("SELECT * FROM orders ORDER BY id")}
-        finally:
-            connection.close()
+        """The ledger as it is committed, read by nobody's code but SQLite's."""
+        return {row["client_order_id"]: row for row in self._read("1")}
+
+    def row(self, client_order_id: str) -> Columns:
+        (row,) = self._read("client_order_id = ?", client_order_id)
+        return row
+
+    def _own(self, instance_id: str) -> list[Columns]:
+        """The real orders of an instance that count, or may, at the exchange."""
+        return self._read("instance_id = ? AND NOT shadow AND outcome != 'rejected'", instance_id)
+
+    def _read(self, condition: str, *values: str) -> list[Columns]:
+        with self.reading:
+            found = self._connected().execute(f"SELECT * FROM orders WHERE {condition} ORDER BY id", values)
+            return [dict(row) for row in found]
+
+    def _connected(self) -> sqlite3.Connection:
+        """One connection to each database: opening one takes longer than reading."""
+        if self.opened is None or self.opened[0] != self.path():
+            self.close()
+            connection = sqlite3.connect(f"{self.path().as_uri()}?mode=ro", uri=True, check_same_thread=False)
+            connection.row_factory = sqlite3.Row
+            self.opened = (self.path(), connection)
+        return self.opened[1]
+
+    def close(self) -> None:
+        if self.opened is not None:
+            self.opened[1].close()
+            self.opened = None
 
     def place(self, asked: Mapping[str, Any]) -> None:
         """An order leaves, at this moment."""
@@ -104,42 +152,59 @@ class Judge:
         assert sent == (instance.account_id, instance.client_id, instance.symbol), f"{instance.id} sent as {sent}"
         assert sent == (row["account_id"], row["client_id"], row["symbol"])
         assert (asked["side"], asked["quantity"]) == (row["side"], row["quantity"])
-        self._require_open_gate(instance, asked, rows)
+        self._require_open_gate(instance, asked)
         self.tally["sent"] += 1
 
-    def _require_open_gate(self, instance: Instance, asked: Mapping[str, Any], rows: Mapping[str, Columns]) -> None:
+    def _require_open_gate(self, instance: Instance, asked: Mapping[str, Any]) -> None:
         facts = self.facts
         assert facts.modes[instance.id] is Mode.ACTIVE, f"an order left in mode {facts.modes[instance.id]}"
         assert instance.id not in facts.paused, "an order left though its instance is paused"
         assert facts.committed or instance.account_id != "real", "real money moved though nothing was committed"
         assert instance.account_id in self.compared, "an order left before its account was compared on this connection"
-        own = [
-            row
-            for row in rows.values()
-            if row["instance_id"] == instance.id
-            and not row["shadow"]
-            and row["client_order_id"] != asked["client_order_id"]
-        ]
+        own = [row for row in self._own(instance.id) if row["client_order_id"] != asked["client_order_id"]]
         doubts = [row["client_order_id"] for row in own if row["outcome"] in ("pending", "unknown")]
         assert not doubts, f"an order left though {doubts} are in doubt"
         halts = facts.halted(instance)
         if halts:
             assert not any(full for _, _, full in halts), f"an order left under a full halt: {halts}"
-            assert _reduces(own, asked), f"an order that opens left under {halts}"
-            self.tally["reduced under a halt"] += 1
+            act = _act(own, asked["side"], Decimal(asked["quantity"]))
+            assert act is Act.REDUCES, f"an order that {act} left under {halts}"
 
     def cancel(self, asked: Mapping[str, Any]) -> None:
         """A cancel leaves, at this moment."""
-        row = self.rows()[asked["client_order_id"]]
-        instance = OF[row["instance_id"]]
+        id_ = asked["client_order_id"]
+        instance = OF[self.row(id_)["instance_id"]]
         assert (asked["account_id"], asked["client_id"]) == (instance.account_id, instance.client_id)
-        assert not any(full for _, _, full in self.facts.halted(instance)), "a cancel left under a full halt"
-        self.tally["cancels"] += 1
+        assert leaves(Act.CANCELS, told := self.facts.told(instance)), f"a cancel left: {told}"
+        if self.cancelling != id_:
+            assert instance.open_orders == "cancel", f"{id_} was cancelled, and nobody asked for it"
+            assert self.facts.modes[instance.id] is not Mode.ACTIVE, f"{id_} was withdrawn from an active instance"
+            self.tally["withdrawn"] += 1
+
+    def held_back(self) -> int:
+        """How many orders should be withdrawn, were there no full halt."""
+        full = [i for i in INSTANCES if i.open_orders == "cancel" and "halted in full" in self.facts.told(i)]
+        out = {instance.id for instance in full if self.facts.modes[instance.id] is not Mode.ACTIVE}
+        return sum(row["is_open"] and not row["shadow"] and row["instance_id"] in out for row in self.rows().values())
+
+    def act(self, instance: Instance, side: str, quantity: Decimal) -> Act:
+        """What an order would do, as the ledger stands."""
+        return _act(self._own(instance.id), side, quantity)
+
+    def position(self, instance_id: str) -> Decimal:
+        return _held(self._own(instance_id))
 
     def check(self) -> None:
         """What holds at every step."""
         rows = self.rows()
-        self.written_off |= {id_ for id_, row in rows.items() if row["was_unknown"] and row["outcome"] == "rejected"}
+        gone = {id_ for id_, row in rows.items() if row["was_unknown"] and row["outcome"] == "rejected"}
+        for id_ in gone - self.written_off - self.resolved:
+            told_s = self.absences_s[id_]
+            assert rows[id_]["rejected_by"] == "exchange" or (len(told_s) >= 3 and told_s[-1] - told_s[0] >= 30), (
+                f"{id_} was given up after it was not found at {told_s}"
+            )
+            self.tally["given up"] += 1
+        self.written_off |= gone
         times = Counter(asked["client_order_id"] for asked in self.exchange.received)
         assert all(number == 1 for number in times.values()), f"sent twice: {times}"
         for id_, placed in self.exchange.orders.items():
@@ -175,13 +240,12 @@ class Judge:
         assert ours == theirs, f"{id_}: the ledger says {ours}, the exchange {theirs}"
 
 
-def _reduces(own: list[Columns], asked: Mapping[str, Any]) -> bool:
-    """Whether, if all that is open fills first, the order can still only bring the position nearer to zero."""
-    held, waiting = Decimal(0), Decimal(0)
-    for row in own:
-        filled = Decimal(row["filled_quantity"])
-        held += filled if row["side"] == "buy" else -filled
-        if row["is_open"] and row["side"] == asked["side"]:
-            waiting += Decimal(row["quantity"]) - filled
-    room = held if asked["side"] == "sell" else -held
-    return Decimal(asked["quantity"]) + waiting <= room
+def _held(own: Iterable[Columns]) -> Decimal:
+    return sum((Decimal(row["filled_quantity"]) * (1 if row["side"] == "buy" else -1) for row in own), start=Decimal(0))
+
+
+def _act(own: Sequence[Columns], side: str, quantity: Decimal) -> Act:
+    held = _held(own)
+    resting = [row for row in own if row["is_open"] and row["side"] == side]
+    waiting = sum((Decimal(row["quantity"]) - Decimal(row["filled_quantity"]) for row in resting), start=Decimal(0))
+    return act_of(held if side == "sell" else -held, waiting, quantity)

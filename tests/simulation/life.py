@@ -1,0 +1,232 @@
+"""One exchange, and one engine after the other on one database: everything that can happen to them, step by step.
+
+Nothing here is random; who strings the steps together says what to place, when, and what comes between.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import random
+import shutil
+import tempfile
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+from reconciler.clock import FakeClock
+from reconciler.errors import CapabilityUnavailable, ExecError, StoreError
+from reconciler.execution import dispatch
+from reconciler.records.order import Order, OrderRequest
+from reconciler.records.verdict import Verdict, VerdictWord
+from tests.execution.standins import MainLoop
+from tests.simulation.engine import Crashed, Engine
+from tests.simulation.exchange import PRICE, Exchange
+from tests.simulation.model import OF, Facts, Instance, Judge
+from tests.simulation.operators import Deed, Operator
+from tests.simulation.wire import Wire
+
+BEAT_S = 6.0
+QUIET_BEATS = 14
+"""Three answers over thirty seconds, then one more comparison, which are a minute apart."""
+
+
+class Life:
+    """Its engine is connected and all may trade. `tally` counts what was reached, in words."""
+
+    def __init__(self, main_loop: MainLoop, empty_database: Path, tally: Counter[str] | None = None) -> None:
+        self.main_loop = main_loop
+        self.tally: Counter[str] = Counter() if tally is None else tally
+        self.folder = Path(tempfile.mkdtemp(dir=empty_database.parent))
+        self.clock = FakeClock()
+        self.beat = 0
+        self.salt = random.Random(0)
+        self.exchange = Exchange(self.clock)
+        self.facts = Facts()
+        self.judge = Judge(self.facts, self.exchange, lambda: self.path, self.tally)
+        self.wire = Wire(self, self.exchange, self.judge, self.tally)
+        self.told_of: set[str] = set()
+        """Orders that turned up, whose instances were seen halted for it."""
+        self.operator = Operator(self.facts, self.clock)
+        self.path: Path = self.folder / "0" / "reconciler.db"
+        self.path.parent.mkdir()
+        shutil.copyfile(empty_database, self.path)
+        self.engine = self._started()
+        self.operator.apply_rows()
+        self.engine.connected()
+
+    # What somebody does
+
+    def place(
+        self,
+        instance: Instance,
+        request: OrderRequest,
+        way: str = "taken",
+        late_s: float = 0.0,
+        interruption: tuple[str, Deed] | None = None,
+    ) -> Order | None:
+        """A strategy places an order. None where the engine dies of it, or the ledger does."""
+        if interruption is not None and interruption[0] == "handing over" and interruption[1][0] == "crash":
+            interruption = ("arrived", interruption[1])  # the loop's thread dies; there is nobody to see it earlier
+        self.wire.way, self.wire.late_s, self.wire.interruption = way, late_s, interruption
+        gate = self.engine.gates[instance.id]
+        self.engine.placing = gate
+        self.judge.begin(instance.id)
+        act, told = self.judge.act(instance, request.side, request.quantity), self.facts.told(instance)
+        order = None
+        try:
+            with _little_patience(way == "stalled"):
+                order = self.engine.gateway.place(gate, request, self.beat)
+        except Crashed:
+            self.restart(kill=True)
+        except (StoreError, OSError):
+            assert way in ("unwritten", "broken"), "an order that nothing happened to"
+            self.tally["raised"] += 1
+        finally:
+            self.judge.end()
+            self.engine.placing = None
+            self.engine.is_committed = False
+            self.engine.link.patient()
+            self.engine.ledger.refuses_next = False
+            self.wire.interruption = None
+            self.operator.returned()
+        self.engine.settle()
+        if order is not None:
+            why = f" by {order.rejected_by}, {order.reason.split(':')[0]}" if order.rejected_by else ""
+            self.tally[f"{order.outcome}{why}"] += 1
+            if "halted" in told:
+                self.tally[f"{act} while halted, {'left' if self.judge.left else 'kept in'}"] += 1
+        return order
+
+    def cancel(self, instance: Instance, client_order_id: str) -> bool:
+        """A strategy cancels an order; whether the cancel left. Raises KeyError where the order is not its own."""
+        before = len(self.wire.cancels)
+        gate = self.engine.gates[instance.id]
+        self.engine.placing, self.judge.cancelling = gate, client_order_id
+        try:
+            with contextlib.suppress(ExecError, CapabilityUnavailable):
+                self.engine.gateway.cancel(gate, client_order_id)
+        finally:
+            self.engine.placing = self.judge.cancelling = None
+            self.operator.returned()
+        self.engine.settle()
+        return len(self.wire.cancels) > before
+
+    def resolve(self, client_order_id: str) -> None:
+        """An operator looks at the exchange and says what there is: which may be less than there will be."""
+        there = self.exchange.seen(client_order_id)
+        if there is None:
+            verdict = Verdict("rejected", "not there", "uid 1000")
+        else:
+            filled = {} if not there.filled else {"filled_quantity": there.filled, "average_price": PRICE}
+            word: VerdictWord = "accepted" if there.is_open else there.state.value  # type: ignore[assignment]
+            verdict = Verdict(word, "seen", "uid 1000", **filled)  # type: ignore[arg-type]
+        assert self.engine.gateway.resolve(client_order_id, verdict) == ""
+        self.judge.resolved.add(client_order_id)
+        self.tally[f"resolved as {verdict.word}"] += 1
+
+    def perform(self, deed: Deed, instance_id: str) -> None:
+        """Something closes, or goes wrong. Raises Crashed where it is the end of the engine."""
+        engine = self.engine
+        match deed[0]:
+            case "crash":
+                engine.is_dead = True
+                raise Crashed
+            case "lose":
+                engine.link.lose()
+                self.judge.compared.clear()
+            case "flap":
+                engine.link.lose()
+                engine.link.restore()
+                self.judge.compared.clear()
+
+            case _:
+                self.operator.perform(deed, instance_id)
+
+    # What happens by itself
+
+    def restart(self, kill: bool) -> None:
+        """A new engine on the same database. What was paused is not paused any more."""
+        left, self.path = self.engine, self.folder / str(len(list(self.folder.iterdir()))) / "reconciler.db"
+        self.path.parent.mkdir()
+        if kill:
+            left.crash(self.path)
+            self.tally["killed"] += 1
+        else:
+            left.stop()
+            self.path = left.path
+        self.judge.check()
+        for row in self.judge.rows().values():
+            self.tally[f"{row['outcome']} at a start"] += 1
+        self.facts.paused.clear()
+        self.engine = self._started()
+        found = {row["outcome"] for row in self.judge.rows().values()}
+        assert "pending" not in found, "after a start nobody waits for an answer any more"
+        self.operator.declare()
+        self.connect()
+
+    def connect(self) -> None:
+        self.engine.link.restore()
+        self.engine.connected()
+
+    def one_beat(self) -> None:
+        self.clock.advance(BEAT_S)
+        self.beat += 1
+        self.tally["withdrawal held back"] += self.judge.held_back() and self.engine.link.status.connected
+        self.engine.follow_up(self.beat)
+        self.operator.returned()
+
+    def unknown(self) -> list[str]:
+        return [id_ for id_, row in self.judge.rows().items() if row["outcome"] == "unknown"]
+
+    # What must hold
+
+    def check(self) -> None:
+        if self.wire.violation is not None:
+            raise self.wire.violation
+        self.judge.check()
+        rows = self.judge.rows()
+        for instance_id in {row["instance_id"] for row in rows.values() if row["outcome"] == "unknown"}:
+            assert self.engine.gateway.blocked(instance_id, OF[instance_id].account_id) is not None
+        for id_ in self.judge.turned_up() - self.told_of:
+            self.tally["turned up"] += 1
+            instance_id = self.judge.rows()[id_]["instance_id"]
+            halted = [halt.id for halt in self.engine.store.halts.active() if halt.by == "engine"]
+            assert instance_id in halted, f"{id_} turned up, and {instance_id} trades on"
+            self.told_of.add(id_)
+            self.facts.halts.add(("instance", instance_id, False))
+
+    def end(self) -> None:
+        """The last step: nothing goes wrong any more, and everything comes to be known."""
+        try:
+            self.check()
+            self.facts.declared.clear()
+            self.connect()
+            for _ in range(QUIET_BEATS):
+                self.one_beat()
+            self.check()
+            self.judge.check_settled()
+            assert not self.engine.gateway.orphans()
+            differing = [c for c in self.engine.gateway.comparisons() if c.difference]
+            assert not differing, f"positions do not add up: {differing}"
+        finally:
+            self.engine.stop()
+            self.judge.close()
+            shutil.rmtree(self.folder)
+
+    def _started(self) -> Engine:
+        self.judge.started()
+        rows = {id_: self.operator.row(id_) for id_ in OF}
+        engine = Engine(self.path, self.wire, rows, self.main_loop, self.clock, self.salt)
+        self.operator.engine = engine
+        return engine
+
+
+@contextlib.contextmanager
+def _little_patience(wanted: bool) -> Iterator[None]:
+    """The thread that places waits hardly for the main loop to take the order over."""
+    before = dispatch._HANDOVER_S
+    dispatch._HANDOVER_S = 0.01 if wanted else before
+    try:
+        yield
+    finally:
+        dispatch._HANDOVER_S = before

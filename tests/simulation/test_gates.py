@@ -1,0 +1,187 @@
+"""Everything that may keep something in, in every combination: what leaves is what the table says. Invariant 2.
+
+Judged from the wire and from rows read with SQL. The exchange refuses whatever gets there, so that nothing that leaves
+changes what comes after.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from decimal import Decimal
+from itertools import product
+from pathlib import Path
+
+import pytest
+
+from reconciler.records.mode import Mode
+from reconciler.records.order import OrderRequest, OrderType, Side
+from tests.execution.standins import MainLoop
+from tests.simulation.life import Life
+from tests.simulation.model import OF, HaltKey, Instance
+from tests.simulation.table import ORDERS, RULES, Act, act_of, leaves
+
+OURS, NEIGHBOUR = OF["btc-grid-1"], OF["btc-grid-2"]
+HELD, RESTING = Decimal(3), Decimal(1)
+QUANTITIES = {Act.OPENS: 1, Act.REDUCES: 2, Act.MAY_TURN: 3, Act.TURNS: 4}
+
+MODES = ("active", "observe", "off")
+DOUBTS = (
+    *(("none", Side.SELL), ("none", Side.BUY), ("a neighbour's", Side.SELL)),
+    *(("in doubt", Side.BUY), ("found pending", Side.SELL), ("found unknown", Side.BUY)),
+)
+"""Whose order nobody knows the outcome of, and on which side its instance closes what it holds."""
+CONNECTIONS = ("there", "disconnected", "comparing", "not comparable")
+ELSEWHERE: tuple[HaltKey, ...] = (("account", "real", True), ("instance", "btc-grid-2", True))
+HALTS: tuple[tuple[HaltKey, ...], ...] = (
+    (),
+    ELSEWHERE,
+    *(((scope, id_, full),) for scope, id_ in (("instance", OURS.id), ("account", "main"), ("all", ""))
+      for full in (False, True)),
+    (("instance", OURS.id, False), ("all", "", True)),
+)  # fmt: skip
+
+
+@dataclass
+class Scene:
+    """An instance that holds 3 (or owes 3) with 1 resting to close it, and a neighbour on its account."""
+
+    life: Life
+    side: Side
+    """Of what closes what it holds."""
+    resting: str = ""
+    neighbours: str = ""
+
+    @property
+    def opening(self) -> Side:
+        return Side.BUY if self.side is Side.SELL else Side.SELL
+
+    def lay(self) -> None:
+        self._placed(OURS, self.opening, HELD, None)
+        self.resting = self._placed(OURS, self.side, RESTING, 100)
+        self.neighbours = self._placed(NEIGHBOUR, self.side, RESTING, 100)
+        assert self.life.tally["accepted"] == 3
+
+    def _placed(self, instance: Instance, side: Side, quantity: Decimal, limit: int | None) -> str:
+        order = self.life.place(instance, _request(side, quantity, limit))
+        assert order is not None
+        return order.client_order_id
+
+    def doubt(self, doubt: str) -> None:
+        """An order whose outcome nobody learns, for no time passes."""
+        instance = NEIGHBOUR if doubt == "a neighbour's" else OURS
+        request = _request(self.opening, Decimal(1), 100)
+        if doubt == "none":
+            return
+        if doubt == "found pending":
+            self.life.place(instance, request, "lost", 0.0, ("arrived", ("crash", None)))
+        else:
+            self.life.place(instance, request, "lost")
+        if doubt == "found unknown":
+            self.life.restart(kill=True)
+        assert len(self.life.unknown()) == 1
+        assert not doubt.startswith("found") or self.life.tally[f"{doubt.removeprefix('found ')} at a start"] == 1
+
+    def connection(self, connection: str) -> None:
+        """Lost; or made anew, and nobody has compared yet; or could."""
+        if connection == "disconnected":
+            self.life.perform(("lose", None), OURS.id)
+        if connection in ("comparing", "not comparable"):
+            self.life.perform(("flap", None), OURS.id)
+        if connection == "not comparable":
+            self.life.wire.faults["list_orders"] = 1
+            self.life.engine.connected()
+            assert self.life.tally["fault list_orders"] == 1
+
+    def close(self, halts: Iterable[HaltKey], paused: bool, by: str) -> None:
+        for halt in halts:
+            self.life.perform((by, halt), OURS.id)
+        if paused:
+            self.life.perform(("pause", None), OURS.id)
+
+    def open(self) -> None:
+        self.life.operator.lift_all()
+        self.life.operator.resume(OURS.id)
+
+    def facts(self, doubt: str, connection: str) -> list[str]:
+        """What is the case, in the words of the table."""
+        told = self.life.facts.told(OURS)
+        if doubt not in ("none", "a neighbour's"):
+            told.append("in doubt")
+        if connection != "there":
+            told.append("disconnected" if connection == "disconnected" else "comparing")
+        return told
+
+    def differing(self, act: Act, facts: list[str]) -> Iterator[str]:
+        """Do it, and tell what was not as the table says."""
+        counts_as = act
+        if "observe" in facts and act is Act.MAY_TURN:
+            counts_as = Act.REDUCES  # what rests at the exchange is no part of the shadow book
+        expected = leaves(counts_as, facts)
+        words = {rule.word for fact in facts if counts_as in (rule := RULES[fact]).keeps_in}
+        left = self._order(act, words) if act in ORDERS else self._cancel(act)
+        if isinstance(left, str):
+            yield left
+        elif left != expected:
+            yield f"{act} {'left' if left else 'was kept in'}"
+
+    def _cancel(self, act: Act) -> bool | str:
+        self.life.wire.faults["refused cancel_order"] = 1
+        if act is Act.CANCELS:
+            return self.life.cancel(OURS, self.resting)
+        try:
+            return self.life.cancel(OURS, self.neighbours) or f"{act}, and nobody minded"
+        except KeyError:
+            return False
+
+    def _order(self, act: Act, words: set[str]) -> bool | str:
+        """Whether it left; or what is wrong with its row. `words` say why it may be kept in, "" that it is observed."""
+        received = self.life.exchange.received
+        before = len(received)
+        side = self.opening if act is Act.OPENS else self.side
+        order = self.life.place(OURS, _request(side, Decimal(QUANTITIES[act]), 100), "refused")
+        assert order is not None
+        row = self.life.judge.row(order.client_order_id)
+        told = (row["outcome"], row["rejected_by"], row["reason"].split(":")[0])
+        if len(received) > before:
+            is_it = received[-1]["client_order_id"] == order.client_order_id
+            return (is_it and told[:2] == ("rejected", "exchange")) or f"{act} left, and its row says {told}"
+        if row["outcome"] == "shadow":
+            self.life.cancel(OURS, order.client_order_id)  # what it leaves in its book would rest beside the next one
+            return words != {""} and f"{act} became a shadow order"
+        return told not in {("rejected", "gateway", word) for word in words if word} and f"{act} became {told}"
+
+
+@pytest.mark.parametrize("connection", CONNECTIONS)
+@pytest.mark.parametrize(("doubt", "side"), DOUBTS)
+@pytest.mark.parametrize("mode", MODES)
+def test_what_leaves_is_what_the_table_says(
+    mode: str, doubt: str, connection: str, side: Side, main_loop: MainLoop, empty_database: Path
+) -> None:
+    scene = Scene(Life(main_loop, empty_database), side)
+    scene.lay()
+    scene.doubt(doubt)
+    if mode != "active":
+        scene.life.perform(("lower", Mode(mode)), OURS.id)
+    scene.connection(connection)
+    by = "halt" if side is Side.SELL else "declare"  # whoever holds is halted by an operator, who owes by the file
+    wrong: list[tuple[object, ...]] = []
+    for halts, paused in product(HALTS, (False, True)):
+        scene.close(halts, paused, by)
+        facts = scene.facts(doubt, connection)
+        for act in Act:
+            wrong += [(facts, halts, what) for what in scene.differing(act, facts)]
+        scene.open()
+    assert wrong == []
+    scene.life.end()
+
+
+def test_the_acts_are_what_they_are_called() -> None:
+    for act, quantity in QUANTITIES.items():
+        room = -HELD if act is Act.OPENS else HELD
+        assert act_of(room, RESTING, Decimal(quantity)) is act
+
+
+def _request(side: Side, quantity: Decimal, limit: int | None) -> OrderRequest:
+    kind, price = (OrderType.MARKET, None) if limit is None else (OrderType.LIMIT, Decimal(limit))
+    return OrderRequest(side, kind, quantity, price)

@@ -1,0 +1,56 @@
+"""What comes between: everything that closes or breaks, at every seam on the way of one order. Invariants 2 and 9."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from pathlib import Path
+
+import pytest
+
+from reconciler.records.mode import Mode
+from reconciler.records.order import OrderRequest, OrderType, Side
+from tests.execution.standins import MainLoop
+from tests.simulation.life import BEAT_S, Life
+from tests.simulation.model import OF
+from tests.simulation.operators import Deed
+from tests.simulation.wire import POINTS
+
+DEEDS: tuple[Deed, ...] = (
+    *(("crash", None), ("lose", None), ("flap", None), ("pause", None)),
+    *((kind, halt) for kind in ("halt", "declare") for halt in (("instance", "btc-real", False), ("all", "", True))),
+    *(("lower", mode) for mode in (Mode.OBSERVE, Mode.OFF)),
+)
+
+
+@pytest.mark.parametrize("deed", DEEDS, ids=str)
+@pytest.mark.parametrize("point", POINTS)
+def test_what_comes_between_is_heeded_until_the_order_is_handed_over_and_loses_none_after(
+    point: str, deed: Deed, main_loop: MainLoop, empty_database: Path
+) -> None:
+    for way in ("taken", "dropped", "lost"):
+        life = Life(main_loop, empty_database)
+        real, buy = OF["btc-real"], OrderRequest(Side.BUY, OrderType.LIMIT, Decimal(1), Decimal(90))
+        life.place(real, buy, way, BEAT_S, (point, deed))
+        assert life.tally[f"{deed[0]} at {point}"] or (point, deed[0]) == ("handing over", "crash")
+        life.check()
+        life.place(real, buy)
+        life.end()
+
+
+@pytest.mark.parametrize("deed", [("halt", ("all", "", True)), ("declare", ("account", "main", True))], ids=str)
+@pytest.mark.parametrize("whose", ["the strategy's", "the record's"])
+def test_whoever_halts_in_full_waits_for_a_cancel_that_is_being_handed_over(
+    whose: str, deed: Deed, main_loop: MainLoop, empty_database: Path
+) -> None:
+    life, instance = Life(main_loop, empty_database), OF["btc-grid-2"]
+    resting = life.place(instance, OrderRequest(Side.BUY, OrderType.LIMIT, Decimal(1), Decimal(90)))
+    assert resting is not None
+    life.wire.interruption = ("cancelling", deed)
+    if whose == "the strategy's":
+        life.cancel(instance, resting.client_order_id)
+    else:
+        life.perform(("lower", Mode.OBSERVE), instance.id)
+        life.one_beat()
+    assert life.wire.cancels == [resting.client_order_id]
+    assert life.facts.told(instance)[-1] == "halted in full"
+    life.end()

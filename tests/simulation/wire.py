@@ -1,0 +1,158 @@
+"""The way from an engine to the exchange and back: what it carries, how badly, and who steps in on it.
+
+Whatever leaves is judged at the moment at which it leaves.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from decimal import Decimal
+from typing import Any, Protocol
+
+from reconciler.errors import ExecRejected, ExecUnavailable, ExecUnknown
+from reconciler.execution.handover import Handover
+from reconciler.execution.mapping.answer import OrderNotFound
+from tests.simulation.engine import Engine
+from tests.simulation.exchange import Exchange
+from tests.simulation.model import Judge
+from tests.simulation.operators import Deed, Operator
+
+WAYS = (
+    *("taken", "refused", "refused in its answer", "lost", "dropped", "slow"),
+    *("gibberish", "over at once", "not delivered", "stalled", "broken", "unwritten"),
+)
+"""What becomes of an order that leaves."""
+POINTS = ("quote", "committed", "handing over", "arrived", "answering")
+"""Where, on its way, others may step in."""
+
+
+class Life(Protocol):
+    """Who lives at both ends of the wire."""
+
+    operator: Operator
+
+    def perform(self, deed: Deed, instance_id: str) -> None:
+        """May raise Crashed."""
+        ...
+
+
+@dataclass
+class Wire:
+    """Implements `engine.World`. `cancels` has the client_order_id of every cancel that left."""
+
+    life: Life
+    exchange: Exchange
+    judge: Judge
+    tally: Counter[str]
+    way: str = "taken"
+    late_s: float = 0.0
+    """How long the exchange keeps an order that it took to itself."""
+    interruption: tuple[str, Deed] | None = None
+    faults: Counter[str] = field(default_factory=Counter)
+    """Calls of a tool that will go wrong."""
+    cancels: list[str] = field(default_factory=list)
+    violation: AssertionError | None = None
+
+    def hook(self, point: str) -> None:
+        if self.interruption is None or self.interruption[0] != point:
+            return
+        (_, deed), self.interruption = self.interruption, None
+        self.tally[f"{deed[0]} at {point}"] += 1
+        self.life.perform(deed, self.judge.placing or "")
+
+    async def carried(self, engine: Engine, tool: str, arguments: Mapping[str, Any], handover: Handover) -> Any:
+        """One call, from the engine to the exchange and back."""
+        if tool == "place_order":
+            return await self._order(engine, arguments, handover)
+        if self.judge.placing is not None and tool == "get_quote":
+            self.hook("quote")
+        assert handover.claim()
+        if tool == "cancel_order":
+            self.hook("cancelling")
+            self._judged(self.judge.cancel, arguments)
+            self.cancels.append(arguments["client_order_id"])
+        if self._fault(tool):
+            raise ExecUnknown(f"{tool}: no answer")
+        if self._fault(f"refused {tool}"):
+            raise ExecRejected("too late")
+        try:
+            answer = self.exchange.answer(tool, arguments)
+        except OrderNotFound:
+            if tool == "get_order":
+                self.judge.absences_s[arguments["client_order_id"]].append(self.exchange.clock.monotonic())
+            raise
+        if tool == "list_orders":
+            self.judge.compared.add(arguments["account_id"])
+        if self._fault(f"dropped {tool}"):
+            raise ExecUnknown("done, and the answer is lost")
+        return answer
+
+    def _fault(self, name: str) -> bool:
+        """Whether this call is one of those that go wrong."""
+        if self.faults[name] <= 0:
+            return False
+        self.faults[name] -= 1
+        self.tally[f"fault {name}"] += 1
+        return True
+
+    async def _order(self, engine: Engine, arguments: Mapping[str, Any], handover: Handover) -> dict[str, Any]:
+        way = self.way
+        self.tally[f"way {way}"] += 1
+        if way == "stalled":
+            while not handover.abandon():  # the loop is busy for longer than the worker waits
+                await asyncio.sleep(0)
+        if not handover.claim():
+            raise ExecUnavailable("given up")
+        if way == "not delivered":
+            handover.not_delivered = "connection refused"
+            raise ExecUnavailable("connection refused")
+        self._judged(self.judge.place, arguments)
+        self.exchange.received.append(dict(arguments))
+        answer: dict[str, Any] = {"status": "rejected", "reason": "no money"}
+        if way not in ("refused", "refused in its answer", "lost"):
+            is_told = way in ("taken", "over at once", "unwritten")
+            answer = self.exchange.take(arguments, 0.0 if is_told else self.late_s).told()
+        self.hook("arrived")
+        if way == "slow":
+            engine.link.impatient()
+        engine.ledger.refuses_next = way == "unwritten"
+        handover.finish()
+        if way == "slow":
+            await asyncio.Event().wait()  # whoever waits gives up at once: from here on the two threads would race
+        self._lock_is_let_go(engine)
+        self.hook("answering")
+        match way:
+            case "refused":
+                raise ExecRejected("no money")
+            case "lost" | "dropped":
+                raise ExecUnknown("the connection was lost")
+            case "gibberish":
+                return {"status": "perhaps"}
+            case "broken":
+                raise OSError("what nobody foresaw")
+            case "over at once":
+                placed = self.exchange.orders[arguments["client_order_id"]]
+                if placed.is_open:
+                    placed.fill(Decimal("0.5"))
+                    placed.expire()
+                    return {"status": "expired"}
+                return placed.told()
+        return answer
+
+    def _judged(self, verdict: Callable[[Mapping[str, Any]], None], arguments: Mapping[str, Any]) -> None:
+        """What is wrong with a call is raised at the end of the step: on the loop the engine would survive it."""
+        try:
+            verdict(arguments)
+        except AssertionError as error:
+            self.violation = self.violation or error
+
+    def _lock_is_let_go(self, engine: Engine) -> None:
+        """Once handed over, whoever closes the gate waits no longer: from here on what is closed is closed."""
+        gate = engine.placing
+        assert gate is not None
+        assert gate.lock.acquire(timeout=10), "the gate's lock is held past the handing over"
+        gate.lock.release()
+        self.life.operator.returned()
