@@ -149,7 +149,8 @@ config:
 - Removing a file unloads the instance and keeps its id for ever. A file of that id that comes back starts from
   off, with the same identity.
 - Moving a file to another folder below `instances/` is nothing but a move.
-- Names that begin with `_` or `.` are no instances.
+- Names that begin with `_` or `.` are no instances. `_halt.yaml` is the [kill switch](operations.md#halted) from git,
+  `_templates/` holds templates.
 
 ## The YAML that is understood
 

@@ -135,6 +135,7 @@ class _Engine:
             settings.paper_site(),
             begin,
             self._tools_changed,
+            self._store.tools,
         ) as servers:
             bridge = Bridge()
             market = MarketData(servers, bridge)
@@ -240,7 +241,18 @@ class _Engine:
         )
         chronicle = Chronicle(store.events)
         source = Worktree(settings.root, clock, WorktreeOptions())
-        observer = Observer(clock, source, catalogue, evaluate, store.desired, store.halts, chronicle, host, adopt)
+        observer = Observer(
+            clock,
+            source,
+            catalogue,
+            evaluate,
+            store.desired,
+            store.halts,
+            chronicle,
+            host,
+            adopt,
+            settings.accounts.declared,
+        )
         options = ControllerOptions(settings.reconcile.interval_seconds)
         controller = Controller(clock, options, observer, store.halts, chronicle, host)
 
@@ -270,7 +282,10 @@ class _Engine:
                 watch_fault=lambda: self._watch_fault,
                 accounts=self._settings.accounts,
                 account=AccountViews(market, gateway.comparisons, self._settings.heartbeat_seconds).view,
+                quote=market.last_quote,
                 orphans=lambda: [asdict(orphan) for orphan in gateway.orphans()],
+                denials=lambda: [asdict(denial) for denial in gateway.denials()],
+                differences=lambda: [asdict(one) for one in gateway.comparisons() if one.difference],
                 settings_note=self._staleness.note,
             )
         )

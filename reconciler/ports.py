@@ -17,7 +17,7 @@ from reconciler.records.market import Balance, Candle, Position, Quote
 from reconciler.records.mode import Mode
 from reconciler.records.order import Order, OrderRequest, Provenance
 from reconciler.records.record import Limits
-from reconciler.records.status import Health, InstanceStatus, Sync, Ticks
+from reconciler.records.status import Health, InstanceStatus, Obstacle, Sync, Ticks
 
 
 class GateState(Protocol):
@@ -97,7 +97,11 @@ class TradingStatus(Protocol):
     """Why the gate of an instance is closed beyond its mode and pause. execution provides, control reads."""
 
     def blocked(self, instance_id: str, account_id: str) -> tuple[str, str] | None:
-        """(reason, message) with a `TradingReason` value, or None where nothing blocks."""
+        """The first of its obstacles, or None where nothing blocks. Cheap enough for a whole fleet."""
+        ...
+
+    def obstacles(self, instance_id: str, account_id: str) -> Sequence[Obstacle]:
+        """Everything that blocks, the strongest first; empty where nothing does."""
         ...
 
 
@@ -232,10 +236,28 @@ class StatusReader(Protocol):
         """What is known of an account, without asking anybody."""
         ...
 
+    def quote(self, account_id: str, symbol: str) -> Quote | None:
+        """The last quote that strategies saw there, None where none did of late. Asks nobody."""
+        ...
+
     def orphans(self) -> Sequence[Mapping[str, Any]]:
         """Open orders that exchanges list and the ledger does not know.
 
         Items with `account_id client_order_id exchange_order_id symbol side quantity state seen_at`.
+        """
+        ...
+
+    def denials(self) -> Sequence[Mapping[str, Any]]:
+        """Open orders that their exchanges took and now say they do not know: somebody must say what became of them.
+
+        Items with `client_order_id instance_id account_id message seen_at`.
+        """
+        ...
+
+    def differences(self) -> Sequence[Mapping[str, Any]]:
+        """Accounts whose positions are not what the instances' own fills add up to.
+
+        Items with `account_id difference at`.
         """
         ...
 

@@ -3,18 +3,34 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
-from reconciler.strategy import AMOUNT, Order, Outcome, Side, Strategy, badge, keyvalue, metric, progress, table
+from reconciler.strategy import (
+    AMOUNT,
+    Order,
+    Outcome,
+    RejectedBy,
+    Side,
+    Strategy,
+    badge,
+    keyvalue,
+    metric,
+    progress,
+    table,
+)
+
+WAIT = timedelta(minutes=10)
+"""After the exchange refused a purchase, how long none is tried."""
 
 
 class Dca(Strategy):
     """Buys a fixed notional once every interval of the clock, and never above a ceiling.
 
     Whether this interval's purchase was made is read from the book, so neither an edit nor a restart buys twice.
-    An order whose outcome is not known counts as bought; one that was refused is tried again at the next tick.
+    An order whose outcome is not known counts as bought. One that the engine refused is tried again at the next tick;
+    one that the exchange refused, some minutes later.
     """
 
     TICK_MINUTES = 0.5
@@ -64,7 +80,7 @@ class Dca(Strategy):
 
     def on_tick(self) -> None:
         self.ask = self.context.market.quote().ask
-        if self.bought() or self.too_dear():
+        if self.bought() or self.too_dear() or self.lately_refused():
             return
         quantity = self.notional / self.ask // self.step * self.step
         if not quantity:
@@ -83,6 +99,11 @@ class Dca(Strategy):
             if spent and self.interval(order.created_at) >= now:
                 return order
         return None
+
+    def lately_refused(self) -> bool:
+        """True where the exchange refused a purchase not long ago: asking at every tick would change nothing."""
+        since, recent = self.context.now() - WAIT, self.context.orders.recent()
+        return any(o.rejected_by is RejectedBy.EXCHANGE and o.created_at > since for o in recent)
 
     def too_dear(self) -> bool:
         return self.ceiling is not None and self.ask is not None and self.ask > self.ceiling
@@ -114,4 +135,6 @@ class Dca(Strategy):
             return badge("state", "State", "bought", "ok")
         if self.too_dear():
             return badge("state", "State", "above the ceiling", "warning")
+        if self.lately_refused():
+            return badge("state", "State", "refused by the exchange", "warning")
         return badge("state", "State", "waiting", "info")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import timedelta
 from decimal import ROUND_HALF_EVEN, Decimal
 from typing import Any
 
@@ -11,6 +12,7 @@ from reconciler.strategy import (
     FRACTION,
     OrderType,
     Outcome,
+    RejectedBy,
     Side,
     Strategy,
     badge,
@@ -21,15 +23,18 @@ from reconciler.strategy import (
 )
 
 SENT = (Outcome.ACCEPTED, Outcome.SHADOW)
+WAIT = timedelta(minutes=10)
+"""After the exchange refused an order, how long none of its side is placed."""
 
 
 class Grid(Strategy):
     """Keeps a ladder of limit orders around a centre: buys below the market, sells above it.
 
-    Rungs are powers of 1 + spacing, the same ones for ever, so that a reload finds its own orders where it would
-    put them; its centre is halfway between the outermost of them. A rung closer to the market than one spacing
-    is left empty: what was just bought there would be sold at the same price. Without a `centre` of its own the
-    ladder follows the market once that is more than `recentre_after` rungs away.
+    It sells only what its own position covers, so it begins with buys alone. Rungs are powers of 1 + spacing, the
+    same ones for ever, so that a reload finds its own orders where it would put them; its centre is then the nearest
+    to the market that keeps them all. A rung closer to the market than one spacing is left empty: what was just
+    bought there would be sold at the same price. Without a `centre` of its own the ladder follows the market once
+    that is more than `recentre_after` rungs away.
     """
 
     TICK_MINUTES = 0.2
@@ -99,10 +104,13 @@ class Grid(Strategy):
         self.price_step = Decimal(self.config["price_step"])
         self.market = Decimal(0)
         self.stays = "centre" in self.config
-        self.centre = round(self.rung(Decimal(self.config["centre"]))) if self.stays else self.centre_of_own_orders()
+        self.centre = round(self.rung(Decimal(self.config["centre"]))) if self.stays else None
+        self.is_complete = False
 
     def on_tick(self) -> None:
         self.market = self.rung(self.context.market.quote().mid)
+        if self.centre is None:
+            self.centre = self.centre_of_own_orders()
         if self.centre is None or self.left_behind(self.centre):
             self.centre = round(self.market)
             self.context.log.info(f"centre at {self.price(self.centre)}")
@@ -124,16 +132,38 @@ class Grid(Strategy):
     def place_missing(self, most: int) -> None:
         """Place at most this many missing orders, nearest to the market first; a refusal ends its side for now."""
         taken = {order.limit_price for order in self.context.orders.open()}
-        wanted = [r for r in self.ladder() if abs(r - self.market) >= 1 and self.price(r) not in taken]
-        refused: set[Side] = set()
-        for rung in sorted(wanted, key=lambda r: abs(r - self.market))[:most]:
+        missing = [r for r in self.ladder() if abs(r - self.market) >= 1 and self.price(r) not in taken]
+        closed, covered = self.lately_refused(), self.covered()
+        self.is_complete = True
+        for rung in sorted(missing, key=lambda r: abs(r - self.market)):
             side = Side.BUY if rung < self.market else Side.SELL
-            if side in refused:
+            if side is Side.SELL and covered < self.quantity:
+                continue
+            if side in closed or not most:
+                self.is_complete = False
                 continue
             order = self.context.orders.place(side, self.quantity, type="limit", limit_price=self.price(rung))
+            most -= 1
+            if side is Side.SELL:
+                covered -= self.quantity
             if order.outcome not in SENT:
-                refused.add(side)
-                self.context.log.warning(f"{side} at {order.limit_price}: {order.outcome} {order.reason}".rstrip())
+                closed.add(side)
+                self.context.log.warning(f"{side} at {self.price(rung)}: {order.outcome} {order.reason}".rstrip())
+
+    def covered(self) -> Decimal:
+        """How much of its own position is not offered yet; in observe, of the simulated one."""
+        sells = [order for order in self.context.orders.open() if order.side is Side.SELL]
+        offered = sum((order.quantity - order.filled_quantity for order in sells), Decimal(0))
+        return self.context.orders.position().quantity - offered
+
+    def lately_refused(self) -> set[Side]:
+        """The sides of which the exchange refused an order not long ago: asking at every tick would change nothing.
+
+        Read from the book, so that neither an edit nor a restart asks sooner.
+        """
+        since = self.context.now() - WAIT
+        recent = self.context.orders.recent(50)
+        return {o.side for o in recent if o.rejected_by is RejectedBy.EXCHANGE and o.created_at > since}
 
     def ladder(self) -> range:
         """The rungs of the ladder, its centre included; none before the first tick."""
@@ -141,11 +171,13 @@ class Grid(Strategy):
         return range(0) if self.centre is None else range(self.centre - levels, self.centre + levels + 1)
 
     def centre_of_own_orders(self) -> int | None:
-        """Where a ladder with these outermost orders has its centre; None without orders on both sides."""
-        resting = [o for o in self.context.orders.open() if o.type is OrderType.LIMIT and o.limit_price]
-        buys = [o.limit_price for o in resting if o.side is Side.BUY and o.limit_price]
-        sells = [o.limit_price for o in resting if o.side is Side.SELL and o.limit_price]
-        return round((self.rung(min(buys)) + self.rung(max(sells))) / 2) if buys and sells else None
+        """The centre, as near to the market as can be, of a ladder that holds all its resting orders; None without."""
+        prices = [o.limit_price for o in self.context.orders.open() if o.type is OrderType.LIMIT and o.limit_price]
+        if not prices:
+            return None
+        levels, rungs = self.config["levels"], [round(self.rung(price)) for price in prices]
+        lowest, highest = max(rungs) - levels, min(rungs) + levels
+        return min(max(round(self.market), lowest), highest) if lowest <= highest else None
 
     def rung(self, price: Decimal) -> Decimal:
         """Which rung a price is on; a fraction between two."""
@@ -160,9 +192,13 @@ class Grid(Strategy):
             return [badge("ladder", "Ladder", "waiting for the first tick", "info")]
         orders = sorted(self.context.orders.open(), key=lambda o: o.limit_price or Decimal(0), reverse=True)
         buys = sum(order.side is Side.BUY for order in orders)
-        whole = len(orders) >= 2 * self.config["levels"] - 1
         return [
-            badge("ladder", "Ladder", "complete" if whole else "filling", "ok" if whole else "info"),
+            badge(
+                "ladder",
+                "Ladder",
+                "complete" if self.is_complete else "filling",
+                "ok" if self.is_complete else "info",
+            ),
             metric("centre", "Centre", self.price(self.centre)),
             bar("sides", "Resting orders", {"buy": buys, "sell": len(orders) - buys}),
             table(

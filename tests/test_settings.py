@@ -231,6 +231,59 @@ def test_secrets_of_the_settings_are_read_as_those_of_instances(tmp_path: Path, 
         connecting(written(tmp_path, SERVERS), {"KRAKEN_TOKEN": "k"})
 
 
+@pytest.mark.parametrize(
+    ("secret", "said"),
+    [
+        ("Bearer s3cr3t\n", "had a line break"),
+        ("Bearer s3\r\ncr3t", "had a line break"),
+        ("Bearer s3cr3t ", "had a space at its end"),
+        (" Bearer s3cr3t", "had a space at its beginning"),
+        ("Bearer s3\tcr3t", "had a control character"),
+        ("Bearer s3\x00cr3t", "had a control character"),
+        ("Bearer s3crét", "had a character that is not ASCII"),
+    ],
+)
+def test_a_secret_that_no_http_header_can_carry_is_refused_and_never_told(
+    tmp_path: Path, secret: str, said: str
+) -> None:
+    with pytest.raises(SettingsError) as caught:
+        connecting(written(tmp_path, SERVERS), {"KRAKEN_TOKEN": secret})
+    assert str(caught.value) == (
+        "reconciler.yaml:6:32: exec_mcp.kraken.transport.headers.Authorization: "
+        f"{{env: KRAKEN_TOKEN}}: expected what an HTTP header can carry, {said}"
+    )
+
+
+@pytest.mark.parametrize("content", [b"Bearer s3cr3t", b"Bearer s3cr3t\n", b"Bearer s3cr3t\r\n"])
+def test_one_line_break_at_the_end_of_a_file_is_no_part_of_its_secret(tmp_path: Path, content: bytes) -> None:
+    settings = written(tmp_path, SERVERS.replace("{env: KRAKEN_TOKEN}", "{file: token}"))
+    (tmp_path / "token").write_bytes(content)
+    kraken, *_ = settings.server_options({})
+    assert resolved(kraken.headers)["Authorization"] == "Bearer s3cr3t"
+    (tmp_path / "token").write_bytes(content + b"\n\n")
+    with pytest.raises(
+        SettingsError, match=r"\{file: token\}: expected what an HTTP header can carry, had a line break$"
+    ):
+        resolved(kraken.headers)
+
+
+def test_a_secret_with_a_nul_is_no_environment_variable(tmp_path: Path) -> None:
+    (tmp_path / "desk.token").write_bytes(b"s3\x00cr3t")
+    with pytest.raises(SettingsError) as caught:
+        connecting(written(tmp_path, SERVERS), {"KRAKEN_TOKEN": "k"})
+    said = "{file: desk.token}: expected what an environment variable can hold, had a NUL"
+    assert str(caught.value) == f"reconciler.yaml:12:78: exec_mcp.desk.transport.env.DESK_TOKEN: {said}"
+
+
+def test_a_header_that_no_request_can_carry_is_a_problem_of_the_file(tmp_path: Path) -> None:
+    text = "exec_mcp: {k: {transport: {kind: http, url: 'http://x', headers: {Agent: ü, 'a b': c}}}}"
+    assert refused(tmp_path, text) == [
+        "reconciler.yaml:1:74: exec_mcp.k.transport.headers.Agent: "
+        "expected what an HTTP header can carry, had a character that is not ASCII",
+        "reconciler.yaml:1:77: exec_mcp.k.transport.headers[\"a b\"]: expected a name for an HTTP header, was 'a b'",
+    ]
+
+
 def test_an_address_others_can_reach_needs_a_token(tmp_path: Path) -> None:
     assert refused(tmp_path, "dashboard:\n  host: 0.0.0.0\n") == [
         "reconciler.yaml:2:9: dashboard.host: expected a token, or a loopback address, was 0.0.0.0 without one"

@@ -31,8 +31,15 @@ def scope_options(command: Decorated) -> Decorated:
     return click.option("--all", "everything", is_flag=True, help="Everything.")(command)
 
 
-def scope_of(everything: bool, account: str | None, instance: str | None) -> tuple[HaltScope, str]:
-    """The scope and id of a halt; a usage error where not exactly one was chosen."""
+def asked_reason(command: Decorated) -> Decorated:
+    """`--reason TEXT`, asked for by `scope_of` only once it is clear what it is about."""
+    return click.option("--reason", metavar="TEXT", help="Why; recorded with who asked. Required.")(command)
+
+
+def scope_of(
+    everything: bool, account: str | None, instance: str | None, reason: str | None
+) -> tuple[HaltScope, str, str]:
+    """The scope and id of a halt, and why; a usage error where not exactly one was chosen, or no reason given."""
     chosen: list[tuple[HaltScope, str]] = []
     if everything:
         chosen.append(("all", ""))
@@ -42,7 +49,9 @@ def scope_of(everything: bool, account: str | None, instance: str | None) -> tup
         chosen.append(("instance", instance))
     if len(chosen) != 1:
         raise click.UsageError("expected exactly one of --all, --account ID, --instance ID")
-    return chosen[0]
+    if not reason:
+        raise click.UsageError("Missing option '--reason'.")
+    return *chosen[0], reason
 
 
 def reason_option(command: Decorated) -> Decorated:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import TYPE_CHECKING
@@ -15,13 +16,20 @@ from reconciler.cli.engine import NoEngine
 from reconciler.cli.failure import Failure
 from reconciler.cli.money import Money
 from reconciler.cli.outcome import print_outcome
-from reconciler.cli.output import print_json
+from reconciler.cli.output import print_json, say
 from reconciler.cli.place import Place
+from reconciler.records.order import decimal_text
 
 if TYPE_CHECKING:
     from reconciler.execution.inspection import Finding
     from reconciler.execution.rehearsal import Step, Trial
+    from reconciler.records.tools import KnownTools
     from reconciler.settings import Settings
+
+
+_THROWN_AWAY = (
+    "the paper exchange of a check is its own: it begins with nothing, and the engine's knows nothing of the order"
+)
 
 
 @click.group(
@@ -46,13 +54,15 @@ Examples:
 def accept(place: Place, server: str, reason: str) -> None:
     """Trade again through a server whose tools changed while the engine ran: look at it first, with check.
 
-    A running engine lets no order leave through such a server, though cancels and look-ups pass. A restart accepts
-    what it finds, too.
+    The engine lets no order leave through such a server, though cancels and look-ups pass. It remembers that over
+    restarts; a change of the server's mapping or address in the settings counts as a look, too.
     """
     try:
         print_outcome("its tools are accepted", place.engine().post("/v1/accept", {"server": server, "reason": reason}))
     except NoEngine:
-        raise Failure("no engine is running here; it takes the tools as it finds them when it starts") from None
+        raise Failure(
+            "no engine is running here: start it, no order leaves through the server until its tools are accepted"
+        ) from None
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +74,12 @@ class _Wish:
     market: str
     quantity: Decimal
     price: Decimal | None
+    reason: str
+
+    def order(self, trial: Trial) -> str:
+        """The order in words, as it is recorded."""
+        at = f" at {decimal_text(self.price)}" if self.price is not None else ""
+        return f"{trial.client_order_id}, buy {decimal_text(self.quantity)} {self.market}{at}"
 
 
 @exec.command(
@@ -73,7 +89,7 @@ Examples:
   reconciler exec check kraken --format json
   reconciler exec check --place --account paper-1 --market BTC/USD --quantity 0.001
   reconciler exec check --place --account main --client desk-a --market BTC/USD --quantity 0.0001 \\
-    --price 1000 --yes"""
+    --price 1000 --yes --reason "a new key\""""
 )
 @click.argument("server", required=False)
 @click.option("--format", "form", type=click.Choice(["text", "json"]), default="text", help="For people, or machines.")
@@ -83,6 +99,7 @@ Examples:
 @click.option("--market", metavar="SYMBOL", help="The market the order is for.")
 @click.option("--quantity", type=Money(), help="How much to buy.")
 @click.option("--price", type=Money(), help="The limit; by default half of what the market bids.")
+@click.option("--reason", metavar="TEXT", help="Why the order is placed; recorded with who asked.")
 @click.option("--yes", is_flag=True, help="Yes, with real money.")
 @click.pass_obj
 def check(
@@ -95,22 +112,29 @@ def check(
     market: str | None,
     quantity: Decimal | None,
     price: Decimal | None,
+    reason: str | None,
     yes: bool,
 ) -> None:
     """Connect to every server of the settings, or to SERVER, and hold its mapping against the tools it has.
 
-    Says of each: whether it is reachable, what can be used, every mismatch, and the accounts whose gate would stay
-    closed, with the reason. Exit code 0 where all is fine, else 1. Nothing is placed without --place; an order placed
-    so passes no gateway and is in no ledger, but not while trading is halted.
+    Says of each: whether it is reachable, what can be used, every mismatch, what changed since somebody looked, and
+    the accounts whose gate would stay closed, with the reason: as an engine would. Exit code 0 where all is fine, else
+    1. Nothing is placed without --place; an order placed so passes no gateway and is in no ledger, but not while
+    trading is halted. It is recorded before it is sent, with who asked, a reason and its id; one on the embedded
+    paper exchange is not, for that is another than the engine's.
     """
     settings = place.settings()
     wish = None
     if placing:
         if account is None or market is None or quantity is None:
             raise click.UsageError("--place: expected --account, --market and --quantity, too")
-        wish = _Wish(account, client, market, quantity, price)
+        wish = _Wish(account, client, market, quantity, price, (reason or "").strip())
         server = _server_of(place, settings, wish, server, yes=yes)
-    findings, steps = asyncio.run(_look(settings, server, wish))
+        if _is_thrown_away(settings, server):
+            say(_THROWN_AWAY)
+        elif not wish.reason:
+            raise click.UsageError("--place: expected --reason, too: it is recorded")
+    findings, steps = asyncio.run(_look(place, settings, server, wish))
     if form == "json":
         print_json({"items": [one.to_json() for one in findings], "steps": [step.to_json() for step in steps]})
     else:
@@ -138,7 +162,42 @@ def _server_of(place: Place, settings: Settings, wish: _Wish, asked: str | None,
     return account.server
 
 
-async def _look(settings: Settings, server: str | None, wish: _Wish | None) -> tuple[Sequence[Finding], Sequence[Step]]:
+def _is_thrown_away(settings: Settings, server: str) -> bool:
+    """True where the server is the embedded exchange: a check runs one of its own."""
+    return all(one.name != server or one.kind == "paper" for one in settings.servers)
+
+
+def _record(place: Place, wish: _Wish, trial: Trial) -> None:
+    """Write down what is about to be sent, who asked and why; Failure where that cannot be."""
+    order = wish.order(trial)
+    try:
+        body = {"account": wish.account, "order": order, "reason": wish.reason}
+        outcome = place.engine().post("/v1/placing", body)
+    except NoEngine:
+        from reconciler.cli.ownership import note_placing, owned_store
+
+        with owned_store(place) as (store, uid):
+            note_placing(store, uid, wish.account, order, wish.reason)
+    else:
+        if outcome["failed"]:
+            raise Failure("\n".join(f"{one['id']}: {one['message']}" for one in outcome["failed"]))
+
+
+def _known_tools(place: Place) -> Mapping[str, KnownTools]:
+    """The tools of servers as an engine knows them, where one ever ran here."""
+    if not place.database().exists():
+        return {}
+    try:
+        with contextlib.closing(place.reader()) as reader:
+            return reader.tools()
+    except Failure as failure:
+        say(f"{failure}\nit is not known whether tools have changed")
+        return {}
+
+
+async def _look(
+    place: Place, settings: Settings, server: str | None, wish: _Wish | None
+) -> tuple[Sequence[Finding], Sequence[Step]]:
     import logging
     import os
 
@@ -146,6 +205,7 @@ async def _look(settings: Settings, server: str | None, wish: _Wish | None) -> t
     from reconciler.execution.inspection import inspect
     from reconciler.execution.rehearsal import rehearse
     from reconciler.execution.servers import open_servers
+    from reconciler.execution.tool_memory import Recollection
 
     logging.getLogger().addHandler(logging.NullHandler())  # what there is to say stands in the findings
     clock = SystemClock()
@@ -156,11 +216,15 @@ async def _look(settings: Settings, server: str | None, wish: _Wish | None) -> t
     wanted = [one for one in options if server in (None, one.name)]
     # The journal of a paper exchange belongs to the engine: this one begins with nothing, and leaves nothing.
     site = replace(settings.paper_site(), journals=None)
-    async with open_servers(wanted, settings.accounts, clock, site) as servers:
+    memory = Recollection(_known_tools(place))
+    async with open_servers(wanted, settings.accounts, clock, site, memory=memory) as servers:
         findings = await inspect(servers, [one.name for one in wanted], settings.accounts, clock)
         if wish is None or not findings[0].reachable:
             return findings, ()
-        return findings, await rehearse(servers.named(findings[0].server), _trial(wish))
+        trial = _trial(wish)
+        if not _is_thrown_away(settings, findings[0].server):
+            await asyncio.to_thread(_record, place, wish, trial)
+        return findings, await rehearse(servers.named(findings[0].server), trial)
 
 
 def _trial(wish: _Wish) -> Trial:
@@ -181,6 +245,10 @@ def _print(findings: Sequence[Finding], steps: Sequence[Step]) -> None:
             click.echo(f"  it has {len(one.offered)} tools; of the contract's it can do: {', '.join(one.tools) or '-'}")
         for mismatch in one.mismatches:
             click.echo(f"  mismatch: {mismatch}")
+        if any("the server has no tool" in mismatch for mismatch in one.mismatches):
+            click.echo(f"  its tools: {', '.join(sorted(one.offered)) or '-'}")
+        if one.changed:
+            click.echo(f"  changed: {one.changed}")
         for account_id, why in one.closed.items():
             click.echo(f"  closed: account {account_id}: {why}")
     for step in steps:

@@ -6,6 +6,7 @@ import csv
 import json
 import re
 import sys
+import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
@@ -19,9 +20,12 @@ from reconciler.cli.when import between
 if TYPE_CHECKING:
     from reconciler.store.exports import Export
 
+_CSV_END = "\r\n"
 NUMBER = re.compile(r"-?[0-9]+(\.[0-9]+)?")
 """A minus in front of one is no formula."""
-STARTS_FORMULA = ("=", "+", "-", "@", "\t", "\r")
+STARTS_FORMULA = frozenset("=+-@")
+_OVERLOOKED = frozenset(("Cc", "Cf", "Zs", "Zl", "Zp"))
+"""Control characters, invisible ones and spaces, as Unicode sorts them: some spreadsheets read on behind them."""
 
 
 @click.command(
@@ -73,9 +77,16 @@ def _write_json(items: Iterator[Mapping[str, Any]]) -> None:
 
 
 def _write_csv(names: Sequence[str], items: Iterator[Mapping[str, Any]]) -> None:
-    out = csv.writer(sys.stdout, lineterminator="\n")
+    out = csv.writer(_Lines())
     out.writerow(names)
     out.writerows([_cell(item[name]) for name in names] for item in items)
+
+
+class _Lines:
+    """Where csv writes its lines. It ends them with CR LF, and so quotes both, as it does with no other ending."""
+
+    def write(self, line: str) -> None:
+        sys.stdout.write(f"{line.removesuffix(_CSV_END)}\n")
 
 
 def _cell(value: Any) -> Any:
@@ -84,6 +95,12 @@ def _cell(value: Any) -> Any:
         return "true" if value else "false"
     if isinstance(value, dict):
         value = json.dumps(value, ensure_ascii=False)
-    if isinstance(value, str) and value.startswith(STARTS_FORMULA) and not NUMBER.fullmatch(value):
-        return f"'{value}"
-    return value
+    return f"'{value}" if isinstance(value, str) and _is_formula(value) else value
+
+
+def _is_formula(text: str) -> bool:
+    """True where a spreadsheet might take `text` for one: also behind spaces, and written in full width."""
+    if NUMBER.fullmatch(text):
+        return False
+    first = next((one for one in text if unicodedata.category(one) not in _OVERLOOKED), "")
+    return not STARTS_FORMULA.isdisjoint(unicodedata.normalize("NFKC", first)[:1])

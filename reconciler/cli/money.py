@@ -22,7 +22,7 @@ class Money(click.ParamType[Decimal]):
         try:
             number = to_decimal(value)
         except ValueError as error:
-            self.fail(str(error), param, ctx)
+            self.fail(str(error).removeprefix("value: "), param, ctx)
         if number < 0 or (number == 0 and not self._zero_too):
             self.fail(f"expected {'zero or more' if self._zero_too else 'more than zero'}, was {value}", param, ctx)
         return number

@@ -15,6 +15,7 @@ from reconciler.cli.place import Place
 from reconciler.cli.resolve import resolve
 from reconciler.cli.when import between
 from reconciler.records.order import OrderState, Outcome
+from reconciler.review.wording import count
 
 COLUMNS = (
     "CREATED",
@@ -104,6 +105,7 @@ def orders(
         found, total = reader.orders(
             instance_id, outcome or "", state or "", shadow, since=since, until=until, limit=limit
         )
+        simulated = 0 if found or shadow or not instance_id else reader.orders(instance_id, shadow=True, limit=0)[1]
     finally:
         reader.close()
     if form == "json":
@@ -112,6 +114,8 @@ def orders(
         print_table(COLUMNS, [_row(order) for order in found], least=LEAST)
     if total > len(found):
         say(f"the newest {len(found)} of {total:,}; more with --limit, all with: reconciler export orders")
+    if simulated:
+        say(f"none was sent; {count(simulated, 'simulated order')} of it: reconciler orders {instance_id} --shadow")
     if not instance_id and not shadow:
         _say_orphans(_orphans(place))
 
@@ -122,11 +126,12 @@ orders.add_command(resolve)
 def _row(order: Item) -> list[Any]:
     by = f" by {order['rejected_by']}" if order["rejected_by"] else ""
     times = f" (×{order['repeats']})" if order["repeats"] > 1 else ""
+    simulated = ", simulated" if order["shadow"] else ""
     return [
         order["created_at"],
         order["instance_id"],
         order["client_order_id"],
-        f"{order['outcome']}{by}{times}",
+        f"{order['outcome']}{by}{times}{simulated}",
         order["state"],
         order["side"],
         order["type"],

@@ -1,4 +1,4 @@
-"""The database, held by the command line for a moment while no engine runs: the way of halt and unhalt."""
+"""The database, held by the command line for a moment while no engine runs: the way of halt, unhalt and exec check."""
 
 from __future__ import annotations
 
@@ -27,11 +27,16 @@ def owned_store(place: Place) -> Iterator[tuple[Store, int]]:
         raise Failure(str(error)) from error
 
 
+def note_placing(store: Store, uid: int, account: str, order: str, reason: str) -> None:
+    """Write down who places an order by hand and why, in the words of a running engine."""
+    store.operators.record(uid, "place", f"account {account}", f"{order}: {reason}")
+    store.events.record(None, "Warning", "PlacedByHand", f"account {account}: {order}: {reason} (uid {uid})")
+
+
 def note_halting(
-    store: Store, uid: int, action: Literal["halt", "unhalt"], scope: HaltScope, id_: str, reason: str
+    store: Store, uid: int, action: Literal["halt", "unhalt"], what: str, scope: HaltScope, id_: str, reason: str
 ) -> None:
     """Write down who did it and why, in the words of a running engine: as an operator's action and as an event."""
-    what = f"{scope} {id_}" if id_ else "everything"
     store.operators.record(uid, action, what, reason)
     about = id_ if scope == "instance" else None
     store.events.record(about, "Warning", f"{action.capitalize()}ed", f"{what}: {reason} (uid {uid})")

@@ -113,7 +113,7 @@ def _with_database(place: Place, snapshot: Snapshot, accounts: Accounts) -> Flee
 
     reader = place.reader()
     try:
-        operators = tuple(Halt(**item) for item in reader.halts())
+        operators = tuple(Halt.from_json(item) for item in reader.halts())
         declared, _ = read_halts(snapshot.halt, at="")
         halts = (*operators, *declared)
         running = _running(place)

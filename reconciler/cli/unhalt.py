@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import click
 
-from reconciler.cli.choice import reason_option, scope_of, scope_options
+from reconciler.cli.choice import asked_reason, scope_of, scope_options
 from reconciler.cli.engine import NoEngine
 from reconciler.cli.failure import Failure
+from reconciler.cli.halted import halts_of, halts_without_engine, say_still_halted
 from reconciler.cli.outcome import print_outcome
 from reconciler.cli.place import Place
 
@@ -19,19 +20,24 @@ Examples:
   reconciler unhalt --instance btc-grid-1 --reason "fixed and reviewed\""""
 )
 @scope_options
-@reason_option
+@asked_reason
 @click.pass_obj
-def unhalt(place: Place, everything: bool, account: str | None, instance: str | None, reason: str) -> None:
+def unhalt(place: Place, everything: bool, account: str | None, instance: str | None, reason: str | None) -> None:
     """End the halts of exactly this scope. Another scope's stay: ending --all does not end an account's."""
-    scope, id_ = scope_of(everything, account, instance)
+    scope, id_, why = scope_of(everything, account, instance, reason)
     try:
-        body = {"scope": scope, "id": id_, "reason": reason}
-        print_outcome("no longer halted", place.engine().post("/v1/unhalt", body))
+        engine = place.engine()
+        print_outcome("no longer halted", engine.post("/v1/unhalt", {"scope": scope, "id": id_, "reason": why}))
+        say_still_halted(halts_of(engine))
     except NoEngine:
         from reconciler.cli.ownership import note_halting, owned_store
 
         with owned_store(place) as (store, uid):
-            if not store.halts.lift(scope, id_, f"uid {uid}", reason):
+            lifted = store.halts.lift(scope, id_, f"uid {uid}", why)
+            if not lifted:
                 raise Failure(f"{id_ or 'all'}: no halt of exactly this scope is in force") from None
-            note_halting(store, uid, "unhalt", scope, id_, reason)
+            strongest = max(lifted, key=lambda halt: halt.full)
+            note_halting(store, uid, "unhalt", strongest.told_lifted, scope, id_, why)
+            left = [halt.to_json() for halt in store.halts.active()]
         click.echo(f"{id_ or 'all'}: no longer halted")
+        say_still_halted(halts_without_engine(place, left))

@@ -76,15 +76,15 @@ class Chronicle:
         for instance_id in sorted(set(removal.protected) - set(before.protected)):
             self._events.record(instance_id, WARNING, "Protected", "its file is missing; it runs on: protect is true")
 
-    def declared(self, before: Sequence[Halt], now: Sequence[Halt]) -> None:
-        """What the halt file has put in force, and what it has lifted."""
+    def declared(self, before: Sequence[Halt], now: Sequence[Halt], origin: str) -> None:
+        """What the halt file has put in force, and what it has lifted. `origin` is the commit that says so, or none."""
         for reason, halts, others in (("Halted", now, before), ("Unhalted", before, now)):
             others_said = {(halt.scope, halt.id, halt.full, halt.reason) for halt in others}
             for halt in halts:
                 if (halt.scope, halt.id, halt.full, halt.reason) not in others_said:
                     about = halt.id if halt.scope == "instance" else None
-                    what = f"{halt.scope} {halt.id}" if halt.id else "everything"
-                    self._events.record(about, WARNING, reason, f"{what}: {halt.reason} ({halt.by})")
+                    how = halt.told if reason == "Halted" else halt.told_lifted
+                    self._events.record(about, WARNING, reason, f"{how}: {halt.reason} ({halt.by}, {origin})")
 
     def source_failed(self, error: str) -> None:
         self._events.record(None, WARNING, "SourceError", error)

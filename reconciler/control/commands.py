@@ -65,6 +65,10 @@ class Commands(Protocol):
         """Trade again through an exec-mcp server whose tools changed: somebody has looked at them."""
         ...
 
+    def note_placing(self, account: str, order: str, reason: str, uid: int) -> CommandResult:
+        """Write down that an operator places `order` by hand, past the gateway; committed on return."""
+        ...
+
     def prune(self) -> PruneState:
         """The removals that wait for confirmation."""
         ...

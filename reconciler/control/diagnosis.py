@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from reconciler.control.fleet import Fleet
 from reconciler.records.mode import Mode
 from reconciler.records.plan import Phase, Running, load_key
 from reconciler.records.record import Row
-from reconciler.records.status import Health, Sync, TradingReason
+from reconciler.records.status import Health, Obstacle, Sync, TradingCaveat, TradingReason
 from reconciler.runtime.host import RuntimeFacts
 
 Finding = tuple[bool, str, str]
@@ -138,13 +140,54 @@ def ready(case: Case, facts: RuntimeFacts | None) -> Finding:
     return True, "Ticking", ""
 
 
-def trading(case: Case, facts: RuntimeFacts | None, blocked: tuple[str, str] | None) -> Finding:
-    """`blocked` is (reason, message) where something beyond mode and pause closes the gate."""
-    mode = case.effective_mode
-    if mode is not Mode.ACTIVE:
-        return False, TradingReason.MODE, f"mode in force is {mode}"
+def obstacles(case: Case, facts: RuntimeFacts | None, outside: Sequence[Obstacle]) -> tuple[Obstacle, ...]:
+    """Everything that closes its gate. `outside` is what does so beyond mode and pause.
+
+    Of what does not trade anyway only what is about its own orders is of interest: a lost server would be told by all.
+    """
+    found: list[Obstacle] = []
+    if case.effective_mode is not Mode.ACTIVE:
+        found.append(Obstacle(TradingReason.MODE, f"mode in force is {case.effective_mode}"))
+        outside = [one for one in outside if one.reason in (TradingReason.HALTED, TradingReason.UNKNOWN_ORDER)]
     if facts is not None and facts.pause is not None:
-        return False, TradingReason.PAUSED, facts.pause.reason
-    if blocked is not None:
-        return False, *blocked
+        found.append(Obstacle(TradingReason.PAUSED, f"paused by the {facts.pause.by}: {facts.pause.reason}"))
+    return (*found, *outside)
+
+
+def caveats(
+    case: Case, denials: Sequence[Mapping[str, Any]], differences: Sequence[Mapping[str, Any]]
+) -> list[Obstacle]:
+    """What the exchange says otherwise than the ledger: of its own orders; where it trades, of its account."""
+    account_id = case.row.record.identity.account_id
+    own = [one for one in denials if one["instance_id"] == case.row.id]
+    found = [Obstacle(TradingCaveat.ORDER_MISSING, f"its exchange denies {_denied(own)}")] if own else []
+    if case.effective_mode is Mode.ACTIVE:
+        found += [
+            Obstacle(TradingCaveat.POSITIONS_DIFFER, f"account {account_id} does not add up: {one['difference']}")
+            for one in differences
+            if one["account_id"] == account_id
+        ]
+    return found
+
+
+def _denied(denials: Sequence[Mapping[str, Any]]) -> str:
+    """The orders that the exchange denies, and the way out."""
+    ids = [str(one["client_order_id"]) for one in denials]
+    way_out = f"look there, and say what became of {'it' if len(ids) == 1 else 'each'}: reconciler orders resolve"
+    if len(ids) == 1:
+        return f"{ids[0]}, which it took: {denials[0]['message']}; {way_out} {ids[0]}"
+    more = f" and {len(ids) - 3} more" if len(ids) > 3 else ""
+    return f"{len(ids)} orders, which it took: {', '.join(ids[:3])}{more}; {way_out}"
+
+
+def trading(closed_by: Sequence[Obstacle], caveats: Sequence[Obstacle]) -> Finding:
+    """The first obstacle is the reason, the message names them all: a pause must not hide an order in doubt.
+
+    `caveats` do not close the gate, but all is not well where there are any.
+    """
+    if closed_by:
+        first, *others = closed_by
+        return False, first.reason, "; ".join((first.message, *map(str, (*others, *caveats))))
+    if caveats:
+        return True, caveats[0].reason, f"orders may leave, but {'; '.join(one.message for one in caveats)}"
     return True, "Open", "orders may leave"

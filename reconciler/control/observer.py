@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 from typing import Protocol
 
@@ -12,14 +12,15 @@ from reconciler.control.chronicle import Chronicle
 from reconciler.control.drift import Drift
 from reconciler.control.fleet import Fleet
 from reconciler.control.halt_watch import DeclaredHalts, HaltWatch
-from reconciler.errors import SourceError
+from reconciler.errors import Problem, SourceError
 from reconciler.records.admission import Admission, Arrival, admit
 from reconciler.records.crosscheck import template_problems
 from reconciler.records.evaluation import Evaluation
+from reconciler.records.halt_file import strange_halts
 from reconciler.records.mode import descent
 from reconciler.records.plan import SetMode
 from reconciler.records.record import Row, RowChange
-from reconciler.records.snapshot import Snapshot
+from reconciler.records.snapshot import Snapshot, named_id
 from reconciler.runtime.host import Host
 from reconciler.store.desired import Desired
 from reconciler.strategy.catalogue import Catalogue
@@ -52,6 +53,7 @@ class Observer:
         chronicle: Chronicle,
         host: Host,
         adopt: bool,
+        declared_accounts: Collection[str] = (),
     ) -> None:
         """`adopt`: the first whole snapshot's modes are taken as established."""
         self._clock = clock
@@ -62,6 +64,7 @@ class Observer:
         self._chronicle = chronicle
         self._host = host
         self._adopt = adopt
+        self._declared_accounts = declared_accounts
         self._drift = Drift(desired)
         self._halt_watch = HaltWatch(halts)
         self._snapshot: Snapshot | None = None
@@ -131,7 +134,9 @@ class Observer:
         before = self._halt_watch.declared
         if self._halt_watch.follow(snapshot, at):
             self._host.settle()
-            self._chronicle.declared(before, self._halt_watch.declared)
+            is_committed = snapshot.clean if snapshot.halt is None else snapshot.halt.committed
+            origin = f"commit {snapshot.revision[:10]}" if snapshot.revision and is_committed else "not committed"
+            self._chronicle.declared(before, self._halt_watch.declared, origin)
             self.fleet = replace(self.fleet, halt_problems=self._halt_watch.problems)
 
     def _is_old_news(self, snapshot: Snapshot) -> bool:
@@ -193,9 +198,11 @@ class Observer:
         if snapshot.lost:
             self._tell_source_error(snapshot.lost)
         self._snapshot = snapshot
+        fleet = self.fleet.after(changes, admission.attempts, admission.forgotten_paths)
         self.fleet = replace(
-            self.fleet.after(changes, admission.attempts, admission.forgotten_paths),
+            fleet,
             evaluations=evaluations,
+            halt_problems=(*self._halt_watch.problems, *self._strange_halts(snapshot, fleet)),
             template_problems=template_problems(snapshot.templates, evaluations),
             removal=removal,
             revision=snapshot.revision,
@@ -205,6 +212,15 @@ class Observer:
             source_error=snapshot.lost,
             observed=True,
         )
+
+    def _strange_halts(self, snapshot: Snapshot, fleet: Fleet) -> tuple[Problem, ...]:
+        """Files that are refused count, too: what is in them is halted once they are not."""
+        if snapshot.halt is None:
+            return ()
+        rows = [row for row in fleet.rows.values() if row.is_live]
+        ids = {*(row.id for row in rows), *(named_id(file.path) for file in snapshot.instances)}
+        accounts = {*self._declared_accounts, *(row.record.identity.account_id for row in rows)}
+        return strange_halts(snapshot.halt, ids, lambda: accounts)
 
     def _tell_source_error(self, error: str) -> None:
         if self.fleet.source_error != error:

@@ -8,7 +8,7 @@ from typing import Protocol, cast
 from reconciler.control.chronicle import EventLog
 from reconciler.control.commands import CommandResult, PruneState
 from reconciler.control.controller import Controller
-from reconciler.records.halt import Halt, HaltScope
+from reconciler.records.halt import WAS_IT_MEANT, Halt, HaltScope, stranger
 from reconciler.records.verdict import Verdict
 from reconciler.runtime.host import Host
 
@@ -33,6 +33,10 @@ class Orders(Protocol):
 
 AcceptTools = Callable[[str], str]
 """Lets an exec-mcp server's changed tools be used from now on. Why it cannot, empty where it did."""
+
+
+class _Refused(Exception):
+    """A command that does not apply to this instance; the text says why."""
 
 
 class Operator:
@@ -60,7 +64,17 @@ class Operator:
         return self._each(ids, "pause", "Paused", reason, uid, lambda id_: self._host.pause(id_, "operator", reason))
 
     def resume(self, ids: Sequence[str] | None, reason: str, uid: int) -> CommandResult:
-        return self._each(ids, "resume", "Resumed", reason, uid, self._host.resume)
+        if ids is None:
+            ids = sorted(id_ for id_, view in self._host.views().items() if view.paused)
+            if not ids:
+                return CommandResult(failed=(("all", "nothing is paused"),))
+        return self._each(ids, "resume", "Resumed", reason, uid, self._resume_one)
+
+    def _resume_one(self, instance_id: str) -> None:
+        view = self._host.views().get(instance_id)
+        if view is not None and not view.paused:
+            raise _Refused("it is not paused")
+        self._host.resume(instance_id)
 
     def _each(
         self,
@@ -79,6 +93,8 @@ class Operator:
                 done.append(instance_id)
             except KeyError:
                 failed.append((instance_id, self._why_not_loaded(instance_id)))
+            except _Refused as refused:
+                failed.append((instance_id, str(refused)))
         for instance_id in done:  # all of it done before any of it is written: the database may make us wait
             self._operations.record(uid, action, f"instance {instance_id}", reason)
             self._events.record(instance_id, "Normal", event, f"{reason} (uid {uid})")
@@ -98,34 +114,28 @@ class Operator:
         finally:
             # In force even where it could not be stored; an order already past its last look is waited for.
             self._host.settle()
-        self._noted(uid, "halt", "Halted", scope, id, reason)
-        stranger = self._stranger(scope, id)
-        if stranger:
-            return CommandResult(failed=((id, f"{stranger}; the halt is in force all the same: was it meant?"),))
-        return CommandResult(done=(id or "all",))
-
-    def _stranger(self, scope: str, id: str) -> str:
-        """Why nothing is known by that name, empty where something is: a slip at the kill switch must show."""
+        self._noted(uid, "halt", "Halted", scope, id, Halt(checked, id, full, reason, "", "").told, reason)
         rows = self._controller.fleet.rows
-        if scope == "instance" and id not in rows:
-            return f"no instance is called {id}"
-        if scope == "account" and all(row.record.identity.account_id != id for row in rows.values()):
-            return f"no instance trades on an account called {id}"
-        return ""
+        strange = stranger(checked, id, rows, (row.record.identity.account_id for row in rows.values()))
+        if strange:
+            return CommandResult(failed=((id, f"{strange}; {WAS_IT_MEANT}"),))
+        return CommandResult(done=(id or "all",))
 
     def unhalt(self, scope: str, id: str, reason: str, uid: int) -> CommandResult:
         checked = cast(HaltScope, scope)
-        if not self._halts.lift(checked, id, f"uid {uid}", reason):
+        lifted = self._halts.lift(checked, id, f"uid {uid}", reason)
+        if not lifted:
             declared = any((halt.scope, halt.id) == (scope, id) for halt in self._halts.active())
             why = "it comes from instances/_halt.yaml: change that file" if declared else "there is none"
             return CommandResult(failed=((id or "all", f"no halt of {_named(scope, id)} to lift: {why}"),))
-        self._noted(uid, "unhalt", "Unhalted", scope, id, reason)
+        strongest = max(lifted, key=lambda halt: halt.full)
+        self._noted(uid, "unhalt", "Unhalted", scope, id, strongest.told_lifted, reason)
         return CommandResult(done=(id or "all",))
 
-    def _noted(self, uid: int, action: str, event: str, scope: str, id: str, reason: str) -> None:
-        self._operations.record(uid, action, _named(scope, id), reason)
+    def _noted(self, uid: int, action: str, event: str, scope: str, id: str, what: str, reason: str) -> None:
+        self._operations.record(uid, action, what, reason)
         about = id if scope == "instance" else None
-        self._events.record(about, "Warning", event, f"{_named(scope, id)}: {reason} (uid {uid})")
+        self._events.record(about, "Warning", event, f"{what}: {reason} (uid {uid})")
         self._controller.hint()
 
     def resolve(self, client_order_id: str, verdict: Verdict, uid: int) -> CommandResult:
@@ -143,6 +153,11 @@ class Operator:
         self._operations.record(uid, "accept-tools", f"server {server}", reason)
         self._events.record(None, "Warning", "ToolsAccepted", f"{server}: {reason} (uid {uid})")
         return CommandResult(done=(server,))
+
+    def note_placing(self, account: str, order: str, reason: str, uid: int) -> CommandResult:
+        self._operations.record(uid, "place", f"account {account}", f"{order}: {reason}")
+        self._events.record(None, "Warning", "PlacedByHand", f"account {account}: {order}: {reason} (uid {uid})")
+        return CommandResult(done=(account,))
 
     def prune(self) -> PruneState:
         removal = self._controller.fleet.removal

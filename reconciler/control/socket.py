@@ -5,6 +5,7 @@
     POST /v1/unhalt               "scope", "id", "reason"                        → {"done", "failed"}
     POST /v1/resolve              "client_order_id", "as", "reason" (and more)   → {"done", "failed"}
     POST /v1/accept       "server", "reason"                                     → {"done", "failed"}
+    POST /v1/placing              "account", "order", "reason"                   → {"done", "failed"}
     GET  /v1/prune                                                              → {"digest", "held"}
     POST /v1/prune                "digest"                                       → {"done", "failed"}
     POST /v1/reconcile                                                          → {"done": [], "failed": []}
@@ -182,6 +183,9 @@ def create_control_app(commands: Commands, read_routes: Sequence[BaseRoute] = ()
     def accept(body: _Body, uid: int) -> CommandResult:
         return commands.accept_tools(body.text("server"), body.text("reason"), uid)
 
+    def note_placing(body: _Body, uid: int) -> CommandResult:
+        return commands.note_placing(body.text("account"), body.text("order"), body.text("reason"), uid)
+
     def confirm_prune(body: _Body, uid: int) -> CommandResult:
         return commands.confirm_prune(body.text("digest"), uid)
 
@@ -200,6 +204,7 @@ def create_control_app(commands: Commands, read_routes: Sequence[BaseRoute] = ()
             _command("/v1/unhalt", unhalt),
             _command("/v1/resolve", resolve),
             _command("/v1/accept", accept),
+            _command("/v1/placing", note_placing),
             Route("/v1/prune", prune, methods=["GET"]),
             _command("/v1/prune", confirm_prune),
             _command("/v1/reconcile", reconcile),

@@ -10,18 +10,39 @@ from typing import Any, Protocol
 from reconciler import __version__
 from reconciler.clock import Clock, iso
 from reconciler.control.controller import Controller
-from reconciler.control.diagnosis import Case, Finding, accepted, health, loaded, ready, sync, trading
+from reconciler.control.diagnosis import (
+    Case,
+    Finding,
+    accepted,
+    caveats,
+    health,
+    loaded,
+    obstacles,
+    ready,
+    sync,
+    trading,
+)
 from reconciler.control.fleet import Fleet
 from reconciler.control.heartbeat import Heartbeat
 from reconciler.control.roll import Called, Entry, Roll, matches
 from reconciler.errors import Problem
 from reconciler.ports import AccountView, EngineStatus, FleetSummary, InstanceFilter, StrategySummary, TradingStatus
 from reconciler.records.accounts import Accounts
-from reconciler.records.halt import Halt
+from reconciler.records.halt import Halt, stranger
+from reconciler.records.market import Quote
 from reconciler.records.mode import Mode
 from reconciler.records.origin import origins
 from reconciler.records.record import Row
-from reconciler.records.status import Condition, ConditionType, Health, InstanceStatus, Sync, Ticks, TradingReason
+from reconciler.records.status import (
+    Condition,
+    ConditionType,
+    Health,
+    InstanceStatus,
+    Obstacle,
+    Sync,
+    Ticks,
+    TradingReason,
+)
 from reconciler.runtime.host import Host, RuntimeFacts
 from reconciler.strategy.catalogue import Catalogue
 
@@ -29,6 +50,11 @@ _GLANCE_S = 0.25
 """How stale a page may be while nothing but ticks has happened."""
 _EVERYONE = InstanceFilter()
 _ILL = (Health.STUCK, Health.PAUSED, Health.DEGRADED)
+
+
+NOT_COMMITTED = Obstacle(
+    TradingReason.NOT_COMMITTED, "real money needs the file, its template and its strategy's code to be committed"
+)
 
 
 class Exposures(Protocol):
@@ -56,7 +82,10 @@ class Parts:
     watch_fault: Callable[[], str]
     accounts: Accounts
     account: Callable[[str, str], AccountView] = lambda account_id, client_id: AccountView()
+    quote: Callable[[str, str], Quote | None] = lambda account_id, symbol: None
     orphans: Callable[[], Sequence[Mapping[str, Any]]] = tuple
+    denials: Callable[[], Sequence[Mapping[str, Any]]] = tuple
+    differences: Callable[[], Sequence[Mapping[str, Any]]] = tuple
     settings_note: Callable[[], str] = str
 
 
@@ -123,7 +152,8 @@ class StatusBoard:
         """Note since when the conditions of these instances have been as they are."""
         rows, host = self._parts.controller.fleet.rows, self._parts.host
         for row in (rows[i] for i in ids if i in rows):
-            self._conditions(self._case(row), host.facts(row.id))
+            case, facts = self._case(row), host.facts(row.id)
+            self._conditions(case, facts, self._obstacles(case, facts))
 
     def _called(self) -> Called:
         parts = self._parts
@@ -143,22 +173,31 @@ class StatusBoard:
         """Of what is active and well only where its gate is closed: whole fleets are."""
         is_well = suspect.health not in _ILL and suspect.sync in (Sync.SYNCED, Sync.OUT_OF_SYNC)
         exposed = self._parts.exposures.exposed()
-        return not is_well or suspect.row.id in exposed or self._blocked(suspect.row) is not None
+        return not is_well or suspect.row.id in exposed or self._is_blocked(suspect.row)
 
     def _is_real_money(self, row: Row) -> bool:
         account = self._parts.accounts.get(row.record.identity.account_id)
         return account is not None and account.real_money
 
-    def _blocked(self, row: Row) -> tuple[str, str] | None:
+    def _is_blocked(self, row: Row) -> bool:
+        if self._parts.database_error() or (not row.committed and self._is_real_money(row)):
+            return True
+        return self._parts.trading.blocked(row.id, row.record.identity.account_id) is not None
+
+    def _obstacles(self, case: Case, facts: RuntimeFacts | None) -> tuple[Obstacle, ...]:
+        row = case.row
+        found = self._parts.trading.obstacles(row.id, row.record.identity.account_id)
         if not row.committed and self._is_real_money(row):
-            message = "real money needs the file, its template and its strategy's code to be committed"
-            return TradingReason.NOT_COMMITTED, message
-        return self._parts.trading.blocked(row.id, row.record.identity.account_id)
+            found = (*found, NOT_COMMITTED)
+        if fault := self._parts.database_error():
+            found = (Obstacle(TradingReason.LEDGER_DOWN, f"no order can be written down: {fault}"), *found)
+        return obstacles(case, facts, found)
 
     def _status(self, case: Case) -> InstanceStatus:
         row, identity = case.row, case.row.record.identity
         facts = self._parts.host.facts(row.id)
         effective_mode = case.effective_mode
+        closed_by = self._obstacles(case, facts)
         is_frozen = case.paused or effective_mode is not Mode.ACTIVE or self._is_halted(row)
         return InstanceStatus(
             id=row.id,
@@ -181,21 +220,29 @@ class StatusBoard:
             effective_config=row.record.effective_config,
             labels=row.record.labels,
             description=row.record.description,
-            conditions=self._conditions(case, facts),
+            conditions=self._conditions(case, facts, closed_by),
             ticks=Ticks() if facts is None else facts.ticks,
             frozen_with_exposure=is_frozen and case.is_exposed,
+            real_money=self._is_real_money(row),
+            obstacles=closed_by,
         )
 
     def _is_halted(self, row: Row) -> bool:
         account_id = row.record.identity.account_id
         return any(halt.forbids(account_id, row.id) for halt in self._parts.halts())
 
-    def _conditions(self, case: Case, facts: RuntimeFacts | None) -> tuple[Condition, ...]:
+    def _conditions(
+        self, case: Case, facts: RuntimeFacts | None, closed_by: Sequence[Obstacle]
+    ) -> tuple[Condition, ...]:
         return (
             self._condition(case.row.id, "Accepted", accepted(case)),
             self._condition(case.row.id, "Loaded", loaded(case, facts)),
             self._condition(case.row.id, "Ready", ready(case, facts)),
-            self._condition(case.row.id, "Trading", trading(case, facts, self._blocked(case.row))),
+            self._condition(
+                case.row.id,
+                "Trading",
+                trading(closed_by, caveats(case, self._parts.denials(), self._parts.differences())),
+            ),
         )
 
     def _condition(self, instance_id: str, name: ConditionType, finding: Finding) -> Condition:
@@ -227,8 +274,17 @@ class StatusBoard:
     def account(self, account_id: str, client_id: str) -> AccountView:
         return self._parts.account(account_id, client_id)
 
+    def quote(self, account_id: str, symbol: str) -> Quote | None:
+        return self._parts.quote(account_id, symbol)
+
     def orphans(self) -> Sequence[Mapping[str, Any]]:
         return self._parts.orphans()
+
+    def denials(self) -> Sequence[Mapping[str, Any]]:
+        return self._parts.denials()
+
+    def differences(self) -> Sequence[Mapping[str, Any]]:
+        return self._parts.differences()
 
     def problems(self, instance_id: str = "") -> Sequence[Problem]:
         fleet = self._parts.controller.fleet
@@ -283,10 +339,17 @@ class StatusBoard:
             database_error=parts.database_error(),
             prune_held=fleet.removal.held,
             prune_digest=fleet.removal.held_digest,
-            halts=tuple(halt.to_json() for halt in parts.halts()),
+            halts=tuple(self._halt(halt) for halt in parts.halts()),
             exec_servers=parts.exec_servers(),
             counts=self._counts(),
         )
+
+    def _halt(self, halt: Halt) -> Mapping[str, Any]:
+        """With a note where it covers nothing: what was meant trades on."""
+        rows, declared = self._parts.controller.fleet.rows, self._parts.accounts.declared
+        used = (row.record.identity.account_id for row in rows.values())
+        note = stranger(halt.scope, halt.id, rows, declared if halt.id in declared else used)
+        return {**halt.to_json(), "declared": halt.is_declared, "note": note}
 
     def _counts(self) -> Mapping[str, int]:
         called, fleet = self._called(), self._parts.controller.fleet

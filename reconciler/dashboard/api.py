@@ -14,7 +14,9 @@ from reconciler.dashboard.refusal import Refusal, no_such
 from reconciler.dashboard.render import to_json
 from reconciler.ports import AccountView, EngineStatus, InstanceFilter, StatusReader, StrategySummary
 from reconciler.records.holding import Holding
+from reconciler.records.market import Quote
 from reconciler.records.moment import moment
+from reconciler.records.status import InstanceStatus
 
 OWN_ROWS = 20
 """How many of its orders, events and generations an instance comes with; the lists have the rest."""
@@ -45,11 +47,7 @@ class Api:
                 "origins": dict(self._status.origins(instance_id)),
                 "widgets": list(self._status.widgets(instance_id)),
                 "logs": list(self._status.logs(instance_id)),
-                "holdings": [
-                    holding_json(one, shadow)
-                    for shadow in (False, True)
-                    for one in self._reader.holdings(instance_id, shadow)
-                ],
+                "holdings": holdings(self._status, self._reader, found),
                 "open_orders": list(self._reader.orders(instance_id, is_open=True, limit=HIGHEST_LIMIT)[0]),
                 "account_view": account_json(self._status.account(found.account_id, found.client_id)),
                 "orders": list(self._reader.orders(instance_id=instance_id, limit=OWN_ROWS)[0]),
@@ -161,8 +159,21 @@ def engine_json(engine: EngineStatus) -> dict[str, Any]:
     }
 
 
-def holding_json(holding: Holding, shadow: bool) -> dict[str, Any]:
-    """What an instance holds of a symbol, by its own fills; `shadow` where that is simulated. Money as text."""
+def holdings(status: StatusReader, reader: OrdersReader, instance: InstanceStatus) -> list[dict[str, Any]]:
+    """What an instance holds, really and simulated, valued at the quote that strategies saw last, if any did."""
+    return [
+        holding_json(one, shadow, status.quote(instance.account_id, one.symbol))
+        for shadow in (False, True)
+        for one in reader.holdings(instance.id, shadow)
+    ]
+
+
+def holding_json(holding: Holding, shadow: bool, quote: Quote | None) -> dict[str, Any]:
+    """What an instance holds of a symbol, by its own fills; `shadow` where that is simulated. Money as text.
+
+    `unrealised` is None without a quote, or where the cost is not known; `currency` is what profit is in, as far as the
+    symbol tells.
+    """
     return {
         "symbol": holding.symbol,
         "shadow": shadow,
@@ -170,6 +181,8 @@ def holding_json(holding: Holding, shadow: bool) -> dict[str, Any]:
         "average_price": holding.average_price,
         "realised": holding.realised,
         "fees": holding.fees,
+        "unrealised": None if quote is None else holding.unrealised(quote.bid, quote.ask),
+        "currency": holding.symbol.partition("/")[2],
     }
 
 

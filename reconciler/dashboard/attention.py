@@ -3,22 +3,30 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 from typing import Any
 
 from reconciler.dashboard.heartbeat import heartbeat_fault
-from reconciler.dashboard.render import duration, segment
+from reconciler.dashboard.render import duration, moment, segment
 from reconciler.errors import Problem
 from reconciler.ports import EngineStatus
 from reconciler.records.accounts import Accounts
+from reconciler.records.halt import Halt
 from reconciler.records.mode import Mode
 from reconciler.records.status import Condition, Health, InstanceStatus, Sync, TradingReason
 
 PROBLEMS_NAMED = 3
 INSTANCES_NAMED = 50
-EXPLAINED_ELSEWHERE = (TradingReason.MODE, TradingReason.PAUSED, TradingReason.HALTED, TradingReason.EXEC_DOWN)
+DENIALS_NAMED = 3
+EXPLAINED_ELSEWHERE = (
+    TradingReason.MODE,
+    TradingReason.PAUSED,
+    TradingReason.HALTED,
+    TradingReason.EXEC_DOWN,
+    TradingReason.LEDGER_DOWN,
+)
 """Closed gates that are no concern of their own: one halt or lost server would else fill the list a thousand times."""
 
 
@@ -76,6 +84,10 @@ def engine_concerns(engine: EngineStatus, problems: Sequence[Problem], now_s: fl
         if not server.get("connected", True):
             why = server.get("last_error") or "not connected"
             yield _critical(f"exec-mcp {server.get('name', '')}", f"{why}; its accounts do not trade")
+        elif server.get("changed"):
+            text = f"its tools changed while the engine ran, and no order leaves through it: {server['changed']}"
+            command = f"reconciler exec accept {server['name']} --reason …"
+            yield Concern(Gravity.CRITICAL, False, f"exec-mcp {server['name']}", text, command=command)
     if engine.prune_held:
         yield Concern(
             Gravity.WARNING,
@@ -95,44 +107,93 @@ def orphan_concerns(orphans: Sequence[Mapping[str, Any]], accounts: Accounts) ->
     counts = Counter(str(one["account_id"]) for one in orphans)
     for account_id, count in counts.items():
         what = "an open order" if count == 1 else f"{count} open orders"
-        account = accounts.get(account_id)
-        real = account is not None and account.real_money
         text = f"{what} that the ledger does not know"
-        yield Concern(Gravity.WARNING, real, f"Account {account_id}", text, href="/orders")
+        yield Concern(Gravity.WARNING, _is_real(account_id, accounts), f"Account {account_id}", text, href="/orders")
 
 
-def concern(instance: InstanceStatus, accounts: Accounts) -> Concern | None:
-    """What is wrong with an instance, the gravest of it, or None where nobody need look."""
-    found = _fault(instance)
-    if found is None:
-        return None
-    gravity, text = found
+def denial_concerns(denials: Iterable[Mapping[str, Any]], accounts: Accounts) -> Iterator[Concern]:
+    """Orders of ours that their exchange took and now denies: nobody but somebody who looks can say what is true.
+
+    One concern for each instance.
+    """
+    by_instance: dict[str, list[Mapping[str, Any]]] = {}
+    for one in denials:
+        by_instance.setdefault(str(one["instance_id"]), []).append(one)
+    for instance_id, own in by_instance.items():
+        ids = [str(one["client_order_id"]) for one in own]
+        text = f"its exchange denies the order {ids[0]}, which it took: {own[0]['message']}; say what became of it"
+        href = f"/orders/{segment(ids[0])}"
+        if len(ids) > 1:
+            named = _named(ids, DENIALS_NAMED)
+            text = f"its exchange denies {len(ids)} orders, which it took: {named}; say of each what became of it"
+            href = f"/instances/{segment(instance_id)}"
+        yield Concern(
+            Gravity.CRITICAL,
+            _is_real(own[0]["account_id"], accounts),
+            instance_id,
+            text,
+            href=href,
+            command=f"reconciler orders resolve {ids[0]} --as … --reason …",
+        )
+
+
+def difference_concerns(differences: Iterable[Mapping[str, Any]], accounts: Accounts) -> Iterator[Concern]:
+    """Accounts that hold something else than the instances' own fills make."""
+    for one in differences:
+        account_id = str(one["account_id"])
+        real = _is_real(account_id, accounts)
+        text = (
+            f"does not add up: {one['difference']}\n"
+            "Find out who else traded there, or which fill is missing. Nothing is stopped by it; to stop it:"
+        )
+        yield Concern(
+            Gravity.CRITICAL if real else Gravity.WARNING,
+            real,
+            f"Account {account_id}",
+            text,
+            command=f"reconciler halt --account {account_id} --reason …",
+        )
+
+
+def concern(instance: InstanceStatus, accounts: Accounts, changed: Collection[str] = ()) -> Concern | None:
+    """What is wrong with an instance, all of it, as grave as the gravest; None where nobody need look.
+
+    `changed` are the servers whose tools changed: one concern says that, not every instance on them.
+    """
     account = accounts.get(instance.account_id)
-    real = account is not None and account.real_money
-    return Concern(gravity, real, instance.id, text, href=f"/instances/{segment(instance.id)}")
+    is_told = account is not None and account.server in changed
+    found = sorted(_faults(instance, is_told), key=lambda fault: fault[0])
+    if not found:
+        return None
+    text = "\n".join(text for _, text in found)
+    real = _is_real(instance.account_id, accounts)
+    return Concern(found[0][0], real, instance.id, text, href=f"/instances/{segment(instance.id)}")
 
 
-def _fault(instance: InstanceStatus) -> tuple[Gravity, str] | None:
+def _faults(instance: InstanceStatus, tools_told: bool) -> Iterator[tuple[Gravity, str]]:
     conditions: dict[str, Condition] = {condition.type: condition for condition in instance.conditions}
-    if instance.frozen_with_exposure:
-        return Gravity.CRITICAL, "frozen with exposure: it has open orders or a position, and may not act on them"
-    if instance.health is Health.STUCK:
-        return Gravity.CRITICAL, _because("Stuck", conditions.get("Ready"))
-    trading = _first_false(conditions, "Trading")
-    if instance.mode is Mode.ACTIVE and trading is not None and trading.reason not in EXPLAINED_ELSEWHERE:
-        return Gravity.CRITICAL, _because("active, but its gate is closed", trading)
     ready = conditions.get("Ready")
-    if instance.health is Health.PAUSED and ready is not None and ready.reason == "Quarantined":
-        return Gravity.WARNING, _because("Quarantined", ready)
-    if instance.health is Health.DEGRADED:
-        return Gravity.WARNING, _because("Degraded", _first_false(conditions, "Loaded", "Ready"))
-    if instance.sync in (Sync.INVALID, Sync.REFUSED, Sync.HELD):
-        return Gravity.WARNING, _because(str(instance.sync), _first_false(conditions, "Accepted"))
+    if instance.frozen_with_exposure:
+        yield Gravity.CRITICAL, "frozen with exposure: it has open orders or a position, and may not act on them"
+    if instance.health is Health.STUCK:
+        yield Gravity.CRITICAL, _because("Stuck", ready)
+    explained = {*EXPLAINED_ELSEWHERE, TradingReason.CAPABILITY_MISSING} if tools_told else EXPLAINED_ELSEWHERE
+    for reason, message in instance.obstacles:
+        if reason == TradingReason.UNKNOWN_ORDER:
+            yield Gravity.CRITICAL, f"an order is in doubt: {message}"
+        elif instance.mode is Mode.ACTIVE and reason not in explained:
+            yield Gravity.CRITICAL, f"active, but its gate is closed: {message}"
     if instance.health is Health.PAUSED:
-        return Gravity.NOTICE, _because("Paused", _first_false(conditions, "Ready", "Trading"))
+        if ready is not None and ready.reason == "Quarantined":
+            yield Gravity.WARNING, _because("Quarantined", ready)
+        else:
+            yield Gravity.NOTICE, _because("Paused", _first_false(conditions, "Ready", "Trading"))
+    elif instance.health is Health.DEGRADED:
+        yield Gravity.WARNING, _because("Degraded", _first_false(conditions, "Loaded", "Ready"))
+    if instance.sync in (Sync.INVALID, Sync.REFUSED, Sync.HELD):
+        yield Gravity.WARNING, _because(str(instance.sync), _first_false(conditions, "Accepted"))
     if ready is not None and ready.reason == "RenderFailed":
-        return Gravity.NOTICE, ready.message
-    return None
+        yield Gravity.NOTICE, ready.message
 
 
 def _first_false(conditions: Mapping[str, Condition], *types: str) -> Condition | None:
@@ -148,19 +209,23 @@ def _because(what: str, condition: Condition | None) -> str:
     return f"{what}: {condition.message or condition.reason}" if condition is not None else what
 
 
-def _halt(halt: Mapping[str, Any]) -> Concern:
-    scope, name = str(halt.get("scope", "all")), str(halt.get("id") or "")
-    what = "all" if scope == "all" else f"{scope} {name}"
-    kind = "nothing passes" if halt.get("full") else "no new exposure"
-    option = "--all" if scope == "all" else f"--{scope} {name}"
-    reason = str(halt.get("reason") or "no reason given")
-    return Concern(
-        Gravity.CRITICAL,
-        False,
-        f"Halt of {what}",
-        f"{kind}: {reason}",
-        command=f"reconciler unhalt {option} --reason …",
-    )
+def _halt(item: Mapping[str, Any]) -> Concern:
+    halt = Halt.from_json(item)
+    text = f"{halt.kind}: {halt.reason} (by {halt.by}, since {moment(halt.at)})"
+    command = ""
+    if halt.is_declared:
+        text += "; to lift it, change that file"
+    else:
+        option = f"--{halt.scope} {halt.id}".rstrip()
+        command = f"reconciler unhalt {option} --reason …"
+    if item["note"]:
+        text += f"\n{item['note']}: it halts nothing, and what was meant trades on"
+    return Concern(Gravity.CRITICAL, False, f"Halt of {halt.target}", text, command=command)
+
+
+def _is_real(account_id: str, accounts: Accounts) -> bool:
+    account = accounts.get(account_id)
+    return account is not None and account.real_money
 
 
 def _critical(subject: str, text: str) -> Concern:

@@ -65,6 +65,9 @@ class Metrics(Collector):
         yield _gauge("reconciler_problems", "Problems in files.", len(self._status.problems()))
         yield _gauge("reconciler_prune_held", "Removed instances held until confirmed.", len(engine.prune_held))
         yield _gauge("reconciler_halts", "Halts in force.", len(engine.halts))
+        denied, differing = self._status.denials(), self._status.differences()
+        yield _gauge("reconciler_orders_denied", "Orders that their exchange took and now denies.", len(denied))
+        yield _gauge("reconciler_accounts_differing", "Accounts that do not add up.", len(differing))
         yield _labelled(
             "reconciler_exec_server_up",
             "1 where the exec-mcp server is connected.",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from math import ceil
 from operator import attrgetter
@@ -11,16 +12,23 @@ from reconciler.dashboard.api import (
     OWN_ROWS,
     find_order,
     find_strategy,
-    holding_json,
+    holdings,
     instance_filter,
     no_instance,
     order_filters,
 )
-from reconciler.dashboard.attention import Concern, engine_concerns, orphan_concerns
+from reconciler.dashboard.attention import (
+    Concern,
+    denial_concerns,
+    difference_concerns,
+    engine_concerns,
+    orphan_concerns,
+)
 from reconciler.dashboard.config import config_lines
 from reconciler.dashboard.heartbeat import heartbeat_fault
+from reconciler.dashboard.provenance import git_command
 from reconciler.dashboard.query import Query
-from reconciler.dashboard.reader import EVENT_TYPES, OrdersReader
+from reconciler.dashboard.reader import EVENT_TYPES, Item, OrdersReader
 from reconciler.dashboard.refusal import no_such
 from reconciler.dashboard.render import render
 from reconciler.dashboard.survey import Surveyor
@@ -29,9 +37,11 @@ from reconciler.ports import StatusReader
 from reconciler.records.accounts import Accounts
 from reconciler.records.mode import Mode
 from reconciler.records.order import OrderState, Outcome
-from reconciler.records.status import Health, Sync
+from reconciler.records.status import Health, InstanceStatus, Sync
 
 FEWEST_REFRESH_S = 1
+NO_INSTANCES: Sequence[InstanceStatus] = ()
+NO_ROWS: Sequence[Item] = ()
 STRATEGY_INSTANCES_SHOWN = 100
 WORDS = {
     "modes": tuple(Mode),
@@ -79,7 +89,9 @@ class Pages:
         self._clock = clock
 
     def fleet(self, query: Query) -> bytes:
-        items, total = self._status.instances(instance_filter(query), query.limit, query.offset)
+        items, total = NO_INSTANCES, 0
+        if not query.fault:
+            items, total = self._status.instances(instance_filter(query), query.limit, query.offset)
         survey = self._surveyor.survey()
         return self._page(
             "fleet.html",
@@ -109,11 +121,8 @@ class Pages:
             problems=self._status.problems(instance_id),
             pictures=[picture(widget) for widget in self._status.widgets(instance_id)],
             logs=self._status.logs(instance_id),
-            holdings=[
-                holding_json(one, shadow)
-                for shadow in (False, True)
-                for one in self._reader.holdings(instance_id, shadow)
-            ],
+            holdings=holdings(self._status, self._reader, found),
+            denials=[one for one in self._status.denials() if one["instance_id"] == instance_id],
             account=self._status.account(found.account_id, found.client_id),
             open_orders=open_orders,
             open_count=open_count,
@@ -144,8 +153,10 @@ class Pages:
         return self._page("problems.html", items=items, paging=Paging.of("/problems", query, len(items), len(found)))
 
     def orders(self, query: Query) -> bytes:
-        filters = order_filters(query, utc(self._clock.time()))
-        items, total = self._reader.orders(**filters, limit=query.limit, offset=query.offset)
+        items, total = NO_ROWS, 0
+        if not query.fault:
+            filters = order_filters(query, utc(self._clock.time()))
+            items, total = self._reader.orders(**filters, limit=query.limit, offset=query.offset)
         return self._page(
             "orders.html",
             items=items,
@@ -156,14 +167,20 @@ class Pages:
 
     def order(self, query: Query, client_order_id: str) -> bytes:
         found = find_order(self._reader, client_order_id)
+        origin = self._reader.generation(found["instance_id"], found["generation"])
+        values = {} if origin is None else origin["values"]
         return self._page(
             "order.html",
             order=found,
-            origin=self._reader.generation(found["instance_id"], found["generation"]),
+            origin=origin,
+            git_command=git_command(found, values, self._reader.row(found["instance_id"])),
+            denial=next((one for one in self._status.denials() if one["client_order_id"] == client_order_id), None),
         )
 
     def events(self, query: Query) -> bytes:
-        items, total = self._reader.events(**dict(query.filters), limit=query.limit, offset=query.offset)
+        items, total = NO_ROWS, 0
+        if not query.fault:
+            items, total = self._reader.events(**dict(query.filters), limit=query.limit, offset=query.offset)
         paging = Paging.of("/events", query, len(items), total)
         return self._page("events.html", items=items, query=query, paging=paging)
 
@@ -171,6 +188,8 @@ class Pages:
         engine, problems, orphans = self._status.engine(), self._status.problems(), self._status.orphans()
         return [
             *engine_concerns(engine, problems, self._clock.time()),
+            *denial_concerns(self._status.denials(), self._accounts),
+            *difference_concerns(self._status.differences(), self._accounts),
             *orphan_concerns(orphans, self._accounts),
         ]
 

@@ -26,6 +26,8 @@ class Query:
     filters: tuple[tuple[str, str], ...] = ()
     limit: int = DEFAULT_LIMIT
     offset: int = 0
+    fault: str = ""
+    """Why it cannot be answered, where what was typed is shown once more."""
 
     def get(self, name: str) -> str:
         """The value of a filter, empty where it was not given."""
@@ -67,6 +69,12 @@ def parse(pairs: Iterable[tuple[str, str]], filters: Filters, *, paged: bool) ->
     if faults:
         raise Refusal(400, "; ".join(faults), code="bad_query")
     return Query(wanted, limit, offset)
+
+
+def typed(pairs: Iterable[tuple[str, str]], filters: Filters, fault: str) -> Query:
+    """What was typed into the form of a list, as far as it is of it, with what is wrong with it."""
+    given = dict(pairs)
+    return Query(tuple((name, given[name]) for name in filters if given.get(name)), fault=fault)
 
 
 def _whole(given: Mapping[str, str], name: str, low: int, high: int, default: int, faults: list[str]) -> int:

@@ -60,7 +60,9 @@ class Surveyor:
         """A survey, taken while holding the lock, which it gives back."""
         try:
             revision, started_s = self._status.revision(), self._clock.monotonic()
-            found = gravest_first(filter(None, (concern(one, self._accounts) for one in self._status.troubled())))
+            changed = {str(one.get("name")) for one in self._status.engine().exec_servers if one.get("changed")}
+            troubled = (concern(one, self._accounts, changed) for one in self._status.troubled())
+            found = gravest_first(filter(None, troubled))
             self._last = Survey(self._status.summary(), tuple(found[:MOST_CONCERNS]), len(found))
             self._revision = revision
             ended_s = self._clock.monotonic()

@@ -11,8 +11,9 @@ from starlette.responses import Response
 
 from reconciler.dashboard.answers import Answers
 from reconciler.dashboard.errors import error_response
-from reconciler.dashboard.query import Filters, parse
+from reconciler.dashboard.query import Filters, parse, typed
 from reconciler.dashboard.refusal import Refusal
+from reconciler.dashboard.render import HTML
 
 Build = Callable[..., bytes]
 """Takes the `Query` and the path's parameters by name; runs on a worker thread; may raise `Refusal`."""
@@ -33,9 +34,16 @@ class View:
     kept: bool
 
     async def respond(self, request: Request) -> Response:
-        path = request.scope["path"]
+        path, pairs = request.scope["path"], request.query_params.multi_items()
         try:
-            query = parse(request.query_params.multi_items(), self.filters, paged=self.paged)
+            query = parse(pairs, self.filters, paged=self.paged)
+        except Refusal as refusal:
+            if self.media_type != HTML or not self.filters:
+                return error_response(path, refusal)
+            again = typed(pairs, self.filters, refusal.message)
+            answer = await self.answers.fresh(partial(self.build, again, **request.path_params))
+            return Response(answer.body, refusal.status, {"cache-control": "no-store"}, self.media_type)
+        try:
             build = partial(self.build, query, **request.path_params)
             answer = await (self.answers.kept((path, query), build) if self.kept else self.answers.fresh(build))
         except Refusal as refusal:

@@ -10,8 +10,10 @@ from reconciler.errors import ExecUnavailable
 from reconciler.execution.bridge import Bridge
 from reconciler.execution.clerk import Clerk
 from reconciler.execution.comparing import Comparing
+from reconciler.execution.denials import Denial
 from reconciler.execution.dispatch import Dispatch
 from reconciler.execution.doubts import Doubts
+from reconciler.execution.endings import Endings
 from reconciler.execution.follow_up import FollowUp
 from reconciler.execution.gatekeeper import Gatekeeper, HaltBook
 from reconciler.execution.look_up import LookUp
@@ -30,6 +32,7 @@ class Aftercare:
         ledger: OrderBook,
         settlement: Settlement,
         doubts: Doubts,
+        endings: Endings,
         readiness: Readiness,
         gatekeeper: Gatekeeper,
         halts: HaltBook,
@@ -41,8 +44,8 @@ class Aftercare:
     ) -> None:
         self._bridge = bridge
         self._clerk = Clerk("aftercare")  # the ledger blocks; the loop must not
-        self._look_up = LookUp(settlement, doubts, servers, self._clerk, events, clock)
-        self._follow_up = FollowUp(ledger, doubts, self._look_up, servers, self._clerk)
+        self._look_up = LookUp(settlement, doubts, endings, servers, self._clerk, events, clock)
+        self._follow_up = FollowUp(ledger, doubts, endings, self._look_up, servers, self._clerk)
         self.comparing = Comparing(
             ledger, settlement, doubts, readiness, self._look_up, servers, self._clerk, events, clock
         )
@@ -56,6 +59,10 @@ class Aftercare:
         """One round of everything, side by side: once a beat."""
         if not self._clerk.is_closed:
             await asyncio.gather(self.comparing.run(), self._follow_up.run(), self.withdrawal.run())
+
+    def denials(self) -> tuple[Denial, ...]:
+        """Orders that their exchanges took and now deny, as far as anybody knows. From memory, from any thread."""
+        return self._look_up.denials.told()
 
     def ask_soon(self, order: Order) -> None:
         """Look one order up now, not only at the next beat. From worker threads; waits for nothing."""

@@ -8,27 +8,41 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from decimal import Decimal, InvalidOperation
-from typing import Any
+from datetime import datetime
+from decimal import Decimal
+from typing import Any, Final
 
-from reconciler.errors import ExecError
+from reconciler.execution import reading
+from reconciler.execution.reading import Unreadable
+from reconciler.records import exact
 from reconciler.records.market import Balance, Candle, Position, Quote
 from reconciler.records.order import OrderState
 
+__all__ = [
+    "Listed",
+    "OrderReport",
+    "ReportedFill",
+    "Unreadable",
+    "balances",
+    "candles",
+    "listed",
+    "order",
+    "positions",
+    "quote",
+]
 
-class Unreadable(ExecError):
-    """The server answered, but not with what the contract asks for."""
+_OVER: Final = frozenset({"filled", "cancelled", "canceled", "expired", "rejected", "closed", "done"})
+"""Words for an order that is over, ours and others that are plain."""
 
 
 @dataclass(frozen=True, slots=True)
 class ReportedFill:
-    """One execution, as the exchange tells it."""
+    """One execution, as the exchange tells it; `fee` is None where it does not."""
 
     fill_id: str
     quantity: Decimal
     price: Decimal
-    fee: Decimal
+    fee: Decimal | None
     at: datetime
 
 
@@ -70,26 +84,33 @@ class Listed:
     status: str
     answer: Mapping[str, Any]
 
+    @property
+    def is_over(self) -> bool:
+        """True where it is no open order, though some servers list it among those."""
+        return self.status.lower() in _OVER
+
 
 def order(answer: Mapping[str, Any]) -> OrderReport:
-    """`place_order`, `cancel_order`, `get_order`."""
-    status = answer.get("status")
-    refused = status == "rejected"
-    try:
-        state = None if refused else OrderState(str(status))
-    except ValueError:
-        wanted = ", ".join(OrderState)
-        raise Unreadable(f"order status: expected one of {wanted}, rejected, was {status!r}") from None
-    fills = answer.get("fills")
+    """What an answer says of an order, whichever that is: `subject.Subject.report` looks at that."""
+    told = answer.get("fills")
+    fills = None if told is None else tuple(_fill(item) for item in reading.objects(told, "fills"))
+    filled = reading.optional_number(answer.get("filled_quantity"), "filled_quantity")
+    if filled is not None and filled < 0:
+        raise Unreadable(f"filled_quantity: expected zero or more, was {filled}")
+    state = _state(answer.get("status"), is_filled=bool(filled or fills))
+    is_filled = bool(filled or fills or state is OrderState.FILLED)
+    fee = reading.optional_number(answer.get("fee"), "fee")
     return OrderReport(
-        order_id=_optional_text(answer.get("order_id")),
+        order_id=reading.optional_text(answer.get("order_id")),
         state=state,
-        filled_quantity=_number(answer.get("filled_quantity", "0"), "filled_quantity"),
-        average_price=_optional_number(answer.get("average_price"), "average_price"),
-        fee=_optional_number(answer.get("fee"), "fee"),
-        refusal=str(answer.get("reason") or "rejected without a reason") if refused else "",
-        fills=None if fills is None else tuple(_fill(item) for item in _list(fills, "fills")),
-        tells_filled=fills is not None or answer.get("filled_quantity") is not None,
+        filled_quantity=Decimal(0) if filled is None else filled,
+        average_price=_price(answer.get("average_price"), is_filled=is_filled),
+        fee=_fee_of(fills) if fee is None else fee,
+        refusal=str(answer.get("reason") or "rejected without a reason")[: reading.LONGEST_TEXT]
+        if state is None
+        else "",
+        fills=fills,
+        tells_filled=told is not None or filled is not None,
     )
 
 
@@ -97,7 +118,7 @@ def listed(answer: Mapping[str, Any]) -> tuple[Listed, ...]:
     """`list_orders`: whatever is there, also what others placed, in words that need not be the contract's."""
 
     def text(item: Mapping[str, Any], name: str) -> str:
-        return _optional_text(item.get(name)) or ""
+        return reading.optional_text(item.get(name)) or ""
 
     return tuple(
         Listed(
@@ -115,24 +136,26 @@ def listed(answer: Mapping[str, Any]) -> tuple[Listed, ...]:
 
 def quote(answer: Mapping[str, Any], symbol: str) -> Quote:
     """`get_quote`. `last` may be missing: then it is the middle."""
-    bid = _number(answer.get("bid"), "bid")
-    ask = _number(answer.get("ask"), "ask")
+    bid = reading.number(answer.get("bid"), "bid")
+    ask = reading.number(answer.get("ask"), "ask")
     if not 0 < bid <= ask:
         raise Unreadable(f"quote of {symbol}: expected 0 < bid ≤ ask, was {bid} and {ask}")
-    last = _optional_number(answer.get("last"), "last")
-    return Quote(symbol, bid, ask, (bid + ask) / 2 if last is None else last, _time(answer.get("as_of"), "as_of"))
+    last = reading.optional_number(answer.get("last"), "last")
+    return Quote(
+        symbol, bid, ask, exact.middle(bid, ask) if last is None else last, reading.time(answer.get("as_of"), "as_of")
+    )
 
 
 def candles(answer: Mapping[str, Any]) -> tuple[Candle, ...]:
     """`get_candles`, oldest first whatever order they came in."""
     read = (
         Candle(
-            opened_at=_time(item.get("opened_at"), "opened_at"),
-            open=_number(item.get("open"), "open"),
-            high=_number(item.get("high"), "high"),
-            low=_number(item.get("low"), "low"),
-            close=_number(item.get("close"), "close"),
-            volume=_number(item.get("volume", "0"), "volume"),
+            opened_at=reading.time(item.get("opened_at"), "opened_at"),
+            open=reading.number(item.get("open"), "open"),
+            high=reading.number(item.get("high"), "high"),
+            low=reading.number(item.get("low"), "low"),
+            close=reading.number(item.get("close"), "close"),
+            volume=reading.number(item.get("volume", "0"), "volume"),
         )
         for item in _items(answer, "candles")
     )
@@ -143,9 +166,9 @@ def positions(answer: Mapping[str, Any]) -> tuple[Position, ...]:
     """`get_positions`."""
     return tuple(
         Position(
-            symbol=_text(item.get("symbol"), "symbol"),
-            quantity=_number(item.get("quantity"), "quantity"),
-            average_price=_optional_number(item.get("average_price"), "average_price"),
+            symbol=reading.text(item.get("symbol"), "symbol"),
+            quantity=reading.number(item.get("quantity"), "quantity"),
+            average_price=reading.optional_number(item.get("average_price"), "average_price"),
         )
         for item in _items(answer, "positions")
     )
@@ -155,63 +178,48 @@ def balances(answer: Mapping[str, Any]) -> tuple[Balance, ...]:
     """`get_balances`. `available` may be missing: then it is the total."""
     read = []
     for item in _items(answer, "balances"):
-        total = _number(item.get("total"), "total")
-        available = _optional_number(item.get("available"), "available")
-        read.append(Balance(_text(item.get("asset"), "asset"), total, total if available is None else available))
+        total = reading.number(item.get("total"), "total")
+        available = reading.optional_number(item.get("available"), "available")
+        read.append(Balance(reading.text(item.get("asset"), "asset"), total, total if available is None else available))
     return tuple(read)
+
+
+def _state(status: Any, *, is_filled: bool) -> OrderState | None:
+    """The state that `status` tells, None for a refusal. What was filled in part is neither just open nor refused."""
+    if status == "rejected":
+        return OrderState.CANCELLED if is_filled else None
+    try:
+        state = OrderState(str(status))
+    except ValueError:
+        wanted = ", ".join(OrderState)
+        raise Unreadable(f"order status: expected one of {wanted}, rejected, was {status!r:.80}") from None
+    return OrderState.PARTIALLY_FILLED if state is OrderState.OPEN and is_filled else state
+
+
+def _price(value: Any, *, is_filled: bool) -> Decimal | None:
+    """An average price. Many servers say 0 where nothing is filled: there is none then."""
+    price = reading.optional_number(value, "average_price")
+    if price is None or (price == 0 and not is_filled):
+        return None
+    return reading.positive(price, "average_price")
 
 
 def _fill(item: Mapping[str, Any]) -> ReportedFill:
     return ReportedFill(
-        fill_id=_text(item.get("fill_id"), "fill_id"),
-        quantity=_number(item.get("quantity"), "quantity"),
-        price=_number(item.get("price"), "price"),
-        fee=_optional_number(item.get("fee"), "fee") or Decimal(0),
-        at=_time(item.get("at"), "at"),
+        fill_id=reading.text(item.get("fill_id"), "fill_id"),
+        quantity=reading.positive(reading.number(item.get("quantity"), "fill quantity"), "fill quantity"),
+        price=reading.positive(reading.number(item.get("price"), "fill price"), "fill price"),
+        fee=reading.optional_number(item.get("fee"), "fee"),
+        at=reading.time(item.get("at"), "at"),
     )
+
+
+def _fee_of(fills: Sequence[ReportedFill] | None) -> Decimal | None:
+    """The order's fee, where it is told of every execution instead."""
+    fees = [fill.fee for fill in fills or () if fill.fee is not None]
+    return exact.total(fees) if fills and len(fees) == len(fills) else None
 
 
 def _items(answer: Mapping[str, Any], name: str) -> Sequence[Mapping[str, Any]]:
     """The list under `name`, or under `result`, where servers that answer with a bare list have it put."""
-    return _list(answer.get(name, answer.get("result")), name)
-
-
-def _list(value: Any, name: str) -> Sequence[Mapping[str, Any]]:
-    if not isinstance(value, list) or not all(isinstance(item, dict) for item in value):
-        raise Unreadable(f"{name}: expected a list of objects, was {value!r:.80}")
-    return value
-
-
-def _text(value: Any, name: str) -> str:
-    if not isinstance(value, str) or not value:
-        raise Unreadable(f"{name}: expected text, was {value!r}")
-    return value
-
-
-def _optional_text(value: Any) -> str | None:
-    return None if value is None else str(value)
-
-
-def _number(value: Any, name: str) -> Decimal:
-    """A decimal string, or the shortest decimal of a JSON number where a server sends one."""
-    if isinstance(value, bool) or not isinstance(value, (str, int, float, Decimal)):
-        raise Unreadable(f"{name}: expected a decimal string, was {value!r}")
-    try:
-        number = Decimal(str(value))
-    except InvalidOperation:
-        raise Unreadable(f"{name}: expected a decimal string, was {value!r}") from None
-    if not number.is_finite():
-        raise Unreadable(f"{name}: expected a finite number, was {value!r}")
-    return number
-
-
-def _optional_number(value: Any, name: str) -> Decimal | None:
-    return None if value is None else _number(value, name)
-
-
-def _time(value: Any, name: str) -> datetime:
-    try:
-        moment = datetime.fromisoformat(_text(value, name))
-    except ValueError:
-        raise Unreadable(f"{name}: expected an ISO 8601 time, was {value!r}") from None
-    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+    return reading.objects(answer.get(name, answer.get("result")), name)

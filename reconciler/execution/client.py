@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
-import json
 import logging
 from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack
@@ -12,15 +10,18 @@ from dataclasses import replace
 from typing import Any
 
 from reconciler.clock import Clock, utc
-from reconciler.errors import CapabilityUnavailable, ExecUnavailable
+from reconciler.errors import CapabilityUnavailable, ExecError, ExecUnavailable
 from reconciler.execution.connection import Connection, ServerStatus, flat, is_told_to_stop
 from reconciler.execution.handover import Handover
 from reconciler.execution.mapping.answer import answered
-from reconciler.execution.mapping.check import Schema, fit
+from reconciler.execution.mapping.check import fit
 from reconciler.execution.mapping.contract import DATA, LOOK_UP, PLACE, TOOLS
 from reconciler.execution.mapping.request import request
-from reconciler.execution.mapping.words import ServerWords, ToolWords
+from reconciler.execution.mapping.shape import Offer, difference, shape
+from reconciler.execution.mapping.words import ToolWords
 from reconciler.execution.options import ServerOptions
+from reconciler.execution.tool_memory import Recollection, ToolMemory
+from reconciler.records.tools import KnownTools
 
 __all__ = ["ExecServer", "ServerStatus", "flat", "is_told_to_stop"]
 
@@ -33,17 +34,18 @@ _DATA_AT_ONCE = 8
 class ExecServer(Connection):
     """A connection, and the mapping that it is used through.
 
-    The server's tools are held against the mapping whenever they are listed. Where those that the mapping uses change
-    under a running engine, no order leaves any more until `accept`, or the next start: cancels and look-ups still do.
-    It is kept in memory alone, for a start looks at everything anew, and is somebody's doing.
+    The server's tools are held against the mapping whenever they are listed. Where those that the mapping uses are
+    not what `memory` knows of them, no order leaves any more until `accept`: cancels and look-ups still do. A restart
+    is nobody's looking, another mapping is.
     """
 
-    def __init__(self, options: ServerOptions, clock: Clock) -> None:
+    def __init__(self, options: ServerOptions, clock: Clock, memory: ToolMemory | None = None) -> None:
         super().__init__(options, clock)
         self.on_change: Callable[[str, str], None] | None = None
         """Told once, with the server's name and a sentence, when its tools are found changed."""
-        self._first: Mapping[str, str] | None = None
-        self._listed: Mapping[str, Schema] = {}
+        self._memory = memory or Recollection()
+        self._is_told = False
+        self._listed: Mapping[str, Offer] = {}
         self._data_turns = asyncio.Semaphore(_DATA_AT_ONCE)
 
     async def call(
@@ -75,11 +77,16 @@ class ExecServer(Connection):
                 reply = await self.ask(words.name, sent, timeout_s or self.options.timeout_s, handover)
         finally:
             handover.finish()
-        return answered(tool, words, arguments, reply, utc(self._clock.time()))
+        try:
+            answer = answered(tool, words, arguments, reply, utc(self._clock.time()))
+        except ExecError as error:
+            error.args = (self.scrubbed(str(error)),)
+            raise
+        return {**answer, "reason": self.scrubbed(answer["reason"])} if "reason" in answer else answer
 
     def accept(self) -> None:
         """Somebody has looked: the server's tools, as they are now, are what it is judged by from now on."""
-        self._first = None
+        self._memory.keep(self.name, KnownTools(self.options.mapping_id, shape(self.options.words, self._listed)))
         self.status = replace(self.status, changed="")
         self._note_tools(self._listed)
 
@@ -95,47 +102,34 @@ class ExecServer(Connection):
         """The exchange's own id of the order, asked for: this server wants it, and the caller did not know it."""
         return None if tool == LOOK_UP else (await self.call(LOOK_UP, arguments)).get("order_id")
 
-    def _note_tools(self, listed: Mapping[str, Schema]) -> None:
+    def _note_tools(self, listed: Mapping[str, Offer]) -> None:
         self._listed = listed
-        found, digests = fit(self.options.words, listed, self.options.accounts), _digests(self.options.words, listed)
-        if self._first is None:
-            self._first = digests
+        words, memory = self.options.words, self._memory
+        found = fit(words, {name: offer.takes for name, offer in listed.items()}, self.options.accounts)
+        if not self._is_told:
+            self._is_told = True
             for mismatch in found.mismatches:
                 log.warning("exec-mcp mapping does not fit", extra={"server": self.name, "mismatch": str(mismatch)})
+        now, known = shape(words, listed), memory.known(self.name)
+        if known is None or known.mapping != self.options.mapping_id:
+            known = KnownTools(self.options.mapping_id, now)
+            memory.keep(self.name, known)
         # What changed and changed back has been something else meanwhile: somebody is to look all the same.
-        changed = _difference(self._first, digests) or self.status.changed
+        changed = self.scrubbed(difference(known.shape, now)) or known.changed
         if changed and not self.status.changed:
             log.error("exec-mcp tools changed: no order leaves", extra={"server": self.name, "changed": changed})
+            memory.keep(self.name, replace(known, changed=changed))
             if self.on_change is not None:
                 self.on_change(self.name, changed)
         missing = {tool: found.why_not(tool) for tool in TOOLS if tool not in found.tools}
         if changed:
-            missing[PLACE] = f"its tools changed while the engine ran, and nobody has looked: {changed}"
+            missing[PLACE] = f"its tools changed, and nobody has looked: {changed}"
         # All in one: other threads read it at any time.
         self._set_status(
             connected=self.status.connected,
             offered=tuple(listed),
             tools=tuple(tool for tool in found.tools if tool not in missing),
-            missing=missing,
-            mismatches=tuple(map(str, found.mismatches)),
+            missing=self.scrubbed(missing),
+            mismatches=self.scrubbed(tuple(map(str, found.mismatches))),
             changed=changed,
         )
-
-
-def _digests(words: ServerWords, listed: Mapping[str, Schema]) -> dict[str, str]:
-    """The tools that the mapping uses, by the server's names, and what they take; empty for one that is not there."""
-    used = {spoken.name for tool in TOOLS if (spoken := words.tool(tool)) is not None}
-    return {name: _digest(listed[name]) if name in listed else "" for name in sorted(used)}
-
-
-def _digest(schema: Schema) -> str:
-    return hashlib.sha256(json.dumps(schema, sort_keys=True, default=str).encode()).hexdigest()
-
-
-def _difference(first: Mapping[str, str], now: Mapping[str, str]) -> str:
-    """What changed, in words."""
-    return ", ".join(
-        f"{name} {'is gone' if not now[name] else 'takes other arguments' if was else 'is new'}"
-        for name, was in first.items()
-        if now[name] != was
-    )

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from reconciler.clock import Clock, iso, utc
-from reconciler.errors import CapabilityUnavailable, ExecError, ExecRejected, ExecUnavailable, StoreError
+from reconciler.errors import CapabilityUnavailable, ExecError, ExecUnavailable, StoreError
 from reconciler.execution import answers
 from reconciler.execution.answers import Listed, Unreadable
 from reconciler.execution.clerk import Clerk
@@ -25,6 +25,7 @@ from reconciler.execution.orphans import Orphan, Orphans
 from reconciler.execution.readiness import Readiness
 from reconciler.execution.servers import Servers
 from reconciler.execution.settlement import EventLog, OrderBook, Settlement
+from reconciler.execution.subject import Subject, names_another
 from reconciler.execution.tally import Held, difference, whole
 from reconciler.records.order import Order, Outcome
 
@@ -38,7 +39,7 @@ _WRITTEN_OFF = timedelta(days=1)
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """How an account last compared. `difference` is what its positions differ in, empty where they add up."""
+    """How the positions of an account last compared. `difference` is what they differ in, empty where they add up."""
 
     account_id: str
     at: str
@@ -79,7 +80,7 @@ class Comparing:
         return self._orphans.snapshot()
 
     def comparisons(self) -> tuple[Comparison, ...]:
-        """By account; of those that were compared since the start."""
+        """By account; of those whose positions were compared since the start."""
         return tuple(comparison for _, comparison in sorted(self._comparisons.items()))
 
     def is_pending(self) -> bool:
@@ -157,7 +158,8 @@ class Comparing:
             raise ExecError(f"{', '.join(silent)} could not be looked up")
         self._due_s[account_id] = self._clock.monotonic() + _AGAIN_S
         differing = await self._difference(server, account_id, client_ids)
-        self._comparisons[account_id] = Comparison(account_id, iso(self._clock.time()), differing)
+        if differing is not None:
+            self._comparisons[account_id] = Comparison(account_id, iso(self._clock.time()), differing)
 
     def _ours(self, account_id: str) -> list[Order]:
         """The orders on the account to which something may have happened; those written off not long ago, too."""
@@ -172,69 +174,78 @@ class Comparing:
         return [order for order in ours if order.provenance.account_id == account_id]
 
     async def _listed(self, server: ExecServer, account_id: str, client_ids: Sequence[str]) -> frozenset[str]:
-        """The client_order_ids of ours that are listed as open and are settled so; what is not ours is an orphan.
+        """The client_order_ids of ours that are listed and are settled so; what is open and not ours is an orphan.
 
-        Empty where the server has no list, or refuses it: then each of ours is looked up.
+        Empty where the server has no list: then each of ours is looked up. One that it refuses to give is none that
+        was compared.
         """
         if "list_orders" not in server.status.tools:
             return frozenset()
-        found: dict[tuple[str, str], Listed] = {}
+        found: dict[tuple[str, str, str], Listed] = {}
         for client_id in client_ids:
             who = {"account_id": account_id, "client_id": client_id, "status": "open"}
-            try:
-                items = answers.listed(await server.call("list_orders", who))
-            except (ExecRejected, Unreadable) as error:
-                log.warning("orders not listed", extra={"account_id": account_id, "error": str(error)})
-                return frozenset()
-            found.update(((item.client_order_id, item.order_id), item) for item in items)
+            items = answers.listed(await server.call("list_orders", who))
+            found.update(((item.symbol, item.client_order_id, item.order_id), item) for item in items)
         known = await self._clerk.do(lambda: [(item, self._known(account_id, item)) for item in found.values()])
-        self._orphans.listed(account_id, (item for item, order in known if order is None))
+        self._orphans.listed(account_id, (item for item, order in known if order is None and not item.is_over))
         return frozenset(
             [order.client_order_id for item, order in known if order is not None and await self._settle(order, item)]
         )
 
     def _known(self, account_id: str, item: Listed) -> Order | None:
+        """The order of ours that it is. By the exchange's own id only where nothing says that it is another.
+
+        Some exchanges count their orders market by market: the same id is another order on another market.
+        """
         if item.client_order_id and (order := self._ledger.get(item.client_order_id)) is not None:
             return order
-        return self._ledger.of_exchange_id(account_id, item.order_id) if item.order_id else None
+        order = self._ledger.of_exchange_id(account_id, item.order_id) if item.order_id else None
+        if order is None:
+            return None
+        subject = Subject.of(order)
+        is_named = not item.client_order_id or subject.is_called(item.client_order_id)
+        return order if is_named and not (item.symbol and names_another(subject.symbol, item.symbol)) else None
 
     async def _settle(self, order: Order, item: Listed) -> bool:
         """Settle what a list says of an order of ours; False where it says too little: it is looked up then."""
         try:
-            report = answers.order(item.answer)
-        except Unreadable:
+            report = Subject.of(order).report(item.answer)
+        except Unreadable as error:
+            self._settlement.unreadable(order, str(error))
             return False
+        if report.hides_fills or not (item.client_order_id or item.symbol):
+            return False
+        self._look_up.seen(order)
         if is_news(order, report):
             await self._clerk.do(lambda: self._settlement.reported(order, report))
         return True
 
-    async def _difference(self, server: ExecServer, account_id: str, client_ids: Sequence[str]) -> str:
-        """What the account's positions differ in from the instances' own; told where two looks found the same."""
-        theirs = await self._positions(server, account_id, client_ids)
-        if theirs is None:
-            return ""
+    async def _difference(self, server: ExecServer, account_id: str, client_ids: Sequence[str]) -> str | None:
+        """What the account's positions differ in from the instances' own; told where two looks found the same.
+
+        None where it is not known: the server does not tell of positions, or two looks did not find the same.
+        """
         ours = await self._clerk.do(lambda: self._ledger.held(account_id))
-        found, known = difference(theirs, ours), self._comparisons.get(account_id)
+        told = await self._positions(server, account_id, client_ids)
+        if told is None:
+            return None
+        found, known = difference(whole(told, ours), ours), self._comparisons.get(account_id)
         suspected, self._suspected[account_id] = self._suspected.get(account_id, ""), found
         if found != suspected:
             # Something may have filled in between: look again at the next beat.
             self._due_s[account_id] = self._clock.monotonic()
-            return "" if known is None else known.difference
+            return None
         if found and (known is None or known.difference != found):
             self._events.record(None, "Warning", "PositionsDiffer", f"account {account_id}: {found}")
         return found
 
-    async def _positions(self, server: ExecServer, account_id: str, client_ids: Sequence[str]) -> Held | None:
-        """What the exchange says is held; None where it does not tell."""
+    async def _positions(self, server: ExecServer, account_id: str, client_ids: Sequence[str]) -> list[Held] | None:
+        """What the exchange says is held, to each client; None where it has no tool for it."""
         if "get_positions" not in server.status.tools:
             return None
         told: list[Held] = []
         for client_id in client_ids:
             who = {"account_id": account_id, "client_id": client_id}
-            try:
-                positions = answers.positions(await server.call("get_positions", who))
-            except (ExecRejected, Unreadable) as error:
-                log.warning("positions not told", extra={"account_id": account_id, "error": str(error)})
-                return None
+            positions = answers.positions(await server.call("get_positions", who))
             told.append({position.symbol: position.quantity for position in positions if position.quantity})
-        return whole(told)
+        return told

@@ -18,13 +18,19 @@ from reconciler.clock import Clock, iso
 from reconciler.errors import ExecError, ExecRejected, ExecUnavailable, ExecUnknown, ReconcilerError
 from reconciler.execution.handover import CURRENT, Handover
 from reconciler.execution.mapping.answer import Reply
-from reconciler.execution.mapping.check import Schema
+from reconciler.execution.mapping.shape import Offer
 from reconciler.execution.options import ServerOptions
+from reconciler.records.scrub import scrub_values
 
 if TYPE_CHECKING:
     from mcp.client.session import ClientSession
 
 log = logging.getLogger(__name__)
+
+NOT_YET = "not connected yet"
+"""The error of a connection that was not tried yet."""
+
+_GIVEN_UP = "given up before it was sent"
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +86,8 @@ class Connection:
         self._calls = 0
         self._idle = asyncio.Event()
         self._idle.set()
-        self.status = ServerStatus(options.name, False, iso(clock.time()), (), "not connected yet")
+        self._secrets: tuple[str, ...] = ()
+        self.status = ServerStatus(options.name, False, iso(clock.time()), (), NOT_YET)
 
     @property
     def name(self) -> str:
@@ -106,8 +113,8 @@ class Connection:
             session = self._session
             if session is None:
                 raise ExecUnavailable(f"exec-mcp server {self.name!r} is not connected: {self.status.last_error}")
-            if not handover.claim():
-                raise ExecUnavailable("given up before it was sent")
+            if not handover.is_open:
+                raise ExecUnavailable(_GIVEN_UP)
             return await self._exchange(session, tool, arguments, timeout_s, handover)
         finally:
             handover.finish()
@@ -146,11 +153,13 @@ class Connection:
         refused = (METHOD_NOT_FOUND, INVALID_PARAMS, HEADER_MISMATCH, UNSUPPORTED_PROTOCOL_VERSION)
         if isinstance(error, TimeoutError):
             return ExecUnknown(f"no answer from {self.name!r} within {timeout_s:g} s")
-        if isinstance(error, MCPError) and error.code in refused:
-            return ExecRejected(f"{self.name!r} refused the call: {error}")
+        if isinstance(error, MCPError) and error.code in refused and not handover.not_delivered:
+            return ExecRejected(self.scrubbed(f"{self.name!r} refused the call: {error}"))
         if isinstance(error, ValidationError):
             return ExecUnknown(f"{self.name!r} answered with something that is no tool result")
-        why = handover.not_delivered or handover.trouble or flat(error)
+        if handover.is_abandoned and not handover.not_delivered:
+            return ExecUnavailable(_GIVEN_UP)
+        why = self.scrubbed(handover.not_delivered or handover.trouble or flat(error))
         self._lose(why)
         if handover.is_possibly_sent:
             return ExecUnknown(f"the connection to {self.name!r} failed while it was asked: {why}")
@@ -165,7 +174,8 @@ class Connection:
             from reconciler.execution.wire import open_transport
 
             self._lost.clear()
-            client_of = Client(open_transport(self.options), cache=None, message_handler=self._note)
+            options, self._secrets = self.options.opened()
+            client_of = Client(open_transport(options), cache=None, message_handler=self._note)
             async with client_of as client:
                 await self._list_tools(client.session)
                 self._session, connected = client.session, True
@@ -218,20 +228,20 @@ class Connection:
     async def _list_tools(self, session: ClientSession) -> None:
         from mcp_types import PaginatedRequestParams
 
-        listed: dict[str, Schema] = {}
+        listed: dict[str, Offer] = {}
         cursor: str | None = None
         async with asyncio.timeout(self.options.timeout_s):
             while True:
                 page = await session.list_tools(params=PaginatedRequestParams(cursor=cursor))
-                listed |= {tool.name: tool.input_schema for tool in page.tools}
+                listed |= {tool.name: Offer(tool.input_schema, tool.output_schema) for tool in page.tools}
                 cursor = page.next_cursor
                 if cursor is None:
                     break
         self._answered_s = self._looked_s = self._clock.monotonic()
         self._note_tools(listed)
 
-    def _note_tools(self, listed: Mapping[str, Schema]) -> None:
-        """The server's tools and their inputSchemas, as just listed."""
+    def _note_tools(self, listed: Mapping[str, Offer]) -> None:
+        """The server's tools, as just listed."""
         self._set_status(connected=self.status.connected, offered=tuple(listed))
 
     async def _drain(self) -> None:
@@ -244,13 +254,18 @@ class Connection:
 
     def fail(self, error: str) -> None:
         """There is no connection, for what it would lead to cannot be had. The same again is not told again."""
+        error = self.scrubbed(error)
         if error != self.status.last_error:
             log.error("exec-mcp cannot be had", extra={"server": self.name, "error": error})
         self._lose(error)
 
+    def scrubbed(self, said: Any) -> Any:
+        """What is said, a text or JSON-ready values, without the server's secrets: somebody may have said them back."""
+        return scrub_values(said, self._secrets) if self._secrets else said
+
     def _lose(self, error: str) -> None:
         self._session = None
-        self._set_status(connected=False, last_error=error)
+        self._set_status(connected=False, last_error=self.scrubbed(error))
         self._lost.set()
         self._stirred.set()
 

@@ -16,7 +16,7 @@ from reconciler.execution.servers import Servers
 from reconciler.records.order import Order, TimeInForce, decimal_text
 
 _HANDOVER_S = 1.0
-"""How long the main loop may take to hand a call to the transport, the gate's lock being held."""
+"""How long a call may wait for the main loop and for its connection, the gate's lock being held."""
 
 Sending = Future[dict[str, Any]]
 
@@ -55,8 +55,10 @@ class Dispatch:
         )
 
     def _handed_over(self, sending: Sending, handover: Handover) -> Sending:
-        if not handover.wait(_HANDOVER_S) and handover.abandon():
-            raise ExecUnavailable(f"the main loop took more than {_HANDOVER_S:g} s to send it")
+        if not handover.wait(_HANDOVER_S):
+            if handover.abandon():
+                raise ExecUnavailable(f"the main loop took more than {_HANDOVER_S:g} s to send it, connecting included")
+            handover.wait()  # it is just being written, which takes no time to speak of: until then the gate must wait
         return sending
 
 

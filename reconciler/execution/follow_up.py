@@ -1,4 +1,7 @@
-"""Following orders up: asks, once a beat, what became of those that are open or in doubt. Lives on the main loop."""
+"""Following orders up: asks, once a beat, what became of those that are open or in doubt. Lives on the main loop.
+
+Of those that are over it asks once more where their end was not looked up.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +12,7 @@ from collections.abc import Sequence
 from reconciler.errors import ExecUnavailable
 from reconciler.execution.clerk import Clerk
 from reconciler.execution.doubts import Doubts
+from reconciler.execution.endings import Endings
 from reconciler.execution.look_up import LookUp
 from reconciler.execution.servers import Servers
 from reconciler.execution.settlement import OrderBook
@@ -18,9 +22,12 @@ from reconciler.records.order import Order, Outcome
 class FollowUp:
     """Whether their instances are loaded, or exist at all, makes no difference."""
 
-    def __init__(self, ledger: OrderBook, doubts: Doubts, look_up: LookUp, servers: Servers, clerk: Clerk) -> None:
+    def __init__(
+        self, ledger: OrderBook, doubts: Doubts, endings: Endings, look_up: LookUp, servers: Servers, clerk: Clerk
+    ) -> None:
         self._ledger = ledger
         self._doubts = doubts
+        self._endings = endings
         self._look_up = look_up
         self._servers = servers
         self._clerk = clerk
@@ -52,7 +59,8 @@ class FollowUp:
             self._doubts.end(resolved)  # settled by somebody else: an operator
         # What is pending and in doubt is one whose outcome could not be written down.
         in_doubt = [o for o in unresolved if o.outcome is Outcome.UNKNOWN or o.client_order_id in doubted]
-        return [*in_doubt, *self._ledger.open_accepted()]
+        ended = [order for id in self._endings.due() if (order := self._ledger.get(id)) is not None]
+        return [*in_doubt, *self._ledger.open_accepted(), *ended]
 
     def _server(self, order: Order) -> str:
         try:

@@ -6,7 +6,7 @@ before it is handed over.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -125,33 +125,40 @@ class Gatekeeper:
         """Why the instance could open nothing, whatever its mode. From memory: cheap enough for a whole fleet."""
         return self._blocked(instance_id, account_id, reducing=False)
 
+    def obstacles(self, instance_id: str, account_id: str) -> list[Refusal]:
+        """Everything that `blocked` may name, the strongest first."""
+        return list(self._obstacles(instance_id, account_id, reducing=False))
+
     def cancel_refusal(self, instance_id: str, account_id: str) -> Refusal | None:
         """Why not even an own cancel may leave: a full halt, or that nothing may any more."""
         if self._shut:
-            return Refusal(TradingReason.EXEC_DOWN, self._shut)
+            return Refusal(TradingReason.LEDGER_DOWN, self._shut)
         for halt in self._halts.active():
             if halt.full and halt.forbids(account_id, instance_id):
                 return Refusal(TradingReason.HALTED, _told(halt))
         return None
 
     def _blocked(self, instance_id: str, account_id: str, *, reducing: bool) -> Refusal | None:
+        return next(self._obstacles(instance_id, account_id, reducing=reducing), None)
+
+    def _obstacles(self, instance_id: str, account_id: str, *, reducing: bool) -> Iterator[Refusal]:
         if self._shut:
-            return Refusal(TradingReason.EXEC_DOWN, self._shut)
-        for halt in self._halts.active():
+            yield Refusal(TradingReason.LEDGER_DOWN, self._shut)
+        for halt in sorted(self._halts.active(), key=lambda one: not one.full):
             if halt.forbids(account_id, instance_id) and (halt.full or not reducing):
-                return Refusal(TradingReason.HALTED, _told(halt))
+                yield Refusal(TradingReason.HALTED, _told(halt))
         if doubt := self._doubts.told(instance_id):
-            return Refusal(TradingReason.UNKNOWN_ORDER, doubt)
+            yield Refusal(TradingReason.UNKNOWN_ORDER, doubt)
         try:
             for tool in _REQUIRED:
                 self._servers.requiring(account_id, tool)
         except ExecUnavailable as error:
-            return Refusal(TradingReason.EXEC_DOWN, str(error))
+            yield Refusal(TradingReason.EXEC_DOWN, str(error))
         except CapabilityUnavailable as error:
-            return Refusal(TradingReason.CAPABILITY_MISSING, str(error))
-        if pending := self._readiness.pending(account_id):
-            return Refusal(TradingReason.EXEC_DOWN, pending)
-        return None
+            yield Refusal(TradingReason.CAPABILITY_MISSING, str(error))
+        else:
+            if pending := self._readiness.pending(account_id):
+                yield Refusal(TradingReason.EXEC_DOWN, pending)
 
     def _book(self, gate: GateState, order: Order) -> Book:
         origin, shadow = order.provenance, order.provenance.mode is not Mode.ACTIVE

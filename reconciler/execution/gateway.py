@@ -15,15 +15,19 @@ from typing import Any
 
 from reconciler.clock import Clock, utc
 from reconciler.errors import CapabilityUnavailable, ExecError, ExecRejected, ExecUnavailable, StoreError
-from reconciler.execution import answers, bridge
+from reconciler.execution import bridge
 from reconciler.execution.aftercare import Aftercare
+from reconciler.execution.answers import Unreadable
 from reconciler.execution.bridge import GRACE_S, Bridge
 from reconciler.execution.comparing import Comparison
+from reconciler.execution.denials import Denial
 from reconciler.execution.dispatch import Dispatch, Sending
 from reconciler.execution.doubts import Doubts
+from reconciler.execution.endings import Endings
 from reconciler.execution.gatekeeper import Gatekeeper, HaltBook, Refusal
 from reconciler.execution.handover import Handover
 from reconciler.execution.look_up import addressed
+from reconciler.execution.mapping.request import Unsayable
 from reconciler.execution.order_id import OrderIds
 from reconciler.execution.orphans import Orphan
 from reconciler.execution.quoting import Quoting
@@ -33,11 +37,12 @@ from reconciler.execution.servers import Servers
 from reconciler.execution.settlement import EventLog, OrderBook, Settlement
 from reconciler.execution.shadow import DEFAULT_FEE, shadowed
 from reconciler.execution.shadow_book import ShadowBook
+from reconciler.execution.subject import Subject
 from reconciler.ports import GateState, MarketData
 from reconciler.records.market import Position
 from reconciler.records.mode import Mode
 from reconciler.records.order import Order, OrderRequest, OrderState, Outcome, RejectedBy
-from reconciler.records.status import TradingReason
+from reconciler.records.status import Obstacle, TradingReason
 from reconciler.records.verdict import Verdict
 
 
@@ -70,12 +75,14 @@ class Gateway:
         self._doubts = Doubts()
         self._readiness = Readiness(servers)
         self._gatekeeper = Gatekeeper(ledger, halts, servers, self._doubts, self._readiness, clock)
-        self._settlement = Settlement(ledger, self._doubts, halts, events)
+        endings = Endings(clock)
+        self._settlement = Settlement(ledger, self._doubts, halts, events, endings)
         self._dispatch = Dispatch(servers, bridge, self._readiness, self._rate)
         self._aftercare = Aftercare(
             ledger,
             self._settlement,
             self._doubts,
+            endings,
             self._readiness,
             self._gatekeeper,
             halts,
@@ -124,6 +131,14 @@ class Gateway:
     def orphans(self) -> tuple[Orphan, ...]:
         """Open orders at the exchanges that belong to no known instance, as last listed. From memory."""
         return self._aftercare.comparing.orphans()
+
+    def denials(self) -> tuple[Denial, ...]:
+        """Open orders that their exchanges took and now deny: somebody has to say what became of them. From memory."""
+        return tuple(
+            denial
+            for denial in self._aftercare.denials()
+            if any(o.client_order_id == denial.client_order_id for o in self.open(denial.instance_id, shadow=False))
+        )
 
     def comparisons(self) -> tuple[Comparison, ...]:
         """How every account compared with the ledger, last time. From memory."""
@@ -181,12 +196,15 @@ class Gateway:
                 raise ExecUnavailable(str(refusal))
             sending = self._dispatch.cancel(order)
         answer = bridge.wait(sending, self._timeout_s(order))
+        subject = Subject.of(order)
         try:
-            report = answers.order(answer)
-            if report.hides_fills:
-                report = answers.order(self._looked_up(order))
-            return self._settlement.reported(order, report)
-        except (ExecError, CapabilityUnavailable):
+            report = subject.report(answer)
+            if hidden := report.hides_fills:
+                report = subject.report(self._looked_up(order))
+            return self._settlement.reported(order, report, looked_up=hidden)
+        except (ExecError, CapabilityUnavailable) as error:
+            if isinstance(error, Unreadable):
+                self._settlement.unreadable(order, str(error))
             return order  # cancelled, but how it ended is not told: the next follow-up learns it
 
     def open(self, instance_id: str, *, shadow: bool) -> Sequence[Order]:
@@ -202,6 +220,11 @@ class Gateway:
         """Why the instance could open nothing, whatever its mode: (reason, message). From memory."""
         refusal = self._gatekeeper.blocked(instance_id, account_id)
         return None if refusal is None else (refusal.reason, refusal.message)
+
+    def obstacles(self, instance_id: str, account_id: str) -> Sequence[Obstacle]:
+        """Everything for which the instance could open nothing, whatever its mode. From memory."""
+        found = self._gatekeeper.obstacles(instance_id, account_id)
+        return [Obstacle(refusal.reason, refusal.message) for refusal in found]
 
     def _cancelled_shadow(self, client_order_id: str) -> Order:
         """Cancelled, unless it came to another end in the meantime."""
@@ -237,13 +260,13 @@ class Gateway:
             return self._settlement.rejected(order, RejectedBy.GATEWAY, str(sending))
         try:
             answer = bridge.wait(sending, self._timeout_s(order))
-            report = answers.order(answer)
+            report = Subject.of(order).report(answer)
         except ExecRejected as error:
             return self._settlement.rejected(order, RejectedBy.EXCHANGE, str(error))
         except (ExecError, CapabilityUnavailable) as error:
             if handover.abandon() or not handover.is_possibly_sent:
                 self._rate.give_back(order.provenance.account_id)
-                refusal = Refusal(TradingReason.EXEC_DOWN, str(error))
+                refusal = Refusal(_why_unsent(error), str(error))
                 return self._settlement.rejected(order, RejectedBy.GATEWAY, str(refusal))
             unknown = self._settlement.unknown(order, str(error))
             self._aftercare.ask_soon(unknown)
@@ -270,7 +293,7 @@ class Gateway:
             return self._dispatch.order(order, handover)
         except (ExecError, CapabilityUnavailable) as error:
             self._rate.give_back(origin.account_id)
-            return Refusal(TradingReason.EXEC_DOWN, str(error))
+            return Refusal(_why_unsent(error), str(error))
 
     def _looked_up(self, order: Order) -> dict[str, Any]:
         """What the exchange says of the order now."""
@@ -280,3 +303,9 @@ class Gateway:
     def _timeout_s(self, order: Order) -> float:
         """How long a thread waits for an answer about the order; longer than the call itself."""
         return self._servers.reaching(order.provenance.account_id).options.timeout_s + GRACE_S
+
+
+def _why_unsent(error: Exception) -> TradingReason:
+    """Of an order that never left: what the server has no words for, it would not take tomorrow either."""
+    lacking = isinstance(error, (Unsayable, CapabilityUnavailable))
+    return TradingReason.CAPABILITY_MISSING if lacking else TradingReason.EXEC_DOWN

@@ -1,7 +1,7 @@
 """The handing over of one call to the transport, seen from both threads. Holds no I/O.
 
 An order may leave only while its gate's lock is held, so the worker that holds it must learn when the
-main loop has handed the order to the transport; and whoever gives up must know whether anything left.
+main loop has written the order; and whoever gives up must know whether anything left.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from contextvars import ContextVar
 
 
 class Handover:
-    """One call on its way. Decided exactly once: either the loop claims it and sends, or the worker abandons it.
+    """One call on its way. Decided exactly once: either the loop claims it and writes it, or it is never written.
 
     `is_possibly_sent` is False only while it is certain that nothing was, or ever will be, sent.
     """
@@ -21,9 +21,8 @@ class Handover:
         self._over = threading.Event()
         self._claimed = False
         self._abandoned = False
-        self._posted = False
         self.not_delivered = ""
-        """Why it is certain that the server did not act, although the call was handed to the transport."""
+        """Why it is certain that the server did not act, although the call was on its way."""
         self.trouble = ""
         """What went wrong on the way, where that leaves it open whether the server acted."""
 
@@ -31,13 +30,24 @@ class Handover:
     def is_possibly_sent(self) -> bool:
         return self._claimed and not self.not_delivered
 
+    @property
+    def is_abandoned(self) -> bool:
+        return self._abandoned
+
+    @property
+    def is_open(self) -> bool:
+        """True while it can still be claimed."""
+        return not (self._claimed or self._abandoned or self._over.is_set())
+
     def claim(self) -> bool:
-        """Called on the loop, right before writing; False where the worker has given up."""
+        """Called on the loop, right before writing, when nothing is left to wait for. True once, for the first.
+
+        False where the worker has given up, or the call came to its end otherwise.
+        """
         with self._lock:
-            if self._abandoned:
-                return False
-            self._claimed = True
-            return True
+            first = self.is_open
+            self._claimed = self._claimed or first
+            return first
 
     def abandon(self) -> bool:
         """Called by the worker that waits no longer; True where it is now certain that nothing will be sent."""
@@ -46,18 +56,12 @@ class Handover:
                 self._abandoned = True
             return self._abandoned
 
-    def post(self) -> bool:
-        """Called for each HTTP request that carries the call; False for all but the first."""
-        with self._lock:
-            first = not self._posted
-            self._posted = True
-            return first
-
     def finish(self) -> None:
-        """The call was handed to the transport, or never will be. Idempotent."""
-        self._over.set()
+        """The call was written, or never will be. Idempotent."""
+        with self._lock:
+            self._over.set()
 
-    def wait(self, timeout_s: float) -> bool:
+    def wait(self, timeout_s: float | None = None) -> bool:
         """Block until `finish`; False where `timeout_s` passed first."""
         return self._over.wait(timeout_s)
 

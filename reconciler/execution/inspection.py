@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from reconciler.clock import Clock
 from reconciler.execution.client import ExecServer
+from reconciler.execution.connection import NOT_YET
 from reconciler.execution.mapping.contract import LOOK_UP, PLACE
 from reconciler.execution.servers import Servers
 from reconciler.records.accounts import Accounts
@@ -21,7 +23,8 @@ _STEP_S = 0.02
 class Finding:
     """One server. `offered` are its own tools, `tools` those of the contract's that can be used.
 
-    `missing` says of the others why not, `closed` of accounts why their gate would stay closed.
+    `missing` says of the others why not, `closed` of accounts why their gate would stay closed. `changed` says what
+    is not as it was when somebody looked.
     """
 
     server: str
@@ -32,6 +35,7 @@ class Finding:
     missing: Mapping[str, str]
     mismatches: tuple[str, ...]
     closed: Mapping[str, str]
+    changed: str = ""
 
     @property
     def is_fine(self) -> bool:
@@ -48,24 +52,26 @@ class Finding:
             "missing": dict(self.missing),
             "mismatches": list(self.mismatches),
             "closed": dict(self.closed),
+            "changed": self.changed,
             "fine": self.is_fine,
         }
 
 
 async def inspect(servers: Servers, names: Iterable[str], accounts: Accounts, clock: Clock) -> tuple[Finding, ...]:
     """A finding for each server of `names`, which are being connected to."""
-    findings = []
-    for name in names:
+
+    async def finding(name: str) -> Finding:
         server = servers.named(name)
         await connected(server, clock)
-        findings.append(_finding(server, accounts))
-    return tuple(findings)
+        return _finding(server, accounts)
+
+    return tuple(await asyncio.gather(*map(finding, names)))
 
 
 async def connected(server: ExecServer, clock: Clock) -> bool:
     """Wait until there is a connection, or an attempt at it has failed; True where there is one."""
-    begun, give_up_s = server.status.last_error, clock.monotonic() + server.options.timeout_s + _GRACE_S
-    while not server.status.connected and server.status.last_error == begun and clock.monotonic() < give_up_s:
+    give_up_s = clock.monotonic() + server.options.timeout_s + _GRACE_S
+    while not server.status.connected and server.status.last_error == NOT_YET and clock.monotonic() < give_up_s:
         await clock.sleep(_STEP_S)
     return server.status.connected
 
@@ -88,4 +94,5 @@ def _finding(server: ExecServer, accounts: Accounts) -> Finding:
         status.missing if status.connected else {},
         status.mismatches if status.connected else (),
         dict.fromkeys(reached, closed) if closed else {},
+        status.changed,
     )

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from decimal import Context, Decimal
+from decimal import Decimal
 
-from reconciler.records.order import Order, OrderRequest, OrderType, Side, decimal_text
+from reconciler.records import exact
+from reconciler.records.order import Order, OrderRequest, Side, decimal_text
 from reconciler.records.record import Limits
 
-_EXACT = Context(prec=100)
 _NO_QUOTE = "there is no quote to measure it by"
 
 
@@ -28,7 +28,8 @@ class Book:
 
     def remaining(self, side: Side) -> Decimal:
         """How much its open orders of `side` may still fill."""
-        return sum((o.quantity - o.filled_quantity for o in self.open_orders if o.side is side), Decimal(0))
+        own = (order for order in self.open_orders if order.side is side)
+        return exact.total(exact.subtract(order.quantity, order.filled_quantity) for order in own)
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,8 +46,29 @@ class Prices:
 
 def reduces(book: Book, request: OrderRequest) -> bool:
     """True where the order can only bring the position nearer to zero, even if all that is open fills first."""
-    held = book.position if request.side is Side.SELL else -book.position
-    return request.quantity + book.remaining(request.side) <= held
+    held = book.position if request.side is Side.SELL else exact.negative(book.position)
+    return exact.add(request.quantity, book.remaining(request.side)) <= held
+
+
+def dearest(request: OrderRequest, prices: Prices) -> Decimal | None:
+    """The most that one unit of the order may trade at, as far as its prices and the quote tell; None without a quote
+    where that is needed.
+
+    | order | buy | sell |
+    |---|---|---|
+    | market | ask | bid |
+    | limit | its limit | its limit, or the bid if that is higher |
+    | stop | its stop price, or the ask if that is higher | its stop price, or the bid if that is higher |
+    | stop_limit | the higher of its two prices | the highest of its two prices and the bid |
+
+    A price that it names bounds what a buyer pays, if it is a limit, and nothing else: who offers to sell for less
+    than the bid is paid the bid, and a stop whose price was reached long ago trades at the quote, whatever it names.
+    """
+    named = [price for price in (request.limit_price, request.stop_price) if price is not None]
+    if request.side is Side.BUY and request.limit_price is not None:
+        return max(named)
+    quoted = prices.against(request.side)
+    return None if quoted is None else max((quoted, *named))
 
 
 def breach(limits: Limits, request: OrderRequest, prices: Prices, book: Book) -> str | None:
@@ -89,13 +111,10 @@ def _notional(limits: Limits, request: OrderRequest, prices: Prices) -> str | No
     most = limits.max_order_notional
     if most is None:
         return None
-    if request.type is OrderType.MARKET:
-        price = prices.against(request.side)
-    else:
-        price = max(p for p in (request.limit_price, request.stop_price) if p is not None)
+    price = dearest(request, prices)
     if price is None:
         return f"max_order_notional: {_NO_QUOTE}"
-    notional = _EXACT.multiply(request.quantity, price)
+    notional = exact.multiply(request.quantity, price)
     if notional <= most:
         return None
     return f"max_order_notional: the order is worth {decimal_text(notional)}, the limit is {decimal_text(most)}"
@@ -106,9 +125,10 @@ def _position(limits: Limits, request: OrderRequest, book: Book) -> str | None:
     most = limits.max_position
     if most is None:
         return None
-    added = request.quantity + book.remaining(request.side)
-    after = book.position + added if request.side is Side.BUY else book.position - added
-    reached = after if request.side is Side.BUY else -after
+    added = exact.add(request.quantity, book.remaining(request.side))
+    buys = request.side is Side.BUY
+    after = exact.add(book.position, added) if buys else exact.subtract(book.position, added)
+    reached = after if buys else exact.negative(after)
     if reached <= most:
         return None
     return f"max_position: the position could become {decimal_text(after)}, the limit is {decimal_text(most)}"
@@ -123,7 +143,7 @@ def _deviation(limits: Limits, request: OrderRequest, prices: Prices) -> str | N
     if quoted is None:
         return f"max_price_deviation: {_NO_QUOTE}"
     for price in named:
-        if abs(price - quoted) > _EXACT.multiply(most, quoted):
+        if exact.size(exact.subtract(price, quoted)) > exact.multiply(most, quoted):
             return (
                 f"max_price_deviation: {decimal_text(price)} is off the quote of {decimal_text(quoted)}"
                 f" by more than {decimal_text(most)} of it"

@@ -9,13 +9,16 @@ from typing import Any
 
 from reconciler.clock import Clock
 from reconciler.errors import CapabilityUnavailable, ExecError, ExecRejected, StoreError
-from reconciler.execution import answers
+from reconciler.execution.answers import OrderReport, Unreadable
 from reconciler.execution.clerk import Clerk
+from reconciler.execution.denials import Denials
 from reconciler.execution.doubts import Absences, Doubts
+from reconciler.execution.endings import Endings
 from reconciler.execution.mapping.answer import OrderNotFound
 from reconciler.execution.mapping.request import Unsayable
 from reconciler.execution.servers import Servers
 from reconciler.execution.settlement import EventLog, Settlement
+from reconciler.execution.subject import Subject
 from reconciler.records.order import Order, Outcome
 
 log = logging.getLogger(__name__)
@@ -28,16 +31,24 @@ class LookUp:
     """Raises nothing: `ask` is a boundary, what nobody foresaw is logged and costs the one answer."""
 
     def __init__(
-        self, settlement: Settlement, doubts: Doubts, servers: Servers, clerk: Clerk, events: EventLog, clock: Clock
+        self,
+        settlement: Settlement,
+        doubts: Doubts,
+        endings: Endings,
+        servers: Servers,
+        clerk: Clerk,
+        events: EventLog,
+        clock: Clock,
     ) -> None:
         self._settlement = settlement
         self._doubts = doubts
+        self._endings = endings
         self._servers = servers
         self._clerk = clerk
         self._events = events
         self._clock = clock
         self._absences = Absences()
-        self._missed: set[str] = set()
+        self.denials = Denials(clock)
         self._turns: defaultdict[str, asyncio.Semaphore] = defaultdict(lambda: asyncio.Semaphore(_AT_ONCE))
 
     async def ask(self, order: Order) -> bool:
@@ -48,11 +59,18 @@ class LookUp:
         try:
             return await self._ask(order)
         except (ExecError, CapabilityUnavailable, StoreError) as error:
+            if isinstance(error, Unreadable):
+                self._settlement.unreadable(order, str(error))
             self._note_obstacle(order, error)
             log.debug("order not followed up", extra={"client_order_id": order.client_order_id, "error": str(error)})
         except Exception as error:  # noqa: BLE001 - the other orders are followed up all the same
             self.report("order not followed up", error, client_order_id=order.client_order_id)
         return False
+
+    def seen(self, order: Order) -> None:
+        """The exchange knows the order: whatever it said before."""
+        self._absences.forget(order.client_order_id)
+        self.denials.end(order.client_order_id)
 
     def report(self, message: str, error: Exception, **about: str) -> None:
         """What was not expected, with its traceback; at shutdown work is cut short, and that is no news."""
@@ -68,31 +86,37 @@ class LookUp:
         except OrderNotFound:
             await self._not_found(order)
             return True
-        report = answers.order(answer)
-        self._absences.forget(order.client_order_id)
+        report, settled = Subject.of(order).report(answer), order
+        self.seen(order)
         if is_news(order, report):
-            settled = await self._clerk.do(lambda: self._settlement.reported(order, report))
+            settled = await self._clerk.do(lambda: self._settlement.reported(order, report, looked_up=True))
             log.info("order", extra={"client_order_id": order.client_order_id, "state": str(settled.state)})
+        self._endings.answered(settled)
         return True
 
     async def _not_found(self, order: Order) -> None:
-        """One more answer that there is no such order. Of one that was written off it is no news."""
+        """One more answer that there is no such order. Of one that is over or written off it is no news."""
         id_ = order.client_order_id
-        if order.outcome is Outcome.REJECTED or not self._absences.count(id_, self._clock.monotonic()):
+        if not order.is_open:
+            self._endings.answered(order)  # many exchanges forget what is over
+            return
+        if not self._absences.count(id_, self._clock.monotonic()):
             return
         why = self._absences.told(id_, self._clock.monotonic())
         if order.outcome is not Outcome.ACCEPTED:
             await self._clerk.do(lambda: self._settlement.written_off(order, why))
             self._absences.forget(id_)
-        elif id_ not in self._missed:
+        elif id_ not in self.denials:
             # It took the order once: nobody but somebody who looks can say what became of it.
-            self._missed.add(id_)
+            self.denials.add(order, why)
             way_out = f"say what became of it: reconciler orders resolve {id_}"
             self._events.record(order.instance_id, "Warning", "OrderMissing", f"{id_}: {why}, but took it; {way_out}")
 
     def _note_obstacle(self, order: Order, error: Exception) -> None:
         if isinstance(error, (CapabilityUnavailable, Unsayable)):
             self._doubts.obstacle(order.client_order_id, f"its server cannot look it up: {error}")
+        elif isinstance(error, Unreadable):
+            self._doubts.obstacle(order.client_order_id, f"what its server answers cannot be booked: {error}")
         elif isinstance(error, ExecRejected):
             self._doubts.obstacle(order.client_order_id, f"its server refuses to look it up: {error}")
 
@@ -111,6 +135,10 @@ def addressed(order: Order) -> dict[str, Any]:
     return arguments
 
 
-def is_news(order: Order, report: answers.OrderReport) -> bool:
+def is_news(order: Order, report: OrderReport) -> bool:
+    """True where it says more than is known, or something else."""
     known = (order.outcome, order.state, order.filled_quantity)
-    return bool(report.refusal) or known != (Outcome.ACCEPTED, report.state, report.filled_quantity)
+    priced = (order.average_price is None and report.average_price is not None) or (
+        order.fee is None and report.fee is not None
+    )
+    return priced or bool(report.refusal) or known != (Outcome.ACCEPTED, report.state, report.filled_quantity)

@@ -77,6 +77,16 @@ class MarketData:
         self._told["balances", account_id, client_id] = (beat, found)
         return found
 
+    def last_quote(self, account_id: str, symbol: str) -> Quote | None:
+        """The quote that was last told, None where none was asked for in this beat or the last. Asks nobody."""
+        try:
+            fetch = self._fetches.get((self._servers.reaching(account_id).name, "get_quote", symbol))
+        except ExecUnavailable:
+            return None
+        if fetch is None or not fetch.future.done() or fetch.future.exception() is not None:
+            return None
+        return cast(Quote, fetch.future.result())
+
     def last_positions(self, account_id: str, client_id: str) -> tuple[int, Sequence[Position]] | None:
         """What was last told, and at which beat; None where nobody asked. Asks nobody."""
         return self._told.get(("positions", account_id, client_id))

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from reconciler.execution.mapping.words import CONTRACT, ServerWords
+from reconciler.records.scrub import parts
 
 PAPER = "paper"
 """The name of the embedded paper exchange where the settings name no server."""
@@ -26,7 +27,8 @@ class ServerOptions:
     """One server: its transport, its words, its accounts.
 
     `kind` http needs `url`; stdio needs `command`; paper needs nothing. Secrets in `headers` and `env` are read at
-    each connecting, and never printed. `words` is the mapping, `accounts` the account_ids declared under the server.
+    each connecting, and never printed. `words` is the mapping, `mapping_id` another
+    text for another mapping or address, `accounts` the account_ids declared under the server.
     `timeout_s` bounds every call. Reconnecting waits `reconnect_min_s`, doubling to `reconnect_max_s`. A connection
     that was silent for `probe_after_s` is probed, so that a dead server is noticed before the next order is meant for
     it; every `look_every_s` at most the server's tools are listed again.
@@ -44,7 +46,22 @@ class ServerOptions:
     probe_after_s: float = 15.0
     look_every_s: float = 60.0
     words: ServerWords = field(default=CONTRACT, repr=False)
+    mapping_id: str = ""
     accounts: tuple[str, ...] = ()
+
+    def opened(self) -> tuple[ServerOptions, tuple[str, ...]]:
+        """The options with their secrets read now, and what nothing that is shown may hold.
+
+        Raises SettingsError where a secret leads nowhere, or cannot be sent.
+        """
+        headers, env = resolved(self.headers), resolved(self.env)
+        secrets = [
+            texts[name]
+            for values, texts in ((self.headers, headers), (self.env, env))
+            for name, value in values.items()
+            if not isinstance(value, str)
+        ]
+        return replace(self, headers=headers, env=env), parts(secrets)
 
 
 def embedded() -> ServerOptions:

@@ -6,6 +6,7 @@ import hashlib
 import secrets
 import threading
 from collections.abc import Callable
+from functools import lru_cache
 
 from reconciler.clock import Clock
 
@@ -16,6 +17,7 @@ _RANDOM_LENGTH = 4
 LENGTH = PREFIX_LENGTH + _TIME_LENGTH + _RANDOM_LENGTH
 
 
+@lru_cache(maxsize=16_384)
 def prefix(instance_id: str) -> str:
     """Six characters of `[a-z0-9]` that all orders of an instance begin with, the same in every database."""
     return _base36(int.from_bytes(hashlib.sha256(instance_id.encode()).digest()[:8], "big"), PREFIX_LENGTH)

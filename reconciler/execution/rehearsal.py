@@ -13,7 +13,9 @@ from typing import Any
 from reconciler.errors import CapabilityUnavailable, ExecError, ExecRejected, ExecUnavailable
 from reconciler.execution import answers
 from reconciler.execution.client import ExecServer
-from reconciler.records.order import OrderState, decimal_text
+from reconciler.execution.subject import Subject
+from reconciler.records import exact
+from reconciler.records.order import OrderState, Side, decimal_text
 
 _FAR = Decimal("0.5")
 """The price it bids, as a part of the market's own bid."""
@@ -47,6 +49,7 @@ async def rehearse(server: ExecServer, trial: Trial) -> tuple[Step, ...]:
     """Every step, in order. Whatever may have been placed is cancelled; the last look-up says what became of it."""
     who = {"account_id": trial.account_id, "client_id": trial.client_id}
     ours: dict[str, Any] = {**who, "client_order_id": trial.client_order_id, "symbol": trial.symbol}
+    subject = Subject(trial.client_order_id, trial.symbol, Side.BUY, trial.quantity)
     price = trial.price
     steps: list[Step] = []
 
@@ -62,24 +65,25 @@ async def rehearse(server: ExecServer, trial: Trial) -> tuple[Step, ...]:
     async def quote() -> str:
         nonlocal price
         read = answers.quote(await server.call("get_quote", {**who, "symbol": trial.symbol}), trial.symbol)
-        price = (read.bid * _FAR).quantize(read.bid, ROUND_DOWN)
+        half = exact.multiply(read.bid, _FAR)
+        price = exact.rounded(half, read.bid, ROUND_DOWN) or half
         return f"bid {decimal_text(read.bid)}, ask {decimal_text(read.ask)}"
 
     async def place() -> str:
         assert price is not None
         order = {"side": "buy", "type": "limit", "quantity": decimal_text(trial.quantity)}
         answer = await server.call("place_order", {**ours, **order, "limit_price": decimal_text(price)})
-        return _told(answers.order(answer))
+        return _told(subject.report(answer))
 
     async def look_up() -> str:
-        return _told(answers.order(await server.call("get_order", ours)))
+        return _told(subject.report(await server.call("get_order", ours)))
 
     async def cancel() -> str:
         await server.call("cancel_order", ours)
         return "taken"
 
     async def ended() -> str:
-        report = answers.order(await server.call("get_order", ours))
+        report = subject.report(await server.call("get_order", ours))
         if report.state is not OrderState.CANCELLED:
             raise ExecError(f"expected cancelled, was {_told(report)}: look at the account")
         return _told(report)

@@ -6,12 +6,11 @@ import asyncio
 import contextlib
 import importlib
 import random
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 from reconciler.clock import Clock
 from reconciler.errors import CapabilityUnavailable, ExecUnavailable
@@ -20,6 +19,7 @@ from reconciler.execution.options import PAPER, ServerOptions
 from reconciler.execution.paper.faults import FaultRule, Faults
 from reconciler.execution.paper.options import FeedOptions, PaperOptions
 from reconciler.execution.paper.server import serve_paper
+from reconciler.execution.tool_memory import ToolMemory
 from reconciler.records.accounts import Account, Accounts
 
 
@@ -103,23 +103,33 @@ async def open_servers(
     paper: PaperSite,
     begin: asyncio.Event | None = None,
     on_change: Callable[[str, str], None] | None = None,
+    memory: ToolMemory | None = None,
 ) -> AsyncIterator[Servers]:
     """Keep every server connected while inside, and serve the paper exchange where the options ask for it.
 
     Waits for none of them: the engine starts and ticks without exec-mcp, and no order leaves until then.
     Nothing is begun before `begin` is set: importing the SDK would slow a fleet's start down. `on_change` is told, on
-    the loop, of a server whose tools changed: its name, and what changed.
+    the loop, of a server whose tools changed: its name, and what changed. `memory` is what they are judged by; those
+    of the embedded exchange come with this very program, and nobody has to look at them.
     """
-    servers = {wanted.name: ExecServer(wanted, clock) for wanted in options}
+    servers = {wanted.name: ExecServer(wanted, clock, None if wanted.kind == "paper" else memory) for wanted in options}
     for server in servers.values():
         server.on_change = on_change
     importing = asyncio.Lock()
-    async with contextlib.AsyncExitStack() as stack:
-        for server in servers.values():
-            work = partial(_serve_paper_to, server, clock, paper) if server.options.kind == "paper" else server.run
-            kept = _kept(server, clock, work, importing, begin)
-            await stack.enter_async_context(_while_inside(kept, f"exec-mcp {server.name}"))
+    tasks = []
+    for server in servers.values():
+        work = partial(_serve_paper_to, server, clock, paper) if server.options.kind == "paper" else server.run
+        kept = _kept(server, clock, work, importing, begin)
+        tasks.append(asyncio.create_task(kept, name=f"exec-mcp {server.name}"))
+    try:
         yield Servers(servers, accounts)
+    finally:
+        # All at once: a program that does not heed its end takes the SDK some seconds to be rid of.
+        for task in tasks:
+            task.cancel()
+        for task in tasks:
+            with contextlib.suppress(asyncio.CancelledError):
+                await task
 
 
 async def _kept(
@@ -168,14 +178,3 @@ async def _serve_paper_to(server: ExecServer, clock: Clock, site: PaperSite) -> 
     ) as url:
         server.options = replace(server.options, kind="http", url=url)
         await server.run()
-
-
-@asynccontextmanager
-async def _while_inside(work: Coroutine[Any, Any, None], name: str) -> AsyncIterator[None]:
-    task = asyncio.create_task(work, name=name)
-    try:
-        yield
-    finally:
-        task.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await task

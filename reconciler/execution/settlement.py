@@ -12,8 +12,10 @@ from typing import Literal, Protocol
 from reconciler.errors import StoreError
 from reconciler.execution.answers import OrderReport
 from reconciler.execution.doubts import Doubts
+from reconciler.execution.endings import Endings
 from reconciler.execution.gatekeeper import HaltBook, OwnOrders
-from reconciler.records.order import Fill, Order, OrderState, Outcome, RejectedBy
+from reconciler.records import exact
+from reconciler.records.order import Fill, Order, OrderState, Outcome, RejectedBy, decimal_text
 from reconciler.records.verdict import Verdict
 
 log = logging.getLogger(__name__)
@@ -68,18 +70,25 @@ class EventLog(Protocol):
 class Settlement:
     """Blocks, for it writes; from any thread. Two who settle one order take turns, so neither undoes the other."""
 
-    def __init__(self, ledger: OrderBook, doubts: Doubts, halts: HaltBook, events: EventLog) -> None:
+    def __init__(
+        self, ledger: OrderBook, doubts: Doubts, halts: HaltBook, events: EventLog, endings: Endings | None = None
+    ) -> None:
         self._ledger = ledger
         self._doubts = doubts
         self._halts = halts
         self._events = events
+        self._endings = endings
+        self._told: dict[str, str] = {}
         self._turns = tuple(threading.Lock() for _ in range(_TURNS))
 
     def rejected(self, order: Order, by: RejectedBy, reason: str) -> Order:
-        """It is certain that the order was not placed."""
-        settled = self._ledger.settle(order.client_order_id, outcome=Outcome.REJECTED, rejected_by=by, reason=reason)
-        self._doubts.end(order.client_order_id)
-        return settled
+        """It is certain that the order was not placed; unless the exchange has listed it meanwhile."""
+        with self._turn(order.client_order_id):
+            known = self._ledger.get(order.client_order_id) or order
+            if known.outcome is not Outcome.ACCEPTED:
+                return self._rejected(order, by, reason)
+        self._tell(known, "Warning", "OrderTurnedUp", f"it is {known.state}, but its placing was answered: {reason}")
+        return known
 
     def unknown(self, order: Order, reason: str) -> Order:
         """The order may or may not have been placed: its instance is blocked until that is known."""
@@ -100,37 +109,57 @@ class Settlement:
                 self._ledger.settle(order.client_order_id, outcome=Outcome.UNKNOWN)
             elif known.outcome is not Outcome.UNKNOWN:
                 return known
-            settled = self.rejected(order, RejectedBy.GATEWAY, why)
+            settled = self._rejected(order, RejectedBy.GATEWAY, why)
         self._tell(order, "Warning", "OrderNotPlaced", why)
         return settled
 
-    def reported(self, order: Order, report: OrderReport) -> Order:
-        """The exchange's word. An answer older than what is known changes nothing."""
+    def unreadable(self, order: Order, why: str) -> None:
+        """What was answered cannot be booked: the order stays as it is known. Told once, as long as it is the same."""
+        if self._told.get(order.client_order_id) != why:
+            self._told[order.client_order_id] = why
+            self._tell(order, "Warning", "AnswerUnreadable", f"an answer was not taken: {why}")
+
+    def reported(self, order: Order, report: OrderReport, *, looked_up: bool = False) -> Order:
+        """The exchange's word, `looked_up` where it was asked. An answer older than what is known changes nothing.
+
+        What is filled stays filled, and what more is told is filled, too, even of an order that is over: fills under
+        way when it was cancelled are told afterwards.
+        """
         with self._turn(order.client_order_id):
             known = self._ledger.get(order.client_order_id) or order
             if report.refusal:
-                return self._refused(known, report.refusal)
-            if known.state is not None and known.state.is_final and report.state is not known.state:
+                return self._refused(known, report.refusal, looked_up=looked_up)
+            filled = _filled_quantity(known, report)
+            is_over = known.state is not None and known.state.is_final
+            if is_over and report.state is not known.state and filled <= known.filled_quantity:
                 return known
             turned_up = known.outcome is Outcome.REJECTED
+            if turned_up and not filled and report.state is not None and report.state.is_final:
+                return known  # exchanges list what they refused as cancelled: nothing was traded
             if turned_up:
                 self._halt(known)
             settled = self._ledger.settle(
                 known.client_order_id,
                 outcome=Outcome.ACCEPTED,
-                state=report.state,
-                filled_quantity=_filled_quantity(known, report),
-                average_price=report.average_price,
+                state=known.state if is_over else _state(known, report),
+                filled_quantity=filled,
+                average_price=_average(report, filled),
                 fee=report.fee,
                 exchange_order_id=report.order_id,
                 reason=_reason(known),
                 fills=_fills(known, report),
             )
         self._doubts.end(order.client_order_id)
+        self._told.pop(order.client_order_id, None)
+        if self._endings is not None:
+            self._endings.note(settled, looked_up=looked_up)
         if turned_up:
             self._tell(known, "Warning", "OrderTurnedUp", f"it is {settled.state}, but was taken for: {known.reason}")
         elif known.outcome is Outcome.UNKNOWN:
             self._tell(known, "Normal", "OrderFound", f"it was placed, and is {settled.state}")
+        elif is_over and settled.filled_quantity > known.filled_quantity:
+            more = f"{decimal_text(settled.filled_quantity)} filled, was {decimal_text(known.filled_quantity)}"
+            self._tell(known, "Warning", "LateFill", f"it was {known.state} already: {more}")
         return settled
 
     def resolved(self, client_order_id: str, verdict: Verdict) -> str:
@@ -160,15 +189,23 @@ class Settlement:
         except StoreError as error:
             log.error("a halt could not be stored", extra={"instance": order.instance_id, "error": str(error)})
 
-    def _refused(self, known: Order, reason: str) -> Order:
+    def _rejected(self, order: Order, by: RejectedBy, reason: str) -> Order:
+        settled = self._ledger.settle(order.client_order_id, outcome=Outcome.REJECTED, rejected_by=by, reason=reason)
+        self._doubts.end(order.client_order_id)
+        return settled
+
+    def _refused(self, known: Order, reason: str, *, looked_up: bool) -> Order:
         if known.outcome is Outcome.ACCEPTED:
             # Accepted at first and thrown out later: for the order it is an end like any other.
             if known.state is not None and known.state.is_final:
                 return known
-            return self._ledger.settle(known.client_order_id, state=OrderState.CANCELLED, reason=reason)
+            settled = self._ledger.settle(known.client_order_id, state=OrderState.CANCELLED, reason=reason)
+            if self._endings is not None:
+                self._endings.note(settled, looked_up=looked_up)
+            return settled
         if known.outcome is Outcome.REJECTED:
             return known
-        return self.rejected(known, RejectedBy.EXCHANGE, reason)
+        return self._rejected(known, RejectedBy.EXCHANGE, reason)
 
     def _tell(self, order: Order, type: Literal["Normal", "Warning"], reason: str, message: str) -> None:
         self._events.record(order.instance_id, type, reason, f"{order.client_order_id}: {message}")
@@ -181,13 +218,28 @@ def _reason(known: Order) -> str | None:
     return "" if known.outcome is Outcome.UNKNOWN else None
 
 
+def _state(known: Order, report: OrderReport) -> OrderState | None:
+    """The state that is told; an answer of before the first fill does not undo it."""
+    if report.state is OrderState.OPEN and known.filled_quantity:
+        return OrderState.PARTIALLY_FILLED
+    return report.state
+
+
 def _filled_quantity(known: Order, report: OrderReport) -> Decimal:
     """What is filled; a server that only says "filled" means all of it, and one that only tells executions, those."""
     if report.filled_quantity:
         return report.filled_quantity
     if report.state is OrderState.FILLED:
         return known.quantity
-    return sum((fill.quantity for fill in report.fills or ()), Decimal(0))
+    return exact.total(fill.quantity for fill in report.fills or ())
+
+
+def _average(report: OrderReport, filled: Decimal) -> Decimal | None:
+    """The average price that is told, or that follows from the executions, where they are all that is filled."""
+    fills = report.fills or ()
+    if report.average_price is not None or not filled or exact.total(fill.quantity for fill in fills) != filled:
+        return report.average_price
+    return exact.quotient(exact.total(exact.multiply(fill.quantity, fill.price) for fill in fills), filled)
 
 
 def _fills(known: Order, report: OrderReport) -> list[Fill]:

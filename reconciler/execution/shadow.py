@@ -2,22 +2,23 @@
 
 What comes in and can trade at once, and a stop whose price was reached, takes the quote. A limit order that waits is
 filled at its limit, once the market trades through it: a price that is only reached says nothing of who came first.
-Orders fill as a whole; how much there is at a price is not simulated. Every fill pays a fee.
+Orders fill as a whole, unless they may only reduce a smaller position; how much there is at a price is not simulated.
+Every fill pays a fee.
 """
 
 from __future__ import annotations
 
 from dataclasses import replace
 from datetime import date
-from decimal import ROUND_CEILING, Context, Decimal
+from decimal import ROUND_CEILING, Decimal
 
 from reconciler.execution.limits import Prices
+from reconciler.records import exact
 from reconciler.records.order import Order, OrderState, OrderType, Outcome, Side, TimeInForce
 
 DEFAULT_FEE = Decimal("0.0025")
 """The fee of a shadow fill, as a fraction of its notional: what exchanges charge those who trade little, or more."""
 
-_EXACT = Context(prec=100)
 _FEE_STEP = Decimal("0.00000001")
 _STOPS = (OrderType.STOP, OrderType.STOP_LIMIT)
 _IMPATIENT = (TimeInForce.IOC, TimeInForce.FOK)
@@ -44,8 +45,14 @@ def followed(order: Order, prices: Prices, fee_rate: Decimal, today: date) -> Or
 
 def fee_on(quantity: Decimal, price: Decimal, rate: Decimal) -> Decimal:
     """The fee of one fill, rounded up to eight decimals."""
-    fee = _EXACT.multiply(_EXACT.multiply(quantity, price), rate)
-    return fee.quantize(_FEE_STEP, ROUND_CEILING, context=_EXACT)
+    fee = exact.multiply(exact.multiply(quantity, price), rate)
+    return exact.rounded(fee, _FEE_STEP, ROUND_CEILING)
+
+
+def part_of(filled: Order, quantity: Decimal, fee_rate: Decimal) -> Order:
+    """The order as if only `quantity` of it had been filled, at the same price."""
+    assert filled.average_price is not None
+    return replace(filled, filled_quantity=quantity, fee=fee_on(quantity, filled.average_price, fee_rate))
 
 
 def _met(order: Order, prices: Prices, fee_rate: Decimal, *, waited: bool) -> Order:

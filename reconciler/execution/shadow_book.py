@@ -6,6 +6,7 @@ import asyncio
 import logging
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from decimal import Decimal
 from itertools import groupby
 from operator import attrgetter
@@ -13,11 +14,12 @@ from typing import Protocol
 
 from reconciler.clock import Clock, utc
 from reconciler.errors import StoreError
-from reconciler.execution.limits import Book, Prices, reduces
+from reconciler.execution.limits import Prices
 from reconciler.execution.quoting import Quoting
-from reconciler.execution.shadow import followed
+from reconciler.execution.shadow import followed, part_of
+from reconciler.records import exact
 from reconciler.records.market import Position
-from reconciler.records.order import Order, OrderState
+from reconciler.records.order import Order, OrderState, Side
 
 log = logging.getLogger(__name__)
 
@@ -101,11 +103,9 @@ class ShadowBook:
 
     def _settle(self, before: Order, after: Order) -> None:
         """Write down what happened. An order that was cancelled meanwhile stays cancelled."""
-        no_room = after.state is OrderState.FILLED and after.request.reduce_only and not self._has_room(after)
+        if after.state is OrderState.FILLED and after.request.reduce_only:
+            after = self._reduced(before, after)
         try:
-            if no_room:
-                self._ledger.settle(before.client_order_id, state=OrderState.CANCELLED, reason=_NO_ROOM)
-                return
             self._ledger.settle(
                 before.client_order_id,
                 state=after.state,
@@ -119,9 +119,15 @@ class ShadowBook:
             about = {"client_order_id": before.client_order_id, "error": str(error)}
             log.debug("shadow order not followed up", extra=about)
 
-    def _has_room(self, order: Order) -> bool:
-        position = self._ledger.position(order.instance_id, order.provenance.symbol, True)
-        return reduces(Book(position.quantity, (), 0, None), order.request)
+    def _reduced(self, before: Order, after: Order) -> Order:
+        """`after`, filled no further than the position goes, and ended where it went no further."""
+        held = self._ledger.position(after.instance_id, after.provenance.symbol, True).quantity
+        room = max(exact.ZERO, held if after.side is Side.SELL else exact.negative(held))
+        if after.quantity <= room:
+            return after
+        if not room:
+            return replace(before, state=OrderState.CANCELLED, reason=_NO_ROOM)
+        return replace(part_of(after, room, self._fee_rate), state=OrderState.CANCELLED, reason=_NO_ROOM)
 
     def _report(self, error: Exception) -> None:
         """What was not expected, with its traceback; at shutdown work is cut short, and that is no news."""

@@ -3,29 +3,33 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from decimal import Context, Decimal
+from decimal import Decimal
 
+from reconciler.records import exact
 from reconciler.records.order import decimal_text
 
-_EXACT = Context(prec=100)
 _ZERO = Decimal(0)
 
 Held = Mapping[str, Decimal]
 """Quantities by symbol, signed; what is not there is zero."""
 
 
-def whole(told: Sequence[Held]) -> Held:
-    """What is held on an account, of what was told to each of its clients.
+def whole(told: Sequence[Held], ours: Held) -> Held:
+    """What is held on an account, of what was told to each of its clients; `ours` is what it is compared with.
 
-    Some exchanges tell of the account whoever asks, others of the client: the same answer to all is the account's.
+    Some exchanges tell of the account whoever asks, others of the client. Answers that differ are of the clients. The
+    same answer to all may be either: it is of the clients where their sum is `ours`, else the account's.
     """
-    if all(held == told[0] for held in told):
-        return told[0]
+    total = _total(told)
+    return told[0] if all(held == told[0] for held in told) and total != ours else total
+
+
+def _total(told: Sequence[Held]) -> dict[str, Decimal]:
     total: dict[str, Decimal] = {}
     for held in told:
         for symbol, quantity in held.items():
-            total[symbol] = _EXACT.add(total.get(symbol, _ZERO), quantity)
-    return total
+            total[symbol] = exact.add(total.get(symbol, _ZERO), quantity)
+    return {symbol: quantity for symbol, quantity in total.items() if quantity}
 
 
 def difference(theirs: Held, ours: Held) -> str:

@@ -1,16 +1,19 @@
 """The last step before the network, wrapped round the SDK's transports. Imports the SDK: import this lazily.
 
-It answers what the SDK does not tell: when a call was handed over, whether it can have reached the
-server, and that no call is ever sent twice. It also keeps the failure of one HTTP request to that one
-request; left to itself, one refused connection ends every call under way on the same client.
+A call is claimed when nothing is left to wait for, neither a connection nor room in a pipe, and is handed over once
+it was written; one that was given up before is not written any more, and none is written twice. It also keeps the
+failure of one HTTP request to that one request; left to itself, one refused connection ends every call under way on
+the same client.
 """
 
 from __future__ import annotations
 
+import asyncio
 import json
 import sys
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import replace
 from types import TracebackType
 from typing import Any
 
@@ -18,20 +21,28 @@ import httpx2
 from mcp.client.stdio import StdioServerParameters, stdio_client
 from mcp.client.streamable_http import streamable_http_client
 
-from reconciler.execution.handover import CURRENT
+from reconciler.execution.handover import CURRENT, Handover
 from reconciler.execution.options import ServerOptions, resolved
 
 _READ_S = 300.0
 """A server may hold an event stream open this long; calls have their own, shorter, time-out."""
+_WRITE_S = 1.0
+"""How long the writing of a call may take: a gate's lock is held meanwhile. What was cut off, no server can act on."""
+_NOT_ACTED_ON = frozenset({401, 403, 404, 405, 413, 415, 421, 426, 429})
+"""The HTTP statuses that say that a call was turned away. To MCP, 404 means that the session is gone.
+
+Of every other failure nobody knows where on the way it happened: 408, 409 and 499 may come after the call was carried
+out, and 400 and 422 are whatever a gateway makes of them.
+"""
 
 
 def open_transport(options: ServerOptions) -> AbstractAsyncContextManager[Any]:
-    """The SDK transport that `options` describe, with `Outbox` in front of it."""
+    """The SDK transport that `options` describe, with `Wire` behind it or `Outbox` in front of it."""
     if options.kind == "stdio":
         command, *arguments = options.command
         parameters = StdioServerParameters(command=command, args=arguments, env=resolved(options.env) or None)
         # The process's own standard error: what stands in its place for a while may be no file, as a child needs one.
-        return _outboxed(stdio_client(parameters, errlog=sys.__stderr__ or sys.stderr))
+        return _piped(stdio_client(parameters, errlog=sys.__stderr__ or sys.stderr))
     return _http(options.url, resolved(options.headers), options.timeout_s)
 
 
@@ -43,26 +54,27 @@ async def _http(url: str, headers: Mapping[str, str], timeout_s: float) -> Async
         timeout=httpx2.Timeout(timeout_s * 0.8, read=_READ_S),
         transport=Wire(httpx2.AsyncHTTPTransport()),
     )
-    async with client, _outboxed(streamable_http_client(url, http_client=client)) as streams:
+    async with client, streamable_http_client(url, http_client=client) as streams:
         yield streams
 
 
 @asynccontextmanager
-async def _outboxed(transport: AbstractAsyncContextManager[Any]) -> AsyncIterator[Any]:
+async def _piped(transport: AbstractAsyncContextManager[Any]) -> AsyncIterator[Any]:
     async with transport as (read, write):
         yield read, Outbox(write)
 
 
 class Outbox:
-    """A write stream that tells the call under way when it was handed to the transport."""
+    """The write stream of a server on standard input, in which each call claims itself when it is written."""
 
     def __init__(self, inner: Any) -> None:
         self._inner = inner
 
     async def send(self, item: Any) -> None:
+        call = CURRENT.get()
+        if call is not None and getattr(item.message, "method", "") == "tools/call":
+            item = replace(item, message=_Claimed(item.message, call))
         await self._inner.send(item)
-        if (call := CURRENT.get()) is not None:
-            call.finish()
 
     async def aclose(self) -> None:
         await self._inner.aclose()
@@ -76,6 +88,31 @@ class Outbox:
         await self.aclose()
 
 
+class _Claimed:
+    """The message of a call. The SDK asks for its text when the pipe has taken all before it, and writes it at once."""
+
+    def __init__(self, message: Any, call: Handover) -> None:
+        self._message = message
+        self._call = call
+
+    def model_dump_json(self, **options: Any) -> str:
+        if not self._call.claim():
+            return _cancelled(self._message.id)
+        asyncio.get_running_loop().call_soon(self._call.finish)
+        text: str = self._message.model_dump_json(**options)
+        return text
+
+
+def _cancelled(request_id: Any) -> str:
+    """What is written instead of a call that was given up: that of a request it never saw, a server ignores."""
+    params = {"requestId": request_id, "reason": "given up before it was sent"}
+    return json.dumps({"jsonrpc": "2.0", "method": "notifications/cancelled", "params": params})
+
+
+class _Withheld(Exception):
+    """The call must not be written."""
+
+
 class Wire(httpx2.AsyncBaseTransport):
     """HTTP for MCP calls: each is sent once, and its failures become answers of its own."""
 
@@ -86,26 +123,49 @@ class Wire(httpx2.AsyncBaseTransport):
         call = CURRENT.get()
         if call is None or not await _carries_call(request):
             return await self._inner.handle_async_request(request)
-        if not call.post():
-            return httpx2.Response(502, text="a call is never sent twice", request=request)
+        if not call.is_open:
+            return _withheld(request)
+        timeouts = {**request.extensions.get("timeout", {}), "write": _WRITE_S}
+        request.extensions = {**request.extensions, "timeout": timeouts, "trace": _following(call)}
         try:
             response = await self._inner.handle_async_request(request)
             if not response.headers.get("content-type", "").startswith("text/event-stream"):
                 await response.aread()
+        except _Withheld:
+            return _withheld(request)
         except (httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.PoolTimeout) as error:
             call.not_delivered = f"{type(error).__name__}: {error}"
             return httpx2.Response(503, text=str(error), request=request)
         except httpx2.TransportError as error:
             call.trouble = f"{type(error).__name__}: {error}"
             return httpx2.Response(502, text=str(error), request=request)
-        if 400 <= response.status_code < 500:
+        finally:
+            call.finish()
+        if response.status_code in _NOT_ACTED_ON:
             call.not_delivered = f"the server answered HTTP {response.status_code}"
-        elif response.status_code >= 500:
+        elif response.status_code >= 400:
             call.trouble = f"the server answered HTTP {response.status_code}"
         return response
 
     async def aclose(self) -> None:
         await self._inner.aclose()
+
+
+def _following(call: Handover) -> Callable[[str, Mapping[str, Any]], Coroutine[Any, Any, None]]:
+    """Told by the HTTP library how far the request is: its connection is there first, then it is written."""
+
+    async def follow(event: str, info: Mapping[str, Any]) -> None:
+        if event == "http11.send_request_headers.started":
+            if not call.claim():
+                raise _Withheld
+        elif event == "http11.send_request_body.complete":
+            call.finish()
+
+    return follow
+
+
+def _withheld(request: httpx2.Request) -> httpx2.Response:
+    return httpx2.Response(502, text="a call that was given up or sent before is not sent", request=request)
 
 
 async def _carries_call(request: httpx2.Request) -> bool:

@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from typing import Literal
 
 from reconciler.errors import CapabilityUnavailable, ExecError, StoreError
-from reconciler.execution import answers
 from reconciler.execution.clerk import Clerk
 from reconciler.execution.dispatch import Dispatch, Sending
 from reconciler.execution.gatekeeper import Gatekeeper, HaltBook
 from reconciler.execution.look_up import LookUp
 from reconciler.execution.settlement import EventLog, OrderBook, Settlement
+from reconciler.execution.subject import Subject
 from reconciler.records.order import Order
 
 log = logging.getLogger(__name__)
@@ -44,7 +45,8 @@ class Withdrawal:
         self._clerk = clerk
         self._events = events
         self._is_running = False
-        self._told: set[str] = set()
+        self._told: set[tuple[str, str]] = set()
+        """What was told of which order: reason and client_order_id."""
 
     async def run(self) -> None:
         if self._is_running:
@@ -65,15 +67,16 @@ class Withdrawal:
             sending = await self._clerk.do(lambda: self._handed_over(order))
             if sending is None:
                 return
-            self._tell(order)
+            self._tell(order, "Normal", "Withdrawing", "the record has left active, and says open_orders: cancel")
             answer = await asyncio.wrap_future(sending)
-            report = answers.order(answer)
+            report = Subject.of(order).report(answer)
             if report.hides_fills:
                 await self._look_up.ask(order)
                 return
             await self._clerk.do(lambda: self._settlement.reported(order, report))
         except (ExecError, CapabilityUnavailable, StoreError) as error:
-            log.debug("order not withdrawn", extra={**about, "error": str(error)})
+            why = f"it stays open, and its cancel is tried again each beat: {error}"
+            self._tell(order, "Warning", "NotWithdrawn", why)
         except Exception as error:  # noqa: BLE001 - the other orders are withdrawn all the same
             self._look_up.report("order not withdrawn", error, **about)
 
@@ -85,8 +88,9 @@ class Withdrawal:
                 return None
             return self._dispatch.cancel(order)
 
-    def _tell(self, order: Order) -> None:
-        if order.client_order_id not in self._told:
-            self._told.add(order.client_order_id)
-            why = "the record has left active, and says open_orders: cancel"
-            self._events.record(order.instance_id, "Normal", "Withdrawing", f"{order.client_order_id}: {why}")
+    def _tell(self, order: Order, type: Literal["Normal", "Warning"], reason: str, message: str) -> None:
+        """Once for each order, however many beats it takes."""
+        about = (reason, order.client_order_id)
+        if about not in self._told:
+            self._told.add(about)
+            self._events.record(order.instance_id, type, reason, f"{order.client_order_id}: {message}")

@@ -8,6 +8,8 @@ from __future__ import annotations
 import math
 from decimal import ROUND_HALF_UP, Decimal
 
+from reconciler.records import exact
+
 MINIMUM_TICK_MINUTES = 0.1
 
 
@@ -17,7 +19,7 @@ def steps(tick_minutes: float) -> int:
     Ten beats a minute at the default heartbeat of six seconds. Decimal on the shortest repr, so that
     2.1 minutes are 21 beats and 0.25 rounds up to 3.
     """
-    return max(1, int((Decimal(repr(tick_minutes)) * 10).quantize(Decimal(1), rounding=ROUND_HALF_UP)))
+    return max(1, int(exact.shifted(Decimal(repr(tick_minutes)), 1).to_integral_value(ROUND_HALF_UP)))
 
 
 def beat_at(time_s: float, heartbeat_s: float) -> int:

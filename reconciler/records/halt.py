@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, fields
 from typing import Any, Literal
 
+from reconciler.records.snapshot import HALT_FILES
+from reconciler.records.wording import did_you_mean
+
 HaltScope = Literal["all", "account", "instance"]
+
+WAS_IT_MEANT = "the halt is in force all the same: was it meant?"
+"""What is asked of whoever halts what is not there: refusing would leave what was meant unhalted, too."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +46,36 @@ class Halt:
             case "instance":
                 return self.id == instance_id
 
+    @property
+    def is_declared(self) -> bool:
+        """True where a file asks for it, which `by` names: it ends when that file says so, and no other way."""
+        return self.by.endswith(HALT_FILES)
+
+    @property
+    def target(self) -> str:
+        """What is halted, in words: `everything`, `account main`, `instance btc-grid-1`."""
+        return f"{self.scope} {self.id}" if self.id else "everything"
+
+    @property
+    def kind(self) -> str:
+        """What it keeps from passing."""
+        return "nothing passes" if self.full else "no new exposure"
+
+    @property
+    def told(self) -> str:
+        """What it is recorded as: `account main, in full`."""
+        return f"{self.target}, in full" if self.full else self.target
+
+    @property
+    def told_lifted(self) -> str:
+        """What its end is recorded as: `account main, halted in full`."""
+        return f"{self.target}, halted in full" if self.full else self.target
+
+    @classmethod
+    def from_json(cls, item: Mapping[str, Any]) -> Halt:
+        """The halt that `to_json` made `item` of; what stands beside it there is left out."""
+        return cls(**{field.name: item[field.name] for field in fields(cls)})
+
     def to_json(self) -> dict[str, Any]:
         return {
             "scope": self.scope,
@@ -48,3 +85,20 @@ class Halt:
             "by": self.by,
             "at": self.at,
         }
+
+
+def stranger(
+    scope: HaltScope, id: str, instance_ids: Iterable[str], account_ids: Iterable[str], *, hint: bool = True
+) -> str:
+    """Why a halt of that scope and id covers nothing, empty where it covers something. `hint`: with the nearest name.
+
+    A slip at the kill switch must show: what was meant trades on.
+    """
+    if scope == "all":
+        return ""
+    known = set(instance_ids if scope == "instance" else account_ids)
+    if id in known:
+        return ""
+    what = f"no instance is called {id}" if scope == "instance" else f"no instance trades on an account called {id}"
+    near = did_you_mean(id, known) if hint else ""
+    return f"{what} ({near})" if near else what

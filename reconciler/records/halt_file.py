@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from typing import Any, Final
 
 from reconciler.errors import Problem
 from reconciler.records.document import Document, parse
-from reconciler.records.halt import Halt
+from reconciler.records.halt import Halt, stranger
 from reconciler.records.pointer import spell
 from reconciler.records.snapshot import SourceFile
 from reconciler.records.validation import compile_schema
+from reconciler.records.wording import did_you_mean
 
 SCHEMA: Final[dict[str, Any]] = {
     "$schema": "https://json-schema.org/draft/2020-12/schema",
@@ -44,6 +46,28 @@ def read_halts(file: SourceFile | None, at: str) -> tuple[tuple[Halt, ...], tupl
             for item in problems.values
         ), ()
     return (Halt("all", "", False, f"{file.path} cannot be understood: {problems[0]}", file.path, at),), problems
+
+
+def strange_halts(
+    file: SourceFile | None, instance_ids: Iterable[str], account_ids: Callable[[], Iterable[str]]
+) -> tuple[Problem, ...]:
+    """Entries that cover nothing, for no instance or account is called so: what was meant to be halted is not.
+
+    They do not halt everything, as a file that cannot be understood does: an instance that is removed while its halt
+    stays would stop the whole fleet. `account_ids` is asked only where an account is halted.
+    """
+    document = None if file is None else _problems(file)
+    if not isinstance(document, Document):
+        return ()
+    ids = frozenset(instance_ids)
+    found: list[Problem] = []
+    for index, item in enumerate(document.values):
+        known = account_ids() if item["scope"] == "account" else ids
+        id_ = item.get("id", "")
+        if what := stranger(item["scope"], id_, known, known, hint=False):
+            place, hint = document.place((index, "id")), did_you_mean(id_, known)
+            found.append(Problem(place.path, place.line, place.column, spell((index, "id")), what, hint, "halt-id"))
+    return tuple(found)
 
 
 def _problems(file: SourceFile) -> Document | tuple[Problem, ...]:

@@ -9,18 +9,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from datetime import date
-from decimal import ROUND_HALF_EVEN, Context, Decimal
+from decimal import ROUND_HALF_EVEN, Decimal
 
+from reconciler.records import exact
 from reconciler.records.market import Position
 from reconciler.records.order import Fill, Side
 
-_EXACT = Context(prec=100)
-"""Sums and products of any amounts that occur are exact in it."""
+_SHARE = exact.fixed(100)
 _SHARE_STEP = Decimal("1E-40")
 """The share of a cost that a reduction takes out is rounded to this; what it takes is what the rest loses."""
 _SENSIBLE = 58
 """How many digits before the point leave room for that."""
-_AVERAGE = Context(prec=28, rounding=ROUND_HALF_EVEN)
 _ZERO = Decimal(0)
 
 
@@ -48,7 +47,7 @@ class Holding:
     @property
     def average_price(self) -> Decimal | None:
         """What one of it cost, to 28 digits; None where flat, or where a price was not told."""
-        return _AVERAGE.divide(self.cost, self.quantity) if self.quantity and self.cost is not None else None
+        return exact.quotient(self.cost, self.quantity) if self.quantity and self.cost is not None else None
 
     @property
     def position(self) -> Position:
@@ -66,11 +65,11 @@ class Holding:
         if self.cost is None:
             return None
         price = bid if self.quantity > 0 else ask
-        return _EXACT.subtract(_EXACT.multiply(self.quantity, price), self.cost)
+        return exact.subtract(exact.multiply(self.quantity, price), self.cost)
 
     def realised_on(self, day: date) -> Decimal:
         """What was realised on the UTC day `day`, today as a rule: of earlier days it knows nothing."""
-        return _EXACT.subtract(self.realised, self.realised_before) if self.is_of(day) else _ZERO
+        return exact.subtract(self.realised, self.realised_before) if self.is_of(day) else _ZERO
 
     def is_of(self, day: date) -> bool:
         """True where the last fill became known on `day`, or, where a clock was set back, after it."""
@@ -89,8 +88,8 @@ class Holding:
             unrealised = None if bid is None or ask is None else self.unrealised(bid, ask)
             if unrealised is None:
                 return None
-            gained = _EXACT.add(gained, min(unrealised, _ZERO))
-        return _EXACT.minus(gained)
+            gained = exact.add(gained, min(unrealised, _ZERO))
+        return exact.negative(gained)
 
     def _on(self, day: date) -> Holding:
         return self if self.is_of(day) else replace(self, day=day, realised_before=self.realised)
@@ -98,41 +97,42 @@ class Holding:
     def _closed(self, side: Side, fill: Fill) -> Holding:
         """What the fill closes of what is held: nothing where it adds to it."""
         change = _signed(side, fill.quantity)
-        if self.quantity * change >= 0:
+        if exact.multiply(self.quantity, change) >= 0:
             return self
-        closing = change if abs(change) < abs(self.quantity) else -self.quantity
-        left = _EXACT.add(self.quantity, closing)
+        turns = exact.size(change) >= exact.size(self.quantity)
+        closing = exact.negative(self.quantity) if turns else change
+        left = exact.add(self.quantity, closing)
         share = None if self.cost is None else _share(self.cost, closing, self.quantity)
-        cost = _ZERO if not left else None if share is None else _EXACT.subtract(self.cost or _ZERO, share)
+        cost = _ZERO if not left else None if share is None else exact.subtract(self.cost or _ZERO, share)
         if share is None or fill.price is None:
             return replace(self, quantity=left, cost=cost, unmeasured_on=self.day)
-        taken_in = _EXACT.minus(_EXACT.multiply(closing, fill.price))
-        realised = _EXACT.add(self.realised, _EXACT.subtract(taken_in, share))
+        taken_in = exact.negative(exact.multiply(closing, fill.price))
+        realised = exact.add(self.realised, exact.subtract(taken_in, share))
         return replace(self, quantity=left, cost=cost, realised=realised)
 
     def _opened(self, side: Side, fill: Fill, held_before: Decimal) -> Holding:
         """What of the fill is left after closing what was held before, added to what is held now."""
-        after = _EXACT.add(held_before, _signed(side, fill.quantity))
-        opening = _EXACT.subtract(after, self.quantity)
+        after = exact.add(held_before, _signed(side, fill.quantity))
+        opening = exact.subtract(after, self.quantity)
         if not opening:
             return self
         known = self.cost is not None and fill.price is not None
-        cost = _EXACT.fma(opening, fill.price or _ZERO, self.cost or _ZERO) if known else None
+        cost = exact.add(self.cost or _ZERO, exact.multiply(opening, fill.price or _ZERO)) if known else None
         return replace(self, quantity=after, cost=cost)
 
     def _charged(self, fee: Decimal | None) -> Holding:
         if not fee:
             return self
-        return replace(self, realised=_EXACT.subtract(self.realised, fee), fees=_EXACT.add(self.fees, fee))
+        return replace(self, realised=exact.subtract(self.realised, fee), fees=exact.add(self.fees, fee))
 
 
 def _signed(side: Side, quantity: Decimal) -> Decimal:
-    return quantity if side is Side.BUY else -quantity
+    return quantity if side is Side.BUY else exact.negative(quantity)
 
 
 def _share(cost: Decimal, closing: Decimal, held: Decimal) -> Decimal:
     """What of `cost` goes with `closing`, which is of the other sign than `held`: all of it where all is closed."""
-    if closing == -held:
+    if closing == exact.negative(held):
         return cost
-    share = _EXACT.divide(_EXACT.multiply(cost, -closing), held)
-    return share.quantize(_SHARE_STEP, context=_EXACT) if share.adjusted() < _SENSIBLE else share
+    share = _SHARE.divide(exact.multiply(cost, exact.negative(closing)), held)
+    return exact.rounded(share, _SHARE_STEP, ROUND_HALF_EVEN) if share.adjusted() < _SENSIBLE else share

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
 
+from reconciler.records import exact
+
 TIMEFRAMES_S = {"1m": 60, "5m": 300, "15m": 900, "30m": 1800, "1h": 3600, "4h": 14400, "1d": 86400}
 """Every timeframe a strategy may ask for, and its length in seconds."""
 
@@ -23,7 +25,7 @@ class Quote:
     @property
     def mid(self) -> Decimal:
         """Halfway between bid and ask."""
-        return (self.bid + self.ask) / 2
+        return exact.middle(self.bid, self.ask)
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from reconciler.records.mode import Mode
 
@@ -41,6 +41,24 @@ class TradingReason(StrEnum):
     EXEC_DOWN = "ExecDown"
     CAPABILITY_MISSING = "CapabilityMissing"
     NOT_COMMITTED = "NotCommitted"
+    LEDGER_DOWN = "LedgerDown"
+
+
+class TradingCaveat(StrEnum):
+    """What the condition `Trading` says of a gate that is open, where not all is well."""
+
+    ORDER_MISSING = "OrderMissing"
+    POSITIONS_DIFFER = "PositionsDiffer"
+
+
+class Obstacle(NamedTuple):
+    """One of the things that close an instance's gate: a `TradingReason`, and what it is in this case."""
+
+    reason: str
+    message: str
+
+    def __str__(self) -> str:
+        return f"{self.reason}: {self.message}"
 
 
 ConditionType = Literal["Accepted", "Loaded", "Ready", "Trading"]
@@ -115,6 +133,9 @@ class InstanceStatus:
     ticks: Ticks
     frozen_with_exposure: bool = False
     template_path: str = ""
+    real_money: bool = False
+    obstacles: tuple[Obstacle, ...] = ()
+    """Everything that closes its gate, the first being what the condition `Trading` names."""
 
     def to_json(self) -> dict[str, Any]:
         """The JSON item, names as the contract fixes them."""
@@ -141,4 +162,6 @@ class InstanceStatus:
             "conditions": [c.to_json() for c in self.conditions],
             "ticks": self.ticks.to_json(),
             "frozen_with_exposure": self.frozen_with_exposure,
+            "real_money": self.real_money,
+            "obstacles": [{"reason": str(reason), "message": message} for reason, message in self.obstacles],
         }

@@ -34,17 +34,18 @@ class Verdict:
     def fault(self, order: Order, *, was_unknown: bool) -> str:
         """Why this cannot be said of `order`, with what to do; empty where it can.
 
-        `was_unknown`: whether it was placed was not known, now or earlier. Of a rejected order only then more can be
-        said: any other was certainly never placed.
+        `was_unknown`: whether it was placed was not known, now or earlier. Of an order that the gateway rejected only
+        then more can be said: any other was certainly never sent. One that the exchange rejected may be there after
+        all: its server may have called a failure a refusal. Of one that is over, fills may be told that are not known.
         """
         if order.outcome is Outcome.SHADOW:
             return "it is a shadow order: nothing was sent, there is nothing to resolve"
-        if order.outcome is Outcome.REJECTED and not was_unknown:
+        if order.outcome is Outcome.REJECTED and order.rejected_by is not RejectedBy.EXCHANGE and not was_unknown:
             return f"it was never placed, that is certain: {order.reason}"
         if order.outcome is Outcome.REJECTED and self.word == "rejected":
             return f"it is rejected already: {order.reason}"
         if order.state is not None and order.state.is_final:
-            return f"it is {order.state}, and that is final"
+            return self._addition_fault(order, order.state)
         if self.word == "rejected":
             return self._rejection_fault(order)
         return self._fill_fault(order)
@@ -73,7 +74,8 @@ class Verdict:
     def _filled(self, order: Order) -> Decimal:
         if self.filled_quantity is not None:
             return self.filled_quantity
-        return order.quantity if self.word == "filled" else order.filled_quantity
+        is_all = self.word == "filled" and not (order.state is not None and order.state.is_final)
+        return order.quantity if is_all else order.filled_quantity
 
     def _rejection_fault(self, order: Order) -> str:
         if order.outcome is Outcome.ACCEPTED:
@@ -81,6 +83,17 @@ class Verdict:
         if (self.filled_quantity, self.average_price, self.fee) != (None, None, None):
             return "a rejected order has no fills: leave quantity, price and fee out, or say cancelled"
         return ""
+
+    def _addition_fault(self, order: Order, state: OrderState) -> str:
+        """Nothing but fills can be added to an order that is over: its state stays, and what is filled, too."""
+        if self.word != state:
+            return f"it is {state}, and that is final: say {state}, with what is filled in all"
+        told = ((self.average_price, order.average_price), (self.fee, order.fee))
+        is_told = any(new is not None and known is None for new, known in told)
+        is_changed = any(new is not None and known not in (None, new) for new, known in told)
+        if self._filled(order) == order.filled_quantity and (is_changed or not is_told):
+            return f"it is {state}, with {decimal_text(order.filled_quantity)} filled, and this adds nothing to it"
+        return self._fill_fault(order)
 
     def _fill_fault(self, order: Order) -> str:
         filled, known = self._filled(order), order.filled_quantity

@@ -2,16 +2,51 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
+from types import MappingProxyType
 
+from reconciler.records.accounts import Accounts
 from reconciler.records.mode import Mode
 from reconciler.records.record import Attempt, Row
-from reconciler.records.status import Health, InstanceStatus, Sync, Ticks
+from reconciler.records.status import Health, InstanceStatus, Obstacle, Sync, Ticks, TradingReason
+
+ANY = Accounts()
+NONE: Mapping[str, Sequence[str]] = MappingProxyType({})
+NOTHING_RUNS = Obstacle(TradingReason.MODE, "no engine is running")
 
 
-def applied_statuses(rows: Mapping[str, Row], attempts: Mapping[str, Attempt]) -> tuple[InstanceStatus, ...]:
-    """A status for every live row, by id. Nothing runs, so nothing is in force: mode off, health Off."""
-    return tuple(_status(rows[id_], attempts.get(rows[id_].path)) for id_ in sorted(rows) if rows[id_].is_live)
+def applied_statuses(
+    rows: Mapping[str, Row],
+    attempts: Mapping[str, Attempt],
+    exposed: Collection[str] = (),
+    doubts: Mapping[str, Sequence[str]] = NONE,
+    accounts: Accounts = ANY,
+) -> tuple[InstanceStatus, ...]:
+    """A status for every live row, by id. Nothing runs, so nothing is in force: mode off, health Off.
+
+    `exposed` are the ids of those with open orders or a position, which nobody acts on; `doubts` the orders, by
+    instance, of which nobody knows whether they were placed.
+    """
+    return tuple(
+        replace(
+            _status(rows[id_], attempts.get(rows[id_].path)),
+            frozen_with_exposure=id_ in exposed,
+            obstacles=(NOTHING_RUNS, *map(_doubted, doubts.get(id_, ()))),
+            real_money=_is_real(rows[id_], accounts),
+        )
+        for id_ in sorted(rows)
+        if rows[id_].is_live
+    )
+
+
+def _doubted(client_order_id: str) -> Obstacle:
+    return Obstacle(TradingReason.UNKNOWN_ORDER, f"it is not known whether {client_order_id} was placed")
+
+
+def _is_real(row: Row, accounts: Accounts) -> bool:
+    account = accounts.get(row.record.identity.account_id)
+    return account is not None and account.real_money
 
 
 def _status(row: Row, attempt: Attempt | None) -> InstanceStatus:

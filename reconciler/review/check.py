@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from reconciler.errors import Problem
 from reconciler.records.accounts import Accounts
 from reconciler.records.crosscheck import template_problems
-from reconciler.records.halt_file import read_halts
-from reconciler.records.snapshot import Snapshot
+from reconciler.records.document import Document, parse
+from reconciler.records.halt_file import read_halts, strange_halts
+from reconciler.records.snapshot import Snapshot, named_id
 from reconciler.review.judging import sift
 from reconciler.review.report import Report, report
 from reconciler.strategy.catalogue import Catalogue
@@ -52,6 +53,8 @@ def check(
         comparison = compare_revisions(against.base, against.accounts, snapshot, accounts, catalogue)
         evaluations, compared = comparison.evaluations, comparison_problems(comparison)
     _, others = read_halts(snapshot.halt, at="")
+    ids = [named_id(file.path) for file in snapshot.instances]
+    others += strange_halts(snapshot.halt, ids, lambda: {*accounts.declared, *_accounts_named(snapshot)})
     others += template_problems(snapshot.templates, evaluations)
     for facts in filter(None, map(catalogue.facts, catalogue.types())):
         others += facts.problems
@@ -61,6 +64,16 @@ def check(
         folder,
         (path for path in valid if is_under(path, paths)),
     )
+
+
+def _accounts_named(snapshot: Snapshot) -> Iterator[str]:
+    """The account_id of every record that parses."""
+    for file in snapshot.instances:
+        document = None if file.data is None else parse(file.data, file.path)
+        values = document.values if isinstance(document, Document) else None
+        account = values.get("account") if isinstance(values, Mapping) else None
+        if isinstance(account, Mapping) and isinstance(account.get("account_id"), str):
+            yield account["account_id"]
 
 
 def known_paths(snapshot: Snapshot) -> tuple[str, ...]:

@@ -22,10 +22,10 @@ from reconciler.records.market import Balance, Candle, Position, Quote
 from reconciler.records.mode import Mode
 from reconciler.records.order import Order
 from reconciler.records.record import Identity
-from reconciler.runtime.gate import Gate
+from reconciler.records.scrub import scrub
+from reconciler.runtime.gate import Gate, TickGate
 from reconciler.runtime.hook import HookCall
 from reconciler.runtime.logs import LogRing
-from reconciler.runtime.secrets import scrub
 from reconciler.strategy.context import Context
 from reconciler.strategy.placing import order_request
 
@@ -71,8 +71,8 @@ class Desk:
         mode = self.gate.mode
         return (self.loaded_mode if mode is Mode.OFF else mode) is not Mode.ACTIVE
 
-    def place_for_beat(self) -> int:
-        """The beat to place for. Raises TradingClosed, saying why, where nothing may be placed."""
+    def gate_for_order(self) -> tuple[TickGate, int]:
+        """The gate that an order meets now, and the beat to place for. Raises TradingClosed where none may be."""
         permit = self.permit
         if permit is None or permit.over:
             raise TradingClosed("orders are placed from on_tick: expected it to be running, it is not")
@@ -81,7 +81,7 @@ class Desk:
         if self.world.clock.monotonic() >= permit.deadline_s:
             limit_s = permit.deadline_s - permit.started_s
             raise TradingClosed(f"on_tick has outlived its deadline of {limit_s:g} s: it may place nothing more")
-        return permit.beat
+        return TickGate(self.gate, self.world.clock, permit.deadline_s), permit.beat
 
 
 _Reach: TypeAlias = Callable[[], Desk]
@@ -187,9 +187,9 @@ class _Orders(_Part):
         reduce_only: bool = False,
     ) -> Order:
         desk = self._reach()
-        beat = desk.place_for_beat()
+        gate, beat = desk.gate_for_order()
         request = order_request(side, quantity, type, limit_price, stop_price, time_in_force, reduce_only)
-        return desk.world.gateway.place(desk.gate, request, beat)
+        return desk.world.gateway.place(gate, request, beat)
 
     def cancel(self, client_order_id: str) -> Order:
         desk = self._reach()

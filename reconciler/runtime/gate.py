@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from typing import Literal, NamedTuple
 
+from reconciler.clock import Clock
 from reconciler.records.mode import Mode, lowers
 from reconciler.records.order import Provenance
 from reconciler.records.record import Limits, Row
@@ -91,3 +92,40 @@ class Gate:
         """Wait until whoever had its last look before has handed its order over."""
         with self.lock:
             pass
+
+
+class TickGate:
+    """Implements `ports.GateState`: the gate as one tick's order meets it, shut from the tick's deadline on.
+
+    An order may wait for a quote, a commit and the lock; the watchdog glances now and then.
+    """
+
+    __slots__ = ("_clock", "_deadline_s", "_gate")
+
+    def __init__(self, gate: Gate, clock: Clock, deadline_s: float) -> None:
+        self._gate = gate
+        self._clock = clock
+        self._deadline_s = deadline_s
+
+    @property
+    def lock(self) -> threading.RLock:
+        return self._gate.lock
+
+    @property
+    def mode(self) -> Mode:
+        return self._gate.mode
+
+    @property
+    def paused(self) -> bool:
+        return self._gate.paused or self._clock.monotonic() >= self._deadline_s
+
+    @property
+    def limits(self) -> Limits:
+        return self._gate.limits
+
+    @property
+    def committed(self) -> bool:
+        return self._gate.committed
+
+    def provenance(self, beat: int) -> Provenance:
+        return self._gate.provenance(beat)

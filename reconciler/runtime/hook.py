@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from decimal import getcontext, setcontext
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from reconciler.errors import CapabilityUnavailable, ExecError, StoreError
+from reconciler.records.exact import standard_context
+from reconciler.records.scrub import scrub
 from reconciler.records.text import storable
-from reconciler.runtime.secrets import scrub
 
 if TYPE_CHECKING:
     from reconciler.runtime.slot import Slot
@@ -66,11 +68,18 @@ def attempt(hook: Callable[[], object]) -> BaseException | None:
     """The boundary to foreign code: call `hook`, and return whatever it raised.
 
     SystemExit and KeyboardInterrupt too: on a worker thread both can only have been raised by the strategy.
+
+    The hook has a decimal context of its own, always the standard one at first: what it sets there ends with it, and
+    reaches neither the engine nor whatever instance this thread works for next.
     """
+    engines = getcontext()
+    setcontext(standard_context())
     try:
         hook()
     except BaseException as error:  # noqa: BLE001 - the engine survives whatever a strategy does
         return error
+    finally:
+        setcontext(engines)
     return None
 
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, TypeAlias
 
+from reconciler.records.scrub import scrub_values
 from reconciler.runtime.context import Desk, World
 from reconciler.runtime.hook import Failure, Hook, HookCall, attempt, describe
 from reconciler.runtime.instance import RunningInstance
 from reconciler.runtime.options import HostOptions
 from reconciler.runtime.progress import Progress
-from reconciler.runtime.secrets import Resolve, scrub_values
+from reconciler.runtime.secrets import Resolve
 from reconciler.runtime.slot import Slot
 from reconciler.strategy.definition import Definition
 

@@ -1,4 +1,4 @@
-"""Secrets at load: references are read, and what they hold is kept out of everything that is shown."""
+"""Secrets at load: references are read. What they hold is kept out of everything that is shown by `records.scrub`."""
 
 from __future__ import annotations
 
@@ -14,7 +14,6 @@ from reconciler.records.validation import compile_config_schema
 Resolve: TypeAlias = Callable[[Values, Mapping[str, Any]], tuple[Values, tuple[str, ...]]]
 """(effective config, CONFIG_SCHEMA) → the config with its references resolved, and the secrets put into it."""
 
-HIDDEN = "•••"
 _SIZE_BYTES = 65_536
 
 
@@ -69,23 +68,3 @@ def _read_file(where: str, path: Path) -> str:
     if not secret:
         raise SecretUnavailable(f"{where}: expected a secret, was an empty file")
     return secret
-
-
-def scrub(text: str, secrets: tuple[str, ...]) -> str:
-    """`text` with every secret hidden, also as `repr` would have written it."""
-    for secret in sorted(secrets, key=len, reverse=True):
-        if secret:
-            text = text.replace(secret, HIDDEN).replace(repr(secret)[1:-1], HIDDEN)
-    return text
-
-
-def scrub_values(value: Any, secrets: tuple[str, ...]) -> Any:
-    """The same for every string within JSON-ready values, keys included."""
-    match value:
-        case str():
-            return scrub(value, secrets)
-        case Mapping():
-            return {scrub(key, secrets): scrub_values(item, secrets) for key, item in value.items()}
-        case list() | tuple():
-            return type(value)(scrub_values(item, secrets) for item in value)
-    return value

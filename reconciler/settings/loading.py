@@ -5,6 +5,7 @@ A flag wins over the environment, the environment over the file, the file over t
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
@@ -108,6 +109,9 @@ def _from_flags(flags: Mapping[str, Any]) -> Iterator[_Override]:
 
 
 def _override_problems(override: _Override) -> Iterator[Problem]:
+    if isinstance(override.value, float) and not math.isfinite(override.value):
+        yield override.problem(f"expected a finite number, was {override.value}", "", "schema-type")
+        return
     for violation in check(override.value, override.scalar.schema):
         yield override.problem(violation.message, violation.hint, violation.rule)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import re
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
@@ -12,12 +14,13 @@ from reconciler.records.defaults import defaults
 from reconciler.records.document import Document, Place
 from reconciler.records.pointer import Path, spell
 from reconciler.settings.schema import SCHEMA
-from reconciler.settings.values import Secret, ServerSettings
+from reconciler.settings.values import Secret, ServerSettings, header_fault
 
 if TYPE_CHECKING:
     from reconciler.execution.mapping.words import ServerWords
 
 _MAPPING = ("mapping", "bind", "tools")
+_HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _SECRET_NAME = re.compile(r"auth|cookie|token|secret|key|passw", re.IGNORECASE)
 
 Servers = Mapping[str, Any]
@@ -30,6 +33,7 @@ def problems(servers: Servers, document: Document) -> Iterator[Problem]:
     for name, server in servers.items():
         here: Path = ("exec_mcp", name)
         yield from _literal_secrets(server["transport"], (*here, "transport"), document)
+        yield from _unsendable(server["transport"].get("headers", {}), (*here, "transport", "headers"), document)
         for account_id, account in server.get("accounts", {}).items():
             path = (*here, "accounts", account_id)
             place = document.key_place(path)
@@ -51,6 +55,17 @@ def _literal_secrets(transport: Mapping[str, Any], path: Path, document: Documen
                 where = (*path, key, name)
                 message = "expected {env: NAME} or {file: PATH}, was a text: this file is committed"
                 yield _problem(document.place(where), where, message, "keep the secret elsewhere", "secret-literal")
+
+
+def _unsendable(headers: Mapping[str, Any], path: Path, document: Document) -> Iterator[Problem]:
+    for name, value in headers.items():
+        where = (*path, name)
+        if not _HEADER_NAME.fullmatch(name):
+            message = f"expected a name for an HTTP header, was {name!r}"
+            yield _problem(document.key_place(where), where, message, "", "header")
+        if isinstance(value, str) and (fault := header_fault(value)):
+            message = f"expected what an HTTP header can carry, {fault}"
+            yield _problem(document.place(where), where, message, "", "header")
 
 
 def _mapping_problems(server: Mapping[str, Any], here: Path, document: Document) -> Iterator[Problem]:
@@ -81,6 +96,17 @@ def words(server: Mapping[str, Any]) -> ServerWords:
     from reconciler.execution.mapping.words import merged, read
 
     return read(merged(ready(server["mapping"]) if "mapping" in server else {}, server))
+
+
+def mapping_id(settings: ServerSettings) -> str:
+    """Another text for another mapping or another address: changing either is somebody's doing."""
+    from reconciler.execution.mapping.ready import ready
+    from reconciler.execution.mapping.words import merged
+
+    written = settings.mapping
+    spoken = merged(ready(written["mapping"]) if "mapping" in written else {}, written)
+    told = json.dumps([settings.kind, settings.url, settings.command, spoken], sort_keys=True, default=str)
+    return hashlib.sha256(told.encode()).hexdigest()[:16]
 
 
 def server_settings(servers: Servers, document: Document) -> tuple[ServerSettings, ...]:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from reconciler.errors import Problem, SettingsError
 from reconciler.records.accounts import Accounts
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from reconciler.execution.servers import PaperSite
     from reconciler.runtime.options import HostOptions
 
+
+Read: TypeAlias = Callable[["Secret", Path, Mapping[str, str]], str]
 
 _ONE_SECRET = {"writeOnly": True}
 """The schema of a value that is a secret itself."""
@@ -51,6 +53,36 @@ class Secret:
             _, _, message = str(error).partition(": ")  # what comes before says where, as `place` does better
             raise SettingsError((replace(self.place, message=message),)) from None
         return secret
+
+    def read_header(self, root: Path, environ: Mapping[str, str]) -> str:
+        """The same, for a header of HTTP: SettingsError, which does not hold it, where none can carry it."""
+        return self._fit(self.read(root, environ), header_fault, "an HTTP header can carry")
+
+    def read_variable(self, root: Path, environ: Mapping[str, str]) -> str:
+        """The same, for an environment variable."""
+        return self._fit(self.read(root, environ), _variable_fault, "an environment variable can hold")
+
+    def _fit(self, secret: str, fault_of: Callable[[str], str], wanted: str) -> str:
+        if not (fault := fault_of(secret)):
+            return secret
+        ((kind, name),) = self.reference.items()
+        raise SettingsError((replace(self.place, message=f"{{{kind}: {name}}}: expected what {wanted}, {fault}"),))
+
+
+def header_fault(value: str) -> str:
+    """Why no HTTP header can carry `value`, without saying any of it; empty where one can."""
+    if "\n" in value or "\r" in value:
+        return "had a line break"
+    if not value.isascii():
+        return "had a character that is not ASCII"
+    if not value.isprintable():
+        return "had a control character"
+    where = "beginning" if value.startswith(" ") else "end" if value.endswith(" ") else ""
+    return f"had a space at its {where}" if where else ""
+
+
+def _variable_fault(value: str) -> str:
+    return "had a NUL" if "\0" in value else ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,11 +193,11 @@ class Settings:
     def server_options(self, environ: Mapping[str, str]) -> tuple[ServerOptions, ...]:
         """The servers; the embedded paper exchange where none is declared. Their secrets are read when they connect."""
         from reconciler.execution.options import ServerOptions, Value, embedded
-        from reconciler.settings.servers import words
+        from reconciler.settings.servers import mapping_id, words
 
-        def values(written: Mapping[str, str | Secret]) -> dict[str, Value]:
+        def values(written: Mapping[str, str | Secret], read: Read) -> dict[str, Value]:
             return {
-                name: partial(value.read, self.root, environ) if isinstance(value, Secret) else value
+                name: partial(read, value, self.root, environ) if isinstance(value, Secret) else value
                 for name, value in written.items()
             }
 
@@ -175,10 +207,11 @@ class Settings:
                 server.kind,
                 server.url,
                 server.command,
-                env=values(server.env),
-                headers=values(server.headers),
+                env=values(server.env, Secret.read_variable),
+                headers=values(server.headers, Secret.read_header),
                 timeout_s=server.timeout_s,
                 words=words(server.mapping),
+                mapping_id=mapping_id(server),
                 accounts=server.accounts,
             )
             for server in self.servers

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import date, datetime
 from decimal import Decimal
 from typing import Any
@@ -16,14 +17,23 @@ from typing import Any
 from sqlite_utils import Database
 
 from reconciler.records.holding import Holding
-from reconciler.records.order import Fill, Order, Outcome, decimal_text
+from reconciler.records.order import Fill, Order, Outcome, Side, decimal_text
 from reconciler.store.orders import fill_columns, fill_from, order_from
-from reconciler.store.settlement import new_fills
+from reconciler.store.settlement import late_prices, new_fills
 from reconciler.store.statements import insert, update
 from reconciler.store.text import decimal_or_none, decimal_text_or_none, time_text
 
 BOOK = "instance_id = ? AND symbol = ? AND shadow = ? AND ended_at IS NULL"
 """The open book of an instance, a symbol and a kind, as SQL."""
+_PRICED = (
+    "UPDATE fills SET price = :price WHERE client_order_id = :client_order_id AND exchange_fill_id = :exchange_fill_id"
+)
+_SINCE = (
+    "SELECT f.*, o.side FROM fills f JOIN orders o ON o.client_order_id = f.client_order_id"
+    " WHERE f.id >= ? AND o.instance_id = ? AND o.symbol = ? AND o.shadow = 0 ORDER BY f.id"
+)
+_ANEW = 10_000
+"""A price that comes after so many fills, everyone's counted, changes no book any more: adding up takes time."""
 ENDED = "the instance was made active or removed: its shadow book ended"
 
 
@@ -31,19 +41,62 @@ def enter(db: Database, order: Order, told: Sequence[Fill], average: Decimal | N
     """Write down the fills that bring the ledger up to what `order` says is filled, and add them to its book.
 
     `told` are the executions as the exchange tells them apart, known ones among them; `average` is the order's
-    average price where it was told with them. A shadow order begins a book where there is none.
+    average price where it was told with them: a fill whose price was not told at the time has it from now on, and its
+    book is what it would have been. A shadow order begins a book where there is none.
     """
-    news = new_fills(order, _fills_of(db, order.client_order_id), told, average, now)
+    known = _fills_of(db, order.client_order_id)
+    news = new_fills(order, known, told, average, now)
+    late = late_prices(order, (*known, *news), average)
     shadow = order.outcome is Outcome.SHADOW
-    if not news and not shadow:
+    if not news and not late and not shadow:
         return
-    for fill in news:
-        insert(db, "fills", fill_columns(fill))
-    number, holding = _open_book(db, order, shadow, now)
-    for fill in news:
-        holding = holding.filled(order.side, fill, now.date())
-    if news:
-        update(db, "books", {"id": number, **holding_columns(holding), "updated_at": time_text(now)}, "id")
+    numbers = [insert(db, "fills", fill_columns(fill)) for fill in news]
+    for fill in late:
+        db.conn.execute(_PRICED, fill_columns(fill))
+    before = book = _open_book(db, order, shadow, now)
+    if late and book.unpriced_from is not None:
+        book = _added_up_anew(db, order, book, now.date())
+    else:
+        for number, fill in zip(numbers, news, strict=True):
+            book = book.filled(order.side, number, fill, now.date())
+    if book != before:
+        update(db, "books", {**book.columns(), "updated_at": time_text(now)}, "id")
+
+
+@dataclass(frozen=True, slots=True)
+class _Book:
+    """An open book, by its row's id. `unpriced_from` is its first fill of unknown price, `held_before` what was held
+    before that one: from there it is added up anew once the price is told.
+    """
+
+    id: int
+    holding: Holding
+    unpriced_from: int | None = None
+    held_before: Holding | None = None
+
+    def filled(self, side: Side, number: int, fill: Fill, on: date) -> _Book:
+        """With one more fill, the one of that id."""
+        holding = self.holding.filled(side, fill, on)
+        if self.unpriced_from is not None and number - self.unpriced_from <= _ANEW:
+            return replace(self, holding=holding)
+        if fill.price is None and fill.quantity:
+            return _Book(self.id, holding, number, self.holding)
+        return _Book(self.id, holding)
+
+    def columns(self) -> dict[str, Any]:
+        before = None if self.held_before is None else json.dumps(holding_columns(self.held_before))
+        marks = {"unpriced_from": self.unpriced_from, "held_before": before}
+        return {"id": self.id, **holding_columns(self.holding), **marks}
+
+
+def _added_up_anew(db: Database, order: Order, book: _Book, today: date) -> _Book:
+    """The order's book as its fills have it now, from the first on whose price was not known."""
+    assert book.held_before is not None
+    anew = _Book(book.id, book.held_before)
+    for columns in db.query(_SINCE, [book.unpriced_from, order.instance_id, order.provenance.symbol]):
+        fill = fill_from(columns)
+        anew = anew.filled(Side(columns["side"]), columns["id"], fill, min(fill.at.date(), today))
+    return anew
 
 
 def end_shadow_books(db: Database, instance_ids: Iterable[str], now: datetime) -> list[str]:
@@ -118,18 +171,21 @@ def add_up_all(db: Database) -> None:
         news = new_fills(order, known, (), order.average_price, order.updated_at)
         db.table("fills").insert_all([fill_columns(fill) for fill in news])
         shadow = order.outcome is Outcome.SHADOW
-        number, holding = _open_book(db, order, shadow, order.updated_at)
+        book = _open_book(db, order, shadow, order.updated_at)
+        holding = book.holding
         for fill in (*known, *news):
             holding = holding.filled(order.side, fill, order.updated_at.date())
-        db.table("books").update(number, {**holding_columns(holding), "updated_at": time_text(order.updated_at)})
+        db.table("books").update(book.id, {**holding_columns(holding), "updated_at": time_text(order.updated_at)})
 
 
-def _open_book(db: Database, order: Order, shadow: bool, now: datetime) -> tuple[int, Holding]:
-    """The order's book, by its row's id; begun where there is none."""
+def _open_book(db: Database, order: Order, shadow: bool, now: datetime) -> _Book:
+    """The order's book; begun where there is none."""
     instance_id, symbol = order.instance_id, order.provenance.symbol
     columns = _book(db, instance_id, symbol, shadow)
     if columns is not None:
-        return columns["id"], holding_from(columns)
+        before = columns["held_before"]
+        held_before = None if before is None else holding_from({**json.loads(before), "symbol": symbol})
+        return _Book(columns["id"], holding_from(columns), columns["unpriced_from"], held_before)
     real = _book(db, instance_id, symbol, shadow=False) if shadow else None
     holding = begun_from(None if real is None else holding_from(real), symbol)
     begun = {
@@ -144,7 +200,7 @@ def _open_book(db: Database, order: Order, shadow: bool, now: datetime) -> tuple
         "started_at": time_text(now),
         "updated_at": time_text(now),
     }
-    return insert(db, "books", begun), holding
+    return _Book(insert(db, "books", begun), holding)
 
 
 def _book(db: Database, instance_id: str, symbol: str, shadow: bool) -> dict[str, Any] | None:

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
-from decimal import Context, Decimal
+from decimal import Decimal
 
+from reconciler.records import exact
 from reconciler.records.mode import Mode
 from reconciler.records.order import Order, Outcome, Side
 from reconciler.store.connection import ReadPool
 
 _OPEN = "SELECT instance_id, count(*) AS number FROM orders WHERE is_open AND NOT shadow GROUP BY instance_id"
 _HELD = "SELECT instance_id, symbol, quantity FROM books WHERE shadow = 0 AND quantity <> '0'"
-_EXACT = Context(prec=100)
-"""Sums of any quantities that occur are exact in it: what was bought and sold again leaves nothing."""
 
 
 class Exposure:
@@ -38,14 +37,14 @@ class Exposure:
             self._open[instance_id] += _is_open(after) - _is_open(before)
             if not self._open[instance_id]:
                 del self._open[instance_id]
-            self._hold(instance_id, symbol, _EXACT.subtract(_quantity(after), _quantity(before)))
+            self._hold(instance_id, symbol, exact.subtract(_quantity(after), _quantity(before)))
             is_exposed = instance_id in self._open or instance_id in self._held
             if is_exposed != (instance_id in self.ids):
                 self.ids = self.ids ^ {instance_id}
 
     def _hold(self, instance_id: str, symbol: str, quantity: Decimal) -> None:
         held = self._held.setdefault(instance_id, {})
-        held[symbol] = _EXACT.add(held.get(symbol, Decimal(0)), quantity)
+        held[symbol] = exact.add(held.get(symbol, Decimal(0)), quantity)
         if not held[symbol]:
             del held[symbol]
         if not held:
@@ -67,4 +66,4 @@ def _is_shadow(order: Order) -> bool:
 
 
 def _signed(side: Side, quantity: Decimal) -> Decimal:
-    return quantity if side is Side.BUY else -quantity
+    return quantity if side is Side.BUY else exact.negative(quantity)

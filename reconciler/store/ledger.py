@@ -208,9 +208,10 @@ class Ledger(OrderSearch):
     def _changed(self, before: Order | None, after: Order) -> None:
         """Follow what was committed. On the writer's thread."""
         self._exposure.changed(before, after)
-        self._open.changed(after)
-        if after.filled_quantity or after.outcome is Outcome.SHADOW:
+        # The fill before the order's end: who looks in between counts it twice, never not at all.
+        if after.filled_quantity or after.fee or after.outcome is Outcome.SHADOW:
             self._holdings.changed([after.instance_id])
+        self._open.changed(after)
 
     def _orders(self, where: str, parameters: Sequence[Any] = ()) -> list[Order]:
         return [order_from(columns) for columns in self._reads.query(f"SELECT * FROM orders WHERE {where}", parameters)]
@@ -231,7 +232,7 @@ class Ledger(OrderSearch):
         if settled.outcome is Outcome.UNKNOWN:
             columns["was_unknown"] = 1
         update(db, "orders", {"client_order_id": client_order_id, **columns}, "client_order_id")
-        if settled.filled_quantity != known.filled_quantity:
+        if _traded(settled) != _traded(known):
             enter(db, settled, fills, news.get("average_price"), now)
         return known, settled
 
@@ -239,6 +240,11 @@ class Ledger(OrderSearch):
 def _found(db: Database, client_order_id: str) -> Order | None:
     found = list(db.query("SELECT * FROM orders WHERE client_order_id = ?", [client_order_id]))
     return order_from(found[0]) if found else None
+
+
+def _traded(order: Order) -> tuple[Decimal | None, ...]:
+    """What its fills follow from."""
+    return order.filled_quantity, order.average_price, order.fee
 
 
 def _unknown(client_order_id: str) -> StoreError:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from datetime import datetime
-from decimal import Context, Decimal
+from decimal import Decimal
 
+from reconciler.records import exact
 from reconciler.records.order import Order
 from reconciler.store.connection import ReadPool
 from reconciler.store.orders import order_from
 from reconciler.store.text import time_text
 
-_EXACT = Context(prec=100)
 _LEFT_ACTIVE = "(i.removed_at IS NOT NULL OR coalesce(i.mode_override, i.mode) <> 'active')"
 
 
@@ -71,7 +71,7 @@ class OrderSearch:
         )
         for columns in found:
             symbol = columns["symbol"]
-            held[symbol] = _EXACT.add(held.get(symbol, Decimal(0)), Decimal(columns["quantity"]))
+            held[symbol] = exact.add(held.get(symbol, Decimal(0)), Decimal(columns["quantity"]))
         return {symbol: quantity for symbol, quantity in held.items() if quantity}
 
     def sent(self, since: datetime) -> list[tuple[str, datetime]]:

@@ -11,9 +11,11 @@ from sqlite_utils import Database
 from reconciler.errors import StoreError
 from reconciler.records.holding import Holding
 from reconciler.records.record import Attempt, Row
-from reconciler.store import beats, desired, exports, halts, schema
+from reconciler.records.tools import KnownTools
+from reconciler.store import beats, desired, exports, halts, schema, tools
 from reconciler.store.connection import ReadPool
 from reconciler.store.exports import Export, Item
+from reconciler.store.exposure import Exposure
 from reconciler.store.holdings import Holdings
 from reconciler.store.orders import ITEM
 from reconciler.store.rows import row_from
@@ -148,9 +150,28 @@ class Reader:
         """What was last attempted with each file, by path."""
         return desired.read_attempts(self._reads)
 
+    def exposed(self) -> frozenset[str]:
+        """Ids of instances with an open real order or a real position."""
+        return Exposure(self._reads).ids
+
+    def in_doubt(self) -> dict[str, list[str]]:
+        """The client_order_ids, by instance, of orders of which nobody knows whether they were placed."""
+        found = self._reads.query(
+            "SELECT instance_id, client_order_id FROM orders"
+            " WHERE is_open AND outcome IN ('pending', 'unknown') ORDER BY id"
+        )
+        doubts: dict[str, list[str]] = {}
+        for columns in found:
+            doubts.setdefault(columns["instance_id"], []).append(columns["client_order_id"])
+        return doubts
+
     def halts(self) -> list[Item]:
         """Every halt in force, oldest first: `scope id full reason by at`."""
         return [halt.to_json() for halt in halts.read_active(self._reads)]
+
+    def tools(self) -> dict[str, KnownTools]:
+        """The tools of each exec-mcp server, as somebody last stood by them."""
+        return tools.read_known(self._reads)
 
     def last_beat(self) -> tuple[int, float] | None:
         """The last beat fired and the heartbeat in seconds it was counted with."""

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from sqlite_utils import Database
 
-from reconciler.records.order import Order, Outcome, RejectedBy
+from reconciler.records.order import Order, OrderRequest, Outcome, RejectedBy
 from reconciler.store.orders import order_columns, order_from
 from reconciler.store.statements import insert
 from reconciler.store.text import time_text
@@ -28,10 +28,18 @@ def refuse(db: Database, order: Order) -> Order:
 
 
 def is_repeated(last: Order, refused: Order) -> bool:
-    """True where `refused` is `last` over again: asked for by the same record, and refused for the same reason."""
+    """True where `refused` is `last` over again: asked for by the same record, and refused for the same reason.
+
+    Whatever the quantity and the prices: what a strategy asks for follows the market, and so would its refusals.
+    """
     return (
         last.outcome is refused.outcome is Outcome.REJECTED
         and last.rejected_by is refused.rejected_by is RejectedBy.GATEWAY
-        and (last.request, last.reason) == (refused.request, refused.reason)
+        and last.reason == refused.reason
+        and _kind(last.request) == _kind(refused.request)
         and replace(last.provenance, beat=refused.provenance.beat) == refused.provenance
     )
+
+
+def _kind(request: OrderRequest) -> tuple[object, ...]:
+    return request.side, request.type, request.time_in_force, request.reduce_only

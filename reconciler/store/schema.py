@@ -263,6 +263,34 @@ def resolution(db: Database) -> None:
     )
 
 
+@migrations(name="0005_tools")
+def tools(db: Database) -> None:
+    """What exec-mcp servers offered when somebody last stood by it."""
+    db.executescript(
+        """
+        CREATE TABLE tools (
+            server TEXT NOT NULL PRIMARY KEY,
+            mapping TEXT NOT NULL,
+            shape TEXT NOT NULL CHECK (json_type(shape) = 'object'),
+            changed TEXT NOT NULL,
+            at TEXT NOT NULL
+        ) STRICT;
+        """
+    )
+
+
+@migrations(name="0006_unpriced")
+def unpriced(db: Database) -> None:
+    """Where a book begins anew once a price is told that was not told with its fill."""
+    db.executescript(
+        """
+        -- the first fill whose price is not known, and what was held before it; both null where all prices are known
+        ALTER TABLE books ADD COLUMN unpriced_from INTEGER REFERENCES fills (id);
+        ALTER TABLE books ADD COLUMN held_before TEXT CHECK (held_before IS NULL OR json_type(held_before) = 'object');
+        """
+    )
+
+
 def migrate(db: Database, path: Path) -> None:
     """Bring the database up to date. Raises StoreError where it is not ours, or newer than this version."""
     _refuse_newer(db, path)

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
-from decimal import Context, Decimal
+from decimal import Decimal
 from typing import Any
 
 from reconciler.errors import StoreError
+from reconciler.records import exact
 from reconciler.records.order import Fill, Order, Outcome, decimal_text
-
-_EXACT = Context(prec=100)
-_PRICE = Context(prec=28)
-_ZERO = Decimal(0)
 
 _FOLLOWERS = {
     Outcome.SHADOW: frozenset({Outcome.SHADOW}),
@@ -49,42 +46,67 @@ def new_fills(
 
     They are those `told` that are not known, and, for what these leave unexplained, one made of the difference; its
     price follows from `average`, the order's average price, and is None without one. Where more is told than is
-    filled, or where one was made up before, executions told apart would count twice: then all is made up. A fee that
-    is told for the order only is on the last of them.
+    filled, or where one was made up before, executions told apart would count twice: then all is made up.
+
+    Their fees add up to the order's, where that was told: what is missing, or too much, is on the last new one. Where
+    no fill is new, it is on one of no quantity and no price, made up for it.
     """
-    missing = _EXACT.subtract(order.filled_quantity, _sum(known))
+    news = _executions(order, known, told, average, now)
+    if order.fee is None:
+        return news
+    charged = exact.total(fill.fee for fill in (*known, *news) if fill.fee is not None)
+    owed = exact.subtract(order.fee, charged)
+    if news:
+        *others, last = news
+        return [*others, replace(last, fee=exact.add(last.fee or exact.ZERO, owed))]
+    if owed:
+        fee_id = f"fee-{len(known) + 1}"
+        return [Fill(order.client_order_id, fee_id, exact.ZERO, None, owed, now, is_made_up=True)]
+    return []
+
+
+def late_prices(order: Order, known: Sequence[Fill], average: Decimal | None) -> list[Fill]:
+    """Those `known` fills whose price was not told with them, at the price that follows from the order's `average` now.
+
+    It is the one at which all fills together trade at the average; empty where it cannot be, or none is told.
+    """
+    late = [fill for fill in known if fill.price is None and fill.quantity]
+    if average is None or not late:
+        return []
+    quantity, others = _sum(late), [fill for fill in known if fill.price is not None]
+    price = _price_of_rest(exact.add(quantity, _sum(others)), average, others, quantity)
+    return [replace(fill, price=price) for fill in late]
+
+
+def _executions(
+    order: Order, known: Sequence[Fill], told: Sequence[Fill], average: Decimal | None, now: datetime
+) -> list[Fill]:
+    """The new fills with the fees that were told of each."""
+    missing = exact.subtract(order.filled_quantity, _sum(known))
     if missing <= 0:
         return []
     ids = {fill.exchange_fill_id for fill in known}
     news = list({f.exchange_fill_id: f for f in told if f.exchange_fill_id not in ids and f.quantity > 0}.values())
-    if any(fill.is_made_up for fill in known) or _sum(news) > missing:
+    if any(fill.is_made_up and fill.quantity for fill in known) or _sum(news) > missing:
         news = []
-    rest = _EXACT.subtract(missing, _sum(news))
+    rest = exact.subtract(missing, _sum(news))
     if rest:
         price = _price_of_rest(order.filled_quantity, average, (*known, *news), rest)
         fill_id = f"to-{decimal_text(order.filled_quantity)}"
         news.append(Fill(order.client_order_id, fill_id, rest, price, None, now, is_made_up=True))
-    if order.fee is not None and (rest or not any(fill.fee for fill in (*known, *news))):
-        fee = order.fee
-        for fill in (*known, *news[:-1]):
-            fee = _EXACT.subtract(fee, fill.fee or _ZERO)
-        news[-1] = replace(news[-1], fee=fee)
     return news
 
 
-def _sum(fills: Sequence[Fill]) -> Decimal:
-    total = _ZERO
-    for fill in fills:
-        total = _EXACT.add(total, fill.quantity)
-    return total
+def _sum(fills: Iterable[Fill]) -> Decimal:
+    return exact.total(fill.quantity for fill in fills)
 
 
 def _price_of_rest(filled: Decimal, average: Decimal | None, others: Sequence[Fill], rest: Decimal) -> Decimal | None:
     """What the rest must have traded at for the average to be right; the average itself where that cannot be."""
     if average is None:
         return None
-    paid = _EXACT.multiply(filled, average)
+    paid = exact.multiply(filled, average)
     for fill in others:
-        paid = _EXACT.subtract(paid, _EXACT.multiply(fill.quantity, average if fill.price is None else fill.price))
-    price = _PRICE.divide(paid, rest)
+        paid = exact.subtract(paid, exact.multiply(fill.quantity, average if fill.price is None else fill.price))
+    price = exact.quotient(paid, rest)
     return price if price > 0 else average

@@ -16,6 +16,7 @@ from reconciler.store.halts import Halts
 from reconciler.store.ledger import Ledger
 from reconciler.store.lock import EngineLock
 from reconciler.store.operators import Operators
+from reconciler.store.tools import Tools
 from reconciler.store.writer import Writer
 
 BUSY_TIMEOUT_S = 5.0
@@ -38,6 +39,7 @@ class Store:
         self.halts = Halts(writer, reads, clock)
         self.beats = Beats(writer, reads)
         self.operators = Operators(writer, clock)
+        self.tools = Tools(writer, reads, clock)
 
     @classmethod
     def open(cls, path: Path, clock: Clock, *, busy_timeout_s: float = BUSY_TIMEOUT_S) -> Store:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import sqlite3
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -16,7 +15,13 @@ from typing import Any, TypeVar
 from sqlite_utils import Database
 
 from reconciler.errors import StoreError, StoreFenced
-from reconciler.store.connection import explained, explanation
+from reconciler.store.connection import explained, explanation, open_read_only
+from reconciler.store.files import LOG_LOST, Files
+
+CHECKPOINT_COMMITS, CHECKPOINT_CHANGES = 40, 400
+"""After so many commits, or changed rows, the log is written back into the database, between commits: who waits for
+one does not wait for that. Long before the 1,000 pages at which another program's write, a row changed by hand, would
+have it written back behind our back."""
 
 T = TypeVar("T")
 Job = Callable[[Database], T]
@@ -43,9 +48,10 @@ class Writer:
     database follows it in `committed`: called with the job's result, on the writer's thread, in the order of the
     commits, before anybody learns of the commit.
 
-    Each transaction checks that the epoch is still ours, and that the file is still the one that `path` names: what
-    is written to one that was removed or replaced is lost. Where either is not so, everything is refused from then on
-    with StoreFenced, and `on_fenced` is told why, once, on the writer's thread, before anybody else is.
+    Each transaction checks that the epoch is still ours, and before and after it that the database and its log are
+    still the files that `path` names, and as we left them: what is written to others is lost. Where any of it is not
+    so, everything is refused from then on with StoreFenced, and `on_fenced` is told why, once, on the writer's
+    thread, before anybody else is.
 
     `commits` counts transactions. `fault` is the last error of the database itself, empty where the last
     transaction went well; a job that broke a rule (a duplicate id) is its caller's matter, not a fault.
@@ -62,9 +68,13 @@ class Writer:
         self._closing = False
         self._fenced = ""
         self.on_fenced: Callable[[str], object] = lambda why: None
-        self._file = _identity(path)
         with explained(path):
+            db.execute("PRAGMA wal_autocheckpoint = 0")  # within a commit, it would look like a stranger's writing
             self.epoch: int = next(iter(db.query("UPDATE meta SET epoch = epoch + 1 RETURNING epoch")))["epoch"]
+            db.execute("PRAGMA wal_checkpoint").fetchall()
+            self._witness = _witness(path, self.epoch)
+        self._checkpointed_at = self._written()
+        self._files = Files(path)
         self._thread = threading.Thread(target=self._run, name="store-writer", daemon=True)
         self._thread.start()
 
@@ -87,11 +97,24 @@ class Writer:
         return self.submit(job, committed).result()
 
     def close(self) -> None:
-        """Finish what was submitted, refuse what comes later, end the thread. The connection stays open."""
+        """Finish what was submitted, refuse what comes later, end the thread.
+
+        The connection stays open, for whoever closes the last one writes the log back into the database. Where that is
+        somebody else's by now, a backup put in its place, it must not: there the connection is closed here.
+        """
         with self._wake:
             self._closing = True
             self._wake.notify()
         self._thread.join()
+        if not self._owns_database():
+            self._db.close()
+        self._witness.close()
+
+    def _owns_database(self) -> bool:
+        try:
+            return not self._files.database_change()
+        except StoreError:
+            return False
 
     def _run(self) -> None:
         while True:
@@ -102,6 +125,8 @@ class Writer:
             if not group:
                 return
             self._commit([task for task in group if task.future.set_running_or_notify_cancel()])
+            if self._log_is_long():
+                self._checkpoint_surviving()
 
     def _commit(self, tasks: Sequence[_Task]) -> None:
         """Run a group in one transaction, then resolve its futures. The thread outlives whatever happens here."""
@@ -123,6 +148,28 @@ class Writer:
             else:
                 self._note_fault(failure)
                 task.future.set_exception(self._told(failure))
+
+    def _written(self) -> tuple[int, int]:
+        """How many commits, and how many rows changed by them, so far."""
+        return self.commits, self._db.conn.total_changes
+
+    def _log_is_long(self) -> bool:
+        commits, changes = self._written()
+        return (
+            commits - self._checkpointed_at[0] >= CHECKPOINT_COMMITS
+            or changes - self._checkpointed_at[1] >= CHECKPOINT_CHANGES
+        )
+
+    def _checkpoint_surviving(self) -> None:
+        """Write the log back. The boundary to what goes wrong with it: nothing is lost, and it is tried again."""
+        self._checkpointed_at = self._written()
+        try:
+            try:
+                self._db.execute("PRAGMA wal_checkpoint").fetchall()
+            finally:
+                self._files.checkpointed()  # in part, where the disk was full
+        except Exception as error:  # noqa: BLE001 - nobody waits for it; what it is is told as the database's fault
+            self._note_fault(error)
 
     def _resolve(self, task: _Task, result: Any) -> None:
         try:
@@ -179,10 +226,13 @@ class Writer:
 
     def _require_ours(self) -> None:
         """Raises StoreFenced where the database is not ours any more, or not there."""
-        if not self._fenced and _identity(self._path) != self._file:
-            raise self._fence("the database was removed or replaced while the engine ran")
         if self._fenced:
             raise self._fencing()
+        if why := self._files.change():
+            fencing = self._fence(why)
+            if why == LOG_LOST:
+                self._checkpoint_surviving()  # what was committed is still in the log that we have open: bring it home
+            raise fencing
 
     def _fence(self, why: str) -> StoreFenced:
         self._fenced = why
@@ -193,12 +243,16 @@ class Writer:
         return StoreFenced(f"{self._path}: {self._fenced}: this engine writes no more, stop it")
 
 
-def _identity(path: Path) -> tuple[int, int] | None:
-    """Which file `path` names, None where it names none."""
+def _witness(path: Path, epoch: int) -> Database:
+    """A reading connection to what `path` names, which must be what was just written to. Raises sqlite3.Error.
+
+    It stays open: while it is, closing the writing connection does not write the log back; its own closing never does.
+    """
+    db = open_read_only(path)
     try:
-        found = os.stat(path)
-    except (FileNotFoundError, NotADirectoryError):
-        return None
-    except OSError as error:
-        raise StoreError(f"{path}: cannot be looked at: {error.strerror}: check the disk and its mounts") from error
-    return found.st_dev, found.st_ino
+        if list(db.query("SELECT epoch FROM meta")) != [{"epoch": epoch}]:
+            raise StoreError(f"{path}: expected epoch {epoch}: the database was replaced while the engine started")
+    except BaseException:
+        db.close()
+        raise
+    return db

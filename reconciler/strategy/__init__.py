@@ -5,7 +5,7 @@
 
 from reconciler.errors import CapabilityUnavailable, TradingClosed
 from reconciler.records.market import Balance, Candle, Position, Quote
-from reconciler.records.order import Order, OrderState, OrderType, Outcome, Side, TimeInForce
+from reconciler.records.order import Order, OrderState, OrderType, Outcome, RejectedBy, Side, TimeInForce
 from reconciler.strategy.amount import AMOUNT, FRACTION
 from reconciler.strategy.base import Strategy
 from reconciler.strategy.context import Context
@@ -35,6 +35,7 @@ __all__ = [
     "Outcome",
     "Position",
     "Quote",
+    "RejectedBy",
     "Side",
     "Strategy",
     "TimeInForce",

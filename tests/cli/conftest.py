@@ -142,6 +142,9 @@ class FakeEngine:
     def accept_tools(self, server: str, reason: str, uid: int) -> CommandResult:
         return self._called((server,), "accept_tools", server, reason)
 
+    def note_placing(self, account: str, order: str, reason: str, uid: int) -> CommandResult:
+        return self._called((account,), "note_placing", account, order, reason)
+
     def prune(self) -> PruneState:
         return self.held
 

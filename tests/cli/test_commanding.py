@@ -22,7 +22,7 @@ from tests.cli.conftest import FakeEngine, Fleet
         (
             ["halt", "--account", "main", "--full", "--reason", "why"],
             ("halt", "account", "main", True, "why"),
-            "main: halted\n",
+            "main: halted in full\n",
         ),
         (["unhalt", "--instance", "a", "--reason", "why"], ("unhalt", "instance", "a", "why"), "a: no longer halted\n"),
     ],
@@ -73,8 +73,10 @@ def test_the_kill_switch_works_while_the_settings_are_broken(fleet: Fleet, engin
 
 
 def test_a_halt_needs_no_engine_and_waits_in_the_database(fleet: Fleet) -> None:
+    fleet.write("a")
+    fleet.apply()
     result = fleet.run("halt", "--account", "main", "--full", "--reason", "margin call")
-    assert (result.exit_code, result.stdout) == (0, "main: halted\n")
+    assert (result.exit_code, result.stdout) == (0, "main: halted in full\n")
     assert "holds from its next start" in result.stderr
     with fleet.store() as store:
         (halt,) = store.halts.active()
@@ -88,7 +90,7 @@ def test_a_halt_needs_no_engine_and_waits_in_the_database(fleet: Fleet) -> None:
 
 
 def test_a_halt_without_an_engine_is_recorded_with_who_and_why(fleet: Fleet) -> None:
-    fleet.run("halt", "--all", "--reason", "prices are wrong")
+    fleet.run("halt", "--all", "--full", "--reason", "prices are wrong")
     fleet.run("unhalt", "--all", "--reason", "prices are right")
     fleet.run("halt", "--instance", "a", "--reason", "loops")
     uid = os.getuid()
@@ -97,13 +99,13 @@ def test_a_halt_without_an_engine_is_recorded_with_who_and_why(fleet: Fleet) -> 
         events, _ = reader.events()
     assert [(o["action"], o["scope"], o["reason"], o["uid"]) for o in operations] == [
         ("halt", "instance a", "loops", uid),
-        ("unhalt", "everything", "prices are right", uid),
-        ("halt", "everything", "prices are wrong", uid),
+        ("unhalt", "everything, halted in full", "prices are right", uid),
+        ("halt", "everything, in full", "prices are wrong", uid),
     ]
     assert [(e["instance_id"], e["type"], e["reason"], e["message"]) for e in events] == [
         ("a", "Warning", "Halted", f"instance a: loops (uid {uid})"),
-        (None, "Warning", "Unhalted", f"everything: prices are right (uid {uid})"),
-        (None, "Warning", "Halted", f"everything: prices are wrong (uid {uid})"),
+        (None, "Warning", "Unhalted", f"everything, halted in full: prices are right (uid {uid})"),
+        (None, "Warning", "Halted", f"everything, in full: prices are wrong (uid {uid})"),
     ]
 
 
@@ -140,3 +142,43 @@ def test_prune_needs_an_engine(fleet: Fleet) -> None:
     result = fleet.run("prune")
     assert result.exit_code == 1
     assert "only a running one knows" in result.stderr
+
+
+def test_a_halt_of_a_name_that_nobody_has_is_in_force_and_asks_whether_it_was_meant(fleet: Fleet) -> None:
+    """As an engine answers: a slip at the kill switch must show, and must not keep what was meant from being halted."""
+    fleet.write("btc-usd-grid")
+    fleet.apply()
+    result = fleet.run("halt", "--instance", "btc-usd-gird", "--reason", "loops")
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert result.stderr == (
+        'btc-usd-gird: no instance is called btc-usd-gird (did you mean "btc-usd-grid"?); '
+        "the halt is in force all the same: was it meant?\n"
+        "no engine is running here: the halt is in the database and holds from its next start\n"
+    )
+    result = fleet.run("halt", "--account", "mian", "--reason", "loops")
+    assert result.exit_code == 1
+    assert 'no instance trades on an account called mian (did you mean "main"?)' in result.stderr
+    with fleet.store() as store:
+        assert [halt.id for halt in store.halts.active()] == ["btc-usd-gird", "mian"]
+
+
+def test_what_is_halted_is_asked_for_before_why(fleet: Fleet) -> None:
+    result = fleet.run("halt")
+    assert result.exit_code == 2
+    assert "expected exactly one of --all, --account ID, --instance ID" in result.stderr
+
+
+def test_unhalt_says_what_stays_halted(fleet: Fleet, engine: FakeEngine) -> None:
+    at = "2026-01-31T12:00:00Z"
+    halt = {"scope": "account", "id": "main", "full": True, "reason": "margin", "by": "uid 0", "at": at}
+    engine.halts = [{**halt, "declared": False, "note": ""}]
+    result = fleet.run("unhalt", "--all", "--reason", "right again")
+    assert (result.exit_code, result.stdout) == (0, "all: no longer halted\n")
+    assert result.stderr == (f"still halted:\nHALTED  account main, nothing passes: margin (by uid 0, since {at})\n")
+
+
+def test_unhalt_says_what_stays_halted_without_an_engine_too(fleet: Fleet) -> None:
+    fleet.run("halt", "--all", "--reason", "why")
+    fleet.run("halt", "--instance", "a", "--reason", "loops")
+    result = fleet.run("unhalt", "--all", "--reason", "right again")
+    assert result.stderr.startswith("still halted:\nHALTED  instance a, no new exposure: loops (by uid ")

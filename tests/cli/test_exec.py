@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import shlex
 import sys
@@ -13,6 +14,10 @@ from click.testing import CliRunner, Result
 
 from reconciler.cli import main
 from reconciler.cli.exec import check
+from reconciler.clock import FakeClock
+from reconciler.records.tools import KnownTools
+from reconciler.settings import load
+from reconciler.store import Reader, Store
 from tests.cli.conftest import FakeEngine, Fleet
 
 ROOT = Path(__file__).parent.parent.parent
@@ -75,7 +80,11 @@ def test_a_server_that_does_not_fit_is_not_fine_and_says_why(folder: Path) -> No
     result = asked(folder, "", OKX + "    tools: {get_order: {name: spot_get_ordre}}\n")
     assert result.exit_code == 1
     said = "the server has no tool 'spot_get_ordre'; did you mean 'spot_get_order'?"
-    assert f"  mismatch: get_order: {said}\n  closed: account main: get_order: {said}\n" in result.stdout
+    assert f"  mismatch: get_order: {said}\n" in result.stdout
+    assert (
+        "  its tools: account_get_balance, market_get_candles, market_get_ticker, spot_cancel_order, " in result.stdout
+    )
+    assert f"  closed: account main: get_order: {said}\n" in result.stdout
 
 
 PLACE = "--place --account main --market BTC-USDT --quantity 0.001"
@@ -85,7 +94,7 @@ def test_real_money_needs_a_yes(folder: Path) -> None:
     refused = asked(folder, PLACE)
     assert refused.exit_code == 1
     assert refused.stderr == "main: its money is real; to send the order all the same, add --yes\n"
-    done = asked(folder, f"{PLACE} --yes")
+    done = asked(folder, f"{PLACE} --yes --reason 'new keys'")
     assert done.exit_code == 0, done.output
     assert "buy 0.001 BTC-USDT at 49.7: open" in done.stdout
     assert done.stdout.endswith("look it up again: cancelled, 0 filled, the exchange's id is x-1\n")
@@ -93,7 +102,7 @@ def test_real_money_needs_a_yes(folder: Path) -> None:
 
 def test_while_trading_is_halted_nothing_is_placed(folder: Path) -> None:
     (folder / "instances" / "_halt.yaml").write_text("- {scope: all, reason: stop}\n")
-    halted = asked(folder, f"{PLACE} --yes")
+    halted = asked(folder, f"{PLACE} --yes --reason why")
     assert (halted.exit_code, halted.stderr) == (1, "instances/_halt.yaml halts trading: remove it first\n")
 
 
@@ -101,8 +110,8 @@ def test_a_halt_in_the_database_counts_too(folder: Path) -> None:
     (folder / "reconciler.yaml").write_text(OKX)
     runner = CliRunner()
     halt = runner.invoke(main, ["--root", str(folder), "halt", "--account", "main", "--reason", "margin call"])
-    assert halt.exit_code == 0, halt.output
-    halted = asked(folder, f"{PLACE} --yes")
+    assert "the halt is in the database" in halt.output
+    halted = asked(folder, f"{PLACE} --yes --reason why")
     assert (halted.exit_code, halted.stderr) == (
         1,
         "trading is halted: margin call; end it first: reconciler unhalt\n",
@@ -131,7 +140,69 @@ def test_changed_tools_are_accepted_through_the_engine(fleet: Fleet, engine: Fak
     assert engine.calls == [("accept_tools", "kraken", "looked")]
 
 
-def test_without_an_engine_there_is_nothing_to_accept(fleet: Fleet) -> None:
+def test_without_an_engine_nothing_is_accepted(fleet: Fleet) -> None:
     result = fleet.run("exec", "accept", "kraken", "--reason", "looked")
     assert (result.exit_code, result.stdout) == (1, "")
-    assert "no engine is running" in result.stderr
+    assert "no engine is running here: start it, no order leaves through the server until" in result.stderr
+
+
+def test_tools_that_an_engine_found_changed_are_not_fine(folder: Path) -> None:
+    (folder / "reconciler.yaml").write_text(OKX)
+    (okx,) = load(folder, {}).server_options({})
+    with Store.open(folder / ".reconciler" / "reconciler.db", FakeClock()) as store:
+        store.tools.keep("okx", KnownTools(okx.mapping_id, {"spot_get_order": {}}))
+    result = asked(folder, "--format json")
+    assert result.exit_code == 1, result.output
+    (item,) = json.loads(result.stdout)["items"]
+    assert "spot_get_order is new" in item["changed"]
+    said = asked(folder, "").stdout
+    assert "  changed: " in said
+    assert "closed: account main: place_order: its tools changed, and nobody has looked: " in said
+    with Store.open(folder / ".reconciler" / "reconciler.db", FakeClock()) as store:
+        known = store.tools.known("okx")
+        assert known is not None
+        assert known.changed == ""  # to look is not to write
+
+
+def operations(folder: Path) -> list[tuple[str, str, str]]:
+    with contextlib.closing(Reader.open(folder / ".reconciler" / "reconciler.db")) as reader:
+        items, _ = reader.operations()
+    return [(item["action"], item["scope"], item["reason"]) for item in items]
+
+
+def test_an_order_that_is_placed_is_recorded_before_with_its_id_and_a_reason(folder: Path) -> None:
+    refused = asked(folder, f"{PLACE} --yes")
+    assert (refused.exit_code, "--place: expected --reason, too: it is recorded" in refused.stderr) == (2, True)
+    done = asked(folder, f"{PLACE} --yes --reason 'new keys' --format json")
+    assert done.exit_code == 0, done.output
+    _, place, *_ = json.loads(done.stdout)["steps"]
+    id_ = place["what"].split()[1].rstrip(":")
+    assert operations(folder) == [("place", "account main", f"{id_}, buy 0.001 BTC-USDT: new keys")]
+
+
+def test_with_an_engine_the_order_is_recorded_by_it(fleet: Fleet, engine: FakeEngine) -> None:
+    (fleet.root / "reconciler.yaml").write_text(OKX)
+    done = fleet.run("exec", "check", *shlex.split(f"{PLACE} --yes --reason looked --format json"))
+    assert done.exit_code == 0, done.output
+    ((called, account, order, reason),) = engine.calls
+    assert (called, account, reason) == ("note_placing", "main", "looked")
+    assert order.endswith(", buy 0.001 BTC-USDT")
+
+
+def test_where_it_cannot_be_recorded_nothing_is_placed(fleet: Fleet, engine: FakeEngine) -> None:
+    (fleet.root / "reconciler.yaml").write_text(OKX)
+    engine.failed = (("main", "the disk is full"),)
+    done = fleet.run("exec", "check", *shlex.split(f"{PLACE} --yes --reason looked"))
+    assert (done.exit_code, done.stderr) == (1, "main: the disk is full\n")
+    assert "place " not in done.stdout
+
+
+def test_the_embedded_exchange_of_a_check_is_a_throw_away_one_and_that_is_said(folder: Path) -> None:
+    settings = "exec_mcp: {practice: {transport: {kind: paper}, accounts: {paper-1: {money: paper}}}}"
+    done = asked(folder, "--place --account paper-1 --market BTC/USD --quantity 0.001", settings)
+    assert done.exit_code == 0, done.output
+    assert done.stderr == (
+        "the paper exchange of a check is its own: it begins with nothing, "
+        "and the engine's knows nothing of the order\n"
+    )
+    assert not (folder / ".reconciler").exists()

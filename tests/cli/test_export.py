@@ -80,6 +80,40 @@ def test_a_text_that_a_spreadsheet_would_run_is_made_harmless_and_numbers_are_le
     assert second["fee"] == "-0.02"
 
 
+@pytest.mark.parametrize(
+    ("reason", "cell"),
+    [
+        ("bad\r=1+1", "bad\r=1+1"),
+        ("bad\n=1+1", "bad\n=1+1"),
+        ("bad\r\n=1+1,2", "bad\r\n=1+1,2"),
+        ("\r=1+1", "'\r=1+1"),
+        (" =1+1", "' =1+1"),
+        ("\u00a0\t@x", "'\u00a0\t@x"),
+        ("\ufeff=1+1", "'\ufeff=1+1"),
+        ("\u200b+1+1", "'\u200b+1+1"),
+        ("\uff1d1+1", "'\uff1d1+1"),
+        ("\uff0b1", "'\uff0b1"),
+        ("-1+1", "'-1+1"),
+        ("-12.5", "-12.5"),
+        ("a = b", "a = b"),
+        ("", ""),
+    ],
+)
+def test_no_text_breaks_its_row_or_hides_a_formula(fleet: Fleet, reason: str, cell: str) -> None:
+    fleet.write("a")
+    fleet.apply()
+    with fleet.store() as store:
+        store.ledger.append(an_order("first", reason=reason, outcome=Outcome.REJECTED, state=None))
+    written = fleet.run("export", "orders").stdout_bytes.decode()
+    # As a program reads it that ends a line at every CR, LF or CR LF outside of quotes.
+    rows = list(csv.reader(io.StringIO(written, newline="")))
+    assert [len(row) for row in rows] == [len(columns("orders"))] * 2
+    assert rows[1][columns("orders").index("reason")] == cell
+    assert written.startswith("instance_id,")
+    assert written.endswith("\n")
+    assert "\r\n" not in written.replace(cell, "")
+
+
 def test_fills_say_whose_they_are(traded: Fleet) -> None:
     found = table(traded.run("export", "fills").stdout)
     assert [(fill["exchange_fill_id"], fill["price"], fill["fee"]) for fill in found] == [

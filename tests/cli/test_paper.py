@@ -86,7 +86,7 @@ def test_what_was_answered_outlives_the_process(tmp_path: Path, number: signal.S
 
 def test_options_win_over_the_settings_that_are_there(tmp_path: Path) -> None:
     (tmp_path / "instances").mkdir()
-    (tmp_path / "rates.csv").write_text("date,AAA/BBB\n2026-01-01,5\n2026-01-02,5\n")
+    (tmp_path / "rates.csv").write_text("date,AAA/USD\n2026-01-01,5\n2026-01-02,5\n")
     (tmp_path / "reconciler.yaml").write_text(
         'paper: {maker_fee: "0.5", taker_fee: "0.5", markets: {"*": {min_quantity: "0.5"}}}\n'
     )
@@ -94,7 +94,7 @@ def test_options_win_over_the_settings_that_are_there(tmp_path: Path) -> None:
     async def run() -> None:
         options = ("--taker-fee", "0.25", "--prices", "rates.csv", "--speed", "3600", "--begin", "now", "--shorts")
         async with served(tmp_path, *options) as (client, _):
-            order = {**BUY, "symbol": "AAA/BBB", "side": "sell"}
+            order = {**BUY, "symbol": "AAA/USD", "side": "sell"}
             sold = await client.call("place_order", **order)  # short
             assert (sold["average_price"], sold["fee"]) == ("4.9", "0.6125")
             refused = await client.result("place_order", **{**order, "client_order_id": "o2", "quantity": "0.4"})
@@ -147,12 +147,18 @@ def test_over_stdio_it_stops_when_it_is_told_to_though_nobody_says_anything(tmp_
     ("options", "problem"),
     [
         (["--fault", "meteor"], "Invalid value for --fault: meteor: kind: expected one of slow, drop,"),
+        (
+            ["--fault", "drop,tool=place_ordr"],
+            "tool: expected a tool of the exchange, was 'place_ordr'; did you mean \"place_order\"?",
+        ),
+        (["--speed", "nan"], "--speed: paper.speed: expected a finite number, was nan"),
+        (["--step-seconds", "nan"], "--step-seconds: paper.step_seconds: expected a finite number, was nan"),
         (["--fault", "slow,tool"], "Invalid value for --fault: slow,tool: expected KEY=VALUE, was 'tool'"),
         (["--maker-fee", "2"], "--maker-fee: paper.maker_fee: expected text matching"),
         (["--speed", "0"], "--speed: paper.speed: expected"),
         (["--begin", "yesterday!"], "--begin: paper.begin: expected a time such as 2026-01-31T12:00:00Z"),
         (["--prices", "none.csv"], "--prices: paper.prices: expected a file, found none at"),
-        (["--prices", "bad.csv"], "bad.csv: line 3: BTC/USD: expected a positive number, was '-2'"),
+        (["--prices", "bad.csv"], "bad.csv: line 3: BTC/USD: expected a positive number of at most"),
         (["--state", "bad.csv"], "bad.csv:1: expected an order of the paper exchange"),
         (["--state", "/proc/none/state"], "/proc/none"),
     ],

@@ -77,7 +77,8 @@ def test_status_as_json_has_the_items_of_the_api(applied: Fleet) -> None:
         ("a", "Synced", "Off"),
         ("b", "Synced", "Off"),
     ]
-    assert json.loads(applied.run("status", "b", "--format", "json").stdout) == told["items"][1]
+    assert told["halts"] == []
+    assert json.loads(applied.run("status", "b", "--format", "json").stdout) == {**told["items"][1], "halts": []}
 
 
 def test_status_asks_the_engine_where_one_runs_page_after_page(fleet: Fleet, engine: FakeEngine) -> None:
@@ -149,7 +150,51 @@ def test_status_says_what_is_halted_before_all_else(fleet: Fleet, engine: FakeEn
         "HALTED  everything",
         "HALTED  instance a",
     ]
-    assert len(json.loads(fleet.run("status", "--format", "json").stdout)["items"]) == 2
+    told = json.loads(fleet.run("status", "--format", "json").stdout)
+    assert len(told["items"]) == 2
+    assert told["halts"] == HALTS
+    one = json.loads(fleet.run("status", "a", "--format", "json").stdout)
+    assert one["halts"] == [HALTS[0], HALTS[2]]
+
+
+def notes(fleet: Fleet, instance_id: str) -> str:
+    """What the table says of an instance at the end of its line."""
+    (line,) = [line for line in fleet.run("status").stdout.splitlines() if line.startswith(f"{instance_id} ")]
+    return line.rstrip().rpartition("  ")[2]
+
+
+def test_the_table_of_status_says_what_freezes_or_endangers_an_instance(fleet: Fleet, engine: FakeEngine) -> None:
+    caveat = {"type": "Trading", "status": "True", "reason": "OrderMissing", "message": "", "last_transition_at": ""}
+    doubt = [{"reason": "Halted", "message": ""}, {"reason": "UnknownOrder", "message": "x1"}]
+    engine.items = [
+        {**live_item("a"), "real_money": True, "frozen_with_exposure": True, "obstacles": doubt},
+        {**live_item("b"), "conditions": [caveat]},
+        live_item("c"),
+    ]
+    engine.halts = [HALTS[2]]
+    assert notes(fleet, "a") == "real money, halted, frozen with exposure, UnknownOrder"
+    assert notes(fleet, "b") == "OrderMissing"
+    assert notes(fleet, "c") == "-"
+    engine.halts = list(HALTS)
+    assert notes(fleet, "a").startswith("real money, halted in full, frozen")
+    assert "notes:      halted in full\n" in fleet.run("status", "c").stdout
+
+
+def test_status_without_an_engine_says_what_is_in_doubt_frozen_halted_and_real(applied: Fleet) -> None:
+    declared = "{kraken: {transport: {kind: stdio, command: [x]}, accounts: {main: {money: real}}}}"
+    (applied.root / "reconciler.yaml").write_text(f"exec_mcp: {declared}\n")
+    with applied.store() as store:
+        store.ledger.append(an_order("x1", Outcome.UNKNOWN, START_S))
+    (applied.root / "instances" / "_halt.yaml").write_text("- {scope: instance, id: b, full: true, reason: odd}\n")
+    assert notes(applied, "a") == "real money, frozen with exposure, UnknownOrder"
+    assert notes(applied, "b") == "real money, halted in full"
+    told = json.loads(applied.run("status", "--format", "json").stdout)
+    assert told["items"][0]["obstacles"] == [
+        {"reason": "Mode", "message": "no engine is running"},
+        {"reason": "UnknownOrder", "message": "it is not known whether x1 was placed"},
+    ]
+    assert (told["halts"][0]["id"], told["halts"][0]["by"]) == ("b", "instances/_halt.yaml")
+    assert "it is not known whether x1 was placed" in applied.run("status", "a").stdout
 
 
 def test_status_knows_halts_without_an_engine_too(applied: Fleet) -> None:
@@ -248,7 +293,7 @@ def test_what_observe_was_refused_is_in_the_shadow_book_and_says_by_whom(applied
     (row,) = applied.run("orders").stdout.splitlines()[1:]
     assert row.split()[2:6] == ["real", "rejected", "by", "exchange"]
     (row,) = applied.run("orders", "--shadow").stdout.splitlines()[1:]
-    assert row.split()[2:6] == ["observed", "rejected", "by", "gateway"]
+    assert row.split()[2:7] == ["observed", "rejected", "by", "gateway,", "simulated"]
     (item,) = json.loads(applied.run("orders", "--format", "json").stdout)["items"]
     assert (item["client_order_id"], item["rejected_by"], item["shadow"]) == ("real", "exchange", False)
 
@@ -346,3 +391,13 @@ def test_orders_of_nobody_here_are_told_where_an_engine_knows_them(fleet: Fleet,
     )
     assert fleet.run("orders").stderr == f"{told}\n"
     assert fleet.run("orders", "a").stderr == fleet.run("orders", "--shadow").stderr == ""
+
+
+def test_an_instance_that_only_observes_has_its_orders_in_the_simulated_book_and_is_told_so(applied: Fleet) -> None:
+    with applied.store() as store:
+        store.ledger.append(an_order("s1", Outcome.SHADOW, START_S))
+    result = applied.run("orders", "a")
+    assert result.exit_code == 0
+    assert "none was sent; 1 simulated order of it: reconciler orders a --shadow" in result.stderr
+    assert "--shadow" not in applied.run("orders", "a", "--shadow").stderr
+    assert "simulated" not in applied.run("orders", "b").stderr

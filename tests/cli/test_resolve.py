@@ -93,3 +93,9 @@ def test_without_an_engine_what_cannot_be_is_not_taken_either(fleet: Fleet) -> N
     assert (unpriced.exit_code, unpriced.stdout) == (1, "")
     assert unpriced.stderr.startswith("x: price: expected the average")
     assert order(fleet).outcome is Outcome.UNKNOWN
+
+
+def test_an_amount_that_is_none_is_told_once(fleet: Fleet) -> None:
+    result = fleet.run("orders", "resolve", "x", "--as", "filled", "--price", "abc", "--reason", "r")
+    assert result.exit_code == 2
+    assert "Invalid value for '--price': expected a decimal number, was 'abc'" in result.stderr

@@ -24,7 +24,7 @@ from reconciler.records.crosscheck import EvaluationCache, evaluate_all
 from reconciler.records.market import Balance, Candle, Position, Quote
 from reconciler.records.order import Order, OrderRequest
 from reconciler.records.plan import Action, Phase, Running
-from reconciler.records.status import InstanceStatus
+from reconciler.records.status import InstanceStatus, Obstacle
 from reconciler.records.verdict import Verdict
 from reconciler.runtime.host import HostOptions, ThreadHost
 from reconciler.runtime.secrets import no_secrets
@@ -80,8 +80,13 @@ class NoOrders:
     def resolve(self, client_order_id: str, verdict: Verdict) -> str:
         return "" if client_order_id == "known" else "the ledger knows no such order"
 
+    obstructions: tuple[Obstacle, ...] = ()
+
     def blocked(self, instance_id: str, account_id: str) -> tuple[str, str] | None:
-        return None
+        return next(iter(self.obstructions), None)
+
+    def obstacles(self, instance_id: str, account_id: str) -> Sequence[Obstacle]:
+        return self.obstructions
 
 
 class NoMarket:
@@ -111,6 +116,9 @@ class Fleet:
         judged = EvaluationCache()
         accounts = accounts or Accounts()
         orders = NoOrders()
+        self.trading = orders
+        self.denials: list[dict[str, Any]] = []
+        self.differences: list[dict[str, Any]] = []
         self.host = ThreadHost(
             clock,
             HostOptions(workers=2),
@@ -153,6 +161,8 @@ class Fleet:
                 lambda: self.store.fault,
                 lambda: "",
                 accounts,
+                denials=lambda: self.denials,
+                differences=lambda: self.differences,
             )
         )
         self.controller.touched = self.board.look_at

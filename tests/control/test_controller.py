@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import sqlite3
 from collections.abc import Callable
@@ -545,3 +546,78 @@ def test_accepting_changed_tools_is_recorded_with_who_and_why(fleet: Any) -> Non
     (operation,) = fleet.operations()
     assert (operation["action"], operation["scope"]) == ("accept-tools", "server kraken")
     assert (operation["uid"], operation["reason"]) == (1000, "read its changelog")
+
+
+def test_an_order_placed_by_hand_is_recorded_with_who_and_why(fleet: Any) -> None:
+    assert fleet.operator.note_placing("main", "a1, buy 1 X", "a new key", 1000).done == ("main",)
+    (operation,) = fleet.operations()
+    assert (operation["action"], operation["scope"]) == ("place", "account main")
+    assert (operation["uid"], operation["reason"]) == (1000, "a1, buy 1 X: a new key")
+    assert messages(fleet, "PlacedByHand") == ["account main: a1, buy 1 X: a new key (uid 1000)"]
+
+
+def messages(fleet: Any, reason: str) -> list[str]:
+    """What the events of that reason say, newest first."""
+    from reconciler.store.reader import Reader
+
+    fleet.store.flush()
+    with contextlib.closing(Reader.open(fleet.root / ".reconciler" / "reconciler.db")) as reader:
+        return [item["message"] for item in reader.events(limit=1000)[0] if item["reason"] == reason]
+
+
+def test_a_full_halt_says_so_in_what_is_recorded_of_it(fleet: Any) -> None:
+    fleet.write("a")
+    fleet.settle()
+    assert fleet.operator.halt("instance", "a", True, "loops", 7).ok
+    assert fleet.operator.unhalt("instance", "a", "mended", 7).ok
+    assert messages(fleet, "Halted") == ["instance a, in full: loops (uid 7)"]
+    assert messages(fleet, "Unhalted") == ["instance a, halted in full: mended (uid 7)"]
+    scopes = [one["scope"] for one in fleet.operations()]
+    assert scopes == ["instance a, halted in full", "instance a, in full"]
+
+
+def test_a_halt_in_a_file_says_whether_it_is_full_and_where_it_comes_from(fleet: Any) -> None:
+    fleet.write("a")
+    halt = fleet.root / "instances" / "_halt.yaml"
+    halt.write_text("- {scope: instance, id: a, full: true, reason: maintenance}\n")
+    fleet.git("init", "-q")
+    fleet.settle()
+    assert messages(fleet, "Halted") == ["instance a, in full: maintenance (instances/_halt.yaml, not committed)"]
+    fleet.git("add", ".")
+    fleet.git("commit", "-qm", "halt")
+    fleet.settle()
+    halt.write_text("[]\n")
+    fleet.git("commit", "-qam", "lift")
+    fleet.settle()
+    commit = fleet.git("rev-parse", "HEAD")
+    assert messages(fleet, "Unhalted") == [
+        f"instance a, halted in full: maintenance (instances/_halt.yaml, commit {commit[:10]})"
+    ]
+
+
+def test_a_halt_in_a_file_that_names_nothing_there_is_a_problem_and_halts_what_else_it_names(fleet: Any) -> None:
+    fleet.write("btc-usd-grid")
+    halt = fleet.root / "instances" / "_halt.yaml"
+    halt.write_text(
+        "- {scope: instance, id: btc-usd-gird, reason: loops}\n- {scope: instance, id: btc-usd-grid, reason: loops}\n"
+    )
+    fleet.settle()
+    assert [one.id for one in fleet.store.halts.active()] == ["btc-usd-gird", "btc-usd-grid"]
+    (problem,) = fleet.board.problems()
+    assert (problem.path, problem.line, problem.column) == ("instances/_halt.yaml", 1, 25)
+    assert "no instance is called btc-usd-gird" in problem.message
+    fleet.write("btc-usd-gird")
+    fleet.settle()
+    assert fleet.board.problems() == ()
+
+
+def test_what_is_not_paused_is_not_resumed_and_no_event_says_so(fleet: Any) -> None:
+    fleet.write("a")
+    fleet.write("b")
+    fleet.settle()
+    assert fleet.operator.resume(["a"], "why", 7).failed == (("a", "it is not paused"),)
+    assert fleet.operator.resume(None, "why", 7).failed == (("all", "nothing is paused"),)
+    assert messages(fleet, "Resumed") == []
+    fleet.operator.pause(["b"], "a look", 7)
+    assert fleet.operator.resume(None, "why", 7).done == ("b",)
+    assert [one["action"] for one in fleet.operations()] == ["resume", "pause"]

@@ -63,6 +63,9 @@ class Recorder:
     def accept_tools(self, server: str, reason: str, uid: int) -> CommandResult:
         return self._called("accept_tools", server, reason, uid)
 
+    def note_placing(self, account: str, order: str, reason: str, uid: int) -> CommandResult:
+        return self._called("note_placing", account, order, reason, uid)
+
     def prune(self) -> PruneState:
         return PruneState("d1", ("a", "b"))
 
@@ -122,6 +125,11 @@ ME = os.getuid()
         ),
         ("/v1/unhalt", {"scope": "instance", "id": "a", "reason": "why"}, ("unhalt", "instance", "a", "why", ME)),
         ("/v1/accept", {"server": "kraken", "reason": "why"}, ("accept_tools", "kraken", "why", ME)),
+        (
+            "/v1/placing",
+            {"account": "main", "order": "a1, buy 1 X", "reason": "why"},
+            ("note_placing", "main", "a1, buy 1 X", "why", ME),
+        ),
         (
             "/v1/resolve",
             {"client_order_id": "x", "as": "rejected", "reason": "why"},

@@ -10,7 +10,11 @@ from reconciler.control import roll
 from reconciler.ports import InstanceFilter
 from reconciler.records.accounts import Account, Accounts
 from reconciler.records.mode import Mode
-from reconciler.records.status import Health, Sync
+from reconciler.records.status import Health, Obstacle, Sync
+
+DOUBT = Obstacle("UnknownOrder", "it is not known whether x1 was placed")
+HALT = Obstacle("Halted", "account main is halted: margin call")
+DOWN = Obstacle("ExecDown", "not connected")
 
 FAILS_TO_RENDER = """
 from reconciler.strategy import Strategy
@@ -90,14 +94,13 @@ def test_what_may_need_attention_is_found_and_what_is_well_is_left_alone(fleet: 
     assert troubled(fleet) == ["failing", "invalid", "paused"]
 
 
-def test_a_closed_gate_is_trouble_for_what_is_active(fleet: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_closed_gate_is_trouble_for_what_is_active(fleet: Any) -> None:
     for mode in ("observe", "active"):
         fleet.write("a", mode=mode)
         fleet.write("b")
         fleet.settle()
     assert troubled(fleet) == []
-    parts = fleet.board._parts
-    monkeypatch.setattr(parts.trading, "blocked", lambda *_: ("UnknownOrder", "one is in doubt"), raising=False)
+    fleet.trading.obstructions = (DOUBT,)
     assert troubled(fleet) == ["a"]
 
 
@@ -186,3 +189,91 @@ def test_a_fleet_stays_in_order_while_instances_come_and_go(fleet: Any) -> None:
     fleet.settle_twice()
     assert ids(fleet) == ["a", "c", "d", "e"]
     assert fleet.board.summary().by_sync == {Sync.SYNCED: 4}
+
+
+def trading_of(fleet: Any, instance_id: str = "a") -> tuple[bool, str, str]:
+    found = {one.type: one for one in fleet.status(instance_id).conditions}["Trading"]
+    return found.status, found.reason, found.message
+
+
+def active(fleet: Any) -> Any:
+    """A fleet with one active instance, `a`."""
+    for mode in ("observe", "active"):
+        fleet.write("a", mode=mode)
+        fleet.settle()
+    return fleet
+
+
+def test_trading_names_everything_that_closes_the_gate_and_a_pause_hides_no_doubt(fleet: Any) -> None:
+    active(fleet)
+    fleet.trading.obstructions = (HALT, DOUBT, DOWN)
+    assert trading_of(fleet) == (False, "Halted", f"{HALT.message}; {DOUBT}; {DOWN}")
+    fleet.host.pause("a", "operator", "a look at it")
+    paused = ("Paused", "paused by the operator: a look at it")
+    assert trading_of(fleet) == (False, "Paused", f"{paused[1]}; {HALT}; {DOUBT}; {DOWN}")
+    assert fleet.status("a").obstacles == (paused, HALT, DOUBT, DOWN)
+    assert fleet.status("a").to_json()["obstacles"][2] == {"reason": "UnknownOrder", "message": DOUBT.message}
+
+
+def test_what_does_not_trade_still_says_what_is_in_doubt_and_halted(fleet: Any) -> None:
+    fleet.write("a")
+    fleet.settle()
+    assert trading_of(fleet) == (False, "Mode", "mode in force is observe")
+    fleet.trading.obstructions = (HALT, DOUBT, DOWN)
+    assert trading_of(fleet) == (False, "Mode", f"mode in force is observe; {HALT}; {DOUBT}")
+
+
+def test_an_open_gate_does_not_read_as_all_well_while_the_exchange_says_otherwise(fleet: Any) -> None:
+    active(fleet)
+    assert trading_of(fleet) == (True, "Open", "orders may leave")
+    fleet.differences = [{"account_id": "main", "difference": "BTC/USD: 1 held", "at": ""}]
+    assert trading_of(fleet) == (
+        True,
+        "PositionsDiffer",
+        "orders may leave, but account main does not add up: BTC/USD: 1 held",
+    )
+    fleet.denials = [{"client_order_id": "x7", "instance_id": "a", "account_id": "main", "message": "asked 6 times"}]
+    status, reason, message = trading_of(fleet)
+    assert (status, reason) == (True, "OrderMissing")
+    assert message.startswith("orders may leave, but its exchange denies x7, which it took: asked 6 times")
+    assert "reconciler orders resolve x7" in message
+    assert message.endswith("account main does not add up: BTC/USD: 1 held")
+    fleet.denials = [*fleet.denials, {**fleet.denials[0], "client_order_id": "x8"}]
+    assert "but its exchange denies 2 orders, which it took: x7, x8; look there" in trading_of(fleet)[2]
+    fleet.denials.pop()
+    assert troubled(fleet) == []
+    assert [one["client_order_id"] for one in fleet.board.denials()] == ["x7"]
+    assert [one["account_id"] for one in fleet.board.differences()] == ["main"]
+
+
+def test_whose_money_is_real_says_so(make_fleet: Any) -> None:
+    fleet = make_fleet(accounts=Accounts({"main": Account("main", "paper", real_money=True)}))
+    fleet.write("a")
+    fleet.settle()
+    assert fleet.status("a").real_money
+    assert fleet.status("a").to_json()["real_money"] is True
+
+
+def test_a_halt_that_matches_nothing_says_so(fleet: Any) -> None:
+    fleet.write("btc-usd-grid")
+    fleet.settle()
+    fleet.operator.halt("instance", "btc-usd-gird", False, "loops", 7)
+    fleet.operator.halt("account", "main", False, "margin", 7)
+    notes = [(halt["id"], halt["note"]) for halt in fleet.board.engine().halts]
+    assert notes == [
+        ("btc-usd-gird", 'no instance is called btc-usd-gird (did you mean "btc-usd-grid"?)'),
+        ("main", ""),
+    ]
+
+
+def test_while_no_order_can_be_written_down_trading_says_so(fleet: Any) -> None:
+    active(fleet)
+    fleet.trading.obstructions = (DOUBT,)
+    fleet.store._writer.fault = "reconciler.db: disk I/O error: check the disk"
+    why = "no order can be written down: reconciler.db: disk I/O error: check the disk"
+    assert trading_of(fleet) == (False, "LedgerDown", f"{why}; {DOUBT}")
+    fleet.trading.obstructions = ()
+    assert troubled(fleet) == ["a"]
+    fleet.store.flush()
+    assert trading_of(fleet) == (True, "Open", "orders may leave")
+    assert troubled(fleet) == []

@@ -20,6 +20,7 @@ from reconciler.errors import Problem
 from reconciler.ports import AccountView, EngineStatus, FleetSummary, InstanceFilter, StrategySummary
 from reconciler.records.accounts import Account, Accounts
 from reconciler.records.holding import Holding
+from reconciler.records.market import Quote
 from reconciler.records.mode import Mode
 from reconciler.records.record import Identity, InstanceRecord, Row
 from reconciler.records.status import Condition, Health, InstanceStatus, Sync, Ticks
@@ -165,6 +166,12 @@ def an_event(**changes: Any) -> dict[str, Any]:
     }
 
 
+def a_halt(scope: str, id: str = "", **more: Any) -> dict[str, Any]:
+    """A halt as the engine's status has it."""
+    halt = {"scope": scope, "id": id, "full": False, "reason": "odd fills", "by": "uid 7", "at": iso(NOW_S - 60)}
+    return {**halt, "declared": False, "note": "", **more}
+
+
 def a_generation(**changes: Any) -> dict[str, Any]:
     return {
         "generation": 3,
@@ -175,7 +182,7 @@ def a_generation(**changes: Any) -> dict[str, Any]:
         "committed": True,
         "mode": "observe",
         "code_digest": "0123456789abcdef",
-        "values": {"id": "btc-dca", "limits": {"max_order_notional": "500"}},
+        "values": {"id": "btc-dca", "strategy_type": "dca", "limits": {"max_order_notional": "500"}},
         **changes,
     }
 
@@ -201,8 +208,11 @@ class FakeStatus:
     definitions: list[StrategySummary] = field(default_factory=lambda: [a_strategy()])
     drawn: list[Mapping[str, Any]] = field(default_factory=list)
     lines: list[Mapping[str, Any]] = field(default_factory=list)
+    quotes: Mapping[str, Quote] = field(default_factory=dict)
     account_now: AccountView = field(default_factory=AccountView)
     strays: list[Mapping[str, Any]] = field(default_factory=list)
+    denied: list[Mapping[str, Any]] = field(default_factory=list)
+    differing: list[Mapping[str, Any]] = field(default_factory=list)
     revision_now: int = 1
     asked: list[tuple[str, int]] = field(default_factory=list)
 
@@ -262,9 +272,21 @@ class FakeStatus:
         self._note("account")
         return self.account_now
 
+    def quote(self, account_id: str, symbol: str) -> Quote | None:
+        self._note("quote")
+        return self.quotes.get(symbol)
+
     def orphans(self) -> Sequence[Mapping[str, Any]]:
         self._note("orphans")
         return self.strays
+
+    def denials(self) -> Sequence[Mapping[str, Any]]:
+        self._note("denials")
+        return self.denied
+
+    def differences(self) -> Sequence[Mapping[str, Any]]:
+        self._note("differences")
+        return self.differing
 
     def problems(self, instance_id: str = "") -> Sequence[Problem]:
         self._note("problems")

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from reconciler.clock import iso
+from reconciler.clock import iso, utc
 from reconciler.ports import AccountView
 from reconciler.records.holding import Holding
-from reconciler.records.market import Position
+from reconciler.records.market import Position, Quote
 from reconciler.records.mode import Mode
 from reconciler.records.status import Health, Sync
 
@@ -262,10 +262,12 @@ async def test_an_instance_comes_with_what_it_and_its_account_hold(
     reader.order_rows.append({**reader.order_rows[0], "client_order_id": "resting", "state": "open"})
     reader.books = ([Holding("BTC/USD", Decimal("2.0"), Decimal("100"))], [Holding("BTC/USD", realised=Decimal("-3"))])
     status.account_now = AccountView((Position("BTC/USD", Decimal("5")),), "2026-01-01T00:00:00.000Z")
+    status.quotes = {"BTC/USD": Quote("BTC/USD", Decimal(60), Decimal(61), Decimal(60), utc(0))}
     item = await get(connect, "/api/v1/instances/btc-dca")
     flat = {"symbol": "BTC/USD", "quantity": "0", "average_price": None, "realised": "0", "fees": "0"}
+    flat |= {"unrealised": "0", "currency": "USD"}
     assert item["holdings"] == [
-        {**flat, "shadow": False, "quantity": "2", "average_price": "50"},
+        {**flat, "shadow": False, "quantity": "2", "average_price": "50", "unrealised": "20"},
         {**flat, "shadow": True, "realised": "-3"},
     ]
     assert [order["client_order_id"] for order in item["open_orders"]] == ["resting"]

@@ -7,11 +7,20 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from reconciler.dashboard.attention import Gravity, concern, engine_concerns, gravest_first, orphan_concerns
+from reconciler.dashboard.attention import (
+    Gravity,
+    concern,
+    denial_concerns,
+    difference_concerns,
+    engine_concerns,
+    gravest_first,
+    orphan_concerns,
+)
 from reconciler.errors import Problem
 from reconciler.records.accounts import Account, Accounts
 from reconciler.records.mode import Mode
-from reconciler.records.status import Condition, Health, InstanceStatus, Sync
+from reconciler.records.status import Condition, Health, InstanceStatus, Obstacle, Sync
+from tests.dashboard.conftest import a_halt
 
 if TYPE_CHECKING:
     from tests.dashboard.conftest import FakeStatus
@@ -25,8 +34,8 @@ def well(status: FakeStatus) -> InstanceStatus:
     return status.fleet[0]
 
 
-def closed(reason: str) -> tuple[Condition, ...]:
-    return (Condition("Trading", False, reason, "because", ""),)
+def closed(*reasons: str) -> tuple[Obstacle, ...]:
+    return tuple(Obstacle(reason, "because") for reason in reasons)
 
 
 def test_an_instance_that_is_well_is_no_concern(well: InstanceStatus) -> None:
@@ -39,9 +48,9 @@ def test_an_instance_that_is_well_is_no_concern(well: InstanceStatus) -> None:
     [
         ({"frozen_with_exposure": True, "health": Health.OFF}, Gravity.CRITICAL, "frozen with exposure"),
         ({"health": Health.STUCK}, Gravity.CRITICAL, "Stuck"),
-        ({"mode": Mode.ACTIVE, "conditions": closed("UnknownOrder")}, Gravity.CRITICAL, "gate is closed: because"),
-        ({"mode": Mode.ACTIVE, "conditions": closed("NotCommitted")}, Gravity.CRITICAL, "gate is closed: because"),
-        ({"mode": Mode.ACTIVE, "conditions": closed("CapabilityMissing")}, Gravity.CRITICAL, "gate is closed"),
+        ({"mode": Mode.ACTIVE, "obstacles": closed("UnknownOrder")}, Gravity.CRITICAL, "an order is in doubt: because"),
+        ({"mode": Mode.ACTIVE, "obstacles": closed("NotCommitted")}, Gravity.CRITICAL, "gate is closed: because"),
+        ({"mode": Mode.ACTIVE, "obstacles": closed("CapabilityMissing")}, Gravity.CRITICAL, "gate is closed"),
         ({"health": Health.DEGRADED}, Gravity.WARNING, "Degraded"),
         ({"sync": Sync.INVALID}, Gravity.WARNING, "Invalid"),
         ({"sync": Sync.REFUSED}, Gravity.WARNING, "Refused"),
@@ -82,11 +91,11 @@ def test_orphans_are_one_concern_for_each_account() -> None:
     assert (paper.real_money, paper.text) == (False, "an open order that the ledger does not know")
 
 
-@pytest.mark.parametrize("reason", ["Mode", "Paused", "Halted", "ExecDown"])
+@pytest.mark.parametrize("reason", ["Mode", "Paused", "Halted", "ExecDown", "LedgerDown"])
 def test_a_halt_or_a_lost_server_is_one_concern_and_not_one_for_each_instance(
     well: InstanceStatus, reason: str
 ) -> None:
-    assert concern(replace(well, mode=Mode.ACTIVE, conditions=closed(reason)), ACCOUNTS) is None
+    assert concern(replace(well, mode=Mode.ACTIVE, obstacles=closed(reason)), ACCOUNTS) is None
 
 
 def test_a_reason_is_told_in_words(well: InstanceStatus) -> None:
@@ -119,10 +128,10 @@ def test_an_engine_that_is_well_has_no_concerns(status: FakeStatus) -> None:
         ({"source_notes": ("a rebase is under way",)}, Gravity.NOTICE, "Source", "a rebase is under way"),
         ({"source_error": "gone"}, Gravity.WARNING, "Source", "gone; the fleet runs on as last applied"),
         (
-            {"halts": ({"scope": "all", "full": True, "reason": "r"},)},
+            {"halts": (a_halt("all", full=True),)},
             Gravity.CRITICAL,
-            "Halt of all",
-            "nothing passes",
+            "Halt of everything",
+            "nothing passes: odd fills (by uid 7, since 2025-12-31 23:59:00Z)",
         ),
     ],
 )
@@ -137,8 +146,9 @@ def test_what_is_wrong_with_the_engine_is_a_concern(
 @pytest.mark.parametrize(
     ("halt", "command"),
     [
-        ({"scope": "all", "id": ""}, "reconciler unhalt --all --reason …"),
-        ({"scope": "instance", "id": "a-1"}, "reconciler unhalt --instance a-1 --reason …"),
+        (a_halt("all"), "reconciler unhalt --all --reason …"),
+        (a_halt("instance", "a-1"), "reconciler unhalt --instance a-1 --reason …"),
+        (a_halt("all", by="instances/_halt.yaml", declared=True), ""),
     ],
 )
 def test_a_halt_says_how_to_lift_it(status: FakeStatus, halt: dict[str, Any], command: str) -> None:
@@ -156,3 +166,73 @@ def test_many_problems_are_counted_and_the_first_named(status: FakeStatus) -> No
         "instances/3.yaml:3:2: mode: expected a mode",
         "and 2 more",
     ]
+
+
+def test_a_halt_that_a_file_asks_for_is_lifted_in_that_file(status: FakeStatus) -> None:
+    halt = a_halt("account", "main", by="instances/_halt.yaml", declared=True)
+    (found,) = engine_concerns(replace(status.engine_now, halts=(halt,)), [], NOW_S)
+    assert found.text.endswith("(by instances/_halt.yaml, since 2025-12-31 23:59:00Z); to lift it, change that file")
+
+
+def test_a_halt_that_covers_nothing_is_told_as_what_it_may_cost(status: FakeStatus) -> None:
+    halt = a_halt("instance", "gird", note='no instance is called gird (did you mean "grid"?)')
+    (found,) = engine_concerns(replace(status.engine_now, halts=(halt,)), [], NOW_S)
+    assert found.text.endswith(
+        '\nno instance is called gird (did you mean "grid"?): it halts nothing, and what was meant trades on'
+    )
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"health": Health.PAUSED, "obstacles": closed("Paused", "UnknownOrder"), "mode": Mode.ACTIVE},
+        {"obstacles": closed("Halted", "UnknownOrder"), "mode": Mode.ACTIVE},
+        {"obstacles": closed("Mode", "UnknownOrder"), "mode": Mode.OBSERVE},
+    ],
+)
+def test_what_freezes_an_instance_hides_no_order_in_doubt(well: InstanceStatus, changes: dict[str, Any]) -> None:
+    found = concern(replace(well, frozen_with_exposure=True, **changes), ACCOUNTS)
+    assert found is not None
+    lines = found.text.splitlines()
+    assert lines[0].startswith("frozen with exposure")
+    assert lines[1] == "an order is in doubt: because"
+    assert len(lines) == (3 if changes.get("health") else 2)
+
+
+def test_an_order_that_its_exchange_denies_is_critical_and_says_what_to_do() -> None:
+    denials = [{"client_order_id": "x7", "instance_id": "a", "account_id": "main", "message": "asked 6 times in 30 s"}]
+    (found,) = denial_concerns(denials, ACCOUNTS)
+    assert (found.gravity, found.subject, found.real_money, found.href) == (Gravity.CRITICAL, "a", True, "/orders/x7")
+    assert found.text.startswith("its exchange denies the order x7, which it took: asked 6 times in 30 s")
+    assert found.command == "reconciler orders resolve x7 --as … --reason …"
+
+
+def test_many_denied_orders_of_an_instance_are_one_concern() -> None:
+    denials = [
+        {"client_order_id": f"x{n}", "instance_id": "a", "account_id": "paper", "message": "asked"} for n in range(5)
+    ]
+    (found,) = denial_concerns(denials, ACCOUNTS)
+    assert found.text == (
+        "its exchange denies 5 orders, which it took: x0, x1, x2, and 2 more; say of each what became of it"
+    )
+    assert (found.href, found.command) == ("/instances/a", "reconciler orders resolve x0 --as … --reason …")
+
+
+def test_positions_that_differ_weigh_more_where_money_is_real() -> None:
+    differing = [{"account_id": name, "difference": "BTC/USD: 1 is held, 0 is ours"} for name in ("main", "paper")]
+    real, paper = difference_concerns(differing, ACCOUNTS)
+    assert (real.gravity, real.subject, real.real_money) == (Gravity.CRITICAL, "Account main", True)
+    assert "does not add up: BTC/USD: 1 is held, 0 is ours" in real.text
+    assert real.command == "reconciler halt --account main --reason …"
+    assert (paper.gravity, paper.real_money) == (Gravity.WARNING, False)
+
+
+def test_changed_tools_are_one_concern_that_says_how_to_accept_them(well: InstanceStatus, status: FakeStatus) -> None:
+    server = {"name": "kraken", "connected": True, "changed": "createOrder: other arguments"}
+    (found,) = engine_concerns(replace(status.engine_now, exec_servers=(server,)), [], NOW_S)
+    assert (found.gravity, found.subject) == (Gravity.CRITICAL, "exec-mcp kraken")
+    assert "createOrder: other arguments" in found.text
+    assert found.command == "reconciler exec accept kraken --reason …"
+    stopped = replace(well, account_id="main", mode=Mode.ACTIVE, obstacles=closed("CapabilityMissing"))
+    assert concern(stopped, ACCOUNTS) is not None
+    assert concern(stopped, ACCOUNTS, changed={"kraken"}) is None

@@ -10,6 +10,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from reconciler.records.mode import Mode
 from reconciler.records.status import Health, Ticks
+from tests.dashboard.conftest import a_halt
 
 if TYPE_CHECKING:
     from tests.dashboard.conftest import Connect, FakeStatus
@@ -41,7 +42,7 @@ async def test_the_engine_is_measured(connect: Connect, status: FakeStatus) -> N
         clean=False,
         source_error="gone",
         prune_held=("a", "b"),
-        halts=({"scope": "all"},),
+        halts=(a_halt("all"),),
         exec_servers=({"name": "paper", "connected": True}, {"name": "kraken", "connected": False}),
     )
     found = await scrape(connect)

@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from reconciler.clock import FakeClock
+from reconciler.clock import FakeClock, utc
 from reconciler.errors import Problem
 from reconciler.ports import AccountView
 from reconciler.records.holding import Holding
-from reconciler.records.market import Balance, Position
+from reconciler.records.market import Balance, Position, Quote
 from reconciler.records.mode import Mode
 from reconciler.records.status import Condition, Health, Sync
+from tests.dashboard.conftest import REVISION, a_condition, a_halt
 
 if TYPE_CHECKING:
     from tests.dashboard.conftest import Connect, FakeReader, FakeStatus
@@ -175,7 +176,7 @@ def poison(status: FakeStatus, reader: FakeReader) -> None:
         database_error=ATTACK,
         prune_held=(ATTACK,),
         prune_digest=ATTACK,
-        halts=({"scope": ATTACK, "id": ATTACK, "full": True, "reason": ATTACK, "by": ATTACK, "at": ATTACK},),
+        halts=(a_halt("account", ATTACK, reason=ATTACK, by=ATTACK, at=ATTACK, note=ATTACK),),
         exec_servers=({"name": ATTACK, "connected": False, "since": ATTACK, "tools": [], "last_error": ATTACK},),
     )
     status.found = [problem]
@@ -232,11 +233,12 @@ async def test_the_fleet_page_says_first_what_needs_attention(connect: Connect, 
         status.engine_now,
         prune_held=("a-1", "a-2", "a-3", "a-4"),
         prune_digest="9f31c2",
-        halts=({"scope": "account", "id": "main", "full": False, "reason": "odd fills"},),
+        halts=(a_halt("account", "main"),),
         exec_servers=({"name": "kraken", "connected": False, "last_error": "connection refused"},),
     )
     text = (await read(connect, "/")).text
-    assert "Critical Halt of account main no new exposure: odd fills reconciler unhalt --account main" in text
+    assert "Critical Halt of account main no new exposure: odd fills (by uid 7, since 2025-12-31 23:59" in text
+    assert "23:59:00Z) reconciler unhalt --account main" in text
     assert "Critical exec-mcp kraken connection refused; its accounts do not trade" in text
     assert "still running: a-1, a-2, a-3, a-4 reconciler prune --confirm 9f31c2" in text
     assert text.index("Critical Halt") < text.index("Warning PruneHeld") < text.index("btc-dca")
@@ -322,13 +324,18 @@ async def test_an_instance_page_says_why_with_reasons(connect: Connect, status: 
 
 async def test_an_instance_page_says_which_halts_are_in_force_on_it(connect: Connect, status: FakeStatus) -> None:
     def halt(scope: str, id: str, full: bool = False) -> dict[str, object]:
-        return {"scope": scope, "id": id, "full": full, "reason": f"because of {id or scope}"}
+        declared = {"by": "instances/_halt.yaml", "declared": True} if scope == "all" else {}
+        return a_halt(scope, id, full=full, reason=f"because of {id or scope}", **declared)
 
     halts = (halt("all", "", full=True), halt("account", "sandbox"), halt("account", "main"), halt("instance", "other"))
     status.engine_now = replace(status.engine_now, halts=(*halts, halt("instance", "btc-dca")))
     text = (await read(connect, "/instances/btc-dca")).text
-    assert "Halted with everything. Nothing passes: because of all" in text
-    assert "Halted with account sandbox. No new exposure: because of sandbox" in text
+    assert (
+        "Halted with everything. Nothing passes: because of all By instances/_halt.yaml, since 23:59:00Z. "
+        "To lift it, change that file."
+    ) in text.replace("2025-12-31 ", "")
+    assert "Halted with account sandbox. No new exposure: because of sandbox By uid 7, since" in text
+    assert "To lift it: reconciler unhalt --account sandbox --reason …" in text
     assert "Halted. No new exposure: because of btc-dca" in text
     assert "because of main" not in text
     assert "because of other" not in text
@@ -341,7 +348,7 @@ async def test_a_shadow_order_is_marked_as_simulated_and_never_as_real_money(
     for path in ("/orders", "/instances/btc-dca"):
         text = (await read(connect, path)).text
         assert "SIMULATED shadow filled" in text
-        assert "main / desk-a real money" not in text
+        assert "real money main / desk-a" not in text
 
 
 async def test_what_observe_was_refused_is_marked_as_simulated_too(connect: Connect, reader: FakeReader) -> None:
@@ -349,25 +356,26 @@ async def test_what_observe_was_refused_is_marked_as_simulated_too(connect: Conn
     reader.order_rows = [{**reader.order_rows[0], **refused}]
     for path in ("/orders", "/instances/btc-dca"):
         reading = await read(connect, path)
-        assert "SIMULATED rejected by gateway" in reading.text.partition("Order ids")[2]
+        assert "SIMULATED rejected by gateway" in reading.text.partition("Asked for")[2]
 
 
 async def test_a_rejection_says_by_whom(connect: Connect, reader: FakeReader) -> None:
     reader.order_rows = [{**reader.order_rows[0], "outcome": "rejected", "rejected_by": "exchange"}]
-    text = (await read(connect, "/orders")).text.partition("Order ids")[2]
+    text = (await read(connect, "/orders")).text.partition("Asked for")[2]
     assert "rejected by exchange" in text
     assert "SIMULATED" not in text
 
 
 async def test_an_order_says_where_it_came_from(connect: Connect) -> None:
     text = (await read(connect, "/orders")).text
-    assert "accepted filled buy limit BTC/USD 0.00042 60000.10 0.00042 59999.90 0.065" in text
-    assert "main / desk-a real money active commit 4f2c9d1e8b , generation 3, beat 294537590" in text
+    assert "2025-12-31 23:59:00Z k3j9x2a7b0001 btc-dca real money main / desk-a buy limit" in text
+    assert "buy limit BTC/USD 0.00042 at 60000.10 0.00042 at 59999.90, fee 0.065 accepted filled" in text
+    assert "active 4f2c9d1e8b generation 3, beat 294537590" in text
 
 
 async def test_an_order_from_no_commit_says_so(connect: Connect, reader: FakeReader) -> None:
     reader.order_rows[0]["revision"] = None
-    assert "active not committed , generation 3" in (await read(connect, "/orders")).text
+    assert "active not committed generation 3" in (await read(connect, "/orders")).text
 
 
 async def test_a_refusal_that_repeats_says_how_often(connect: Connect, reader: FakeReader) -> None:
@@ -387,7 +395,7 @@ async def test_every_order_leads_to_its_whole_provenance(connect: Connect, reade
     assert "Beat 294537590 Config c0ffee Code 0123456789abcdef" in text
     assert "Quote it saw 59999.5 bid, 60000.5 ask" in text
     assert "0.00042 59999.90 0.065 f-1" in text
-    assert "git show 4f2c9d1e8b" in text
+    assert f"git log -1 --stat {REVISION} -- instances/btc-dca.yaml strategies/dca.py" in text
     assert "SIMULATED" not in text
 
 
@@ -442,13 +450,13 @@ async def test_an_instance_page_shows_what_it_holds_and_marks_what_is_simulated(
     real = Holding("BTC/USD", Decimal(3), Decimal(100), Decimal("-1.5"), Decimal("0.25"))
     reader.books = ([real], [Holding("BTC/USD", Decimal("-0.5"), Decimal("-50"))])
     text = (await read(connect, "/instances/btc-dca")).text
-    assert "BTC/USD 3 33.3333333333 -1.5 0.25 its own fills BTC/USD -0.5 100 0 0 SIMULATED" in text
+    assert "BTC/USD 3 33.3333333333 -1.5 USD – 0.25 its own fills BTC/USD -0.5 100 0 USD – 0 SIMULATED" in text
 
 
 async def test_an_instance_page_shows_its_open_orders_apart(connect: Connect, reader: FakeReader) -> None:
     assert "Open orders" not in (await read(connect, "/instances/btc-dca")).text
     reader.order_rows[0] |= {"state": "open"}
-    assert "Open orders Time Outcome" in (await read(connect, "/instances/btc-dca")).text
+    assert "Open orders Order Asked for" in (await read(connect, "/instances/btc-dca")).text
 
 
 async def test_an_instance_page_shows_the_account_as_far_as_anybody_asked(connect: Connect, status: FakeStatus) -> None:
@@ -466,7 +474,12 @@ async def test_an_instance_page_shows_the_account_as_far_as_anybody_asked(connec
     assert "BTC/USD 2.5 at 60000 As of 2025-12-31 23:59:54Z" in text
     assert "USD 1000.1 900 available As of 2025-12-31 23:59:48Z" in text
     status.account_now = replace(status.account_now, difference="the exchange holds 3 BTC/USD")
-    assert "Does not add up. the exchange holds 3 BTC/USD" in (await read(connect, "/instances/btc-dca")).text
+    text = (await read(connect, "/instances/btc-dca")).text
+    assert "Does not add up. the exchange holds 3 BTC/USD Compared at 2025-12-31 23:59:00Z ." in text
+    status.account_now = AccountView(compared_at="2025-12-31T23:59:00.000Z", difference="the exchange holds 3 BTC/USD")
+    text = (await read(connect, "/instances/btc-dca")).text
+    assert "not known" not in text
+    assert "No strategy asked for its positions and balances since the start; what differs is above." in text
 
 
 async def test_settings_that_changed_since_the_start_are_told(connect: Connect, status: FakeStatus) -> None:
@@ -535,3 +548,89 @@ async def test_a_strategy_page_describes_every_field(connect: Connect) -> None:
     text = (await read(connect, "/strategies/dca")).text
     assert "notional string yes – Spent each time" in text
     assert "1 min 10 beats" in text
+
+
+DENIAL = {
+    "client_order_id": "k3j9x2a7b0001",
+    "instance_id": "btc-dca",
+    "account_id": "main",
+    "message": "the exchange does not know it: asked 6 times in 30 s",
+    "seen_at": "2025-12-31T23:59:00.000Z",
+}
+
+
+async def test_money_that_does_not_add_up_is_never_nothing(connect: Connect, status: FakeStatus) -> None:
+    status.denied = [DENIAL]
+    status.differing = [{"account_id": "main", "difference": "the exchange holds 3 BTC/USD", "at": ""}]
+    text = (await read(connect, "/")).text
+    assert "Needs attention Nothing." not in text
+    assert "Critical btc-dca real money its exchange denies the order k3j9x2a7b0001, which it took" in text
+    assert "reconciler orders resolve k3j9x2a7b0001 --as … --reason …" in text
+    assert "Critical Account main real money does not add up: the exchange holds 3 BTC/USD" in text
+
+
+async def test_an_order_that_its_exchange_denies_says_so_on_its_page(
+    connect: Connect, status: FakeStatus, reader: FakeReader
+) -> None:
+    assert "denies" not in (await read(connect, "/orders/k3j9x2a7b0001")).text
+    status.denied = [DENIAL]
+    text = (await read(connect, "/orders/k3j9x2a7b0001")).text
+    assert "The exchange denies it. It took this order, and says now that it knows none" in text
+    assert "asked 6 times in 30 s, since 2025-12-31 23:59:00Z" in text
+    assert "reconciler orders resolve k3j9x2a7b0001 --as … --reason …" in text
+    assert "The exchange denies an order that it took" in (await read(connect, "/instances/btc-dca")).text
+
+
+async def test_a_gate_that_is_open_while_not_all_is_well_is_no_green_true(connect: Connect, status: FakeStatus) -> None:
+    caveat = a_condition("Trading", True, "OrderMissing", "orders may leave, but …")
+    status.fleet = [replace(status.fleet[0], conditions=(caveat,))]
+    async with connect() as client:
+        page = (await client.get("/instances/btc-dca")).text
+    assert '<span class="pill warn">True</span>' in page
+    assert '<span class="pill ok">True</span>' not in page
+
+
+async def test_a_fill_that_an_operator_told_is_not_the_exchanges_word(connect: Connect, reader: FakeReader) -> None:
+    fill = {"exchange_fill_id": "to-1", "quantity": "1", "price": "2", "fee": None, "made_up": True, "at": ""}
+    reader.order_rows[0]["fills"] = [fill]
+    assert "the exchange told only totals" in (await read(connect, "/orders/k3j9x2a7b0001")).text
+    reader.order_rows[0]["reason"] = "resolved by hand (uid 7): trade 4711"
+    text = (await read(connect, "/orders/k3j9x2a7b0001")).text
+    assert "as an operator told" in text
+    assert "the exchange told only totals" not in text
+
+
+async def test_what_is_held_is_valued_at_the_quote_at_hand(
+    connect: Connect, status: FakeStatus, reader: FakeReader
+) -> None:
+    reader.books = ([Holding("BTC/USD", Decimal(2), Decimal(100))], [])
+    status.quotes = {"BTC/USD": Quote("BTC/USD", Decimal(60), Decimal(61), Decimal(60), utc(0))}
+    assert "BTC/USD 2 50 0 USD 20 USD 0 its own fills" in (await read(connect, "/instances/btc-dca")).text
+
+
+async def test_one_is_not_all_ones(connect: Connect) -> None:
+    text = (await read(connect, "/instances/btc-dca")).text
+    assert "Its one order in the list" in text
+    assert "All 1 " not in text
+
+
+@pytest.mark.parametrize(
+    ("path", "typed", "said"),
+    [
+        ("/orders?since=yesterday&instance_id=btc-dca", 'name="since" value="yesterday"', "since: expected"),
+        ("/orders?outcome=reject", "<option selected>reject</option>", "did you mean rejected?"),
+        ("/events?type=warning", "<option selected>warning</option>", "did you mean Warning?"),
+        ("/?mode=on&q=btc", 'name="q" value="btc"', "mode: expected one of"),
+        ("/orders?limit=0&instance_id=btc-dca", 'name="instance_id" value="btc-dca"', "limit: expected"),
+    ],
+)
+async def test_a_filter_that_makes_no_sense_keeps_the_form_and_what_was_typed(
+    connect: Connect, path: str, typed: str, said: str
+) -> None:
+    async with connect() as client:
+        answer = await client.get(path)
+    assert answer.status_code == 400
+    assert typed in answer.text
+    assert said in answer.text.replace("&#39;", "'")
+    assert "<form" in answer.text
+    assert "matches" not in answer.text

@@ -11,7 +11,7 @@ import pytest
 
 from reconciler.clock import FakeClock
 from reconciler.dashboard.survey import MOST_CONCERNS, Survey, Surveyor
-from reconciler.ports import FleetSummary
+from reconciler.ports import EngineStatus, FleetSummary
 from reconciler.records.accounts import Accounts
 from reconciler.records.status import Health, InstanceStatus
 
@@ -60,6 +60,9 @@ class SlowStatus:
 
     def summary(self) -> FleetSummary:
         return self._status.summary()
+
+    def engine(self) -> EngineStatus:
+        return self._status.engine()
 
 
 @pytest.fixture

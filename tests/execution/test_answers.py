@@ -81,3 +81,74 @@ def test_a_list_is_read_as_it_is_and_what_is_not_told_is_empty() -> None:
     assert (one.client_order_id, one.order_id, one.status, one.quantity, one.symbol) == ("", "7", "resting", "1", "")
     with pytest.raises(answers.Unreadable, match="orders: expected a list of objects"):
         answers.listed({"orders": "none"})
+
+
+def test_a_fee_that_is_not_told_is_not_known() -> None:
+    fill = {"fill_id": "a", "quantity": "1", "price": "100", "at": QUOTE["as_of"]}
+    report = answers.order({"status": "open", "filled_quantity": "1", "fills": [fill, {**fill, "fee": "1"}]})
+    assert report.fills is not None
+    assert [one.fee for one in report.fills] == [None, Decimal(1)]
+    assert report.fee is None
+
+
+def test_an_orders_fee_that_is_told_of_every_execution_instead_is_their_sum() -> None:
+    fill = {"fill_id": "a", "quantity": "1", "price": "100", "fee": "0.1", "at": QUOTE["as_of"]}
+    told = {"status": "open", "filled_quantity": "2", "fills": [fill, {**fill, "fee": "0.2"}]}
+    assert answers.order(told).fee == Decimal("0.3")
+    assert answers.order({**told, "fee": "0.5"}).fee == Decimal("0.5")
+    assert answers.order({**told, "fills": []}).fee is None
+
+
+@pytest.mark.parametrize(
+    "number",
+    ["1E+41", "1E-41", "1E+30000000", "9" * 101, pytest.param(10**5000, id="huge"), "1_000", "٣", "--1", "1e", ""],
+)
+def test_a_number_of_too_many_digits_or_in_no_plain_writing_is_unreadable(number: Any) -> None:
+    with pytest.raises(answers.Unreadable, match=r"^filled_quantity: expected .{1,140}$"):
+        answers.order({"status": "filled", "filled_quantity": number})
+
+
+@pytest.mark.parametrize(
+    "number", ["1E+39", "1E-40", "0.000000000000000001", " 7 ", "+1", ".5", "5.", 1e-07, 12345678901]
+)
+def test_a_number_that_some_server_may_honestly_write_is_read(number: Any) -> None:
+    assert answers.order({"status": "filled", "filled_quantity": number}).filled_quantity > 0
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"filled_quantity": "-0.1"}, "filled_quantity: expected zero or more, was -0.1"),
+        ({"average_price": "-5"}, "average_price: expected more than zero, was -5"),
+        ({"average_price": "0"}, "average_price: expected more than zero, was 0"),
+        ({"status": "open", "average_price": "-5"}, "average_price: expected more than zero, was -5"),
+        ({"fills": [{"fill_id": "a", "quantity": "0"}]}, "fill quantity: expected more than zero, was 0"),
+        ({"fills": [{"fill_id": "a", "quantity": "1", "price": "0"}]}, "fill price: expected more than zero, was 0"),
+    ],
+)
+def test_what_no_order_can_be_is_unreadable(wrong: dict[str, Any], message: str) -> None:
+    with pytest.raises(answers.Unreadable) as raised:
+        answers.order({"status": "filled", **wrong})
+    assert str(raised.value) == message
+
+
+def test_a_price_of_zero_where_nothing_is_filled_is_none() -> None:
+    assert answers.order({"status": "open", "filled_quantity": "0", "average_price": "0.00"}).average_price is None
+
+
+def test_what_is_filled_in_part_is_neither_just_open_nor_refused() -> None:
+    told = {"filled_quantity": "0.4", "reason": "too late"}
+    assert answers.order({"status": "open", **told}).state is OrderState.PARTIALLY_FILLED
+    report = answers.order({"status": "rejected", **told})
+    assert (report.state, report.refusal, report.filled_quantity) == (OrderState.CANCELLED, "", Decimal("0.4"))
+
+
+def test_a_quantity_that_is_null_is_not_told() -> None:
+    report = answers.order({"status": "cancelled", "filled_quantity": None})
+    assert (report.filled_quantity, report.hides_fills) == (Decimal(0), True)
+
+
+@pytest.mark.parametrize(("status", "is_over"), [("Canceled", True), ("filled", True), ("open", False), ("", False)])
+def test_a_listed_order_that_is_over_is_told_from_an_open_one(status: str, is_over: bool) -> None:
+    (one,) = answers.listed({"orders": [{"order_id": 7, "status": status}]})
+    assert one.is_over is is_over

@@ -14,12 +14,13 @@ from mcp.server.mcpserver import MCPServer
 from mcp_types import ToolListChangedNotification
 
 from reconciler.clock import SystemClock
-from reconciler.errors import CapabilityUnavailable, ExecUnavailable
+from reconciler.errors import CapabilityUnavailable, ExecRejected, ExecUnavailable
 from reconciler.execution.client import ExecServer
 from reconciler.execution.mapping.ready import ready
 from reconciler.execution.mapping.words import merged, read
 from reconciler.execution.options import ServerOptions
 from reconciler.execution.paper.server import serve_mcp
+from reconciler.execution.tool_memory import Recollection, ToolMemory
 from tests.execution.stubs.book import Book, quiet
 from tests.execution.stubs.okx import OkxShaped
 
@@ -43,9 +44,9 @@ async def until(condition: Callable[[], bool]) -> None:
 
 
 @asynccontextmanager
-async def connected(url: str, **more: Any) -> AsyncIterator[ExecServer]:
+async def connected(url: str, memory: ToolMemory | None = None, **more: Any) -> AsyncIterator[ExecServer]:
     given = {"words": WORDS, "accounts": ("main",), "reconnect_min_s": 0.02, **more}
-    server = ExecServer(ServerOptions("okx", "http", url=url, **given), SystemClock())
+    server = ExecServer(ServerOptions("okx", "http", url=url, **given), SystemClock(), memory)
     task = asyncio.create_task(server.run())
     try:
         await until(lambda: server.status.connected)
@@ -59,6 +60,13 @@ async def connected(url: str, **more: Any) -> AsyncIterator[ExecServer]:
 async def spot_place_order(instId: str, tdMode: str, side: str, ordType: str, sz: str, px: str, clOrdId: str) -> str:
     """Another spot_place_order than that of the stub: it has no tgtCcy, and asks for a price."""
     return "never called"
+
+
+ALTERED = (
+    "market_get_candles is gone; spot_place_order has changed: argument clOrdId is another, "
+    "argument ordType is another, argument px is another, argument side is another, argument tdMode is another, "
+    "argument tgtCcy is gone, the form of its answers is new"
+)
 
 
 def altered(book: Book) -> MCPServer[Any]:
@@ -100,8 +108,7 @@ def test_a_server_that_returns_with_other_tools_places_nothing_until_somebody_ha
                 await until(lambda: not server.status.connected)
                 async with serve_mcp(altered(book), urlsplit(url).port or 0):
                     await until(lambda: server.status.connected)
-                    said = "market_get_candles is gone, spot_place_order takes other arguments"
-                    assert server.status.changed == said
+                    assert server.status.changed == ALTERED
                     assert "place_order" not in server.status.tools
                     with pytest.raises(CapabilityUnavailable, match="nobody has looked: market_get_candles is gone"):
                         await server.call("place_order", ORDER)
@@ -110,13 +117,14 @@ def test_a_server_that_returns_with_other_tools_places_nothing_until_somebody_ha
                     server.accept()
                     assert server.status.changed == ""
                     assert server.status.missing["place_order"] == (
-                        "const sends 'tgtCcy', which is not in the inputSchema of spot_place_order"
+                        "const sends 'tgtCcy', which is not in the inputSchema of spot_place_order "
+                        "(it has clOrdId, instId, ordType, px, side, sz, tdMode)"
                     )
                 assert list(book.orders) == ["abc"]
 
     told: list[tuple[str, str]] = []
     asyncio.run(run())
-    assert told == [("okx", "market_get_candles is gone, spot_place_order takes other arguments")]
+    assert told == [("okx", ALTERED)]
     logged = [record for record in caplog.records if record.message == "exec-mcp tools changed: no order leaves"]
     assert len(logged) == 1
 
@@ -204,5 +212,74 @@ def test_no_more_than_a_few_questions_for_data_are_under_way_and_an_order_passes
             stub.book.release.set()
             assert {quote["bid"] for quote in await asyncio.gather(*questions)} == {"99.5"}
             assert stub.most == 8
+
+    asyncio.run(run())
+
+
+def test_a_secret_that_a_server_says_back_is_in_no_refusal_and_in_no_reason() -> None:
+    class Echo(OkxShaped):
+        async def spot_get_order(self, instId: str, ordId: str | None = None, clOrdId: str | None = None) -> Any:
+            return {"error": True, "code": "1", "message": "who is Bearer s3cr3t-of-ours, s3cr3t-of-ours?"}
+
+        async def spot_cancel_order(self, instId: str, ordId: str | None = None, clOrdId: str | None = None) -> Any:
+            return {"status": "rejected", "reason": "no s3cr3t-of-ours"}
+
+    async def run() -> None:
+        headers = {"Authorization": lambda: "Bearer s3cr3t-of-ours"}
+        words = read(merged(ready("okx"), {"tools": {"cancel_order": {"result": {"status": "$.status"}}}}))
+        async with serve_mcp(Echo(Book()).server()) as url, connected(url, headers=headers, words=words) as server:
+            with pytest.raises(ExecRejected, match=r"^who is •••, •••\?$"):
+                await server.call("get_order", ORDER)
+            assert (await server.call("cancel_order", ORDER))["reason"] == "no •••"
+
+    asyncio.run(run())
+
+
+def test_changed_tools_stop_orders_over_a_restart_until_somebody_has_looked() -> None:
+    async def run() -> None:
+        book, memory = Book(), Recollection()
+        async with serve_mcp(OkxShaped(book).server()) as url, connected(url, memory) as server:
+            assert (server.status.changed, "place_order" in server.status.tools) == ("", True)
+        async with serve_mcp(altered(book)) as url:
+            for _ in range(2):  # as often as it is restarted
+                async with connected(url, memory) as server:
+                    assert server.status.changed == ALTERED
+                    assert "place_order" not in server.status.tools
+        async with serve_mcp(OkxShaped(book).server()) as url:
+            async with connected(url, memory) as server:  # what changed back was something else meanwhile
+                assert server.status.changed == ALTERED
+                server.accept()
+                assert "place_order" in server.status.tools
+            async with connected(url, memory) as server:
+                assert (server.status.changed, "place_order" in server.status.tools) == ("", True)
+
+    asyncio.run(run())
+
+
+def test_another_mapping_is_somebodys_doing_and_begins_anew() -> None:
+    async def run() -> None:
+        memory = Recollection()
+        async with serve_mcp(OkxShaped(Book()).server()) as url, connected(url, memory, mapping_id="one"):
+            pass
+        async with serve_mcp(altered(Book())) as url:
+            async with connected(url, memory, mapping_id="one") as server:
+                assert server.status.changed == ALTERED
+            async with connected(url, memory, mapping_id="two") as server:
+                assert server.status.changed == ""
+
+    asyncio.run(run())
+
+
+def test_what_a_tool_says_it_answers_is_looked_at_too() -> None:
+    async def run() -> None:
+        async def spot_get_order(instId: str, ordId: str | None = None, clOrdId: str | None = None) -> dict[str, str]:
+            return {}
+
+        served = OkxShaped(Book()).server()
+        async with serve_mcp(served) as url, connected(url, probe_after_s=0.01, look_every_s=0.01) as server:
+            served.remove_tool("spot_get_order")
+            served.add_tool(spot_get_order)
+            await until(lambda: server.status.changed != "")
+            assert server.status.changed == "spot_get_order has changed: the form of its answers is new"
 
     asyncio.run(run())

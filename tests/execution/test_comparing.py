@@ -107,24 +107,16 @@ def test_an_order_listed_only_by_the_exchanges_own_id_is_ours_all_the_same(desk:
     assert desk.server.asked("get_order") == []
 
 
-@pytest.mark.parametrize("lacking", ["tool", "rights", "words"])
-def test_without_a_list_each_order_of_ours_is_looked_up(desk: Desk, resting: Order, lacking: str) -> None:
+def test_without_a_list_each_order_of_ours_is_looked_up(desk: Desk, resting: Order) -> None:
     desk.server.answers("get_order", {"status": "expired", "filled_quantity": "0"})
-    tools: tuple[str, ...] = TOOLS
-    if lacking == "tool":
-        tools = tuple(tool for tool in TOOLS if tool != "list_orders")
-    elif lacking == "rights":
-        desk.server.fails("list_orders", ExecRejected("a symbol is needed"))
-    else:
-        desk.server.answers("list_orders", {"orders": "none"})
-    reconnected(desk, *tools)
+    reconnected(desk, *(tool for tool in TOOLS if tool != "list_orders"))
     desk.follow_up()
     assert known(desk, resting).state is OrderState.EXPIRED
     assert desk.gateway.blocked("btc-grid-1", "main") is None
 
 
 @pytest.mark.parametrize("tool", ["list_orders", "get_order", "get_positions"])
-@pytest.mark.parametrize("error", [ExecUnknown("time-out"), ExecUnavailable("reset")])
+@pytest.mark.parametrize("error", [ExecUnknown("time-out"), ExecUnavailable("reset"), ExecRejected("maintenance")])
 def test_what_could_not_be_compared_waits_on_says_why_and_is_tried_at_the_next_beat(
     desk: Desk, resting: Order, tool: str, error: Exception
 ) -> None:
@@ -314,4 +306,96 @@ def test_a_connection_that_is_made_is_compared_on_without_waiting_for_a_beat(des
                 await asyncio.sleep(0.001)
 
     desk.main_loop.run(tell())
+    assert desk.gateway.blocked("btc-grid-1", "main") is None
+
+
+@pytest.mark.parametrize("tool", ["list_orders", "get_positions"])
+@pytest.mark.parametrize("answer", [{"hello": 1}, {"orders": "none", "positions": [{"symbol": "BTC/USD"}]}])
+def test_an_answer_that_makes_no_sense_was_not_compared(
+    desk: Desk, resting: Order, tool: str, answer: dict[str, Any]
+) -> None:
+    desk.server.answers("get_order", {"status": "open", "filled_quantity": "0"})
+    desk.server.answers(tool, answer)
+    reconnected(desk)
+    for _ in range(3):
+        desk.follow_up()
+        blocked = desk.gateway.blocked("btc-grid-1", "main")
+        assert blocked is not None
+        assert blocked[1].startswith(f"{PENDING}: ")
+    assert len(desk.server.asked(tool)) == 3
+    assert desk.buy(StandInGate()).outcome is Outcome.REJECTED
+    assert desk.gateway.comparisons() == ()
+
+
+def test_positions_that_the_server_does_not_tell_do_not_add_up_they_are_not_known(desk: Desk, resting: Order) -> None:
+    desk.server.answers("get_order", {"status": "open", "filled_quantity": "0"})
+    reconnected(desk, *(tool for tool in TOOLS if tool != "get_positions"))
+    desk.follow_up()
+    assert desk.gateway.blocked("btc-grid-1", "main") is None
+    assert desk.gateway.comparisons() == ()
+
+
+@pytest.mark.parametrize(
+    "others",
+    [
+        {"client_order_id": "by-hand", "symbol": "ETH/USD", "side": "sell"},
+        {"client_order_id": "by-hand"},
+        {"client_order_id": None, "symbol": "ETH/USD"},
+    ],
+)
+def test_an_order_that_only_shares_the_exchanges_id_with_ours_is_an_orphan(
+    desk: Desk, resting: Order, others: dict[str, Any]
+) -> None:
+    filled = item(resting, status="partially_filled", filled_quantity="0.4", average_price="2000")
+    desk.server.answers("list_orders", {"orders": [{**filled, **others}]})
+    desk.server.answers("get_order", {"status": "open", "filled_quantity": "0"})
+    reconnected(desk)
+    desk.follow_up()
+    assert known(desk, resting).filled_quantity == 0
+    assert len(desk.gateway.orphans()) == 1
+
+
+def test_a_listed_order_that_names_nothing_but_the_exchanges_id_is_looked_up(desk: Desk, resting: Order) -> None:
+    said = {"order_id": resting.exchange_order_id, "status": "filled", "filled_quantity": "1", "average_price": "1"}
+    desk.server.answers("list_orders", {"orders": [said]})
+    desk.server.answers("get_order", {"status": "open", "filled_quantity": "0"})
+    reconnected(desk)
+    desk.main_loop.run(desk.gateway._aftercare.comparing.run())
+    assert known(desk, resting).filled_quantity == 0
+    assert len(desk.server.asked("get_order")) == 1
+    assert desk.gateway.orphans() == ()
+
+
+def test_a_list_that_shows_what_is_over_makes_no_orphans_of_it(desk: Desk, resting: Order) -> None:
+    over = [{**STRANGE, "client_order_id": f"old-{word}", "status": word} for word in ("filled", "canceled", "closed")]
+    desk.server.answers("list_orders", {"orders": [item(resting), *over]})
+    reconnected(desk)
+    desk.follow_up()
+    assert desk.gateway.orphans() == ()
+    assert events(desk) == []
+
+
+def test_a_listed_order_of_ours_that_is_another_by_its_side_is_not_booked_but_looked_up(
+    desk: Desk, resting: Order
+) -> None:
+    desk.server.answers("list_orders", {"orders": [item(resting, side="sell", status="filled", filled_quantity="1")]})
+    desk.server.answers("get_order", {"status": "open", "filled_quantity": "0"})
+    reconnected(desk)
+    desk.main_loop.run(desk.gateway._aftercare.comparing.run())
+    assert known(desk, resting).filled_quantity == 0
+    assert len(desk.server.asked("get_order")) == 1
+    assert [reason for reason, _ in events(desk)] == ["AnswerUnreadable"]
+
+
+def test_a_refusal_that_comes_after_the_order_was_listed_gives_the_order_as_it_is_known(desk: Desk) -> None:
+    async def late(arguments: Mapping[str, Any]) -> dict[str, Any]:
+        listed = {**arguments, "order_id": "x-1", "status": "open", "filled_quantity": "0"}
+        desk.server.answers("list_orders", {"orders": [listed]})
+        desk.server.returned()
+        await desk.gateway._aftercare.comparing.run()
+        raise ExecRejected("duplicate client_order_id")
+
+    desk.server.script["place_order"] = late
+    order = desk.buy(StandInGate(), limit="90")
+    assert (order.outcome, order.state) == (Outcome.ACCEPTED, OrderState.OPEN)
     assert desk.gateway.blocked("btc-grid-1", "main") is None

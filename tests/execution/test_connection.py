@@ -274,6 +274,47 @@ def test_a_server_of_the_handshake_era_works_and_its_restart_loses_the_session_n
     asyncio.run(run())
 
 
+def answering(status: int, app: Any) -> Any:
+    """`app` behind a gateway that has every tool call acted on, and then answers with `status` all the same."""
+
+    async def serve(scope: Any, receive: Any, send: Any) -> None:
+        async def swallow(_: Any) -> None:
+            pass
+
+        if scope["type"] == "http" and (b"mcp-method", b"tools/call") in scope["headers"]:
+            await app(scope, receive, swallow)
+            await send({"type": "http.response.start", "status": status, "headers": []})
+            await send({"type": "http.response.body", "body": b"no"})
+            return
+        await app(scope, receive, send)
+
+    return serve
+
+
+@pytest.mark.parametrize("status", [401, 403, 404, 405, 413, 415, 421, 426, 429])
+def test_a_status_that_says_that_a_call_was_not_acted_on_is_certain_and_no_word_of_the_exchanges(status: int) -> None:
+    async def run() -> None:
+        app = answering(status, Exchange().mcp.streamable_http_app(json_response=True))
+        async with serve_app(app) as address, connected(address + "/mcp") as server:
+            with pytest.raises(ExecUnavailable, match=f"the server answered HTTP {status}"):
+                await asked(server, "place_order", {})
+
+    asyncio.run(run())
+
+
+@pytest.mark.parametrize("status", [400, 402, 406, 408, 409, 410, 422, 423, 425, 431, 451, 499, 500, 502, 503, 504])
+def test_every_other_failure_of_http_leaves_it_open_whether_the_server_acted(status: int) -> None:
+    async def run() -> None:
+        exchange = Exchange()
+        app = answering(status, exchange.mcp.streamable_http_app(json_response=True))
+        async with serve_app(app) as address, connected(address + "/mcp") as server:
+            with pytest.raises(ExecUnknown, match=f"the server answered HTTP {status}"):
+                await asked(server, "place_order", {})
+        assert exchange.placed == 1
+
+    asyncio.run(run())
+
+
 def redirecting(app: Any) -> Any:
     """`app` behind a gateway that acts on every tool call and then points back at the same address."""
 
@@ -382,3 +423,57 @@ def test_a_server_on_stdin_and_stdout_is_started_called_and_started_again_when_i
 def test_nothing_secret_is_shown() -> None:
     shown = repr(ServerOptions("x", "http", headers={"Authorization": "Bearer hush"}, env={"KEY": "hush"}))
     assert "hush" not in shown
+
+
+SECRET = "Bearer s3cr3t-of-ours"
+
+
+def test_a_secret_that_a_server_says_back_is_in_no_message() -> None:
+    class Echo:
+        """A server that says back what it was given, as a refusal and as the trouble of a whole request."""
+
+        def __init__(self, app: Any) -> None:
+            self.app = app
+
+        async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+            if scope["type"] == "http" and (b"mcp-method", b"tools/call") in scope["headers"]:
+                token = dict(scope["headers"])[b"authorization"].decode()
+                body = f'{{"jsonrpc": "2.0", "id": 1, "error": {{"code": -32602, "message": "{token}?"}}}}'
+                headers = [(b"content-type", b"application/json")]
+                await send({"type": "http.response.start", "status": 400, "headers": headers})
+                await send({"type": "http.response.body", "body": body.encode()})
+                return
+            await self.app(scope, receive, send)
+
+    async def run() -> None:
+        exchange = Exchange()
+        async with serve_app(Echo(exchange.mcp.streamable_http_app(json_response=True))) as address:
+            headers = {"Authorization": lambda: SECRET}
+            async with connected(address + "/mcp", headers=headers) as server:
+                with pytest.raises(ExecRejected) as caught:
+                    await asked(server, "place_order", {})
+                assert str(caught.value) == "'x' refused the call: \u2022\u2022\u2022?"
+                server.fail(f"no {SECRET}, no s3cr3t-of-ours")
+                assert server.status.last_error == "no \u2022\u2022\u2022, no \u2022\u2022\u2022"
+                assert server.scrubbed(["Bearer", "s3cr3t-of-ours", "s3c"]) == ["Bearer", "\u2022\u2022\u2022", "s3c"]
+
+    asyncio.run(run())
+
+
+def test_a_secret_with_a_line_break_never_reaches_the_transport(caplog: pytest.LogCaptureFixture) -> None:
+    """The transport itself says in its error what it cannot send."""
+
+    async def run() -> None:
+        exchange = Exchange()
+        async with serve_mcp(exchange.mcp) as url:
+            options = ServerOptions("x", "http", url=url, headers={"Authorization": lambda: f"{SECRET}\n"})
+            server = Connection(options, SystemClock())
+            task = asyncio.create_task(server.run())
+            await until(lambda: server.status.last_error not in ("", "not connected yet"))
+            assert "s3cr3t" not in server.status.last_error
+            task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await task
+
+    asyncio.run(run())
+    assert "s3cr3t" not in caplog.text

@@ -13,11 +13,13 @@ from typing import Any
 import pytest
 
 from reconciler.errors import CapabilityUnavailable, ExecRejected, ExecUnavailable, ExecUnknown
+from reconciler.execution.mapping.request import Unsayable
 from reconciler.records.halt import HaltScope
 from reconciler.records.mode import Mode
-from reconciler.records.order import Order, OrderState, OrderType, Outcome, RejectedBy, Side
+from reconciler.records.order import Order, OrderRequest, OrderState, OrderType, Outcome, RejectedBy, Side
 from reconciler.records.record import Limits
 from tests.execution.standins import Desk, StandInGate, request
+from tests.hostile import hostile_context
 
 FILLED: dict[str, Any] = {
     "status": "filled",
@@ -592,3 +594,108 @@ def test_a_request_that_makes_no_sense_is_refused(desk: Desk, wrong: dict[str, A
     order = desk.gateway.place(StandInGate(), replace(request(), **wrong), 7)
 
     assert order.reason == reason
+
+
+def told_apart(fill_id: str, quantity: str) -> dict[str, str]:
+    """An execution as a server tells it that says nothing of its fee."""
+    return {"fill_id": fill_id, "quantity": quantity, "price": "100", "at": "2026-01-31T12:00:00.000Z"}
+
+
+def book_fees(desk: Desk, order: Order) -> tuple[str, str, str]:
+    """The fee of the order, of its fills, and of its instance's book."""
+    known, fills = desk.store.ledger.get(order.client_order_id), desk.store.ledger.fills(order.client_order_id)
+    assert known is not None
+    book = desk.store.ledger.holding(order.instance_id, "BTC/USD", False)
+    assert book.realised == -book.fees
+    return f"{known.fee}", f"{sum(fill.fee or 0 for fill in fills)}", f"{book.fees}"
+
+
+def test_the_fee_of_an_order_reaches_its_book_though_its_executions_tell_none(desk: Desk) -> None:
+    said: dict[str, Any] = {"order_id": "x-1", "average_price": "100"}
+    first = {"status": "partially_filled", "filled_quantity": "1", "fee": "1", "fills": [told_apart("a", "1")]}
+    desk.server.answers("place_order", {**said, **first})
+    order = desk.buy(StandInGate(), "3", limit="100")
+    assert book_fees(desk, order) == ("1", "1", "1")
+
+    fills = [told_apart("a", "1"), told_apart("b", "2")]
+    desk.server.answers("get_order", {**said, "status": "filled", "filled_quantity": "3", "fee": "3", "fills": fills})
+    desk.follow_up()
+    assert book_fees(desk, order) == ("3", "3", "3")
+
+
+@pytest.mark.parametrize("filled", ["0", "1"])
+def test_a_fee_told_when_all_is_over_reaches_the_book_though_nothing_more_was_filled(desk: Desk, filled: str) -> None:
+    said = {"order_id": "x-1", "filled_quantity": filled, "average_price": "100"}
+    desk.server.answers("place_order", {**said, "status": "open"})
+    order = desk.buy(StandInGate(), "3", limit="100")
+    assert book_fees(desk, order) == ("None", "0", "0")
+
+    desk.server.answers("get_order", {**said, "status": "cancelled", "fee": "1"})
+    desk.follow_up()
+    assert book_fees(desk, order) == ("1", "1", "1")
+    assert desk.store.ledger.holding(order.instance_id, "BTC/USD", False).quantity == Decimal(filled)
+
+
+@pytest.mark.parametrize("mode", [Mode.ACTIVE, Mode.OBSERVE])
+@pytest.mark.parametrize(
+    "asked",
+    [
+        OrderRequest(Side.SELL, OrderType.LIMIT, Decimal(10), limit_price=Decimal("0.01")),
+        OrderRequest(Side.BUY, OrderType.STOP, Decimal(10), stop_price=Decimal("0.01")),
+        OrderRequest(Side.SELL, OrderType.STOP, Decimal(10), stop_price=Decimal("0.01")),
+        OrderRequest(Side.SELL, OrderType.STOP_LIMIT, Decimal(10), Decimal("0.01"), Decimal("0.01")),
+    ],
+)
+def test_no_order_is_made_small_by_naming_a_price_that_it_will_not_trade_at(
+    desk: Desk, asked: OrderRequest, mode: Mode
+) -> None:
+    gate = replace(StandInGate(), mode=mode, limits=Limits(max_order_notional=Decimal(500)))
+    order = desk.gateway.place(gate, asked, 7)
+    assert order.outcome is Outcome.REJECTED
+    assert order.reason.startswith("Limit: max_order_notional: the order is worth ")
+    assert desk.server.asked("place_order") == []
+
+
+@pytest.mark.parametrize("raises", [True, False])
+def test_the_decimal_context_of_the_thread_that_places_changes_nothing(desk: Desk, raises: bool) -> None:
+    gate = replace(StandInGate(), limits=Limits(max_position=Decimal("1.04"), max_order_notional=Decimal(500)))
+    filled = {"status": "filled", "order_id": "1", "filled_quantity": "1.04", "average_price": "100.03", "fee": "0.11"}
+    desk.server.answers("place_order", filled)
+    with hostile_context(raises=raises):
+        bought = desk.buy(gate, "1.04", limit="100.03")
+        desk.gateway.position("btc-grid-1", "BTC/USD", shadow=False)
+        refused = desk.buy(gate, "0.01")
+        held = desk.store.ledger.holding("btc-grid-1", "BTC/USD", False)
+        sold = desk.buy(gate, "1.04", limit="100.03", side=Side.SELL)
+    assert (bought.state, sold.state) == (OrderState.FILLED, OrderState.FILLED)
+    assert refused.reason == "Limit: max_position: the position could become 1.05, the limit is 1.04"
+    assert (held.quantity, held.fees) == (Decimal("1.04"), Decimal("0.11"))
+    after = desk.store.ledger.holding("btc-grid-1", "BTC/USD", False)
+    assert (after.quantity, after.fees, after.realised) == (Decimal(0), Decimal("0.22"), Decimal("-0.22"))
+    assert desk.store.ledger.exposed() == frozenset()
+
+
+@pytest.mark.parametrize("raises", [True, False])
+def test_under_a_halt_no_decimal_context_makes_an_order_reducing(desk: Desk, raises: bool) -> None:
+    sold = {"status": "filled", "order_id": "1", "filled_quantity": "0.48702", "average_price": "100"}
+    desk.server.answers("place_order", sold)
+    desk.buy(StandInGate(), "0.48702", limit="100", side=Side.SELL)
+    desk.store.halts.add("instance", "btc-grid-1", False, "looking", "uid 0")
+    with hostile_context(raises=raises):
+        assert desk.buy(StandInGate(), "0.4899").reason == "Halted: instance btc-grid-1 is halted: looking"
+        assert desk.buy(StandInGate(), "0.48702").outcome is Outcome.ACCEPTED
+
+
+def test_an_order_that_cannot_be_put_in_the_servers_words_is_no_outage(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def call(tool: str, arguments: Mapping[str, Any], **more: Any) -> dict[str, Any]:
+        if tool != "place_order":
+            return {"bid": "99", "ask": "101", "as_of": "2026-01-31T12:00:00.000Z"}
+        more["handover"].finish()
+        raise Unsayable("place_order: quantity: 1 has too many digits")
+
+    monkeypatch.setattr(desk.server, "call", call)
+    order = desk.buy(StandInGate())
+    assert (order.outcome, order.rejected_by) == (Outcome.REJECTED, RejectedBy.GATEWAY)
+    assert order.reason == "CapabilityMissing: place_order: quantity: 1 has too many digits"

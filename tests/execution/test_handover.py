@@ -26,9 +26,19 @@ def test_what_certainly_did_not_arrive_was_not_sent() -> None:
     assert not handover.is_possibly_sent
 
 
-def test_a_call_is_posted_once() -> None:
+def test_a_call_is_claimed_once() -> None:
     handover = Handover()
-    assert [handover.post() for _ in range(3)] == [True, False, False]
+    assert [handover.claim() for _ in range(3)] == [True, False, False]
+    assert handover.is_possibly_sent
+
+
+def test_what_came_to_its_end_unclaimed_is_never_sent() -> None:
+    handover = Handover()
+    handover.finish()
+    assert not handover.is_open
+    assert not handover.claim()
+    assert handover.abandon()
+    assert not handover.is_possibly_sent
 
 
 def test_waiting_ends_when_the_call_is_out_of_hand() -> None:

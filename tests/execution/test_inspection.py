@@ -7,6 +7,9 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from decimal import Decimal
+from typing import Any
+
+import pytest
 
 from reconciler.clock import SystemClock
 from reconciler.execution.inspection import Finding, inspect
@@ -16,7 +19,9 @@ from reconciler.execution.options import ServerOptions
 from reconciler.execution.paper.server import serve_mcp
 from reconciler.execution.rehearsal import Trial, rehearse
 from reconciler.execution.servers import PaperSite, Servers, open_servers
+from reconciler.execution.tool_memory import Recollection
 from reconciler.records.accounts import Account, Accounts
+from reconciler.records.tools import KnownTools
 from tests.execution.stubs.book import Book, Fault, quiet
 from tests.execution.stubs.okx import OkxShaped
 
@@ -58,6 +63,52 @@ def test_a_server_that_cannot_be_reached_closes_the_gates_of_its_accounts() -> N
     asyncio.run(run())
 
 
+def test_servers_are_looked_at_together_and_one_that_fails_is_not_waited_for() -> None:
+    class Deaf:
+        """A server that takes connections, and says nothing."""
+
+        def __init__(self) -> None:
+            self.together = asyncio.Event()
+            self.asked = 0
+
+        async def __call__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            self.asked += 1
+            if self.asked == 3:
+                self.together.set()
+            await self.together.wait()
+            writer.close()
+
+    async def run() -> None:
+        deaf = Deaf()
+        async with await asyncio.start_server(deaf, "127.0.0.1", 0) as served:
+            port = served.sockets[0].getsockname()[1]
+            dead = ServerOptions("dead", "stdio", command=("/nowhere/program",), timeout_s=60)
+            gone = ServerOptions("gone", "http", "http://127.0.0.1:1/mcp", timeout_s=60)
+            slow = [ServerOptions(name, "http", f"http://127.0.0.1:{port}/mcp", timeout_s=60) for name in "abc"]
+            async with opened(gone, dead, *slow) as servers, asyncio.timeout(15):
+                found = await inspect(servers, ["gone", "dead", "a", "b", "c"], ACCOUNTS, SystemClock())
+        assert [(one.server, one.reachable, bool(one.error)) for one in found] == [
+            (name, False, True) for name in ("gone", "dead", "a", "b", "c")
+        ]
+        assert "not connected yet" not in {one.error for one in found}
+
+    asyncio.run(run())
+
+
+def test_tools_that_changed_since_somebody_looked_close_the_gate_as_an_engine_would() -> None:
+    async def run() -> None:
+        memory = Recollection({"okx": KnownTools("", {"spot_get_order": {}})})
+        async with serve_mcp(OkxShaped(Book()).server()) as url:
+            options = ServerOptions("okx", "http", url, words=WORDS, accounts=("main",))
+            async with open_servers([options], ACCOUNTS, SystemClock(), PaperSite(0.1), memory=memory) as servers:
+                (finding,) = await inspect(servers, ["okx"], ACCOUNTS, SystemClock())
+        assert not finding.is_fine
+        assert finding.closed["main"].startswith("place_order: its tools changed, and nobody has looked: ")
+        assert "spot_get_order is new" in finding.changed
+
+    asyncio.run(run())
+
+
 def test_a_server_without_look_ups_closes_the_gates_and_says_why() -> None:
     async def run() -> None:
         server = quiet("small")
@@ -67,7 +118,7 @@ def test_a_server_without_look_ups_closes_the_gates_and_says_why() -> None:
         assert not finding.is_fine
         assert finding.tools == ("place_order",)
         assert finding.closed == {
-            "main": "get_order: the server has no tool 'spot_get_order'; did you mean 'spot_place_order'?"
+            "main": "get_order: the server has no tool 'spot_get_order'; where it has none, write get_order: null"
         }
 
     asyncio.run(run())
@@ -120,3 +171,29 @@ def test_an_order_of_which_nothing_is_known_is_cancelled_all_the_same() -> None:
     steps, book = rehearsed("hang", replace(TRIAL, price=Decimal("1")), timeout_s=0.5)
     assert steps == [("place", False), ("look", True), ("cancel", True), ("look", True)]
     assert book.orders["abc"]["cancelled"]
+
+
+@pytest.mark.parametrize(("bid", "at"), [(1, "0.5"), (99.5, "49.7"), (0.00000001, "0.000000005")])
+def test_the_price_is_half_the_bid_and_never_nothing(bid: float, at: str) -> None:
+    class Cheap(OkxShaped):
+        async def market_get_ticker(self, instId: str) -> Any:
+            ticker = {
+                "bidPx": f"{bid:.8f}".rstrip("0").rstrip("."),
+                "askPx": "100.5",
+                "last": "100",
+                "ts": "1767225600000",
+            }
+            return {"ok": True, "data": {"code": "0", "data": [ticker]}}
+
+    async def run() -> None:
+        book = Book()
+        async with (
+            serve_mcp(Cheap(book).server()) as url,
+            opened(ServerOptions("okx", "http", url, words=WORDS, accounts=("main",))) as servers,
+        ):
+            await inspect(servers, ["okx"], ACCOUNTS, SystemClock())
+            steps = await rehearse(servers.named("okx"), TRIAL)
+        assert all(step.ok for step in steps)
+        assert book.orders["abc"]["px"] == at
+
+    asyncio.run(run())

@@ -7,12 +7,15 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from reconciler.clock import utc
-from reconciler.execution.limits import Book, Prices, breach, reduces
+from reconciler.execution.limits import Book, Prices, breach, dearest, reduces
 from reconciler.records.order import Order, OrderRequest, OrderState, OrderType, Outcome, Side
 from reconciler.records.record import Limits
 from tests.execution.standins import StandInGate, request
+from tests.hostile import hostile_context
 
 PRICES = Prices(Decimal(99), Decimal(101))
 
@@ -113,3 +116,91 @@ def test_what_open_orders_will_reduce_cannot_be_reduced_again() -> None:
     selling = book("1", resting("0.8", Side.SELL, "0.2"))
     assert reduces(selling, request("0.4", side=Side.SELL))
     assert not reduces(selling, request("0.5", side=Side.SELL))
+
+
+@pytest.mark.parametrize(
+    ("side", "type", "limit", "stop", "expected"),
+    [
+        (Side.BUY, OrderType.MARKET, None, None, 101),
+        (Side.SELL, OrderType.MARKET, None, None, 99),
+        (Side.BUY, OrderType.LIMIT, 50, None, 50),
+        (Side.BUY, OrderType.LIMIT, 200, None, 200),
+        (Side.SELL, OrderType.LIMIT, 50, None, 99),
+        (Side.SELL, OrderType.LIMIT, 200, None, 200),
+        (Side.BUY, OrderType.STOP, None, 50, 101),
+        (Side.BUY, OrderType.STOP, None, 200, 200),
+        (Side.SELL, OrderType.STOP, None, 50, 99),
+        (Side.SELL, OrderType.STOP, None, 200, 200),
+        (Side.BUY, OrderType.STOP_LIMIT, 60, 50, 60),
+        (Side.BUY, OrderType.STOP_LIMIT, 190, 200, 200),
+        (Side.SELL, OrderType.STOP_LIMIT, 40, 50, 99),
+        (Side.SELL, OrderType.STOP_LIMIT, 40, 200, 200),
+        (Side.SELL, OrderType.STOP_LIMIT, 210, 200, 210),
+    ],
+)
+def test_no_price_that_an_order_names_makes_it_worth_less_than_it_may_trade_at(
+    side: Side, type: OrderType, limit: int | None, stop: int | None, expected: int
+) -> None:
+    limit_price, stop_price = (None if price is None else Decimal(price) for price in (limit, stop))
+    asked = OrderRequest(side, type, Decimal(2), limit_price, stop_price)
+    assert dearest(asked, PRICES) == expected
+    limits = Limits(max_order_notional=Decimal(2 * expected))
+    assert breach(limits, asked, PRICES, FLAT) is None
+    limits = Limits(max_order_notional=Decimal(2 * expected) - 1)
+    said = f"max_order_notional: the order is worth {2 * expected}, the limit is {2 * expected - 1}"
+    assert breach(limits, asked, PRICES, FLAT) == said
+
+
+@pytest.mark.parametrize("side", Side)
+@pytest.mark.parametrize("type", OrderType)
+def test_only_a_buyers_limit_can_stand_in_for_a_quote(side: Side, type: OrderType) -> None:
+    limit = Decimal(100) if type in (OrderType.LIMIT, OrderType.STOP_LIMIT) else None
+    stop = Decimal(100) if type in (OrderType.STOP, OrderType.STOP_LIMIT) else None
+    asked = OrderRequest(side, type, Decimal(1), limit, stop)
+    said = breach(Limits(max_order_notional=Decimal(1000)), asked, Prices(None, None), FLAT)
+    if side is Side.BUY and limit is not None:
+        assert said is None
+    else:
+        assert said == "max_order_notional: there is no quote to measure it by"
+
+
+digits = st.decimals("0.000001", 1000, places=12)
+
+
+@pytest.mark.parametrize("raises", [True, False])
+@given(
+    side=st.sampled_from(Side),
+    quantity=digits,
+    price=digits,
+    held=st.decimals(-1000, 1000, places=12),
+    open_quantity=digits,
+    most=digits,
+)
+def test_no_decimal_context_of_the_thread_decides_a_limit(
+    raises: bool, side: Side, quantity: Decimal, price: Decimal, held: Decimal, open_quantity: Decimal, most: Decimal
+) -> None:
+    limits = [
+        Limits(max_order_notional=most),
+        Limits(max_position=most),
+        Limits(max_price_deviation=most),
+        Limits(max_daily_loss=most),
+    ]
+    asked = OrderRequest(side, OrderType.LIMIT, quantity, price)
+    before = Book(held, [resting(str(open_quantity), Side.BUY), resting(str(open_quantity), Side.SELL)], 0, quantity)
+    quoted = Prices(price, open_quantity)
+
+    def judged() -> list[object]:
+        return [reduces(before, asked), *(breach(limit, asked, quoted, before) for limit in limits)]
+
+    expected = judged()
+    with hostile_context(raises=raises):
+        assert judged() == expected
+
+
+def test_what_two_digits_would_hide_is_over_the_limit_and_reduces_nothing() -> None:
+    with hostile_context(raises=False):
+        said = breach(Limits(max_position=Decimal("0.021")), request("0.0219"), PRICES, FLAT)
+        assert said == "max_position: the position could become 0.0219, the limit is 0.021"
+        said = breach(Limits(max_position=Decimal("0.5")), request("0.52999"), PRICES, book("-0.02"))
+        assert said == "max_position: the position could become 0.50999, the limit is 0.5"
+        assert not reduces(book("-0.48702"), request("0.4899"))

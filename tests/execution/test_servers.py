@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from reconciler.clock import SystemClock
-from reconciler.execution.client import ServerStatus
+from reconciler.execution.client import ExecServer, ServerStatus
 from reconciler.execution.options import ServerOptions
 from reconciler.execution.paper.server import serve_paper
 from reconciler.execution.servers import PaperSite, Servers, open_servers
@@ -137,3 +137,31 @@ def test_two_paper_servers_keep_their_state_apart_and_to_themselves(tmp_path: Pa
     journals = sorted(tmp_path.iterdir())
     assert [path.name for path in journals] == ["paper-other.journal", "paper.journal"]
     assert [oct(path.stat().st_mode & 0o777) for path in journals] == ["0o600"] * 2
+
+
+def test_servers_that_are_slow_to_let_go_are_let_go_of_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def run() -> None:
+        leaving = [asyncio.Event(), asyncio.Event()]
+        names: list[str] = []
+
+        async def lives(self: ExecServer) -> None:
+            try:
+                names.append(self.name)
+                await asyncio.Event().wait()
+            finally:
+                leaving[names.index(self.name)].set()
+                for other in leaving:
+                    await other.wait()
+
+        monkeypatch.setattr(ExecServer, "run", lives)
+        options = [ServerOptions(name, "stdio", command=("x",)) for name in ("one", "two")]
+        async with open_servers(options, Accounts(), SystemClock(), PaperSite(0.1)):
+            async with asyncio.timeout(10):
+                while len(names) < 2:
+                    await asyncio.sleep(0.005)
+
+    async def bounded() -> None:
+        async with asyncio.timeout(10):
+            await run()
+
+    asyncio.run(bounded())

@@ -6,12 +6,12 @@ from decimal import Decimal
 
 import pytest
 
-from reconciler.errors import ExecUnknown
+from reconciler.errors import ExecRejected, ExecUnknown
 from reconciler.execution import answers
 from reconciler.execution.doubts import Doubts
 from reconciler.execution.settlement import Settlement
 from reconciler.records.order import OrderState, Outcome, RejectedBy
-from tests.execution.standins import Desk, StandInGate
+from tests.execution.standins import Desk, StandInGate, events
 
 
 @pytest.fixture
@@ -21,12 +21,67 @@ def settlement(desk: Desk) -> Settlement:
 
 def test_an_answer_older_than_the_orders_end_changes_nothing(desk: Desk, settlement: Settlement) -> None:
     order = desk.buy(StandInGate(), limit="90")
-    ended = settlement.reported(order, answers.order({"status": "cancelled"}))
+    ended = settlement.reported(
+        order, answers.order({"status": "cancelled", "filled_quantity": "0.5", "average_price": "90"})
+    )
 
-    late = answers.order({"status": "partially_filled", "filled_quantity": "0.5", "average_price": "90"})
-    assert settlement.reported(order, late) == ended
+    for late in ({"status": "partially_filled", "filled_quantity": "0.5"}, {"status": "open"}, {"status": "expired"}):
+        assert settlement.reported(order, answers.order(late)) == ended
     assert desk.store.ledger.get(order.client_order_id) == ended
-    assert desk.store.ledger.fills(order.client_order_id) == []
+    assert len(desk.store.ledger.fills(order.client_order_id)) == 1
+
+
+def test_a_fill_that_is_told_after_the_orders_end_is_booked_and_the_state_stays(
+    desk: Desk, settlement: Settlement
+) -> None:
+    order = desk.buy(StandInGate(), limit="90")
+    settlement.reported(order, answers.order({"status": "cancelled", "filled_quantity": "0"}))
+    late = answers.order({"status": "partially_filled", "filled_quantity": "0.5", "average_price": "90"})
+    settled = settlement.reported(order, late)
+
+    assert (settled.state, settled.filled_quantity) == (OrderState.CANCELLED, Decimal("0.5"))
+    assert [(fill.quantity, fill.price) for fill in desk.store.ledger.fills(order.client_order_id)] == [
+        (Decimal("0.5"), Decimal(90))
+    ]
+
+
+def test_an_answer_of_before_the_first_fill_does_not_make_the_order_untouched_again(
+    desk: Desk, settlement: Settlement
+) -> None:
+    order = desk.buy(StandInGate(), limit="90")
+    settlement.reported(order, answers.order({"status": "open", "filled_quantity": "0.5", "average_price": "90"}))
+    settled = settlement.reported(order, answers.order({"status": "open", "filled_quantity": "0"}))
+    assert (settled.state, settled.filled_quantity) == (OrderState.PARTIALLY_FILLED, Decimal("0.5"))
+
+
+def test_a_refusal_that_is_told_of_an_order_found_meanwhile_changes_nothing(desk: Desk, settlement: Settlement) -> None:
+    order = desk.buy(StandInGate(), limit="90")
+    assert settlement.rejected(order, RejectedBy.EXCHANGE, "duplicate id") == order
+    assert events(desk) == [
+        ("OrderTurnedUp", f"{order.client_order_id}: it is open, but its placing was answered: duplicate id")
+    ]
+
+
+def test_an_order_that_was_refused_and_is_listed_as_cancelled_did_not_turn_up(
+    desk: Desk, settlement: Settlement
+) -> None:
+    desk.server.fails("place_order", ExecRejected("post only would cross"))
+    order = desk.buy(StandInGate(), limit="90")
+    assert settlement.reported(order, answers.order({"status": "cancelled", "filled_quantity": "0"})) == order
+    assert desk.store.halts.active() == ()
+    filled = answers.order({"status": "cancelled", "filled_quantity": "0.1", "average_price": "90"})
+    assert settlement.reported(order, filled).filled_quantity == Decimal("0.1")
+    assert len(desk.store.halts.active()) == 1
+
+
+def test_an_answer_that_cannot_be_booked_is_told_once_for_as_long_as_it_is_the_same(
+    desk: Desk, settlement: Settlement
+) -> None:
+    order = desk.buy(StandInGate(), limit="90")
+    for _ in range(3):
+        settlement.unreadable(order, "side: expected buy, was sell")
+    told = f"{order.client_order_id}: an answer was not taken: side: expected buy, was sell"
+    assert events(desk) == [("AnswerUnreadable", told)]
 
 
 def test_an_order_thrown_out_after_it_was_accepted_is_over(desk: Desk, settlement: Settlement) -> None:
@@ -60,3 +115,15 @@ def test_the_same_report_again_writes_no_second_fill(desk: Desk, settlement: Set
 
     assert settlement.reported(order, report) == order
     assert len(desk.store.ledger.fills(order.client_order_id)) == 1
+
+
+def test_executions_that_are_all_that_was_filled_tell_the_average_price(desk: Desk, settlement: Settlement) -> None:
+    """A server that told a total without a price at first, and its executions later: the book learns the price."""
+    desk.server.answers("place_order", {"status": "filled", "filled_quantity": "1"})
+    order = desk.buy(StandInGate())
+    told = [("a", "0.4", "100"), ("b", "0.6", "105")]
+    at = "2026-01-31T12:00:00Z"
+    fills = [{"fill_id": id, "quantity": quantity, "price": price, "at": at} for id, quantity, price in told]
+    settled = settlement.reported(order, answers.order({"status": "filled", "filled_quantity": "1", "fills": fills}))
+    assert (order.average_price, settled.average_price) == (None, Decimal(103))
+    assert desk.store.ledger.holding(order.instance_id, "BTC/USD", False).cost == Decimal(103)

@@ -17,6 +17,7 @@ from reconciler.execution.shadow import fee_on, followed, shadowed
 from reconciler.records.mode import Mode
 from reconciler.records.order import Order, OrderRequest, OrderState, OrderType, Outcome, Side, TimeInForce
 from tests.execution.standins import StandInGate
+from tests.hostile import hostile_context
 
 NOW = utc(1_700_000_000)
 TODAY = NOW.date()
@@ -171,3 +172,9 @@ def test_no_fill_is_better_than_the_quotes_it_saw(
     assert order.average_price >= touched[-1] if side is BUY else order.average_price <= touched[-1]
     if order.limit_price is not None:
         assert order.average_price <= order.limit_price if side is BUY else order.average_price >= order.limit_price
+
+
+@pytest.mark.parametrize("raises", [True, False])
+def test_no_decimal_context_of_the_thread_changes_a_fee(raises: bool) -> None:
+    with hostile_context(raises=raises):
+        assert fee_on(Decimal("1.23456789"), Decimal("57925.7"), Decimal("0.0025")) == Decimal("178.78302307")

@@ -111,19 +111,38 @@ def test_an_order_for_the_day_expires(desk: Desk, gate: StandInGate) -> None:
     assert (now(desk, order).state, now(desk, order).reason) == (OrderState.EXPIRED, "its day is over")
 
 
+NOTHING_LEFT = "reduce_only: there is no position left to reduce"
+
+
 def test_a_reduction_without_anything_left_to_reduce_is_cancelled(desk: Desk, gate: StandInGate) -> None:
     desk.buy(gate, "2")
     closing = replace(request("2", "105", Side.SELL), reduce_only=True)
     resting = desk.gateway.place(gate, closing, 7)
-    desk.buy(gate, "1", side=Side.SELL)
+    desk.buy(gate, "2", side=Side.SELL)
     quote(desk, "106", "107")
     desk.follow_up(8)
     ended = now(desk, resting)
-    assert (ended.state, ended.reason) == (
-        OrderState.CANCELLED,
-        "reduce_only: there is no position left to reduce",
-    )
-    assert held(desk) == 1
+    assert (ended.state, ended.reason) == (OrderState.CANCELLED, NOTHING_LEFT)
+    assert ended.filled_quantity == 0
+    assert held(desk) == 0
+
+
+@pytest.mark.parametrize("side", Side)
+def test_a_reduction_is_filled_as_far_as_the_position_goes_and_then_ends(
+    desk: Desk, gate: StandInGate, side: Side
+) -> None:
+    opening, limit = (Side.BUY, "105") if side is Side.SELL else (Side.SELL, "95")
+    desk.buy(gate, "2", side=opening)
+    resting = desk.gateway.place(gate, replace(request("2", limit, side), reduce_only=True), 7)
+    desk.buy(gate, "1.5", side=side)
+    quote(desk, *(("106", "107") if side is Side.SELL else ("93", "94")))
+    desk.follow_up(8)
+    ended = now(desk, resting)
+    assert (ended.state, ended.reason) == (OrderState.CANCELLED, NOTHING_LEFT)
+    assert (ended.filled_quantity, ended.average_price) == (Decimal("0.5"), Decimal(limit))
+    (fill,) = desk.store.ledger.fills(resting.client_order_id)
+    assert (fill.quantity, fill.fee) == (Decimal("0.5"), Decimal("0.5") * Decimal(limit) * DEFAULT_FEE)
+    assert held(desk) == 0
 
 
 @pytest.mark.parametrize("mode", [Mode.OFF, Mode.ACTIVE])

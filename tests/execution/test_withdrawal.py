@@ -117,7 +117,10 @@ def test_it_is_asked_again_each_beat_until_nothing_is_open(desk: Desk, resting: 
     desk.server.answers("cancel_order", CANCELLED)
     desk.follow_up()
     assert known(desk, resting).state is OrderState.CANCELLED
-    assert [reason for reason, _ in events(desk)] == ["Withdrawing"]
+    why = f"it stays open, and its cancel is tried again each beat: {error}"
+    assert [event for event in events(desk) if event[0] != "Withdrawing"] == [
+        ("NotWithdrawn", f"{resting.client_order_id}: {why}")
+    ]
 
 
 def test_it_waits_out_an_outage_and_a_restart(desk: Desk, resting: Order) -> None:
@@ -196,3 +199,13 @@ def test_cancels_use_the_accounts_minute_up_but_never_wait_for_it(desk: Desk, re
     desk.gateway._rate.take_cancel = lambda account_id: taken.append(account_id) or take(account_id)  # type: ignore
     desk.follow_up()
     assert taken == ["main"]
+
+
+def test_a_server_without_a_way_to_cancel_is_told_once_for_each_order(desk: Desk, resting: Order) -> None:
+    apply(desk, row())
+    desk.server.lost_tool("cancel_order")
+    for _ in range(3):
+        desk.follow_up()
+    found = events(desk)
+    assert [reason for reason, _ in found] == ["NotWithdrawn"]
+    assert "cancel_order" in found[0][1]

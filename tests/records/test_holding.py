@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from reconciler.records.holding import Holding
 from reconciler.records.market import Position
 from reconciler.records.order import Fill, Side
+from tests.hostile import hostile_context
 
 BUY, SELL = Side.BUY, Side.SELL
 MONDAY, TUESDAY = date(2026, 1, 5), date(2026, 1, 6)
@@ -186,3 +187,36 @@ def test_a_day_realises_what_its_own_fills_realised(told: Fills, split: int) -> 
     yesterday = after(told[:split])
     today = reduce(lambda h, t: h.filled(*t, on=TUESDAY), told[split:], yesterday)
     assert today.realised_on(TUESDAY) == EXACT.subtract(today.realised, yesterday.realised)
+
+
+@pytest.mark.parametrize("raises", [True, False])
+@given(
+    st.lists(
+        st.tuples(
+            st.sampled_from(Side),
+            st.decimals("0.000000000001", 10**12, places=18),
+            st.none() | st.decimals("0.01", 10**6, places=10),
+        ),
+        max_size=8,
+    )
+)
+def test_fills_add_up_to_the_same_whatever_the_threads_decimal_context(
+    raises: bool, told: list[tuple[Side, Decimal, Decimal | None]]
+) -> None:
+    def added_up() -> Holding:
+        holding = Holding("X")
+        for side, quantity, price in told:
+            holding = holding.filled(side, fill(quantity, price, "0.1"), MONDAY)
+        return holding
+
+    expected = added_up()
+    with hostile_context(raises=raises):
+        found = added_up()
+        loss, average = found.loss_on(MONDAY, Decimal(99), Decimal(101)), found.average_price
+    assert found == expected
+    assert (loss, average) == (expected.loss_on(MONDAY, Decimal(99), Decimal(101)), expected.average_price)
+
+
+def test_a_quantity_of_more_digits_than_any_context_has_is_closed_whole() -> None:
+    many = "12345678901.123456789012345678"
+    assert held((BUY, many, "0.00001"), (SELL, many, "0.00001")).quantity == 0

@@ -36,6 +36,10 @@ def verdict(word: VerdictWord, **more: Any) -> Verdict:
 
 OPEN = order(Outcome.ACCEPTED, state=OrderState.OPEN)
 PARTLY = order(Outcome.ACCEPTED, state=OrderState.PARTIALLY_FILLED, filled_quantity=Decimal("0.5"))
+CANCELLED = order(
+    Outcome.ACCEPTED, state=OrderState.CANCELLED, filled_quantity=Decimal("0.5"), average_price=Decimal(100)
+)
+REFUSED = order(Outcome.REJECTED, rejected_by=RejectedBy.EXCHANGE, reason="no funds")
 WRITTEN_OFF = order(Outcome.REJECTED, rejected_by=RejectedBy.GATEWAY, reason="not found")
 
 
@@ -81,7 +85,33 @@ def test_an_order_in_doubt_may_be_said_never_to_have_been_placed(outcome: Outcom
             "it is a shadow order: nothing was sent, there is nothing to resolve",
         ),
         (WRITTEN_OFF, verdict("rejected"), "it is rejected already: not found"),
-        (order(Outcome.ACCEPTED, state=OrderState.EXPIRED), verdict("filled"), "it is expired, and that is final"),
+        (
+            order(Outcome.ACCEPTED, state=OrderState.EXPIRED),
+            verdict("filled", **PRICED),
+            "it is expired, and that is final: say expired, with what is filled in all",
+        ),
+        (CANCELLED, verdict("cancelled"), "it is cancelled, with 0.5 filled, and this adds nothing to it"),
+        (
+            CANCELLED,
+            verdict("cancelled", filled_quantity=Decimal("0.5"), average_price=Decimal(7)),
+            "it is cancelled, with 0.5 filled, and this adds nothing to it",
+        ),
+        (
+            CANCELLED,
+            verdict("cancelled", filled_quantity=Decimal("0.4"), **PRICED),
+            "filled quantity: expected 0.5 to 2, was 0.4",
+        ),
+        (
+            CANCELLED,
+            verdict("cancelled", filled_quantity=Decimal(1)),
+            "price: expected the average of what is filled: position and profit are made of it",
+        ),
+        (
+            CANCELLED,
+            verdict("rejected"),
+            "it is cancelled, and that is final: say cancelled, with what is filled in all",
+        ),
+        (REFUSED, verdict("rejected"), "it is rejected already: no funds"),
         (OPEN, verdict("rejected"), "the exchange took it: say cancelled, or expired, with what was filled"),
         (
             order(),
@@ -116,6 +146,22 @@ def test_of_an_order_that_was_certainly_never_sent_nothing_else_can_be_said() ->
     assert verdict("filled", **PRICED).fault(WRITTEN_OFF, was_unknown=False) == (
         "it was never placed, that is certain: not found"
     )
+
+
+def test_an_order_that_the_exchange_is_recorded_to_have_refused_may_be_there_after_all() -> None:
+    said = verdict("filled", **PRICED)
+    assert said.fault(REFUSED, was_unknown=False) == ""
+    assert (said.news(REFUSED)["state"], said.news(REFUSED)["filled_quantity"]) == ("filled", Decimal(2))
+
+
+def test_fills_may_be_added_to_an_order_that_is_over_and_a_price_that_was_never_told() -> None:
+    said = verdict("cancelled", filled_quantity=Decimal("0.7"), **PRICED)
+    assert said.fault(CANCELLED, was_unknown=False) == ""
+    assert (said.news(CANCELLED)["state"], said.news(CANCELLED)["filled_quantity"]) == ("cancelled", Decimal("0.7"))
+    unpriced = order(Outcome.ACCEPTED, state=OrderState.FILLED, filled_quantity=Decimal(2))
+    assert verdict("filled", **PRICED).fault(unpriced, was_unknown=False) == ""
+    assert verdict("filled", fee=Decimal(1)).fault(CANCELLED, was_unknown=False) != ""
+    assert verdict("cancelled", fee=Decimal(1)).fault(CANCELLED, was_unknown=False) == ""
 
 
 def test_a_verdict_reads_as_it_was_said() -> None:

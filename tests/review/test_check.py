@@ -86,3 +86,17 @@ def test_known_paths_are_all_that_counts(snapshot: Make) -> None:
 )
 def test_a_folder_holds_what_lies_in_it(path: str, folder: str, inside: bool) -> None:
     assert is_under(path, [folder]) is inside
+
+
+def test_a_halt_of_what_is_not_there_is_a_problem_at_its_line(snapshot: Make) -> None:
+    found = check(snapshot({"instances/a.yaml": GOOD}, halt=b"- {scope: instance, id: nobody, reason: r}\n"), ANY)
+    (problem,) = found.problems
+    assert (problem.path, problem.line, problem.column) == ("instances/_halt.yaml", 1, 25)
+    assert problem.message == "no instance is called nobody"
+
+
+@pytest.mark.parametrize(("id", "ok"), [("m", True), ("declared", True), ("n", False)])
+def test_a_halt_of_an_account_names_one_that_is_declared_or_traded_on(snapshot: Make, id: str, ok: bool) -> None:
+    accounts = Accounts({"declared": Account("declared", "k", real_money=False)})
+    files = snapshot({"instances/a.yaml": GOOD}, halt=f"- {{scope: account, id: {id}, reason: r}}".encode())
+    assert check(files, accounts).ok is ok

@@ -188,6 +188,19 @@ def test_nothing_may_be_placed_from_the_deadline_on(stage: Stage) -> None:
     assert "outlived its deadline of 30 s" in str(late.came[0])
 
 
+def test_an_order_that_is_on_its_way_at_the_deadline_meets_a_shut_gate(stage: Stage) -> None:
+    """A slow quote must not carry it past the deadline, and the watchdog has not looked yet."""
+    probing = probe(on_tick=place)
+    stage.load(probing, stage.row(mode=Mode.ACTIVE))
+    stage.gateway.before_last_look = lambda: stage.clock.advance(29.9)
+    stage.tick()
+    assert len(stage.gateway.sent) == 1
+    stage.gateway.before_last_look = lambda: stage.clock.advance(30.0)
+    stage.tick()
+    assert len(stage.gateway.placed) == 2
+    assert len(stage.gateway.sent) == 1
+
+
 def test_a_context_kept_beyond_its_tick_places_nothing(stage: Stage) -> None:
     kept: list[Any] = []
     probing = probe(on_tick=lambda s: kept.append(s.context))

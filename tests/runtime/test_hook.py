@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import decimal
 from typing import TYPE_CHECKING
+
+import pytest
 
 from reconciler.runtime.hook import ERROR_LENGTH, attempt, describe
 from reconciler.strategy.base import Strategy
 from reconciler.strategy.definition import Definition
+from tests.hostile import hostile_context
 
 if TYPE_CHECKING:
     from tests.runtime.conftest import Define
@@ -52,3 +56,29 @@ def test_many_frames_are_told_by_the_first_and_the_last(define: Define) -> None:
 
 def test_a_text_that_utf_8_cannot_hold_is_escaped(define: Define) -> None:
     assert said(define, ValueError("a\ud800")) == "ValueError: a\\ud800"
+
+
+def test_every_hook_begins_with_the_standard_decimal_context(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(decimal.DefaultContext, "prec", 2)
+    seen: list[int] = []
+
+    def careless() -> None:
+        seen.append(decimal.getcontext().prec)
+        decimal.getcontext().prec = 2
+
+    with hostile_context(raises=True):
+        assert attempt(careless) is None
+        assert attempt(careless) is None
+    assert seen == [28, 28]
+
+
+def test_what_a_hook_makes_of_its_decimal_context_ends_with_it_whatever_it_raises() -> None:
+    def careless() -> None:
+        decimal.setcontext(decimal.Context(prec=2, rounding=decimal.ROUND_DOWN, traps=[decimal.Inexact]))
+        raise SystemExit
+
+    before = decimal.getcontext()
+    kept = before.copy()
+    assert isinstance(attempt(careless), SystemExit)
+    assert decimal.getcontext() is before
+    assert (before.prec, before.rounding, before.traps) == (kept.prec, kept.rounding, kept.traps)

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from reconciler.records.plan import Phase
+from reconciler.records.scrub import HIDDEN
 from reconciler.runtime.outcome import HookFailed, LoadFailed
-from reconciler.runtime.secrets import HIDDEN, SecretUnavailable, resolver, scrub, scrub_values
+from reconciler.runtime.secrets import SecretUnavailable, resolver
 from reconciler.strategy.base import Strategy
 from reconciler.strategy.widgets import metric
 
@@ -55,12 +56,6 @@ def test_a_reference_that_leads_nowhere_is_named(tmp_path: Path, reference: dict
     with pytest.raises(SecretUnavailable) as caught:
         resolver(tmp_path, {"EMPTY": ""})({"token": reference}, SCHEMA)
     assert str(caught.value).startswith(reason)
-
-
-def test_scrubbing_takes_the_longest_first_and_what_repr_makes_of_a_secret() -> None:
-    assert scrub("ab abc 'x\\ny'", ("ab", "abc", "x\ny")) == f"{HIDDEN} {HIDDEN} '{HIDDEN}'"
-    assert scrub("nothing", ("",)) == "nothing"
-    assert scrub_values(({"ab": [1, "xab", None]},), ("ab",)) == ({HIDDEN: [1, f"x{HIDDEN}", None]},)
 
 
 def test_a_load_whose_secret_is_missing_fails_and_succeeds_once_it_is_there(make_stage: MakeStage) -> None:

@@ -72,8 +72,9 @@ def make_order() -> Callable[..., Order]:
             beat=283_333_333,
         )
         request = OrderRequest(side=Side.BUY, type=OrderType.MARKET, quantity=Decimal(1))
-        origin = {name: fields.pop(name) for name in ("instance_id", "symbol", "mode") if name in fields}
-        wanted = {name: fields.pop(name) for name in ("side", "quantity", "limit_price") if name in fields}
+        origin = {name: fields.pop(name) for name in ("instance_id", "symbol", "mode", "generation") if name in fields}
+        asked = ("side", "type", "quantity", "limit_price", "time_in_force", "reduce_only")
+        wanted = {name: fields.pop(name) for name in asked if name in fields}
         order = Order(
             client_order_id=client_order_id,
             provenance=replace(provenance, **origin),

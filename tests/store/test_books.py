@@ -326,3 +326,68 @@ def test_positions_and_profits_are_those_of_the_fills_and_add_up_to_the_accounts
     assert sum(holding.quantity for holding in held) == quantity
     profits = [EXACT.add(h.realised, h.unrealised(price, price) or Decimal(0)) for h in held]
     assert reduce(EXACT.add, profits) == EXACT.fma(quantity, price, cash)
+
+
+def told_late(fleet: Fleet, side: Side, quantity: str) -> str:
+    """An order that filled at a price which nobody told yet."""
+    id = fleet.order(side, quantity)
+    fleet.ledger.settle(id, state=OrderState.FILLED, filled_quantity=Decimal(quantity))
+    return id
+
+
+def test_a_price_that_is_told_later_reaches_the_book(fleet: Fleet) -> None:
+    id = fleet.order(Side.BUY, "1")
+    fleet.ledger.settle(id, state=OrderState.PARTIALLY_FILLED, filled_quantity=Decimal("0.4"))
+    assert fleet.held().cost is None
+    fleet.ledger.settle(id, state=OrderState.FILLED, filled_quantity=Decimal(1), average_price=Decimal(100))
+    assert (fleet.held().quantity, fleet.held().cost) == (1, 100)
+    assert [fill.price for fill in fleet.ledger.fills(id)] == [100, 100]
+
+
+def test_what_was_closed_before_its_price_was_told_is_measured_after_all(fleet: Fleet) -> None:
+    bought = told_late(fleet, Side.BUY, "2")
+    fleet.sell("1", "120", fee="1")
+    assert fleet.held().unmeasured_on is not None
+    fleet.ledger.settle(bought, average_price=Decimal(100))
+    held = fleet.held()
+    assert (held.quantity, held.cost, held.realised, held.fees) == (1, 100, 19, 1)
+    assert held.unmeasured_on is None
+
+
+def test_a_price_that_comes_too_late_to_be_added_up_is_the_fills_alone(
+    fleet: Fleet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("reconciler.store.books._ANEW", 1)
+    bought = told_late(fleet, Side.BUY, "2")
+    fleet.buy("1", "90")
+    fleet.buy("1", "90")
+    fleet.ledger.settle(bought, average_price=Decimal(100))
+    assert [fill.price for fill in fleet.ledger.fills(bought)] == [100]
+    assert (fleet.held().quantity, fleet.held().cost) == (4, None)
+
+
+trades = st.lists(
+    st.tuples(st.sampled_from(Side), st.integers(1, 9), st.integers(1, 99), st.booleans()), min_size=1, max_size=12
+)
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(trades=trades, order=st.randoms(use_true_random=False))
+def test_once_every_price_is_told_the_book_is_what_it_would_have_been(
+    fleet: Fleet, trades: list[tuple[Side, int, int, bool]], order: Any
+) -> None:
+    """Whichever of them came later, and in whatever order they came."""
+    instance_id = f"late-{next(numbers)}"
+    late: list[tuple[str, Decimal]] = []
+    at_once = Holding(BTC)
+    for side, quantity, price, is_late in trades:
+        id = fleet.order(side, str(quantity), None if is_late else str(price), instance_id=instance_id)
+        if is_late:
+            fleet.ledger.settle(id, state=OrderState.FILLED, filled_quantity=Decimal(quantity))
+            late.append((id, Decimal(price)))
+        fill = Fill(id, "1", Decimal(quantity), Decimal(price), None, utc(fleet.ledger._clock.time()))
+        at_once = at_once.filled(side, fill, fill.at.date())
+    order.shuffle(late)
+    for id, told in late:
+        fleet.ledger.settle(id, average_price=told)
+    assert fleet.held(instance_id) == at_once

@@ -462,3 +462,21 @@ def test_exposure_is_exact_where_quantities_are_far_apart(store: Store, make_ord
             fields = {"side": side, "state": OrderState.FILLED, "filled_quantity": quantity}
             store.ledger.append(make_order(f"{next(numbers)}", **fields))
     assert store.ledger.exposed() == frozenset()
+
+
+def test_who_looks_between_an_orders_end_and_its_fill_sees_too_much_rather_than_too_little(
+    store: Store, make_order: MakeOrder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ledger, seen = store.ledger, []
+    ledger.append(make_order("a1", state=OrderState.OPEN))
+    assert ledger.holding("dca", "BTC/USD", False).quantity == 0
+    changed = ledger._open.changed
+
+    def look(order: Order) -> None:
+        seen.append((len(ledger.open_orders("dca", False)), ledger.holding("dca", "BTC/USD", False).quantity))
+        changed(order)
+        seen.append((len(ledger.open_orders("dca", False)), ledger.holding("dca", "BTC/USD", False).quantity))
+
+    monkeypatch.setattr(ledger._open, "changed", look)
+    ledger.settle("a1", state=OrderState.FILLED, filled_quantity=Decimal(1), average_price=Decimal(100))
+    assert seen == [(1, Decimal(1)), (0, Decimal(1))]

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from reconciler.records.mode import Mode
-from reconciler.records.order import Order, Outcome, RejectedBy
+from reconciler.records.order import Order, OrderType, Outcome, RejectedBy, Side, TimeInForce
 from reconciler.store import Store
 
 MakeOrder = Callable[..., Order]
@@ -41,12 +41,32 @@ def test_the_same_refusal_again_is_counted_on_the_last_row_which_is_returned(
 
 @pytest.mark.parametrize(
     "other",
-    [{"reason": "Halted: fire"}, {"quantity": Decimal(2)}, {"mode": Mode.OBSERVE}, {"symbol": "ETH/USD"}],
+    [
+        {"reason": "Halted: fire"},
+        {"side": Side.SELL},
+        {"type": OrderType.STOP},
+        {"time_in_force": TimeInForce.IOC},
+        {"reduce_only": True},
+        {"generation": 9},
+        {"mode": Mode.OBSERVE},
+        {"symbol": "ETH/USD"},
+    ],
 )
 def test_another_refusal_is_a_row_of_its_own(store: Store, make_order: MakeOrder, other: dict[str, Any]) -> None:
     store.ledger.refuse(refused(make_order, "a"))
     store.ledger.refuse(refused(make_order, "b", **other))
     assert rows(store) == [("a", 1), ("b", 1)]
+
+
+@pytest.mark.parametrize("other", [{"quantity": Decimal(2)}, {"limit_price": Decimal(7)}])
+def test_what_follows_the_price_is_the_same_refusal_over_again(
+    store: Store, make_order: MakeOrder, other: dict[str, Any]
+) -> None:
+    first = refused(make_order, "a")
+    store.ledger.refuse(first)
+    counted = store.ledger.refuse(refused(make_order, "b", **other))
+    assert (counted.client_order_id, counted.request) == ("a", first.request)
+    assert rows(store) == [("a", 2)]
 
 
 def test_only_the_instances_own_last_row_counts_repeats(store: Store, make_order: MakeOrder) -> None:

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from reconciler.clock import utc
 from reconciler.records.order import Fill, Order, OrderState
 from reconciler.store.settlement import new_fills
+from tests.hostile import hostile_context
 
 MakeOrder = Callable[..., Order]
 
@@ -90,24 +91,41 @@ def test_a_fee_told_only_for_the_order_is_on_the_last_of_its_new_fills(filled: F
         ("a", "1", "100", None),
         ("b", "1", "100", "0.5"),
     ]
-    assert new(filled("2", "0.5"), [], [fill("a", "1", fee="0.1"), fill("b", "1", fee="0.3")])[1][3] == "0.3"
+    assert new(filled("2", "0.5"), [], [fill("a", "1", fee="0.1"), fill("b", "1", fee="0.3")])[1][3] == "0.4"
+    known = [fill("a", "1", fee="1")]
+    assert new(filled("3", "3"), known, [*known, fill("b", "2")]) == [("b", "2", "100", "2")]
+
+
+def test_a_fee_told_when_nothing_new_is_filled_is_on_a_fill_of_no_quantity(filled: Filled) -> None:
+    known = [fill("to-1", "1", is_made_up=True)]
+    assert new(filled("1", "1"), known, []) == [("fee-2", "0", None, "1")]
+    corrected = [fill("a", "1"), fill("fee-2", "0", None, "1", is_made_up=True)]
+    assert new(filled("1", "0.4"), corrected, []) == [("fee-3", "0", None, "-0.6")]
+    assert new(filled("1", "1"), corrected, []) == []
+    assert new(filled("2", "1.5"), corrected, [corrected[0], fill("b", "1")]) == [("b", "1", "100", "0.5")]
 
 
 executions = st.lists(st.tuples(st.integers(0, 9), st.integers(1, 4)))
-reports = st.lists(st.tuples(st.integers(0, 40), st.none() | st.integers(1, 9), executions), max_size=6)
+told_fees = st.none() | st.integers(-3, 9)
+reports = st.lists(st.tuples(st.integers(0, 40), st.none() | st.integers(1, 9), executions, told_fees), max_size=6)
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])  # it makes values, and keeps none
 @given(reports)
 def test_whatever_is_told_the_fills_of_an_order_add_up_to_what_is_filled(
-    make_order: MakeOrder, told: list[tuple[int, int | None, list[tuple[int, int]]]]
+    make_order: MakeOrder, told: list[tuple[int, int | None, list[tuple[int, int]], int | None]]
 ) -> None:
     known: list[Fill] = []
     filled = 0
-    for total, average, executions in told:
+    fee: Decimal | None = None
+    for total, average, executions, told_fee in told:
         filled = max(filled, total)
-        order = make_order("x", quantity=Decimal(40), filled_quantity=Decimal(filled))
+        fee = fee if told_fee is None else Decimal(told_fee)
+        order = make_order("x", quantity=Decimal(40), filled_quantity=Decimal(filled), fee=fee)
         fills = [fill(f"{name}", f"{quantity}") for name, quantity in executions]
-        known += new_fills(order, known, fills, None if average is None else Decimal(average), NOW)
+        paid = None if average is None else Decimal(average)
+        with hostile_context(raises=True):
+            known += new_fills(order, known, fills, paid, NOW)
+        assert fee is None or sum(one.fee or 0 for one in known) == fee
         assert sum(one.quantity for one in known) == filled
         assert len({one.exchange_fill_id for one in known}) == len(known)

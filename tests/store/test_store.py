@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sqlite3
 import stat
+import subprocess
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -159,3 +160,46 @@ def test_the_last_beat_survives_the_process(path: Path, clock: FakeClock) -> Non
         store.beats.fired(283_333_333, 6.0)
     with Store.open(path, clock) as store:
         assert store.beats.last() == (283_333_333, 6.0)
+
+
+def restored_in_place(path: Path, backup: bytes) -> None:
+    """As `cp backup reconciler.db` does, and the log removed, as one is told to."""
+    source = path.with_name("backup")
+    source.write_bytes(backup)
+    subprocess.run(["cp", source, path], check=True)  # not here: closing the file would give up SQLite's locks on it
+    for end in ("-wal", "-shm"):
+        Path(f"{path}{end}").unlink()
+
+
+def test_what_was_restored_over_a_running_engines_database_is_left_as_it_is(
+    path: Path, clock: FakeClock, make_row: MakeRow
+) -> None:
+    with Store.open(path, clock) as store:
+        store.halts.add("all", "", True, "before the backup", "uid 0")
+    backup = path.read_bytes()
+    store = Store.open(path, clock)
+    store.halts.add("all", "", True, "after it", "uid 0")
+    restored_in_place(path, backup)
+    with pytest.raises(StoreFenced):
+        store.flush()
+    store.close()
+    assert path.read_bytes() == backup
+
+
+def test_what_was_restored_in_an_idle_moment_is_left_as_it_is_too(path: Path, clock: FakeClock) -> None:
+    with Store.open(path, clock):
+        pass
+    backup = path.read_bytes()
+    store = Store.open(path, clock)
+    store.halts.add("all", "", True, "after it", "uid 0")
+    restored_in_place(path, backup)
+    store.close()
+    assert path.read_bytes() == backup
+
+
+def test_a_store_that_was_closed_leaves_one_whole_file_behind(path: Path, clock: FakeClock) -> None:
+    with Store.open(path, clock) as store:
+        store.halts.add("all", "", True, "stop", "uid 0")
+    assert [file.name for file in path.parent.iterdir() if file.name.startswith("reconciler.db-")] == []
+    with Store.open(path, clock) as store:
+        assert [halt.reason for halt in store.halts.active()] == ["stop"]

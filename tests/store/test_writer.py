@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
+import subprocess
+import sys
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future
@@ -14,7 +17,7 @@ from sqlite_utils import Database
 
 from reconciler.errors import StoreError, StoreFenced
 from reconciler.store.connection import open_writable
-from reconciler.store.writer import Writer
+from reconciler.store.writer import CHECKPOINT_COMMITS, Writer
 
 DEADLINE_S = 10
 
@@ -247,13 +250,67 @@ def replaced(path: Path) -> None:
     open_writable(path, busy_timeout_s=0.05).close()
 
 
+def remove(*ends: str) -> Callable[[Path], None]:
+    """Removes those of the database's files."""
+
+    def lose(path: Path) -> None:
+        for end in ends:
+            Path(f"{path}{end}").unlink()
+
+    return lose
+
+
+def restore(path: Path) -> None:
+    """Puts a backup in its place as `cp` does: into the same file, its log left where it is."""
+    backup = path.with_suffix(".backup")
+    connection = sqlite3.connect(backup)
+    connection.execute("CREATE TABLE meta (epoch INTEGER)")
+    connection.close()
+    subprocess.run(["cp", backup, path], check=True)  # not here: closing the file would give up SQLite's locks on it
+
+
+def restore_without_the_log(path: Path) -> None:
+    restore(path)
+    remove("-wal", "-shm")(path)
+
+
+def touch_the_log_anew(path: Path) -> None:
+    remove("-wal", "-shm")(path)
+    other(path).execute("SELECT * FROM meta").fetchall()
+
+
 @pytest.mark.parametrize(
-    "lose",
-    [Path.unlink, replaced, lambda path: path.parent.rename(path.parent.with_name("moved"))],
-    ids=["removed", "replaced", "folder moved"],
+    ("lose", "why"),
+    [
+        (Path.unlink, "the database was removed or replaced while the engine ran"),
+        (replaced, "the database was removed or replaced while the engine ran"),
+        (
+            lambda path: path.parent.rename(path.parent.with_name("moved")),
+            "the database was removed or replaced while the engine ran",
+        ),
+        (remove("-wal", "-shm"), r"the database's log \(its -wal and -shm files\) was removed or replaced"),
+        (remove("-wal"), "the database's log"),
+        (remove("-shm"), "the database's log"),
+        (touch_the_log_anew, "the database's log"),
+        (restore, "the database was written over by another program"),
+        (restore_without_the_log, "the database was written over by another program"),
+        (lambda path: os.truncate(path, 0), "the database was written over by another program"),
+    ],
+    ids=[
+        "removed",
+        "replaced",
+        "folder moved",
+        "log removed",
+        "wal removed",
+        "shm removed",
+        "log made anew",
+        "restored in place",
+        "restored in place without its log",
+        "truncated",
+    ],
 )
 def test_a_database_that_is_not_there_any_more_fences_the_engine_before_anybody_learns_of_it(
-    tmp_path: Path, lose: Callable[[Path], object]
+    tmp_path: Path, lose: Callable[[Path], object], why: str
 ) -> None:
     path = tmp_path / "state" / "reconciler.db"
     path.parent.mkdir()
@@ -264,7 +321,7 @@ def test_a_database_that_is_not_there_any_more_fences_the_engine_before_anybody_
     writer.write(insert(1))
     lose(path)
     for number in (2, 3):
-        with pytest.raises(StoreFenced, match="was removed or replaced while the engine ran"):
+        with pytest.raises(StoreFenced, match=why):
             writer.write(insert(number))
     assert len(told) == 1
     assert writer.fault == told[0]
@@ -272,10 +329,48 @@ def test_a_database_that_is_not_there_any_more_fences_the_engine_before_anybody_
     db.close()
 
 
-def test_what_was_committed_to_a_file_that_went_in_between_is_not_told_as_written(writer: Writer, path: Path) -> None:
+@pytest.mark.parametrize("lose", [Path.unlink, remove("-wal", "-shm"), restore], ids=["removed", "log", "restored"])
+def test_what_was_committed_to_a_file_that_went_in_between_is_not_told_as_written(
+    writer: Writer, path: Path, lose: Callable[[Path], object]
+) -> None:
     def lost_meanwhile(db: Database) -> None:
         insert(1)(db)
-        path.unlink()
+        lose(path)
 
     with pytest.raises(StoreFenced):
         writer.write(lost_meanwhile)
+
+
+def test_what_was_committed_to_a_log_that_is_gone_is_brought_home(writer: Writer, path: Path) -> None:
+    for number in (1, 2):
+        writer.write(insert(number))
+    remove("-wal", "-shm")(path)
+    with pytest.raises(StoreFenced):
+        writer.write(insert(3))
+    assert other(path).execute("SELECT id FROM operations").fetchall() == [(1,), (2,)]
+
+
+def test_the_log_is_written_back_now_and_then_and_that_is_no_strangers_doing(writer: Writer, path: Path) -> None:
+    def write(first: int) -> tuple[int, int]:
+        """So many commits that it is written back once; when it was, and how long the log is then."""
+        for number in range(first, first + CHECKPOINT_COMMITS):
+            writer.write(insert(number))
+        writer.write(lambda db: None)
+        return path.stat().st_mtime_ns, Path(f"{path}-wal").stat().st_size
+
+    first_at, length = write(0)
+    again_at, later = write(1000)
+    assert first_at < again_at
+    assert later < 1.5 * length, "it is used anew from its beginning"
+    assert writer.fault == ""
+
+
+def test_readers_and_other_programs_that_only_read_are_no_strangers(writer: Writer, path: Path) -> None:
+    look = "import sqlite3, sys; sqlite3.connect(sys.argv[1]).execute('SELECT * FROM meta').fetchall()"
+    for number in range(3):
+        writer.write(insert(number))
+        connection = other(path)
+        assert len(connection.execute("SELECT id FROM operations").fetchall()) == number + 1
+        connection.close()
+        subprocess.run([sys.executable, "-c", look, str(path)], check=True)
+    assert writer.fault == ""

@@ -77,7 +77,7 @@ def test_an_outcome_that_is_not_known_counts_as_bought(start: Start, context: Fa
     assert len(context.orders.all()) == 1
 
 
-def test_a_refused_order_is_tried_again_at_the_next_tick_and_only_once_in_each(
+def test_what_the_exchange_refused_is_tried_again_after_ten_minutes_and_not_at_every_tick(
     start: Start, context: FakeContext
 ) -> None:
     context.orders.answer_next("rejected", "no funds")
@@ -85,6 +85,13 @@ def test_a_refused_order_is_tried_again_at_the_next_tick_and_only_once_in_each(
     dca.tick()
     assert len(context.orders.all()) == 1
     assert context.log.lines[-1] == ("info", "buy 0.5 at about 100: rejected no funds")
+    dca.tick()
+    context.advance(minutes=9)
+    dca.reload()
+    dca.tick()
+    assert len(context.orders.all()) == 1
+    assert dca.widget("state")["label"] == "refused by the exchange"
+    context.advance(minutes=1)
     dca.tick()
     assert len(context.orders.all()) == 2
     assert bought(context) == [Decimal("0.5")]

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from reconciler.strategy import Order, Outcome
 from reconciler.strategy.testing import FakeContext, StrategyRun, run
 
 Start = Callable[..., StrategyRun[Any]]
@@ -18,7 +19,19 @@ CONFIG = {"quantity": "0.1", "levels": 3, "spacing": "0.01", "price_step": "0.01
 def context(request: pytest.FixtureRequest) -> FakeContext:
     context = FakeContext(mode=request.param)
     context.market.set_quote("99.9", "100.1")
+    hold(context, "1")
     return context
+
+
+def hold(context: FakeContext, quantity: str) -> None:
+    """Let it have bought so much before: what covers the sells of its ladder."""
+    with context.orders.placing():
+        context.orders.place("buy", quantity)
+
+
+def placed(context: FakeContext) -> list[Order]:
+    """What the grid itself has placed, oldest first."""
+    return [order for order in context.orders.all() if order.type == "limit"]
 
 
 @pytest.fixture
@@ -53,7 +66,7 @@ def test_a_reload_finds_its_own_orders_where_it_would_put_them(start: Start, con
     for _ in range(3):
         grid.reload()
         grid.tick()
-    assert [o for o in context.orders.all() if not o.is_open] == []
+    assert [o for o in placed(context) if not o.is_open] == []
     assert ladder(context) == ["buy 97.24", "buy 98.21", "buy 99.19", "sell 101.19", "sell 102.20", "sell 103.22"]
     assert grid.widget("centre")["value"] == "100.18"
 
@@ -78,7 +91,7 @@ def test_what_was_bought_is_sold_a_rung_higher_and_not_bought_again_before(start
     context.market.set_quote("99.20", "99.30")
     grid.tick()
     assert "buy 98.21" in ladder(context)
-    assert context.orders.position().quantity == 0
+    assert context.orders.position().quantity == 1
 
 
 def test_a_market_that_runs_away_takes_the_ladder_with_it(start: Start, context: FakeContext) -> None:
@@ -109,16 +122,16 @@ def test_a_centre_of_its_own_stays(start: Start, context: FakeContext) -> None:
 def test_a_tick_changes_no_more_than_it_may(start: Start, context: FakeContext, most: int) -> None:
     grid = start(changes_per_tick=most)
     grid.tick()
-    assert len(context.orders.all()) == most
+    assert len(placed(context)) == most
     assert ladder(context)[0] == ("buy 98.21" if most == 2 else "sell 101.19")
     for _ in range(5):
         grid.tick()
     assert ladder(context) == FULL
-    before = len(context.orders.all())
+    before = len(placed(context))
     grid.reload({**CONFIG, "changes_per_tick": most, "levels": 1})
     grid.tick()
     assert len([o for o in context.orders.all() if o.state == "cancelled"]) == most
-    assert len(context.orders.all()) == before
+    assert len(placed(context)) == before
 
 
 def test_an_edit_replaces_what_no_longer_fits(start: Start, context: FakeContext) -> None:
@@ -137,7 +150,57 @@ def test_a_refusal_ends_its_side_but_not_the_other(start: Start, context: FakeCo
     assert ladder(context) == ["buy 97.24", "buy 98.21"]
     assert context.log.lines[-1] == ("warning", "sell at 101.19: rejected nothing to sell")
     grid.tick()
+    assert ladder(context) == ["buy 97.24", "buy 98.21"]
+    context.advance(minutes=10)
+    grid.tick()
     assert ladder(context) == FULL
+
+
+def test_what_the_exchange_refused_is_not_asked_again_at_every_tick_nor_after_a_reload(
+    start: Start, context: FakeContext
+) -> None:
+    """Each would be a row of its own in the ledger: it was sent."""
+    context.orders.answer_next("rejected", "insufficient balance")
+    grid = start()
+    for _ in range(9):
+        grid.tick()
+        context.advance(minutes=1)
+        grid.reload()
+    assert [order.outcome for order in placed(context)].count(Outcome.REJECTED) == 1
+
+
+def bare(start_class: Any, mode: str, **config: Any) -> tuple[FakeContext, StrategyRun[Any]]:
+    context = FakeContext(mode=mode)
+    context.market.set_quote("99.9", "100.1")
+    return context, run(start_class, {**CONFIG, **config}, context)
+
+
+@pytest.mark.parametrize("mode", ["observe", "active"])
+def test_it_sells_only_what_its_own_position_covers(grid_class: Any, mode: str) -> None:
+    context, grid = bare(grid_class, mode)
+    grid.tick()
+    assert ladder(context) == FULL[:2]
+    assert grid.widget("ladder")["label"] == "complete"
+    fill(context, "98.21")
+    grid.tick()
+    assert [line for line in ladder(context) if line.startswith("sell")] == ["sell 101.19"]
+    (sell,) = [order for order in context.orders.open() if order.side == "sell"]
+    context.fill(sell, quantity="0.04")
+    grid.tick()
+    assert [line for line in ladder(context) if line.startswith("sell")] == ["sell 101.19"]
+    hold(context, "0.15")
+    grid.tick()
+    assert [line for line in ladder(context) if line.startswith("sell")] == ["sell 101.19", "sell 102.20"]
+
+
+def test_a_reload_of_a_ladder_of_buys_alone_keeps_it_where_it_is(grid_class: Any) -> None:
+    context, grid = bare(grid_class, "active", recentre_after=3)
+    grid.tick()
+    context.market.set_quote("101.9", "102.1")
+    grid.reload()
+    grid.tick()
+    assert grid.widget("centre")["value"] == "100.18"
+    assert [order for order in placed(context) if not order.is_open] == []
 
 
 @pytest.mark.parametrize("outcome", ["unknown", "pending"])
@@ -153,7 +216,7 @@ def test_an_order_whose_outcome_is_not_known_is_neither_repeated_nor_cancelled(
     grid.reload({**CONFIG, "quantity": "0.2"})
     grid.tick()
     assert cancelled == []
-    assert [o for o in context.orders.all() if o.limit_price == unsettled.limit_price] == [unsettled]
+    assert [o for o in placed(context) if o.limit_price == unsettled.limit_price] == [unsettled]
 
 
 def test_before_the_first_tick_there_is_something_to_show(start: Start) -> None:
@@ -184,6 +247,8 @@ def test_whatever_happens_no_rung_ever_holds_two_orders(grid_class: Any, happeni
                     limit = order.limit_price or Decimal(0)
                     if limit >= price if order.side == "buy" else limit <= price:
                         context.fill(order)
+        offered = sum(o.quantity - o.filled_quantity for o in context.orders.open() if o.side == "sell")
+        assert offered <= context.orders.position().quantity
         prices = [order.limit_price for order in context.orders.open()]
         assert len(prices) == len(set(prices))
         assert len(prices) <= 2 * CONFIG["levels"] + 1 + 6  # type: ignore[operator]

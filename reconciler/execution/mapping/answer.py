@@ -20,15 +20,27 @@ from reconciler.errors import ExecRejected, ExecUnknown
 from reconciler.execution.answers import Unreadable
 from reconciler.execution.mapping.contract import CANDLES, LOOK_UP, PLACE, TIMES, TOOLS
 from reconciler.execution.mapping.words import Condition, ToolWords
+from reconciler.records import exact
 from reconciler.records.market import TIMEFRAMES_S
 
 _CRASHED: Final = ("Error executing tool {}", "Error calling tool '{}'")
-"""What servers made with the official SDK, and with FastMCP, say of a tool that broke: with a reason, it refused."""
+"""What servers made with the official SDK, and with FastMCP, say of a tool that raised, and then what it raised."""
+_REJECTED: Final = re.compile(r"(?is)(?:order )?rejected: *(.*)")
+"""How a failure of `place_order` that is only text begins to say that the order was refused."""
+_IN_DOUBT: Final = re.compile(
+    r"(?i)tim(?:ed?|ing)[ _-]?out|time ?out|deadline|network|connect|socket|reset|broken pipe|unreachable|\bEOF\b"
+    r"|ECONN|EPIPE|EAI_|fetch failed|unavailable|\b50[0234]\b|gateway|try again|temporar|internal (?:server )?error"
+)
+"""Words of failures that leave it open whether the exchange behind the server took the order."""
 _NUMBER: Final = re.compile(r"[0-9]+(\.[0-9]+)?")
-_NOT_FOUND: Final = re.compile(r"(?i)order (\S{1,64} )?not found\b|(unknown|no such) order\b")
-"""How a server whose mapping names no `not_found_when` begins to say that it knows no such order.
+_NOT_FOUND: Final = re.compile(
+    r"(?i)(?:order (?:(?P<within>\S+) )?(?:not found|does not exist)|(?:unknown|no such) order)"
+    r"(?:: *(?P<after>\S+?))?\.?"
+)
+"""What a server whose mapping names no `not_found_when` says, and no more, where it knows no such order.
 
-Told narrowly: an order that is wrongly taken for never placed is worse than one that stays unknown.
+Told narrowly, and of no other id than the one asked for: an order that is wrongly taken for never placed is worse
+than one that stays unknown.
 """
 _MILLISECONDS: Final = 100_000_000_000
 """From here on a number is milliseconds since the epoch, below it is seconds: the year 1973, or 5138."""
@@ -53,15 +65,28 @@ class Reply:
             if spelled is None and not self.failed:
                 raise ExecUnknown(f"{tool} answered neither structured content nor JSON: {self.text[:200]!r}")
             return spelled
+        if (wrapped := _wrapped(self.structured)) is not None:
+            return wrapped
         if spelled is not None and _has_float(self.structured) and json.loads(self.text) == self.structured:
             return spelled
         return self.structured
 
     def _spelled(self) -> Any:
-        try:
-            return json.loads(self.text, parse_float=Decimal)
-        except ValueError:
-            return None
+        return _json(self.text)
+
+
+def _json(text: str) -> Any:
+    try:
+        return json.loads(text, parse_float=Decimal)
+    except ValueError:
+        return None
+
+
+def _wrapped(structured: Any) -> Any:
+    """What a tool wrote as JSON text, where its server, told that it returns text, made `{"result": text}` of it."""
+    text = structured["result"] if isinstance(structured, dict) and structured.keys() == {"result"} else None
+    value = _json(text) if isinstance(text, str) else None
+    return value if isinstance(value, (dict, list)) else None
 
 
 def answered(tool: str, words: ToolWords, arguments: Mapping[str, Any], reply: Reply, now: datetime) -> dict[str, Any]:
@@ -71,9 +96,9 @@ def answered(tool: str, words: ToolWords, arguments: Mapping[str, Any], reply: R
     """
     found = reply.read(words.name)
     try:
-        _judge(words, arguments, reply, found)
+        _judge(tool, words, arguments, reply, found)
     except ExecRejected as refusal:
-        if tool == LOOK_UP and not words.not_found_when and _NOT_FOUND.match(str(refusal)):
+        if tool == LOOK_UP and not words.not_found_when and _is_not_found(str(refusal), arguments):
             raise OrderNotFound(str(refusal)) from None
         raise
     if isinstance(found, dict) and not (words.result or words.items or words.states):
@@ -91,8 +116,21 @@ def answered(tool: str, words: ToolWords, arguments: Mapping[str, Any], reply: R
     return answer
 
 
-def _judge(words: ToolWords, arguments: Mapping[str, Any], reply: Reply, found: Any) -> None:
-    """Raise for whatever failure the answer tells."""
+def _is_not_found(said: str, arguments: Mapping[str, Any]) -> bool:
+    found = _NOT_FOUND.fullmatch(said.strip())
+    named = [] if found is None else [id.strip("\"'`()[]<>") for id in found.groupdict().values() if id]
+    return found is not None and all(
+        id in (arguments.get("client_order_id"), arguments.get("order_id")) for id in named
+    )
+
+
+def _judge(tool: str, words: ToolWords, arguments: Mapping[str, Any], reply: Reply, found: Any) -> None:
+    """Raise for whatever failure the answer tells.
+
+    Of one that names none of the mapping's conditions, an order that it is about is unknown where it is but a text,
+    as what a tool raised is, or speaks of what lies between the server and the exchange: it is looked up, which costs
+    little. One that was taken and is heard as refused would be placed twice.
+    """
     said = found if found is not None else {"error": _reason(words.name, reply.text)}
     for kind, conditions in (
         (ExecUnknown, words.unknown_when),
@@ -102,15 +140,28 @@ def _judge(words: ToolWords, arguments: Mapping[str, Any], reply: Reply, found: 
         for condition in conditions:
             if (what := condition.met_by(said, arguments)) is not None:
                 raise kind(_told(condition, what, said))
+    if reply.failed and reply.text in (crashed.format(words.name) for crashed in _CRASHED):
+        raise ExecUnknown(f"{words.name} crashed on the server")
+    refusal = _refusal(words.name, reply, found, said)
+    if refusal is None:
+        return
+    if tool == PLACE and (found is None or _IN_DOUBT.search(refusal)):
+        if (rejected := _REJECTED.fullmatch(refusal)) is None:
+            raise ExecUnknown(f"{words.name} failed, which does not say that the order was refused: {refusal}")
+        refusal = rejected[1]
+    raise ExecRejected(refusal or f"{words.name} failed without a reason")
+
+
+def _refusal(name: str, reply: Reply, found: Any, said: Any) -> str | None:
+    """Why it failed, in the server's words, which may be none; None where it did not."""
     if reply.failed:
-        if reply.text in (crashed.format(words.name) for crashed in _CRASHED):
-            raise ExecUnknown(f"{words.name} crashed on the server")
-        raise ExecRejected(_message(said) or f"{words.name} failed without a reason")
+        return _message(said)
     if isinstance(found, dict):
-        if found.get("error") not in (None, "", False):
-            raise ExecRejected(_message(found) or f"{words.name} failed without a reason")
+        if found.get("error"):  # empty, as `[]`, it is none
+            return _message(found)
         if found.get("success") is False:
-            raise ExecRejected(str(found.get("message") or found.get("reason") or f"{words.name} was not successful"))
+            return str(found.get("message") or found.get("reason") or f"{name} was not successful")
+    return None
 
 
 def _reason(name: str, text: str) -> str:
@@ -145,7 +196,12 @@ def _items(words: ToolWords, arguments: Mapping[str, Any], found: Any, tool: str
         named = found if isinstance(found, dict) else {}
         listed = found if isinstance(found, list) else named.get(TOOLS[tool].items, named.get("result"))
     else:
-        listed = words.items.find(found, found, arguments)
+        # The SDK makes `{"result": [...]}` of a tool's bare list; whoever wrote the mapping may have seen either.
+        bare = found["result"] if isinstance(found, dict) and found.keys() == {"result"} else found
+        bare = bare if isinstance(bare, list) else found
+        listed = words.items.find(bare, bare, arguments)
+        if listed is None:
+            listed = words.items.find(found, found, arguments)
     if listed is None:
         raise Unreadable(
             f"{words.name}: expected a list at {words.items or '$.' + TOOLS[tool].items}, found nothing there"
@@ -160,7 +216,9 @@ def _own(words: ToolWords, arguments: Mapping[str, Any], found: Any) -> dict[str
         order = _translated(LOOK_UP, words, arguments, item, found)
         if order.get("client_order_id") == wanted:
             return order
-    raise OrderNotFound(f"{words.name} lists no order {wanted}")
+    if words.lists_finished:
+        raise OrderNotFound(f"{words.name} lists no order {wanted}")
+    raise Unreadable(f"{words.name} lists no order {wanted}, which may be over: only with lists_finished it says more")
 
 
 def _translated(tool: str, words: ToolWords, arguments: Mapping[str, Any], item: Any, found: Any) -> dict[str, Any]:
@@ -196,7 +254,7 @@ def _moment(value: Any) -> Any:
         return value
     number = Decimal(str(value))
     try:
-        return iso(float(number / 1000 if number >= _MILLISECONDS else number))
+        return iso(float(exact.shifted(number, -3) if number >= _MILLISECONDS else number))
     except (ValueError, OverflowError, OSError):
         return value
 

@@ -13,6 +13,12 @@ from reconciler.execution.mapping.words import ServerWords, Target, ToolWords
 Schema = Mapping[str, Any]
 """A tool's inputSchema, as the server lists it."""
 
+_NEARLY = 0.8
+_ALIKE = 0.7
+"""How alike two names are of which one may be meant by the other, 1 being the same."""
+_SHOWN = 30
+"""How many names a sentence lists."""
+
 
 @dataclass(frozen=True, slots=True)
 class Mismatch:
@@ -57,10 +63,21 @@ def _accounts(words: ServerWords, accounts: Sequence[str]) -> Iterator[Mismatch]
         yield Mismatch(
             PLACE, f"account_id has nowhere to go: the server takes no account, and {both} are declared under it"
         )
+    for tool in ("list_orders", "get_positions", "get_balances"):
+        spoken = words.tool(tool)
+        if spoken is not None and not spoken.targets("account_id") and len(accounts) > 1:
+            both = ", ".join(accounts)
+            yield Mismatch(tool, f"account_id has nowhere to go, and {both} are declared under the server")
     for tool in (PLACE, CANCEL, LOOK_UP):
         spoken = words.tool(tool)
         if spoken is None:
             continue
+        findable = spoken.targets("client_order_id") or spoken.items
+        if tool == LOOK_UP and findable and spoken.args.get("order_id"):
+            yield Mismatch(
+                tool, "it asks for order_id, the exchange's own id, which nobody has of an order of which it is "
+                "unknown whether it was placed: map client_order_id alone",
+            )  # fmt: skip
         if not words.takes_no_account and not spoken.targets("account_id"):
             yield Mismatch(tool, "account_id has nowhere to go: args or bind leave it out")
         if spoken.targets("client_order_id"):
@@ -74,9 +91,9 @@ def _accounts(words: ServerWords, accounts: Sequence[str]) -> Iterator[Mismatch]
 def _tool(tool: str, words: ToolWords, listed: Mapping[str, Schema]) -> Iterator[Mismatch]:
     schema = listed.get(words.name)
     if schema is None:
-        close = get_close_matches(words.name, list(listed), 1)
-        hint = f"; did you mean {close[0]!r}?" if close else f"; where it has none, write {tool}: null"
-        yield Mismatch(tool, f"the server has no tool {words.name!r}{hint}")
+        close = get_close_matches(words.name, [name for name in listed if _may_mean(tool, name)], 1, _NEARLY)
+        hint = f"did you mean {close[0]!r}?" if close else f"where it has none, write {tool}: null"
+        yield Mismatch(tool, f"the server has no tool {words.name!r}; {hint}")
         return
     for name, argument in TOOLS[tool].arguments.items():
         if argument.offered and name not in words.args:
@@ -85,8 +102,32 @@ def _tool(tool: str, words: ToolWords, listed: Mapping[str, Schema]) -> Iterator
             yield from _argument(tool, argument, target, words, schema)
     for name in words.const:
         if _property(schema, (name,), schema) is None:
-            yield Mismatch(tool, f"const sends {name!r}, which is not in the inputSchema of {words.name}")
+            there = _there((name,), schema)
+            yield Mismatch(tool, f"const sends {name!r}, which is not in the inputSchema of {words.name}{there}")
     yield from _never_sent(tool, words, schema)
+
+
+def _may_mean(tool: str, name: str) -> bool:
+    """False where a tool called so does something else to orders than our `tool` does."""
+    spelled = name.lower()
+    cancels, places = "cancel" in spelled, any(word in spelled for word in ("place", "create", "submit"))
+    return cancels == (tool == CANCEL) and (not places or tool == PLACE)
+
+
+def _there(path: tuple[str, ...], schema: Schema) -> str:
+    """What is there instead, and which of it may be meant; empty where nothing is."""
+    inner, above = schema, tuple[str, ...]()
+    while len(above) < len(path) and (deeper := _property(inner, path[len(above) :][:1], schema)) is not None:
+        inner, above = deeper, path[: len(above) + 1]
+    names = [".".join((*above, name)) for name in sorted(_names(inner, schema))]
+    close = get_close_matches(".".join(path), names, 1, _ALIKE)
+    hint = f"; did you mean {close[0]!r}?" if close else ""
+    return f" (it has {', '.join(names[:_SHOWN])}{', …' if len(names) > _SHOWN else ''}{hint})" if names else ""
+
+
+def _names(schema: Schema, root: Schema) -> set[str]:
+    schema = _resolved(schema, root)
+    return set(schema.get("properties", {})).union(*(_names(branch, root) for branch in _branches(schema)))
 
 
 def _argument(tool: str, argument: Argument, target: Target, words: ToolWords, schema: Schema) -> Iterator[Mismatch]:
@@ -95,7 +136,8 @@ def _argument(tool: str, argument: Argument, target: Target, words: ToolWords, s
     if found is None:
         mend = "calls that have one are refused" if not always else f"write {argument.name}: null where it takes none"
         yield Mismatch(
-            tool, f"{argument.name} goes to {str(target)!r}, which is not in the inputSchema of {words.name}: {mend}",
+            tool, f"{argument.name} goes to {str(target)!r}, which is not in the inputSchema of {words.name}"
+            f"{_there(target.path, schema)}: {mend}",
             always,
         )  # fmt: skip
         return

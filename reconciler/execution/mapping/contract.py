@@ -58,7 +58,8 @@ _ID = Argument("client_order_id", may_be_dropped=True)
 _SYMBOL = Argument("symbol")
 _EXCHANGE_ID = Argument("order_id", required=False, offered=True)
 _ORDER = ("order_id", "client_order_id", "status", "filled_quantity", "average_price", "fee", "fills", "reason")
-_LISTED = (*_ORDER, "symbol", "side", "type", "quantity", "limit_price")
+_OWN = (*_ORDER, "symbol", "side")
+_LISTED = (*_OWN, "type", "quantity", "limit_price")
 _REQUESTED = (
     _ID,
     _SYMBOL,
@@ -72,8 +73,8 @@ _REQUESTED = (
 )
 
 TOOLS: Final[Mapping[str, Tool]] = {
-    PLACE: _tool(*_REQUESTED, fields=_ORDER),
-    CANCEL: _tool(_ID, Argument("symbol", may_be_dropped=True), _EXCHANGE_ID, fields=_ORDER),
+    PLACE: _tool(*_REQUESTED, fields=_OWN),
+    CANCEL: _tool(_ID, Argument("symbol", may_be_dropped=True), _EXCHANGE_ID, fields=_OWN),
     LOOK_UP: _tool(_ID, Argument("symbol", required=False, offered=True), _EXCHANGE_ID, fields=_LISTED),
     "list_orders": _tool(
         Argument("status", words=("open", "closed", "all")),
@@ -96,6 +97,9 @@ TOOLS: Final[Mapping[str, Tool]] = {
 
 DATA: Final = frozenset({"get_quote", "get_candles", "get_positions", "get_balances"})
 """The tools that only tell, and that orders go before."""
+
+SHARED: Final = ("type", "time_in_force")
+"""The two that may go to one place: servers that know order types such as `ioc` and `fok`, which are limit orders."""
 
 TIMES: Final = frozenset({"as_of", "opened_at"})
 """The fields that say when."""

@@ -14,8 +14,9 @@ from decimal import Decimal, InvalidOperation
 from typing import Any
 
 from reconciler.errors import ExecUnavailable
-from reconciler.execution.mapping.contract import TOOLS, Argument, JsonType
+from reconciler.execution.mapping.contract import PLACE, TOOLS, Argument, JsonType
 from reconciler.execution.mapping.words import Target, ToolWords
+from reconciler.records.order import OrderType
 
 
 class Unsayable(ExecUnavailable):
@@ -37,8 +38,33 @@ def request(tool: str, words: ToolWords, arguments: Mapping[str, Any]) -> dict[s
         if not targets:
             _drop(tool, argument, value)
         for target in targets:
+            if not (name == "time_in_force" and _is_type(words, target, arguments)):
+                _require_room(tool, name, sent, target)
             _put(sent, target, _said(tool, argument, target, words.enums.get(name), value))
     return sent
+
+
+def _is_type(words: ToolWords, target: Target, arguments: Mapping[str, Any]) -> bool:
+    """True where the time in force takes the place of the type, `limit`: servers that know types such as `ioc`."""
+    if target.path not in (shared.path for shared in words.targets("type")):
+        return False
+    if arguments["type"] != OrderType.LIMIT:
+        both = f"{arguments['type']} with {arguments['time_in_force']}"
+        raise Unsayable(f"{PLACE}: the server takes one word for type and time_in_force, and has none for {both}")
+    return True
+
+
+def _require_room(tool: str, name: str, sent: Mapping[str, Any], target: Target) -> None:
+    """Raises Unsayable where something was put there before: of the two, only one would arrive."""
+    inner: Any = sent
+    for depth, key in enumerate(target.path):
+        if not isinstance(inner, dict):
+            above = ".".join(target.path[:depth])
+            raise Unsayable(f"{tool}: {name} goes to {str(target)!r}, but what was put at {above} is no object")
+        if key not in inner:
+            return
+        inner = inner[key]
+    raise Unsayable(f"{tool}: {name} goes to {str(target)!r}, where something else was put already")
 
 
 def _drop(tool: str, argument: Argument, value: Any) -> None:
@@ -95,8 +121,5 @@ def _put(sent: dict[str, Any], target: Target, value: Any) -> None:
     *above, last = target.path
     inner = sent
     for key in above:
-        deeper = inner.setdefault(key, {})
-        if not isinstance(deeper, dict):
-            raise Unsayable(f"{target}: expected an object at {key}, was {deeper!r}: const has put it there")
-        inner = deeper
+        inner = inner.setdefault(key, {})
     inner[last] = value

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from decimal import Decimal
 from difflib import get_close_matches
 from typing import Any
 
-from reconciler.execution.mapping.contract import STATES, TOOLS, JsonType
+from reconciler.execution.mapping.contract import CANCEL, LOOK_UP, PLACE, SHARED, STATES, TOOLS, JsonType
 from reconciler.execution.mapping.path import Path, parse
+from reconciler.records.order import decimal_text
 
 Where = tuple[str | int, ...]
 """Where in `bind` and `tools` something stands, as keys and indices."""
@@ -21,6 +23,8 @@ Where = tuple[str | int, ...]
 _MERGED = ("args", "const", "enums", "result", "states")
 """The keys of a tool that are put together key by key; what else is written anew replaces."""
 _BINDABLE = ("account_id", "client_id")
+_DIGITS = 40
+"""What has more is written with its exponent: an answer may name any."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,9 +40,10 @@ class Target:
 
 @dataclass(frozen=True, slots=True)
 class Condition:
-    """Something that an answer may say. Met where the path leads to anything but false and the empty text.
+    """Something that an answer may say. Met where the path leads to anything but what is empty, zero or false.
 
-    With `one_of`, `none_of` or `matches`: where it leads to such a value. Values are compared as texts.
+    With `one_of`, `none_of` or `matches`: where it leads to such a value. Numbers are compared as numbers, all else as
+    texts, the way JSON spells them.
     """
 
     path: Path
@@ -51,21 +56,22 @@ class Condition:
         found = self.path.find(answer, answer, arguments)
         if found is None:
             return None
-        text = found if isinstance(found, str) else str(found)
+        text = _text(found)
         if self.one_of is not None:
             return found if text in self.one_of else None
         if self.none_of is not None:
             return found if text not in self.none_of else None
         if self.matches is not None:
             return found if self.matches.search(text) else None
-        return None if found in ("", False) else found
+        return found or None
 
 
 @dataclass(frozen=True, slots=True)
 class ToolWords:
     """One tool of the server's. In `args`, an argument with no target is not sent; one not named keeps its name.
 
-    `result` leads from our fields into its answer, None for what it never tells.
+    `result` leads from our fields into its answer, None for what it never tells. `lists_finished` is True where the
+    list of `items` shows orders that are over, too: only then does it say of one that is not in it that there is none.
     """
 
     name: str
@@ -75,6 +81,7 @@ class ToolWords:
     enums: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     result: Mapping[str, Path | None] = field(default_factory=dict)
     items: Path | None = None
+    lists_finished: bool = False
     states: Mapping[str, str] = field(default_factory=dict)
     error_when: tuple[Condition, ...] = ()
     unknown_when: tuple[Condition, ...] = ()
@@ -136,10 +143,70 @@ def read(written: Mapping[str, Any]) -> ServerWords:
             read_tools[name] = None
         else:
             faults += _misnamed(name, tool)
-            read_tools[name] = _tool(name, tool, bind, faults)
+            words = _tool(name, tool, bind, faults)
+            faults += _crowded(name, tool, words)
+            read_tools[name] = _as_placed(name, tool, words, read_tools.get(PLACE))
     if faults:
-        raise BadMapping(tuple(faults))
+        raise BadMapping(tuple(dict.fromkeys(faults)))
     return ServerWords(read_tools, takes_no_account="account_id" in bind and bind["account_id"] is None)
+
+
+def _as_placed(name: str, tool: Mapping[str, Any], words: ToolWords, placing: ToolWords | None) -> ToolWords:
+    """With what `place_order` says of its answers where the tool says nothing of its own: one server, the same words.
+
+    Within the items of a list paths lead elsewhere.
+    """
+    if placing is None or name not in (CANCEL, LOOK_UP, "list_orders"):
+        return words
+    leads = "result" not in tool and "items" not in tool and name != "list_orders"
+    return replace(
+        words,
+        result=placing.result if leads else words.result,
+        states=words.states if "states" in tool else placing.states,
+    )
+
+
+def _crowded(name: str, tool: Mapping[str, Any], words: ToolWords) -> Iterator[tuple[Where, str]]:
+    """What would be sent to where something else goes: of the two, only one would arrive."""
+    taken: dict[tuple[str, ...], str] = {}
+    ours = [
+        argument for argument in TOOLS[name].arguments.values() if not argument.offered or argument.name in words.args
+    ]
+    for argument in sorted(ours, key=lambda argument: argument.name in tool.get("args", {})):  # the written are named
+        for target in words.targets(argument.name):
+            for other, whose in taken.items():
+                if _overlap(other, target.path) and (whose, argument.name) != SHARED:
+                    yield _written_at(name, tool, argument.name), _elsewhere(target.path, other, whose)
+            taken[target.path] = argument.name
+    for key, value in words.const.items():
+        for path in _leaves((key,), value):
+            for other, whose in taken.items():
+                if _overlap(other, path):
+                    yield ("tools", name, "const", key), _elsewhere(path, other, whose)
+
+
+def _overlap(one: tuple[str, ...], other: tuple[str, ...]) -> bool:
+    """True where both lead to the same place, or one through the other's."""
+    return all(a == b for a, b in zip(one, other, strict=False))
+
+
+def _elsewhere(path: tuple[str, ...], other: tuple[str, ...], whose: str) -> str:
+    where = f", where {whose} goes" if path == other else f", and {whose} goes to {'.'.join(other)!r}"
+    return f"expected a place of its own, was {'.'.join(path)!r}{where}"
+
+
+def _written_at(name: str, tool: Mapping[str, Any], argument: str) -> Where:
+    written = argument in tool.get("args", {}) or argument not in _BINDABLE
+    return ("tools", name, "args", argument) if written else ("bind", argument)
+
+
+def _leaves(path: tuple[str, ...], value: Any) -> Iterator[tuple[str, ...]]:
+    """The places that a constant fills."""
+    if not isinstance(value, Mapping) or not value:
+        yield path
+        return
+    for key, inner in value.items():
+        yield from _leaves((*path, key), inner)
 
 
 def _tool(name: str, tool: Mapping[str, Any], bind: Mapping[str, Any], faults: list[tuple[Where, str]]) -> ToolWords:
@@ -167,6 +234,7 @@ def _tool(name: str, tool: Mapping[str, Any], bind: Mapping[str, Any], faults: l
         tool.get("enums", {}),
         result,
         _path(tool["items"], (*here, "items"), faults, each=True) if "items" in tool else None,
+        tool.get("lists_finished", False),
         tool.get("states", {}),
         **conditions,
     )
@@ -200,7 +268,17 @@ def _condition(written: Any, where: Where, faults: list[tuple[Where, str]]) -> C
 def _values(written: Any) -> tuple[str, ...] | None:
     if written is None:
         return None
-    return tuple(str(value) for value in (written if isinstance(written, list) else [written]))
+    return tuple(_text(value) for value in (written if isinstance(written, list) else [written]))
+
+
+def _text(value: Any) -> str:
+    """What a value is compared by: 0 and 0.0 are one number."""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, (int, float, Decimal)):
+        number = Decimal(str(value))
+        return decimal_text(number) if number.is_finite() and abs(number.adjusted()) <= _DIGITS else str(number)
+    return str(value)
 
 
 def _path(text: str, where: Where, faults: list[tuple[Where, str]], *, each: bool = False) -> Path | None:

@@ -15,6 +15,7 @@ from typing import NamedTuple
 from reconciler.execution.paper.money import ZERO, average, exact, fee_on, share
 from reconciler.execution.paper.options import PaperOptions
 from reconciler.execution.paper.order import PaperFill, PaperOrder
+from reconciler.records.exact import negative, size
 from reconciler.records.market import Balance, Position
 from reconciler.records.order import Side, decimal_text
 
@@ -50,12 +51,14 @@ class PaperAccount:
     def __post_init__(self) -> None:
         self.holdings = {**self.options.starting, **self.holdings}
 
-    def saw(self, quote_currency: str) -> None:
-        """The account trades against `quote_currency`: it begins with some of it."""
-        self.holdings.setdefault(quote_currency, self.options.default_starting)
-
     def take(self, order: PaperOrder, new_fills: tuple[PaperFill, ...]) -> None:
-        """`order` became what it is now, by `new_fills` among others: move their money, set aside what is left."""
+        """`order` became what it is now, by `new_fills` among others: move their money, set aside what is left.
+
+        Who is the first to pay with a currency begins with some of it. So what is held follows from what was taken,
+        in its order, and from nothing else: no order that was refused ever gave anybody money.
+        """
+        if order.request.side is Side.BUY:
+            self.holdings.setdefault(order.ticket.quote, self.options.default_starting)
         for fill in new_fills:
             self._settle(order, fill)
         if order.state.is_final:
@@ -68,9 +71,12 @@ class PaperAccount:
     def lacking(self, order: PaperOrder, new_fills: tuple[PaperFill, ...]) -> str:
         """Why the account cannot afford that `order` becomes what it is now; empty where it can."""
         ticket, request = order.ticket, order.request
-        before, after = self._trial(), self._trial()
-        before.claims.pop(ticket.client_order_id, None)
+        after = self._trial()
         after.take(order, new_fills)
+        before = self._trial()
+        if request.side is Side.BUY:
+            before.holdings.setdefault(ticket.quote, self.options.default_starting)
+        before.claims.pop(ticket.client_order_id, None)
         with exact():
             if request.side is Side.BUY and self.holdings.get(ticket.base, ZERO) + request.quantity <= 0:
                 return ""
@@ -89,7 +95,7 @@ class PaperAccount:
     def room(self, order: PaperOrder) -> Decimal:
         """How much of the position `order` could close."""
         held = self.position(order.ticket.symbol).quantity
-        return max(ZERO, -held if order.request.side is Side.BUY else held)
+        return max(ZERO, negative(held) if order.request.side is Side.BUY else held)
 
     def positions(self) -> list[Position]:
         """What trading added up to, symbol by symbol; nothing for what is flat."""
@@ -154,7 +160,8 @@ class PaperAccount:
             before = self.holdings.get(base, ZERO)
             self.holdings[base] = before + signed
             self.holdings[quote] = self.holdings.get(quote, ZERO) - signed * fill.price - fill.fee
-        self._pledge(base, quote, max(ZERO, -before), max(ZERO, -self.holdings[base]), fill.price)
+        owed, owes = (max(ZERO, negative(held)) for held in (before, self.holdings[base]))
+        self._pledge(base, quote, owed, owes, fill.price)
         self.traded[order.ticket.symbol] = _moved(self.position(order.ticket.symbol), signed, fill.price)
 
     def _pledge(self, base: str, quote: str, owed: Decimal, owes: Decimal, price: Decimal) -> None:
@@ -188,9 +195,9 @@ def _moved(position: Position, signed: Decimal, price: Decimal) -> Position:
         quantity = held + signed
     if not quantity:
         return Position(position.symbol, quantity)
-    if cost is None or held * signed < 0:
+    if cost is None or (held < 0) != (signed < 0):
         # Reducing leaves the cost of what remains; going through zero begins anew.
-        begins_anew = cost is None or abs(signed) > abs(held)
+        begins_anew = cost is None or size(signed) > size(held)
         return Position(position.symbol, quantity, price if begins_anew else cost)
     with exact():
         notional = held * cost + signed * price

@@ -36,6 +36,11 @@ def reaches(price: Decimal, limit: Decimal | None, side: Side) -> bool:
     return limit is None or (price <= limit if side is Side.BUY else price >= limit)
 
 
+def passes(price: Decimal, limit: Decimal, side: Side) -> bool:
+    """True where a market at `price` trades through a limit order of `side` that waits."""
+    return price < limit if side is Side.BUY else price > limit
+
+
 def levels(quote: Quote, side: Side, depth: Decimal | None, taken: Decimal) -> list[Level]:
     """What an order of `side` finds, the best price first. `taken` is what others took of it in this step."""
     best = touch(quote, side)
@@ -55,6 +60,11 @@ def levels(quote: Quote, side: Side, depth: Decimal | None, taken: Decimal) -> l
 def within(book: Iterable[Level], limit: Decimal | None, side: Side) -> list[Level]:
     """The levels that an order with `limit` may trade at."""
     return [level for level in book if reaches(level.price, limit, side)]
+
+
+def through(book: Iterable[Level], limit: Decimal, side: Side) -> list[Level]:
+    """The levels that trade through `limit`: those who waited there before have had theirs."""
+    return [level for level in book if passes(level.price, limit, side)]
 
 
 def swept(book: Iterable[Level], quantity: Decimal) -> list[Level]:

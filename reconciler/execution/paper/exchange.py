@@ -74,7 +74,7 @@ class PaperExchange:
         known = self._orders.get((ticket.account_id, ticket.client_order_id))
         if known is not None:
             return _same(known, ticket)
-        account, quote = self._account(ticket), self._quote(ticket.symbol, self._looked_at)
+        account, quote = self._account(ticket.account_id), self._quote(ticket.symbol, self._looked_at)
         order = PaperOrder(f"paper-{self._number + 1}", ticket, OrderState.OPEN, now, now)
         rules = self._options.markets.of(ticket.symbol)
         faults = [*rules.faults(ticket, touch(quote, ticket.request.side)), *_room_faults(order, account.room(order))]
@@ -117,11 +117,11 @@ class PaperExchange:
 
     def get_positions(self, account_id: str) -> list[Position]:
         self._look()
-        return self._accounts.get(account_id, PaperAccount(self._options)).positions()
+        return self._account(account_id).positions()
 
     def get_balances(self, account_id: str) -> list[Balance]:
         self._look()
-        return self._accounts.get(account_id, PaperAccount(self._options)).balances()
+        return self._account(account_id).balances()
 
     def get_quote(self, symbol: str) -> Quote:
         """The quote of this step. Raises Refused."""
@@ -159,7 +159,7 @@ class PaperExchange:
         for order in tuple(self._resting[symbol].values()):
             if not moves(order, quote, quote):
                 continue
-            account, at = self._account(order.ticket), max(quote.as_of, order.created_at)
+            account, at = self._account(order.ticket.account_id), max(quote.as_of, order.created_at)
             moved = self._advanced(account, order, quote, at, waited=True)
             if moved is not order:
                 lacking = account.lacking(moved, self._new_fills(moved)) if moved.is_triggered else ""
@@ -181,7 +181,8 @@ class PaperExchange:
 
     def _take(self, order: PaperOrder, new_fills: tuple[PaperFill, ...]) -> None:
         symbol = order.ticket.symbol
-        self._account(order.ticket).take(order, new_fills)
+        account = self._accounts.setdefault(order.ticket.account_id, PaperAccount(self._options))
+        account.take(order, new_fills)
         for fill in new_fills:
             step = self._prices.step_at(fill.at.timestamp())
             self._depleted.take(symbol, order.request.side, step, fill.quantity)
@@ -202,10 +203,9 @@ class PaperExchange:
             raise Refused(f"order not found: {client_order_id}")
         return order
 
-    def _account(self, ticket: Ticket) -> PaperAccount:
-        account = self._accounts.setdefault(ticket.account_id, PaperAccount(self._options))
-        account.saw(ticket.quote)
-        return account
+    def _account(self, account_id: str) -> PaperAccount:
+        """To look at; one that had no order yet is kept with its first."""
+        return self._accounts.get(account_id) or PaperAccount(self._options)
 
     def _quote(self, symbol: str, step: int) -> Quote:
         try:

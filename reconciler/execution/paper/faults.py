@@ -8,7 +8,7 @@
 | garbage | is done, and answered with something that makes no sense |
 | down | and every HTTP request for `seconds` is answered with 503, and not done; over stdio it never strikes |
 
-Which calls are hit follows from the seed and their order. Knows nothing of exchanges.
+Which calls are hit follows from the seed and their order. Knows nothing of exchanges but the names of their tools.
 """
 
 from __future__ import annotations
@@ -22,9 +22,21 @@ from enum import StrEnum
 from typing import Any, TypeVar
 
 from reconciler.clock import Clock
+from reconciler.records.wording import did_you_mean
 
 T = TypeVar("T")
 ANY_TOOL = "*"
+TOOLS = (
+    "place_order",
+    "cancel_order",
+    "get_order",
+    "list_orders",
+    "get_positions",
+    "get_balances",
+    "get_quote",
+    "get_candles",
+)
+"""What can be hit: the tools of the exec-mcp contract."""
 
 Done = Callable[[], Awaitable[T]]
 """Does what was asked for, and gives its answer."""
@@ -74,6 +86,9 @@ class FaultRule:
         if times is not None and times < 1:
             raise ValueError(f"times: expected at least 1, was {times}")
         tool = str(values.get("tool", ANY_TOOL))
+        if tool not in (ANY_TOOL, *TOOLS):
+            hint = did_you_mean(tool, TOOLS) or f"expected one of {', '.join(TOOLS)}"
+            raise ValueError(f"tool: expected a tool of the exchange, was {tool!r:.60}; {hint}")
         if kind is Fault.DOWN and tool != ANY_TOOL:
             raise ValueError(f"tool: expected none, for the whole server is down, was {tool!r}")
         return cls(kind, tool, probability, seconds, times)

@@ -86,7 +86,7 @@ class FaultyServer(MCPServer[Any]):
         try:
             return await self._faults.around(name, done, _garbage)
         except FaultOnDemand as fault:
-            raise ToolError(str(fault)) from None
+            raise ToolError(f"rejected: {fault}") from None
 
 
 class Outage:

@@ -18,6 +18,7 @@ from typing import Protocol
 from reconciler.clock import utc
 from reconciler.execution.paper.money import multiple
 from reconciler.execution.paper.rules import Markets
+from reconciler.records import exact
 from reconciler.records.market import TIMEFRAMES_S, Candle, Quote
 
 SYMBOL = re.compile(r"[A-Z0-9]{2,12}/[A-Z0-9]{2,12}")
@@ -107,7 +108,8 @@ class Prices:
         for start_s in range(end_s - limit * length_s, end_s, length_s):
             candle = known.get(start_s)
             if candle is None:
-                candle = _candle(symbol, start_s, length_s, feed.bar(symbol, start_s, length_s))
+                bar = self._stepped(symbol, feed.bar(symbol, start_s, length_s))
+                candle = _candle(symbol, start_s, length_s, bar)
                 known[start_s] = candle
             candles.append(candle)
         self._closed[symbol, timeframe] = known
@@ -122,25 +124,33 @@ class Prices:
     def _begins_s(self, step: int) -> float:
         return self.time_of(step).timestamp()
 
+    def _stepped(self, symbol: str, bar: Bar) -> Bar:
+        """The bar in prices that the market lets through, as quotes are."""
+        price_step = self._markets.of(symbol).price_step
+        if price_step is None:
+            return bar
+        prices = (bar.open, bar.high, bar.low, bar.close)
+        return Bar(*(max(price_step, multiple(price, price_step, ROUND_HALF_UP)) for price in prices))
+
     def _quoted(self, symbol: str, middle: Decimal, tick: Decimal, step: int) -> Quote:
         """The quote around a middle price: with a higher middle, neither bid nor ask is ever lower."""
         half = _half_spread(middle, tick)
-        bid, ask, last = middle - half, middle + half, middle
+        bid, ask, last = exact.subtract(middle, half), exact.add(middle, half), middle
         price_step = self._markets.of(symbol).price_step
         if price_step is not None:
             bid = max(price_step, multiple(bid, price_step, ROUND_FLOOR))
-            ask = max(bid + price_step, multiple(ask, price_step, ROUND_CEILING))
+            ask = max(exact.add(bid, price_step), multiple(ask, price_step, ROUND_CEILING))
             last = min(ask, max(bid, multiple(last, price_step, ROUND_HALF_UP)))
         return Quote(symbol, bid, ask, last, self.time_of(step))
 
 
 def _half_spread(middle: Decimal, tick: Decimal) -> Decimal:
     """From the middle to bid and ask, in whole ticks: with a higher middle, neither is ever lower."""
-    return max(tick, (middle * _HALF_SPREAD).quantize(tick, ROUND_DOWN))
+    return max(tick, exact.rounded(exact.multiply(middle, _HALF_SPREAD), tick, ROUND_DOWN))
 
 
 def _candle(symbol: str, start_s: int, length_s: int, bar: Bar) -> Candle:
     """The bar with a volume: made up, but always the same."""
     luck = int.from_bytes(hashlib.blake2b(f"{symbol}/{start_s}/{length_s}".encode(), digest_size=2).digest(), "big")
-    volume = Decimal(length_s * (luck + 1)).scaleb(-5)
+    volume = exact.shifted(Decimal(length_s * (luck + 1)), -5)
     return Candle(utc(start_s), bar.open, bar.high, bar.low, bar.close, volume)

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import re
 from decimal import Decimal
 from enum import StrEnum
 from typing import TypeVar
 
 from reconciler.execution.paper.feed import SYMBOL
 from reconciler.execution.paper.order import Refused, Ticket
-from reconciler.records.order import OrderRequest, OrderType, Side, TimeInForce, decimal_text, to_decimal
+from reconciler.records.order import OrderRequest, OrderType, Side, TimeInForce, decimal_text
 
 _PLACES = 12
 _MAGNITUDE = 12
 _LONGEST_ID = 128
+_LONGEST_SHOWN = 60
+_NUMBER = re.compile(r"[+-]?[0-9]+(\.[0-9]*)?([eE][+-]?[0-9]{1,6})?")
+"""Of ASCII digits, and nothing else that Python would read."""
 
 E = TypeVar("E", bound=StrEnum)
 
@@ -45,6 +49,8 @@ def read_ticket(
     )
     reader.symbol(symbol)
     reader.identity(account_id, "account_id")
+    if client_id:
+        reader.identity(client_id, "client_id")
     reader.identity(client_order_id, "client_order_id")
     if reader.faults:
         raise Refused("; ".join(reader.faults))
@@ -68,19 +74,23 @@ class _Reader:
 
     def symbol(self, symbol: str) -> None:
         if not SYMBOL.fullmatch(symbol):
-            self.faults.append(f"unknown symbol {symbol!r}: expected BASE/QUOTE, such as BTC/USD")
+            self.faults.append(f"unknown symbol {_shown(symbol)}: expected BASE/QUOTE, such as BTC/USD")
+        elif len(set(symbol.split("/"))) == 1:
+            self.faults.append(f"unknown symbol {symbol!r}: expected two currencies, such as BTC/USD, was one")
 
     def identity(self, text: str, name: str) -> None:
         if not text:
             self.faults.append(f"{name}: expected a text of your own, was empty")
         elif len(text) > _LONGEST_ID:
             self.faults.append(f"{name}: expected at most {_LONGEST_ID} characters, was {len(text)}")
+        elif not text.isprintable() or text != text.strip():
+            self.faults.append(f"{name}: expected printable text without spaces around it, was {_shown(text)}")
 
     def choice(self, kind: type[E], text: str, name: str) -> E:
         try:
             return kind(text.lower())
         except ValueError:
-            self.faults.append(f"{name}: expected one of {', '.join(kind)}, was {text!r}")
+            self.faults.append(f"{name}: expected one of {', '.join(kind)}, was {_shown(text)}")
             return next(iter(kind))
 
     def price(self, text: str | None, name: str, kind: OrderType, takes: tuple[OrderType, ...]) -> Decimal | None:
@@ -95,18 +105,22 @@ class _Reader:
 
     def positive(self, text: str, name: str) -> Decimal:
         """A positive decimal of at most twelve digits before the point and twelve after."""
-        try:
-            number = to_decimal(text, name)
-        except (TypeError, ValueError) as error:
-            self.faults.append(str(error))
+        if not _NUMBER.fullmatch(text):
+            self.faults.append(f"{name}: expected a decimal number, was {_shown(text)}")
             return Decimal(1)
+        number = Decimal(text)
         if number <= 0:
-            self.faults.append(f"{name}: expected more than zero, was {text}")
+            self.faults.append(f"{name}: expected more than zero, was {text:.60}")
             return Decimal(1)
         if not -_PLACES <= number.adjusted() < _MAGNITUDE or _places(number) > _PLACES:
             expected = f"at most {_MAGNITUDE} digits before and {_PLACES} after the point"
-            self.faults.append(f"{name}: expected {expected}, was {text}")
+            self.faults.append(f"{name}: expected {expected}, was {text:.60}")
         return number
+
+
+def _shown(text: str) -> str:
+    """What came in, in quotes; the beginning of it where it is long."""
+    return repr(text) if len(text) <= _LONGEST_SHOWN else f"{text[:_LONGEST_SHOWN]!r}…"
 
 
 def _places(number: Decimal) -> int:

@@ -17,8 +17,8 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
-from reconciler.execution.paper.order import Liquidity, PaperFill, PaperOrder, Ticket
-from reconciler.records.order import OrderRequest, OrderState, OrderType, Side, TimeInForce, decimal_text
+from reconciler.execution.paper.order import ORDER_ID, Liquidity, PaperFill, PaperOrder, Ticket
+from reconciler.records.order import OrderRequest, OrderState, OrderType, Side, TimeInForce, decimal_text, to_decimal
 
 
 class Journal:
@@ -50,7 +50,7 @@ class Journal:
                     order = _order(json.loads(line))
                 except (ValueError, LookupError, TypeError, ArithmeticError) as error:
                     raise ValueError(
-                        f"{self._path}:{number}: expected an order of the paper exchange: {error!r}; "
+                        f"{self._path}:{number}: expected an order of the paper exchange: {f'{error!r}':.200}; "
                         "name another file, or move this one away to begin anew"
                     ) from error
                 fills[order.key] = (*fills.get(order.key, ()), *order.fills)
@@ -115,14 +115,14 @@ def _order(values: dict[str, Any]) -> PaperOrder:
     request = OrderRequest(
         side=Side(values["side"]),
         type=OrderType(values["type"]),
-        quantity=Decimal(values["quantity"]),
-        limit_price=None if limit_price is None else Decimal(limit_price),
-        stop_price=None if stop_price is None else Decimal(stop_price),
+        quantity=_above_zero(values["quantity"]),
+        limit_price=None if limit_price is None else _above_zero(limit_price),
+        stop_price=None if stop_price is None else _above_zero(stop_price),
         time_in_force=TimeInForce(values["time_in_force"]),
         reduce_only=values["reduce_only"],
     )
     return PaperOrder(
-        order_id=values["order_id"],
+        order_id=_order_id(values["order_id"]),
         ticket=Ticket(values["account_id"], values["client_id"], values["client_order_id"], values["symbol"], request),
         state=OrderState(values["state"]),
         created_at=datetime.fromisoformat(values["created_at"]),
@@ -132,12 +132,25 @@ def _order(values: dict[str, Any]) -> PaperOrder:
         fills=tuple(
             PaperFill(
                 fill_id=fill["fill_id"],
-                quantity=Decimal(fill["quantity"]),
-                price=Decimal(fill["price"]),
-                fee=Decimal(fill["fee"]),
+                quantity=_above_zero(fill["quantity"]),
+                price=_above_zero(fill["price"]),
+                fee=to_decimal(fill["fee"], "fee"),
                 liquidity=Liquidity(fill["liquidity"]),
                 at=datetime.fromisoformat(fill["at"]),
             )
             for fill in values["new_fills"]
         ),
     )
+
+
+def _order_id(text: str) -> str:
+    if not ORDER_ID.fullmatch(text):
+        raise ValueError(f"order_id: expected paper-1 or the like, was {text!r}")
+    return text
+
+
+def _above_zero(text: str) -> Decimal:
+    number = to_decimal(text)
+    if number <= 0:
+        raise ValueError(f"expected more than zero, was {text!r}")
+    return number

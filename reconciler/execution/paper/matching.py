@@ -1,7 +1,8 @@
 """What one price step does to one order: trigger, execute, expire or nothing. Pure.
 
 An order that comes in, or a stop whose price was reached, takes what the book has, from the best price on. A
-limit order that waits is filled at its limit when the market trades through it.
+limit order that waits is filled at its limit when the market trades through it: a price that is only reached says
+nothing of who came first.
 """
 
 from __future__ import annotations
@@ -10,10 +11,11 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from decimal import Decimal
 
-from reconciler.execution.paper.book import Level, levels, reaches, swept, total, touch, within
+from reconciler.execution.paper.book import Level, levels, passes, swept, through, total, touch, within
 from reconciler.execution.paper.money import fee_on
 from reconciler.execution.paper.options import PaperOptions
 from reconciler.execution.paper.order import Liquidity, PaperOrder
+from reconciler.records.exact import subtract
 from reconciler.records.market import Quote
 from reconciler.records.order import OrderState, OrderType, Side, TimeInForce
 
@@ -37,9 +39,9 @@ def moves(order: PaperOrder, lowest: Quote, highest: Quote) -> bool:
 
 
 def is_crossed(order: PaperOrder, quote: Quote) -> bool:
-    """True where `order` trades against `quote`."""
-    side = order.request.side
-    return reaches(touch(quote, side), order.request.limit_price, side)
+    """True where `quote` trades through the limit of `order`, which waits."""
+    limit, side = order.request.limit_price, order.request.side
+    return limit is None or passes(touch(quote, side), limit, side)
 
 
 def is_stopped(order: PaperOrder, quote: Quote) -> bool:
@@ -72,7 +74,8 @@ def advanced(
     request, left = order.request, order.left
     wanted = min(left, room) if request.reduce_only else left
     depth = options.markets.of(order.ticket.symbol).depth
-    book = within(levels(quote, request.side, depth, taken), request.limit_price, request.side)
+    book, limit = levels(quote, request.side, depth, taken), request.limit_price
+    book = through(book, limit, request.side) if waited and limit else within(book, limit, request.side)
     if not wanted:
         return order.ended(OrderState.CANCELLED, at, _NOTHING_TO_REDUCE)
     if request.time_in_force is TimeInForce.FOK and min(total(book), wanted) < left:
@@ -82,7 +85,7 @@ def advanced(
         return order
     if request.time_in_force is TimeInForce.IOC or request.type in _UNPRICED:
         return order.ended(OrderState.CANCELLED, at, "the book has no more at its price")
-    if order.left == left - wanted:
+    if order.left == subtract(left, wanted):
         return order.ended(OrderState.CANCELLED, at, _NOTHING_TO_REDUCE)
     return order
 

@@ -18,7 +18,7 @@ class PaperOptions:
     """What the exchange charges, gives and lets through. Fees are fractions of the notional.
 
     Every account begins with `starting` of each currency named there, and with `default_starting` of any
-    other that it first trades against. With `shorts`, more may be sold than is held.
+    other when it first buys with it and has never had any. With `shorts`, more may be sold than is held.
     """
 
     maker_fee: Decimal = Decimal("0.001")

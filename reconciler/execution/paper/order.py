@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, replace
 from datetime import datetime
 from decimal import Decimal
@@ -9,6 +10,8 @@ from enum import StrEnum
 
 from reconciler.execution.paper.money import ZERO, average, exact
 from reconciler.records.order import OrderRequest, OrderState
+
+ORDER_ID = re.compile(r"paper-[1-9][0-9]{0,17}")
 
 
 class Refused(Exception):

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import math
+import re
 from bisect import bisect_right
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from itertools import accumulate, pairwise
 from typing import Protocol
+
+_SECONDS = re.compile(r"-?[0-9]{1,30}(\.[0-9]{1,30})?")
+_LAST_S = 253_402_300_800.0
+"""The year 10,000: no clock goes so far."""
 
 
 class Pace(Protocol):
@@ -37,7 +42,7 @@ class RowAStep:
 
 
 class Timed:
-    """Every row as long as in its own time, `speed` times as fast. `times_s` are those of the rows, rising.
+    """Every row as long as in its own time, `speed` times as fast. `times_s` are those of the rows, each one later.
 
     The last row lasts as long as the one before it.
     """
@@ -47,9 +52,6 @@ class Timed:
         self._speed = speed
         self._begin_s = begin_s
         gaps_s = [after - before for before, after in pairwise(times_s)]
-        if not all(gap_s > 0 for gap_s in gaps_s):
-            late = next(n for n, gap_s in enumerate(gaps_s, 2) if gap_s <= 0)
-            raise ValueError(f"row {late} of prices: expected a later time than in the row before")
         *starts_s, self._turn_s = accumulate([*gaps_s, *reversed(gaps_s)], initial=0.0)
         self._starts_s = starts_s
 
@@ -72,14 +74,26 @@ class Timed:
         return self._starts_s[row % len(self._starts_s)] >= within_s
 
 
-def moment(text: str, line: int) -> float:
-    """The first column of a line: seconds since the epoch, as they are or as an ISO 8601 time. Raises ValueError."""
-    try:
-        return float(text)
-    except ValueError:
-        pass
+def moments(rows: Iterable[tuple[int, str]]) -> list[float]:
+    """When rows hold, by the number of their line and their first column. Raises ValueError where they do not rise."""
+    times_s: list[float] = []
+    for line, text in rows:
+        time_s = _moment(text)
+        if time_s is None:
+            raise ValueError(f"line {line}: expected an ISO 8601 time or seconds, was {text!r:.60}")
+        if times_s and time_s <= times_s[-1]:
+            raise ValueError(f"line {line}: expected a later time than in the row before, was {text!r:.60}")
+        times_s.append(time_s)
+    return times_s
+
+
+def _moment(text: str) -> float | None:
+    """Seconds since the epoch, as they are or as an ISO 8601 time; None for what is neither, or out of all bounds."""
+    if _SECONDS.fullmatch(text):
+        time_s = float(text)
+        return time_s if abs(time_s) < _LAST_S else None
     try:
         time = datetime.fromisoformat(text)
-    except ValueError:
-        raise ValueError(f"line {line}: expected an ISO 8601 time or seconds, was {text!r}") from None
-    return (time.replace(tzinfo=UTC) if time.tzinfo is None else time).timestamp()
+        return (time.replace(tzinfo=UTC) if time.tzinfo is None else time).timestamp()
+    except (ValueError, OverflowError):
+        return None

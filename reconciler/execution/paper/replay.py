@@ -7,14 +7,20 @@ there is one row a step; with one, rows come in their own time, that many times 
 from __future__ import annotations
 
 import csv
+import re
+from codecs import BOM_UTF8
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
+from itertools import count
 from pathlib import Path
 
 from reconciler.execution.paper.feed import SYMBOL, Bar
-from reconciler.execution.paper.pace import Pace, RowAStep, Timed, moment
+from reconciler.execution.paper.pace import Pace, RowAStep, Timed, moments
+from reconciler.records import exact
 
 EXAMPLE = Path(__file__).parent / "ecb-reference-rates.csv"
+_DIGITS, _PLACES = 12, 20
+_PRICE = re.compile(rf"[0-9]{{1,{_DIGITS}}}(\.[0-9]{{0,{_PLACES}}})?")
 _ABSENT = ("", "N/A")
 """No price in this row: the one before still holds."""
 
@@ -34,16 +40,16 @@ class CsvFeed:
         self._extremes = {symbol: (min(loop), max(loop)) for symbol, (loop, _) in self._series.items()}
         self._pace: Pace = RowAStep(step_s, begin_s)
         if speed is not None:
-            self._pace = Timed([moment(row[0], number) for number, row in rows], step_s, speed, begin_s)
+            self._pace = Timed(moments((number, row[0]) for number, row in rows), step_s, speed, begin_s)
 
     @classmethod
     def read(cls, path: Path, step_s: float, *, speed: float | None = None, begin_s: float = 0.0) -> CsvFeed:
         """The feed in the file at `path`. Raises OSError; ValueError, naming file and line."""
-        with path.open(encoding="utf-8-sig", newline="") as lines:
-            try:
-                return cls(lines, step_s, speed=speed, begin_s=begin_s)
-            except ValueError as error:
-                raise ValueError(f"{path}: {error}") from error
+        lines = path.read_bytes().removeprefix(BOM_UTF8).splitlines()
+        try:
+            return cls(map(_decoded, count(1), lines), step_s, speed=speed, begin_s=begin_s)
+        except ValueError as error:
+            raise ValueError(f"{path}: {error}") from error
 
     def has(self, symbol: str) -> bool:
         return symbol in self._series
@@ -51,11 +57,11 @@ class CsvFeed:
     def tick(self, symbol: str) -> Decimal:
         """A tenth of the last digit that the file gives, so that a spread fits between two of its prices."""
         _, exponent = self._series[symbol]
-        return Decimal(1).scaleb(exponent - 1)
+        return exact.shifted(Decimal(1), exponent - 1)
 
     def price(self, symbol: str, step: int) -> Decimal:
         loop, exponent = self._series[symbol]
-        return Decimal(loop[self._pace.row_of(step) % len(loop)]).scaleb(exponent)
+        return exact.shifted(Decimal(loop[self._pace.row_of(step) % len(loop)]), exponent)
 
     def span(self, symbol: str, first: int, last: int) -> tuple[Decimal, Decimal]:
         loop, exponent = self._series[symbol]
@@ -64,7 +70,7 @@ class CsvFeed:
         if last_row - first_row + 1 < len(loop):
             seen = _turn(loop, first_row, last_row - first_row + 1)
             low, high = min(seen), max(seen)
-        return Decimal(low).scaleb(exponent), Decimal(high).scaleb(exponent)
+        return exact.shifted(Decimal(low), exponent), exact.shifted(Decimal(high), exponent)
 
     def bar(self, symbol: str, start_s: int, length_s: int) -> Bar:
         loop, exponent = self._series[symbol]
@@ -72,7 +78,7 @@ class CsvFeed:
         seen = _turn(loop, first, last - first + 1)
         # More than one turn sees the whole loop; only where it ends is not yet told.
         close = loop[last % len(loop)]
-        o, h, lo, c = (Decimal(n).scaleb(exponent) for n in (seen[0], max(seen), min(seen), close))
+        o, h, lo, c = (exact.shifted(Decimal(n), exponent) for n in (seen[0], max(seen), min(seen), close))
         return Bar(o, h, lo, c)
 
 
@@ -82,21 +88,41 @@ Row = tuple[int, list[str]]
 
 def _table(lines: Iterable[str]) -> tuple[Row, list[Row]]:
     """The line of names, and those of prices. Raises ValueError."""
-    numbered = [(number, line) for number, line in enumerate(lines, 1) if line.strip() and not line.startswith("#")]
-    cells = csv.reader(line for _, line in numbered)
-    table = [(number, [cell.strip() for cell in row]) for (number, _), row in zip(numbered, cells, strict=True)]
+    numbered = ((number, line) for number, line in enumerate(lines, 1) if line.strip() and not line.startswith("#"))
+    table = [(number, _cells(number, line)) for number, line in numbered]
+    if table and len(table[0][1]) < 2:
+        expected = "columns divided by commas, a moment and symbols such as BTC/USD"
+        raise ValueError(f"line {table[0][0]}: expected {expected}, was {table[0][1][0]!r:.60}")
     if len(table) < 3:
         raise ValueError(f"expected a line of symbols and at least two of prices, was {len(table)} lines")
     (number, names), *rows = table
     for name in names[1:]:
         if not SYMBOL.fullmatch(name):
-            raise ValueError(f"line {number}: expected symbols such as BTC/USD after the first column, was {name!r}")
+            raise ValueError(
+                f"line {number}: expected symbols such as BTC/USD after the first column, was {name!r:.60}"
+            )
         if names.count(name) > 1:
             raise ValueError(f"line {number}: expected every symbol once, was {name} twice")
     for number, row in rows:
         if len(row) != len(names):
             raise ValueError(f"line {number}: expected {len(names)} columns, was {len(row)}")
     return table[0], rows
+
+
+def _cells(number: int, line: str) -> list[str]:
+    """What one line holds: a row has one, quotes do not reach beyond it. Raises ValueError."""
+    try:
+        (row,) = csv.reader([line], strict=True)
+    except csv.Error as error:
+        raise ValueError(f"line {number}: expected a row of CSV on a line of its own: {error}") from None
+    return [cell.strip() for cell in row]
+
+
+def _decoded(number: int, line: bytes) -> str:
+    try:
+        return line.decode()
+    except UnicodeDecodeError as error:
+        raise ValueError(f"line {number}: expected UTF-8, was the byte 0x{line[error.start]:02x} in it") from None
 
 
 def _columns(header: Row, rows: Sequence[Row]) -> Mapping[str, list[Decimal]]:
@@ -122,19 +148,17 @@ def _prices(name: str, index: int, rows: Sequence[Row]) -> Iterator[Decimal | No
         if text in _ABSENT:
             yield None
             continue
-        try:
-            price = Decimal(text)
-        except InvalidOperation:
-            price = Decimal("NaN")
-        if not price.is_finite() or price <= 0:
-            raise ValueError(f"line {number}: {name}: expected a positive number, was {text!r}")
+        price = Decimal(text) if _PRICE.fullmatch(text) else exact.ZERO
+        if not price:
+            expected = f"a positive number of at most {_DIGITS} digits before and {_PLACES} after the point"
+            raise ValueError(f"line {number}: {name}: expected {expected}, was {text!r:.60}")
         yield price
 
 
 def _loop(prices: Sequence[Decimal]) -> tuple[list[int], int]:
     """There and back, as whole multiples of a power of ten, and the exponent of that power."""
     exponent = min(0, *(int(price.as_tuple().exponent) for price in prices))
-    there = [int(price.scaleb(-exponent)) for price in prices]
+    there = [int(exact.shifted(price, -exponent)) for price in prices]
     return there + there[-2:0:-1], exponent
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from decimal import ROUND_CEILING, ROUND_HALF_UP, Decimal
 
-from reconciler.execution.paper.money import exact, multiple
+from reconciler.execution.paper.money import exact, multiple, quotient
 from reconciler.execution.paper.order import Ticket
 from reconciler.records.order import decimal_text
 
@@ -62,7 +62,7 @@ class MarketRules:
     def _smallest(self, price: Decimal) -> Decimal:
         """The smallest quantity whose notional is enough."""
         assert self.min_notional is not None
-        return multiple(self.min_notional / price, self.quantity_step or _FINEST, ROUND_CEILING)
+        return multiple(quotient(self.min_notional, price), self.quantity_step or _FINEST, ROUND_CEILING)
 
 
 @dataclass(frozen=True, slots=True)

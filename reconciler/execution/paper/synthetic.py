@@ -17,6 +17,7 @@ from functools import lru_cache
 from typing import NamedTuple
 
 from reconciler.execution.paper.feed import SYMBOL, Bar
+from reconciler.records import exact
 
 _MINUTE_S = 60
 _DAY, _HOUR = 1_440, 60
@@ -48,7 +49,7 @@ class SyntheticFeed:
         return SYMBOL.fullmatch(symbol) is not None
 
     def tick(self, symbol: str) -> Decimal:
-        return Decimal(1).scaleb(_exponent(_level(symbol)))
+        return exact.shifted(Decimal(1), _exponent(_level(symbol)))
 
     def price(self, symbol: str, step: int) -> Decimal:
         minute, second = self._moment(step)
@@ -165,7 +166,7 @@ def _exponent(level: float) -> int:
 def _rounded(symbol: str, height: float) -> Decimal:
     level = _level(symbol)
     exponent = _exponent(level)
-    return Decimal(max(1, round(level * math.exp(height) / 10.0**exponent))).scaleb(exponent)
+    return exact.shifted(Decimal(max(1, round(level * math.exp(height) / 10.0**exponent))), exponent)
 
 
 def _fraction(text: str) -> float:

@@ -34,14 +34,17 @@ _ABOUT = "An exchange with made-up money. Decimals are text, times are UTC, symb
 
 
 @contextmanager
-def _refusals() -> Iterator[None]:
-    """What the exchange refuses is a tool error with its reason; so is what it cannot record, for then nothing was."""
+def _refusals(said: str = "") -> Iterator[None]:
+    """What the exchange refuses is a tool error with its reason; so is what it cannot record, for then nothing was.
+
+    `said` goes before the reason: of an order, whoever placed it must hear that it was refused, not that a tool broke.
+    """
     try:
         yield
     except Refused as refused:
-        raise ToolError(str(refused)) from None
+        raise ToolError(f"{said}{refused}") from None
     except OSError as error:
-        raise ToolError(f"nothing was done, for it cannot be recorded: {error.strerror or error}") from error
+        raise ToolError(f"{said}nothing was done, for it cannot be recorded: {error.strerror or error}") from error
 
 
 class PaperTools:
@@ -72,7 +75,7 @@ class PaperTools:
 
         `side` is buy or sell; `type` market, limit, stop or stop_limit; `time_in_force` gtc, ioc, fok or day.
         """
-        with _refusals():
+        with _refusals("rejected: "):
             ticket = read_ticket(
                 account_id, client_id, client_order_id, symbol, side, type, quantity,
                 limit_price, stop_price, time_in_force, reduce_only,

@@ -114,8 +114,15 @@ def test_an_order_is_found_in_a_list_of_orders_by_our_id() -> None:
     mapping = {"items": "$", "result": {"client_order_id": "$.cid", "status": "$.s"}}
     listed = [{"cid": "other", "s": "open"}, {"cid": "abc", "s": "filled"}]
     assert heard("get_order", listed, mapping) == {"client_order_id": "abc", "status": "filled"}
-    with pytest.raises(OrderNotFound, match="theirs lists no order abc"):
-        heard("get_order", listed[:1], mapping)
+
+
+def test_an_order_that_a_list_lacks_was_never_placed_only_where_the_list_shows_what_is_over() -> None:
+    mapping = {"items": "$", "result": {"client_order_id": "$.cid", "status": "$.s"}}
+    for listed in ([{"cid": "other", "s": "open"}], []):
+        with pytest.raises(Unreadable, match="theirs lists no order abc, which may be over"):
+            heard("get_order", listed, mapping)
+        with pytest.raises(OrderNotFound, match="theirs lists no order abc"):
+            heard("get_order", listed, {**mapping, "lists_finished": True})
 
 
 CONDITIONS = {
@@ -167,7 +174,20 @@ def test_an_order_that_the_contract_does_not_find_is_told_from_other_failures() 
             heard("get_order", {"error": said})
         with pytest.raises(OrderNotFound):
             heard("get_order", {"success": False, "message": said})
-    for said in ("account not found", "order book of BTC not found", "order service: key not found"):
+    for said in (
+        "account not found",
+        "order book of BTC not found",
+        "order book not found",
+        "order service: key not found",
+        "No such order book: BTC/USD, gateway reloading",
+        "No such order: BTC/USD",
+        "Unknown order service error 503, try again",
+        "Unknown order type in upstream reply",
+        "order not found: abc in the cache, asking again",
+        "order not found in this region",
+        "order def not found",
+        "order not found: abcd",
+    ):
         with pytest.raises(ExecRejected) as caught:
             heard("get_order", {"error": said})
         assert type(caught.value) is ExecRejected
@@ -181,14 +201,55 @@ def test_a_failure_in_plain_words_is_judged_by_what_it_says() -> None:
     with pytest.raises(ExecUnknown, match="request timed out"):
         replied("place_order", Reply(True, None, "Error executing tool theirs: request timed out"), mapping)
     with pytest.raises(ExecRejected, match=r"^no funds$"):
-        replied("place_order", Reply(True, None, "Error calling tool 'theirs': no funds"), mapping)
+        replied("cancel_order", Reply(True, None, "Error calling tool 'theirs': no funds"), mapping)
     for crashed in ("Error executing tool theirs", "Error calling tool 'theirs'"):
         with pytest.raises(ExecUnknown, match="theirs crashed on the server"):
             replied("place_order", Reply(True, None, crashed), mapping)
     with pytest.raises(ExecUnknown, match="neither structured content nor JSON: 'done!'"):
         replied("place_order", Reply(False, None, "done!"), mapping)
     with pytest.raises(ExecRejected, match="theirs failed without a reason"):
-        replied("place_order", Reply(True, None, ""), mapping)
+        replied("cancel_order", Reply(True, None, ""), mapping)
+
+
+@pytest.mark.parametrize("prefix", ["Error executing tool theirs: ", "Error calling tool 'theirs': ", ""])
+@pytest.mark.parametrize("raised", ["The read operation timed out", "no funds", "list index out of range", ""])
+def test_what_a_tool_raised_does_not_say_that_an_order_was_refused(prefix: str, raised: str) -> None:
+    with pytest.raises(ExecUnknown):
+        replied("place_order", Reply(True, None, f"{prefix}{raised}"))
+
+
+@pytest.mark.parametrize("said", ["rejected: no funds", "Order rejected: no funds", "REJECTED:no funds"])
+def test_a_tool_that_raises_says_by_its_first_word_that_an_order_was_refused(said: str) -> None:
+    with pytest.raises(ExecRejected, match=r"^no funds$"):
+        replied("place_order", Reply(True, None, f"Error executing tool theirs: {said}"))
+    with pytest.raises(ExecUnknown):
+        replied("place_order", Reply(True, None, f"Error executing tool theirs: cannot say whether it was {said}"))
+
+
+def test_the_mapping_says_which_texts_mean_that_an_order_was_refused() -> None:
+    mapping = {"error_when": [{"path": "$.error", "matches": "no funds"}]}
+    with pytest.raises(ExecRejected, match=r"^no funds$"):
+        replied("place_order", Reply(True, None, "Error executing tool theirs: no funds"), mapping)
+
+
+@pytest.mark.parametrize(
+    "said",
+    ["request timed out", "Read timeout", "Connection reset by peer", "HTTP 502 from upstream", "Internal Server Error",
+     "fetch failed", "exchange temporarily unavailable", "ECONNRESET", "unexpected EOF"],
+)  # fmt: skip
+def test_a_failure_that_speaks_of_the_way_to_the_exchange_leaves_an_order_unknown(said: str) -> None:
+    for answer in ({"error": said}, {"error": {"message": said}}, {"success": False, "message": said}):
+        with pytest.raises(ExecUnknown):
+            heard("place_order", answer)
+        with pytest.raises(ExecRejected):
+            heard("cancel_order", answer)
+
+
+@pytest.mark.parametrize("said", ["insufficient funds", "post only would cross", "invalid price", "market is closed"])
+def test_an_answer_that_says_why_it_refused_an_order_is_a_refusal(said: str) -> None:
+    for answer in ({"error": said}, {"success": False, "message": said}):
+        with pytest.raises(ExecRejected, match=said):
+            heard("place_order", answer)
 
 
 MAPPINGS = {name: read(merged(ready(name), {})) for name in names()}
@@ -238,3 +299,51 @@ def test_without_the_text_a_number_is_off_by_no_more_than_a_double_and_its_short
 def test_a_text_that_tells_another_story_than_the_structured_answer_is_not_believed() -> None:
     reply = Reply(False, {"bid": 1.5}, '{"bid": 2.5}')
     assert replied("get_quote", reply)["bid"] == 1.5
+
+
+@pytest.mark.parametrize("empty", [[], {}, "", 0, None, False])
+def test_an_error_that_is_empty_is_none(empty: Any) -> None:
+    answer = {"error": empty, "status": "open", "order_id": "x"}
+    assert heard("place_order", answer)["order_id"] == "x"
+    assert heard("place_order", {**answer, "err": empty}, {"error_when": ["$.err"]})["order_id"] == "x"
+    with pytest.raises(ExecRejected, match="EOrder:Insufficient funds"):
+        heard("place_order", {"error": ["EOrder:Insufficient funds"]})
+
+
+def test_a_json_text_that_was_wrapped_as_a_result_is_read() -> None:
+    """What servers made with the official SDK send where a tool is annotated `-> str`."""
+    text = '{"status": "open", "order_id": "x", "filled_quantity": 0.1000000000000000055}'
+    for sent in (text, ""):  # with the text beside it, or without
+        answer = replied("place_order", Reply(False, {"result": text}, sent))
+        assert (answer["status"], answer["order_id"]) == ("open", "x")
+        assert answer["filled_quantity"] == Decimal("0.1000000000000000055")
+    with pytest.raises(ExecRejected, match="no funds"):
+        replied("place_order", Reply(False, {"result": '{"error": "no funds"}'}, ""))
+    quote = replied("get_quote", Reply(False, {"result": '{"b": 1}'}, ""), {"result": {"bid": "$.b"}})
+    assert quote["bid"] == 1
+
+
+@pytest.mark.parametrize("word", ["done", "12", '"a"', "{not json"])
+def test_a_result_that_is_no_json_object_or_list_is_left_as_it_is(word: str) -> None:
+    answer = replied("place_order", Reply(False, {"result": word}, word), {"result": {"order_id": "$.result"}})
+    assert answer["order_id"] == word
+
+
+@pytest.mark.parametrize("items", ["$", "$.result"])
+@pytest.mark.parametrize("ids", [[], ["x-1"], ["x-1", "x-2"]])
+def test_a_list_that_was_wrapped_as_a_result_is_found_at_either_place(items: str, ids: list[str]) -> None:
+    """What servers made with the official SDK send where a tool is annotated `-> list[...]`: a text for each item."""
+    listed = [{"id": id_} for id_ in ids]
+    reply = Reply(False, {"result": listed}, "\n".join(map(json.dumps, listed)))
+    mapping = {"items": items, "result": {"order_id": "$.id"}}
+    assert replied("list_orders", reply, mapping) == {"orders": [{"order_id": id_} for id_ in ids]}
+    as_text = Reply(False, {"result": json.dumps(listed)}, json.dumps(listed))
+    assert replied("list_orders", as_text, {**mapping, "items": "$"}) == replied("list_orders", reply, mapping)
+
+
+def test_an_order_is_looked_up_in_a_list_that_was_wrapped_as_a_result() -> None:
+    mapping = {"items": "$", "result": {"client_order_id": "$.cid", "order_id": "$.id"}, "lists_finished": True}
+    reply = Reply(False, {"result": [{"cid": "abc", "id": "x"}]}, "")
+    assert replied("get_order", reply, mapping)["order_id"] == "x"
+    with pytest.raises(OrderNotFound):
+        replied("get_order", Reply(False, {"result": []}, ""), mapping)

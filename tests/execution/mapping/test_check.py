@@ -58,8 +58,9 @@ def test_a_server_of_the_contract_fits_as_it_is() -> None:
         (
             {},
             place_order({"quantity": None, "amount": TEXT}, additionalProperties=False),
-            "place_order: quantity goes to 'quantity', which is not in the inputSchema of place_order: "
-            "write quantity: null where it takes none",
+            "place_order: quantity goes to 'quantity', which is not in the inputSchema of place_order (it has "
+            "account_id, amount, client_id, client_order_id, limit_price, reduce_only, side, stop_price, symbol, "
+            "time_in_force, type): write quantity: null where it takes none",
         ),
         (
             {},
@@ -79,7 +80,9 @@ def test_a_server_of_the_contract_fits_as_it_is() -> None:
         (
             {"tools": {"place_order": {"const": {"cahs": 1}}}},
             place_order({"cash": {"type": "integer"}}, additionalProperties=False),
-            "place_order: const sends 'cahs', which is not in the inputSchema of place_order",
+            "place_order: const sends 'cahs', which is not in the inputSchema of place_order (it has account_id, cash, "
+            "client_id, client_order_id, limit_price, quantity, reduce_only, side, stop_price, symbol, time_in_force, "
+            "type; did you mean 'cash'?)",
         ),
         (
             {"tools": {"place_order": {"args": {"client_order_id": None}}}},
@@ -113,8 +116,9 @@ def test_what_keeps_orders_from_being_placed_is_one_sentence(
         (
             {},
             place_order({"stop_price": None}, additionalProperties=False),
-            "place_order: stop_price goes to 'stop_price', which is not in the inputSchema of place_order: "
-            "calls that have one are refused",
+            "place_order: stop_price goes to 'stop_price', which is not in the inputSchema of place_order (it has "
+            "account_id, client_id, client_order_id, limit_price, quantity, reduce_only, side, symbol, time_in_force, "
+            "type): calls that have one are refused",
         ),
         (
             {},
@@ -180,8 +184,8 @@ def test_schemas_are_followed_through_references_choices_and_nested_objects() ->
     assert found(good, listed).mismatches == ()
     bad = {"tools": {"place_order": {"args": {"client_order_id": "params.cit"}}}}
     assert [m.sentence for m in found(bad, listed).mismatches] == [
-        "client_order_id goes to 'params.cit', which is not in the inputSchema of place_order: "
-        "write client_order_id: null where it takes none"
+        "client_order_id goes to 'params.cit', which is not in the inputSchema of place_order (it has "
+        "params.cid; did you mean 'params.cid'?): write client_order_id: null where it takes none"
     ]
     loose = place_order({"params": {"type": "object", "additionalProperties": True}})
     assert found(bad, loose).mismatches == ()
@@ -190,3 +194,46 @@ def test_schemas_are_followed_through_references_choices_and_nested_objects() ->
 def test_a_reference_that_goes_round_in_a_circle_is_taken_for_anything() -> None:
     listed = place_order({"quantity": {"$ref": "#/$defs/a"}}, definitions={"a": {"$ref": "#/$defs/a"}})
     assert found({}, listed).mismatches == ()
+
+
+def test_a_look_up_that_asks_for_the_exchanges_id_can_never_find_an_order_in_doubt() -> None:
+    listed = contract_server()
+    listed["get_order"]["properties"]["id"] = TEXT
+    fitting = found({"tools": {"get_order": {"args": {"order_id": "id"}}}}, listed)
+    assert [str(mismatch) for mismatch in fitting.mismatches] == [
+        "get_order: it asks for order_id, the exchange's own id, which nobody has of an order of which it is unknown "
+        "whether it was placed: map client_order_id alone"
+    ]
+    assert "get_order" not in fitting.tools
+
+
+@pytest.mark.parametrize("tool", ["place_order", "cancel_order", "get_order"])
+def test_an_account_written_as_a_constant_is_no_account_of_several(tool: str) -> None:
+    mapping = {"tools": {tool: {"bind": "none", "const": {"account_id": "main", "client_id": "desk"}}}}
+    fitting = found(mapping, contract_server(), ("main", "spare"))
+    assert fitting.why_not(tool) == "account_id has nowhere to go: args or bind leave it out"
+
+
+@pytest.mark.parametrize("tool", ["list_orders", "get_positions", "get_balances"])
+def test_what_is_told_of_an_account_must_say_of_which_where_there_are_several(tool: str) -> None:
+    mapping = {"tools": {tool: {"bind": "none", "const": {"account_id": "main", "client_id": "desk"}}}}
+    assert found(mapping, contract_server(), ("main",)).mismatches == ()
+    fitting = found(mapping, contract_server(), ("main", "spare"))
+    assert fitting.why_not(tool) == "account_id has nowhere to go, and main, spare are declared under the server"
+
+
+@pytest.mark.parametrize(
+    ("tool", "was", "there", "hint"),
+    [
+        ("place_order", "createOrder", ["cancelOrder", "fetchOrder"], "where it has none, write place_order: null"),
+        ("place_order", "createOrder", ["createOrders"], "did you mean 'createOrders'?"),
+        ("place_order", "cancelOrders", ["cancelOrder"], "where it has none, write place_order: null"),
+        ("cancel_order", "cancelOrdr", ["cancelOrder"], "did you mean 'cancelOrder'?"),
+        ("get_order", "fetchOrder", ["createOrder"], "where it has none, write get_order: null"),
+    ],
+)
+def test_only_a_tool_that_is_nearly_meant_is_suggested_and_never_one_of_another_meaning(
+    tool: str, was: str, there: list[str], hint: str
+) -> None:
+    fitting = found({"tools": {tool: {"name": was}}}, contract_server() | {name: {} for name in there})
+    assert fitting.why_not(tool) == f"the server has no tool {was!r}; {hint}"

@@ -4,22 +4,24 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from mcp.server.mcpserver import MCPServer
 
 from reconciler.clock import FakeClock, SystemClock, utc
 from reconciler.errors import CapabilityUnavailable, ExecRejected, ExecUnavailable, ExecUnknown
 from reconciler.execution import answers
 from reconciler.execution.client import ExecServer
-from reconciler.execution.mapping.answer import OrderNotFound
+from reconciler.execution.mapping.answer import OrderNotFound, Reply, answered
 from reconciler.execution.mapping.ready import names, ready
 from reconciler.execution.mapping.request import Unsayable
 from reconciler.execution.mapping.words import merged, read
@@ -28,8 +30,9 @@ from reconciler.execution.paper.server import serve_mcp
 from reconciler.records.market import Balance, Candle, Position
 from reconciler.records.order import OrderState
 from tests.execution.stubs.alpaca import AlpacaShaped
-from tests.execution.stubs.book import OPENED_MS, Book
+from tests.execution.stubs.book import OPENED_MS, Book, told
 from tests.execution.stubs.ccxt import CcxtShaped
+from tests.execution.stubs.ccxt import _spelled as ccxt_spelled
 from tests.execution.stubs.okx import OkxShaped
 
 ROOT = Path(__file__).parent.parent.parent.parent
@@ -277,3 +280,124 @@ def test_without_the_symbol_an_order_cannot_be_looked_up_where_the_server_asks_f
             await server.call("get_order", {**WHO, "client_order_id": "abc123"})
 
     on(SHAPES[0], test)
+
+
+class KeepsHistory(CcxtShaped):
+    """Of an exchange that looks nothing up by our id, fills market orders at once, and has ccxt's fetchOrders."""
+
+    def server(self) -> MCPServer[Any]:
+        server = super().server()
+        server.add_tool(self.fetchOrders)
+        return server
+
+    async def fetchOrder(self, accountName: str, id: str, symbol: str, params: dict[str, Any] | None = None) -> Any:
+        return told(f"Error fetching order for account '{accountName}': kraken Invalid order id", failed=True)
+
+    async def fetchOpenOrders(
+        self,
+        accountName: str,
+        symbol: str | None = None,
+        since: float | None = None,
+        limit: float | None = None,
+        params: dict[str, Any] | None = None,
+    ) -> Any:
+        return told(json.dumps([ccxt_spelled(o) for o in self.book.orders.values() if o["type"] != "market"]))
+
+    async def fetchOrders(self, accountName: str, symbol: str | None = None) -> Any:
+        orders = [ccxt_spelled(order) for order in self.book.orders.values()]
+        return told(json.dumps([{**o, "status": "closed", "filled": o["amount"], "average": 100} for o in orders]))
+
+
+def advised() -> dict[str, Any]:
+    """What the head of the mapping advises, as it stands there."""
+    text = (ROOT / "reconciler/execution/mappings/ccxt.yaml").read_text(encoding="utf-8")
+    lines = [line.removeprefix("#") for line in text.splitlines() if line.startswith("#     ")]
+    block = "\n".join(lines[next(i for i, line in enumerate(lines) if "fetchOrders" in line) - 1 :])
+    found = yaml.safe_load(block)
+    assert list(found["tools"]) == ["get_order"]
+    return dict(found["tools"])
+
+
+def keeping(tools: dict[str, Any]) -> Shape:
+    own = {"tools": {"get_quote": EXCHANGE, "get_candles": EXCHANGE, **tools}}
+    return replace(SHAPES[0], server=lambda book: KeepsHistory(book).server(), own=own)
+
+
+def test_the_advice_of_the_ccxt_mapping_finds_an_order_that_filled_at_once_and_tells_one_that_is_not_there() -> None:
+    async def test(server: ExecServer, book: Book) -> None:
+        assert server.status.mismatches == ()
+        book.fault = "timeout"
+        market = {key: value for key, value in SHAPES[0].order(type="market").items() if key != "limit_price"}
+        with pytest.raises(ExecUnknown):
+            await server.call("place_order", market)
+        found = answers.order(await server.call("get_order", SHAPES[0].named()))
+        assert (found.state, found.filled_quantity) == (OrderState.FILLED, Decimal("0.012345678"))
+        with pytest.raises(OrderNotFound):
+            await server.call("get_order", {**SHAPES[0].named(), "client_order_id": "never"})
+
+    on(keeping(advised()), test)
+
+
+def test_a_list_of_open_orders_proves_nothing_of_one_that_it_lacks() -> None:
+    async def test(server: ExecServer, book: Book) -> None:
+        book.fault = "timeout"
+        market = {key: value for key, value in SHAPES[0].order(type="market").items() if key != "limit_price"}
+        with pytest.raises(ExecUnknown):
+            await server.call("place_order", market)
+        with pytest.raises(answers.Unreadable, match="fetchOpenOrders lists no order abc123, which may be over"):
+            await server.call("get_order", SHAPES[0].named())
+
+    words = {"name": "fetchOpenOrders", "args": {"client_order_id": None}, "items": "$"}
+    on(keeping({"get_order": words}), test)
+
+
+@pytest.mark.parametrize(
+    "said",
+    ["kraken Invalid order id", "Account 'main' not found", "order book of BTC/USDT not found", "Unknown order type",
+     "kraken {\"error\":[\"EGeneral:Internal error\"]}"],
+)  # fmt: skip
+def test_what_does_not_say_that_there_is_no_such_order_is_no_proof_of_it(said: str) -> None:
+    words = read(ready("ccxt")).tool("get_order")
+    assert words is not None
+    failed = Reply(True, None, f"Error fetching order for account 'main': {said}")
+    with pytest.raises(ExecRejected) as caught:
+        answered("get_order", words, SHAPES[0].named(), failed, utc(0))
+    assert type(caught.value) is ExecRejected
+
+
+@pytest.mark.parametrize(
+    "said",
+    ["binance {\"code\":-2013,\"msg\":\"Order does not exist.\"}", "OrderNotFound: abc123", "okx order not found",
+     "kraken {\"error\":[\"EOrder:Unknown order\"]}", "bybit Order not exists or too late to cancel"],
+)  # fmt: skip
+def test_what_exchanges_behind_ccxt_say_of_an_order_that_is_not_there_is_heard(said: str) -> None:
+    words = read(ready("ccxt")).tool("get_order")
+    assert words is not None
+    failed = Reply(True, None, f"Error fetching order for account 'main': {said}")
+    with pytest.raises(OrderNotFound):
+        answered("get_order", words, SHAPES[0].named(), failed, utc(0))
+
+
+@pytest.mark.parametrize(
+    ("said", "heard"),
+    [
+        ('binance {"code":-2010,"msg":"Account has insufficient balance for requested action."}', ExecRejected),
+        ("API credentials not set. Please use setExchangeCredentials tool first.", ExecRejected),
+        ("Cannot read properties of undefined (reading 'id')", ExecUnknown),
+        ("kraken POST https://api.kraken.com 502 Bad Gateway", ExecUnknown),
+    ],
+)
+def test_a_failure_of_ccxt_is_a_refusal_only_where_it_says_so(said: str, heard: type[Exception]) -> None:
+    words = read(ready("ccxt")).tool("place_order")
+    assert words is not None
+    failed = Reply(True, None, f"Error creating order for account 'main': {said}")
+    with pytest.raises(heard):
+        answered("place_order", words, SHAPES[0].order(), failed, utc(0))
+
+
+def test_a_page_that_is_not_there_is_no_proof_that_an_order_is_not() -> None:
+    words = read(ready("alpaca")).tool("get_order")
+    assert words is not None
+    with pytest.raises(ExecRejected) as caught:
+        answered("get_order", words, SHAPES[1].named(), Reply(True, None, "HTTP error 404: Not Found"), utc(0))
+    assert type(caught.value) is ExecRejected

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from mcp_types import CallToolRequest, CallToolRequestParams, JSONRPCRequest
 
 from reconciler.execution.mapping.request import Unsayable, converted, request
-from reconciler.execution.mapping.words import CONTRACT, read
+from reconciler.execution.mapping.words import CONTRACT, Target, ToolWords, read
 from reconciler.records.order import decimal_text
 
 ORDER = {
@@ -126,15 +126,49 @@ def test_what_only_some_servers_ask_for_is_sent_where_it_is_mapped() -> None:
             "place_order: quantity: expected a whole number, was 0.5",
         ),
         (
-            {},
-            {"args": {"quantity": "symbol.amount"}},
-            "symbol.amount: expected an object at symbol, was 'BTC/USD': const has put it there",
+            {"type": "market", "limit_price": None, "time_in_force": "ioc"},
+            {"args": {"type": "kind", "time_in_force": "kind"}},
+            "place_order: the server takes one word for type and time_in_force, and has none for market with ioc",
         ),
     ],
 )
 def test_what_cannot_be_said_is_not_sent(more: dict[str, Any], mapping: dict[str, Any], sentence: str) -> None:
     with pytest.raises(Unsayable) as caught:
         said("place_order", {**ORDER, **more}, mapping)
+    assert str(caught.value) == sentence
+
+
+def test_the_time_in_force_of_a_limit_order_may_be_its_type() -> None:
+    mapping = {"args": {"type": "kind", "time_in_force": "kind"}, "enums": {"time_in_force": {"ioc": "IOC"}}}
+    assert said("place_order", ORDER, mapping)["kind"] == "limit"
+    assert said("place_order", {**ORDER, "time_in_force": "ioc"}, mapping)["kind"] == "IOC"
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (
+            {"args": {"symbol": (Target(("side",)),)}},
+            "place_order: side goes to 'side', where something else was put already",
+        ),
+        (
+            {"const": {"symbol": "ETH/USD"}},
+            "place_order: symbol goes to 'symbol', where something else was put already",
+        ),
+        (
+            {"args": {"quantity": (Target(("symbol", "amount")),)}},
+            "place_order: quantity goes to 'symbol.amount', but what was put at symbol is no object",
+        ),
+        (
+            {"args": {"symbol": (Target(("p", "x")),)}, "const": {"p": {"x": None}}},
+            "place_order: symbol goes to 'p.x', where something else was put already",
+        ),
+    ],
+)
+def test_nothing_that_was_put_into_a_call_is_overwritten(words: dict[str, Any], sentence: str) -> None:
+    """Reading a mapping refuses these; a call would refuse them, too."""
+    with pytest.raises(Unsayable) as caught:
+        request("place_order", ToolWords("place_order", **words), ORDER)
     assert str(caught.value) == sentence
 
 

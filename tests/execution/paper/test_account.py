@@ -88,3 +88,30 @@ def test_a_restart_owes_the_same(prices: Prices, clock: FakeClock) -> None:
     after.restore(recorded)
     assert held(after) == held(before)
     assert after.get_positions("main") == before.get_positions("main")
+
+
+@pytest.fixture
+def pairs(clock: FakeClock) -> PaperExchange:
+    """Two pairs against a currency that nobody is given to begin with."""
+    lines = ["date,BTC/XAU,XAU/USD", "1,10,1000", "2,10,1000"]
+    return PaperExchange(Prices([CsvFeed(lines, 60)], 60), clock)
+
+
+def test_who_first_buys_with_a_currency_begins_with_some_of_it_if_the_order_is_taken(pairs: PaperExchange) -> None:
+    for quantity in ("1000000", "-1"):
+        with pytest.raises(Refused):
+            place(pairs, symbol="BTC/XAU", quantity=quantity)
+        assert "XAU" not in held(pairs)
+    with pytest.raises(Refused):
+        place(pairs, symbol="XAU/USD", side="sell", quantity="1")
+    place(pairs, symbol="BTC/XAU", quantity="1")
+    assert held(pairs)["XAU"][0] == Decimal("99989.8899")
+
+
+def test_who_sells_for_a_currency_begins_with_none_of_it(pairs: PaperExchange) -> None:
+    with pytest.raises(Refused, match="insufficient balance: needs 1 BTC, available 0"):
+        place(pairs, "o1", symbol="BTC/XAU", side="sell", quantity="1")
+    place(pairs, "o2", symbol="XAU/USD", quantity="2")
+    assert held(pairs)["XAU"][0] == 2
+    with pytest.raises(Refused, match="insufficient balance"):
+        place(pairs, "o3", symbol="BTC/XAU", quantity="1")

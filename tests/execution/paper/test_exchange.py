@@ -20,7 +20,7 @@ from reconciler.execution.paper.synthetic import SyntheticFeed
 from reconciler.records.market import Quote
 from reconciler.records.order import OrderState, Side
 from tests.execution.paper.conftest import PRICES
-from tests.execution.paper.orders import held, limit, place
+from tests.execution.paper.orders import get, held, limit, place
 
 
 def test_a_market_order_fills_at_once_at_the_ask_and_is_paid_for_with_its_fee(exchange: PaperExchange) -> None:
@@ -110,10 +110,25 @@ def test_accounts_are_apart_and_clients_of_one_account_share_its_money_not_its_o
         ({"symbol": "btc-usd"}, "unknown symbol 'btc-usd': expected BASE/QUOTE, such as BTC/USD"),
         ({"quantity": "0"}, "quantity: expected more than zero, was 0"),
         ({"quantity": "-1"}, "quantity: expected more than zero, was -1"),
-        ({"quantity": "NaN"}, "quantity: expected a finite number, was 'NaN'"),
+        ({"quantity": "NaN"}, "quantity: expected a decimal number, was 'NaN'"),
         ({"quantity": "lots"}, "quantity: expected a decimal number, was 'lots'"),
         ({"quantity": "1E-13"}, "quantity: expected at most 12 digits before and 12 after the point, was 1E-13"),
         ({"quantity": "1E+12"}, "quantity: expected at most 12 digits before and 12 after the point, was 1E+12"),
+        ({"quantity": "1_0"}, "quantity: expected a decimal number, was '1_0'"),
+        ({"quantity": "١"}, "quantity: expected a decimal number, was '١'"),
+        ({"quantity": " 1"}, "quantity: expected a decimal number, was ' 1'"),
+        ({"quantity": "1" * 100_000 + "x"}, f"quantity: expected a decimal number, was '{'1' * 60}'…"),
+        (
+            {"quantity": "1" * 100_000},
+            f"quantity: expected at most 12 digits before and 12 after the point, was {'1' * 60}",
+        ),
+        ({"symbol": "X" * 100_000}, f"unknown symbol '{'X' * 60}'…: expected BASE/QUOTE, such as BTC/USD"),
+        ({"symbol": "USD/USD"}, "unknown symbol 'USD/USD': expected two currencies, such as BTC/USD, was one"),
+        ({"side": "b" * 100_000}, f"side: expected one of buy, sell, was '{'b' * 60}'…"),
+        ({"client_order_id": "  "}, "client_order_id: expected printable text without spaces around it, was '  '"),
+        ({"client_order_id": "a\n"}, "client_order_id: expected printable text without spaces around it, was 'a\\n'"),
+        ({"client_id": "x" * 129}, "client_id: expected at most 128 characters, was 129"),
+        ({"account_id": "\x00"}, "account_id: expected printable text without spaces around it, was '\\x00'"),
         ({"side": "hold"}, "side: expected one of buy, sell, was 'hold'"),
         ({"type": "iceberg"}, "type: expected one of market, limit, stop, stop_limit, was 'iceberg'"),
         ({"type": "stop"}, "stop_price: a stop order needs one"),
@@ -278,3 +293,19 @@ def test_the_money_adds_up_to_the_last_digit(orders: list[tuple[Side, Decimal, D
     assert balances.get("BTC", (Decimal(0), Decimal(0)))[0] == bought
     assert sum((p.quantity for p in exchange.get_positions("main")), Decimal(0)) == bought
     assert all(0 <= available <= total for total, available in balances.values())
+
+
+def test_a_limit_order_that_waits_is_not_filled_by_a_price_that_only_reaches_it(
+    exchange: PaperExchange, clock: FakeClock
+) -> None:
+    """The ask falls from 100.01 to 95.009 at step 2."""
+    limit(exchange, "95.009", "reached", quantity="1")
+    limit(exchange, "95.0091", "through", quantity="1")
+    clock.advance(120)
+    assert exchange.get_quote("BTC/USD").ask == Decimal("95.009")
+    assert get(exchange, "reached").state is OrderState.OPEN
+    assert [(fill.price, fill.quantity) for fill in get(exchange, "through").fills] == [
+        (Decimal("95.0091"), Decimal(1))
+    ]
+    limit(exchange, "95.009", "crossing", quantity="1")
+    assert get(exchange, "crossing").state is OrderState.FILLED

@@ -204,6 +204,10 @@ def test_which_calls_are_hit_follows_from_the_seed() -> None:
         ({"kind": "slow", "probability": "nan"}, "probability: expected 0 to 1, was nan"),
         ({"kind": "slow", "seconds": -1}, "seconds: expected 0 to 3600, was -1"),
         ({"kind": "slow", "times": 0}, "times: expected at least 1, was 0"),
+        (
+            {"kind": "slow", "tool": "place_ordr"},
+            "tool: expected a tool of the exchange, was 'place_ordr'; did you mean \"place_order\"?",
+        ),
         ({"kind": "down", "tool": "get_quote"}, "tool: expected none, for the whole server is down, was 'get_quote'"),
     ],
 )

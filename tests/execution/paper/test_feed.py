@@ -152,3 +152,12 @@ def test_what_is_no_symbol_has_no_price() -> None:
 
 def test_the_example_says_where_it_comes_from() -> None:
     assert "European Central Bank" in EXAMPLE.read_text(encoding="utf-8").splitlines()[0]
+
+
+def test_candles_keep_to_the_price_step_as_quotes_do() -> None:
+    rules = Markets({"BTC/USD": MarketRules(price_step=Decimal("0.5"))})
+    feed = CsvFeed("date,BTC/USD\n1,100.26\n2,0.1\n3,99.76\n".splitlines(), 60)
+    (candle,) = Prices([feed], 60, rules).candles("BTC/USD", "5m", 1, 300)
+    assert (candle.open, candle.high, candle.low, candle.close) == tuple(
+        map(Decimal, ("100.5", "100.5", "0.5", "100.5"))
+    )

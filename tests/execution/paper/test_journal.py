@@ -9,13 +9,16 @@ from decimal import Decimal
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from reconciler.clock import FakeClock
 from reconciler.execution.paper.exchange import PaperExchange
 from reconciler.execution.paper.feed import Prices
 from reconciler.execution.paper.journal import Journal
 from reconciler.execution.paper.options import PaperOptions
-from reconciler.execution.paper.order import PaperOrder
+from reconciler.execution.paper.order import PaperOrder, Refused
+from reconciler.execution.paper.replay import CsvFeed
 from reconciler.execution.paper.rules import MarketRules, Markets
 from reconciler.records.market import Balance, Position
 from tests.execution.paper.orders import get, held, limit, place
@@ -191,3 +194,77 @@ def test_two_exchanges_never_share_a_journal(tmp_path: Path) -> None:
         Journal(path)
     journal.close()
     Journal(path).close()
+
+
+SYMBOLS = ("BTC/USD", "BTC/XAU", "XAU/USD", "XAU/BTC", "ETH/XAU")
+"""Of which only USD is given to begin with."""
+
+
+@pytest.mark.parametrize("shorts", [False, True])
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60)
+@given(
+    asked=st.lists(
+        st.tuples(
+            st.sampled_from(SYMBOLS),
+            st.sampled_from(["buy", "sell"]),
+            st.sampled_from(["market", "limit"]),
+            st.sampled_from(["0.5", "2", "900", "50000", "-1"]),
+        ),
+        max_size=12,
+    )
+)
+def test_money_follows_from_the_journal_and_a_refused_order_moves_none(
+    tmp_path: Path, shorts: bool, asked: list[tuple[str, str, str, str]]
+) -> None:
+    lines = f"date,{','.join(SYMBOLS)}\n1,100,100,100,100,100\n2,101,101,101,101,101\n".splitlines()
+    prices, clock, path = Prices([CsvFeed(lines, 60)], 60), FakeClock(0), tmp_path / "money.journal"
+    path.unlink(missing_ok=True)
+    options = PaperOptions(shorts=shorts)
+    journal = Journal(path)
+    exchange = PaperExchange(prices, clock, options, journal.record)
+    for number, (symbol, side, kind, quantity) in enumerate(asked):
+        order = {"symbol": symbol, "side": side, "type": kind, "quantity": quantity}
+        before = state(exchange)
+        try:
+            place(exchange, f"o{number}", **order, **({"limit_price": "99"} if kind == "limit" else {}))
+        except Refused:
+            assert state(exchange) == before
+    journal.close()
+    again = Journal(path)
+    restarted = PaperExchange(prices, clock, options)
+    restarted.restore(again.changes())
+    assert state(restarted) == state(exchange)
+    assert shorts or all(balance.total >= 0 for balance in exchange.get_balances("main"))
+    again.close()
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "told"),
+    [
+        (b'"paper-2"', b'"foo-1"', "order_id: expected paper-1 or the like, was 'foo-1'"),
+        (b'"paper-2"', b'"paper-' + b"9" * 5_000 + b'"', "order_id: expected paper-1 or the like"),
+        (b'"quantity":"0.7"', b'"quantity":"NaN"', "expected a finite number, was 'NaN'"),
+        (b'"quantity":"0.7"', b'"quantity":"-1"', "expected more than zero, was '-1'"),
+        (b'"limit_price":"96.5"', b'"limit_price":"Infinity"', "expected a finite number, was 'Infinity'"),
+        (b'"side":"buy"', b"\xff\xfe", "UnicodeDecodeError"),
+    ],
+)
+def test_a_line_that_was_tampered_with_is_named_with_what_to_do(
+    tmp_path: Path, prices: Prices, clock: FakeClock, before: bytes, after: bytes, told: str
+) -> None:
+    path = tmp_path / "paper.journal"
+    journal = Journal(path)
+    exchange = opened(journal, prices, clock)
+    place(exchange, "o1", quantity="1")
+    limit(exchange, "96.50", "o2", quantity="0.7")
+    journal.close()
+    first, second = path.read_bytes().splitlines(keepends=True)
+    assert before in second
+    path.write_bytes(first + second.replace(before, after))
+    journal = Journal(path)
+    with pytest.raises(ValueError, match=r"paper\.journal:2: expected an order of the paper exchange: ") as refused:
+        opened(journal, prices, clock)
+    journal.close()
+    assert told in str(refused.value)
+    assert str(refused.value).endswith("; name another file, or move this one away to begin anew")
+    assert len(str(refused.value)) < 500

@@ -74,24 +74,48 @@ def test_moments_are_seconds_or_times(moments: str) -> None:
     assert last(feed, "EUR/USD", 1, 0, 1, 2, 3) == ["1", "2", "2", "3"]
 
 
+NUMBER = "expected a positive number of at most 12 digits before and 20 after the point"
+MOMENT = "expected an ISO 8601 time or seconds"
+COLUMNS = "expected columns divided by commas, a moment and symbols such as BTC/USD"
+ROW = "expected a row of CSV on a line of its own"
+
+
 @pytest.mark.parametrize(
     ("text", "problem"),
     [
         ("", "expected a line of symbols and at least two of prices, was 0 lines"),
         ("date,BTC/USD\n1,100", "expected a line of symbols and at least two of prices, was 2 lines"),
-        ("date,BTC/USD\n1,100\n2,0", "line 3: BTC/USD: expected a positive number, was '0'"),
-        ("# a\n\ndate,BTC/USD\n1,100\n2,NaN", "line 5: BTC/USD: expected a positive number, was 'NaN'"),
-        ("date,BTC/USD\n1,100\n2,x", "line 3: BTC/USD: expected a positive number, was 'x'"),
+        ("date,BTC/USD\n1,100\n2,0", f"line 3: BTC/USD: {NUMBER}, was '0'"),
+        ("# a\n\ndate,BTC/USD\n1,100\n2,NaN", f"line 5: BTC/USD: {NUMBER}, was 'NaN'"),
+        ("date,BTC/USD\n1,100\n2,x", f"line 3: BTC/USD: {NUMBER}, was 'x'"),
+        ("date,BTC/USD\n1,100\n2,-1", f"line 3: BTC/USD: {NUMBER}, was '-1'"),
+        ("date,BTC/USD\n1,100\n2,1_0", f"line 3: BTC/USD: {NUMBER}, was '1_0'"),
+        ("date,BTC/USD\n1,100\n2,1e999999", f"line 3: BTC/USD: {NUMBER}, was '1e999999'"),
+        ("date,BTC/USD\n1,100\n2,1e-70", f"line 3: BTC/USD: {NUMBER}, was '1e-70'"),
+        (f"date,BTC/USD\n1,1.{'1' * 90}\n2,2", f"line 2: BTC/USD: {NUMBER}, was '1.{'1' * 57}"),
         ("date,BTC/USD\n1,100\n2", "line 3: expected 2 columns, was 1"),
         ("date,BTC/USD\n1,\n2,", "BTC/USD: expected at least one price, found none"),
         ("date,BTCUSD\n1,1\n2,2", "line 1: expected symbols such as BTC/USD after the first column, was 'BTCUSD'"),
         ("date,BTC/USD,BTC/USD\n1,1,1\n2,2,2", "line 1: expected every symbol once, was BTC/USD twice"),
-        ("date,BTC/USD\n1,1\nnoon,2", "line 3: expected an ISO 8601 time or seconds, was 'noon'"),
-        ("date,BTC/USD\n2,1\n2,2", "row 2 of prices: expected a later time than in the row before"),
+        ("date,BTC/USD\n1,1\nnoon,2", f"line 3: {MOMENT}, was 'noon'"),
+        ("date,BTC/USD\nnan,1\n2,2", f"line 2: {MOMENT}, was 'nan'"),
+        ("date,BTC/USD\n1,1\ninf,2", f"line 3: {MOMENT}, was 'inf'"),
+        ("date,BTC/USD\n1,1\n1e300,2", f"line 3: {MOMENT}, was '1e300'"),
+        ("date,BTC/USD\n1,1\n253402300800,2", f"line 3: {MOMENT}, was '253402300800'"),
+        ("date,BTC/USD\n1,1\n0001-01-01T00:00:00+14:00,2", "line 3: expected a later time than in the row before"),
+        ("# c\ndate,BTC/USD\n# d\n\n2,1\n2,2", "line 6: expected a later time than in the row before, was '2'"),
+        ("date;BTC/USD\n1;1\n2;2", f"line 1: {COLUMNS}, was 'date;BTC/USD'"),
+        ("date\n1\n2", f"line 1: {COLUMNS}, was 'date'"),
+        ('date,BTC/USD\n1,"1\n2"\n2,2', f"line 2: {ROW}: unexpected end of data"),
+        ('date,BTC/USD\n1,"1"x\n2,2', f"line 2: {ROW}: ',' expected after '\"'"),
+        (f"date,BTC/USD\n1,{'1' * 140_000}\n2,2", f"line 2: {ROW}: field larger than field limit (131072)"),
+        ("date,BTC/USD\n1,1\n2,\xff", "line 3: expected UTF-8, was the byte 0xff in it"),
     ],
 )
 def test_a_file_that_cannot_be_replayed_is_refused_with_its_line(tmp_path: Path, text: str, problem: str) -> None:
     path = tmp_path / "rates.csv"
-    path.write_text(text)
-    with pytest.raises(ValueError, match=f"^{re.escape(f'{path}: {problem}')}$"):
+    path.write_text(text, encoding="latin-1")
+    with pytest.raises(ValueError, match=f"^{re.escape(f'{path}: {problem}')}") as refused:
         CsvFeed.read(path, 60, speed=1)
+    assert len(str(refused.value)) < 300
+    assert "\n" not in str(refused.value)

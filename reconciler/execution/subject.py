@@ -1,0 +1,93 @@
+"""The subject of an answer: the order that a server was asked about, and whether what it says can be about it. Pure.
+
+An answer about another order, once booked, is a position that nobody holds: what plainly is not about ours, or tells
+of it what cannot be, is unreadable, and the order stays what it is known to be.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Any, Final
+
+from reconciler.execution import answers
+from reconciler.execution.answers import OrderReport, Unreadable
+from reconciler.records import exact
+from reconciler.records.order import Order, Side, decimal_text
+
+_OTHER_NAMES: Final = {"xbt": "btc", "xdg": "doge"}
+"""What some exchanges call what others call so."""
+_LETTERS: Final = re.compile(r"[a-z0-9]+")
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """What is known of the order that a server is asked about."""
+
+    client_order_id: str
+    symbol: str
+    side: Side
+    quantity: Decimal
+
+    @classmethod
+    def of(cls, order: Order) -> Subject:
+        return cls(order.client_order_id, order.provenance.symbol, order.side, order.quantity)
+
+    def report(self, answer: Mapping[str, Any]) -> OrderReport:
+        """`place_order`, `cancel_order`, `get_order` or an item of a list: what it says of this order.
+
+        Raises Unreadable, which says what was answered, also where that is another order, or more than was ordered.
+        """
+        told = {name: str(answer[name]).strip() for name in ("client_order_id", "symbol", "side") if answer.get(name)}
+        if not self.is_called(id := told.get("client_order_id", self.client_order_id)):
+            raise self._another("client_order_id", self.client_order_id, id)
+        if names_another(self.symbol, symbol := told.get("symbol", self.symbol)):
+            raise self._another("symbol", self.symbol, symbol)
+        # What is neither is a word of the server's own, which the mapping does not translate.
+        if (side := told.get("side", self.side).lower()) in tuple(Side) and side != self.side:
+            raise self._another("side", self.side, side)
+        report = answers.order(answer)
+        filled = max(report.filled_quantity, exact.total(fill.quantity for fill in report.fills or ()))
+        if filled > self.quantity:
+            raise Unreadable(
+                f"{self.client_order_id}: filled_quantity: expected at most {decimal_text(self.quantity)}, all that"
+                f" was ordered, was {decimal_text(filled)}"
+            )
+        return report
+
+    def is_called(self, told: str) -> bool:
+        """True where `told` is this order's client_order_id; some exchanges put a prefix of theirs before it: `t-`."""
+        return re.fullmatch(rf"(.*[^a-z0-9])?{re.escape(self.client_order_id.lower())}", told.lower()) is not None
+
+    def _another(self, name: str, expected: str, was: str) -> Unreadable:
+        return Unreadable(
+            f"the answer is about another order than {self.client_order_id}: {name}: expected {expected}, was {was:.80}"
+        )
+
+
+def names_another(symbol: str, told: str) -> bool:
+    """True where `told` plainly is not the market `symbol`, of which exchanges have several spellings.
+
+    BTC/USD may be told as BTCUSD, btc-usd, XBT/USD, XXBTZUSD or BTC/USD:USD. In the same spelling, it is another
+    wherever it differs: WBTC/USD. In another one, where it does not hold every part of ours: BTC-EUR. A bare number
+    is an id, which says nothing of this.
+    """
+    ours, theirs = _parts(symbol), _parts(told)
+    if "".join(ours) == "".join(theirs) or told.isdecimal():
+        return False
+    if len(ours) > 1 and _signs(symbol) == _signs(told):
+        return True
+    return not all(part in "".join(theirs) for part in ours)
+
+
+def _parts(symbol: str) -> list[str]:
+    text = symbol.lower()
+    for name, usual in _OTHER_NAMES.items():
+        text = text.replace(name, usual)
+    return _LETTERS.findall(text)
+
+
+def _signs(symbol: str) -> list[str]:
+    return [sign for sign in _LETTERS.split(symbol.lower()) if sign]

@@ -1,0 +1,130 @@
+"""Orders whose end may not have been the last word: looked up once more, or a few times, and not for ever."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import Any
+
+from reconciler.errors import ExecUnavailable
+from reconciler.execution.mapping.answer import OrderNotFound
+from reconciler.records.order import Order, OrderState
+from tests.execution.standins import Desk, StandInGate, events
+
+OPEN = {"status": "open", "order_id": "x-1", "filled_quantity": "0"}
+CANCELLED = {"status": "cancelled", "order_id": "x-1", "filled_quantity": "0"}
+
+
+def beats(desk: Desk, number: int) -> None:
+    for _ in range(number):
+        desk.clock.advance(6)
+        desk.main_loop.run(desk.gateway._aftercare._follow_up.run())
+
+
+def known(desk: Desk, order: Order) -> Order:
+    found = desk.store.ledger.get(order.client_order_id)
+    assert found is not None
+    return found
+
+
+def cancelled(desk: Desk, **answer: Any) -> Order:
+    """An order that is cancelled, as far as the answer to the cancel says."""
+    order = desk.buy(StandInGate(), limit="100")
+    desk.server.answers("cancel_order", {**CANCELLED, **answer})
+    assert desk.gateway.cancel(StandInGate(), order.client_order_id).state is OrderState.CANCELLED
+    return order
+
+
+def test_a_fill_that_was_under_way_when_the_order_was_cancelled_is_booked(desk: Desk) -> None:
+    order = cancelled(desk)
+    late = {**CANCELLED, "filled_quantity": "0.4", "average_price": "100", "fee": "0.1"}
+    desk.server.answers("get_order", late)
+    beats(desk, 20)
+    settled = known(desk, order)
+    assert (settled.state, settled.filled_quantity) == (OrderState.CANCELLED, Decimal("0.4"))
+    assert [fill.quantity for fill in desk.store.ledger.fills(order.client_order_id)] == [Decimal("0.4")]
+    assert desk.store.ledger.position("btc-grid-1", "BTC/USD", False).quantity == Decimal("0.4")
+    assert events(desk) == [("LateFill", f"{order.client_order_id}: it was cancelled already: 0.4 filled, was 0")]
+    assert len(desk.server.asked("get_order")) == 1
+
+
+def test_an_end_that_is_filled_instead_books_the_fill_though_the_state_stays(desk: Desk) -> None:
+    order = cancelled(desk)
+    desk.server.answers("get_order", {"status": "filled", "filled_quantity": "1", "average_price": "100"})
+    beats(desk, 1)
+    assert (known(desk, order).state, known(desk, order).filled_quantity) == (OrderState.CANCELLED, Decimal(1))
+
+
+def test_an_end_that_nothing_is_added_to_is_looked_up_once(desk: Desk) -> None:
+    order = cancelled(desk)
+    desk.server.answers("get_order", CANCELLED)
+    beats(desk, 30)
+    assert known(desk, order).filled_quantity == 0
+    assert len(desk.server.asked("get_order")) == 1
+
+
+def test_an_end_is_not_looked_up_in_the_moment_it_is_told(desk: Desk) -> None:
+    cancelled(desk)
+    desk.server.answers("get_order", CANCELLED)
+    desk.main_loop.run(desk.gateway._aftercare._follow_up.run())
+    assert desk.server.asked("get_order") == []
+
+
+def test_price_and_fee_of_what_filled_at_once_are_asked_for_where_they_were_not_told(desk: Desk) -> None:
+    desk.server.answers("place_order", {"status": "filled", "order_id": "x-1", "filled_quantity": "1"})
+    order = desk.buy(StandInGate())
+    assert order.average_price is None
+    desk.server.answers("get_order", {"status": "filled", "filled_quantity": "1", "average_price": "7", "fee": "0.25"})
+    beats(desk, 30)
+    settled = known(desk, order)
+    assert (settled.average_price, settled.fee) == (Decimal(7), Decimal("0.25"))
+    assert len(desk.server.asked("get_order")) == 1
+
+
+def test_what_no_look_up_tells_either_is_asked_for_three_times(desk: Desk) -> None:
+    desk.server.answers("place_order", {"status": "filled", "order_id": "x-1", "filled_quantity": "1"})
+    desk.buy(StandInGate())
+    desk.server.answers("get_order", {"status": "filled", "filled_quantity": "1"})
+    beats(desk, 60)
+    assert len(desk.server.asked("get_order")) == 3
+
+
+def test_an_order_of_which_all_is_known_is_not_looked_up(desk: Desk) -> None:
+    whole = {"status": "filled", "order_id": "x-1", "filled_quantity": "1", "average_price": "7", "fee": "0"}
+    desk.server.answers("place_order", whole)
+    desk.buy(StandInGate())
+    beats(desk, 30)
+    assert desk.server.asked("get_order") == []
+
+
+def test_an_end_that_was_looked_up_is_the_last_word(desk: Desk) -> None:
+    desk.buy(StandInGate(), limit="100")
+    desk.server.answers("get_order", CANCELLED)
+    beats(desk, 30)
+    assert len(desk.server.asked("get_order")) == 1
+
+
+def test_an_exchange_that_forgets_what_is_over_has_answered(desk: Desk) -> None:
+    cancelled(desk)
+    desk.server.fails("get_order", OrderNotFound("order not found"))
+    beats(desk, 30)
+    assert len(desk.server.asked("get_order")) == 1
+    assert events(desk) == []
+
+
+def test_without_an_answer_it_is_tried_for_an_hour(desk: Desk) -> None:
+    cancelled(desk)
+    desk.server.fails("get_order", ExecUnavailable("down"))
+    beats(desk, 700)
+    asked = len(desk.server.asked("get_order"))
+    assert 590 < asked <= 600
+    beats(desk, 10)
+    assert len(desk.server.asked("get_order")) == asked
+
+
+def test_an_order_thrown_out_after_it_was_taken_is_looked_up_once_more(desk: Desk) -> None:
+    order = desk.buy(StandInGate(), limit="100")
+    desk.server.answers("cancel_order", {"status": "rejected", "reason": "self-trade"})
+    assert desk.gateway.cancel(StandInGate(), order.client_order_id).state is OrderState.CANCELLED
+    desk.server.answers("get_order", {**CANCELLED, "filled_quantity": "0.2", "average_price": "100"})
+    beats(desk, 1)
+    assert known(desk, order).filled_quantity == Decimal("0.2")
