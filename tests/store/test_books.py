@@ -340,7 +340,7 @@ def test_a_price_that_is_told_later_reaches_the_book(fleet: Fleet) -> None:
     fleet.ledger.settle(id, state=OrderState.PARTIALLY_FILLED, filled_quantity=Decimal("0.4"))
     assert fleet.held().cost is None
     fleet.ledger.settle(id, state=OrderState.FILLED, filled_quantity=Decimal(1), average_price=Decimal(100))
-    assert (fleet.held().quantity, fleet.held().cost) == (1, 100)
+    assert (fleet.held().quantity, fleet.held().cost) == (Decimal(1), Decimal(100))
     assert [fill.price for fill in fleet.ledger.fills(id)] == [100, 100]
 
 
@@ -350,7 +350,7 @@ def test_what_was_closed_before_its_price_was_told_is_measured_after_all(fleet: 
     assert fleet.held().unmeasured_on is not None
     fleet.ledger.settle(bought, average_price=Decimal(100))
     held = fleet.held()
-    assert (held.quantity, held.cost, held.realised, held.fees) == (1, 100, 19, 1)
+    assert (held.quantity, held.cost, held.realised, held.fees) == tuple(map(Decimal, (1, 100, 19, 1)))
     assert held.unmeasured_on is None
 
 
@@ -363,7 +363,7 @@ def test_a_price_that_comes_too_late_to_be_added_up_is_the_fills_alone(
     fleet.buy("1", "90")
     fleet.ledger.settle(bought, average_price=Decimal(100))
     assert [fill.price for fill in fleet.ledger.fills(bought)] == [100]
-    assert (fleet.held().quantity, fleet.held().cost) == (4, None)
+    assert (fleet.held().quantity, fleet.held().cost) == (Decimal(4), None)
 
 
 trades = st.lists(
