@@ -37,19 +37,21 @@ _ANEW = 10_000
 ENDED = "the instance was made active or removed: its shadow book ended"
 
 
-def enter(db: Database, order: Order, told: Sequence[Fill], average: Decimal | None, now: datetime) -> None:
+def enter(
+    db: Database, order: Order, known: Sequence[Fill], told: Sequence[Fill], average: Decimal | None, now: datetime
+) -> Holding | None:
     """Write down the fills that bring the ledger up to what `order` says is filled, and add them to its book.
 
-    `told` are the executions as the exchange tells them apart, known ones among them; `average` is the order's
-    average price where it was told with them: a fill whose price was not told at the time has it from now on, and its
-    book is what it would have been. A shadow order begins a book where there is none.
+    Returns what the book holds now, None where nothing was new. `known` are the order's fills so far, `told` the
+    executions as the exchange tells them apart, known ones among them; `average` is the order's average price where
+    it was told with them: a fill whose price was not told at the time has it from now on, and its book is what it
+    would have been. A shadow order begins a book where there is none.
     """
-    known = _fills_of(db, order.client_order_id)
     news = new_fills(order, known, told, average, now)
     late = late_prices(order, (*known, *news), average)
     shadow = order.outcome is Outcome.SHADOW
     if not news and not late and not shadow:
-        return
+        return None
     numbers = [insert(db, "fills", fill_columns(fill)) for fill in news]
     for fill in late:
         db.conn.execute(_PRICED, fill_columns(fill))
@@ -61,6 +63,7 @@ def enter(db: Database, order: Order, told: Sequence[Fill], average: Decimal | N
             book = book.filled(order.side, number, fill, now.date())
     if book != before:
         update(db, "books", {**book.columns(), "updated_at": time_text(now)}, "id")
+    return book.holding
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,7 +170,7 @@ def add_up_all(db: Database) -> None:
     """
     found = list(db.query("SELECT * FROM orders WHERE filled_quantity <> '0' ORDER BY updated_at, id"))
     for order in map(order_from, found):
-        known = _fills_of(db, order.client_order_id)
+        known = fills_of(db, order.client_order_id)
         news = new_fills(order, known, (), order.average_price, order.updated_at)
         db.table("fills").insert_all([fill_columns(fill) for fill in news])
         shadow = order.outcome is Outcome.SHADOW
@@ -207,7 +210,8 @@ def _book(db: Database, instance_id: str, symbol: str, shadow: bool) -> dict[str
     return next(iter(db.query(f"SELECT * FROM books WHERE {BOOK}", [instance_id, symbol, int(shadow)])), None)
 
 
-def _fills_of(db: Database, client_order_id: str) -> list[Fill]:
+def fills_of(db: Database, client_order_id: str) -> list[Fill]:
+    """The executions of an order, in the order they were told."""
     found = db.query("SELECT * FROM fills WHERE client_order_id = ? ORDER BY id", [client_order_id])
     return [fill_from(columns) for columns in found]
 

@@ -1,29 +1,41 @@
-"""Holdings as readers see them: from memory, read again only after something was filled. Never added up anew."""
+"""Holdings as readers see them: from memory, kept up with every commit. Never added up anew."""
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterable
 
 from reconciler.records.holding import Holding
 from reconciler.store.books import BOOK, begun_from, holding_from
 from reconciler.store.connection import ReadPool
 
+_Own = dict[tuple[str, bool], Holding | None]
+"""By symbol and kind of book (True is the shadow book); None where there is no open one."""
+
 
 class Holdings:
-    """Thread-safe. Strategies and the gate ask at every tick."""
+    """Thread-safe. Strategies ask at every tick, the gate twice for every order."""
 
     def __init__(self, reads: ReadPool) -> None:
         self._reads = reads
-        self._versions: dict[str, object] = {}
-        self._known: dict[tuple[str, str, bool], tuple[object, Holding]] = {}
+        self._lock = threading.Lock()
+        self._of: dict[str, _Own] = {}
 
     def get(self, instance_id: str, symbol: str, shadow: bool) -> Holding:
-        """What the instance's open book holds. A shadow book that has no order yet holds what the real one does."""
-        key, version = (instance_id, symbol, shadow), self._versions.get(instance_id)
-        known = self._known.get(key)
-        if known is None or known[0] is not version:
-            known = self._known[key] = (version, self._read(instance_id, symbol, shadow))
-        return known[1]
+        """What the instance's open book holds. A shadow book that has no order yet holds what the real one does.
+
+        Read from the ledger the first time it is asked for.
+        """
+        key = (symbol, shadow)
+        # What is read here is put down before the writer can tell of a later commit: nothing newer is overwritten.
+        with self._lock:
+            own = self._of.setdefault(instance_id, {})
+            if key not in own:
+                own[key] = self._read(instance_id, symbol, shadow)
+            found = own[key]
+        if found is not None:
+            return found
+        return begun_from(self.get(instance_id, symbol, shadow=False), symbol) if shadow else Holding(symbol)
 
     def all(self, instance_id: str, shadow: bool) -> list[Holding]:
         """What all open books of the instance hold, of every symbol that it ever filled."""
@@ -33,16 +45,18 @@ class Holdings:
         )
         return [holding_from(columns) for columns in found]
 
-    def changed(self, instance_ids: Iterable[str]) -> None:
-        """Their books changed, and that is committed: what was read before is outdated.
+    def changed(self, instance_id: str, shadow: bool, holding: Holding) -> None:
+        """What the instance's open book holds now; that is committed."""
+        with self._lock:
+            self._of.setdefault(instance_id, {})[holding.symbol, shadow] = holding
 
-        A new object is unlike any version before.
-        """
-        for instance_id in instance_ids:
-            self._versions[instance_id] = object()
+    def shadow_books_ended(self, instance_ids: Iterable[str]) -> None:
+        """They hold what the real ones do from now on; that is committed."""
+        with self._lock:
+            for instance_id in instance_ids:
+                own = self._of.get(instance_id, {})
+                own.update({key: None for key in own if key[1]})
 
-    def _read(self, instance_id: str, symbol: str, shadow: bool) -> Holding:
+    def _read(self, instance_id: str, symbol: str, shadow: bool) -> Holding | None:
         found = self._reads.query(f"SELECT * FROM books WHERE {BOOK}", [instance_id, symbol, int(shadow)])
-        if found:
-            return holding_from(found[0])
-        return begun_from(self.get(instance_id, symbol, shadow=False), symbol) if shadow else Holding(symbol)
+        return holding_from(found[0]) if found else None

@@ -7,7 +7,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from decimal import Decimal
-from typing import Any
+from typing import Any, NamedTuple
 
 from sqlite_utils import Database
 
@@ -17,7 +17,7 @@ from reconciler.records.holding import Holding
 from reconciler.records.market import Position
 from reconciler.records.order import Fill, Order, OrderState, Outcome, RejectedBy
 from reconciler.records.text import storable
-from reconciler.store.books import enter
+from reconciler.store.books import enter, fills_of
 from reconciler.store.connection import ReadPool
 from reconciler.store.exposure import Exposure
 from reconciler.store.holdings import Holdings
@@ -55,7 +55,7 @@ class Ledger(OrderSearch):
         """
         columns = order_columns(order)
 
-        def job(db: Database) -> None:
+        def job(db: Database) -> Holding | None:
             try:
                 insert(db, "orders", columns)
             except sqlite3.IntegrityError:
@@ -65,9 +65,10 @@ class Ledger(OrderSearch):
                     f"orders: expected a new client_order_id, was used before: {order.client_order_id!r}"
                 ) from None
             if order.filled_quantity or order.outcome is Outcome.SHADOW:
-                enter(db, order, (), order.average_price, order.updated_at)
+                return enter(db, order, (), (), order.average_price, order.updated_at)
+            return None
 
-        self._writer.write(job, lambda _: self._changed(None, order))
+        self._writer.write(job, lambda holding: self._changed(_Change(None, order, holding)))
 
     def refuse(self, order: Order) -> Order:
         """Write down an order that the gateway refused before it meant to send it; on the disk on return.
@@ -113,21 +114,21 @@ class Ledger(OrderSearch):
             "is_triggered": is_triggered,
         }
         news = {name: value for name, value in told.items() if value is not None}
-        return self._writer.write(lambda db: self._settle(db, client_order_id, news, fills), self._settled)[1]
+        return self._writer.write(lambda db: self._settle(db, client_order_id, news, fills), self._changed).after
 
     def mark_unknown_on_startup(self) -> list[Order]:
         """Make every pending order unknown: nobody waits for its answer any more. Returns them, oldest first."""
 
-        def job(db: Database) -> list[tuple[Order, Order]]:
+        def job(db: Database) -> list[_Change]:
             found = db.query("SELECT client_order_id FROM orders WHERE is_open AND outcome = 'pending' ORDER BY id")
             news = {"outcome": Outcome.UNKNOWN, "reason": FOUND_PENDING}
             return [self._settle(db, columns["client_order_id"], news) for columns in list(found)]
 
-        def committed(all_settled: list[tuple[Order, Order]]) -> None:
-            for settled in all_settled:
-                self._settled(settled)
+        def committed(changes: list[_Change]) -> None:
+            for change in changes:
+                self._changed(change)
 
-        return [order for _, order in self._writer.write(job, committed)]
+        return [change.after for change in self._writer.write(job, committed)]
 
     def get(self, client_order_id: str) -> Order | None:
         """The order of that id, None where the ledger knows none."""
@@ -194,47 +195,55 @@ class Ledger(OrderSearch):
     def shadow_books_ended(self, instance_ids: Collection[str]) -> None:
         """Their shadow books were ended, with all that was open in them; that is committed."""
         self._open.shadow_books_ended(instance_ids)
-        self._holdings.changed(instance_ids)
+        self._holdings.shadow_books_ended(instance_ids)
 
     def exposed(self) -> frozenset[str]:
         """The instances with a real order that may still fill, or a real position. Costs nothing."""
         return self._exposure.ids
 
-    def _settled(self, settled: tuple[Order, Order]) -> None:
-        before, after = settled
-        if after is not before:
-            self._changed(before, after)
-
-    def _changed(self, before: Order | None, after: Order) -> None:
+    def _changed(self, change: _Change) -> None:
         """Follow what was committed. On the writer's thread."""
-        self._exposure.changed(before, after)
+        if change.after is change.before:
+            return
+        self._exposure.changed(change.before, change.after)
         # The fill before the order's end: who looks in between counts it twice, never not at all.
-        if after.filled_quantity or after.fee or after.outcome is Outcome.SHADOW:
-            self._holdings.changed([after.instance_id])
-        self._open.changed(after)
+        if change.holding is not None:
+            self._holdings.changed(change.after.instance_id, change.after.outcome is Outcome.SHADOW, change.holding)
+        self._open.changed(change.after)
 
     def _orders(self, where: str, parameters: Sequence[Any] = ()) -> list[Order]:
         return [order_from(columns) for columns in self._reads.query(f"SELECT * FROM orders WHERE {where}", parameters)]
 
     def _settle(
         self, db: Database, client_order_id: str, news: Mapping[str, Any], fills: Sequence[Fill] = ()
-    ) -> tuple[Order, Order]:
-        """The order as it was known, and with `news`: the same object where nothing was new."""
+    ) -> _Change:
+        """What `news` make of the order: the same object where nothing was new."""
         known = _found(db, client_order_id)
         if known is None:
             raise _unknown(client_order_id)
         told = settled_order(known, news)
         if told == known:
-            return known, known
+            return _Change(known, known)
         now = max(utc(self._clock.time()), known.updated_at)
         settled = replace(told, updated_at=now)
         columns = settled_columns(settled)
         if settled.outcome is Outcome.UNKNOWN:
             columns["was_unknown"] = 1
         update(db, "orders", {"client_order_id": client_order_id, **columns}, "client_order_id")
+        holding = None
         if _traded(settled) != _traded(known):
-            enter(db, settled, fills, news.get("average_price"), now)
-        return known, settled
+            has_fills = known.filled_quantity or known.fee is not None
+            before = fills_of(db, client_order_id) if has_fills else ()
+            holding = enter(db, settled, before, fills, news.get("average_price"), now)
+        return _Change(known, settled, holding)
+
+
+class _Change(NamedTuple):
+    """An order before and after something became known of it, and what its book holds then, where that changed."""
+
+    before: Order | None
+    after: Order
+    holding: Holding | None = None
 
 
 def _found(db: Database, client_order_id: str) -> Order | None:

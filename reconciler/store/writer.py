@@ -133,7 +133,9 @@ class Writer:
         try:
             self._require_ours()
             with self._transaction():
-                attempts = [self._attempt(task.job) for task in tasks]
+                # Alone, a job needs no savepoint: where it fails, the transaction is undone with it.
+                alone = len(tasks) == 1
+                attempts = [(tasks[0].job(self._db), None)] if alone else [self._attempt(task.job) for task in tasks]
             self._require_ours()  # removed in between, it was committed to a file that is gone
         except Exception as error:  # noqa: BLE001 - the boundary: what failed is told to everyone who waits for it
             self._note_fault(error)
@@ -164,6 +166,8 @@ class Writer:
         """Write the log back. The boundary to what goes wrong with it: nothing is lost, and it is tried again."""
         self._checkpointed_at = self._written()
         try:
+            if self._files.database_change():
+                return  # it is not ours to be written to: the next commit tells
             try:
                 self._db.execute("PRAGMA wal_checkpoint").fetchall()
             finally:
@@ -184,7 +188,7 @@ class Writer:
         """A transaction that holds the write lock from its start, so that none of its reads can be outdated."""
         self._db.execute("BEGIN IMMEDIATE")
         try:
-            if next(iter(self._db.query("SELECT epoch FROM meta")))["epoch"] != self.epoch:
+            if self._db.conn.execute("SELECT epoch FROM meta").fetchone() != (self.epoch,):
                 raise self._fence(f"another engine took this database over (epoch {self.epoch} is past)")
             yield
             self._db.commit()
