@@ -206,6 +206,9 @@ class Pages:
             **values,
         )
 
-    def _is_real_money(self, account_id: str) -> bool:
+    def _is_real_money(self, account_id: str, then: str | None = None) -> bool:
+        """True where the account's money is real; `then`, where it is known, is what it was at the time in question."""
+        if then is not None:
+            return then == "real"
         account = self._accounts.get(account_id)
         return account is not None and account.real_money

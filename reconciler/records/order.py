@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal, InvalidOperation
 from enum import StrEnum
+from typing import Literal
 
 from reconciler.records.mode import Mode
 
@@ -113,6 +114,7 @@ class Order:
     """An order as the ledger knows it. `reason` says why where it was rejected or is unknown.
 
     `is_triggered` is True for a shadow stop whose price was reached; what real stops do, their exchange knows.
+    `money` is the account's when the order was placed, None where that was not known.
     """
 
     client_order_id: str
@@ -131,6 +133,7 @@ class Order:
     quote_bid: Decimal | None = None
     quote_ask: Decimal | None = None
     is_triggered: bool = False
+    money: Literal["paper", "real"] | None = None
 
     @property
     def side(self) -> Side:

@@ -291,6 +291,12 @@ def unpriced(db: Database) -> None:
     )
 
 
+@migrations(name="0007_money")
+def money(db: Database) -> None:
+    """Whose money an order is about, as it was when the order was placed: the settings may say otherwise later."""
+    db.executescript("ALTER TABLE orders ADD COLUMN money TEXT CHECK (money IN ('paper', 'real'));")
+
+
 def migrate(db: Database, path: Path) -> None:
     """Bring the database up to date. Raises StoreError where it is not ours, or newer than this version."""
     _refuse_newer(db, path)

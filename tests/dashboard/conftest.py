@@ -147,6 +147,7 @@ def an_order(**changes: Any) -> dict[str, Any]:
         "config_digest": "c0ffee",
         "code_digest": "0123456789abcdef",
         "was_unknown": False,
+        "money": None,
         "fills": [],
         **changes,
     }

@@ -33,7 +33,7 @@ CONTRACT_ORDER = """
 """
 MORE_OF_AN_ORDER = """
     rejected_by shadow repeats stop_price time_in_force reduce_only quote_bid quote_ask config_digest code_digest
-    was_unknown fills
+    was_unknown money fills
 """
 CONTRACT_PROBLEM = "path line column pointer message hint"
 

@@ -399,6 +399,15 @@ async def test_every_order_leads_to_its_whole_provenance(connect: Connect, reade
     assert "SIMULATED" not in text
 
 
+async def test_whose_money_an_order_was_about_is_what_it_was_when_it_was_placed(
+    connect: Connect, reader: FakeReader
+) -> None:
+    """The account is on real money today: that does not make an earlier order one of real money."""
+    reader.order_rows[0]["money"] = "paper"
+    for page in ("/orders", "/orders/k3j9x2a7b0001"):
+        assert "real money" not in (await read(connect, page)).text
+
+
 async def test_an_order_that_nobody_knows_is_not_found(connect: Connect) -> None:
     assert "there is no order 'nope'; the orders page lists" in (await read(connect, "/orders/nope", 404)).text
 

@@ -699,3 +699,11 @@ def test_an_order_that_cannot_be_put_in_the_servers_words_is_no_outage(
     order = desk.buy(StandInGate())
     assert (order.outcome, order.rejected_by) == (Outcome.REJECTED, RejectedBy.GATEWAY)
     assert order.reason == "CapabilityMissing: place_order: quantity: 1 has too many digits"
+
+
+@pytest.mark.parametrize(("account", "money"), [("main", "paper"), ("real", "real")])
+def test_whose_money_it_was_is_written_down_with_each_order(desk: Desk, account: str, money: str) -> None:
+    desk.server.answers("place_order", FILLED)
+    order = desk.buy(StandInGate(account_id=account), "0.3")
+    assert desk.store.ledger.get(order.client_order_id) == order
+    assert order.money == money
