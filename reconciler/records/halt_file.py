@@ -1,4 +1,4 @@
-"""`instances/_halt.yaml`: halts that hold for as long as the file says so. Unreadable, it halts everything. Pure."""
+"""`instances/_halt.yaml`: halts that hold for as long as the file says so. Unreadable, it halts everything in full. Pure."""
 
 from __future__ import annotations
 
@@ -45,7 +45,8 @@ def read_halts(file: SourceFile | None, at: str) -> tuple[tuple[Halt, ...], tupl
             Halt(item["scope"], item.get("id", ""), item.get("full", False), item["reason"], file.path, at)
             for item in problems.values
         ), ()
-    return (Halt("all", "", False, f"{file.path} cannot be understood: {problems[0]}", file.path, at),), problems
+    # In full: it may have said so, and half of an edit must not let out what was held back.
+    return (Halt("all", "", True, f"{file.path} cannot be understood: {problems[0]}", file.path, at),), problems
 
 
 def strange_halts(

@@ -1,10 +1,11 @@
-"""The files a database stands in: itself, its log (`-wal`) and the log's index (`-shm`). Looks at them, opens none.
+"""The files a database stands in: itself, its log (`-wal`) and the log's index (`-shm`).
 
 What is written to a file that no path names any more is lost with the process, and SQLite does not notice: it goes
-on in the log it has open. A database written over in place keeps its identity, but not its size and time: nothing
-but the engine's own checkpoints writes to it, every commit goes to the log.
+on in the log it has open. A database written over in place keeps its identity, but not its size and time. Nor does
+one that another program merely wrote the log back into, which is no harm: that one still has our stamp.
 
-None may be opened here: closing a file gives up all locks that this process holds on it, SQLite's too.
+Nothing may be closed here before SQLite has closed it: closing a file gives up all locks that this process holds on
+it, SQLite's too.
 """
 
 from __future__ import annotations
@@ -18,6 +19,10 @@ REPLACED = "the database was removed or replaced while the engine ran"
 OVERWRITTEN = "the database was written over by another program while the engine ran"
 LOG_LOST = "the database's log (its -wal and -shm files) was removed or replaced while the engine ran"
 
+_SCHEMA_COOKIE, _USER_VERSION = slice(40, 44), slice(60, 64)
+"""Where these stand in a database file's header, which are the stamp. Every change of the tables, VACUUM too, counts
+the first one up; the engine counts the second one up before each time it writes the log back."""
+
 _Stat = os.stat_result | None
 
 
@@ -29,11 +34,19 @@ class Files:
 
     def __init__(self, path: Path) -> None:
         self._path = str(path)
-        self._log = f"{path}-wal"
-        self._index = f"{path}-shm"
+        real = path.resolve()  # SQLite keeps the log beside the file itself, not beside a link to it
+        self._log, self._index = f"{real}-wal", f"{real}-shm"
+        try:
+            self._descriptor = os.open(real, os.O_RDONLY)
+        except OSError as error:
+            raise StoreError(f"{path}: cannot be looked at: {error.strerror}: check its owner and mode") from error
         found = _found(self._path)
         self._identity, self._state = _identity(found), _state(found)
+        self._stamps = {self._header()}
         self._logs = (_identity(_found(self._log)), _identity(_found(self._index)))
+        if None in (self._identity, *self._logs):
+            os.close(self._descriptor)
+            raise StoreError(f"{path}: expected its log beside it, found none: name a file on an ordinary disk")
 
     def change(self) -> str:
         """What became of them, empty where they are what they were."""
@@ -48,11 +61,29 @@ class Files:
         found = _found(self._path)
         if _identity(found) != self._identity:
             return REPLACED
-        return OVERWRITTEN if _state(found) != self._state else ""
+        if (state := _state(found)) == self._state:
+            return ""
+        if self._header() not in self._stamps:
+            return OVERWRITTEN
+        self._state = state  # somebody else wrote the log back
+        return ""
 
-    def checkpointed(self) -> None:
-        """The database was written to, by the engine itself."""
+    def checkpointed(self, stamp: int) -> None:
+        """The log was written back by the engine itself, in part where somebody reads or the disk is full.
+
+        `stamp` is the last `user_version` that was committed: if it is not in the database yet, it may get there later.
+        """
         self._state = _state(_found(self._path))
+        header = self._header()
+        self._stamps = {header, header[:4] + stamp.to_bytes(4, "big")}
+
+    def close(self) -> None:
+        """Once all connections of this process to the database are closed."""
+        os.close(self._descriptor)
+
+    def _header(self) -> bytes:
+        header = os.pread(self._descriptor, 64, 0)
+        return header[_SCHEMA_COOKIE] + header[_USER_VERSION]
 
 
 def _found(path: str) -> _Stat:

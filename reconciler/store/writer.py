@@ -18,10 +18,8 @@ from reconciler.errors import StoreError, StoreFenced
 from reconciler.store.connection import explained, explanation, open_read_only
 from reconciler.store.files import LOG_LOST, Files
 
-CHECKPOINT_COMMITS, CHECKPOINT_CHANGES = 40, 400
-"""After so many commits, or changed rows, the log is written back into the database, between commits: who waits for
-one does not wait for that. Long before the 1,000 pages at which another program's write, a row changed by hand, would
-have it written back behind our back."""
+CHECKPOINT_COMMITS = 100
+"""So often the log is written back into the database, between commits: who waits for one does not wait for that."""
 
 T = TypeVar("T")
 Job = Callable[[Database], T]
@@ -71,10 +69,13 @@ class Writer:
         with explained(path):
             db.execute("PRAGMA wal_autocheckpoint = 0")  # within a commit, it would look like a stranger's writing
             self.epoch: int = next(iter(db.query("UPDATE meta SET epoch = epoch + 1 RETURNING epoch")))["epoch"]
+            self._stamp: int = db.execute("PRAGMA user_version").fetchone()[0] + 1
+            _stamp(db, self._stamp)
             db.execute("PRAGMA wal_checkpoint").fetchall()
             self._witness = _witness(path, self.epoch)
-        self._checkpointed_at = self._written()
+        self._checkpointed_at = 0
         self._files = Files(path)
+        self._files.checkpointed(self._stamp)
         self._thread = threading.Thread(target=self._run, name="store-writer", daemon=True)
         self._thread.start()
 
@@ -97,18 +98,21 @@ class Writer:
         return self.submit(job, committed).result()
 
     def close(self) -> None:
-        """Finish what was submitted, refuse what comes later, end the thread.
+        """Finish what was submitted, refuse what comes later, end the thread, close the database. Idempotent.
 
-        The connection stays open, for whoever closes the last one writes the log back into the database. Where that is
-        somebody else's by now, a backup put in its place, it must not: there the connection is closed here.
+        Whoever closes the last connection writes the log back into the database. Where that is somebody else's by now,
+        a backup put in its place, that must not be the writing one.
         """
         with self._wake:
+            if self._closing:
+                return
             self._closing = True
             self._wake.notify()
         self._thread.join()
-        if not self._owns_database():
-            self._db.close()
-        self._witness.close()
+        connections = [self._witness, self._db]
+        for connection in connections if self._owns_database() else reversed(connections):
+            connection.close()
+        self._files.close()
 
     def _owns_database(self) -> bool:
         try:
@@ -125,7 +129,7 @@ class Writer:
             if not group:
                 return
             self._commit([task for task in group if task.future.set_running_or_notify_cancel()])
-            if self._log_is_long():
+            if self.commits - self._checkpointed_at >= CHECKPOINT_COMMITS:
                 self._checkpoint_surviving()
 
     def _commit(self, tasks: Sequence[_Task]) -> None:
@@ -151,27 +155,20 @@ class Writer:
                 self._note_fault(failure)
                 task.future.set_exception(self._told(failure))
 
-    def _written(self) -> tuple[int, int]:
-        """How many commits, and how many rows changed by them, so far."""
-        return self.commits, self._db.conn.total_changes
-
-    def _log_is_long(self) -> bool:
-        commits, changes = self._written()
-        return (
-            commits - self._checkpointed_at[0] >= CHECKPOINT_COMMITS
-            or changes - self._checkpointed_at[1] >= CHECKPOINT_CHANGES
-        )
-
-    def _checkpoint_surviving(self) -> None:
+    def _checkpoint_surviving(self, stamp: bool = True) -> None:
         """Write the log back. The boundary to what goes wrong with it: nothing is lost, and it is tried again."""
-        self._checkpointed_at = self._written()
+        self._checkpointed_at = self.commits
         try:
             if self._files.database_change():
                 return  # it is not ours to be written to: the next commit tells
             try:
+                if stamp:
+                    with self._transaction():
+                        _stamp(self._db, self._stamp + 1)
+                    self._stamp += 1
                 self._db.execute("PRAGMA wal_checkpoint").fetchall()
             finally:
-                self._files.checkpointed()  # in part, where the disk was full
+                self._files.checkpointed(self._stamp)
         except Exception as error:  # noqa: BLE001 - nobody waits for it; what it is is told as the database's fault
             self._note_fault(error)
 
@@ -235,7 +232,8 @@ class Writer:
         if why := self._files.change():
             fencing = self._fence(why)
             if why == LOG_LOST:
-                self._checkpoint_surviving()  # what was committed is still in the log that we have open: bring it home
+                # What was committed is still in the log that we have open: bring it home.
+                self._checkpoint_surviving(stamp=False)
             raise fencing
 
     def _fence(self, why: str) -> StoreFenced:
@@ -245,6 +243,10 @@ class Writer:
 
     def _fencing(self) -> StoreFenced:
         return StoreFenced(f"{self._path}: {self._fenced}: this engine writes no more, stop it")
+
+
+def _stamp(db: Database, number: int) -> None:
+    db.execute(f"PRAGMA user_version = {number & 0x7FFF_FFFF}")
 
 
 def _witness(path: Path, epoch: int) -> Database:

@@ -46,3 +46,10 @@ def test_what_else_the_file_names_is_halted_all_the_same() -> None:
 
 def test_no_file_has_no_strangers() -> None:
     assert strange_halts(None, [], list) == ()
+
+
+def test_a_file_that_cannot_be_understood_halts_everything_in_full() -> None:
+    """Half of an edit must not let out what a full halt held back."""
+    (halt,), problems = read_halts(a_file("- scope: ["), "")
+    assert (halt.scope, halt.full) == ("all", True)
+    assert problems

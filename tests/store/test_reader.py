@@ -64,6 +64,7 @@ def test_an_order_has_the_keys_of_the_contract_then_its_judge_and_its_book(
             "config_digest": "c0",
             "code_digest": "d0",
             "was_unknown": False,
+            "money": None,
             "fills": items[0]["fills"],
         }
     ]

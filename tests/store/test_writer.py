@@ -9,6 +9,7 @@ import sys
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -269,6 +270,13 @@ def restore(path: Path) -> None:
     subprocess.run(["cp", backup, path], check=True)  # not here: closing the file would give up SQLite's locks on it
 
 
+def restore_vacuumed(path: Path) -> None:
+    """A copy of just now, in which everything stands elsewhere: the log that is left belongs to other pages."""
+    backup = path.with_suffix(".vacuumed")
+    other(path).execute(f"VACUUM INTO '{backup}'")
+    subprocess.run(["cp", backup, path], check=True)
+
+
 def restore_without_the_log(path: Path) -> None:
     restore(path)
     remove("-wal", "-shm")(path)
@@ -294,6 +302,7 @@ def touch_the_log_anew(path: Path) -> None:
         (touch_the_log_anew, "the database's log"),
         (restore, "the database was written over by another program"),
         (restore_without_the_log, "the database was written over by another program"),
+        (restore_vacuumed, "the database was written over by another program"),
         (lambda path: os.truncate(path, 0), "the database was written over by another program"),
     ],
     ids=[
@@ -306,6 +315,7 @@ def touch_the_log_anew(path: Path) -> None:
         "log made anew",
         "restored in place",
         "restored in place without its log",
+        "restored in place from a vacuumed copy",
         "truncated",
     ],
 )
@@ -363,6 +373,46 @@ def test_the_log_is_written_back_now_and_then_and_that_is_no_strangers_doing(wri
     assert first_at < again_at
     assert later < 1.5 * length, "it is used anew from its beginning"
     assert writer.fault == ""
+
+
+def test_the_log_may_be_written_back_by_another_program(writer: Writer, path: Path) -> None:
+    """A row changed by hand may do it, when its log is long; programs that replicate databases do it all the time."""
+    for number in range(3):
+        writer.write(insert(number))
+        other(path).execute("PRAGMA wal_checkpoint").fetchall()
+        other(path).execute("UPDATE operations SET reason = 'by hand'")
+        other(path).execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+    for number in range(1000, 1000 + 2 * CHECKPOINT_COMMITS):
+        writer.write(insert(number))
+    assert writer.fault == ""
+
+
+def test_a_reader_in_the_way_of_writing_the_log_back_is_no_stranger(writer: Writer, path: Path) -> None:
+    """What it leaves over is written back later, by whomever."""
+    writer.write(insert(0))
+    with closing(other(path)) as reader:
+        reader.execute("BEGIN")
+        reader.execute("SELECT * FROM operations").fetchall()
+        for number in range(1000, 1000 + CHECKPOINT_COMMITS):
+            writer.write(insert(number))
+        writer.write(insert(1))
+        reader.execute("ROLLBACK")
+        reader.execute("PRAGMA wal_checkpoint").fetchall()
+    writer.write(insert(2))
+    assert writer.fault == ""
+
+
+def test_the_log_is_looked_for_beside_the_file_that_a_link_leads_to(tmp_path: Path) -> None:
+    real, path = tmp_path / "disk" / "real.db", tmp_path / "reconciler.db"
+    real.parent.mkdir()
+    path.symlink_to(real)
+    db = open_writable(path, busy_timeout_s=0.05)
+    writer = Writer(db, path)
+    writer.write(insert(1))
+    remove("-wal", "-shm")(real)
+    with pytest.raises(StoreFenced, match="the database's log"):
+        writer.write(insert(2))
+    writer.close()
 
 
 def test_readers_and_other_programs_that_only_read_are_no_strangers(writer: Writer, path: Path) -> None:

@@ -285,7 +285,7 @@ def test_every_row_that_changes_is_told_exactly_once(before: World, now: World) 
 def test_a_halt_file_that_cannot_be_read_does_not_repeat_why_at_each_instance() -> None:
     change = only_change(planned(World(fleet(instance("a"))), World(fleet(instance("a", "active")), halts="- {")))
     (told,) = (str(warning) for warning in change.warnings)
-    assert told == "halted: instances/_halt.yaml cannot be understood"
+    assert told == "halted in full: instances/_halt.yaml cannot be understood"
 
 
 @given(world=WORLDS)
