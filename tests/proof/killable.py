@@ -5,9 +5,9 @@ They are forked off this one, which has imported all that an engine needs and do
 tenth of what it would otherwise.
 
 A point is `phase/step:n`: the n-th time that the step is reached in that phase. A process recovers until it writes its
-first order down, and trades from then on. Steps are `append`, `settle` and `mark` (writes to the ledger: before them,
-within their transaction, after their commit) and `place_order`, `cancel_order` and `get_order` (before the request
-leaves, and after its answer came). Only the orders of the instance `trader` count. Without a point it runs on.
+first order down, and trades from then on. Steps are those of `WRITES` (to the ledger: before them, within their
+transaction, after their commit) and `SENDS` (before the request leaves, and after its answer came). Of orders, only
+those of the instance `trader` count. Without a point it runs on.
 
 Each placing is noted in the file that PLACED names before it leaves, so that a test can see what was sent twice:
 the exchange would hide it, for it takes every order once.
@@ -35,7 +35,14 @@ from reconciler.store.ledger import Ledger
 from reconciler.store.writer import Writer
 
 TRADER = "trader"
-SENDS = ("place_order", "cancel_order", "get_order")
+SENDS = ("place_order", "cancel_order", "get_order", "list_orders", "get_positions")
+WRITES: dict[str, tuple[str, Callable[..., bool]]] = {
+    "append": ("append", lambda order: order.instance_id == TRADER),
+    "refuse": ("refuse", lambda order: order.instance_id == TRADER),
+    "settle": ("settle", lambda client_order_id: client_order_id.startswith(prefix(TRADER))),
+    "mark_unknown_on_startup": ("mark", lambda: True),
+}
+"""The steps that write, by the ledger's method: their names, and whether one is about the trader."""
 
 
 class Points:
@@ -92,9 +99,8 @@ def watch_writes(points: Points) -> None:
         setattr(Ledger, name, outer)
 
     Writer.write = written  # type: ignore[method-assign, assignment]
-    around("append", "append", lambda order: order.instance_id == TRADER)
-    around("settle", "settle", lambda client_order_id: client_order_id.startswith(prefix(TRADER)))
-    around("mark_unknown_on_startup", "mark", lambda: True)
+    for name, (step, is_traders) in WRITES.items():
+        around(name, step, is_traders)
 
 
 def watch_sends(points: Points, placed: str) -> None:

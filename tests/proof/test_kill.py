@@ -6,12 +6,15 @@ leaves at most one order on which ledger and exchange differ, and none once the 
 
 from __future__ import annotations
 
+import inspect
 import os
 import signal
 from pathlib import Path
 
 import pytest
 
+from reconciler.store.ledger import Ledger
+from tests.proof import killable
 from tests.proof.workbench import Bench, until
 
 STRATEGY = """\
@@ -19,7 +22,7 @@ from reconciler.strategy import Strategy
 
 
 class Turnover(Strategy):
-    \"\"\"Cancels what rests, buys at the market, and leaves an order resting far below it: at every beat.\"\"\"
+    \"\"\"Cancels what rests, buys, leaves an order resting far below the market, is refused one: at every beat.\"\"\"
 
     TICK_MINUTES = 0.1
     CONFIG_SCHEMA = {"type": "object", "additionalProperties": False}
@@ -29,6 +32,7 @@ class Turnover(Strategy):
             self.context.orders.cancel(order.client_order_id)
         self.context.orders.place("buy", "0.1")
         self.context.orders.place("buy", "0.25", type="limit", limit_price="0.5")
+        self.context.orders.place("sell", "1000", reduce_only=True)
 """
 
 WRITES = ("before", "within", "after")
@@ -37,6 +41,8 @@ POINTS = (
     *(f"trading/place_order.{when}:{n}" for n in (1, 2) for when in ("before", "after")),
     *(f"trading/settle.{when}:{n}" for n in (1, 2, 3) for when in WRITES),
     *(f"trading/cancel_order.{when}:1" for when in ("before", "after")),
+    *(f"trading/refuse.{when}:1" for when in WRITES),
+    *(f"recovering/{send}.{when}:1" for send in ("list_orders", "get_positions") for when in ("before", "after")),
     # Each of these leaves an order in doubt for those that die recovering:
     "trading/place_order.after:1",
     *(f"recovering/mark.{when}:1" for when in WRITES),
@@ -47,6 +53,19 @@ POINTS = (
     *(f"recovering/settle.{when}:1" for when in WRITES),
 )
 """In the order in which they are died at."""
+
+
+def test_every_write_to_the_ledger_has_its_kill_points() -> None:
+    """A write that is added is to be died at, too."""
+    writes = {name for name, method in vars(Ledger).items() if "_writer.write" in _source(method)}
+    assert writes == set(killable.WRITES)
+    assert {step for step, _ in killable.WRITES.values()} == {
+        point.partition("/")[2].partition(".")[0] for point in POINTS if ".within" in point
+    }
+
+
+def _source(method: object) -> str:
+    return inspect.getsource(method) if inspect.isfunction(method) else ""
 
 
 @pytest.mark.timeout(180)
