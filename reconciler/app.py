@@ -22,6 +22,7 @@ from reconciler.control.observer import Observer
 from reconciler.control.operator import Operator
 from reconciler.control.socket import PeerProtocol, bind_control_socket, create_control_app
 from reconciler.control.status import Parts, StatusBoard
+from reconciler.control.transitions import Lookout
 from reconciler.dashboard.app import api_routes, create_app
 from reconciler.errors import ReconcilerError
 from reconciler.execution.account_view import AccountViews
@@ -152,6 +153,7 @@ class _Engine:
             gateway.recover()
             fleet = self._fleet(gateway, market, adopt)
             board = self._board(fleet, gateway, market, servers)
+            lookout = Lookout(self._clock, settings.heartbeat_seconds, board.look_around)
             self._follow_passes(fleet.controller, gateway, board)
             self._handle_signals(fleet.controller)
             self._handle_fencing(fleet.controller, gateway)
@@ -169,11 +171,12 @@ class _Engine:
                     begin.set()
                     await self._until_ready(servers, gateway)
                     fleet.heartbeat.start()
+                    lookout.start()
                     await self._stopping.wait()
                     return 1 if self._fenced else 0
             finally:
                 log.info("engine stopping")
-                await asyncio.to_thread(self._stop, fleet)
+                await asyncio.to_thread(self._stop, fleet, lookout)
                 bridge.close()
                 gateway.close()
 
@@ -340,8 +343,9 @@ class _Engine:
         self._watch_fault = f"files are not watched, the timer finds changes: {fault}" if fault else ""
         log.warning(self._watch_fault or "files are watched again")
 
-    def _stop(self, fleet: _Fleet) -> None:
+    def _stop(self, fleet: _Fleet, lookout: Lookout) -> None:
         """No more beats, no more passes, then unload what runs, within the deadline. Blocks."""
+        lookout.stop()
         fleet.heartbeat.stop()
         fleet.watcher.stop()
         fleet.controller.stop()

@@ -19,6 +19,7 @@ import pytest
 from reconciler.cli.engine import Engine as Api
 from reconciler.cli.engine import NoEngine
 from reconciler.cli.failure import Failure
+from reconciler.clock import SystemClock, iso
 from reconciler.store.reader import Reader
 
 BUYER = '''
@@ -272,6 +273,21 @@ def test_an_engine_whose_state_folder_is_removed_lets_nothing_leave_and_ends(
     known = {item["client_order_id"] for item in reader.orders(limit=1000)[0]}
     reader.close()
     assert {order["client_order_id"] for order in placed} <= known
+
+
+def test_a_condition_tells_when_it_changed_and_not_when_somebody_asked(root: Path, start: Callable[[], Engine]) -> None:
+    engine = start()
+    engine.until_instance(lambda item: item["effective_mode"] == "observe")
+    write(root, "active")
+    engine.until_instance(lambda item: item["effective_mode"] == "active")
+    engine.api.post("/v1/halt", {"scope": "all", "reason": "a look"})
+    halted_at_beat = engine.until(lambda: engine.get("/engine")["last_beat"])
+    engine.until(lambda: engine.get("/engine")["last_beat"] >= halted_at_beat + 10)
+    asked_at = iso(SystemClock().time())
+    trading = next(one for one in engine.instance()["conditions"] if one["type"] == "Trading")
+    assert trading["reason"] == "Halted"
+    assert trading["last_transition_at"] < asked_at
+    assert engine.stop() == 0
 
 
 def test_open_orders_go_when_a_record_that_says_so_leaves_active(root: Path, start: Callable[[], Engine]) -> None:

@@ -73,8 +73,8 @@ class Commands(Protocol):
         """The removals that wait for confirmation."""
         ...
 
-    def confirm_prune(self, digest: str, uid: int) -> CommandResult:
-        """Carry out the held removals, if `digest` still names exactly that set."""
+    def confirm_prune(self, digest: str, reason: str, uid: int) -> CommandResult:
+        """Carry out the held removals, if `digest` still names exactly that set. `reason` may be empty."""
         ...
 
     def full_pass(self) -> None:

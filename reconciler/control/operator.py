@@ -163,7 +163,7 @@ class Operator:
         removal = self._controller.fleet.removal
         return PruneState(removal.held_digest, removal.held)
 
-    def confirm_prune(self, digest: str, uid: int) -> CommandResult:
+    def confirm_prune(self, digest: str, reason: str, uid: int) -> CommandResult:
         removal = self._controller.fleet.removal
         if not removal.held:
             return CommandResult(failed=((digest, "nothing is held"),))
@@ -171,8 +171,10 @@ class Operator:
             return CommandResult(
                 failed=((digest, f"expected {removal.held_digest}, which stands for: {', '.join(removal.held)}"),)
             )
-        self._operations.record(uid, "prune", ", ".join(removal.held), digest)
-        self._events.record(None, "Normal", "PruneConfirmed", f"{', '.join(removal.held)} (uid {uid})")
+        held = ", ".join(removal.held)
+        self._operations.record(uid, "prune", held, f"{reason} ({digest})" if reason else digest)
+        why = f": {reason}" if reason else ""
+        self._events.record(None, "Normal", "PruneConfirmed", f"{held}{why} (uid {uid})")
         self._controller.confirm_removal(digest)
         return CommandResult(done=removal.held)
 

@@ -7,7 +7,7 @@
     POST /v1/accept       "server", "reason"                                     → {"done", "failed"}
     POST /v1/placing              "account", "order", "reason"                   → {"done", "failed"}
     GET  /v1/prune                                                              → {"digest", "held"}
-    POST /v1/prune                "digest"                                       → {"done", "failed"}
+    POST /v1/prune                "digest" (and "reason")                        → {"done", "failed"}
     POST /v1/reconcile                                                          → {"done": [], "failed": []}
 
 Beside them stand the read-only routes of the page's API, handed in by whoever wires the parts. Errors have the
@@ -187,7 +187,8 @@ def create_control_app(commands: Commands, read_routes: Sequence[BaseRoute] = ()
         return commands.note_placing(body.text("account"), body.text("order"), body.text("reason"), uid)
 
     def confirm_prune(body: _Body, uid: int) -> CommandResult:
-        return commands.confirm_prune(body.text("digest"), uid)
+        reason = body.text("reason") if "reason" in body.values else ""
+        return commands.confirm_prune(body.text("digest"), reason, uid)
 
     def reconcile(body: _Body, uid: int) -> CommandResult:
         commands.full_pass()

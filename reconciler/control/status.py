@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from reconciler import __version__
 from reconciler.clock import Clock, iso
@@ -25,6 +25,7 @@ from reconciler.control.diagnosis import (
 from reconciler.control.fleet import Fleet
 from reconciler.control.heartbeat import Heartbeat
 from reconciler.control.roll import Called, Entry, Roll, matches
+from reconciler.control.transitions import Transitions
 from reconciler.errors import Problem
 from reconciler.ports import AccountView, EngineStatus, FleetSummary, InstanceFilter, StrategySummary, TradingStatus
 from reconciler.records.accounts import Accounts
@@ -89,6 +90,14 @@ class Parts:
     settings_note: Callable[[], str] = str
 
 
+class _Seen(NamedTuple):
+    """What the conditions of an instance were judged by when it was looked at last."""
+
+    entry: Entry
+    is_drawn: bool
+    gate: tuple[str, ...]
+
+
 class StatusBoard:
     """Implements `ports.StatusReader`. Thread-safe."""
 
@@ -96,7 +105,8 @@ class StatusBoard:
         self._parts = parts
         self._started_at = iso(parts.clock.time())
         self._lock = threading.Lock()
-        self._transitions: dict[tuple[str, str], tuple[bool, str, str]] = {}
+        self._transitions = Transitions(parts.clock)
+        self._seen: dict[str, _Seen] = {}
         self._sampled = (-1, 0, float("-inf"))
         self._roll = Roll(self._can_load)
         self._problem_count: tuple[Fleet | None, int] = (None, 0)
@@ -154,6 +164,42 @@ class StatusBoard:
         for row in (rows[i] for i in ids if i in rows):
             case, facts = self._case(row), host.facts(row.id)
             self._conditions(case, facts, self._obstacles(case, facts))
+
+    def look_around(self) -> None:
+        """As `look_at`, for whose conditions may have changed since it was called last. Once a beat, on one thread.
+
+        A comparison for each instance, and for what is active the question what closes its gate; no more is done for
+        those of which nothing changed.
+        """
+        undrawn, gate = self._parts.host.render_failing(), self._gate_judge()
+        seen = {
+            entry.row.id: _Seen(entry, entry.row.id not in undrawn, gate(entry)) for entry in self._called().entries
+        }
+        before = self._seen
+        self.look_at([id_ for id_, now in seen.items() if not _is_same(now, before.get(id_))])
+        self._transitions.forget_but(seen)
+        self._seen = seen
+
+    def _gate_judge(self) -> Callable[[Entry], tuple[str, ...]]:
+        """Tells the reasons for which orders of an entry may not leave, or not all is well, beyond its own state."""
+        parts = self._parts
+        fault = "fault" if parts.database_error() else ""
+        denied = {one["instance_id"] for one in parts.denials()}
+        differing = {one["account_id"] for one in parts.differences()}
+
+        def reasons(entry: Entry) -> tuple[str, ...]:
+            if entry.effective_mode is not Mode.ACTIVE:
+                return ()  # its mode is the reason
+            instance_id, account_id = entry.row.id, entry.row.record.identity.account_id
+            blocked = parts.trading.blocked(instance_id, account_id)
+            return (
+                fault,
+                "" if blocked is None else blocked[0],
+                "denied" if instance_id in denied else "",
+                "differs" if account_id in differing else "",
+            )
+
+        return reasons
 
     def _called(self) -> Called:
         parts = self._parts
@@ -246,14 +292,8 @@ class StatusBoard:
         )
 
     def _condition(self, instance_id: str, name: ConditionType, finding: Finding) -> Condition:
-        """The finding with the time since when it has been so, as far as this process has looked."""
         status, reason, message = finding
-        with self._lock:
-            known = self._transitions.get((instance_id, name))
-            if known is None or known[:2] != (status, reason):
-                known = (status, reason, iso(self._parts.clock.time()))
-                self._transitions[instance_id, name] = known
-        return Condition(name, status, reason, message, known[2])
+        return Condition(name, status, reason, message, self._transitions.since(instance_id, name, status, reason))
 
     def widgets(self, instance_id: str) -> Sequence[Mapping[str, Any]]:
         facts = self._parts.host.facts(instance_id)
@@ -361,6 +401,11 @@ class StatusBoard:
             "problems": self._problem_count[1],
             "active": called.by_mode.get(Mode.ACTIVE, 0),
         }
+
+
+def _is_same(now: _Seen, before: _Seen | None) -> bool:
+    """An entry that was judged anew is another, though it reads the same: not all that counts stands in it."""
+    return before is not None and now.entry is before.entry and now[1:] == before[1:]
 
 
 def _doubt(not_whole: str) -> str:

@@ -26,7 +26,7 @@ from reconciler.dashboard.attention import (
 )
 from reconciler.dashboard.config import config_lines
 from reconciler.dashboard.heartbeat import heartbeat_fault
-from reconciler.dashboard.provenance import git_command
+from reconciler.dashboard.provenance import traces
 from reconciler.dashboard.query import Query
 from reconciler.dashboard.reader import EVENT_TYPES, Item, OrdersReader
 from reconciler.dashboard.refusal import no_such
@@ -173,7 +173,7 @@ class Pages:
             "order.html",
             order=found,
             origin=origin,
-            git_command=git_command(found, values, self._reader.row(found["instance_id"])),
+            traces=traces(found, values, self._reader.row(found["instance_id"])),
             denial=next((one for one in self._status.denials() if one["client_order_id"] == client_order_id), None),
         )
 

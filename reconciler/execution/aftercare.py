@@ -50,7 +50,7 @@ class Aftercare:
             ledger, settlement, doubts, readiness, self._look_up, servers, self._clerk, events, clock
         )
         self.withdrawal = Withdrawal(
-            ledger, settlement, gatekeeper, halts, dispatch, self._look_up, self._clerk, events
+            ledger, settlement, gatekeeper, halts, dispatch, self._look_up, self._clerk, events, clock
         )
         self._comparisons: set[asyncio.Task[None]] = set()
         servers.tell_connected(self._connected)

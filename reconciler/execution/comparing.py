@@ -12,20 +12,22 @@ from collections import defaultdict
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 
 from reconciler.clock import Clock, iso, utc
 from reconciler.errors import CapabilityUnavailable, ExecError, ExecUnavailable, StoreError
 from reconciler.execution import answers
-from reconciler.execution.answers import Listed, Unreadable
+from reconciler.execution.answers import Listed, OrderReport, Unreadable
 from reconciler.execution.clerk import Clerk
 from reconciler.execution.client import ExecServer
 from reconciler.execution.doubts import Doubts
+from reconciler.execution.lingering import Lingering
 from reconciler.execution.look_up import LookUp, is_news
 from reconciler.execution.orphans import Orphan, Orphans
 from reconciler.execution.readiness import Readiness
 from reconciler.execution.servers import Servers
 from reconciler.execution.settlement import EventLog, OrderBook, Settlement
-from reconciler.execution.subject import Subject, names_another
+from reconciler.execution.subject import Subject, names_another, own_part
 from reconciler.execution.tally import Held, difference, whole
 from reconciler.records.order import Order, Outcome
 
@@ -73,6 +75,7 @@ class Comparing:
         self._running: set[str] = set()
         self._due_s: dict[str, float] = {}
         self._suspected: dict[str, str] = {}
+        self._lingering = Lingering(clock)
         self._orphans = Orphans(events, clock)
         self._comparisons: dict[str, Comparison] = {}
 
@@ -147,13 +150,16 @@ class Comparing:
         listed = await self._listed(server, account_id, client_ids)
         ours = await self._clerk.do(lambda: self._ours(account_id))
         asked = [order for order in ours if order.client_order_id not in listed]
-        answered = await asyncio.gather(*(self._look_up.ask(order) for order in asked))
-        # One in doubt keeps nobody waiting but its own instance.
-        silent = [
-            order.client_order_id
-            for order, is_answered in zip(asked, answered, strict=True)
-            if not is_answered and order.outcome is Outcome.ACCEPTED
-        ]
+        troubles = await asyncio.gather(*(self._look_up.ask(order) for order in asked))
+        # One in doubt, or of which the answers make no sense, keeps nobody waiting but its own instance.
+        silent = []
+        for order, trouble in zip(asked, troubles, strict=True):
+            if trouble is None or order.outcome is not Outcome.ACCEPTED:
+                continue
+            if isinstance(trouble, Unreadable):
+                self._doubts.unreadable(order, str(trouble))
+            else:
+                silent.append(order.client_order_id)
         if silent:
             raise ExecError(f"{', '.join(silent)} could not be looked up")
         self._due_s[account_id] = self._clock.monotonic() + _AGAIN_S
@@ -188,37 +194,45 @@ class Comparing:
             found.update(((item.symbol, item.client_order_id, item.order_id), item) for item in items)
         known = await self._clerk.do(lambda: [(item, self._known(account_id, item)) for item in found.values()])
         self._orphans.listed(account_id, (item for item, order in known if order is None and not item.is_over))
-        return frozenset(
-            [order.client_order_id for item, order in known if order is not None and await self._settle(order, item)]
-        )
+        reports = [(order, report) for item, order in known if order and (report := self._report(order, item))]
+        for order, report in reports:
+            await self._settle(order, report)
+        await self._linger(account_id, [order for order, report in reports if _lingers(order, report)])
+        return frozenset(order.client_order_id for order, _ in reports)
 
     def _known(self, account_id: str, item: Listed) -> Order | None:
         """The order of ours that it is. By the exchange's own id only where nothing says that it is another.
 
         Some exchanges count their orders market by market: the same id is another order on another market.
         """
-        if item.client_order_id and (order := self._ledger.get(item.client_order_id)) is not None:
-            return order
+        if item.client_order_id:
+            return self._ledger.get(own_part(item.client_order_id))
         order = self._ledger.of_exchange_id(account_id, item.order_id) if item.order_id else None
-        if order is None:
+        if order is None or (item.symbol and names_another(order.provenance.symbol, item.symbol)):
             return None
-        subject = Subject.of(order)
-        is_named = not item.client_order_id or subject.is_called(item.client_order_id)
-        return order if is_named and not (item.symbol and names_another(subject.symbol, item.symbol)) else None
+        return order
 
-    async def _settle(self, order: Order, item: Listed) -> bool:
-        """Settle what a list says of an order of ours; False where it says too little: it is looked up then."""
+    def _report(self, order: Order, item: Listed) -> OrderReport | None:
+        """What a list says of an order of ours; None where that is too little: it is looked up then."""
         try:
             report = Subject.of(order).report(item.answer)
         except Unreadable as error:
             self._settlement.unreadable(order, str(error))
-            return False
-        if report.hides_fills or not (item.client_order_id or item.symbol):
-            return False
+            return None
+        return None if report.hides_fills or not (item.client_order_id or item.symbol) else report
+
+    async def _settle(self, order: Order, report: OrderReport) -> None:
         self._look_up.seen(order)
         if is_news(order, report):
             await self._clerk.do(lambda: self._settlement.reported(order, report))
-        return True
+
+    async def _linger(self, account_id: str, orders: Sequence[Order]) -> None:
+        """These, and no others, are listed as open, though they are over by all that we know."""
+        overdue, gone = self._lingering.listed(account_id, orders)
+        for order in overdue:
+            await self._clerk.do(partial(self._settlement.still_open, order))
+        for order in gone:
+            self._look_up.soon(order)  # it may have filled before it went
 
     async def _difference(self, server: ExecServer, account_id: str, client_ids: Sequence[str]) -> str | None:
         """What the account's positions differ in from the instances' own; told where two looks found the same.
@@ -249,3 +263,8 @@ class Comparing:
             positions = answers.positions(await server.call("get_positions", who))
             told.append({position.symbol: position.quantity for position in positions if position.quantity})
         return told
+
+
+def _lingers(order: Order, report: OrderReport) -> bool:
+    is_over = order.outcome is Outcome.ACCEPTED and not order.is_open
+    return is_over and report.state is not None and not report.state.is_final

@@ -12,12 +12,16 @@ SPREAD_S = 30.0
 
 
 class Doubts:
-    """Whose orders are in doubt: those instances open nothing new. From memory; thread-safe."""
+    """Whose orders are in doubt: those instances open nothing new. From memory; thread-safe.
+
+    In doubt is an order of which nobody knows whether it was placed, and one of which nobody can read what became.
+    """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._owners: dict[str, str] = {}
         self._obstacles: dict[str, str] = {}
+        self._unreadable: dict[str, tuple[str, str]] = {}
 
     def add(self, order: Order) -> None:
         """From now on it is not known whether `order` was placed."""
@@ -29,6 +33,17 @@ class Doubts:
         with self._lock:
             self._owners.pop(client_order_id, None)
             self._obstacles.pop(client_order_id, None)
+            self._unreadable.pop(client_order_id, None)
+
+    def unreadable(self, order: Order, why: str) -> None:
+        """`order` was placed, but what its server answers of it makes no sense."""
+        with self._lock:
+            self._unreadable[order.client_order_id] = (order.instance_id, why)
+
+    def read(self, client_order_id: str) -> None:
+        """An answer about the order was read."""
+        with self._lock:
+            self._unreadable.pop(client_order_id, None)
 
     def obstacle(self, client_order_id: str, why: str) -> None:
         """Why asking the exchange will not end the doubt: somebody has to say what became of the order."""
@@ -37,7 +52,7 @@ class Doubts:
                 self._obstacles[client_order_id] = why
 
     def ids(self) -> frozenset[str]:
-        """The client_order_ids of all orders in doubt."""
+        """The client_order_ids of all orders of which nobody knows whether they were placed."""
         return frozenset(tuple(self._owners))
 
     def told(self, instance_id: str) -> str:
@@ -47,6 +62,10 @@ class Doubts:
                 obstacle = self._obstacles.get(client_order_id, "")
                 way_out = f"; {obstacle}; settle it: reconciler orders resolve {client_order_id}" if obstacle else ""
                 return f"it is not known whether {client_order_id} was placed{way_out}"
+        for client_order_id, (owner, why) in tuple(self._unreadable.items()):
+            if owner == instance_id:
+                what = f"what its server answers about {client_order_id} cannot be booked: {why}"
+                return f"{what}; settle it: reconciler orders resolve {client_order_id}"
         return ""
 
 

@@ -23,7 +23,7 @@ from reconciler.execution.comparing import Comparison
 from reconciler.execution.denials import Denial
 from reconciler.execution.dispatch import Dispatch, Sending
 from reconciler.execution.doubts import Doubts
-from reconciler.execution.endings import Endings
+from reconciler.execution.endings import LATELY, Endings
 from reconciler.execution.gatekeeper import Gatekeeper, HaltBook, Refusal
 from reconciler.execution.handover import Handover
 from reconciler.execution.look_up import addressed
@@ -75,14 +75,14 @@ class Gateway:
         self._doubts = Doubts()
         self._readiness = Readiness(servers)
         self._gatekeeper = Gatekeeper(ledger, halts, servers, self._doubts, self._readiness, clock)
-        endings = Endings(clock)
-        self._settlement = Settlement(ledger, self._doubts, halts, events, endings)
+        self._endings = Endings(clock)
+        self._settlement = Settlement(ledger, self._doubts, halts, events, self._endings)
         self._dispatch = Dispatch(servers, bridge, self._readiness, self._rate)
         self._aftercare = Aftercare(
             ledger,
             self._settlement,
             self._doubts,
-            endings,
+            self._endings,
             self._readiness,
             self._gatekeeper,
             halts,
@@ -96,12 +96,18 @@ class Gateway:
         self._shadow_book = ShadowBook(ledger, self._quoting, clock, shadow_fee)
 
     def recover(self) -> Sequence[Order]:
-        """What was pending when the last engine stopped is unknown now. Returns all orders in doubt. Blocks."""
+        """What was pending when the last engine stopped is unknown now. Returns all orders in doubt. Blocks.
+
+        Of those that ended lately it is not known whether they were looked up after that: they are.
+        """
         self._ledger.mark_unknown_on_startup()
         in_doubt = self._ledger.unresolved()
         for order in in_doubt:
             self._doubts.add(order)
-        self._rate.remember(self._ledger.sent(utc(self._clock.time()) - MINUTE))
+        now = utc(self._clock.time())
+        for order in self._ledger.ended(now - LATELY):
+            self._endings.note(order)
+        self._rate.remember(self._ledger.sent(now - MINUTE))
         return in_doubt
 
     async def follow_up(self, beat: int) -> None:
@@ -198,10 +204,8 @@ class Gateway:
         answer = bridge.wait(sending, self._timeout_s(order))
         subject = Subject.of(order)
         try:
-            report = subject.report(answer)
-            if hidden := report.hides_fills:
-                report = subject.report(self._looked_up(order))
-            return self._settlement.reported(order, report, looked_up=hidden)
+            report = subject.ending(answer) or subject.report(self._looked_up(order))
+            return self._settlement.reported(order, report)
         except (ExecError, CapabilityUnavailable) as error:
             if isinstance(error, Unreadable):
                 self._settlement.unreadable(order, str(error))

@@ -8,7 +8,7 @@ from collections import defaultdict
 from typing import Any
 
 from reconciler.clock import Clock
-from reconciler.errors import CapabilityUnavailable, ExecError, ExecRejected, StoreError
+from reconciler.errors import CapabilityUnavailable, ExecError, ExecRejected, ExecUnavailable, StoreError
 from reconciler.execution.answers import OrderReport, Unreadable
 from reconciler.execution.clerk import Clerk
 from reconciler.execution.denials import Denials
@@ -51,24 +51,34 @@ class LookUp:
         self.denials = Denials(clock)
         self._turns: defaultdict[str, asyncio.Semaphore] = defaultdict(lambda: asyncio.Semaphore(_AT_ONCE))
 
-    async def ask(self, order: Order) -> bool:
-        """What became of `order`, as it stands in the ledger. True where the exchange answered, knowing it or not.
+    async def ask(self, order: Order) -> Exception | None:
+        """What became of `order`, as it stands in the ledger. None where the exchange answered, knowing it or not.
 
-        An error, a time-out and words that make no sense are no answers.
+        An error, a time-out and words that make no sense are no answers: then what went wrong.
         """
         try:
-            return await self._ask(order)
+            await self._ask(order)
         except (ExecError, CapabilityUnavailable, StoreError) as error:
             if isinstance(error, Unreadable):
                 self._settlement.unreadable(order, str(error))
+            if not isinstance(error, ExecUnavailable):
+                self._endings.unanswered(order)
             self._note_obstacle(order, error)
             log.debug("order not followed up", extra={"client_order_id": order.client_order_id, "error": str(error)})
+            return error
         except Exception as error:  # noqa: BLE001 - the other orders are followed up all the same
+            self._endings.unanswered(order)
             self.report("order not followed up", error, client_order_id=order.client_order_id)
-        return False
+            return error
+        return None
+
+    def soon(self, order: Order) -> None:
+        """Have an order that is over looked up once more."""
+        self._endings.note(order)
 
     def seen(self, order: Order) -> None:
         """The exchange knows the order: whatever it said before."""
+        self._doubts.read(order.client_order_id)
         self._absences.forget(order.client_order_id)
         self.denials.end(order.client_order_id)
 
@@ -78,21 +88,22 @@ class LookUp:
             trace = None if isinstance(error, StoreError) else error
             log.error(message, exc_info=trace, extra={**about, "error": str(error)})
 
-    async def _ask(self, order: Order) -> bool:
+    async def _ask(self, order: Order) -> None:
         server = self._servers.requiring(order.provenance.account_id, "get_order")
         try:
             async with self._turns[server.name]:
                 answer = await server.call("get_order", addressed(order))
         except OrderNotFound:
+            self._doubts.read(order.client_order_id)
             await self._not_found(order)
-            return True
+            return
         report, settled = Subject.of(order).report(answer), order
         self.seen(order)
         if is_news(order, report):
-            settled = await self._clerk.do(lambda: self._settlement.reported(order, report, looked_up=True))
+            settled = await self._clerk.do(lambda: self._settlement.reported(order, report))
             log.info("order", extra={"client_order_id": order.client_order_id, "state": str(settled.state)})
-        self._endings.answered(settled)
-        return True
+        if not order.is_open:  # else it was asked for before it was over: a fill may have come after the answer
+            self._endings.answered(settled)
 
     async def _not_found(self, order: Order) -> None:
         """One more answer that there is no such order. Of one that is over or written off it is no news."""

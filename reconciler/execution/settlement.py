@@ -52,6 +52,7 @@ class OrderBook(OwnOrders, Protocol):
     def mark_unknown_on_startup(self) -> list[Order]: ...
     def unwanted(self) -> list[Order]: ...
     def written_off(self, since: datetime) -> list[Order]: ...
+    def ended(self, since: datetime) -> list[Order]: ...
     def was_unknown(self, client_order_id: str) -> bool: ...
     def of_exchange_id(self, account_id: str, exchange_order_id: str) -> Order | None: ...
     def clients(self) -> list[tuple[str, str]]: ...
@@ -119,8 +120,8 @@ class Settlement:
             self._told[order.client_order_id] = why
             self._tell(order, "Warning", "AnswerUnreadable", f"an answer was not taken: {why}")
 
-    def reported(self, order: Order, report: OrderReport, *, looked_up: bool = False) -> Order:
-        """The exchange's word, `looked_up` where it was asked. An answer older than what is known changes nothing.
+    def reported(self, order: Order, report: OrderReport) -> Order:
+        """The exchange's word on an order. An answer older than what is known changes nothing.
 
         What is filled stays filled, and what more is told is filled, too, even of an order that is over: fills under
         way when it was cancelled are told afterwards.
@@ -128,7 +129,7 @@ class Settlement:
         with self._turn(order.client_order_id):
             known = self._ledger.get(order.client_order_id) or order
             if report.refusal:
-                return self._refused(known, report.refusal, looked_up=looked_up)
+                return self._refused(known, report.refusal)
             filled = _filled_quantity(known, report)
             is_over = known.state is not None and known.state.is_final
             if is_over and report.state is not known.state and filled <= known.filled_quantity:
@@ -137,7 +138,7 @@ class Settlement:
             if turned_up and not filled and report.state is not None and report.state.is_final:
                 return known  # exchanges list what they refused as cancelled: nothing was traded
             if turned_up:
-                self._halt(known)
+                self._halt(known, " turned up, though it had been taken for rejected")
             settled = self._ledger.settle(
                 known.client_order_id,
                 outcome=Outcome.ACCEPTED,
@@ -152,7 +153,7 @@ class Settlement:
         self._doubts.end(order.client_order_id)
         self._told.pop(order.client_order_id, None)
         if self._endings is not None:
-            self._endings.note(settled, looked_up=looked_up)
+            self._endings.note(settled)
         if turned_up:
             self._tell(known, "Warning", "OrderTurnedUp", f"it is {settled.state}, but was taken for: {known.reason}")
         elif known.outcome is Outcome.UNKNOWN:
@@ -161,6 +162,13 @@ class Settlement:
             more = f"{decimal_text(settled.filled_quantity)} filled, was {decimal_text(known.filled_quantity)}"
             self._tell(known, "Warning", "LateFill", f"it was {known.state} already: {more}")
         return settled
+
+    def still_open(self, order: Order) -> None:
+        """It is over, for all we know, and that is final; its exchange lists it as open all the same."""
+        way_out = "cancel it at the exchange, then lift the halt"
+        why = f"the exchange lists it as open, but it was taken for {order.state}; {way_out}"
+        self._halt(order, f": {why}")
+        self._tell(order, "Warning", "OrderStillOpen", why)
 
     def resolved(self, client_order_id: str, verdict: Verdict) -> str:
         """An operator's word on an order. Why it cannot be taken, empty where it was."""
@@ -181,11 +189,10 @@ class Settlement:
         """Held by whoever settles that order. Others' orders need not wait: what they write shares its commit."""
         return self._turns[hash(client_order_id) % _TURNS]
 
-    def _halt(self, order: Order) -> None:
+    def _halt(self, order: Order, why: str) -> None:
         """What nobody reckoned with was traded: its instance opens nothing more until somebody has looked."""
-        reason = f"order {order.client_order_id} turned up, though it had been taken for rejected"
         try:
-            self._halts.add("instance", order.instance_id, False, reason, "engine")
+            self._halts.add("instance", order.instance_id, False, f"order {order.client_order_id}{why}", "engine")
         except StoreError as error:
             log.error("a halt could not be stored", extra={"instance": order.instance_id, "error": str(error)})
 
@@ -194,14 +201,14 @@ class Settlement:
         self._doubts.end(order.client_order_id)
         return settled
 
-    def _refused(self, known: Order, reason: str, *, looked_up: bool) -> Order:
+    def _refused(self, known: Order, reason: str) -> Order:
         if known.outcome is Outcome.ACCEPTED:
             # Accepted at first and thrown out later: for the order it is an end like any other.
             if known.state is not None and known.state.is_final:
                 return known
             settled = self._ledger.settle(known.client_order_id, state=OrderState.CANCELLED, reason=reason)
             if self._endings is not None:
-                self._endings.note(settled, looked_up=looked_up)
+                self._endings.note(settled)
             return settled
         if known.outcome is Outcome.REJECTED:
             return known

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import Any, Final
 
@@ -19,6 +19,8 @@ from reconciler.records.order import Order, Side, decimal_text
 
 _OTHER_NAMES: Final = {"xbt": "btc", "xdg": "doge"}
 """What some exchanges call what others call so."""
+_DOUBLES: Final = Decimal("1e-9")
+"""By less than this part of what was ordered, more is filled only because a server added doubles up."""
 _LETTERS: Final = re.compile(r"[a-z0-9]+")
 
 
@@ -40,31 +42,58 @@ class Subject:
 
         Raises Unreadable, which says what was answered, also where that is another order, or more than was ordered.
         """
+        self._recognise(answer)
+        report = answers.order(answer)
+        filled = max(report.filled_quantity, exact.total(fill.quantity for fill in report.fills or ()))
+        excess = exact.subtract(filled, self.quantity)
+        if excess <= 0:
+            return report
+        if excess < exact.multiply(self.quantity, _DOUBLES):
+            return replace(report, filled_quantity=self.quantity)
+        raise Unreadable(
+            f"{self.client_order_id}: filled_quantity: expected at most {decimal_text(self.quantity)}, all that"
+            f" was ordered, was {decimal_text(filled)}"
+        )
+
+    def ending(self, answer: Mapping[str, Any]) -> OrderReport | None:
+        """`cancel_order`: what it says of this order; None where it is an acknowledgement, and no more.
+
+        That is one that names no state, or an end without what was filled before it: the order is looked up then.
+        Raises Unreadable, as `report` does.
+        """
+        if answer.get("status") in (None, ""):
+            self._recognise(answer)
+            return None
+        report = self.report(answer)
+        return None if report.hides_fills else report
+
+    def _recognise(self, answer: Mapping[str, Any]) -> None:
+        """Raise where it plainly is another order. By its symbol only where nothing calls it by our name."""
         told = {name: str(answer[name]).strip() for name in ("client_order_id", "symbol", "side") if answer.get(name)}
-        if not self.is_called(id := told.get("client_order_id", self.client_order_id)):
+        id = told.get("client_order_id")
+        if id is not None and not is_called(self.client_order_id, id):
             raise self._another("client_order_id", self.client_order_id, id)
-        if names_another(self.symbol, symbol := told.get("symbol", self.symbol)):
+        if id is None and names_another(self.symbol, symbol := told.get("symbol", self.symbol)):
             raise self._another("symbol", self.symbol, symbol)
         # What is neither is a word of the server's own, which the mapping does not translate.
         if (side := told.get("side", self.side).lower()) in tuple(Side) and side != self.side:
             raise self._another("side", self.side, side)
-        report = answers.order(answer)
-        filled = max(report.filled_quantity, exact.total(fill.quantity for fill in report.fills or ()))
-        if filled > self.quantity:
-            raise Unreadable(
-                f"{self.client_order_id}: filled_quantity: expected at most {decimal_text(self.quantity)}, all that"
-                f" was ordered, was {decimal_text(filled)}"
-            )
-        return report
-
-    def is_called(self, told: str) -> bool:
-        """True where `told` is this order's client_order_id; some exchanges put a prefix of theirs before it: `t-`."""
-        return re.fullmatch(rf"(.*[^a-z0-9])?{re.escape(self.client_order_id.lower())}", told.lower()) is not None
 
     def _another(self, name: str, expected: str, was: str) -> Unreadable:
         return Unreadable(
             f"the answer is about another order than {self.client_order_id}: {name}: expected {expected}, was {was:.80}"
         )
+
+
+def is_called(client_order_id: str, told: str) -> bool:
+    """True where `told` is that order's client_order_id; some exchanges put a prefix of theirs before it: `t-`."""
+    return re.fullmatch(rf"(.*[^a-z0-9])?{re.escape(client_order_id.lower())}", told.lower()) is not None
+
+
+def own_part(told: str) -> str:
+    """What is ours of a client_order_id as an exchange tells it: all of it that comes after a prefix of theirs."""
+    parts = _LETTERS.findall(told.lower())
+    return parts[-1] if parts else ""
 
 
 def names_another(symbol: str, told: str) -> bool:

@@ -10,6 +10,7 @@ import asyncio
 import logging
 from typing import Literal
 
+from reconciler.clock import Clock
 from reconciler.errors import CapabilityUnavailable, ExecError, StoreError
 from reconciler.execution.clerk import Clerk
 from reconciler.execution.dispatch import Dispatch, Sending
@@ -20,6 +21,9 @@ from reconciler.execution.subject import Subject
 from reconciler.records.order import Order
 
 log = logging.getLogger(__name__)
+
+_ACKNOWLEDGED_S = 30.0
+"""For so long a cancel that was taken is not sent again: the order is asked for once a beat, which tells its end."""
 
 
 class Withdrawal:
@@ -35,6 +39,7 @@ class Withdrawal:
         look_up: LookUp,
         clerk: Clerk,
         events: EventLog,
+        clock: Clock,
     ) -> None:
         self._ledger = ledger
         self._settlement = settlement
@@ -44,6 +49,9 @@ class Withdrawal:
         self._look_up = look_up
         self._clerk = clerk
         self._events = events
+        self._clock = clock
+        self._acknowledged_s: dict[str, float] = {}
+        """When the exchange took the cancel of which order."""
         self._is_running = False
         self._told: set[tuple[str, str]] = set()
         """What was told of which order: reason and client_order_id."""
@@ -54,7 +62,10 @@ class Withdrawal:
         self._is_running = True
         try:
             unwanted = await self._clerk.do(self._ledger.unwanted)
-            await asyncio.gather(*(self._cancel(order) for order in unwanted))
+            latest_s = self._clock.monotonic() - _ACKNOWLEDGED_S
+            self._acknowledged_s = {id: at_s for id, at_s in self._acknowledged_s.items() if at_s > latest_s}
+            due = [order for order in unwanted if order.client_order_id not in self._acknowledged_s]
+            await asyncio.gather(*(self._cancel(order) for order in due))
         except Exception as error:  # noqa: BLE001 - nobody waits for it: it would vanish
             self._look_up.report("orders not withdrawn", error)
         finally:
@@ -69,8 +80,9 @@ class Withdrawal:
                 return
             self._tell(order, "Normal", "Withdrawing", "the record has left active, and says open_orders: cancel")
             answer = await asyncio.wrap_future(sending)
-            report = Subject.of(order).report(answer)
-            if report.hides_fills:
+            report = Subject.of(order).ending(answer)
+            self._acknowledged_s[order.client_order_id] = self._clock.monotonic()
+            if report is None:
                 await self._look_up.ask(order)
                 return
             await self._clerk.do(lambda: self._settlement.reported(order, report))

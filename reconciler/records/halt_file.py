@@ -1,4 +1,4 @@
-"""`instances/_halt.yaml`: halts that hold for as long as the file says so. Unreadable, it halts everything in full. Pure."""
+"""`instances/_halt.yaml`: halts that hold for as long as it says so. Unreadable, it halts everything in full. Pure."""
 
 from __future__ import annotations
 

@@ -11,6 +11,11 @@ from reconciler.store.connection import ReadPool
 from reconciler.store.orders import order_from
 from reconciler.store.text import time_text
 
+_ENDED = (
+    "SELECT * FROM orders INDEXED BY orders_ended WHERE outcome = 'accepted' AND NOT is_open"
+    " AND (filled_quantity <> quantity OR average_price IS NULL OR fee IS NULL) AND updated_at >= ?"
+)
+"""In the words of the index that bounds it; SQLite would take one that does not."""
 _LEFT_ACTIVE = "(i.removed_at IS NOT NULL OR coalesce(i.mode_override, i.mode) <> 'active')"
 
 
@@ -38,6 +43,10 @@ class OrderSearch:
             [time_text(since)],
         )
         return [order_from(columns) for columns in found]
+
+    def ended(self, since: datetime) -> list[Order]:
+        """The orders that ended, not before `since`, and of which a fill, a price or a fee may not be known yet."""
+        return [order_from(columns) for columns in self._reads.query(_ENDED, [time_text(since)])]
 
     def was_unknown(self, client_order_id: str) -> bool:
         """True where nobody knew, at some time, whether that order was placed: now, or until it was found out."""

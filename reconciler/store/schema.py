@@ -297,6 +297,17 @@ def money(db: Database) -> None:
     db.executescript("ALTER TABLE orders ADD COLUMN money TEXT CHECK (money IN ('paper', 'real'));")
 
 
+@migrations(name="0008_ended_orders")
+def ended_orders(db: Database) -> None:
+    """Orders that are over and of which more may be learned: a start asks for those of the last day."""
+    db.executescript(
+        """
+        CREATE INDEX orders_ended ON orders (updated_at) WHERE outcome = 'accepted' AND NOT is_open
+            AND (filled_quantity <> quantity OR average_price IS NULL OR fee IS NULL);
+        """
+    )
+
+
 def migrate(db: Database, path: Path) -> None:
     """Bring the database up to date. Raises StoreError where it is not ours, or newer than this version."""
     _refuse_newer(db, path)

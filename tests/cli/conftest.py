@@ -148,8 +148,8 @@ class FakeEngine:
     def prune(self) -> PruneState:
         return self.held
 
-    def confirm_prune(self, digest: str, uid: int) -> CommandResult:
-        return self._called(self.held.held, "confirm_prune", digest)
+    def confirm_prune(self, digest: str, reason: str, uid: int) -> CommandResult:
+        return self._called(self.held.held, "confirm_prune", digest, reason)
 
     def full_pass(self) -> None:
         self._called((), "full_pass")

@@ -135,7 +135,27 @@ def test_prune_lists_what_is_held_and_how_to_confirm_it(fleet: Fleet, engine: Fa
     assert (result.exit_code, result.stdout) == (0, "a\nb\n")
     assert "reconciler prune --confirm d1" in result.stderr
     assert fleet.run("prune", "--confirm", "d1").stdout == "a: removed\nb: removed\n"
-    assert engine.calls == [("confirm_prune", "d1")]
+    assert engine.calls == [("confirm_prune", "d1", "")]
+
+
+def test_prune_carries_the_reason_on(fleet: Fleet, engine: FakeEngine) -> None:
+    engine.held = PruneState("d1", ("a", "b"))
+    assert "--confirm d1 --reason …" in fleet.run("prune").stderr
+    result = fleet.run("prune", "--confirm", "d1", "--reason", "moved to the other desk")
+    assert result.stdout == "a: removed\nb: removed\n"
+    assert engine.calls == [("confirm_prune", "d1", "moved to the other desk")]
+
+
+def test_a_reason_to_prune_that_says_nothing_is_refused(fleet: Fleet, engine: FakeEngine) -> None:
+    result = fleet.run("prune", "--confirm", "d1", "--reason", " ")
+    assert (result.exit_code, engine.calls) == (1, [])
+    assert "reason: expected a text that says something" in result.stderr
+
+
+def test_a_reason_without_a_confirmation_is_a_slip(fleet: Fleet, engine: FakeEngine) -> None:
+    result = fleet.run("prune", "--reason", "moved")
+    assert (result.exit_code, result.stdout, engine.calls) == (2, "", [])
+    assert "--reason goes with --confirm DIGEST" in result.stderr
 
 
 def test_prune_needs_an_engine(fleet: Fleet) -> None:

@@ -252,6 +252,17 @@ class Fleet:
         finally:
             reader.close()
 
+    def told(self) -> list[tuple[str, str]]:
+        """Reason and message of every event, newest first."""
+        self.store.flush()
+        from reconciler.store.reader import Reader
+
+        reader = Reader.open(self.root / ".reconciler" / "reconciler.db")
+        try:
+            return [(item["reason"], item["message"]) for item in reader.events(limit=1000)[0]]
+        finally:
+            reader.close()
+
     def operations(self) -> list[Any]:
         """What operators did, newest first."""
         from reconciler.store.reader import Reader

@@ -156,10 +156,15 @@ def test_removing_everything_is_held_until_confirmed(fleet: Any) -> None:
     held = fleet.operator.prune()
     assert held.held == tuple(f"i{n}" for n in range(5))
     assert fleet.status("i0").sync is Sync.HELD
-    assert not fleet.operator.confirm_prune("wrong", 0).ok
-    assert fleet.operator.confirm_prune(held.digest, 0).ok
+    assert not fleet.operator.confirm_prune("wrong", "", 0).ok
+    assert fleet.operator.confirm_prune(held.digest, "the desk is closed", 7).ok
     fleet.settle()
     assert fleet.views() == {}
+    noted = fleet.operations()[0]
+    assert (noted["uid"], noted["action"], noted["scope"]) == (7, "prune", "i0, i1, i2, i3, i4")
+    assert noted["reason"] == f"the desk is closed ({held.digest})"
+    told = next(message for reason, message in fleet.told() if reason == "PruneConfirmed")
+    assert told == "i0, i1, i2, i3, i4: the desk is closed (uid 7)"
 
 
 def test_a_confirmation_is_good_for_what_is_held_and_for_nothing_later(fleet: Any) -> None:
@@ -170,7 +175,9 @@ def test_a_confirmation_is_good_for_what_is_held_and_for_nothing_later(fleet: An
         path.unlink()
     fleet.settle_twice()
     (fleet.root / ".git" / "index.lock").touch()
-    assert fleet.operator.confirm_prune(fleet.operator.prune().digest, 0).ok
+    assert fleet.operator.confirm_prune(fleet.operator.prune().digest, "", 0).ok
+    digest = fleet.operator.prune().digest
+    assert fleet.operations()[0]["reason"] == digest
     fleet.settle()
     for path, text in files.items():
         path.write_text(text)

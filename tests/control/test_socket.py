@@ -69,8 +69,8 @@ class Recorder:
     def prune(self) -> PruneState:
         return PruneState("d1", ("a", "b"))
 
-    def confirm_prune(self, digest: str, uid: int) -> CommandResult:
-        return self._called("confirm_prune", digest, uid)
+    def confirm_prune(self, digest: str, reason: str, uid: int) -> CommandResult:
+        return self._called("confirm_prune", digest, reason, uid)
 
     def full_pass(self) -> None:
         self._called("full_pass")
@@ -153,7 +153,8 @@ ME = os.getuid()
                 ME,
             ),
         ),
-        ("/v1/prune", {"digest": "d1"}, ("confirm_prune", "d1", ME)),
+        ("/v1/prune", {"digest": "d1"}, ("confirm_prune", "d1", "", ME)),
+        ("/v1/prune", {"digest": "d1", "reason": " moved "}, ("confirm_prune", "d1", "moved", ME)),
         ("/v1/reconcile", {}, ("full_pass",)),
     ],
 )

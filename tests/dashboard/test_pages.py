@@ -370,12 +370,30 @@ async def test_an_order_says_where_it_came_from(connect: Connect) -> None:
     text = (await read(connect, "/orders")).text
     assert "2025-12-31 23:59:00Z k3j9x2a7b0001 btc-dca real money main / desk-a buy limit" in text
     assert "buy limit BTC/USD 0.00042 at 60000.10 0.00042 at 59999.90, fee 0.065 accepted filled" in text
-    assert "active 4f2c9d1e8b generation 3, beat 294537590" in text
+    assert "active 4f2c9d1e8b beat 294537590" in text
+
+
+async def test_where_an_order_came_from_is_never_hidden_or_cut(connect: Connect) -> None:
+    """At no width, and without hovering: whatever stands in that cell is shown, and wraps."""
+    async with connect() as client:
+        page, sheet = (await client.get("/orders")).text, (await client.get("/static/dashboard.css")).text
+    cell = re.search(r'<td class="from".*?</td>', page, re.DOTALL)
+    assert cell is not None
+    classes = {one for names in re.findall(r'class="([^"]*)"', cell[0]) for one in names.split()}
+    assert {"from", "beat"} <= classes
+    rules = re.findall(r"([^{}]+)\{([^{}]*)\}", re.sub(r"/\*.*?\*/", "", sheet, flags=re.DOTALL))
+    hiding = ("display: none", "text-overflow", "overflow: hidden", "clip-path")
+    assert [
+        (selector.strip(), words)
+        for selector, words in rules
+        if any(one in words for one in hiding)
+        and any(classes & set(re.findall(r"\.([\w-]+)", part)[-1:]) for part in selector.split(","))
+    ] == []
 
 
 async def test_an_order_from_no_commit_says_so(connect: Connect, reader: FakeReader) -> None:
     reader.order_rows[0]["revision"] = None
-    assert "active not committed generation 3" in (await read(connect, "/orders")).text
+    assert "active not committed beat 294537590" in (await read(connect, "/orders")).text
 
 
 async def test_a_refusal_that_repeats_says_how_often(connect: Connect, reader: FakeReader) -> None:
@@ -396,7 +414,17 @@ async def test_every_order_leads_to_its_whole_provenance(connect: Connect, reade
     assert "Quote it saw 59999.5 bid, 60000.5 ask" in text
     assert "0.00042 59999.90 0.065 f-1" in text
     assert f"git log -1 --stat {REVISION} -- instances/btc-dca.yaml strategies/dca.py" in text
+    assert "a pull request that it names holds the review" in text
+    assert f"git log -1 --first-parent -m --stat {REVISION} -- instances/btc-dca.yaml strategies/dca.py" in text
     assert "SIMULATED" not in text
+
+
+async def test_an_order_of_uncommitted_files_says_so_and_what_to_look_at(connect: Connect, reader: FakeReader) -> None:
+    reader.order_rows[0]["revision"] = None
+    text = (await read(connect, "/orders/k3j9x2a7b0001")).text
+    assert "Commit not committed" in text
+    assert "It ran files that were not committed, so no commit says who wrote or reviewed them" in text
+    assert "git diff HEAD -- instances/btc-dca.yaml strategies/dca.py" in text
 
 
 async def test_whose_money_an_order_was_about_is_what_it_was_when_it_was_placed(

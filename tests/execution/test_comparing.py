@@ -13,6 +13,7 @@ import pytest
 from reconciler.errors import ExecRejected, ExecUnavailable, ExecUnknown
 from reconciler.execution.mapping.answer import OrderNotFound
 from reconciler.records.order import Order, OrderState, Outcome, RejectedBy
+from reconciler.records.verdict import Verdict
 from tests.execution.standins import TOOLS, Desk, StandInGate, events
 
 PENDING = "comparing the orders and positions of account main after (re)connecting to 'paper'"
@@ -399,3 +400,103 @@ def test_a_refusal_that_comes_after_the_order_was_listed_gives_the_order_as_it_i
     order = desk.buy(StandInGate(), limit="90")
     assert (order.outcome, order.state) == (Outcome.ACCEPTED, OrderState.OPEN)
     assert desk.gateway.blocked("btc-grid-1", "main") is None
+
+
+@pytest.mark.parametrize("spelled", ["t-{}", "x-broker_{}", "{}"])
+def test_an_order_in_doubt_is_known_by_what_the_exchange_makes_of_its_id(
+    desk: Desk, resting: Order, spelled: str
+) -> None:
+    desk.server.fails("place_order", ExecUnknown("time-out"))
+    desk.server.fails("get_order", ExecUnknown("time-out"))
+    order = desk.buy(StandInGate(), limit="92")
+    theirs = {**item(order), "client_order_id": spelled.format(order.client_order_id).upper(), "symbol": "their word"}
+    desk.server.answers("list_orders", {"orders": [item(resting), theirs]})
+    reconnected(desk)
+    desk.main_loop.run(desk.gateway._aftercare.comparing.run())
+    assert known(desk, order).outcome is Outcome.ACCEPTED
+    assert desk.gateway.orphans() == ()
+
+
+def test_an_order_whose_answers_cannot_be_read_blocks_its_own_instance_and_no_other(desk: Desk, resting: Order) -> None:
+    desk.server.answers("get_order", {"status": "a word of theirs"})
+    reconnected(desk)
+    desk.follow_up()
+    assert desk.gateway.blocked("another", "main") is None
+    assert not desk.gateway.is_comparing()
+    blocked = desk.gateway.blocked("btc-grid-1", "main")
+    assert blocked is not None
+    assert blocked[0] == "UnknownOrder"
+    assert blocked[1].startswith(f"what its server answers about {resting.client_order_id} cannot be booked: ")
+    assert blocked[1].endswith(f"; settle it: reconciler orders resolve {resting.client_order_id}")
+
+    desk.server.answers("get_order", {"status": "open", "filled_quantity": "0"})
+    desk.follow_up()
+    assert desk.gateway.blocked("btc-grid-1", "main") is None
+
+
+def test_an_order_whose_answers_cannot_be_read_can_be_settled_by_hand(desk: Desk, resting: Order) -> None:
+    desk.server.answers("get_order", {"status": "a word of theirs"})
+    reconnected(desk)
+    desk.follow_up()
+    assert desk.gateway.resolve(resting.client_order_id, Verdict("cancelled", "gone", "uid 0")) == ""
+    assert desk.gateway.blocked("btc-grid-1", "main") is None
+
+
+@pytest.fixture
+def another(desk: Desk) -> Order:
+    """An open order, for which the account is compared."""
+    return desk.buy(StandInGate("another"), limit="80")
+
+
+def test_an_order_taken_for_over_that_stays_listed_as_open_halts_its_instance(
+    desk: Desk, resting: Order, another: Order
+) -> None:
+    assert desk.gateway.resolve(resting.client_order_id, Verdict("expired", "a mistake", "uid 0")) == ""
+    desk.server.answers("list_orders", {"orders": [item(resting)]})
+    desk.server.answers("get_order", {"status": "open", "filled_quantity": "0"})
+    reconnected(desk)
+    desk.follow_up()
+    reconnected(desk)
+    desk.follow_up()
+    assert desk.store.halts.active() == ()  # cancelled a moment ago, it may still be listed
+    for _ in range(3):
+        desk.clock.advance(61)
+        desk.follow_up()
+
+    what = "the exchange lists it as open, but it was taken for expired"
+    way_out = "cancel it at the exchange, then lift the halt"
+    told = [message for reason, message in events(desk) if reason == "OrderStillOpen"]
+    assert told == [f"{resting.client_order_id}: {what}; {way_out}"]
+    (halt,) = desk.store.halts.active()
+    assert (halt.scope, halt.id, halt.full) == ("instance", "btc-grid-1", False)
+    assert halt.reason == f"order {resting.client_order_id}: {what}; {way_out}"
+
+
+def test_an_order_that_was_still_listed_once_after_its_end_is_no_news(
+    desk: Desk, resting: Order, another: Order
+) -> None:
+    desk.server.answers("cancel_order", {"status": "cancelled", "filled_quantity": "0"})
+    desk.server.answers("get_order", {"status": "cancelled", "filled_quantity": "0"})
+    desk.gateway.cancel(StandInGate(), resting.client_order_id)
+    for orders in ([item(resting)], [], [item(resting)], [], []):
+        desk.server.answers("list_orders", {"orders": [item(another), *orders]})
+        desk.clock.advance(61)
+        desk.follow_up()
+    assert desk.store.halts.active() == ()
+    assert events(desk) == []
+
+
+def test_what_filled_of_an_order_that_was_still_open_is_booked_when_it_is_listed_no_more(
+    desk: Desk, resting: Order, another: Order
+) -> None:
+    assert desk.gateway.resolve(resting.client_order_id, Verdict("expired", "a mistake", "uid 0")) == ""
+    desk.server.answers("list_orders", {"orders": [item(resting)]})
+    reconnected(desk)
+    desk.follow_up()
+    desk.server.answers("list_orders", {"orders": []})
+    desk.server.answers("get_order", {"status": "filled", "filled_quantity": "1", "average_price": "90", "fee": "0"})
+    desk.clock.advance(61)
+    desk.follow_up()
+    desk.clock.advance(6)
+    desk.follow_up()
+    assert known(desk, resting).filled_quantity == 1

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Mapping
 from decimal import Decimal
 from typing import Any
 
-from reconciler.errors import ExecUnavailable
+from reconciler.errors import ExecUnavailable, ExecUnknown
 from reconciler.execution.mapping.answer import OrderNotFound
 from reconciler.records.order import Order, OrderState
 from tests.execution.standins import Desk, StandInGate, events
@@ -96,11 +98,110 @@ def test_an_order_of_which_all_is_known_is_not_looked_up(desk: Desk) -> None:
     assert desk.server.asked("get_order") == []
 
 
-def test_an_end_that_was_looked_up_is_the_last_word(desk: Desk) -> None:
-    desk.buy(StandInGate(), limit="100")
+def test_an_end_that_a_look_up_told_is_looked_up_once_more_too(desk: Desk) -> None:
+    order = desk.buy(StandInGate(), limit="100")
     desk.server.answers("get_order", CANCELLED)
+    beats(desk, 1)
+    desk.server.answers("get_order", {**CANCELLED, "filled_quantity": "0.4", "average_price": "100", "fee": "0"})
     beats(desk, 30)
+    assert known(desk, order).filled_quantity == Decimal("0.4")
+    assert len(desk.server.asked("get_order")) == 2
+
+
+def test_an_answer_to_a_question_asked_before_the_end_is_not_the_look_up_after_it(desk: Desk) -> None:
+    order = desk.buy(StandInGate(), limit="100")
+    desk.server.answers("cancel_order", CANCELLED)
+
+    async def cancelled_meanwhile(_: Mapping[str, Any]) -> dict[str, Any]:
+        await asyncio.to_thread(desk.gateway.cancel, StandInGate(), order.client_order_id)
+        return OPEN
+
+    desk.server.script["get_order"] = cancelled_meanwhile
+    beats(desk, 1)
+    assert known(desk, order).state is OrderState.CANCELLED
+    desk.server.answers("get_order", {**CANCELLED, "filled_quantity": "0.4", "average_price": "100"})
+    beats(desk, 1)
+    assert known(desk, order).filled_quantity == Decimal("0.4")
+
+
+def test_a_look_up_in_the_moment_of_the_end_does_not_count_as_the_one_after_it(desk: Desk) -> None:
+    order = desk.buy(StandInGate(), limit="100")
+    desk.server.answers("cancel_order", {"status": "cancelled"})
+    desk.server.answers("get_order", CANCELLED)
+    assert desk.gateway.cancel(StandInGate(), order.client_order_id).state is OrderState.CANCELLED
+    desk.main_loop.run(desk.gateway._aftercare._look_up.ask(known(desk, order)))  # too early to count
+    desk.server.answers("get_order", {**CANCELLED, "filled_quantity": "0.4", "average_price": "100"})
+    beats(desk, 1)
+    assert known(desk, order).filled_quantity == Decimal("0.4")
+
+
+def test_a_resting_order_found_filled_is_asked_for_its_price_and_fee(desk: Desk) -> None:
+    order = desk.buy(StandInGate(), limit="100")
+    desk.server.answers("get_order", {"status": "filled", "filled_quantity": "1"})
+    beats(desk, 1)
+    desk.server.answers("get_order", {"status": "filled", "filled_quantity": "1", "average_price": "99", "fee": "0.1"})
+    beats(desk, 30)
+    assert (known(desk, order).average_price, known(desk, order).fee) == (Decimal(99), Decimal("0.1"))
+    assert len(desk.server.asked("get_order")) == 2
+
+
+def test_what_a_resting_order_is_never_told_is_asked_for_three_times(desk: Desk) -> None:
+    desk.buy(StandInGate(), limit="100")
+    desk.server.answers("get_order", {"status": "filled", "filled_quantity": "1"})
+    beats(desk, 60)
+    assert len(desk.server.asked("get_order")) == 1 + 3
+
+
+def restarted(desk: Desk, number: int) -> None:
+    """As many beats of the next engine, which has nothing but the ledger."""
+    gateway = desk.restarted()
+    gateway.recover()
+    for _ in range(number):
+        desk.clock.advance(6)
+        desk.main_loop.run(gateway._aftercare._follow_up.run())
+    gateway.close()
+
+
+def test_an_end_is_looked_up_after_a_kill_too(desk: Desk) -> None:
+    order = cancelled(desk)
+    desk.server.answers("get_order", {**CANCELLED, "filled_quantity": "0.4", "average_price": "100", "fee": "0"})
+    restarted(desk, 10)
+    assert known(desk, order).filled_quantity == Decimal("0.4")
     assert len(desk.server.asked("get_order")) == 1
+
+
+def test_a_price_that_was_not_told_is_asked_for_after_a_kill_too(desk: Desk) -> None:
+    desk.server.answers("place_order", {"status": "filled", "order_id": "x-1", "filled_quantity": "1"})
+    order = desk.buy(StandInGate())
+    desk.server.answers("get_order", {"status": "filled", "filled_quantity": "1", "average_price": "7", "fee": "0.25"})
+    restarted(desk, 10)
+    assert (known(desk, order).average_price, known(desk, order).fee) == (Decimal(7), Decimal("0.25"))
+
+
+def test_an_end_of_the_day_before_yesterday_is_left_alone(desk: Desk) -> None:
+    cancelled(desk)
+    desk.clock.advance(2 * 86_400)
+    restarted(desk, 10)
+    assert desk.server.asked("get_order") == []
+
+
+def test_after_a_start_they_are_asked_for_bit_by_bit(desk: Desk) -> None:
+    for _ in range(120):
+        cancelled(desk)
+    desk.server.answers("get_order", CANCELLED)
+    restarted(desk, 1)
+    assert len(desk.server.asked("get_order")) == 50
+    restarted(desk, 10)
+    assert len(desk.server.asked("get_order")) == 50 + 120
+
+
+def test_time_without_a_connection_does_not_count(desk: Desk) -> None:
+    order = cancelled(desk)
+    desk.server.fails("get_order", ExecUnavailable("down"))
+    beats(desk, 1000)
+    desk.server.answers("get_order", {**CANCELLED, "filled_quantity": "0.4", "average_price": "100", "fee": "0"})
+    beats(desk, 1)
+    assert known(desk, order).filled_quantity == Decimal("0.4")
 
 
 def test_an_exchange_that_forgets_what_is_over_has_answered(desk: Desk) -> None:
@@ -111,14 +212,11 @@ def test_an_exchange_that_forgets_what_is_over_has_answered(desk: Desk) -> None:
     assert events(desk) == []
 
 
-def test_without_an_answer_it_is_tried_for_an_hour(desk: Desk) -> None:
+def test_a_server_that_does_not_answer_is_not_asked_for_ever(desk: Desk) -> None:
     cancelled(desk)
-    desk.server.fails("get_order", ExecUnavailable("down"))
+    desk.server.fails("get_order", ExecUnknown("time-out"))
     beats(desk, 700)
-    asked = len(desk.server.asked("get_order"))
-    assert 590 < asked <= 600
-    beats(desk, 10)
-    assert len(desk.server.asked("get_order")) == asked
+    assert len(desk.server.asked("get_order")) == 600
 
 
 def test_an_order_thrown_out_after_it_was_taken_is_looked_up_once_more(desk: Desk) -> None:

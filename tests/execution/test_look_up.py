@@ -385,3 +385,19 @@ def test_fills_told_after_the_end_are_booked_by_hand(desk: Desk) -> None:
     assert desk.gateway.resolve(order.client_order_id, verdict) == ""
     assert known(desk, order).filled_quantity == Decimal("0.4")
     assert desk.store.ledger.position("btc-grid-1", "BTC/USD", False).quantity == Decimal("0.4")
+
+
+def test_a_cancel_that_is_only_acknowledged_is_looked_up_at_once_and_is_no_alarm(desk: Desk) -> None:
+    resting = desk.buy(StandInGate(), limit="90")
+    desk.server.answers("cancel_order", {"order_id": "x-1"})
+    desk.server.answers("get_order", {**FILLED, "status": "cancelled", "filled_quantity": "0.4"})
+    cancelled = desk.gateway.cancel(StandInGate(), resting.client_order_id)
+    assert (cancelled.state, cancelled.filled_quantity) == (OrderState.CANCELLED, Decimal("0.4"))
+    assert events(desk) == []
+
+
+def test_a_cancel_acknowledged_for_another_order_is_not_taken_for_ours(desk: Desk) -> None:
+    resting = desk.buy(StandInGate(), limit="90")
+    desk.server.answers("cancel_order", {"client_order_id": "someoneelse"})
+    assert desk.gateway.cancel(StandInGate(), resting.client_order_id).is_open
+    assert [reason for reason, _ in events(desk)] == ["AnswerUnreadable"]

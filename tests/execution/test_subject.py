@@ -26,6 +26,11 @@ def test_what_is_not_told_is_not_held_against_an_answer() -> None:
         {"client_order_id": "8FL267LOYW3V28", "symbol": "XBTUSD", "side": "BUY"},
         {"client_order_id": "t-8fl267loyw3v28"},  # some put a prefix of theirs before it
         {"client_order_id": "x-broker_8fl267loyw3v28"},
+        {
+            "client_order_id": "8fl267loyw3v28",
+            "symbol": "BTC/USDT:USDT",
+        },  # told by its id, whatever the market is called
+        {"client_order_id": "t-8fl267loyw3v28", "symbol": "a word of theirs"},
         {"side": "B"},  # a word that nobody translated
         {"side": "bid"},
     ],
@@ -111,3 +116,14 @@ def test_another_market_is_told_from_ours(symbol: str, told: str) -> None:
 def test_whatever_a_market_is_called_it_is_itself(symbol: str, told: str) -> None:
     assert not names_another(symbol, symbol)
     assert names_another(symbol, told) in (True, False)
+
+
+@pytest.mark.parametrize("told", [{"filled_quantity": 0.1 + 0.2}, {"filled_quantity": "0.3000000002"}])
+def test_what_a_server_adds_up_in_doubles_is_all_that_was_ordered(told: dict[str, Any]) -> None:
+    ours = Subject("8fl267loyw3v28", "BTC/USD", Side.BUY, Decimal("0.3"))
+    assert ours.report({"status": "filled", **told}).filled_quantity == Decimal("0.3")
+
+
+def test_so_are_executions_that_a_server_made_of_doubles() -> None:
+    fills = [{"fill_id": id, "quantity": "0.5000000000000001", "price": "1", "at": "2026-01-31"} for id in "ab"]
+    assert OURS.report({"status": "filled", "fills": fills}).filled_quantity == 1

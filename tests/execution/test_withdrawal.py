@@ -209,3 +209,37 @@ def test_a_server_without_a_way_to_cancel_is_told_once_for_each_order(desk: Desk
     found = events(desk)
     assert [reason for reason, _ in found] == ["NotWithdrawn"]
     assert "cancel_order" in found[0][1]
+
+
+def test_a_cancel_that_is_only_acknowledged_is_looked_up_and_not_sent_again_for_a_while(
+    desk: Desk, resting: Order
+) -> None:
+    desk.server.answers("cancel_order", {"order_id": "x-1"})
+    apply(desk, row())
+    for _ in range(4):
+        desk.follow_up()
+        desk.clock.advance(6)
+    assert len(desk.server.asked("cancel_order")) == 1
+    assert [reason for reason, _ in events(desk)] == ["Withdrawing"]
+    for _ in range(2):
+        desk.clock.advance(6)
+        desk.follow_up()
+    assert len(desk.server.asked("cancel_order")) == 2  # nothing came of it
+
+    desk.server.answers("get_order", CANCELLED)
+    desk.follow_up()
+    assert known(desk, resting).state is OrderState.CANCELLED
+
+
+def test_what_filled_while_it_was_withdrawn_is_booked_though_the_look_up_at_once_did_not_know(
+    desk: Desk, resting: Order
+) -> None:
+    desk.server.answers("cancel_order", {"status": "cancelled"})
+    desk.server.answers("get_order", CANCELLED)
+    apply(desk, row())
+    desk.main_loop.run(desk.gateway.withdraw())
+    assert known(desk, resting).state is OrderState.CANCELLED
+    desk.server.answers("get_order", {**CANCELLED, "filled_quantity": "0.4", "average_price": "90"})
+    desk.clock.advance(6)
+    desk.follow_up()
+    assert known(desk, resting).filled_quantity == Decimal("0.4")

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import timedelta
 from decimal import Decimal
+from typing import Any
 
 from reconciler.clock import FakeClock, utc
 from reconciler.records.order import Order, OrderState, Outcome, RejectedBy, Side
 from reconciler.records.record import Row, RowChange
 from reconciler.store import Store
+from reconciler.store.order_search import _ENDED
 
 MakeOrder = Callable[..., Order]
 
@@ -81,3 +83,29 @@ def test_an_order_is_found_by_what_the_exchange_of_its_account_calls_it(store: S
     assert found.client_order_id == "x"
     assert store.ledger.of_exchange_id("other", "e1") is None
     assert store.ledger.of_exchange_id("main", "e2") is None
+
+
+def test_orders_that_ended_lately_are_found_and_none_that_all_is_known_of(
+    store: Store, make_order: MakeOrder, clock: FakeClock
+) -> None:
+    def ended(name: str, state: OrderState, filled: str, **more: Any) -> None:
+        store.ledger.append(make_order(name, quantity=Decimal(1)))
+        store.ledger.settle(name, state=state, filled_quantity=Decimal(filled), **more)
+
+    ended("long ago", OrderState.CANCELLED, "0")
+    clock.advance(86_401)
+    ended("cancelled", OrderState.CANCELLED, "0.4", average_price=Decimal(10), fee=Decimal(0))
+    ended("expired", OrderState.EXPIRED, "0")
+    ended("no fee", OrderState.FILLED, "1", average_price=Decimal(10))
+    ended("no price", OrderState.FILLED, "1", fee=Decimal(1))
+    ended("whole", OrderState.FILLED, "1", average_price=Decimal(10), fee=Decimal(1))
+    store.ledger.append(make_order("open"))
+    store.ledger.append(make_order("shadow", outcome=Outcome.SHADOW, state=OrderState.CANCELLED))
+    store.ledger.append(make_order("refused", outcome=Outcome.REJECTED, rejected_by=RejectedBy.GATEWAY))
+    found = store.ledger.ended(utc(clock.time()) - timedelta(days=1))
+    assert [order.client_order_id for order in found] == ["cancelled", "expired", "no fee", "no price"]
+
+
+def test_orders_that_ended_are_looked_for_among_the_latest_only(store: Store) -> None:
+    plan = store.ledger._reads.query(f"EXPLAIN QUERY PLAN {_ENDED}", ["2026-01-31"])
+    assert "orders_ended" in plan[0]["detail"]

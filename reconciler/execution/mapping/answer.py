@@ -20,6 +20,7 @@ from reconciler.errors import ExecRejected, ExecUnknown
 from reconciler.execution.answers import Unreadable
 from reconciler.execution.mapping.contract import CANDLES, LOOK_UP, PLACE, TIMES, TOOLS
 from reconciler.execution.mapping.words import Condition, ToolWords
+from reconciler.execution.subject import is_called
 from reconciler.records import exact
 from reconciler.records.market import TIMEFRAMES_S
 
@@ -29,7 +30,7 @@ _REJECTED: Final = re.compile(r"(?is)(?:order )?rejected: *(.*)")
 """How a failure of `place_order` that is only text begins to say that the order was refused."""
 _IN_DOUBT: Final = re.compile(
     r"(?i)tim(?:ed?|ing)[ _-]?out|time ?out|deadline|network|connect|socket|reset|broken pipe|unreachable|\bEOF\b"
-    r"|ECONN|EPIPE|EAI_|fetch failed|unavailable|\b50[0234]\b|gateway|try again|temporar|internal (?:server )?error"
+    r"|ECONN|EPIPE|EAI_|fetch failed|unavailable|\b5[023]\d\b|gateway|try again|temporar|internal (?:server )?error"
 )
 """Words of failures that leave it open whether the exchange behind the server took the order."""
 _NUMBER: Final = re.compile(r"[0-9]+(\.[0-9]+)?")
@@ -211,11 +212,14 @@ def _items(words: ToolWords, arguments: Mapping[str, Any], found: Any, tool: str
 
 def _own(words: ToolWords, arguments: Mapping[str, Any], found: Any) -> dict[str, Any]:
     """The one order that was asked for, out of a list of orders."""
-    wanted = arguments["client_order_id"]
-    for item in _items(words, arguments, found, LOOK_UP):
-        order = _translated(LOOK_UP, words, arguments, item, found)
-        if order.get("client_order_id") == wanted:
+    wanted, order_id = arguments["client_order_id"], arguments.get("order_id")
+    orders = [_translated(LOOK_UP, words, arguments, item, found) for item in _items(words, arguments, found, LOOK_UP)]
+    for order in orders:
+        told = order.get("client_order_id")
+        if is_called(wanted, str(told)) if told else order_id and str(order.get("order_id")) == order_id:
             return order
+    if orders and not any("client_order_id" in order for order in orders):
+        raise Unreadable(f"{words.name} tells no client_order_id of the orders that it lists: {wanted} may be there")
     if words.lists_finished:
         raise OrderNotFound(f"{words.name} lists no order {wanted}")
     raise Unreadable(f"{words.name} lists no order {wanted}, which may be over: only with lists_finished it says more")

@@ -347,3 +347,43 @@ def test_an_order_is_looked_up_in_a_list_that_was_wrapped_as_a_result() -> None:
     assert replied("get_order", reply, mapping)["order_id"] == "x"
     with pytest.raises(OrderNotFound):
         replied("get_order", Reply(False, {"result": []}, ""), mapping)
+
+
+OURS_IN_A_LIST = {"items": "$", "result": {"client_order_id": "$.cid", "order_id": "$.id"}, "lists_finished": True}
+
+
+@pytest.mark.parametrize("told", ["t-abc", "x-broker_abc", "T-ABC"])
+def test_an_order_is_found_in_a_list_under_what_the_exchange_makes_of_our_id(told: str) -> None:
+    listed = [{"cid": "t-other", "id": "1"}, {"cid": told, "id": "2"}]
+    assert heard("get_order", listed, OURS_IN_A_LIST)["order_id"] == "2"
+
+
+def test_an_order_is_found_in_a_list_by_the_exchanges_id_where_nothing_says_that_it_is_another() -> None:
+    assert heard("get_order", [{"id": "1"}, {"id": "2"}], OURS_IN_A_LIST, order_id="2")["order_id"] == "2"
+    with pytest.raises(OrderNotFound):
+        heard("get_order", [{"cid": "t-other", "id": "2"}], OURS_IN_A_LIST, order_id="2")
+
+
+def test_a_list_that_tells_nobodys_id_does_not_say_that_ours_is_not_there() -> None:
+    with pytest.raises(Unreadable, match="theirs tells no client_order_id of the orders that it lists"):
+        heard("get_order", [{"id": "1"}, {"id": "2"}], OURS_IN_A_LIST)
+    with pytest.raises(OrderNotFound):
+        heard("get_order", [{"id": "1"}, {"cid": "xabc", "id": "2"}], OURS_IN_A_LIST)
+
+
+@pytest.mark.parametrize("status", [500, 502, 520, 522, 524, 525, 529, 530])
+@pytest.mark.parametrize(
+    ("mapping", "answer"),
+    [
+        ("alpaca", lambda status: {"data": {"error": {"http_status": status, "message": "error code"}}}),
+        ("ccxt", lambda status: {"error": f"ExchangeError: kraken POST https://api.kraken.com {status} InvalidOrder"}),
+        ("okx", lambda status: {"error": True, "type": "OkxApiError", "code": str(status), "message": "no"}),
+    ],
+)
+def test_whatever_a_gateway_in_between_says_leaves_an_order_unknown(mapping: str, answer: Any, status: int) -> None:
+    words = MAPPINGS[mapping].tool("place_order")
+    assert words is not None
+    with pytest.raises(ExecUnknown):
+        answered("place_order", words, {"client_order_id": "abc"}, Reply(False, answer(status), ""), NOW)
+    with pytest.raises(ExecUnknown):
+        heard("place_order", {"error": f"upstream answered {status}"})
