@@ -24,6 +24,7 @@ from reconciler.records.accounts import Account, Accounts
 from reconciler.records.validation import check
 from reconciler.runtime.options import HostOptions
 from reconciler.settings import FILE, SCHEMA, Settings, accounts_in, load, scalars
+from tests.full_mapping import FULL_MAPPING
 
 NOTHING: Mapping[str, str] = {}
 
@@ -365,34 +366,6 @@ def test_what_is_not_supported_yet_is_refused_rather_than_ignored(tmp_path: Path
     (problem,) = refused(tmp_path, text)
     assert problem.startswith(f"reconciler.yaml:{place}expected ")
     assert "this version" in problem
-
-
-FULL_MAPPING = """\
-exec_mcp:
-  kraken:
-    transport: {kind: http, url: "http://127.0.0.1:9000/mcp", headers: {Authorization: {env: KRAKEN_TOKEN}}}
-    timeout_s: 5
-    accounts:
-      main: {money: real, max_orders_per_minute: 60}
-    bind: {account_id: accountName, client_id: null}
-    tools:
-      place_order:
-        name: createOrder
-        args:
-          quantity: {to: amount, as: number}
-          client_order_id: params.clientOrderId
-          reduce_only: null
-        const: {timeInForce: GTC}
-        enums: {side: {buy: BUY, sell: SELL}}
-        result: {order_id: $.id, status: $.status}
-        states: {closed: filled, canceled: cancelled}
-        error_when: ["$.error"]
-        unknown_when: ["$.error.timeout"]
-      get_order: {name: fetchOrder, not_found_when: ["$.error"]}
-      list_orders: {name: fetchOpenOrders, items: $.orders, result: {order_id: $.id}}
-      get_quote: {name: fetchTicker, bind: none}
-      get_positions: null
-"""
 
 
 def test_a_whole_mapping_is_read_into_the_words_of_its_server(tmp_path: Path) -> None:

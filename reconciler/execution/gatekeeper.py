@@ -22,7 +22,6 @@ from reconciler.execution.servers import Servers
 from reconciler.ports import GateState
 from reconciler.records.halt import Halt, HaltScope
 from reconciler.records.holding import Holding
-from reconciler.records.market import Position
 from reconciler.records.mode import Mode
 from reconciler.records.order import Order, OrderRequest, OrderType
 from reconciler.records.status import TradingReason
@@ -36,9 +35,7 @@ class OwnOrders(Protocol):
     """What the ledger must tell of an instance's own orders."""
 
     def open_orders(self, instance_id: str, shadow: bool) -> Sequence[Order]: ...
-    def recent(self, instance_id: str, limit: int, shadow: bool) -> Sequence[Order]: ...
     def passed(self, instance_id: str, shadow: bool, since: datetime, but: str) -> int: ...
-    def position(self, instance_id: str, symbol: str, shadow: bool) -> Position: ...
     def holding(self, instance_id: str, symbol: str, shadow: bool) -> Holding: ...
 
 

@@ -15,12 +15,14 @@ from reconciler.execution.doubts import Doubts
 from reconciler.execution.endings import Endings
 from reconciler.execution.gatekeeper import HaltBook, OwnOrders
 from reconciler.records import exact
+from reconciler.records.market import Position
 from reconciler.records.order import Fill, Order, OrderState, Outcome, RejectedBy, decimal_text
 from reconciler.records.verdict import Verdict
 
 log = logging.getLogger(__name__)
 
 _TURNS = 64
+"""So many orders can be settled at a time, at most; by chance, two share a turn."""
 
 
 class OrderBook(OwnOrders, Protocol):
@@ -46,6 +48,8 @@ class OrderBook(OwnOrders, Protocol):
     ) -> Order: ...
 
     def get(self, client_order_id: str) -> Order | None: ...
+    def recent(self, instance_id: str, limit: int, shadow: bool) -> Sequence[Order]: ...
+    def position(self, instance_id: str, symbol: str, shadow: bool) -> Position: ...
     def unresolved(self) -> list[Order]: ...
     def open_accepted(self) -> list[Order]: ...
     def resting(self) -> list[Order]: ...
@@ -150,8 +154,7 @@ class Settlement:
                 reason=_reason(known),
                 fills=_fills(known, report),
             )
-        self._doubts.end(order.client_order_id)
-        self._told.pop(order.client_order_id, None)
+        self._is_known(order.client_order_id)
         if self._endings is not None:
             self._endings.note(settled)
         if turned_up:
@@ -181,7 +184,7 @@ class Settlement:
             fault = verdict.fault(known, was_unknown=self._ledger.was_unknown(client_order_id))
             if not fault:
                 self._ledger.settle(client_order_id, **verdict.news(known))
-                self._doubts.end(client_order_id)
+                self._is_known(client_order_id)
                 self._tell(known, "Warning", "OrderResolved", f"{verdict}: {verdict.reason} ({verdict.by})")
             return fault
 
@@ -198,8 +201,13 @@ class Settlement:
 
     def _rejected(self, order: Order, by: RejectedBy, reason: str) -> Order:
         settled = self._ledger.settle(order.client_order_id, outcome=Outcome.REJECTED, rejected_by=by, reason=reason)
-        self._doubts.end(order.client_order_id)
+        self._is_known(order.client_order_id)
         return settled
+
+    def _is_known(self, client_order_id: str) -> None:
+        """What became of the order is written down: nothing of not knowing it is kept."""
+        self._doubts.end(client_order_id)
+        self._told.pop(client_order_id, None)
 
     def _refused(self, known: Order, reason: str) -> Order:
         if known.outcome is Outcome.ACCEPTED:

@@ -24,6 +24,7 @@ from reconciler.records.order import OrderState
 from reconciler.settings import load
 from tests.execution.stubs.book import Book, quiet, told
 from tests.execution.stubs.ccxt import CcxtShaped
+from tests.full_mapping import FULL_MAPPING
 
 PAGE = Path(__file__).parents[2] / "docs" / "exec-mcp.md"
 ORDER = {
@@ -37,34 +38,10 @@ ORDER = {
     "limit_price": "50",
 }
 ASKED = {key: ORDER[key] for key in ("account_id", "client_id", "client_order_id", "symbol")}
-DESIGNED = """\
-exec_mcp:
-  kraken:
-    transport: {kind: http, url: "http://127.0.0.1:9000/mcp", headers: {Authorization: {env: KRAKEN_TOKEN}}}
-    accounts: {main: {money: real, max_orders_per_minute: 60}}
-    bind: {account_id: accountName, client_id: null}
-    tools:
-      place_order:
-        name: createOrder
-        args:
-          quantity: {to: amount, as: number}
-          client_order_id: params.clientOrderId
-          reduce_only: null
-        const: {timeInForce: GTC}
-        enums: {side: {buy: BUY, sell: SELL}}
-        result: {order_id: $.id, status: $.status}
-        states: {closed: filled, canceled: cancelled}
-        error_when: ["$.error"]
-        unknown_when: ["$.error.timeout"]
-      get_order: {name: fetchOrder, not_found_when: ["$.error"]}
-      list_orders: {name: fetchOpenOrders, items: $.orders, result: {order_id: $.id}}
-      get_quote: {name: fetchTicker, bind: none}
-      get_positions: null
-"""
 
 
 class Designed:
-    """A server in the shape of `DESIGNED`: ccxt's words, and the contract's where the mapping names no others."""
+    """A server in the shape of `FULL_MAPPING`: ccxt's words, and the contract's where the mapping names no others."""
 
     def __init__(self) -> None:
         self.orders: dict[str, dict[str, Any]] = {}
@@ -144,7 +121,7 @@ def test_the_example_of_the_page_trades_on_a_server_built_on_ccxt(tmp_path: Path
 def test_the_example_of_the_design_trades_on_a_server_of_that_shape(tmp_path: Path) -> None:
     async def run() -> None:
         stub = Designed()
-        async with example(tmp_path, DESIGNED, stub.server()) as server:
+        async with example(tmp_path, FULL_MAPPING, stub.server()) as server:
             placed = answers.order(await server.call("place_order", ORDER))
             assert (placed.state, placed.order_id) == (OrderState.OPEN, "x-1")
             stub.orders["abc"]["status"] = "canceled"

@@ -127,3 +127,13 @@ def test_executions_that_are_all_that_was_filled_tell_the_average_price(desk: De
     settled = settlement.reported(order, answers.order({"status": "filled", "filled_quantity": "1", "fills": fills}))
     assert (order.average_price, settled.average_price) == (None, Decimal(103))
     assert desk.store.ledger.holding(order.instance_id, "BTC/USD", False).cost == Decimal(103)
+
+
+def test_what_could_not_be_read_of_an_order_is_forgotten_once_it_is_known(desk: Desk, settlement: Settlement) -> None:
+    """Else it would be kept for as long as the engine runs."""
+    desk.server.fails("place_order", ExecUnknown("time-out"))
+    order = desk.buy(StandInGate())
+    settlement.unreadable(order, "garbage")
+    assert settlement._told
+    settlement.rejected(order, RejectedBy.GATEWAY, "never placed")
+    assert not settlement._told
