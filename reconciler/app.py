@@ -139,7 +139,7 @@ class _Engine:
             self._store.tools,
         ) as servers:
             bridge = Bridge()
-            market = MarketData(servers, bridge)
+            market = MarketData(servers, bridge, self._store.events)
             gateway = Gateway(
                 self._store.ledger,
                 self._store.halts,

@@ -10,12 +10,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
+from itertools import pairwise
 from typing import Any, Final
 
 from reconciler.execution import reading
 from reconciler.execution.reading import Unreadable
 from reconciler.records import exact
-from reconciler.records.market import Balance, Candle, Position, Quote
+from reconciler.records.market import Balance, Candle, Position, Quote, is_same_step
 from reconciler.records.order import OrderState
 
 __all__ = [
@@ -140,26 +141,45 @@ def quote(answer: Mapping[str, Any], symbol: str) -> Quote:
     ask = reading.number(answer.get("ask"), "ask")
     if not 0 < bid <= ask:
         raise Unreadable(f"quote of {symbol}: expected 0 < bid ≤ ask, was {bid} and {ask}")
-    last = reading.optional_number(answer.get("last"), "last")
+    last = reading.optional_number(answer.get("last"), "last") or None  # of what never traded many servers say 0
+    if last is not None and last < 0:
+        raise Unreadable(f"quote of {symbol}: expected a last price above zero, was {last}")
     return Quote(
         symbol, bid, ask, exact.middle(bid, ask) if last is None else last, reading.time(answer.get("as_of"), "as_of")
     )
 
 
-def candles(answer: Mapping[str, Any]) -> tuple[Candle, ...]:
-    """`get_candles`, oldest first whatever order they came in."""
-    read = (
-        Candle(
-            opened_at=reading.time(item.get("opened_at"), "opened_at"),
-            open=reading.number(item.get("open"), "open"),
-            high=reading.number(item.get("high"), "high"),
-            low=reading.number(item.get("low"), "low"),
-            close=reading.number(item.get("close"), "close"),
-            volume=reading.number(item.get("volume", "0"), "volume"),
-        )
-        for item in _items(answer, "candles")
+def candles(answer: Mapping[str, Any], timeframe: str = "1m") -> tuple[Candle, ...]:
+    """`get_candles`: every step of the timeframe once, oldest first, whatever order they came in.
+
+    A candle told twice is one. What no market can have is refused: a price of zero, a close above its high, two candles
+    of one step that differ.
+    """
+    read = sorted(
+        {_candle(item): None for item in _items(answer, "candles")},
+        key=lambda candle: candle.opened_at,
     )
-    return tuple(sorted(read, key=lambda candle: candle.opened_at))
+    for candle, following in pairwise(read):
+        if is_same_step(candle.opened_at, following.opened_at, timeframe):
+            raise Unreadable(
+                f"candles: expected one for each {timeframe}, was two that differ: opened {candle.opened_at:%FT%T},"
+                f" closed at {candle.close}, and opened {following.opened_at:%FT%T}, closed at {following.close}"
+            )
+    return tuple(read)
+
+
+def _candle(item: Mapping[str, Any]) -> Candle:
+    opened = reading.time(item.get("opened_at"), "opened_at")
+    prices = {name: reading.number(item.get(name), name) for name in ("open", "high", "low", "close")}
+    volume = reading.number(item.get("volume", "0"), "volume")
+    low, high = prices["low"], prices["high"]
+    if not all(0 < low <= price <= high for price in prices.values()) or volume < 0:
+        told = ", ".join(f"{name} {value}" for name, value in {**prices, "volume": volume}.items())
+        raise Unreadable(
+            f"candle opened {opened:%FT%T}: expected 0 < low ≤ open and close ≤ high, and a volume of 0 or more,"
+            f" was {told}"
+        )
+    return Candle(opened, **prices, volume=volume)
 
 
 def positions(answer: Mapping[str, Any]) -> tuple[Position, ...]:

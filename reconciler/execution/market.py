@@ -10,6 +10,7 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Generic, TypeVar, cast
 
 from reconciler.errors import ExecUnavailable
@@ -17,6 +18,7 @@ from reconciler.execution import answers
 from reconciler.execution.bridge import GRACE_S, Bridge
 from reconciler.execution.client import ExecServer
 from reconciler.execution.servers import Servers
+from reconciler.execution.settlement import EventLog
 from reconciler.records.market import TIMEFRAMES_S, Balance, Candle, Position, Quote
 
 T = TypeVar("T")
@@ -37,13 +39,16 @@ class _Fetch(Generic[T]):
 class MarketData:
     """Blocks its worker thread; raises ExecError, or CapabilityUnavailable where the server lacks the tool."""
 
-    def __init__(self, servers: Servers, bridge: Bridge) -> None:
+    def __init__(self, servers: Servers, bridge: Bridge, events: EventLog | None = None) -> None:
         self._servers = servers
         self._bridge = bridge
+        self._events = events
         self._lock = threading.Lock()
         self._fetches: dict[tuple[str, ...], _Fetch[Any]] = {}
         self._newest = 0
         self._told: dict[tuple[str, str, str], tuple[int, Sequence[Any]]] = {}
+        self._unreadable: dict[tuple[str, ...], str] = {}
+        """What could not be read when it was last asked for: server, tool and subject, and why."""
 
     def quote(self, account_id: str, symbol: str, beat: int) -> Quote:
         arguments = {"account_id": account_id, "client_id": "", "symbol": symbol}
@@ -63,7 +68,8 @@ class MarketData:
         size = next((step for step in _CANDLES if limit <= step), limit)
         arguments = {"account_id": account_id, "client_id": "", **subject, "limit": size}
         key = tuple(subject.values())
-        return self._once(account_id, "get_candles", key, arguments, beat, answers.candles, size)[-limit:]
+        read = partial(answers.candles, timeframe=timeframe)
+        return self._once(account_id, "get_candles", key, arguments, beat, read, size)[-limit:]
 
     def positions(self, account_id: str, client_id: str, beat: int) -> Sequence[Position]:
         arguments = {"account_id": account_id, "client_id": client_id}
@@ -116,6 +122,7 @@ class MarketData:
         assert fetch is not None
         if first:
             self._fetch(fetch.future, server, tool, arguments, read)
+            self._note(key, fetch.future.exception())
         try:
             return fetch.future.result(server.options.timeout_s + 2 * GRACE_S)
         except TimeoutError:
@@ -135,6 +142,20 @@ class MarketData:
             future.set_result(read(self._bridge.call(lambda: server.call(tool, arguments), wait_s)))
         except BaseException as error:  # noqa: BLE001 - it is raised in every thread that waits, this one included
             future.set_exception(error)
+
+    def _note(self, key: tuple[str, ...], error: BaseException | None) -> None:
+        """Tell what was answered and cannot be, once for as long as it is the same."""
+        why = str(error) if isinstance(error, answers.Unreadable) else ""
+        if error is not None and not why:
+            return  # that nothing was answered is told elsewhere
+        with self._lock:
+            before = self._unreadable.pop(key, "")
+            if why:
+                self._unreadable[key] = why
+        if why and why != before and self._events is not None:
+            server, tool, *subject = key
+            told = f"{server}: {tool} of {', '.join(subject)}: an answer was not taken: {why}"
+            self._events.record(None, "Warning", "AnswerUnreadable", told)
 
     def _drop_older_than(self, beat: int) -> None:
         """Forget, once per beat, what no later beat asked for again."""

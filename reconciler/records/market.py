@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from decimal import Decimal
+from itertools import pairwise
 
 from reconciler.records import exact
 
 TIMEFRAMES_S = {"1m": 60, "5m": 300, "15m": 900, "30m": 1800, "1h": 3600, "4h": 14400, "1d": 86400}
 """Every timeframe a strategy may ask for, and its length in seconds."""
+
+_CLOCK_CHANGE_S = 3600
+"""By so much a step that is longer may be shorter or longer: exchanges that go by a local clock put it back and on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,3 +61,27 @@ class Balance:
     asset: str
     total: Decimal
     available: Decimal
+
+
+def is_same_step(one: datetime, other: datetime, timeframe: str) -> bool:
+    """True where two candles that opened then, `one` first, are of the same step of the timeframe.
+
+    Some servers say when the first trade of a step was; up to an hour, a step begins at a whole one of its length.
+    """
+    length_s = TIMEFRAMES_S[timeframe]
+    if length_s <= _CLOCK_CHANGE_S:
+        return one.timestamp() // length_s == other.timestamp() // length_s
+    return (other - one).total_seconds() < length_s - _CLOCK_CHANGE_S
+
+
+def gaps(candles: Iterable[Candle], timeframe: str) -> tuple[tuple[datetime, datetime], ...]:
+    """Where steps are missing between `candles`, oldest first: from when to when nothing is told, each time.
+
+    A market in which nobody trades has them, and so has an exchange that was down.
+    """
+    length_s = TIMEFRAMES_S[timeframe]
+    slack_s = _CLOCK_CHANGE_S if length_s > _CLOCK_CHANGE_S else 0
+    steps = [
+        (candle.opened_at + timedelta(seconds=length_s), following.opened_at) for candle, following in pairwise(candles)
+    ]
+    return tuple((end, begin) for end, begin in steps if (begin - end).total_seconds() >= length_s - slack_s)

@@ -4,7 +4,7 @@
 """
 
 from reconciler.errors import CapabilityUnavailable, TradingClosed
-from reconciler.records.market import Balance, Candle, Position, Quote
+from reconciler.records.market import Balance, Candle, Position, Quote, gaps
 from reconciler.records.order import Order, OrderState, OrderType, Outcome, RejectedBy, Side, TimeInForce
 from reconciler.strategy.amount import AMOUNT, FRACTION
 from reconciler.strategy.base import Strategy
@@ -43,6 +43,7 @@ __all__ = [
     "badge",
     "bar",
     "candles",
+    "gaps",
     "keyvalue",
     "line",
     "log",

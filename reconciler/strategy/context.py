@@ -43,7 +43,10 @@ class Market(Protocol):
     def quote(self) -> Quote: ...
 
     def candles(self, timeframe: str, limit: int) -> Sequence[Candle]:
-        """The last `limit` closed candles, oldest first. Timeframes: 1m 5m 15m 30m 1h 4h 1d."""
+        """The last `limit` closed candles, oldest first, each step once. Timeframes: 1m 5m 15m 30m 1h 4h 1d.
+
+        A step that the server does not tell is missing, and not made up: `reconciler.strategy.gaps` says where.
+        """
         ...
 
 

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from reconciler.execution import answers
+from reconciler.execution.reading import Unreadable
 from reconciler.records.order import OrderState
 
 QUOTE = {"bid": "1", "ask": "2", "as_of": "2026-01-31T12:00:00Z"}
@@ -59,6 +60,53 @@ def test_a_quote_without_a_last_price_has_the_middle() -> None:
 @pytest.mark.parametrize("text", ["2026-01-31T12:00:00", "2026-01-31T12:00:00Z", "2026-01-31T14:00:00+02:00"])
 def test_every_time_is_read_as_utc(text: str) -> None:
     assert answers.quote({**QUOTE, "as_of": text}, "X/Y").as_of == datetime(2026, 1, 31, 12, tzinfo=UTC)
+
+
+CANDLE = {"open": "10", "high": "12", "low": "9", "close": "11", "volume": "3"}
+
+
+def at(*minutes: str, **more: str) -> list[dict[str, str]]:
+    return [{**CANDLE, "opened_at": f"2026-01-31T{minute}Z", **more} for minute in minutes]
+
+
+def test_a_candle_told_twice_is_one() -> None:
+    told = at("12:01:00", "12:00:00", "12:01:00")
+    assert [c.opened_at.minute for c in answers.candles({"candles": told}, "1m")] == [0, 1]
+
+
+@pytest.mark.parametrize(
+    ("timeframe", "other"),
+    [("1m", "12:00:00"), ("1m", "12:00:30"), ("5m", "12:04:59"), ("1h", "12:59:00"), ("4h", "14:59:59")],
+)
+def test_two_candles_of_one_step_that_differ_are_unreadable(timeframe: str, other: str) -> None:
+    with pytest.raises(Unreadable, match=f"one for each {timeframe}, was two that differ: .* closed at 11, .* at 10"):
+        answers.candles({"candles": [*at("12:00:00"), *at(other, close="10")]}, timeframe)
+
+
+@pytest.mark.parametrize(("timeframe", "days"), [("4h", (7, 8)), ("1d", (7, 8))])
+def test_a_clock_put_back_or_on_makes_no_two_candles_of_one_step(timeframe: str, days: tuple[int, int]) -> None:
+    hours = {"1d": ("05:00:00", "04:00:00"), "4h": ("21:00:00", "00:00:00")}[timeframe]
+    told = [{**CANDLE, "opened_at": f"2026-03-0{day}T{hour}Z"} for day, hour in zip(days, hours, strict=True)]
+    assert len(answers.candles({"candles": told}, timeframe)) == 2
+
+
+@pytest.mark.parametrize(
+    "nonsense",
+    [
+        {"high": "8.9"}, {"low": "12.1", "high": "12", "open": "12", "close": "12"}, {"open": "0"}, {"low": "0"},
+        {"close": "-1", "low": "-1"}, {"close": "12.1"}, {"open": "8"}, {"volume": "-1"},
+    ],
+)  # fmt: skip
+def test_a_candle_that_no_market_can_have_is_unreadable(nonsense: dict[str, str]) -> None:
+    with pytest.raises(Unreadable, match=r"opened 2026-01-31T12:00:00: expected 0 < low ≤ open and close ≤ high"):
+        answers.candles({"candles": [*at("11:59:00"), *at("12:00:00", **nonsense)]}, "1m")
+
+
+def test_a_last_price_of_zero_is_not_told_and_one_below_it_is_nonsense() -> None:
+    told = {"bid": "99", "ask": "101", "as_of": "2026-01-31T12:00:00Z"}
+    assert answers.quote({**told, "last": "0"}, "BTC/USD").last == Decimal(100)
+    with pytest.raises(Unreadable, match="expected a last price above zero, was -1"):
+        answers.quote({**told, "last": "-1"}, "BTC/USD")
 
 
 def test_candles_come_oldest_first_whatever_order_they_were_sent_in() -> None:

@@ -13,8 +13,9 @@ import pytest
 
 from reconciler.errors import CapabilityUnavailable, ExecUnavailable
 from reconciler.execution.market import MarketData
+from reconciler.execution.reading import Unreadable
 from reconciler.records.market import Position
-from tests.execution.standins import QUOTE, Desk, ScriptedServer
+from tests.execution.standins import QUOTE, Desk, ScriptedServer, events
 
 
 @pytest.fixture
@@ -94,6 +95,25 @@ def test_what_no_later_beat_asks_for_is_forgotten(market: MarketData) -> None:
     for beat in range(50):
         market.quote("main", f"SYM{beat}/USD", beat)
     assert len(market._fetches) <= 2
+
+
+def test_what_cannot_be_is_told_once_and_again_when_it_was_something_else_meanwhile(
+    desk: Desk, server: ScriptedServer
+) -> None:
+    market = MarketData(desk.servers, desk.bridge, desk.store.events)
+    good, bad, worse = candles(2), candles(2), candles(2)
+    bad["candles"][1]["high"] = "0.1"
+    worse["candles"][0]["low"] = "0"
+    for beat, answer in enumerate((bad, bad, good, bad, worse)):
+        server.answers("get_candles", answer)
+        if answer is not good:
+            with pytest.raises(Unreadable, match="candle opened"):
+                market.candles("main", "BTC/USD", "1m", 2, beat)
+        else:
+            assert len(market.candles("main", "BTC/USD", "1m", 2, beat)) == 2
+    told = events(desk)
+    assert [reason for reason, _ in told] == ["AnswerUnreadable"] * 2
+    assert told[1][1].startswith("paper: get_candles of BTC/USD, 1m: an answer was not taken: candle opened 2026-01-31")
 
 
 def test_a_missing_tool_and_a_missing_server_are_named(market: MarketData, server: ScriptedServer) -> None:

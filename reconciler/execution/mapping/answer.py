@@ -103,7 +103,7 @@ def answered(tool: str, words: ToolWords, arguments: Mapping[str, Any], reply: R
             raise OrderNotFound(str(refusal)) from None
         raise
     if isinstance(found, dict) and not (words.result or words.items or words.states):
-        return found
+        return _closed_only(found, arguments, now) if tool == CANDLES else found
     if TOOLS[tool].items:
         items = [_translated(tool, words, arguments, item, found) for item in _items(words, arguments, found, tool)]
         return {TOOLS[tool].items: _closed(items, arguments, now) if tool == CANDLES else items}
@@ -263,7 +263,7 @@ def _moment(value: Any) -> Any:
         return value
 
 
-def _closed(candles: list[dict[str, Any]], arguments: Mapping[str, Any], now: datetime) -> list[dict[str, Any]]:
+def _closed(candles: list[Any], arguments: Mapping[str, Any], now: datetime) -> list[Any]:
     """Without the candle whose interval still runs: many servers give that, too, and the contract asks for closed ones.
 
     What says no readable time stays: it is refused where answers are read.
@@ -272,7 +272,16 @@ def _closed(candles: list[dict[str, Any]], arguments: Mapping[str, Any], now: da
     return [candle for candle in candles if (opened := _opened(candle)) is None or opened + length <= now]
 
 
-def _opened(candle: Mapping[str, Any]) -> datetime | None:
+def _closed_only(found: dict[str, Any], arguments: Mapping[str, Any], now: datetime) -> dict[str, Any]:
+    """The same of a server that speaks the contract, and gives the running candle all the same."""
+    name = TOOLS[CANDLES].items
+    listed = found.get(name, found.get("result"))
+    return {name: _closed(listed, arguments, now)} if isinstance(listed, list) else found
+
+
+def _opened(candle: Any) -> datetime | None:
+    if not isinstance(candle, Mapping):
+        return None
     try:
         moment = datetime.fromisoformat(str(candle.get("opened_at")))
     except ValueError:

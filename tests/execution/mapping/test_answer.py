@@ -101,6 +101,15 @@ def test_a_list_that_is_not_there_is_not_an_empty_list() -> None:
         heard("get_positions", {"data": {}}, mapping)
 
 
+@pytest.mark.parametrize("name", ["candles", "result"])
+def test_a_server_without_a_mapping_that_gives_running_and_future_candles_is_not_believed_either(name: str) -> None:
+    told = [{"opened_at": f"2026-01-01T00:0{minute}:00Z", "open": str(minute)} for minute in range(3)]
+    candles = heard("get_candles", {name: told}, {}, timeframe="1m")["candles"]
+    assert [candle["open"] for candle in candles] == ["0"]
+    words = {name: ["no candle", {"opened_at": 7}]}  # what is none stays, to be refused where answers are read
+    assert heard("get_candles", words, {}, timeframe="1m")["candles"] == words[name]
+
+
 def test_a_candle_whose_interval_still_runs_is_left_out() -> None:
     mapping = {"items": "$", "result": {"opened_at": "$[0]", "open": "$[1]"}}
     candles = [[1_767_225_600_000 + 60_000 * minute, minute] for minute in range(3)]

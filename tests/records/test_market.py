@@ -1,0 +1,30 @@
+"""Candles by their steps."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from decimal import Decimal
+
+import pytest
+
+from reconciler.records.market import Candle
+from reconciler.strategy import gaps
+
+ONE = Decimal(1)
+
+
+@pytest.mark.parametrize(
+    ("timeframe", "opened", "missing"),
+    [
+        ("1m", ("12:00:00", "12:01:00", "12:02:00"), []),
+        ("1m", ("12:00:00", "12:01:07", "12:02:00"), []),
+        ("1m", ("12:00:00", "12:02:00", "12:05:00"), [("12:01:00", "12:02:00"), ("12:03:00", "12:05:00")]),
+        ("4h", ("00:00:00", "05:00:00"), []),
+        ("4h", ("00:00:00", "08:00:00"), [("04:00:00", "08:00:00")]),
+        ("1m", (), []),
+    ],
+)
+def test_missing_steps_are_told(timeframe: str, opened: tuple[str, ...], missing: list[tuple[str, str]]) -> None:
+    at = [datetime.fromisoformat(f"2026-03-08T{time}").replace(tzinfo=UTC) for time in opened]
+    found = gaps([Candle(one, ONE, ONE, ONE, ONE, ONE) for one in at], timeframe)
+    assert [(f"{begin:%T}", f"{end:%T}") for begin, end in found] == missing
