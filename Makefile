@@ -7,19 +7,24 @@ BIN := $(VENV)/bin
 BENCH := .bench
 EDITOR_TOOLS := .editor
 PIP := -m pip --disable-pip-version-check --quiet
+PYTEST := $(BIN)/pytest -n auto --dist loadfile --no-loadscope-reorder
 NPM := npm ci --ignore-scripts --no-audit --no-fund --loglevel=error
 
 NEW_ENOUGH := import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))
 PYTHON ?= $(shell for python in python3.11 python3 python3.12 python3.13 python3.14; do \
 	$$python -c "$(NEW_ENOUGH)" 2>/dev/null && echo $$python && break; done)
 
-.PHONY: run test lint format bench docs clean
+.PHONY: run test quick lint format bench docs clean
 
 run: $(VENV)/.installed
 	@$(BIN)/reconciler run
 
 test: lint $(EDITOR_TOOLS)/.installed
-	$(BIN)/pytest
+	$(PYTEST)
+
+# While one works: without proofs, editor, CI and simulation.
+quick: $(VENV)/.installed
+	$(PYTEST) --ignore tests/proof --ignore tests/editor --ignore tests/ci --ignore tests/simulation
 
 lint: $(VENV)/.installed
 	$(BIN)/ruff check
