@@ -109,7 +109,8 @@ class TradingStatus(Protocol):
 class InstanceFilter:
     """What a list of instances is narrowed to; empty strings match everything.
 
-    `q` matches within id, market, strategy type and description; `label` is `key` or `key=value`.
+    `q` matches within id, market, strategy type and description; `label` is `key` or `key=value`; `mode` is what the
+    record says, `effective_mode` what is in force; `account` is an account_id, `money` is `real` or `paper`.
     """
 
     q: str = ""
@@ -118,6 +119,9 @@ class InstanceFilter:
     health: str = ""
     sync: str = ""
     strategy_type: str = ""
+    account: str = ""
+    money: str = ""
+    effective_mode: str = ""
 
 
 @dataclass(frozen=True, slots=True)

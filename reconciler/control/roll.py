@@ -143,10 +143,16 @@ def _judged(case: Case) -> Entry:
     )
 
 
-def matches(entry: Entry, wanted: InstanceFilter) -> bool:
+def matches(entry: Entry, wanted: InstanceFilter, is_real_money: Callable[[Row], bool]) -> bool:
     """True where the entry is one that a list narrowed to `wanted` holds."""
     record = entry.row.record
     if wanted.mode and wanted.mode != entry.row.mode:
+        return False
+    if wanted.effective_mode and wanted.effective_mode != entry.effective_mode:
+        return False
+    if wanted.account and wanted.account != record.identity.account_id:
+        return False
+    if wanted.money and wanted.money != ("real" if is_real_money(entry.row) else "paper"):
         return False
     if wanted.strategy_type and wanted.strategy_type != record.strategy_type:
         return False

@@ -127,7 +127,7 @@ class StatusBoard:
     def instances(self, wanted: InstanceFilter, limit: int, offset: int) -> tuple[Sequence[InstanceStatus], int]:
         entries = self._called().entries
         if wanted != _EVERYONE:
-            entries = tuple(entry for entry in entries if matches(entry, wanted))
+            entries = tuple(entry for entry in entries if matches(entry, wanted, self._is_real_money))
         return [self._status(self._case(entry.row)) for entry in entries[offset : offset + limit]], len(entries)
 
     def instance(self, instance_id: str) -> InstanceStatus | None:

@@ -20,7 +20,7 @@ from reconciler.dashboard.metrics import MEDIA_TYPE, Metrics
 from reconciler.dashboard.options import DashboardOptions
 from reconciler.dashboard.pages import Pages
 from reconciler.dashboard.probes import Probes
-from reconciler.dashboard.query import Filters
+from reconciler.dashboard.query import MONEYS, Filters
 from reconciler.dashboard.reader import EVENT_TYPES, OrdersReader
 from reconciler.dashboard.refusal import Refusal
 from reconciler.dashboard.render import HTML, JSON
@@ -39,6 +39,9 @@ INSTANCE_FILTERS: Filters = {
     "health": tuple(Health),
     "sync": tuple(Sync),
     "strategy_type": None,
+    "account": None,
+    "money": MONEYS,
+    "effective_mode": tuple(Mode),
 }
 ORDER_FILTERS: Filters = {
     "instance_id": None,

@@ -27,7 +27,7 @@ from reconciler.dashboard.attention import (
 from reconciler.dashboard.config import config_lines
 from reconciler.dashboard.heartbeat import heartbeat_fault
 from reconciler.dashboard.provenance import traces
-from reconciler.dashboard.query import Query
+from reconciler.dashboard.query import MONEYS, Query
 from reconciler.dashboard.reader import EVENT_TYPES, Item, OrdersReader
 from reconciler.dashboard.refusal import no_such
 from reconciler.dashboard.render import render
@@ -45,6 +45,7 @@ NO_ROWS: Sequence[Item] = ()
 STRATEGY_INSTANCES_SHOWN = 100
 WORDS = {
     "modes": tuple(Mode),
+    "moneys": MONEYS,
     "healths": tuple(Health),
     "syncs": tuple(Sync),
     "outcomes": tuple(Outcome),

@@ -13,6 +13,7 @@ DEFAULT_LIMIT = 100
 HIGHEST_LIMIT = 1_000
 HIGHEST_OFFSET = 1_000_000_000
 LONGEST_FILTER = 200
+MONEYS = ("real", "paper")
 
 Filters = Mapping[str, tuple[str, ...] | Callable[[str], object] | None]
 """The filters a list understands: the words each one takes, what else it must be understood by (a function that

@@ -144,6 +144,27 @@ def test_filters_narrow_the_fleet(fleet: Any) -> None:
     assert ids(fleet, strategy_type="probe", sync="Synced", health="Healthy", label="team=majors") == ["a"]
 
 
+def test_what_is_active_on_real_money_is_exactly_what_is_found_so(make_fleet: Any) -> None:
+    main = Account("main", "paper", real_money=True)
+    fleet = make_fleet(adopt=True, accounts=Accounts({"main": main, "spare": Account("spare", "paper", False)}))
+    fleet.git("init", "-q")
+    fleet.write("a", mode="active")
+    fleet.write("b", mode="active")
+    path = fleet.write("c", mode="active")
+    path.write_text(path.read_text().replace("account_id: main", "account_id: spare"))
+    fleet.write("d", mode="observe")
+    fleet.git("add", ".")
+    fleet.git("commit", "-qm", "four")
+    fleet.settle()
+    fleet.host.set_mode("b", Mode.OBSERVE)
+    assert ids(fleet, mode="active") == ["a", "b", "c"]
+    assert ids(fleet, effective_mode="active") == ["a", "c"]
+    assert ids(fleet, money="real") == ids(fleet, account="main") == ["a", "b", "d"]
+    assert ids(fleet, money="paper") == ids(fleet, account="spare") == ["c"]
+    assert ids(fleet, money="real", effective_mode="active") == ["a"]
+    assert fleet.board.summary().real_money_active == 1
+
+
 def test_a_fleet_is_judged_once_and_then_only_what_changed(fleet: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     for number in range(20):
         fleet.write(f"i{number:02}")

@@ -307,6 +307,9 @@ def _matches(one: InstanceStatus, wanted: InstanceFilter) -> bool:
         and wanted.health in ("", one.health)
         and wanted.sync in ("", one.sync)
         and wanted.strategy_type in ("", one.strategy_type)
+        and wanted.account in ("", one.account_id)
+        and wanted.money in ("", "real" if one.account_id == "main" else "paper")
+        and wanted.effective_mode in ("", one.effective_mode)
     )
 
 

@@ -252,6 +252,35 @@ async def test_the_fleet_table_tells_file_and_force_apart_and_marks_real_money(
     assert "main / desk-a real money BTC/USD active in force: observe" in text
 
 
+async def test_active_on_real_money_is_one_thing_in_row_title_and_count(connect: Connect, status: FakeStatus) -> None:
+    live = replace(status.fleet[0], account_id="main", mode=Mode.ACTIVE, effective_mode=Mode.ACTIVE)
+    lowered = replace(live, id="lowered", effective_mode=Mode.OBSERVE)
+    falling = replace(live, id="falling", mode=Mode.OBSERVE)
+    paper = replace(live, id="paper", account_id="sandbox")
+    status.fleet = [live, lowered, falling, paper]
+    icon = '<svg class="icon" aria-hidden="true"><use href="#live"/></svg>'
+    told = f'<span class="pill live">{icon}active on real money</span>'
+    async with connect() as client:
+        fleet = (await client.get("/")).text
+        address = re.search(r'<a href="([^"]*)"><b>2</b> <span class="pill live">', fleet)
+        assert address is not None
+        exactly = (await client.get(address[1].replace("&amp;", "&").partition("#")[0])).text
+        titles = {one.id: (await client.get(f"/instances/{one.id}")).text for one in status.fleet}
+    assert (fleet.count('<tr class="live">'), fleet.count(told)) == (2, 2 + 1)
+    assert re.findall(r'<th scope="row"><a href="/instances/([^"]*)"', exactly) == ["btc-dca", "falling"]
+    heads = {name: re.search(r"<h1>.*?</h1>", page, re.DOTALL)[0] for name, page in titles.items()}  # type: ignore[index]
+    assert {name: told in head for name, head in heads.items()} == {
+        "btc-dca": True,
+        "lowered": False,
+        "falling": True,
+        "paper": False,
+    }
+    assert "<title>btc-dca · active on real money ·" in titles["btc-dca"]
+    assert "in the file:" in heads["falling"]
+    assert "in force:" in heads["lowered"]
+    assert '<span class="pill active">active</span>' in heads["paper"]
+
+
 async def test_paper_money_is_not_marked_as_real(connect: Connect) -> None:
     assert "sandbox / desk-a BTC/USD" in (await read(connect, "/")).text
 

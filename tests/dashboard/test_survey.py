@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from reconciler.clock import FakeClock
-from reconciler.dashboard.survey import MOST_CONCERNS, Survey, Surveyor
+from reconciler.clock import FakeClock, iso
+from reconciler.dashboard.survey import MOST_CONCERNS, OLDEST_S, Survey, Surveyor
 from reconciler.ports import EngineStatus, FleetSummary
 from reconciler.records.accounts import Accounts
 from reconciler.records.status import Health, InstanceStatus
@@ -85,19 +85,21 @@ def test_a_survey_that_takes_long_is_taken_seldom(status: FakeStatus, slow: Slow
     first = surveyor.survey()
     for revision in range(2, 12):
         status.revision_now = revision
-        clock.advance(0.25)
+        clock.advance(0.24)
         assert surveyor.survey() is first
     assert surveys(status) == 1
-    clock.advance(0.6)
+    clock.advance(0.2)
     surveyor.survey()
     assert next_survey(surveyor, first) is not first
     assert surveys(status) == 2
 
 
-def test_nobody_waits_for_a_survey_that_takes_long(status: FakeStatus, slow: SlowStatus, clock: FakeClock) -> None:
+def test_who_comes_often_does_not_wait_for_a_survey_that_takes_long(
+    status: FakeStatus, slow: SlowStatus, clock: FakeClock
+) -> None:
     surveyor = Surveyor(slow, Accounts(), clock)  # type: ignore[arg-type]
     first = surveyor.survey()
-    clock.advance(10)
+    clock.advance(OLDEST_S - 1)
     status.revision_now = 2
     slow.entered.clear()
     slow.release.clear()
@@ -108,6 +110,40 @@ def test_nobody_waits_for_a_survey_that_takes_long(status: FakeStatus, slow: Slo
     finally:
         slow.release.set()
     assert next_survey(surveyor, first) is not first
+
+
+def test_who_comes_after_a_while_is_told_nothing_old_however_long_that_takes(
+    status: FakeStatus, slow: SlowStatus, clock: FakeClock
+) -> None:
+    surveyor = Surveyor(slow, Accounts(), clock)  # type: ignore[arg-type]
+    assert surveyor.survey().concerns == ()
+    status.fleet = [replace(status.fleet[0], health=Health.STUCK)]
+    status.revision_now = 2
+    clock.advance(75)
+    survey = surveyor.survey()
+    assert [one.subject for one in survey.concerns] == ["btc-dca"]
+    assert survey.as_of == iso(clock.time() - 0.3)
+
+
+def test_who_waits_for_a_survey_gets_the_one_that_is_being_taken(
+    status: FakeStatus, slow: SlowStatus, clock: FakeClock
+) -> None:
+    surveyor = Surveyor(slow, Accounts(), clock)  # type: ignore[arg-type]
+    surveyor.survey()
+    clock.advance(75)
+    slow.entered.clear()
+    slow.release.clear()
+    found: list[Survey] = []
+    people = [threading.Thread(target=lambda: found.append(surveyor.survey())) for _ in range(2)]
+    for one in people:
+        one.start()
+    assert slow.entered.wait(10)
+    assert found == []
+    slow.release.set()
+    for one in people:
+        one.join(10)
+    assert found[0] is found[1]
+    assert surveys(status) == 2
 
 
 def test_only_the_gravest_concerns_are_kept_and_the_rest_counted(status: FakeStatus, clock: FakeClock) -> None:
