@@ -15,6 +15,7 @@ from collections.abc import AsyncIterator
 from dataclasses import asdict, dataclass
 
 from reconciler.clock import Clock, SystemClock
+from reconciler.connections import Connections
 from reconciler.control.chronicle import Chronicle
 from reconciler.control.controller import Controller, ControllerOptions
 from reconciler.control.heartbeat import Heartbeat
@@ -24,6 +25,7 @@ from reconciler.control.socket import PeerProtocol, bind_control_socket, create_
 from reconciler.control.status import Parts, StatusBoard
 from reconciler.control.transitions import Lookout
 from reconciler.dashboard.app import api_routes, create_app
+from reconciler.descriptors import Descriptors
 from reconciler.errors import ReconcilerError
 from reconciler.execution.account_view import AccountViews
 from reconciler.execution.bridge import Bridge
@@ -39,7 +41,7 @@ from reconciler.records.status import Sync
 from reconciler.runtime.host import ThreadHost
 from reconciler.runtime.outcome import Report
 from reconciler.runtime.secrets import resolver
-from reconciler.serving import listen, serving
+from reconciler.serving import listen, serving, tell_refused_accepts_once
 from reconciler.settings import Settings
 from reconciler.settings.staleness import Staleness
 from reconciler.sources.watch import Watcher
@@ -57,6 +59,10 @@ _CONNECTING_S = 3.0
 _ONCE_S = 60.0
 """How long `--once` waits for everything to arrive."""
 
+_PAGE_CONNECTIONS = 600
+"""How many the page may have at once, at most: fewer where there are few descriptors."""
+_CONTROL_CONNECTIONS = 64
+
 SWITCH_S = 0.0005
 """How long a thread that computes may keep the others, the page's and the exchanges' loop above all, from the lock."""
 
@@ -70,13 +76,14 @@ def run(settings: Settings, *, adopt: bool, once: bool) -> int:
     sys.setswitchinterval(SWITCH_S)
     gc.set_threshold(50_000, 20, 50)  # a fleet is many small values that live long: look through them less often
     clock = SystemClock()
+    descriptors = Descriptors()
     with Store.open(settings.database, clock) as store:
         if adopt and store.desired.rows():
             raise ReconcilerError(
                 "--adopt: expected an empty database, but it knows instances already, and their modes are "
                 "established; run without --adopt"
             )
-        code = asyncio.run(_Engine(settings, clock, store).run(adopt=adopt, once=once))
+        code = asyncio.run(_Engine(settings, clock, store, descriptors).run(adopt=adopt, once=once))
     _leave(code)
     return code
 
@@ -117,8 +124,9 @@ class _Fleet:
 class _Engine:
     """One engine's life, on the main loop."""
 
-    def __init__(self, settings: Settings, clock: Clock, store: Store) -> None:
+    def __init__(self, settings: Settings, clock: Clock, store: Store, descriptors: Descriptors) -> None:
         self._settings = settings
+        self._descriptors = descriptors
         self._clock = clock
         self._store = store
         self._stopping = asyncio.Event()
@@ -128,6 +136,7 @@ class _Engine:
 
     async def run(self, *, adopt: bool, once: bool) -> int:
         settings = self._settings
+        tell_refused_accepts_once(self._descriptors.look)
         begin = asyncio.Event()
         async with open_servers(
             settings.server_options(os.environ),
@@ -321,12 +330,18 @@ class _Engine:
                 ) from error
             host, port = page.getsockname()[:2]
             control = bind_control_socket(settings.control_socket)
+            few = Connections(_CONTROL_CONNECTIONS, _CONTROL_CONNECTIONS)
             async with (
-                serving(pages, page, "dashboard"),
-                serving(commands, control, "control socket", http=PeerProtocol, ws="none"),
+                serving(pages, page, "dashboard", connections=self._page_connections()),
+                serving(commands, control, "control socket", connections=few, http=PeerProtocol),
             ):
                 log.info("engine started", extra={"page": f"http://{host}:{port}", "epoch": self._store.epoch})
                 yield
+
+    def _page_connections(self) -> Connections:
+        """Those that ask, and those that listen to a stream: half of all descriptors at most."""
+        third = self._descriptors.limit // 3
+        return Connections(min(_PAGE_CONNECTIONS, third), min(_PAGE_CONNECTIONS, third // 2))
 
     def _handle_signals(self, controller: Controller) -> None:
         loop = asyncio.get_running_loop()

@@ -1,18 +1,62 @@
-"""Serving an ASGI app with uvicorn, on a socket of our own. Leaves the process's signals to the process.
+"""Serving an ASGI app with uvicorn, on a socket of our own, to so many at once and no more.
 
-uvicorn is imported where it is used: the command line must start without it.
+Leaves the process's signals to the process. uvicorn is imported where it is used: the command line must start
+without it.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import socket
-from collections.abc import AsyncIterator, Iterator
-from typing import Any
+from collections.abc import AsyncIterator, Callable, Iterator
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from reconciler.connections import Connections
+
+log = logging.getLogger(__name__)
 
 STOP_S = 1
 """How long open connections may take to end."""
+MOST = 256
+"""How many connections there may be where nobody says otherwise, and how many more whose answers stream."""
+
+_REFUSED_ACCEPT = "socket.accept()"
+"""How asyncio's message begins."""
+_TOLD_AGAIN_S = 60.0
+_AT_ONCE = 64
+"""How many connections the loop takes before it looks at those it has."""
+_QUEUE = 1024
+"""How many may wait to be taken."""
+
+
+def tell_refused_accepts_once(refused: Callable[[], object]) -> None:
+    """Have the running loop call `refused` where it cannot take a connection, and log that once a minute.
+
+    asyncio tries again every second, and would log a traceback each time, for each listener.
+    """
+    loop = asyncio.get_running_loop()
+    told = False
+
+    def forget() -> None:
+        nonlocal told
+        told = False
+
+    def handle(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        nonlocal told
+        if not str(context.get("message", "")).startswith(_REFUSED_ACCEPT):
+            loop.default_exception_handler(context)
+            return
+        refused()
+        if not told:
+            told = True
+            loop.call_later(_TOLD_AGAIN_S, forget)
+            log.error("a connection could not be taken", extra={"error": str(context.get("exception"))})
+
+    loop.set_exception_handler(handle)
 
 
 def listen(host: str, port: int) -> socket.socket:
@@ -31,9 +75,22 @@ def listen(host: str, port: int) -> socket.socket:
 
 
 @contextlib.asynccontextmanager
-async def serving(app: Any, listener: socket.socket, name: str, **config: Any) -> AsyncIterator[None]:
-    """Serve `app` on `listener` while the context lasts. `config` goes to `uvicorn.Config`."""
+async def serving(
+    app: Any,
+    listener: socket.socket,
+    name: str,
+    *,
+    connections: Connections | None = None,
+    http: Callable[..., Any] | None = None,
+    **config: Any,
+) -> AsyncIterator[None]:
+    """Serve `app` on `listener` while the context lasts. `config` goes to `uvicorn.Config`.
+
+    `connections` are those it may have, `MOST` of each kind where nobody says otherwise; `http` is a `BoundedProtocol`.
+    """
     import uvicorn
+
+    from reconciler.connections import BoundedProtocol, Connections
 
     class Quiet(uvicorn.Server):
         """Two servers that each caught SIGTERM would raise it again in the middle of the engine's own stop."""
@@ -42,12 +99,21 @@ async def serving(app: Any, listener: socket.socket, name: str, **config: Any) -
         def capture_signals(self) -> Iterator[None]:
             yield
 
+        async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+            await super().startup(sockets)
+            listener.listen(_QUEUE)  # asyncio takes as many at once as may wait, unless it is told apart
+
+    if connections is None:
+        connections = Connections(MOST, MOST)
     defaults: dict[str, Any] = {
         "log_config": None,
         "access_log": False,
         "server_header": False,
         "lifespan": "off",
         "timeout_graceful_shutdown": STOP_S,
+        "ws": "none",
+        "backlog": _AT_ONCE,
+        "http": partial(http or BoundedProtocol, connections=connections),
     }
     server = Quiet(uvicorn.Config(app, **{**defaults, **config}))
     with listener:

@@ -34,8 +34,8 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Route
-from uvicorn.protocols.http.h11_impl import H11Protocol
 
+from reconciler.connections import BoundedProtocol
 from reconciler.control.commands import CommandResult, Commands
 from reconciler.errors import ReconcilerError
 from reconciler.records.order import to_decimal
@@ -81,7 +81,7 @@ def bind_control_socket(path: Path) -> socket.socket:
     return listener
 
 
-class PeerProtocol(H11Protocol):
+class PeerProtocol(BoundedProtocol):
     """HTTP that knows who is at the other end: `request.state.peer_uid`, from the kernel (SO_PEERCRED)."""
 
     def connection_made(self, transport: Any) -> None:

@@ -95,7 +95,7 @@ def talk(
         app = create_control_app(commands, read_routes)
         listener = bind_control_socket(path)
         listener.listen()
-        async with asyncio.timeout(5), serving(app, listener, "control", http=PeerProtocol, ws="none"):
+        async with asyncio.timeout(5), serving(app, listener, "control", http=PeerProtocol):
             transport = httpx.AsyncHTTPTransport(uds=str(path))
             async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
                 return await ask(client)

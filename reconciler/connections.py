@@ -1,0 +1,216 @@
+"""HTTP connections that end: how many there may be at once, and how long each may say nothing. Knows no application.
+
+Whoever may connect may also say nothing, for ever, as often as there are descriptors. So there is a most for each
+listener; over it the connection that has been idle for longest is closed, and the newest is served. Answers that
+stream last as long as their readers like, and are counted apart.
+
+uvicorn is imported with this module: the command line must start without it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+from dataclasses import dataclass
+from enum import Enum
+from itertools import islice
+from typing import Any
+
+import h11
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """How long each may take.
+
+    `idle_s`: to say nothing between requests, and before the first. `request_s`: for a request to arrive, from the
+    first byte of its head to the last of its body. `stalled_s`: for a reader to take nothing of an answer that waits.
+    """
+
+    idle_s: float = 15.0
+    request_s: float = 10.0
+    stalled_s: float = 15.0
+
+
+STREAM = b"text/event-stream"
+
+
+class _Does(Enum):
+    """What a connection is at. The earlier, the sooner it is closed for another's sake."""
+
+    NOTHING = 0
+    SENDS = 1
+    STALLS = 2
+    IS_ANSWERED = 3
+
+
+class Connections:
+    """Those of one listener, at most `most` of them, and `most_streams` more whose answers stream.
+
+    Belongs to the event loop.
+    """
+
+    def __init__(self, most: int, most_streams: int, patience: Patience | None = None) -> None:
+        self._most = most
+        self._most_streams = most_streams
+        patience = patience or Patience()
+        self._patience_s = {
+            _Does.NOTHING: patience.idle_s,
+            _Does.SENDS: patience.request_s,
+            _Does.STALLS: patience.stalled_s,
+        }
+        self._open: dict[BoundedProtocol, _Does] = {}
+        """In the order in which they came to do what they do."""
+        self._streams: dict[BoundedProtocol, None] = {}
+
+    def __len__(self) -> int:
+        return len(self._open) + len(self._streams)
+
+    def note(self, one: BoundedProtocol, does: _Does) -> float | None:
+        """It does something else from now on, for so many seconds at most. One too many is closed: never this one."""
+        if one in self._streams:
+            return self._patience_s[does] if does is _Does.STALLS else None
+        self._open.pop(one, None)
+        self._open[one] = does
+        while len(self._open) > self._most:
+            self._close(self._least_missed())
+        return self._patience_s.get(does)
+
+    def streams(self, one: BoundedProtocol) -> None:
+        """Its answer streams: it is counted with those of its kind until it ends."""
+        self._open.pop(one, None)
+        self._streams[one] = None
+        while len(self._streams) > self._most_streams:
+            self._close(next(iter(self._streams)))
+
+    def forget(self, one: BoundedProtocol) -> None:
+        self._open.pop(one, None)
+        self._streams.pop(one, None)
+
+    def _least_missed(self) -> BoundedProtocol:
+        """Of those before the newest: idle or half-sent ones first, then those that read nothing, the oldest first."""
+        older = islice(self._open, len(self._open) - 1)
+        return min(older, key=lambda one: max(self._open[one].value, _Does.SENDS.value))
+
+    def _close(self, one: BoundedProtocol) -> None:
+        self.forget(one)  # at once: the transport tells that it is lost only later
+        one.end()
+
+
+class BoundedProtocol(H11Protocol):
+    """HTTP on one connection that is one of `connections`, and is given so long and no longer for what it does."""
+
+    def __init__(self, *more: Any, connections: Connections, **named: Any) -> None:
+        super().__init__(*more, **named)
+        self._among = connections
+        self._does: _Does | None = None
+        self._patience: asyncio.TimerHandle | None = None
+        self._ended = False
+        self._serve = self.app
+        self.app = self._watched
+        self.logger = _Errors(self.logger)  # type: ignore[assignment]
+
+    def connection_made(self, transport: Any) -> None:
+        super().connection_made(transport)
+        self._look()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._among.forget(self)
+        self._stop()
+        super().connection_lost(exc)
+        self._unset_keepalive_if_required()
+
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        self._look()
+
+    def on_response_complete(self) -> None:
+        super().on_response_complete()
+        self._unset_keepalive_if_required()  # ours takes its place
+        self._look()
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self._look()
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        self._look()
+
+    def end(self) -> None:
+        """Close it now, whatever of its answer has not left."""
+        self._stop()
+        self.transport.abort()
+
+    def _unsupported_upgrade_warning(self) -> None:
+        """Who asks for a WebSocket is answered as if he had not; what others ask for is no matter for the log."""
+
+    def send_400_response(self, msg: str) -> None:
+        """What is no HTTP, in the one error shape."""
+        body = json.dumps({"error": {"code": "bad_request", "message": "expected an HTTP request"}}).encode()
+        head = [
+            (b"content-type", b"application/json"),
+            (b"content-length", str(len(body)).encode()),
+            (b"cache-control", b"no-store"),
+            (b"x-content-type-options", b"nosniff"),
+            (b"connection", b"close"),
+        ]
+        start = h11.Response(status_code=400, headers=head, reason=b"Bad Request")
+        for event in (start, h11.Data(data=body), h11.EndOfMessage()):
+            self.transport.write(self.conn.send(event) or b"")
+        self.transport.close()
+
+    async def _watched(self, scope: Any, receive: Any, send: Any) -> None:
+        async def told(message: Any) -> None:
+            if message["type"] == "http.response.start" and _is_stream(message):
+                self._among.streams(self)
+            await send(message)
+
+        await self._serve(scope, receive, told)
+
+    def _look(self) -> None:
+        """See what it does by now; where that is something else, the time for that begins."""
+        if self._ended or (does := self._doing()) is self._does:
+            return
+        self._forget_time()
+        self._does = does
+        if (patience_s := self._among.note(self, does)) is not None:
+            self._patience = self.loop.call_later(patience_s, self.end)
+
+    def _doing(self) -> _Does:
+        if self.transport.is_closing():
+            return _Does.STALLS  # until the rest of its answer has been read
+        if self.cycle is not None and not self.cycle.response_complete:
+            if self.flow.write_paused:
+                return _Does.STALLS
+            return _Does.SENDS if self.cycle.more_body else _Does.IS_ANSWERED
+        if self.conn.their_state is h11.SEND_BODY or self.conn.trailing_data[0]:
+            return _Does.SENDS
+        return _Does.NOTHING
+
+    def _stop(self) -> None:
+        self._ended = True
+        self._forget_time()
+
+    def _forget_time(self) -> None:
+        if self._patience is not None:
+            self._patience.cancel()
+            self._patience = None
+
+
+class _Errors(logging.LoggerAdapter[logging.Logger]):
+    """What goes wrong with us. Of what others send there is no warning: they may send it as often as they like."""
+
+    level = logging.WARNING
+
+    def __init__(self, logger: logging.Logger) -> None:
+        super().__init__(logger, {})
+
+    def warning(self, msg: object, *more: Any, **named: Any) -> None:
+        """Unheard."""
+
+
+def _is_stream(start: Any) -> bool:
+    return any(name.lower() == b"content-type" and value.startswith(STREAM) for name, value in start["headers"])
