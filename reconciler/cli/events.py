@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 import click
 
 from reconciler.cli.known import require_known
-from reconciler.cli.output import print_items
+from reconciler.cli.output import print_items, print_json_line, tell
 from reconciler.cli.place import Place
 from reconciler.cli.watching import watch
 from reconciler.store import Reader
@@ -65,7 +64,10 @@ def _follow(reader: Reader, instance_id: str, limit: int, form: str) -> None:
 
 def _print_lines(newest_first: list[dict[str, Any]], form: str) -> None:
     for event in reversed(newest_first):
-        click.echo(json.dumps(event, ensure_ascii=False) if form == "json" else _line(event))
+        if form == "json":
+            print_json_line(event)
+        else:
+            tell(_line(event))
 
 
 def _line(event: dict[str, Any]) -> str:

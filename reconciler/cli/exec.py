@@ -16,7 +16,7 @@ from reconciler.cli.engine import NoEngine
 from reconciler.cli.failure import Failure
 from reconciler.cli.money import Money
 from reconciler.cli.outcome import print_outcome
-from reconciler.cli.output import print_json, say
+from reconciler.cli.output import print_json, say, tell
 from reconciler.cli.place import Place
 from reconciler.records.order import decimal_text
 
@@ -180,7 +180,7 @@ def _record(place: Place, wish: _Wish, trial: Trial) -> None:
             note_placing(store, uid, wish.account, order, wish.reason)
     else:
         if outcome["failed"]:
-            raise Failure("\n".join(f"{one['id']}: {one['message']}" for one in outcome["failed"]))
+            raise Failure(*(f"{one['id']}: {one['message']}" for one in outcome["failed"]))
 
 
 def _known_tools(place: Place) -> Mapping[str, KnownTools]:
@@ -191,7 +191,7 @@ def _known_tools(place: Place) -> Mapping[str, KnownTools]:
         with contextlib.closing(place.reader()) as reader:
             return reader.tools()
     except Failure as failure:
-        say(f"{failure}\nit is not known whether tools have changed")
+        say(*failure.lines, "it is not known whether tools have changed")
         return {}
 
 
@@ -238,18 +238,18 @@ def _trial(wish: _Wish) -> Trial:
 
 def _print(findings: Sequence[Finding], steps: Sequence[Step]) -> None:
     for one in findings:
-        click.echo(f"{one.server}: {'fine' if one.is_fine else 'not fine' if one.reachable else 'not reachable'}")
+        tell(f"{one.server}: {'fine' if one.is_fine else 'not fine' if one.reachable else 'not reachable'}")
         if not one.reachable:
-            click.echo(f"  {one.error}")
+            tell(f"  {one.error}")
         else:
-            click.echo(f"  it has {len(one.offered)} tools; of the contract's it can do: {', '.join(one.tools) or '-'}")
+            tell(f"  it has {len(one.offered)} tools; of the contract's it can do: {', '.join(one.tools) or '-'}")
         for mismatch in one.mismatches:
-            click.echo(f"  mismatch: {mismatch}")
+            tell(f"  mismatch: {mismatch}")
         if any("the server has no tool" in mismatch for mismatch in one.mismatches):
-            click.echo(f"  its tools: {', '.join(sorted(one.offered)) or '-'}")
+            tell(f"  its tools: {', '.join(sorted(one.offered)) or '-'}")
         if one.changed:
-            click.echo(f"  changed: {one.changed}")
+            tell(f"  changed: {one.changed}")
         for account_id, why in one.closed.items():
-            click.echo(f"  closed: account {account_id}: {why}")
+            tell(f"  closed: account {account_id}: {why}")
     for step in steps:
-        click.echo(f"{step.what}: {step.outcome if step.ok else 'FAILED: ' + step.outcome}")
+        tell(f"{step.what}: {step.outcome if step.ok else 'FAILED: ' + step.outcome}")

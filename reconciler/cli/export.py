@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import json
 import re
 import sys
 import unicodedata
@@ -16,11 +15,12 @@ import click
 from reconciler.cli.known import require_known
 from reconciler.cli.place import Place
 from reconciler.cli.when import between
+from reconciler.review.json_text import json_text
+from reconciler.visible import visible
 
 if TYPE_CHECKING:
     from reconciler.store.exports import Export
 
-_CSV_END = "\r\n"
 NUMBER = re.compile(r"-?[0-9]+(\.[0-9]+)?")
 """A minus in front of one is no formula."""
 STARTS_FORMULA = frozenset("=+-@")
@@ -49,7 +49,7 @@ def export(
     """Write the whole ledger or history to stdout, oldest first: real and simulated, never only a part.
 
     Numbers are exact decimals and times are UTC. In csv a text that a spreadsheet would take for a formula gets an
-    apostrophe in front; json is as it is.
+    apostrophe in front, and what cannot be seen is escaped, line breaks too: a row is a line. Json is as it is.
     """
     from reconciler.store.exports import columns
 
@@ -71,22 +71,15 @@ def _write_json(items: Iterator[Mapping[str, Any]]) -> None:
     between_items = ""
     sys.stdout.write('{"items": [')
     for item in items:
-        sys.stdout.write(f"{between_items}\n{json.dumps(item, ensure_ascii=False)}")
+        sys.stdout.write(f"{between_items}\n{json_text(item)}")
         between_items = ","
     sys.stdout.write("\n]}\n")
 
 
 def _write_csv(names: Sequence[str], items: Iterator[Mapping[str, Any]]) -> None:
-    out = csv.writer(_Lines())
+    out = csv.writer(sys.stdout, lineterminator="\n")
     out.writerow(names)
     out.writerows([_cell(item[name]) for name in names] for item in items)
-
-
-class _Lines:
-    """Where csv writes its lines. It ends them with CR LF, and so quotes both, as it does with no other ending."""
-
-    def write(self, line: str) -> None:
-        sys.stdout.write(f"{line.removesuffix(_CSV_END)}\n")
 
 
 def _cell(value: Any) -> Any:
@@ -94,8 +87,10 @@ def _cell(value: Any) -> Any:
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, dict):
-        value = json.dumps(value, ensure_ascii=False)
-    return f"'{value}" if isinstance(value, str) and _is_formula(value) else value
+        return json_text(value)
+    if not isinstance(value, str):
+        return value
+    return visible(f"'{value}" if _is_formula(value) else value)
 
 
 def _is_formula(text: str) -> bool:

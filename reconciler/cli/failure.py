@@ -11,12 +11,17 @@ import click
 
 from reconciler.errors import SettingsError
 from reconciler.records.text import said
+from reconciler.visible import visible
 
 
 class Failure(click.ClickException):
-    """Ends the command with exit code 1. The message says where, what, and how to mend it."""
+    """Ends the command with exit code 1. Its lines say where, what, and how to mend it; each stays one line."""
 
     exit_code = 1
+
+    def __init__(self, *lines: str) -> None:
+        self.lines = lines
+        super().__init__("\n".join(map(visible, lines)))
 
     def show(self, file: IO[Any] | None = None) -> None:
         click.echo(self.message, file=file, err=file is None)
@@ -35,20 +40,18 @@ def of_settings(error: SettingsError) -> Failure:
         lines.append(str(problem))
         if problem.hint:
             lines.append(f"  hint: {problem.hint}")
-    return Failure("\n".join(lines))
+    return Failure(*lines)
 
 
 def unforeseen(error: Exception, command: str | None) -> Failure:
     """What to say of an error that nobody foresaw, or that any command may meet: one sentence, however it looks."""
-    from reconciler.review.wording import visible
-
     kind = CouldNotRun if command == "validate" else Failure
     if isinstance(error, OSError) and error.filename is None:
         _give_up(sys.stdout)
     if isinstance(error, OSError) and error.strerror:
         where = "stdout or a file" if error.filename is None else str(error.filename)
-        return kind(visible(f"{where}: expected to be able to use it, was refused: {error.strerror}"))
-    told = visible(said(error))
+        return kind(f"{where}: expected to be able to use it, was refused: {error.strerror}")
+    told = said(error)
     return kind(f"expected to come to an end, was stopped by {told}; with RECONCILER_DEBUG=1 its traceback is shown")
 
 

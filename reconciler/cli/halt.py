@@ -8,7 +8,7 @@ from reconciler.cli.choice import asked_reason, scope_of, scope_options
 from reconciler.cli.engine import NoEngine
 from reconciler.cli.failure import Failure
 from reconciler.cli.outcome import print_outcome
-from reconciler.cli.output import say
+from reconciler.cli.output import say, tell
 from reconciler.cli.place import Place
 from reconciler.records.halt import WAS_IT_MEANT, HaltScope, stranger
 
@@ -40,10 +40,10 @@ def halt(
     except NoEngine:
         strange = _halt_without_engine(place, scope, id_, full, why)
         if not strange:
-            click.echo(f"{id_ or 'all'}: {verb}")
+            tell(f"{id_ or 'all'}: {verb}")
         later = "no engine is running here: the halt is in the database and holds from its next start"
         if strange:
-            raise Failure(f"{id_}: {strange}; {WAS_IT_MEANT}\n{later}") from None
+            raise Failure(f"{id_}: {strange}; {WAS_IT_MEANT}", later) from None
         say(later)
 
 

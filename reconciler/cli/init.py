@@ -10,10 +10,9 @@ from pathlib import Path
 import click
 
 from reconciler.cli.failure import Failure
-from reconciler.cli.output import say
+from reconciler.cli.output import say, tell
 from reconciler.cli.place import Place
 from reconciler.cli.writing import write_new
-from reconciler.review.wording import visible
 from reconciler.sources.layout import INSTANCES, STRATEGIES, counts
 from reconciler.sources.whereabouts import locate
 
@@ -39,7 +38,7 @@ def init(folder: Path | None) -> None:
     written = _write(root, _wanted(root, nested))
     written += _write_schemas(root)
     for path in written:
-        click.echo(visible(path))
+        tell(path)
     if nested and repository is not None:
         say(f"no CI workflow and no pre-commit configuration: these belong at the top of {repository.top}")
     _say_what_is_next(folder, repository is None)

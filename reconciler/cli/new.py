@@ -9,7 +9,7 @@ from pathlib import PurePosixPath
 import click
 
 from reconciler.cli.failure import Failure
-from reconciler.cli.output import say
+from reconciler.cli.output import say, tell
 from reconciler.cli.place import Place
 from reconciler.cli.writing import write_new
 from reconciler.errors import Problem
@@ -21,7 +21,6 @@ from reconciler.records.text import is_storable
 from reconciler.records.wording import did_you_mean
 from reconciler.review.check import check
 from reconciler.review.scaffold.instance import Draft, Wanted, instance_file
-from reconciler.review.wording import visible
 from reconciler.sources.folder import DEPTH_LIMIT
 from reconciler.sources.layout import INSTANCES, counts, is_template
 from reconciler.strategy.catalogue import Catalogue
@@ -62,7 +61,7 @@ def new(
     draft = _draft(wanted, snapshot)
     if not write_new(place.root(), draft.path, draft.text, INSTANCES):
         raise Failure(f"{draft.path}: expected no such file, found one; it was left as it is")
-    click.echo(draft.path)
+    tell(draft.path)
     _say_what_is_left(draft, check(place.snapshot(), accounts, [draft.path]).problems)
 
 
@@ -83,22 +82,20 @@ def _refuse_unusable(wanted: Wanted, snapshot: Snapshot, place: Place) -> None:
     """Failure where the id or the folder is none, or the id is or was another's."""
     if re.fullmatch(ID_PATTERN, wanted.id) is None:
         raise Failure(
-            f"{visible(wanted.id)}: expected an id of small letters, digits and hyphens, at most 63 of them, "
+            f"{wanted.id}: expected an id of small letters, digits and hyphens, at most 63 of them, "
             "that begins with a letter or digit, like btc-grid-1"
         )
     if not counts(wanted.path) or is_template(wanted.path):
         raise Failure(
-            "--folder: expected a folder whose files count, without . or _ before its name, "
-            f"was {visible(wanted.folder)}"
+            f"--folder: expected a folder whose files count, without . or _ before its name, was {wanted.folder}"
         )
     if not wanted.path.isprintable() or wanted.path.count("/") > DEPTH_LIMIT:
         raise Failure(
-            f"--folder: expected a name that can be printed, at most {DEPTH_LIMIT} folders deep, "
-            f"was {visible(wanted.folder)}"
+            f"--folder: expected a name that can be printed, at most {DEPTH_LIMIT} folders deep, was {wanted.folder}"
         )
     for name, text in (("--client", wanted.client_id), ("--market", wanted.market)):
         if text is not None and not is_storable(text):
-            raise Failure(f"{name}: expected text that a file can hold, was {visible(text)}")
+            raise Failure(f"{name}: expected text that a file can hold, was {text}")
     for path, id_ in _claims(snapshot):
         if id_ == wanted.id:
             raise Failure(f"{wanted.id}: expected an id that is free, it is that of {path}")
@@ -135,7 +132,7 @@ def _draft(wanted: Wanted, snapshot: Snapshot) -> Draft:
         raise Failure(f"{wanted.strategy_type}: {known}{f'; {near}' if near else ''}")
     definition = catalogue.definition(wanted.strategy_type, facts.code_digest)
     if definition is None:
-        raise Failure("\n".join(map(str, facts.problems)))
+        raise Failure(*map(str, facts.problems))
     return instance_file(wanted, definition.description, definition.config_schema)
 
 
@@ -144,7 +141,7 @@ def _say_what_is_left(draft: Draft, problems: tuple[Problem, ...]) -> None:
         say(f"to be filled in: {', '.join(draft.gaps)}")
     for problem in problems:
         if problem.pointer not in draft.gaps:
-            say(visible(str(problem)))
+            say(str(problem))
     if draft.assumed:
         say(f"only an example, and fixed for ever once merged: {', '.join(draft.assumed)}")
     say(f"then: reconciler validate {draft.path}")

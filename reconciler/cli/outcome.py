@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-import click
-
 from reconciler.cli.failure import Failure
+from reconciler.cli.output import tell
 
 
 def print_outcome(verb: str, outcome: Mapping[str, Any]) -> None:
     """`outcome` is `{"done": [...], "failed": [{"id", "message"}]}`. Failure where anything failed."""
     for name in outcome["done"]:
-        click.echo(f"{name}: {verb}")
+        tell(f"{name}: {verb}")
     if outcome["failed"]:
-        raise Failure("\n".join(f"{one['id']}: {one['message']}" for one in outcome["failed"]))
+        raise Failure(*(f"{one['id']}: {one['message']}" for one in outcome["failed"]))

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from reconciler.review.json_text import json_text
+from reconciler.visible import visible
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -21,9 +22,19 @@ _LAST = 24
 """The last column, which wraps, is given so many characters before others are left out."""
 
 
-def say(sentence: str, *, alarming: bool = False) -> None:
-    """Talk: to stderr, so that what is piped stays data. `alarming` is red where a terminal shows it."""
-    click.echo(click.style(sentence, fg="red", bold=True) if alarming else sentence, err=True)
+def say(*lines: str, alarming: bool = False) -> None:
+    """Talk: to stderr, so that what is piped stays data. `alarming` is red where a terminal shows it.
+
+    Here as in `tell`: each line stays one, whatever others put into it, and nothing in it acts on the terminal.
+    """
+    for line in map(visible, lines):
+        click.echo(click.style(line, fg="red", bold=True) if alarming else line, err=True)
+
+
+def tell(*lines: str) -> None:
+    """Answer in words: lines to stdout, see `say`."""
+    for line in map(visible, lines):
+        click.echo(line)
 
 
 def spare_the_encoding() -> None:
@@ -33,13 +44,23 @@ def spare_the_encoding() -> None:
             stream.reconfigure(errors="backslashreplace")
 
 
+def print_text(text: str) -> None:
+    """An answer that was laid out elsewhere, nothing hidden in it: see `review.text` and `review.plan.text`."""
+    click.echo(text)
+
+
 def print_data(text: str) -> None:
-    """What machines read: UTF-8, whatever encoding the terminal has."""
+    """What machines read: UTF-8, whatever encoding the terminal has. Nothing in it may be hidden, see `json_text`."""
     click.echo(text.encode())
 
 
 def print_json(value: Any) -> None:
     print_data(json_text(value, indent=2))
+
+
+def print_json_line(value: Any) -> None:
+    """One value on one line: where answers go on coming."""
+    print_data(json_text(value))
 
 
 def print_items(items: Iterable[Any]) -> None:
@@ -101,4 +122,4 @@ def _table(columns: Sequence[str], rows: Sequence[Sequence[str]], kept: Sequence
 def _cell(value: Any) -> str:
     if value is None or value == "":
         return "-"
-    return str(value)
+    return visible(str(value))

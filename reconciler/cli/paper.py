@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from reconciler.cli.failure import Failure, of_settings
-from reconciler.cli.output import say
+from reconciler.cli.output import say, tell
 from reconciler.cli.place import Place
 from reconciler.clock import SystemClock, iso
 from reconciler.errors import SettingsError
@@ -107,12 +107,12 @@ def _serve(wanted: StandaloneOptions, stdio: bool) -> None:
 
     def on_url(url: str) -> None:
         _introduce(wanted, f"on {url}")
-        click.echo(_SNIPPET.format(transport=f'{{kind: http, url: "{url}"}}'))
+        tell(*_SNIPPET.format(transport=f'{{kind: http, url: "{url}"}}').splitlines())
 
     def on_stdio() -> None:
         _introduce(wanted, "on standard input and output")
         command = json.dumps(["reconciler", *sys.argv[1:]])
-        say(_SNIPPET.format(transport=f"{{kind: stdio, command: {command}}}"))
+        say(*_SNIPPET.format(transport=f"{{kind: stdio, command: {command}}}").splitlines())
 
     asyncio.run(serve_stdio(wanted, SystemClock(), on_stdio) if stdio else serve_http(wanted, SystemClock(), on_url))
 

@@ -56,7 +56,7 @@ class Place:
             return load(self.root(), os.environ, {}).state_dir
         except SettingsError as error:
             assumed = os.environ.get("RECONCILER_STATE_DIR", STATE_DIR)
-            say(f"{error.problems[0]}\nthe settings cannot be used: looking for the engine's state in {assumed}")
+            say(str(error.problems[0]), f"the settings cannot be used: looking for the engine's state in {assumed}")
             return self.root() / assumed
 
     def database(self) -> Path:
@@ -75,13 +75,12 @@ class Place:
     def base(self, ref: str, head: Snapshot) -> Base:
         """The fleet where the files of `head` left `ref`, told by git; Failure where git cannot say."""
         from reconciler.clock import SystemClock
-        from reconciler.review.wording import visible
         from reconciler.sources.base import read_base
 
         try:
             return read_base(self.root(), ref, head, SystemClock())
         except SourceError as error:
-            raise Failure(visible(str(error))) from error
+            raise Failure(str(error)) from error
 
     def accounts_at(self, base: Base, now: Accounts) -> Accounts:
         """The accounts that the base declares: `now` itself where they are the same, or nobody can tell."""
@@ -96,8 +95,8 @@ class Place:
 
     def doubt_of_accounts_at(self, base: Base) -> str:
         """Why the accounts that the base declares cannot be told; empty where they can."""
-        from reconciler.review.wording import visible
         from reconciler.settings import accounts_in
+        from reconciler.visible import visible
 
         fault = base.settings_fault
         if not fault and (base.settings is None or accounts_in(base.settings) is not None):

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import click
 
-from reconciler.cli.output import print_data
+from reconciler.cli.output import print_data, print_text
 from reconciler.cli.place import Place
 from reconciler.records.crosscheck import EvaluationCache
 from reconciler.records.mode import Mode
@@ -87,7 +87,7 @@ def plan(ctx: click.Context, ref: str | None, form: str, detailed: bool) -> None
     of use in another clone, since an engine applies the files of its own folder at once. Changes nothing.
     """
     found = _plan(ctx.obj, ref)
-    click.echo(FORMATS[form](found)) if form == "text" else print_data(FORMATS[form](found))
+    print_text(FORMATS[form](found)) if form == "text" else print_data(FORMATS[form](found))
     ctx.exit(CHANGES if detailed and not found.is_empty else 0)
 
 

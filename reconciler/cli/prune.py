@@ -7,7 +7,7 @@ import click
 from reconciler.cli.engine import NoEngine
 from reconciler.cli.failure import Failure
 from reconciler.cli.outcome import print_outcome
-from reconciler.cli.output import say
+from reconciler.cli.output import say, tell
 from reconciler.cli.place import Place
 
 
@@ -42,5 +42,5 @@ def prune(place: Place, confirm: str | None, reason: str | None) -> None:
         say("nothing is held")
         return
     for name in state["held"]:
-        click.echo(name)
+        tell(name)
     say(f"{len(state['held'])} held; to remove exactly these: reconciler prune --confirm {state['digest']} --reason …")

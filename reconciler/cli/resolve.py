@@ -11,7 +11,7 @@ from reconciler.cli.engine import NoEngine
 from reconciler.cli.failure import Failure
 from reconciler.cli.money import Money
 from reconciler.cli.outcome import print_outcome
-from reconciler.cli.output import say
+from reconciler.cli.output import say, tell
 from reconciler.cli.place import Place
 from reconciler.records.order import decimal_text
 from reconciler.records.verdict import WORDS, Verdict, VerdictWord
@@ -62,7 +62,7 @@ def resolve(
         print_outcome(f"resolved as {word}", place.engine().post("/v1/resolve", body))
     except NoEngine:
         _resolve_without_engine(place, client_order_id, Verdict(word, reason, "", filled, price, fee, exchange_id))
-        click.echo(f"{client_order_id}: resolved as {word}")
+        tell(f"{client_order_id}: resolved as {word}")
         say("no engine is running here: the ledger was written to")
 
 

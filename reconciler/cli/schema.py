@@ -10,13 +10,12 @@ from pathlib import Path, PurePosixPath
 import click
 
 from reconciler.cli.failure import Failure
-from reconciler.cli.output import say
+from reconciler.cli.output import say, tell
 from reconciler.cli.place import Place
 from reconciler.cli.writing import write_over
 from reconciler.errors import Problem
 from reconciler.records.snapshot import Snapshot
 from reconciler.review.editor import FOLDER, differences, exported, is_ours
-from reconciler.review.wording import visible
 from reconciler.settings import SCHEMA
 from reconciler.strategy.catalogue import Catalogue
 from reconciler.strategy.definition import Definition
@@ -48,13 +47,13 @@ def schema(ctx: click.Context, check: bool) -> None:
     foreign = [path for path in wanted if path in found and not is_ours(found[path])]
     if foreign:
         raise Failure(
-            "\n".join(f"{path}: expected a file that this command wrote, was another; move it away" for path in foreign)
+            *(f"{path}: expected a file that this command wrote, was another; move it away" for path in foreign)
         )
     different = dict(differences(wanted, found))
     if not check:
         _write(place.root(), wanted, different)
     for path, state in different.items():
-        click.echo(f"{visible(path)}: {state if check else 'removed' if state == 'left over' else 'written'}")
+        tell(f"{path}: {state if check else 'removed' if state == 'left over' else 'written'}")
     say(_summary(len(wanted), len(different), check))
     ctx.exit(1 if check and different else 0)
 
@@ -72,8 +71,8 @@ def _definitions(snapshot: Snapshot) -> list[Definition]:
         problems += () if definition else facts.problems
         known += [definition] if definition else []
     if problems:
-        lines = [visible(str(problem)) for problem in dict.fromkeys(problems)]
-        raise Failure("\n".join([*lines, "no schema was written: mend the strategies first"]))
+        lines = [str(problem) for problem in dict.fromkeys(problems)]
+        raise Failure(*lines, "no schema was written: mend the strategies first")
     return known
 
 
@@ -112,7 +111,7 @@ def _write(root: Path, wanted: Mapping[str, str], different: Mapping[str, str]) 
         try:
             (root / path).unlink()
         except OSError as error:
-            raise Failure(visible(f"{path}: expected to be able to remove it: {error.strerror}")) from error
+            raise Failure(f"{path}: expected to be able to remove it: {error.strerror}") from error
 
 
 def _summary(number: int, different: int, check: bool) -> str:

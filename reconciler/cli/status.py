@@ -11,7 +11,7 @@ from reconciler.cli.engine import NoEngine
 from reconciler.cli.failure import Failure
 from reconciler.cli.halted import halts_of, halts_without_engine, say_halts
 from reconciler.cli.known import no_such
-from reconciler.cli.output import print_json, print_table, say
+from reconciler.cli.output import print_json, print_table, say, tell
 from reconciler.cli.place import Place
 from reconciler.cli.watching import watch
 from reconciler.records.halt import Halt
@@ -117,7 +117,7 @@ def _applied(place: Place) -> tuple[list[Item], list[Halt]]:
     try:
         accounts = place.settings().accounts
     except Failure as failure:
-        say(f"{failure.message}\nthe settings cannot be used: whose money is real is not known")
+        say(*failure.lines, "the settings cannot be used: whose money is real is not known")
         accounts = Accounts()
     reader = place.reader()
     try:
@@ -179,15 +179,15 @@ def _mode(item: Item) -> str:
 
 def _print_one(item: Item, halts: Sequence[Halt]) -> None:
     for name, value in zip(COLUMNS, _row(item, halts), strict=True):
-        click.echo(f"{name.lower() + ':':<12}{'-' if value in (None, '') else value}")
-    click.echo(f"{'generation:':<12}{item['generation']}, running: {item['observed_generation']}")
-    click.echo(f"{'revision:':<12}{item['revision'] or 'not committed'}")
-    click.echo(f"{'file:':<12}{item['path']}")
+        tell(f"{name.lower() + ':':<12}{'-' if value in (None, '') else value}")
+    tell(f"{'generation:':<12}{item['generation']}, running: {item['observed_generation']}")
+    tell(f"{'revision:':<12}{item['revision'] or 'not committed'}")
+    tell(f"{'file:':<12}{item['path']}")
     if not item["conditions"]:  # no engine runs, which would tell them
         for obstacle in item["obstacles"]:
-            click.echo(f"{'Trading:':<12}False  {obstacle['reason']}  {obstacle['message']}")
+            tell(f"{'Trading:':<12}False  {obstacle['reason']}  {obstacle['message']}")
     for condition in item["conditions"]:
-        click.echo(
+        tell(
             f"{condition['type'] + ':':<12}{condition['status']}  {condition['reason']}  {condition['message']}"
             f"  (since {condition['last_transition_at']})"
         )

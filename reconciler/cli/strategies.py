@@ -8,11 +8,11 @@ from typing import Any, Final
 import click
 
 from reconciler.cli.failure import Failure
-from reconciler.cli.output import print_items, print_json, print_table, say
+from reconciler.cli.output import print_items, print_json, print_table, say, tell
 from reconciler.cli.place import Place
-from reconciler.review.wording import visible
 from reconciler.strategy.catalogue import Catalogue
 from reconciler.strategy.describe import ConfigField, config_reference
+from reconciler.visible import visible
 
 _WIDTH: Final = 80
 
@@ -37,10 +37,10 @@ def strategies(place: Place, strategy_type: str | None, form: str) -> None:
         _print_all([_item(catalogue, name) for name in catalogue.types()], form)
         return
     if strategy_type not in catalogue.types():
-        raise Failure(f"{visible(strategy_type)}: expected one of {', '.join(catalogue.types()) or 'none'}")
+        raise Failure(f"{strategy_type}: expected one of {', '.join(catalogue.types()) or 'none'}")
     item = _item(catalogue, strategy_type)
     if item["problems"]:
-        raise Failure("\n".join(map(visible, item["problems"])))
+        raise Failure(*item["problems"])
     if form == "json":
         print_json(item)
     else:
@@ -71,55 +71,49 @@ def _print_all(items: list[dict[str, Any]], form: str) -> None:
         ("TYPE", "TICK MINUTES", "FILE", "DESCRIPTION"),
         [
             (
-                visible(i["strategy_type"]),
+                i["strategy_type"],
                 i["tick_minutes"],
-                visible(i["path"]),
-                visible(i["description"].partition("\n")[0]),
+                i["path"],
+                i["description"].partition("\n")[0],
             )
             for i in items
         ],
     )
     for item in items:
         for problem in item["problems"]:
-            say(visible(problem))
+            say(problem)
 
 
 def _print_one(item: dict[str, Any], config: tuple[ConfigField, ...]) -> None:
-    click.echo(
-        f"{visible(item['strategy_type'])}  {visible(item['path'])}, ticks every {item['tick_minutes']:g} minutes\n"
-    )
+    tell(f"{item['strategy_type']}  {item['path']}, ticks every {item['tick_minutes']:g} minutes", "")
     for paragraph in filter(None, item["description"].split("\n\n")):
         is_prose = not any(line.startswith((" ", "-", "*")) for line in paragraph.splitlines())
-        click.echo((_wrapped(paragraph) if is_prose else _visible_lines(paragraph)) + "\n")
-    click.echo("config:" if config else "config: {}")
+        tell(*(_wrapped(paragraph) if is_prose else paragraph.splitlines()), "")
+    tell("config:" if config else "config: {}")
     for field in config:
-        click.echo(_row(field))
+        tell(*_row(field))
 
 
-def _row(field: ConfigField) -> str:
+def _row(field: ConfigField) -> list[str]:
     """One key: what may stand there, what it means, and how it looks where no default shows that."""
     patterns = [rule for rule in field.constraints if rule.startswith("matches ")]
     facts = [field.type, *(rule for rule in field.constraints if rule not in patterns)]
     facts += ["required"] if field.required else []
     facts += [f"default {field.default}"] if field.default else []
-    lines = [_wrapped(f"{field.name}: {', '.join(facts)}", "  ", "      ")]
+    lines = _wrapped(f"{field.name}: {', '.join(facts)}", "  ", "      ")
     if field.meaning or field.title:
-        lines.append(_wrapped(f"{(field.meaning or field.title).rstrip('.')}.", "      ", "      "))
+        lines += _wrapped(f"{(field.meaning or field.title).rstrip('.')}.", "      ", "      ")
     if field.secret:
         lines.append("      Written as {env: NAME} or {file: PATH}.")
-    lines += [f"      It {visible(pattern)}" for pattern in patterns]
+    lines += [f"      It {pattern}" for pattern in patterns]
     if field.examples and not field.default:
-        lines.append(_wrapped(f"For example {', '.join(field.examples)}", "      ", "      "))
-    return "\n".join(lines)
+        lines += _wrapped(f"For example {', '.join(field.examples)}", "      ", "      ")
+    return lines
 
 
-def _visible_lines(text: str) -> str:
-    return "\n".join(map(visible, text.splitlines()))
-
-
-def _wrapped(text: str, first: str = "", rest: str = "") -> str:
+def _wrapped(text: str, first: str = "", rest: str = "") -> list[str]:
     """The text in lines that any terminal holds; a word is never broken."""
-    return textwrap.fill(
+    return textwrap.wrap(
         visible(" ".join(text.split())),
         _WIDTH,
         initial_indent=first,

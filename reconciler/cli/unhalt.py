@@ -9,6 +9,7 @@ from reconciler.cli.engine import NoEngine
 from reconciler.cli.failure import Failure
 from reconciler.cli.halted import halts_of, halts_without_engine, say_still_halted
 from reconciler.cli.outcome import print_outcome
+from reconciler.cli.output import tell
 from reconciler.cli.place import Place
 
 
@@ -39,5 +40,5 @@ def unhalt(place: Place, everything: bool, account: str | None, instance: str | 
             strongest = max(lifted, key=lambda halt: halt.full)
             note_halting(store, uid, "unhalt", strongest.told_lifted, scope, id_, why)
             left = [halt.to_json() for halt in store.halts.active()]
-        click.echo(f"{id_ or 'all'}: no longer halted")
+        tell(f"{id_ or 'all'}: no longer halted")
         say_still_halted(halts_without_engine(place, left))

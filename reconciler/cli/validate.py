@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 
 from reconciler.cli.failure import CouldNotRun, Failure
-from reconciler.cli.output import print_data, say
+from reconciler.cli.output import print_data, print_text, say
 from reconciler.cli.place import Place
 from reconciler.review import text
 from reconciler.review.check import EVERYTHING, Against, check, is_under, known_paths
@@ -50,9 +50,9 @@ def validate(ctx: click.Context, paths: tuple[Path, ...], base: str | None, form
     try:
         found = _found(ctx.obj, paths, base)
     except Failure as failure:
-        raise CouldNotRun(failure.message) from failure
+        raise CouldNotRun(*failure.lines) from failure
     if written := FORMATS[form](found):
-        click.echo(written) if form == "text" else print_data(written)
+        print_text(written) if form == "text" else print_data(written)
     if form == "github":
         _write_step_summary(found)
     say(text.summary(found))

@@ -9,7 +9,6 @@ from contextlib import suppress
 from pathlib import Path
 
 from reconciler.cli.failure import Failure
-from reconciler.review.wording import visible
 
 
 def write_new(root: Path, path: str, text: str, within: str = "") -> bool:
@@ -62,12 +61,12 @@ def _refuse_to_leave(root: Path, path: str, within: str) -> None:
             break
         real = os.path.realpath(folder)
         if real != inside and not real.startswith(f"{inside}{os.sep}"):
-            raise Failure(visible(f"{path}: expected a place within {root / within}, was a link that leads out of it"))
+            raise Failure(f"{path}: expected a place within {root / within}, was a link that leads out of it")
 
 
 def _refused(file: Path, error: OSError | UnicodeEncodeError) -> Failure:
     why = error.strerror if isinstance(error, OSError) else "its text is none that a file can hold"
-    return Failure(visible(f"{file}: expected to be able to write it, was refused: {why}"))
+    return Failure(f"{file}: expected to be able to write it, was refused: {why}")
 
 
 def _umask() -> int:

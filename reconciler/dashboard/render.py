@@ -14,6 +14,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from reconciler.records.mode import Mode
 from reconciler.records.order import decimal_text
 from reconciler.records.status import Health, Sync
+from reconciler.visible import visible_json, visible_lines
 
 HTML = "text/html; charset=utf-8"
 JSON = "application/json"
@@ -41,9 +42,9 @@ def plain(value: object) -> Any:
 
 
 def to_json(value: object) -> bytes:
-    """Compact JSON, lone surrogates escaped. NaN and infinities, which JSON does not have, are a ValueError."""
+    """Compact JSON, nothing hidden in it. NaN and infinities, which JSON does not have, are a ValueError."""
     text = json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"), default=plain)
-    return text.encode(errors="backslashreplace")
+    return visible_json(text).encode()
 
 
 def duration(seconds: float | None) -> str:
@@ -105,6 +106,11 @@ def segment(text: str) -> str:
     return quote(text, safe="")
 
 
+def _shown(value: Any) -> Any:
+    """What stands on a page: a text that others wrote turns nothing around and hides nothing. Its lines stay."""
+    return visible_lines(value) if isinstance(value, str) and not hasattr(value, "__html__") else value
+
+
 def _environment() -> Environment:
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent / "templates"),
@@ -113,6 +119,7 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
         auto_reload=False,
+        finalize=_shown,
     )
     for how in (amount, duration, moment, moment_at, short, written, pretty, segment, tone):
         environment.filters[how.__name__] = how

@@ -13,7 +13,8 @@ from reconciler.review import text
 from reconciler.review.report import Report
 from reconciler.review.rule import name, title
 from reconciler.review.telling import most_urgent_first, spread
-from reconciler.review.wording import code_span, count, hinted, inert, position, statement, visible
+from reconciler.review.wording import code_span, count, hinted, inert, position, statement
+from reconciler.visible import visible
 
 ANNOTATIONS: Final = 10
 """So many of a kind GitHub shows for a step; what comes after them is dropped."""

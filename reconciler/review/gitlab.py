@@ -6,7 +6,8 @@ from reconciler.review.fingerprint import fingerprints
 from reconciler.review.json_text import json_text
 from reconciler.review.report import Report
 from reconciler.review.rule import is_about_safety, name
-from reconciler.review.wording import hinted, statement, visible
+from reconciler.review.wording import hinted, statement
+from reconciler.visible import visible
 
 
 def render(report: Report) -> str:

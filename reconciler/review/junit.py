@@ -10,7 +10,8 @@ from reconciler.errors import Problem
 from reconciler.review import text
 from reconciler.review.report import Report
 from reconciler.review.rule import name
-from reconciler.review.wording import count, position, statement, visible
+from reconciler.review.wording import count, position, statement
+from reconciler.visible import visible
 
 
 def render(report: Report) -> str:

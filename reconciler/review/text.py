@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from reconciler.errors import Problem
 from reconciler.review.report import Report
-from reconciler.review.wording import count, hinted, visible
+from reconciler.review.wording import count, hinted
+from reconciler.visible import visible
 
 
 def render(report: Report) -> str:

@@ -1,7 +1,7 @@
 """How a problem is worded in every format. Pure.
 
-What a report tells was written by whoever wrote the file, so none of it may act on whoever reads the report: no line
-break that begins something new, no control sequence, no mark that turns the text around.
+What a report tells was written by whoever wrote the file, so none of it may act on whoever reads the report: see
+`reconciler.visible`.
 """
 
 from __future__ import annotations
@@ -10,30 +10,9 @@ import re
 from typing import Final
 
 from reconciler.errors import Problem
+from reconciler.visible import visible
 
-_INVISIBLE: Final = "\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2800\u3164\ufe00-\ufe0f\uffa0\U000e0100-\U000e01ef"
-"""What shows nothing although Unicode calls it a letter, a mark or a symbol; all else that does is unprintable."""
-_PERHAPS_HIDDEN: Final = re.compile("[^ -~]")
-_INVISIBLES: Final = re.compile(f"[{_INVISIBLE}]")
 _BACKTICKS: Final = re.compile("`+")
-
-
-def visible(text: str) -> str:
-    r"""`text` on one line that can be written anywhere: what cannot be seen is escaped, `\n`, `\x1b`, `\u202e`.
-
-    Control characters and line breaks, what turns text around or joins it, spaces other than the one, what no font
-    has or shows, and what UTF-8 or XML cannot hold.
-    """
-    if text.isascii() and text.isprintable():
-        return text
-    return _PERHAPS_HIDDEN.sub(_seen, text)
-
-
-def _seen(match: re.Match[str]) -> str:
-    character = match[0]
-    if character.isprintable() and _INVISIBLES.match(character) is None:
-        return character
-    return ascii(character)[1:-1]
 
 
 def inert(line: str) -> str:

@@ -9,7 +9,7 @@ import pytest
 
 from reconciler.dashboard.errors import error_response
 from reconciler.dashboard.refusal import Refusal
-from reconciler.dashboard.render import duration, moment, moment_at, segment, short, to_json, written
+from reconciler.dashboard.render import _ENVIRONMENT, duration, moment, moment_at, segment, short, to_json, written
 
 
 @pytest.mark.parametrize(
@@ -66,3 +66,13 @@ def test_text_that_utf_8_cannot_hold_takes_no_page_down() -> None:
     refusal = Refusal(404, "no instance \ud800")
     assert json.loads(bytes(error_response("/api/v1/x", refusal).body))["error"]["message"] == "no instance \ud800"
     assert b"no instance \\ud800" in bytes(error_response("/x", refusal).body)
+
+
+def test_what_turns_text_around_is_shown_and_lines_stay() -> None:
+    source = "{{ said }}{% macro own() %}<b>\n{{ said }}</b>{% endmacro %}{{ own() }}"
+    shown = _ENVIRONMENT.from_string(source).render(said="a\u202eb\x1b[1m\nc\td")
+    assert shown == "a\\u202eb\\x1b[1m\nc\td<b>\na\\u202eb\\x1b[1m\nc\td</b>"
+
+
+def test_json_hides_nothing() -> None:
+    assert to_json({"a": "\u202e\x9b\ud800"}) == b'{"a":"\\u202e\\u009b\\ud800"}'

@@ -13,7 +13,8 @@ from reconciler.errors import Problem
 from reconciler.review import github
 from reconciler.review.github import SUMMARY_BYTES, step_summary
 from reconciler.review.report import Report
-from reconciler.review.wording import position, statement, visible
+from reconciler.review.wording import position, statement
+from reconciler.visible import visible
 
 TYPE = Problem(
     "instances/a.yaml", 14, 11, "config.levels", 'expected an integer, was "five"', "100% sure:\nyes", "schema-type"

@@ -9,7 +9,8 @@ from reconciler.errors import Problem
 from reconciler.review import gitlab
 from reconciler.review.fingerprint import fingerprints
 from reconciler.review.report import Report
-from reconciler.review.wording import statement, visible
+from reconciler.review.wording import statement
+from reconciler.visible import visible
 
 PROBLEM = Problem(
     "instances/a.yaml", 14, 11, "config.levels", 'expected an integer, was "five"', "remove the quotes", "schema-type"

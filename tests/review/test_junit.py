@@ -10,7 +10,7 @@ from hypothesis import given
 from reconciler.errors import Problem
 from reconciler.review import junit, text
 from reconciler.review.report import Report
-from reconciler.review.wording import visible
+from reconciler.visible import visible
 
 TYPE = Problem(
     "instances/a.yaml", 14, 11, "config.levels", 'expected <int>, was "five"', "remove & mend", "schema-type"

@@ -16,7 +16,8 @@ from reconciler.records.text import storable
 from reconciler.review import sarif
 from reconciler.review.fingerprint import fingerprints
 from reconciler.review.report import Report
-from reconciler.review.wording import statement, visible
+from reconciler.review.wording import statement
+from reconciler.visible import visible
 
 PROBLEM = Problem(
     "instances/a b.yaml", 14, 11, "config.levels", 'expected an integer, was "five"', "remove the quotes", "schema-type"

@@ -6,7 +6,7 @@ from hypothesis import given
 from reconciler.errors import Problem
 from reconciler.review import text
 from reconciler.review.report import Report
-from reconciler.review.wording import visible
+from reconciler.visible import visible
 
 AT_A_LINE = Problem("instances/a.yaml", 14, 11, "config.levels", 'expected an integer, was "five"', "remove the quotes")
 OF_THE_FILE = Problem("instances/b.yaml", 0, 0, "", "expected a readable file")

@@ -12,7 +12,8 @@ from reconciler.review.plan import wording
 from reconciler.review.plan.fleet_plan import FleetPlan
 from reconciler.review.plan.outline import GRAVE, Block, Item, outline
 from reconciler.review.plan.phrase import Phrase
-from reconciler.review.wording import code_span, visible
+from reconciler.review.wording import code_span
+from reconciler.visible import visible
 
 MARKER: Final = "<!-- reconciler plan -->"
 """The first line: whoever keeps one comment up to date finds it by this."""

@@ -9,7 +9,7 @@ from reconciler.review.plan import wording
 from reconciler.review.plan.fleet_plan import FleetPlan
 from reconciler.review.plan.outline import Block, Item, outline
 from reconciler.review.plan.phrase import Phrase
-from reconciler.review.wording import visible
+from reconciler.visible import visible
 
 _BOLD, _PLAIN = "\x1b[1m", "\x1b[0m"
 _NARROWEST = 40

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 import reconciler.review.plan
 from reconciler.review.plan.phrase import phrase
-from reconciler.review.wording import visible
+from reconciler.visible import visible
 
 
 def test_foreign_words_are_made_safe_and_ours_are_not() -> None:

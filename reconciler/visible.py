@@ -1,0 +1,58 @@
+r"""Text that others wrote, made so that it cannot act on whoever reads it: on a terminal, in a log, a table or a page.
+
+No line break that begins a line of ours, no control sequence, no mark that turns the text around. What cannot be seen
+is written as Python would, `\n`, `\x1b`, `\u202e`, and so is told rather than lost. Pure.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Final
+
+_INVISIBLE: Final = "\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2800\u3164\ufe00-\ufe0f\uffa0\U000e0100-\U000e01ef"
+"""What shows nothing although Unicode calls it a letter, a mark or a symbol; all else that does is unprintable."""
+_PERHAPS_HIDDEN: Final = re.compile("[^ -~]")
+_INVISIBLES: Final = re.compile(f"[{_INVISIBLE}]")
+
+
+def visible(text: str) -> str:
+    r"""`text` on one line that can be written anywhere: what cannot be seen is escaped, `\n`, `\x1b`, `\u202e`.
+
+    Control characters and line breaks, what turns text around or joins it, spaces other than the one, what no font
+    has or shows, and what UTF-8 or XML cannot hold.
+    """
+    if text.isascii() and text.isprintable():
+        return text
+    return _PERHAPS_HIDDEN.sub(_seen, text)
+
+
+def visible_lines(text: str) -> str:
+    r"""As `visible`, for a text of several lines in a place of its own: `\n` ends a line, and `\r\n` too; tabs stay."""
+    if text.isascii() and text.isprintable():
+        return text
+    return _PERHAPS_HIDDEN.sub(_seen_or_laid_out, text.replace("\r\n", "\n"))
+
+
+def visible_json(text: str) -> str:
+    """JSON that reads back as the same values and shows what it holds: what hides is escaped, as JSON does it."""
+    return text if text.isascii() and "\x7f" not in text else _PERHAPS_HIDDEN.sub(_seen_in_json, text)
+
+
+def _is_seen(character: str) -> bool:
+    return character.isprintable() and _INVISIBLES.match(character) is None
+
+
+def _seen(match: re.Match[str]) -> str:
+    return match[0] if _is_seen(match[0]) else ascii(match[0])[1:-1]
+
+
+def _seen_or_laid_out(match: re.Match[str]) -> str:
+    return match[0] if match[0] in "\n\t" else _seen(match)
+
+
+def _seen_in_json(match: re.Match[str]) -> str:
+    character = match[0]
+    if character in "\n\r\t" or _is_seen(character):  # outside of strings these are JSON's own, inside there are none
+        return character
+    return json.dumps(character)[1:-1]

@@ -1,0 +1,98 @@
+"""Nothing that others wrote acts on whoever reads it: on a terminal, in the log, in JSON."""
+
+from __future__ import annotations
+
+import ast
+import json
+import logging
+import sys
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import reconciler.cli
+from reconciler.cli.failure import Failure
+from reconciler.cli.output import print_json, print_json_line, print_table, say, tell
+from reconciler.logfmt import LogFormatter
+from reconciler.visible import visible, visible_json, visible_lines
+
+EVIL = "\x1b]0;TITLE\x07 \x1b[31mRED\x9b31m\u202e\u2066\x7f\r\nFORGED 2026-01-01 unhalted\u2028x"
+ESCAPED = r"\x1b]0;TITLE\x07 \x1b[31mRED\x9b31m\u202e\u2066\x7f\r\nFORGED 2026-01-01 unhalted\u2028x"
+PRINTERS = ("output.py", "failure.py")
+"""Who writes to stdout or stderr itself."""
+
+texts = st.text(st.characters(exclude_categories=()))
+
+
+def is_seen(text: str) -> bool:
+    return all(character.isprintable() for character in text)
+
+
+@given(texts)
+def test_no_text_has_anything_hidden_or_a_line_of_its_own(text: str) -> None:
+    assert is_seen(visible(text))
+    assert visible(visible(text)) == visible(text)
+    assert visible_lines(text).count("\n") == text.count("\n")
+    assert is_seen(visible_lines(text).replace("\n", "").replace("\t", ""))
+
+
+@given(texts, st.sampled_from([None, 2]))
+def test_json_hides_nothing_and_reads_back_as_it_was(text: str, indent: int | None) -> None:
+    written = visible_json(json.dumps({text: [text]}, ensure_ascii=False, indent=indent))
+    assert is_seen(written.replace("\n", ""))
+    assert json.loads(written) == {text: [text]}
+
+
+@pytest.mark.parametrize(
+    "printed",
+    [
+        lambda: say(EVIL),
+        lambda: say(EVIL, alarming=True),
+        lambda: tell(EVIL),
+        lambda: Failure(EVIL).show(),
+        lambda: print_table(("A", "B"), [("a", EVIL)]),
+        lambda: print_json({EVIL: EVIL}),
+        lambda: print_json_line({EVIL: EVIL}),
+    ],
+)
+def test_whatever_a_command_prints_has_lines_of_ours_only(
+    printed: object, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True, raising=False)
+    monkeypatch.setenv("COLUMNS", "200")
+    printed()  # type: ignore[operator]
+    captured = capsys.readouterr()
+    shown = captured.out + captured.err
+    for bad in ("\x1b]", "\x1b[31mRED", "\x9b", "\u202e", "\u2066", "\x7f", "\u2028", "\r", "\nFORGED"):
+        assert bad not in shown, repr(bad)
+
+
+def test_several_lines_are_said_as_several() -> None:
+    assert str(Failure("one", f"two{EVIL}")) == f"one\ntwo{ESCAPED}"
+
+
+def test_no_command_prints_past_the_one_place_that_escapes() -> None:
+    folder = Path(reconciler.cli.__file__).parent
+    found = [
+        (path.name, node.lineno)
+        for path in folder.glob("*.py")
+        if path.name not in PRINTERS
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Call) and ast.unparse(node.func) in ("print", "click.echo", "click.secho")
+    ]
+    assert found == []
+
+
+def test_a_line_of_the_log_is_one_line_and_a_traceback_stands_indented() -> None:
+    try:
+        raise ValueError(EVIL)
+    except ValueError:
+        record = logging.LogRecord("x", logging.ERROR, "f", 1, "it failed: %s", (EVIL,), sys.exc_info())
+    record.error = EVIL
+    first, *rest = LogFormatter().format(record).split("\n")
+    assert f"ERROR it failed: {ESCAPED} error=" in first
+    assert is_seen("".join((first, *rest)))
+    assert len(rest) > 3
+    assert all(line.startswith("  ") for line in rest)
