@@ -31,6 +31,7 @@ from reconciler.execution.account_view import AccountViews
 from reconciler.execution.bridge import Bridge
 from reconciler.execution.gateway import Gateway
 from reconciler.execution.market import MarketData
+from reconciler.execution.order_id import OrderIds
 from reconciler.execution.servers import Servers, open_servers
 from reconciler.logfmt import log_to_stderr
 from reconciler.ports import InstanceFilter
@@ -78,6 +79,8 @@ def run(settings: Settings, *, adopt: bool, once: bool) -> int:
     clock = SystemClock()
     descriptors = Descriptors()
     with Store.open(settings.database, clock) as store:
+        if begun := store.tell_begun(settings.database):
+            log.warning(begun)
         if adopt and store.desired.rows():
             raise ReconcilerError(
                 "--adopt: expected an empty database, but it knows instances already, and their modes are "
@@ -157,7 +160,8 @@ class _Engine:
                 market,
                 bridge,
                 self._clock,
-                shadow_fee=settings.shadow_fee,
+                OrderIds(self._clock, self._store.tags[-1], self._store.ledger.latest()),
+                settings.shadow_fee,
             )
             gateway.recover()
             fleet = self._fleet(gateway, market, adopt)

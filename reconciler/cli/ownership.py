@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from typing import Literal
 
 from reconciler.cli.failure import Failure
+from reconciler.cli.output import say
 from reconciler.cli.place import Place
 from reconciler.clock import SystemClock
 from reconciler.errors import StoreError, StoreLocked
@@ -20,6 +21,8 @@ def owned_store(place: Place) -> Iterator[tuple[Store, int]]:
     """The store under its lock, and the uid that acts; Failure where an engine holds it after all."""
     try:
         with Store.open(place.database(), SystemClock()) as store:
+            if begun := store.tell_begun(place.database()):
+                say(begun)
             yield store, os.getuid()
     except StoreLocked as error:
         raise Failure(f"{error}; it runs, but its control socket does not answer this user") from error

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import hashlib
+import re
 import secrets
 import threading
 from collections.abc import Callable
+from datetime import datetime
 from functools import lru_cache
 
 from reconciler.clock import Clock
 
 _DIGITS = "0123456789abcdefghijklmnopqrstuvwxyz"
 PREFIX_LENGTH = 6
+_TAG_LENGTH = 4
 _TIME_LENGTH = 8
-_RANDOM_LENGTH = 4
-LENGTH = PREFIX_LENGTH + _TIME_LENGTH + _RANDOM_LENGTH
+LENGTH = PREFIX_LENGTH + _TAG_LENGTH + _TIME_LENGTH
+_ID = re.compile(f"[a-z0-9]{{{LENGTH}}}")
 
 
 @lru_cache(maxsize=16_384)
@@ -24,17 +27,23 @@ def prefix(instance_id: str) -> str:
 
 
 class OrderIds:
-    """Makes ids of 18 characters of `[a-z0-9]`: prefix, milliseconds since the epoch, randomness.
+    """Makes ids of 18 characters of `[a-z0-9]`: prefix, the database's tag, milliseconds since the epoch.
 
-    Eight base-36 digits of milliseconds last until the year 2059. The milliseconds never repeat within
-    one `OrderIds`, whatever the clock does; the randomness tells databases and processes apart.
-    Thread-safe.
+    Eight base-36 digits of milliseconds last until the year 2059. They never repeat within one `OrderIds`, whatever the
+    clock does, and are later than `after`, the last order that the database knows. The tag tells databases apart;
+    without one it is random, for who has no database. Thread-safe.
     """
 
-    def __init__(self, clock: Clock, random_below: Callable[[int], int] = secrets.randbelow) -> None:
+    def __init__(
+        self,
+        clock: Clock,
+        tag: str = "",
+        after: datetime | None = None,
+        random_below: Callable[[int], int] = secrets.randbelow,
+    ) -> None:
         self._clock = clock
-        self._random_below = random_below
-        self._last_ms = 0
+        self._tag = tag or str(random_below(10)) + _base36(random_below(36**3), 3)
+        self._last_ms = 0 if after is None else int(after.timestamp() * 1000) + 1
         self._lock = threading.Lock()
 
     def make(self, instance_id: str) -> str:
@@ -42,8 +51,18 @@ class OrderIds:
         with self._lock:
             self._last_ms = max(int(self._clock.time() * 1000), self._last_ms + 1)
             moment_ms = self._last_ms
-        salt = self._random_below(36**_RANDOM_LENGTH)
-        return prefix(instance_id) + _base36(moment_ms, _TIME_LENGTH) + _base36(salt, _RANDOM_LENGTH)
+        return prefix(instance_id) + self._tag + _base36(moment_ms, _TIME_LENGTH)
+
+
+def tag_of(client_order_id: str) -> str | None:
+    """The tag of the database that made the id; None where it is none of ours.
+
+    Ids of before there were tags have none, and a letter, of their time, where tags begin with a digit: it is empty.
+    """
+    if not _ID.fullmatch(client_order_id):
+        return None
+    tag = client_order_id[PREFIX_LENGTH : PREFIX_LENGTH + _TAG_LENGTH]
+    return tag if tag[0].isdecimal() else ""
 
 
 def _base36(number: int, length: int) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 from pathlib import Path
@@ -18,8 +19,11 @@ class EngineLock:
     def __init__(self, path: Path) -> None:
         """Takes the lock at once. Raises StoreLocked, naming the holder's pid, or StoreError."""
         try:
-            self._file = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+            # What stands there is written over: a link would have that done to what it leads to.
+            self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
         except OSError as error:
+            if error.errno == errno.ELOOP:
+                raise StoreError(f"{path}: expected a file of its own, was a link: remove the link") from error
             raise StoreError(f"{path}: cannot be opened: {error.strerror}: check its owner and mode") from error
         try:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)

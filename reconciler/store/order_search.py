@@ -48,6 +48,11 @@ class OrderSearch:
         """The orders that ended, not before `since`, and of which a fill, a price or a fee may not be known yet."""
         return [order_from(columns) for columns in self._reads.query(_ENDED, [time_text(since)])]
 
+    def latest(self) -> datetime | None:
+        """When the last order was placed, None where none ever was."""
+        (found,) = self._reads.query("SELECT max(created_at) AS at FROM orders")
+        return None if found["at"] is None else datetime.fromisoformat(found["at"])
+
     def was_unknown(self, client_order_id: str) -> bool:
         """True where nobody knew, at some time, whether that order was placed: now, or until it was found out."""
         return bool(

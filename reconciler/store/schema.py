@@ -13,6 +13,7 @@ from sqlite_utils.migrations import Migrations
 
 from reconciler.errors import StoreError
 from reconciler.store.books import add_up_all
+from reconciler.store.lineage import add_tag
 
 migrations = Migrations("strategy-reconciler")
 
@@ -306,6 +307,13 @@ def ended_orders(db: Database) -> None:
             AND (filled_quantity <> quantity OR average_price IS NULL OR fee IS NULL);
         """
     )
+
+
+@migrations(name="0009_tags")
+def tags(db: Database) -> None:
+    """What ids of the orders of this database carry, so that they are told from another one's."""
+    db.executescript("CREATE TABLE tags (id INTEGER PRIMARY KEY, tag TEXT NOT NULL UNIQUE) STRICT;")
+    add_tag(db)
 
 
 def migrate(db: Database, path: Path) -> None:

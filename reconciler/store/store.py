@@ -14,6 +14,7 @@ from reconciler.store.desired import Desired
 from reconciler.store.events import Events
 from reconciler.store.halts import Halts
 from reconciler.store.ledger import Ledger
+from reconciler.store.lineage import Memory, read_tags
 from reconciler.store.lock import EngineLock
 from reconciler.store.operators import Operators
 from reconciler.store.tools import Tools
@@ -29,10 +30,14 @@ class Store:
     Reads go through connections of their own and see the last commit; they never wait for the writer.
     """
 
-    def __init__(self, writer: Writer, reads: ReadPool, clock: Clock, held: ExitStack) -> None:
+    def __init__(self, writer: Writer, reads: ReadPool, clock: Clock, held: ExitStack, memory: Memory) -> None:
         """Use `open`. `held` closes what the store stands on."""
         self._writer = writer
         self._held = held
+        self.tags = read_tags(reads)
+        """What ids of this database's orders carry, the last being that of new ones."""
+        memory.compare(self.tags[0])
+        self._memory = memory
         self.events = Events(writer, clock)
         self.ledger = Ledger(writer, reads, clock)
         self.desired = Desired(writer, reads, self.ledger.shadow_books_ended)
@@ -52,16 +57,29 @@ class Store:
         try:
             make_folder(path.parent)
             held.callback(EngineLock(path.with_name(f"{path.name}.lock")).release)
+            memory = Memory(path)
             db = open_writable(path, busy_timeout_s)
             held.callback(db.close)
             writer = Writer(db, path)
             held.callback(writer.close)
             reads = ReadPool(path)
             held.callback(reads.close)
-            return cls(writer, reads, clock, held)
+            return cls(writer, reads, clock, held, memory)
         except BaseException:
             held.close()
             raise
+
+    def tell_begun(self, path: Path) -> str:
+        """That this opening began a new database, as an event and in a sentence; empty where it did not."""
+        if not self._memory.is_begun:
+            return ""
+        lost = self._memory.lost
+        known = "it knows no orders and no positions of before"
+        what = f"a new, empty database was made: {path}: {known}"
+        if lost:
+            what += f"; the one that was here ({lost}) is gone: to go on with it, restore a backup"
+        self.events.record(None, "Warning" if lost else "Normal", "DatabaseMade", what)
+        return what
 
     @property
     def epoch(self) -> int:

@@ -102,6 +102,7 @@ def test_a_halt_without_an_engine_is_recorded_with_who_and_why(fleet: Fleet) -> 
         ("unhalt", "everything, halted in full", "prices are right", uid),
         ("halt", "everything, in full", "prices are wrong", uid),
     ]
+    assert events.pop()["reason"] == "DatabaseMade"
     assert [(e["instance_id"], e["type"], e["reason"], e["message"]) for e in events] == [
         ("a", "Warning", "Halted", f"instance a: loops (uid {uid})"),
         (None, "Warning", "Unhalted", f"everything, halted in full: prices are right (uid {uid})"),

@@ -5,8 +5,10 @@ from __future__ import annotations
 import re
 from concurrent.futures import ThreadPoolExecutor
 
-from reconciler.clock import FakeClock
-from reconciler.execution.order_id import LENGTH, OrderIds, prefix
+import pytest
+
+from reconciler.clock import FakeClock, utc
+from reconciler.execution.order_id import LENGTH, OrderIds, prefix, tag_of
 
 
 def test_an_id_is_eighteen_characters_of_lower_case_letters_and_digits() -> None:
@@ -38,5 +40,25 @@ def test_no_two_ids_are_alike_over_threads() -> None:
 
 
 def test_another_database_at_the_same_moment_makes_other_ids() -> None:
-    made = {OrderIds(FakeClock(), random_below=lambda _, n=n: n).make("a") for n in range(20)}  # type: ignore[misc]
-    assert len(made) == 20
+    made = {OrderIds(FakeClock(), tag).make("a") for tag in ("0aaa", "0aab", "9zzz")}
+    made |= {OrderIds(FakeClock(), random_below=lambda below, n=n: n % below).make("a") for n in range(20)}  # type: ignore[misc]
+    assert len(made) == 23
+
+
+def test_an_id_says_which_database_made_it() -> None:
+    made = OrderIds(FakeClock(), "7xyz").make("btc-grid-1")
+    assert (made[:6], tag_of(made)) == ("8fl267", "7xyz")
+    assert tag_of(OrderIds(FakeClock()).make("a"))
+
+
+@pytest.mark.parametrize(("told", "tag"), [("8fl267loyw3v28l39j", ""), ("by-hand", None), ("8FL2677XYZLOYW3V28", None)])
+def test_an_id_of_before_there_were_tags_has_none_and_one_of_others_even_less(told: str, tag: str | None) -> None:
+    assert tag_of(told) == tag
+
+
+def test_an_id_is_later_than_the_last_order_whatever_the_clock_says() -> None:
+    clock = FakeClock()
+    last = OrderIds(clock, "7xyz").make("a")
+    after = utc(clock.time())
+    clock.set_wall(clock.time() - 3600)
+    assert OrderIds(clock, "7xyz", after).make("a") > last

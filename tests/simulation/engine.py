@@ -176,7 +176,7 @@ class Engine:
             MarketData(self.servers, self.bridge),
             self.bridge,
             clock,
-            OrderIds(clock, salt.randrange),
+            OrderIds(clock, random_below=salt.randrange),
         )
         self.gateway.recover()
         self.gates = {id_: self._gate(row) for id_, row in rows.items()}

@@ -31,8 +31,67 @@ def test_the_folder_and_every_file_are_for_their_owner_only(store: Store, path: 
         "reconciler.db": 0o600,
         "reconciler.db-shm": 0o600,
         "reconciler.db-wal": 0o600,
+        "reconciler.db.id": 0o600,
         "reconciler.db.lock": 0o600,
     }
+
+
+def test_a_lock_that_is_a_link_is_refused_and_what_it_leads_to_left_alone(path: Path, clock: FakeClock) -> None:
+    path.parent.mkdir()
+    diary = path.with_name("diary")
+    diary.write_text("dear diary")
+    path.with_name("reconciler.db.lock").symlink_to(diary)
+    with pytest.raises(StoreError, match=r"reconciler\.db\.lock: expected a file of its own, was a link: remove"):
+        Store.open(path, clock)
+    assert diary.read_text() == "dear diary"
+
+
+def begun(path: Path, clock: FakeClock) -> list[tuple[str, str, str]]:
+    """What a start says of a database that it makes, as events."""
+    with Store.open(path, clock) as store:
+        store.tell_begun(path)
+        store.flush()
+        found = store.ledger._reads.query("SELECT type, reason, message FROM events ORDER BY id DESC")
+    return [(item["type"], item["reason"], item["message"]) for item in found]
+
+
+def test_a_database_that_is_made_is_told_and_one_that_was_there_is_not(path: Path, clock: FakeClock) -> None:
+    what = f"a new, empty database was made: {path}: it knows no orders and no positions of before"
+    assert begun(path, clock) == [("Normal", "DatabaseMade", what)]
+    assert len(begun(path, clock)) == 1
+
+
+def test_a_database_that_is_made_in_the_place_of_one_that_is_gone_says_so(path: Path, clock: FakeClock) -> None:
+    with Store.open(path, clock) as store:
+        tag = store.tags[0]
+    path.unlink()
+    ((kind, _, message),) = begun(path, clock)
+    assert (kind, message.partition("; ")[2]) == (
+        "Warning",
+        f"the one that was here ({tag}) is gone: to go on with it, restore a backup",
+    )
+
+
+def test_a_database_that_was_emptied_is_not_begun_anew(path: Path, clock: FakeClock) -> None:
+    Store.open(path, clock).close()
+    os.truncate(path, 0)
+    with pytest.raises(StoreError, match=r"reconciler\.db: expected the database \w{4}, was an empty file: restore a"):
+        Store.open(path, clock)
+    assert path.stat().st_size == 0
+    path.with_name("reconciler.db.id").unlink()  # as a first start leaves it that was killed at once
+    Store.open(path, clock).close()
+
+
+def test_another_ledger_in_the_place_of_ours_is_refused(path: Path, clock: FakeClock) -> None:
+    Store.open(path, clock).close()
+    with sqlite3.connect(path) as db:
+        db.execute("UPDATE tags SET tag = '0zzz'")
+    db.close()
+    with pytest.raises(StoreError, match=r"expected the database \w{4}, which was here before, was 0zzz"):
+        Store.open(path, clock)
+    path.with_name("reconciler.db.id").unlink()
+    with Store.open(path, clock) as meant:
+        assert meant.tags == ("0zzz",)
 
 
 def test_the_database_is_in_wal_mode_synchronous_full_and_strict(store: Store) -> None:
