@@ -16,7 +16,7 @@ from typing import Protocol
 from reconciler.clock import Clock, utc
 from reconciler.errors import CapabilityUnavailable, ExecUnavailable
 from reconciler.execution.doubts import Doubts
-from reconciler.execution.limits import Book, Prices, breach, reduces
+from reconciler.execution.limits import Book, Prices, breach, reduces, staleness
 from reconciler.execution.readiness import Readiness
 from reconciler.execution.servers import Servers
 from reconciler.ports import GateState
@@ -111,12 +111,29 @@ class Gatekeeper:
         if blocked is not None:
             return blocked
         account = self._servers.account(origin.account_id)
-        if origin.mode is Mode.ACTIVE and account is not None and account.real_money and not gate.committed:
+        real_money = account is not None and account.real_money
+        if origin.mode is Mode.ACTIVE and real_money and not gate.committed:
             return Refusal(TradingReason.NOT_COMMITTED, "real money needs record, template and code to be committed")
         if order.request.reduce_only and not reducing:
             return Refusal("Request", "reduce_only: the instance's own position has no room for it")
         exceeded = breach(gate.limits, order.request, Prices(order.quote_bid, order.quote_ask), book)
+        if exceeded is None and not reducing:
+            exceeded = self._stale(gate, order, real_money=real_money)
         return None if exceeded is None else Refusal("Limit", exceeded)
+
+    def _stale(self, gate: GateState, order: Order, *, real_money: bool) -> str | None:
+        """Why the quote is no measure of what the order would trade at. What real money asks for unasked, it cannot ask
+        of a server that has no quotes."""
+        most_s = gate.limits.quote_age_s(real_money=real_money)
+        if most_s is None:
+            return None
+        is_own = gate.limits.max_quote_age_seconds is not None
+        if order.quote_at is None and not is_own and not self._has_quotes(order.provenance.account_id):
+            return None
+        return staleness(most_s, order.quote_at, utc(self._clock.time()))
+
+    def _has_quotes(self, account_id: str) -> bool:
+        return "get_quote" in self._servers.reaching(account_id).status.tools
 
     def blocked(self, instance_id: str, account_id: str) -> Refusal | None:
         """Why the instance could open nothing, whatever its mode. From memory: cheap enough for a whole fleet."""

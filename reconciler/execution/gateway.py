@@ -166,13 +166,12 @@ class Gateway:
         """
         order, quoteless = self._quoting.quoted(self._draft(gate, request, beat))
         refusal = self._gatekeeper.refusal(gate, order)
-        observing = order.provenance.mode is Mode.OBSERVE
-        if observing and refusal is None:
+        if refusal is None:
             refusal = quoteless
         if refusal is not None:
             by = RejectedBy.GATEWAY
             return self._ledger.refuse(replace(order, outcome=Outcome.REJECTED, rejected_by=by, reason=str(refusal)))
-        if observing:
+        if order.provenance.mode is Mode.OBSERVE:
             return self._written(shadowed(order, self._shadow_fee))
         self._ledger.append(order)
         try:

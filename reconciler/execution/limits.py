@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import datetime
 from decimal import Decimal
 
 from reconciler.records import exact
@@ -72,7 +73,13 @@ def dearest(request: OrderRequest, prices: Prices) -> Decimal | None:
 
 
 def breach(limits: Limits, request: OrderRequest, prices: Prices, book: Book) -> str | None:
-    """The first limit that the order would exceed, as a sentence. What cannot be measured counts as exceeded."""
+    """The first limit that the order would exceed, as a sentence. What cannot be measured counts as exceeded.
+
+    Of what can only reduce the position a missing quote says nothing: else nobody could get out of a market that lost
+    its quotes.
+    """
+    if prices.against(request.side) is None and reduces(book, request):
+        limits = replace(limits, max_order_notional=None, max_price_deviation=None)
     return (
         _loss(limits, request, book)
         or _open_orders(limits, book)
@@ -80,6 +87,18 @@ def breach(limits: Limits, request: OrderRequest, prices: Prices, book: Book) ->
         or _notional(limits, request, prices)
         or _position(limits, request, book)
         or _deviation(limits, request, prices)
+    )
+
+
+def staleness(most_s: int, quoted_at: datetime | None, now: datetime) -> str | None:
+    """Why a quote of then says nothing of now, as a sentence: it is older than `most_s`, or from further ahead."""
+    if quoted_at is None:
+        return f"max_quote_age_seconds: {_NO_QUOTE}"
+    age_s = (now - quoted_at).total_seconds()
+    if abs(age_s) <= most_s:
+        return None
+    return f"max_quote_age_seconds: the quote is {'older than' if age_s > 0 else 'from more than'} {most_s} s" + (
+        "" if age_s > 0 else " ahead"
     )
 
 

@@ -11,7 +11,9 @@ from reconciler.execution.gatekeeper import Refusal
 from reconciler.execution.limits import Prices
 from reconciler.execution.servers import Servers
 from reconciler.ports import MarketData
-from reconciler.records.order import Order
+from reconciler.records.market import Quote
+from reconciler.records.mode import Mode
+from reconciler.records.order import Order, OrderType
 from reconciler.records.status import TradingReason
 
 log = logging.getLogger(__name__)
@@ -28,26 +30,34 @@ class Quoting:
         """Account and symbol; the symbol is empty where the account's server gives no quote of any."""
 
     def quoted(self, order: Order) -> tuple[Order, Refusal | None]:
-        """The order with the quote of its beat; or without one, and why nothing can be simulated."""
+        """The order with the quote of its beat; or without one, and why it cannot do without.
+
+        What is only simulated cannot, nor can a market order where there are quotes: of a market that is closed or
+        gone there is none, and what such an order would trade at nobody knows.
+        """
         origin = order.provenance
         found = self._asked(origin.account_id, origin.symbol, origin.beat)
-        if isinstance(found, Prices):
-            return replace(order, quote_bid=found.bid, quote_ask=found.ask), None
-        return order, Refusal(_reason(found), f"there is no quote to simulate with: {found}")
+        if isinstance(found, Quote):
+            return replace(order, quote_bid=found.bid, quote_ask=found.ask, quote_at=found.as_of), None
+        if origin.mode is Mode.OBSERVE:
+            return order, Refusal(_reason(found), f"there is no quote to simulate with: {found}")
+        if order.type is OrderType.MARKET and not isinstance(found, CapabilityUnavailable):
+            return order, Refusal(_reason(found), f"there is no quote, and a market order needs one: {found}")
+        return order, None
 
     def prices(self, account_id: str, symbol: str, beat: int) -> Prices | None:
         """The quote of that beat; None where there is none, which is told like that of an order."""
         found = self._asked(account_id, symbol, beat)
-        return found if isinstance(found, Prices) else None
+        return Prices(found.bid, found.ask) if isinstance(found, Quote) else None
 
-    def _asked(self, account_id: str, symbol: str, beat: int) -> Prices | Exception:
+    def _asked(self, account_id: str, symbol: str, beat: int) -> Quote | Exception:
         try:
             quote = self._market.quote(account_id, symbol, beat)
         except (ExecError, CapabilityUnavailable) as error:
             self._note_missing(account_id, symbol, str(error))
             return error
         self._note_given(account_id, symbol)
-        return Prices(quote.bid, quote.ask)
+        return quote
 
     def _note_missing(self, account_id: str, symbol: str, error: str) -> None:
         what = (account_id, symbol if self._is_connected(account_id) else "")

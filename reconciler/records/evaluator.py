@@ -206,9 +206,9 @@ def _record(values: dict[str, Any], definition: DefinitionFacts) -> InstanceReco
 
 def _limits(written: dict[str, Any]) -> Limits:
     exact: dict[str, Any] = {k: Decimal(v) if isinstance(v, str) else v for k, v in written.items() if k in _LIMITS}
-    return Limits(**exact)
+    return Limits(**exact, takes_any_quote=written.get("max_quote_age_seconds", 0) is None)
 
 
 _MODES: Final = frozenset(map(str, Mode))
 _OPTIONAL: Final = ("description", "labels", "template", "open_orders", "protect")
-_LIMITS: Final = frozenset(field.name for field in fields(Limits))
+_LIMITS: Final = frozenset(field.name for field in fields(Limits)) - {"takes_any_quote"}

@@ -114,7 +114,8 @@ class Order:
     """An order as the ledger knows it. `reason` says why where it was rejected or is unknown.
 
     `is_triggered` is True for a shadow stop whose price was reached; what real stops do, their exchange knows.
-    `money` is the account's when the order was placed, None where that was not known.
+    `money` is the account's when the order was placed, None where that was not known. `quote_at` is the exchange's time
+    of the quote it saw.
     """
 
     client_order_id: str
@@ -134,6 +135,7 @@ class Order:
     quote_ask: Decimal | None = None
     is_triggered: bool = False
     money: Literal["paper", "real"] | None = None
+    quote_at: datetime | None = None
 
     @property
     def side(self) -> Side:

@@ -7,11 +7,14 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 from reconciler.errors import Problem
 from reconciler.records.mode import Mode
 from reconciler.records.status import Sync
+
+REAL_MONEY_QUOTE_AGE_S: Final = 60
+"""How old a quote may be for an order on real money, where the record does not say."""
 
 Values = Mapping[str, Any]
 """Plain values as written: str, int, float, bool, None, list, dict. Never changed in place."""
@@ -29,7 +32,10 @@ class Identity:
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """The risk envelope; None means no limit. Money and quantities exact, `max_price_deviation` a fraction."""
+    """The risk envelope; None means no limit. Money and quantities exact, `max_price_deviation` a fraction.
+
+    `takes_any_quote` where the record says `max_quote_age_seconds: null`. Saying nothing, real money has one.
+    """
 
     max_order_notional: Decimal | None = None
     max_position: Decimal | None = None
@@ -37,6 +43,14 @@ class Limits:
     max_orders_per_minute: int | None = None
     max_daily_loss: Decimal | None = None
     max_price_deviation: Decimal | None = None
+    max_quote_age_seconds: int | None = None
+    takes_any_quote: bool = False
+
+    def quote_age_s(self, *, real_money: bool) -> int | None:
+        """How old a quote may be, or from how far ahead; None where that is no matter."""
+        if self.max_quote_age_seconds is not None or self.takes_any_quote:
+            return self.max_quote_age_seconds
+        return REAL_MONEY_QUOTE_AGE_S if real_money else None
 
 
 @dataclass(frozen=True, slots=True)

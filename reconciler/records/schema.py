@@ -186,6 +186,15 @@ def _limits() -> dict[str, Any]:
             "max_price_deviation": _decimal(
                 "Price deviation", "How far from the quote a price may be, as a fraction of the quote.", "0.05"
             ),
+            "max_quote_age_seconds": {
+                "title": "Quote age",
+                "description": "How old, or from how far ahead, a quote may be where an order adds exposure; null: "
+                "however old. Without it 60 on real money, and no limit on paper.",
+                "type": ["integer", "null"],
+                "minimum": 1,
+                "maximum": 1_000_000,
+                "examples": [60],
+            },
         },
         "patternProperties": _NOTES,
         "additionalProperties": False,

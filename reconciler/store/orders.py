@@ -28,7 +28,7 @@ ITEM = (
     "instance_id, client_order_id, outcome, state, side, type, quantity, limit_price, symbol, account_id, client_id, "
     "mode, generation, beat, revision, reason, filled_quantity, average_price, fee, exchange_order_id, "
     "created_at, updated_at, rejected_by, shadow, repeats, stop_price, time_in_force, reduce_only, quote_bid, "
-    "quote_ask, config_digest, code_digest, was_unknown, money"
+    "quote_ask, config_digest, code_digest, was_unknown, money, quote_at"
 )
 """The columns that lists of orders show, as SQL: the contract's, in its order and spelling, then who rejected it,
 whether it is in the shadow book, how often it was refused in a row, and the rest of what was asked for and by whom."""
@@ -59,6 +59,7 @@ def order_columns(order: Order) -> dict[str, Any]:
         "quote_bid": decimal_text_or_none(order.quote_bid),
         "quote_ask": decimal_text_or_none(order.quote_ask),
         "money": order.money,
+        "quote_at": None if order.quote_at is None else time_text(order.quote_at),
         **settled_columns(order),
     }
 
@@ -117,6 +118,7 @@ def order_from(columns: Mapping[str, Any]) -> Order:
         quote_ask=decimal_or_none(columns["quote_ask"]),
         is_triggered=bool(columns["triggered"]),
         money=columns["money"],
+        quote_at=None if columns["quote_at"] is None else datetime.fromisoformat(columns["quote_at"]),
     )
 
 

@@ -156,8 +156,10 @@ def _limits_text(limits: Limits) -> str:
         "max_orders_per_minute": limits.max_orders_per_minute,
         "max_daily_loss": decimal_text_or_none(limits.max_daily_loss),
         "max_price_deviation": decimal_text_or_none(limits.max_price_deviation),
+        "max_quote_age_seconds": limits.max_quote_age_seconds,
     }
-    return json_text({name: value for name, value in written.items() if value is not None})
+    said = {name: value for name, value in written.items() if value is not None}
+    return json_text({**said, "max_quote_age_seconds": None} if limits.takes_any_quote else said)
 
 
 def _limits_from(text: str) -> Limits:
@@ -171,4 +173,6 @@ def _limits_from(text: str) -> Limits:
         max_orders_per_minute=written.get("max_orders_per_minute"),
         max_daily_loss=decimal_or_none(written.get("max_daily_loss")),
         max_price_deviation=decimal_or_none(written.get("max_price_deviation")),
+        max_quote_age_seconds=written.get("max_quote_age_seconds"),
+        takes_any_quote=written.get("max_quote_age_seconds", 0) is None,
     )

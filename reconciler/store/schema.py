@@ -316,6 +316,12 @@ def tags(db: Database) -> None:
     add_tag(db)
 
 
+@migrations(name="0010_quote_at")
+def quote_at(db: Database) -> None:
+    """Of when the quote was that an order saw."""
+    db.executescript("ALTER TABLE orders ADD COLUMN quote_at TEXT;")
+
+
 def migrate(db: Database, path: Path) -> None:
     """Bring the database up to date. Raises StoreError where it is not ours, or newer than this version."""
     _refuse_newer(db, path)

@@ -36,7 +36,7 @@ TOOLS = (
     "get_quote",
     "get_candles",
 )
-QUOTE = {"bid": "99", "ask": "101", "as_of": "2026-01-31T12:00:00.000Z"}
+QUOTE = {"bid": "99", "ask": "101", "as_of": iso(FakeClock().time())}
 
 
 class MainLoop:

@@ -12,13 +12,15 @@ from typing import Any
 
 import pytest
 
-from reconciler.errors import CapabilityUnavailable, ExecRejected, ExecUnavailable, ExecUnknown
+from reconciler.clock import iso, utc
+from reconciler.errors import CapabilityUnavailable, ExecError, ExecRejected, ExecUnavailable, ExecUnknown
 from reconciler.execution.mapping.request import Unsayable
+from reconciler.execution.reading import Unreadable
 from reconciler.records.halt import HaltScope
 from reconciler.records.mode import Mode
 from reconciler.records.order import Order, OrderRequest, OrderState, OrderType, Outcome, RejectedBy, Side
 from reconciler.records.record import Limits
-from tests.execution.standins import Desk, StandInGate, request
+from tests.execution.standins import QUOTE, Desk, StandInGate, request
 from tests.hostile import hostile_context
 
 FILLED: dict[str, Any] = {
@@ -350,6 +352,55 @@ def test_observing_without_a_quote_simulates_nothing(desk: Desk) -> None:
 def test_why_nothing_can_be_simulated_is_told(desk: Desk, error: Exception, reason: str) -> None:
     desk.server.fails("get_quote", error)
     assert desk.buy(StandInGate(mode=Mode.OBSERVE)).reason == reason
+
+
+@pytest.mark.parametrize("error", [ExecRejected("symbol not found"), ExecUnknown("no answer"), Unreadable("bid")])
+def test_a_market_order_never_leaves_without_a_quote_where_there_are_quotes(desk: Desk, error: ExecError) -> None:
+    gate = StandInGate(limits=Limits(max_order_notional=Decimal(200), max_price_deviation=Decimal("0.05")))
+    desk.server.answers("place_order", {"status": "filled", "order_id": "x-1"})
+    desk.buy(gate)
+    desk.server.fails("get_quote", error)
+    selling = desk.gateway.place(gate, request(side=Side.SELL), beat=8)
+    assert (selling.outcome, selling.rejected_by) == (Outcome.REJECTED, RejectedBy.GATEWAY)
+    assert f"there is no quote, and a market order needs one: {error}" in selling.reason
+    at_its_own_price = desk.gateway.place(gate, request("1", "1", Side.SELL), beat=8)
+    assert at_its_own_price.outcome is Outcome.ACCEPTED
+    assert [sent["type"] for sent in desk.server.asked("place_order")] == ["market", "limit"]
+
+
+def test_a_server_that_has_no_quotes_takes_market_orders_without_one(desk: Desk) -> None:
+    desk.server.lost_tool("get_quote")
+    for gate in (StandInGate(), StandInGate("real-1", "real")):
+        assert desk.buy(gate).outcome is Outcome.ACCEPTED
+    own = StandInGate("own", limits=Limits(max_quote_age_seconds=5))
+    assert desk.buy(own).reason == "Limit: max_quote_age_seconds: there is no quote to measure it by"
+
+
+@pytest.mark.parametrize(
+    ("limits", "account", "ahead_s", "leaves"),
+    [
+        (Limits(), "real", -60, True),
+        (Limits(), "real", -61, False),
+        (Limits(), "real", 61, False),
+        (Limits(), "main", -259_200, True),
+        (Limits(max_quote_age_seconds=5), "main", -6, False),
+        (Limits(max_quote_age_seconds=5), "main", -5, True),
+        (Limits(takes_any_quote=True), "real", -259_200, True),
+    ],
+)
+def test_what_adds_exposure_does_not_leave_on_a_quote_of_another_time(
+    desk: Desk, limits: Limits, account: str, ahead_s: float, leaves: bool
+) -> None:
+    gate = StandInGate(account_id=account, limits=limits)
+    desk.server.answers("place_order", {"status": "filled", "order_id": "x-1"})
+    desk.buy(gate)
+    desk.server.answers("get_quote", {**QUOTE, "as_of": iso(desk.clock.time() + ahead_s)})
+    bought = desk.gateway.place(gate, request(), beat=8)
+    assert bought.quote_at == utc(desk.clock.time() + ahead_s)
+    assert (bought.outcome is Outcome.ACCEPTED) is leaves
+    assert leaves or bought.reason.startswith("Limit: max_quote_age_seconds: the quote is ")
+    # what reduces passes whatever the quote's age
+    assert desk.gateway.place(gate, request(side=Side.SELL), beat=8).outcome is Outcome.ACCEPTED
 
 
 def test_that_there_are_no_quotes_is_told_once_and_so_is_their_return(

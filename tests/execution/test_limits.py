@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from reconciler.clock import utc
-from reconciler.execution.limits import Book, Prices, breach, dearest, reduces
+from reconciler.execution.limits import Book, Prices, breach, dearest, reduces, staleness
 from reconciler.records.order import Order, OrderRequest, OrderState, OrderType, Outcome, Side
 from reconciler.records.record import Limits
 from tests.execution.standins import StandInGate, request
@@ -88,6 +88,39 @@ def test_what_cannot_be_measured_counts_as_exceeded(limits: Limits, asked: Order
     said = breach(limits, asked, Prices(None, None), FLAT)
     assert said is not None
     assert said.endswith("there is no quote to measure it by")
+
+
+def test_what_reduces_leaves_at_its_own_price_where_there_is_no_quote() -> None:
+    limits = Limits(max_order_notional=Decimal(1), max_price_deviation=Decimal("0.05"))
+    assert breach(limits, request("1", "100", Side.SELL), Prices(None, None), book("1")) is None
+    assert breach(limits, request("2", "100", Side.SELL), Prices(None, None), book("1")) is not None
+    assert breach(limits, request("1", "90", Side.SELL), PRICES, book("1")) is not None
+
+
+@pytest.mark.parametrize(
+    ("age_s", "said"),
+    [
+        (60, None), (60.001, "the quote is older than 60 s"), (-60, None),
+        (-60.001, "the quote is from more than 60 s ahead"), (None, "there is no quote to measure it by"),
+    ],
+)  # fmt: skip
+def test_a_quote_may_be_so_old_and_from_so_far_ahead(age_s: float | None, said: str | None) -> None:
+    quoted_at = None if age_s is None else utc(1_000 - age_s)
+    assert staleness(60, quoted_at, utc(1_000)) == (said and f"max_quote_age_seconds: {said}")
+
+
+@pytest.mark.parametrize(
+    ("limits", "on_real", "on_paper"),
+    [
+        (Limits(), 60, None),
+        (Limits(max_quote_age_seconds=5), 5, 5),
+        (Limits(takes_any_quote=True), None, None),
+    ],
+)
+def test_real_money_has_a_limit_where_the_record_says_nothing(
+    limits: Limits, on_real: int | None, on_paper: int | None
+) -> None:
+    assert (limits.quote_age_s(real_money=True), limits.quote_age_s(real_money=False)) == (on_real, on_paper)
 
 
 def test_a_stop_order_is_measured_by_its_own_prices() -> None:

@@ -90,6 +90,20 @@ def test_what_a_file_leaves_out_is_as_the_record_says() -> None:
     assert record.limits == Limits()
 
 
+@pytest.mark.parametrize(
+    ("written", "limits"),
+    [
+        ("max_quote_age_seconds: 5", Limits(max_quote_age_seconds=5)),
+        ("max_quote_age_seconds: null", Limits(takes_any_quote=True)),
+        ("max_open_orders: 1", Limits(max_open_orders=1)),
+    ],
+)
+def test_that_any_quote_will_do_is_said_by_null_and_by_nothing_else(written: str, limits: Limits) -> None:
+    record = judge(UPON + f"limits: {{{written}}}\n", template="config: {levels: 5}").record
+    assert record is not None
+    assert record.limits == limits
+
+
 def test_comments_and_the_order_of_keys_change_no_digest() -> None:
     other = judge("# so\n" + "\n".join(reversed(TEXT.splitlines())))
     assert (other.values_digest, other.config_digest) == (judge().values_digest, judge().config_digest)

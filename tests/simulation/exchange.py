@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any
 
-from reconciler.clock import Clock
+from reconciler.clock import Clock, iso
 from reconciler.errors import ExecRejected
 from reconciler.execution.mapping.answer import OrderNotFound
 from reconciler.records.order import OrderState, decimal_text
@@ -57,6 +57,8 @@ class Exchange:
     clock: Clock
     received: list[dict[str, Any]] = field(default_factory=list)
     orders: dict[str, Placed] = field(default_factory=dict)
+    quoted_ago_s: float | None = 0.0
+    """How old its quotes are, None where it has none."""
 
     def take(self, arguments: Mapping[str, Any], delay_s: float) -> Placed:
         """Take an order. A second one of the same client_order_id is a second order: this exchange forgives nothing."""
@@ -83,13 +85,18 @@ class Exchange:
     def answer(self, tool: str, arguments: Mapping[str, Any]) -> dict[str, Any]:
         """Everything but `place_order`."""
         tools: dict[str, Callable[[Mapping[str, Any]], dict[str, Any]]] = {
-            "get_quote": lambda _: {"bid": "99", "ask": "101", "as_of": "2026-01-31T12:00:00.000Z"},
+            "get_quote": self._quote,
             "get_order": lambda asked: self.find(asked).told(),
             "cancel_order": self._cancel,
             "list_orders": self._list,
             "get_positions": self._positions,
         }
         return tools[tool](arguments)
+
+    def _quote(self, _: Mapping[str, Any]) -> dict[str, Any]:
+        if self.quoted_ago_s is None:
+            raise ExecRejected("symbol not found")
+        return {"bid": "99", "ask": "101", "as_of": iso(self.clock.time() - self.quoted_ago_s)}
 
     def _cancel(self, arguments: Mapping[str, Any]) -> dict[str, Any]:
         order = self.find(arguments)

@@ -51,6 +51,11 @@ RULES = {
     # "Ready again only when open orders and positions have been compared with the ledger; till then only cancels leave"
     "comparing": Rule(ORDERS, "ExecDown"),
     "disconnected": Rule(OWN, "ExecDown"),
+    # "Older quotes, or from further ahead, let nothing leave that adds exposure": unasked on real money
+    "real money, and a quote of another time": Rule(EXPOSING, "Limit"),
+    "real money, and no quote": Rule(EXPOSING, "Limit"),
+    # "tells no quote at all, a market order is refused by the gateway, a reduction too"
+    "at market, and no quote": Rule(ORDERS, "Quote"),
 }
 """By what is the case. What is not here keeps nothing in: a halt of others, a doubt of others, what rests."""
 

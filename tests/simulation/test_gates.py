@@ -176,6 +176,31 @@ def test_what_leaves_is_what_the_table_says(
     scene.life.end()
 
 
+@pytest.mark.parametrize("ago_s", [0.0, 60.0, 61.0, -61.0, None])
+@pytest.mark.parametrize("limit", [100, None])
+@pytest.mark.parametrize("instance", [OURS, OF["btc-real"]], ids=lambda instance: instance.account_id)
+def test_what_leaves_on_which_quote_is_what_the_table_says(
+    instance: Instance, limit: int | None, ago_s: float | None, main_loop: MainLoop, empty_database: Path
+) -> None:
+    life = Life(main_loop, empty_database)
+    life.place(instance, _request(Side.BUY, HELD, None))
+    life.place(instance, _request(Side.SELL, RESTING, 100))
+    facts = [] if limit is not None or ago_s is not None else ["at market, and no quote"]
+    if instance.account_id == "real" and (ago_s is None or abs(ago_s) > 60):
+        facts.append(f"real money, and {'no quote' if ago_s is None else 'a quote of another time'}")
+    for act, quantity in QUANTITIES.items():
+        life.exchange.quoted_ago_s = ago_s
+        life.beat += 1
+        before = len(life.exchange.received)
+        side = Side.BUY if act is Act.OPENS else Side.SELL
+        order = life.place(instance, _request(side, Decimal(quantity), limit), "refused")
+        assert order is not None
+        assert (len(life.exchange.received) > before) is leaves(act, facts), act
+        words = {RULES[fact].word for fact in facts if act in RULES[fact].keeps_in}
+        assert not words or order.reason.split(":")[0] in words
+    life.end()
+
+
 def test_the_acts_are_what_they_are_called() -> None:
     for act, quantity in QUANTITIES.items():
         room = -HELD if act is Act.OPENS else HELD

@@ -40,7 +40,8 @@ limits = st.builds(
     max_orders_per_minute=st.none() | st.integers(0, 1000),
     max_daily_loss=st.none() | amounts,
     max_price_deviation=st.none() | amounts,
-)
+    max_quote_age_seconds=st.integers(1, 1000),
+) | st.sampled_from([Limits(), Limits(takes_any_quote=True)])
 records = st.builds(
     InstanceRecord,
     id=st.from_regex(r"[a-z0-9][a-z0-9-]{0,20}", fullmatch=True),

@@ -65,6 +65,7 @@ def test_an_order_has_the_keys_of_the_contract_then_its_judge_and_its_book(
             "code_digest": "d0",
             "was_unknown": False,
             "money": None,
+            "quote_at": None,
             "fills": items[0]["fills"],
         }
     ]
