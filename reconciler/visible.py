@@ -8,12 +8,16 @@ from __future__ import annotations
 
 import json
 import re
+import unicodedata
 from typing import Final
 
 _INVISIBLE: Final = "\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2800\u3164\ufe00-\ufe0f\uffa0\U000e0100-\U000e01ef"
 """What shows nothing although Unicode calls it a letter, a mark or a symbol; all else that does is unprintable."""
 _PERHAPS_HIDDEN: Final = re.compile("[^ -~]")
 _INVISIBLES: Final = re.compile(f"[{_INVISIBLE}]")
+_JOINER: Final = "\u200d"
+_EMOJI_STYLE: Final = "\ufe0f"
+_SKIN_TONES: Final = range(0x1F3FB, 0x1F400)
 
 
 def visible(text: str) -> str:
@@ -39,12 +43,21 @@ def visible_json(text: str) -> str:
     return text if text.isascii() and "\x7f" not in text else _PERHAPS_HIDDEN.sub(_seen_in_json, text)
 
 
-def _is_seen(character: str) -> bool:
-    return character.isprintable() and _INVISIBLES.match(character) is None
+def is_printable(text: str) -> bool:
+    """True where all of it can be seen: no control character, no mark of direction, nothing invisible but what
+    puts an emoji together."""
+    if text.isprintable():
+        return True
+    return all(c.isprintable() or _joins_emoji(text, i) for i, c in enumerate(text))
+
+
+def _is_seen(match: re.Match[str]) -> bool:
+    is_seen = match[0].isprintable() and _INVISIBLES.match(match[0]) is None
+    return is_seen or _joins_emoji(match.string, match.start())
 
 
 def _seen(match: re.Match[str]) -> str:
-    return match[0] if _is_seen(match[0]) else ascii(match[0])[1:-1]
+    return match[0] if _is_seen(match) else ascii(match[0])[1:-1]
 
 
 def _seen_or_laid_out(match: re.Match[str]) -> str:
@@ -53,6 +66,17 @@ def _seen_or_laid_out(match: re.Match[str]) -> str:
 
 def _seen_in_json(match: re.Match[str]) -> str:
     character = match[0]
-    if character in "\n\r\t" or _is_seen(character):  # outside of strings these are JSON's own, inside there are none
+    if character in "\n\r\t" or _is_seen(match):  # outside of strings these are JSON's own, inside there are none
         return character
     return json.dumps(character)[1:-1]
+
+
+def _joins_emoji(text: str, at: int) -> bool:
+    """True where the character there, itself invisible, is part of an emoji: it joins two, or asks for the picture."""
+    if not 0 < at < len(text):
+        return False
+    before, after = text[at - 1], text[at + 1 : at + 2]
+    if text[at] == _EMOJI_STYLE:
+        return unicodedata.category(before) in ("So", "Sm")
+    is_emoji = unicodedata.category(before) == "So" or before == _EMOJI_STYLE or ord(before) in _SKIN_TONES
+    return text[at] == _JOINER and is_emoji and after != "" and unicodedata.category(after) in ("So", "Sm")

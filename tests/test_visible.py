@@ -16,7 +16,7 @@ import reconciler.cli
 from reconciler.cli.failure import Failure
 from reconciler.cli.output import print_json, print_json_line, print_table, say, tell
 from reconciler.logfmt import LogFormatter
-from reconciler.visible import visible, visible_json, visible_lines
+from reconciler.visible import is_printable, visible, visible_json, visible_lines
 
 EVIL = "\x1b]0;TITLE\x07 \x1b[31mRED\x9b31m\u202e\u2066\x7f\r\nFORGED 2026-01-01 unhalted\u2028x"
 ESCAPED = r"\x1b]0;TITLE\x07 \x1b[31mRED\x9b31m\u202e\u2066\x7f\r\nFORGED 2026-01-01 unhalted\u2028x"
@@ -27,7 +27,7 @@ texts = st.text(st.characters(exclude_categories=()))
 
 
 def is_seen(text: str) -> bool:
-    return all(character.isprintable() for character in text)
+    return is_printable(text)
 
 
 @given(texts)
@@ -96,3 +96,27 @@ def test_a_line_of_the_log_is_one_line_and_a_traceback_stands_indented() -> None
     assert is_seen("".join((first, *rest)))
     assert len(rest) > 3
     assert all(line.startswith("  ") for line in rest)
+
+
+@pytest.mark.parametrize("name", ["majors", "größe", "👩‍💻", "👩🏽‍🚀 crew", "❤️‍🔥", "🙂‍↔️.yaml", "🏳️‍🌈"])
+def test_what_is_put_together_to_an_emoji_can_be_printed(name: str) -> None:
+    assert is_printable(name)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "a\u200db",
+        "\u200d👩",
+        "👩\u200d",
+        "👩\u200da",
+        "a\u202eb",
+        "👩\u200f💻",
+        "a\tb",
+        "👩\u200d\u200d💻",
+        "a\u200bb",
+        "\udcff",
+    ],
+)
+def test_what_hides_or_turns_text_around_can_not(name: str) -> None:
+    assert not is_printable(name)

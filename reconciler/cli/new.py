@@ -24,6 +24,7 @@ from reconciler.review.scaffold.instance import Draft, Wanted, instance_file
 from reconciler.sources.folder import DEPTH_LIMIT
 from reconciler.sources.layout import INSTANCES, counts, is_template
 from reconciler.strategy.catalogue import Catalogue
+from reconciler.visible import is_printable
 
 
 @click.command(
@@ -89,7 +90,7 @@ def _refuse_unusable(wanted: Wanted, snapshot: Snapshot, place: Place) -> None:
         raise Failure(
             f"--folder: expected a folder whose files count, without . or _ before its name, was {wanted.folder}"
         )
-    if not wanted.path.isprintable() or wanted.path.count("/") > DEPTH_LIMIT:
+    if not is_printable(wanted.path) or wanted.path.count("/") > DEPTH_LIMIT:
         raise Failure(
             f"--folder: expected a name that can be printed, at most {DEPTH_LIMIT} folders deep, was {wanted.folder}"
         )

@@ -29,7 +29,7 @@ class Place:
 
     def root(self) -> Path:
         """The folder that holds `instances/`; Failure where there is none."""
-        start = (self._asked or Path.cwd()).resolve()
+        start = _as_given(self._asked or Path())
         above = [] if self._asked else list(start.parents)
         for folder in (start, *above):
             if (folder / INSTANCES).is_dir():
@@ -38,6 +38,12 @@ class Place:
             f"{start}: expected a folder {INSTANCES}/ here{'' if self._asked else ' or above'}, found none; "
             "name the right place with --root DIR"
         )
+
+    def way(self) -> str:
+        """The way from the current folder to the fleet, `""` or ending in a `/`: what stands before a path there."""
+        real = os.path.realpath(self.root())
+        way = os.path.relpath(real, os.path.realpath(os.curdir))
+        return "" if way == os.curdir else f"{min(way, real, key=len)}/"
 
     def settings(self, flags: Mapping[str, Any] | None = None) -> Settings:
         """What reconciler.yaml, the environment and `flags` (by dotted name) say; Failure where they cannot be used."""
@@ -122,3 +128,17 @@ class Place:
             return Reader.open(path)
         except StoreError as error:
             raise Failure(str(error)) from error
+
+
+def _as_given(path: Path) -> Path:
+    """The absolute path, its links kept, which others may replace; but for those that a `..` leads back from."""
+    *_, last = (-1, *(index for index, part in enumerate(path.parts) if part == ".."))
+    led = Path(_here(), *path.parts[: last + 1])
+    return Path(led.resolve() if last >= 0 else led, *path.parts[last + 1 :])
+
+
+def _here() -> Path:
+    """The current folder as the shell calls it, where that is true (as `pwd -L`): the system itself forgets links."""
+    said, here = os.environ.get("PWD", ""), Path.cwd()
+    is_usable = os.path.isabs(said) and os.path.normpath(said) == said and os.path.isdir(said)
+    return Path(said) if is_usable and os.path.samefile(said, here) else here

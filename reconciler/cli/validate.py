@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import click
@@ -68,18 +69,27 @@ def _found(place: Place, paths: tuple[Path, ...], ref: str | None) -> Report:
         known, against = known + known_paths(base.snapshot), Against(base, place.accounts_at(base, accounts))
     wanted = [_relative(path, place.root(), known) for path in paths] or EVERYTHING
     where = locate(place.root())
-    return check(snapshot, accounts, wanted, against, folder="" if where is None else where.prefix)
+    found = check(snapshot, accounts, wanted, against, folder="" if where is None else where.prefix)
+    return replace(found, here=place.way())
 
 
 def _relative(path: Path, root: Path, known: tuple[str, ...]) -> str:
     """`path` as the snapshot calls it; Failure where it holds nothing that is ever validated."""
+    tried = [_inside(os.path.realpath(path), os.path.realpath(root)), _inside(os.path.abspath(path), str(root))]
+    found = [inside for inside in tried if inside is not None]
+    if not found:
+        raise Failure(f"{path}: expected a path within {root}")
+    for inside in found:
+        if any(is_under(one, [inside]) for one in known):
+            return inside
+    raise Failure(f"{path}: expected an instance file, a strategy, or a folder of such, found none there")
+
+
+def _inside(path: str, root: str) -> str | None:
     try:
-        inside = Path(os.path.realpath(path)).relative_to(root).as_posix().removeprefix(".")
+        return Path(path).relative_to(root).as_posix().removeprefix(".")
     except ValueError:
-        raise Failure(f"{path}: expected a path within {root}") from None
-    if not any(is_under(one, [inside]) for one in known):
-        raise Failure(f"{path}: expected an instance file, a strategy, or a folder of such, found none there")
-    return inside
+        return None
 
 
 def _write_step_summary(found: Report) -> None:

@@ -54,5 +54,5 @@ def _failure(problems: tuple[Problem, ...]) -> str:
     first = problems[0]
     told = ": ".join(filter(None, (position(first), statement(first))))
     message = told if len(problems) == 1 else f"{count(len(problems), 'problem')}, the first {told}"
-    lines = escape("\n".join(map(text.lines, problems)))
+    lines = escape("\n".join(text.lines(problem) for problem in problems))
     return f"<failure type={quoteattr(visible(name(first)))} message={quoteattr(message)}>{lines}</failure>"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from reconciler.errors import Problem
 from reconciler.review.report import Report
@@ -11,9 +11,14 @@ from reconciler.review.rule import urgency
 
 
 def most_urgent_first(report: Report) -> tuple[Problem, ...]:
-    """All problems: by the urgency of their rule, those of files that records need (strategies, templates, settings)
-    before those of records, then by path and line."""
-    return tuple(sorted(report.problems, key=lambda p: (urgency(p), p.path in report.checked, p)))
+    """All problems, in the order of `urgent_first`."""
+    return tuple(sorted(report.problems, key=urgent_first(report)))
+
+
+def urgent_first(report: Report) -> Callable[[Problem], tuple[int, bool, Problem]]:
+    """What to sort by: the urgency of their rule, those of files that records need (strategies, templates, settings)
+    before those of records, then path and line."""
+    return lambda problem: (urgency(problem), problem.path in report.checked, problem)
 
 
 def spread(problems: Sequence[Problem], number: int, per_file: int) -> frozenset[Problem]:

@@ -10,11 +10,12 @@ from reconciler.visible import visible
 
 def render(report: Report) -> str:
     """A line per problem, its hint indented below; empty where there are none."""
-    return "\n".join(map(lines, report.problems))
+    return "\n".join(lines(problem, report.here) for problem in report.problems)
 
 
-def lines(problem: Problem) -> str:
-    return visible(str(problem)) + hinted(problem, "\n  ")
+def lines(problem: Problem, here: str = "") -> str:
+    """`here` is the way to the fleet, at which paths begin."""
+    return visible(here + str(problem)) + hinted(problem, "\n  ")
 
 
 def summary(report: Report) -> str:

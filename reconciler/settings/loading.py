@@ -50,7 +50,7 @@ def load(root: Path, environ: Mapping[str, str], flags: Mapping[str, Any] | None
 
     Raises SettingsError with every problem. Secrets are not read: checking a file asks for no secret.
     """
-    root = root.resolve()
+    root = root.absolute()  # not resolved: it may be a link that others replace
     document = _document(root)
     overrides = [*_from_environment(environ), *_from_flags(flags or {})]
     problems = list(compile_schema(SCHEMA).problems(document))

@@ -15,6 +15,7 @@ from typing import NamedTuple
 
 from reconciler.sources.layout import Rules
 from reconciler.sources.reading import VANISHED, Reading, Signature, not_a_file, read, signature, why
+from reconciler.visible import is_printable
 
 DEPTH_LIMIT = 32
 
@@ -196,7 +197,7 @@ class Folder:
                 self._keep(name, read(real, None, walk.limit_bytes), walk, link)
 
     def _enter(self, name: str, real: str, rules: Rules, place: _Place, walk: Walk) -> None:
-        if not name.isprintable():
+        if not is_printable(name):
             self._shut(name, "has a name that cannot be printed", walk)
         elif len(place.around) >= DEPTH_LIMIT:
             self._shut(name, f"is nested deeper than {DEPTH_LIMIT} folders", walk)
@@ -218,7 +219,7 @@ class Folder:
 
     def _keep(self, name: str, reading: Reading, walk: Walk, link: Link | None = None) -> None:
         path = f"{self.path}/{name}"
-        if not path.isprintable():
+        if not is_printable(path):
             path, reading = repr(path)[1:-1], _refused("has a name that cannot be printed")
         if not reading.settled:
             walk.faults.append(f"{path} {reading.error}")

@@ -17,6 +17,7 @@ from reconciler.sources.git import Repository
 from reconciler.sources.layout import HALT_PATHS, counts, is_strategy, is_template
 from reconciler.sources.listing import Listed
 from reconciler.sources.worktree import WorktreeOptions
+from reconciler.visible import is_printable
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +129,7 @@ def _moments(changes: Iterable[tuple[str, Mapping[str, str]]], names: frozenset[
         live = len(records) + len(held)
         touched: set[str] = set()
         for path, blob_id in changed.items():
-            if not path.isprintable() or not counts(path) or path in HALT_PATHS:
+            if not is_printable(path) or not counts(path) or path in HALT_PATHS:
                 continue
             if is_strategy(path) or is_template(path):
                 _put(strategies if is_strategy(path) else templates, path, blob_id)

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from reconciler.sources.folder import DEPTH_LIMIT
 from reconciler.sources.git import Tree
 from reconciler.sources.layout import INSTANCE_RULES, INSTANCES, STRATEGIES, STRATEGY_RULES, Rules
+from reconciler.visible import is_printable
 
 _LINKS_LIMIT = 40
 """So many links may be followed on one way, as on Linux."""
@@ -101,7 +102,7 @@ class Listing:
     def _enter(self, place: _Place, rules: Rules) -> Iterator[Listed]:
         if id(place.folder) in place.around:
             yield _refused(place.path, "could not be read: a link leads back to a folder around it")
-        elif not place.path.isprintable():
+        elif not is_printable(place.path):
             yield _refused(place.path, "")
         elif len(place.around) >= DEPTH_LIMIT:
             yield _refused(place.path, f"is nested deeper than {DEPTH_LIMIT} folders")
@@ -176,12 +177,12 @@ def _grown(tree: Tree, links: Mapping[str, str]) -> _Folder:
 def _taken(path: str, entry: _Entry) -> Listed:
     match entry:
         case _File(blob_id):
-            return Listed(path, blob_id) if path.isprintable() else _refused(path, "")
+            return Listed(path, blob_id) if is_printable(path) else _refused(path, "")
         case _:
             return _refused(path, "expected a file, was a folder")
 
 
 def _refused(path: str, error: str) -> Listed:
-    if path.isprintable():
+    if is_printable(path):
         return Listed(path, error=error)
     return Listed(repr(path)[1:-1], error="has a name that cannot be printed")

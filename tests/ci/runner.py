@@ -120,7 +120,8 @@ class Runner:
             return True
         left, equals, right = term.partition(" == ")
         assert re.fullmatch(r"[a-z_.-]+", left), f"an expression that this stand-in does not know: {term}"
-        known = self.context.get(left, "") if left.startswith("steps.") else self.context[left]
+        may_be_none = left.startswith(("steps.", "github.event."))
+        known = self.context.get(left, "") if may_be_none else self.context[left]
         return known == right.strip("'") if equals else known
 
 

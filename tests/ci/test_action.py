@@ -28,10 +28,11 @@ class Job:
     python: Path
     scratch: Path
 
-    def run(self, environ: dict[str, str] | None = None, **inputs: str) -> Runner:
+    def run(self, environ: dict[str, str] | None = None, queued_on: str = "", **inputs: str) -> Runner:
         given = {name: value["default"] for name, value in parsed()["inputs"].items()}
         given |= {"token": TOKEN, **{name.replace("_", "-"): value for name, value in inputs.items()}}
         context = {f"inputs.{name}": value for name, value in given.items()}
+        context["github.event.merge_group.base_sha"] = queued_on
         base = pull_request(self.repository, self.scratch, self.python, self.github.url)
         runner = Runner(self.repository.folder, self.scratch, {**base, **(environ or {})}, context)
         runner.run([step for step in steps() if step.get("name") != "Install"])
@@ -152,6 +153,12 @@ def test_without_a_base_there_is_no_plan(job: Job) -> None:
     runner = job.run({"GITHUB_BASE_REF": ""})
     assert [step.outcome for step in runner.steps.values()] == ["success", "skipped", "skipped", "skipped"]
     assert runner.context["steps.validate.outputs.valid"] == "true"
+
+
+def test_in_a_merge_queue_the_change_is_compared_with_what_the_queue_stands_on(job: Job) -> None:
+    raise_it(job.repository)
+    runner = job.run({"GITHUB_BASE_REF": ""}, queued_on=job.repository.git("rev-parse", "main").strip())
+    assert json.loads(runner.context["steps.plan.outputs.raises"]) == ["eur-usd-dip"]
 
 
 def test_the_base_may_be_named(job: Job) -> None:

@@ -43,6 +43,13 @@ def test_the_hooks_pass_on_a_good_fleet_and_fail_on_a_bad_one(
     tried = pre_commit(repository.folder, tmp_path / "home", "try-repo", str(checkout), "--all-files")
     assert (tried.returncode, tried.stdout.count("Passed")) == (0, 2), tried.stdout
 
+    repository.git("rm", "--quiet", "strategies/dip.py")  # pre-commit tells a hook no file of such a commit
+    tried = pre_commit(repository.folder, tmp_path / "home", "try-repo", str(checkout))
+    assert (tried.returncode, tried.stdout.count("Skipped")) == (1, 0), tried.stdout
+    assert "instances/eur-usd-dip.yaml:" in tried.stdout
+    repository.git("reset", "--quiet", "--hard")
+    (repository.folder / ".pre-commit-config.yaml").unlink()
+
     repository.replace("instances/eur-usd-dip.yaml", "minutes: 30", "minutes: never")
     repository.replace("strategies/dip.py", '"default": 30', '"default": 31')
     repository.git("add", "--all")

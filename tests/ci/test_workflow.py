@@ -14,12 +14,19 @@ from tests.ci.runner import Repository, Runner, pull_request
 INSTANCE = "instances/eur-usd-dip.yaml"
 
 
-def review(repository: Repository, github: GitHub, scratch: Path, event: str = "pull_request") -> Runner:
+def review(
+    repository: Repository,
+    github: GitHub,
+    scratch: Path,
+    event: str = "pull_request",
+    queued_on: str = "",
+    **environment: str,
+) -> Runner:
     workflow: Any = yaml.load((repository.folder / ".github/workflows/fleet.yml").read_text(), yaml.BaseLoader)
     assert workflow["defaults"] == {"run": {"shell": "bash"}}
     scratch.mkdir(exist_ok=True)
-    environ = pull_request(repository, scratch, Path(sys.executable).parent, github.url)
-    context = {"github.event_name": event, "github.token": TOKEN}
+    environ = pull_request(repository, scratch, Path(sys.executable).parent, github.url) | environment
+    context = {"github.event_name": event, "github.token": TOKEN, "github.event.merge_group.base_sha": queued_on}
     runner = Runner(repository.folder, scratch, {**environ, **workflow["env"]}, context)
     runner.run([step for step in workflow["jobs"]["review"]["steps"] if step.get("name") != "Install"])
     if runner.steps["Plan"].outcome == "success":  # the artifact is where the second job looks for it: in RUNNER_TEMP
@@ -66,6 +73,25 @@ def test_a_push_is_checked_and_has_no_plan(repository: Repository, github_api: G
     runner = review(repository, github_api, tmp_path / "scratch", event="push")
     assert outcomes(runner) == ["success", "success", "success", "skipped"]
     assert github_api.asked == []
+
+
+def test_a_merge_queue_is_answered_and_judged_against_what_it_stands_on(
+    repository: Repository, github_api: GitHub, tmp_path: Path
+) -> None:
+    repository.replace(INSTANCE, "mode: observe", "mode: off")
+    repository.commit("Off")
+    base = repository.git("rev-parse", "HEAD").strip()
+    repository.replace(INSTANCE, "mode: off", "mode: active")
+    repository.commit("From off to active")
+    runner = review(repository, github_api, tmp_path / "scratch", "merge_group", base, GITHUB_BASE_REF="")
+    assert "off → active" in runner.steps["Instance files are valid"].stdout
+    assert outcomes(runner) == ["failure", "success", "success", "skipped"]
+
+
+def test_it_runs_for_queues_and_when_a_pull_request_goes_to_another_branch(repository: Repository) -> None:
+    workflow: Any = yaml.load((repository.folder / ".github/workflows/fleet.yml").read_text(), yaml.BaseLoader)
+    assert "merge_group" in workflow["on"]
+    assert set(workflow["on"]["pull_request"]["types"]) == {"opened", "synchronize", "reopened", "edited"}
 
 
 def test_what_it_uses_is_pinned_and_its_checkout_is_whole_and_holds_no_token(repository: Repository) -> None:

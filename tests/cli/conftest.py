@@ -106,7 +106,8 @@ class Fleet:
 
 
 @pytest.fixture
-def fleet(tmp_path: Path) -> Fleet:
+def fleet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Fleet:
+    monkeypatch.chdir(tmp_path)
     (tmp_path / "instances").mkdir()
     (tmp_path / "strategies").mkdir()
     (tmp_path / "strategies" / "drift.py").write_text(STRATEGY, encoding="utf-8")

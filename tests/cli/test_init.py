@@ -117,7 +117,7 @@ def test_its_workflow_is_one(fleet: Path, path: str) -> None:
 def test_its_workflow_asks_for_no_more_than_it_needs(fleet: Path) -> None:
     workflow = yaml.load((fleet / ".github/workflows/fleet.yml").read_text(), yaml.BaseLoader)
     assert workflow["permissions"] == {}
-    assert set(workflow["on"]) == {"pull_request", "push"}
+    assert set(workflow["on"]) == {"pull_request", "merge_group", "push"}
 
 
 def test_its_pre_commit_hooks_pass_and_fail_as_they_should(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ import pytest
 from click.testing import CliRunner
 
 from reconciler.cli import main
+from reconciler.cli.place import Place
 from tests.cli.conftest import Fleet
 
 
@@ -63,7 +64,7 @@ def test_paths_are_relative_to_where_one_stands(fleet: Fleet, monkeypatch: pytes
     monkeypatch.chdir(fleet.root / "instances")
     for path in (".", "a.yaml", "..", "../instances/"):
         result = CliRunner().invoke(main, ["validate", path])
-        assert (result.exit_code, result.stdout.partition(":")[0]) == (1, "instances/a.yaml"), path
+        assert (result.exit_code, result.stdout.partition(":")[0]) == (1, "../instances/a.yaml"), path
 
 
 def test_a_broken_definition_is_told_at_its_own_line(fleet: Fleet) -> None:
@@ -152,3 +153,53 @@ def test_a_large_fleet_for_which_there_are_helpers_is_told_of_like_a_small_one(f
     ]
     assert done.stderr.count("hello") == 1
     assert "2,101 files, 2,098 valid; 4 problems\n" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("folder", "way"), [(".", ""), ("instances", "../"), ("instances/below", "../../"), ("..", "{name}/")]
+)
+def test_paths_lead_to_the_file_from_the_current_folder(
+    fleet: Fleet, monkeypatch: pytest.MonkeyPatch, folder: str, way: str
+) -> None:
+    fleet.write("a", levels='"five"')
+    (fleet.root / "instances" / "below").mkdir()
+    monkeypatch.chdir(fleet.root / folder)
+    path = fleet.run("validate").stdout.partition(":")[0]
+    assert path == f"{way.format(name=fleet.root.name)}instances/a.yaml"
+    assert Path(path).exists()
+
+
+def test_from_far_away_paths_are_absolute(
+    fleet: Fleet, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    deep = tmp_path_factory.mktemp("far") / "/".join("abcdefghijklmnopqrstuvwxyz" * 2)
+    deep.mkdir(parents=True)
+    fleet.write("a", levels='"five"')
+    monkeypatch.chdir(deep)
+    assert fleet.run("validate").stdout.startswith(f"{fleet.root.resolve()}/instances/a.yaml:")
+
+
+@pytest.fixture
+def link(fleet: Fleet, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A link to the fleet, as those that releases and git-sync swap."""
+    link = tmp_path_factory.mktemp("releases") / "current"
+    link.symlink_to(fleet.root)
+    return link
+
+
+def test_a_root_that_is_a_link_is_kept_as_it_was_given(
+    fleet: Fleet, link: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert Place(link).root() == link
+    assert Place(link / "instances" / "..").root() == fleet.root.resolve()
+    monkeypatch.chdir(link)
+    monkeypatch.setenv("PWD", str(link))
+    assert Place(None).root() == link
+    monkeypatch.setenv("PWD", "/elsewhere")
+    assert Place(None).root() == fleet.root.resolve()
+
+
+def test_a_file_is_named_through_a_link_as_well(fleet: Fleet, link: Path) -> None:
+    fleet.write("a")
+    result = Fleet(link).run("validate", str(link / "instances" / "a.yaml"))
+    assert (result.exit_code, result.stderr) == (0, "1 file, all valid\n")

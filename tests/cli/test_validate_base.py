@@ -241,7 +241,9 @@ def test_a_fleet_in_a_subfolder_is_told_by_its_place_in_the_repository(review: R
     review.git("commit", "-q", "-m", "Fleet", at=top)
     review.git("switch", "-q", "-c", "pr", at=top)
     Fleet(fleet).write("idle", mode="active")
-    assert review.validate("--base", "main", at=fleet).stdout.startswith("instances/idle.yaml:5:7: mode: ")
+    assert review.validate("--base", "main", at=fleet).stdout.startswith(
+        "monorepo/trading/fleet/instances/idle.yaml:5:7: mode: "
+    )
     annotated = review.validate("--base", "main", "--format", "github", at=fleet).stdout
     assert "file=trading/fleet/instances/idle.yaml,line=5,col=7" in annotated
 
@@ -250,7 +252,7 @@ def test_from_a_linked_work_tree_too(review: Review, tmp_path: Path) -> None:
     linked = tmp_path / "linked"
     review.git("worktree", "add", "-q", "--detach", str(linked), "pr")
     Fleet(linked).write("idle", mode="active")
-    assert review.validate("--base", "main", at=linked).stdout.startswith("instances/idle.yaml:5:7: mode: ")
+    assert review.validate("--base", "main", at=linked).stdout.startswith("linked/instances/idle.yaml:5:7: mode: ")
 
 
 def test_on_github_the_full_list_is_appended_to_the_step_summary(

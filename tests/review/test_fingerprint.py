@@ -78,3 +78,16 @@ def test_two_fleets_of_one_repository_are_told_apart() -> None:
 def test_no_two_problems_of_a_report_share_one(report: Report) -> None:
     found = fingerprints(report)
     assert len(set(found)) == len(found) == len(report.problems)
+
+
+def test_it_survives_that_an_item_is_put_in_before() -> None:
+    def at(*indices: int) -> tuple[str, ...]:
+        return of(*(replace(PROBLEM, pointer=f"config.legs[{i}].size", line=10 + i) for i in indices))
+
+    assert at(0, 1, 3) == at(1, 2, 4)
+    assert set(at(0, 1, 3)) < set(at(0, 1, 2, 4))
+
+
+def test_it_survives_that_more_are_left_out() -> None:
+    more = Problem("a.yaml", 9, 1, "", "and 1,300 more problems", "", "more")
+    assert of(more) == of(replace(more, message="and 2 more problems"))

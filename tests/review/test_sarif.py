@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -97,3 +98,13 @@ def test_any_text_meets_the_published_schema_is_no_link_and_is_read_back(report:
         uri = result["locations"][0]["physicalLocation"]["artifactLocation"]["uri"]
         assert URI.fullmatch(uri)
         assert unquote(uri, errors="strict") == storable(report.folder + problem.path)
+
+
+def test_a_run_has_no_more_results_than_github_takes_the_most_telling_first() -> None:
+    many = tuple(replace(PROBLEM, path=f"instances/a{i}.yaml") for i in range(sarif.RESULTS))
+    run = read(Report((*many, STEP)))
+    assert len(run["results"]) == sarif.RESULTS == 25_000
+    assert run["results"][0]["ruleId"] == "mode-step"
+    (notification,) = run["invocations"][0]["toolExecutionNotifications"]
+    assert notification["message"]["text"].startswith("1 of 25,001 problems are left out")
+    assert "toolExecutionNotifications" not in read(Report((PROBLEM, STEP)))["invocations"][0]

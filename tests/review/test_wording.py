@@ -15,6 +15,8 @@ PROBLEM = Problem("instances/a.yaml", 14, 11, "config.levels", 'expected an inte
     ("text", "seen"),
     [
         ("größe → ±1 🙂", "größe → ±1 🙂"),
+        ("👩‍💻 👩🏽‍🚀 ❤️‍🔥", "👩‍💻 👩🏽‍🚀 ❤️‍🔥"),
+        ("a\u200db\u200d👩", r"a\u200db\u200d👩"),
         ("a\nb\r\tc", r"a\nb\r\tc"),
         ("\x1b[31mred", r"\x1b[31mred"),
         ("\x85\u2028", r"\x85\u2028"),

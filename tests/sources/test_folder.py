@@ -278,6 +278,12 @@ def test_a_name_that_cannot_be_printed_is_refused(root: Path) -> None:
     assert not files.walk().changed
 
 
+def test_a_folder_or_file_named_with_an_emoji_put_together_is_read(root: Path) -> None:
+    (root / "instances" / "👩‍💻").mkdir()
+    (root / "instances" / "👩‍💻" / "❤️‍🔥.yaml").write_text("x\n")
+    assert Pass(root).found()["instances/👩‍💻/❤️‍🔥.yaml"].data == b"x\n"
+
+
 def test_a_file_that_vanishes_before_it_is_read_is_unreadable_not_absent(
     root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
