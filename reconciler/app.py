@@ -276,7 +276,10 @@ class _Engine:
             host.beat(beat)
             asyncio.run_coroutine_threadsafe(gateway.follow_up(beat), loop)
 
-        heartbeat = Heartbeat(clock, settings.heartbeat_seconds, store.beats, fire)
+        def uncommitted(beat: int) -> None:
+            asyncio.run_coroutine_threadsafe(gateway.tend(), loop)
+
+        heartbeat = Heartbeat(clock, settings.heartbeat_seconds, store.beats, fire, uncommitted, self._descriptors.look)
         watcher = Watcher(settings.root, controller.hint, self._note_watching, clock)
         return _Fleet(controller, catalogue, host, heartbeat, watcher)
 
@@ -322,7 +325,14 @@ class _Engine:
         with contextlib.closing(Reader.open(settings.database)) as reader:
             pages = create_app(board, reader, self._clock, settings.dashboard_options(os.environ))
             operator = Operator(
-                fleet.controller, fleet.host, store.halts, gateway, accept_tools, store.operators, store.events
+                fleet.controller,
+                fleet.host,
+                store.halts,
+                gateway,
+                accept_tools,
+                store.operators,
+                store.events,
+                fleet.heartbeat,
             )
             commands = create_control_app(operator, api_routes(pages))
             try:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import threading
 import time
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Protocol
 
 
@@ -21,6 +22,13 @@ class Clock(Protocol):
 
     def monotonic(self) -> float:
         """Seconds from an arbitrary start. Never steps backwards."""
+        ...
+
+    def uptime(self) -> tuple[str, float]:
+        """Which boot of the machine this is, and the seconds since, its sleep included; no boot where none is told.
+
+        Nobody can set it, and it survives the process.
+        """
         ...
 
     def wait(self, event: threading.Event, timeout_s: float | None = None) -> bool:
@@ -38,6 +46,12 @@ class SystemClock:
     monotonic = staticmethod(time.monotonic)
     time = staticmethod(time.time)
 
+    def __init__(self) -> None:
+        self._boot = _boot_id()
+
+    def uptime(self) -> tuple[str, float]:
+        return self._boot, time.clock_gettime(_UPTIME) if self._boot else 0.0
+
     def wait(self, event: threading.Event, timeout_s: float | None = None) -> bool:
         return event.wait(timeout_s)
 
@@ -45,6 +59,19 @@ class SystemClock:
         import asyncio  # slow to import, and who awaits this has done so
 
         await asyncio.sleep(duration_s)
+
+
+_UPTIME = getattr(time, "CLOCK_BOOTTIME", -1)
+
+
+def _boot_id() -> str:
+    """Empty where the machine counts no time that includes its sleep, or does not tell its boots apart."""
+    if _UPTIME < 0:
+        return ""
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    except OSError:
+        return ""
 
 
 class FakeClock:
@@ -59,6 +86,8 @@ class FakeClock:
     def __init__(self, start_s: float = 1_700_000_000.0) -> None:
         self._wall_s = start_s
         self._monotonic_s = 0.0
+        self._asleep_s = 0.0
+        self._boot = "boot 1"
         self._lock = threading.Lock()
 
     def time(self) -> float:
@@ -76,6 +105,22 @@ class FakeClock:
         with self._lock:
             self._wall_s += duration_s
             self._monotonic_s += duration_s
+
+    def uptime(self) -> tuple[str, float]:
+        with self._lock:
+            return self._boot, self._monotonic_s + self._asleep_s
+
+    def sleep_machine(self, duration_s: float) -> None:
+        """As a laptop whose lid is closed: the wall clock and the uptime go on, monotonic time does not."""
+        with self._lock:
+            self._wall_s += duration_s
+            self._asleep_s += duration_s
+
+    def reboot(self) -> None:
+        """Another boot of the machine: what was up before tells nothing any more."""
+        with self._lock:
+            self._boot += "'"
+            self._asleep_s = -self._monotonic_s
 
     def set_wall(self, time_s: float) -> None:
         """Step the wall clock, as an operator or NTP would. Monotonic time is unmoved."""

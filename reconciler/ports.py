@@ -163,6 +163,10 @@ class EngineStatus:
     exec_servers: tuple[Mapping[str, Any], ...]
     counts: Mapping[str, int]
     """Instances by health, keys as `Health` spells them, plus `total`, `problems` and `active`."""
+    no_beat: str = ""
+    """Why no beat has fired for three heartbeats, so that nothing ticks; empty where beats fire."""
+    heartbeat_ended: str = ""
+    """Why no beat will fire again until the process is started anew; empty where one may."""
     settings_note: str = ""
     """That the settings on disk are not those the engine runs with; empty where they are."""
 

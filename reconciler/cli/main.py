@@ -28,6 +28,7 @@ COMMANDS = {
     "resume": "End a pause.",
     "halt": "The kill switch: no new exposure until unhalt.",
     "unhalt": "End a halt.",
+    "beats": "End waiting for a clock that was ahead.",
     "strategies": "List strategy definitions, or one's config reference.",
     "schema": "Write the schemas for editors and CI, or check them.",
     "prune": "Show or confirm removals that are held.",

@@ -77,6 +77,10 @@ class Commands(Protocol):
         """Carry out the held removals, if `digest` still names exactly that set. `reason` may be empty."""
         ...
 
+    def forget_beats(self, reason: str, uid: int) -> CommandResult:
+        """The clock is right now: wait no more for beats that fired while it was ahead. None fires twice."""
+        ...
+
     def full_pass(self) -> None:
         """Read and compare everything now, as SIGHUP does. Returns at once."""
         ...

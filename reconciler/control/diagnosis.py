@@ -27,6 +27,8 @@ class Case:
     can_load: bool
     is_exposed: bool = False
     """True with an open real order or a real position."""
+    no_beat: str = ""
+    """Why no beat has fired for three heartbeats, so that nothing ticks; empty where beats fire."""
 
     @property
     def is_shown(self) -> bool:
@@ -77,6 +79,8 @@ def health(case: Case) -> Health:
     if case.paused:
         return Health.PAUSED
     if view is not None and (view.failing or view.phase is Phase.FAILED):
+        return Health.DEGRADED
+    if case.wanted and case.no_beat:
         return Health.DEGRADED
     if case.wanted and not case.can_load and view is None:
         return Health.DEGRADED
@@ -133,6 +137,8 @@ def ready(case: Case, facts: RuntimeFacts | None) -> Finding:
     if facts.pause is not None:
         reason = "Quarantined" if facts.pause.by == "engine" else "Paused"
         return False, reason, f"paused by the {facts.pause.by}: {facts.pause.reason}"
+    if case.no_beat:
+        return False, "NoBeat", f"nothing ticks: {case.no_beat}"
     if facts.failing:
         return False, "TickFailed", facts.last_error
     if facts.render_error:

@@ -2,66 +2,103 @@
 
 A beat is committed to the database before it fires: killed in between, it is lost, not repeated. Beats
 that passed while the process was stopped are counted, never replayed. A clock that was set back is
-waited out, visibly.
+waited out, visibly, or forgotten by an operator; one that jumped ahead is looked at until it is sure that it stays.
 """
 
 from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
 from typing import Protocol
 
 from reconciler.clock import Clock
+from reconciler.control.clock_watch import ClockWatch
 from reconciler.errors import StoreError
-from reconciler.records.cadence import beat_at, beat_time
+from reconciler.records.cadence import RUN_GAP, BeatRun, Mark, beat_at, beat_time, free_from_s, last_fired, moment_of
 
 log = logging.getLogger(__name__)
 
 _LONGEST_WAIT_S = 0.5
 """A wait is cut into pieces of this length, so that a stepped clock is noticed."""
+SILENT_BEATS = 3
+"""After so many heartbeats without a beat that is told, whatever the reason."""
+_HANGS_S = 30.0
+"""A thread that has not come round for so long does not come back: a restart mends that."""
 
 
 class Beats(Protocol):
-    """Where the last beat fired is kept."""
+    """Where the beats that fired are kept."""
 
-    def last(self) -> tuple[int, float] | None:
-        """(beat, heartbeat_s) of the last beat fired, None where none ever was."""
+    def runs(self) -> Sequence[BeatRun]:
+        """All that is known, the forgotten ones too."""
         ...
 
-    def fired(self, beat: int, heartbeat_s: float) -> None:
-        """Commit that `beat` fires now. Raises StoreError where it could not be committed."""
+    def marked(self) -> Mark | None:
+        """When the last beat fired, None where nothing is known."""
         ...
+
+    def fire(self, beat: int, heartbeat_s: float, mark: Mark) -> Future[None]:
+        """Commit that `beat` fires now; done, once it is. StoreError in it where it could not be committed."""
+        ...
+
+    def forget(self, mark: Mark) -> Sequence[BeatRun]:
+        """Wait no more for beats that fired ahead of `mark`; returns the runs they are in. Raises StoreError."""
+        ...
+
+
+def _nothing() -> None:
+    """There is nothing else to look at."""
+
+
+def _nobody(beat: int) -> None:
+    """Nothing goes on without a commit."""
 
 
 class Heartbeat:
-    """Calls `fire(beat)` at the beginning of each beat, on its own thread."""
+    """Calls `fire(beat)` at the beginning of each beat, on its own thread.
 
-    def __init__(self, clock: Clock, heartbeat_s: float, beats: Beats, fire: Callable[[int], object]) -> None:
+    `uncommitted(beat)` is called instead where the beat could not be committed: what needs no commit goes on.
+    `look()` is called each time the thread comes round, twice a second, beats or none.
+    """
+
+    def __init__(
+        self,
+        clock: Clock,
+        heartbeat_s: float,
+        beats: Beats,
+        fire: Callable[[int], object],
+        uncommitted: Callable[[int], object] = _nobody,
+        look: Callable[[], object] = _nothing,
+    ) -> None:
         self._clock = clock
         self._heartbeat_s = heartbeat_s
         self._beats = beats
         self._fire = fire
+        self._uncommitted = uncommitted
+        self._look = look
+        self._watch = ClockWatch(clock, heartbeat_s, RUN_GAP * heartbeat_s)
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="heartbeat", daemon=True)
-        self._seen = self._stored_beat()
+        self._turn = threading.Lock()  # one beat, or one change of what has fired, at a time
+        self._runs: tuple[BeatRun, ...] = ()
+        self._seen: int | None = None
+        self._tried: int | None = None
+        self._anchor: Mark | None = None
+        self._began_s: float | None = None
+        self._round_s: float | None = None
+        self._silent = ""
+        self._counted: int | None = None
         self.last_beat: int | None = None
         self.last_fired_s: float | None = None
         self.lost = 0
         self.behind_s = 0.0
         self.fault = ""
-
-    def _stored_beat(self) -> int | None:
-        """The last beat fired, in beats of today's length: a changed heartbeat renumbers them."""
-        stored = self._beats.last()
-        if stored is None:
-            return None
-        beat, heartbeat_s = stored
-        if heartbeat_s == self._heartbeat_s:
-            return beat
-        return beat_at(beat_time(beat, heartbeat_s), self._heartbeat_s)
+        self._recall()
 
     def start(self) -> None:
+        self._began_s = self._round_s = self._clock.monotonic()
         self._thread.start()
 
     def stop(self) -> None:
@@ -74,42 +111,161 @@ class Heartbeat:
         """Seconds since the last beat fired, None before the first."""
         return None if self.last_fired_s is None else max(0.0, self._clock.monotonic() - self.last_fired_s)
 
+    def silence(self) -> str:
+        """Why no beat has fired for three heartbeats, empty where one has, or none was expected yet. Any thread."""
+        since_s = self.last_fired_s if self.last_fired_s is not None else self._began_s
+        if since_s is None or self._stopping.is_set():
+            return ""
+        if self._clock.monotonic() - since_s <= SILENT_BEATS * self._heartbeat_s + _LONGEST_WAIT_S:
+            return ""
+        return (
+            self.ended()
+            or self._set_back()
+            or self._silent
+            or "the clock stands still, or the heartbeat's thread gets no time"
+        )
+
+    def _set_back(self) -> str:
+        seen = self._seen
+        if not self.behind_s or seen is None:
+            return ""
+        until = moment_of(beat_time(seen + 1, self._heartbeat_s))
+        return (
+            f"the clock was set back, or had been ahead: beats until {until} have fired, and none fires twice; "
+            "where the clock is right now: reconciler beats forget --reason …"
+        )
+
+    def ended(self) -> str:
+        """Why no beat will ever fire again in this process, empty where one may. Any thread."""
+        if self._began_s is None or self._round_s is None or self._stopping.is_set():
+            return ""
+        if not self._thread.is_alive():
+            return "the heartbeat has ended"
+        hangs_s = max(_HANGS_S, SILENT_BEATS * self._heartbeat_s)
+        if self._clock.monotonic() - self._round_s > hangs_s:
+            return "the heartbeat hangs"
+        return ""
+
+    def forget(self) -> tuple[Sequence[BeatRun], float]:
+        """The clock is right now: wait no more for what fired ahead of it. Any thread; waits for a beat under way.
+
+        Returns the runs that are not waited for any more, and when the next beat may fire (seconds since the epoch):
+        their numbers are skipped when their time comes. Raises StoreError.
+        """
+        with self._turn:
+            forgotten = self._beats.forget(self._watch.mark())
+            self._recall()
+            self._tried = None
+            self._watch.forget()
+            self._notice_clock()
+            return forgotten, free_from_s(self._runs, self._clock.time())
+
+    def _recall(self) -> None:
+        """What has fired, in beats of today's length: a changed heartbeat renumbers them."""
+        self._runs = tuple(self._beats.runs())
+        self._seen = self._counted = last_fired(self._runs, self._heartbeat_s)
+        self._anchor = self._beats.marked()
+
     def _run(self) -> None:
         upcoming = beat_at(self._clock.time(), self._heartbeat_s) + 1
         while not self._stopping.is_set():
+            self._come_round()
             remaining_s = beat_time(upcoming, self._heartbeat_s) - self._clock.time()
             if remaining_s > 0:
                 self._clock.wait(self._stopping, min(remaining_s, _LONGEST_WAIT_S))
                 self._notice_clock()
                 upcoming = min(upcoming, beat_at(self._clock.time(), self._heartbeat_s) + 1)
                 continue
-            self.step()
+            if not self.step() and self._watch.is_looking:
+                self._clock.wait(self._stopping, _LONGEST_WAIT_S)
+                continue  # the same beat, or what has become of it, is looked at again soon
             upcoming = beat_at(self._clock.time(), self._heartbeat_s) + 1
 
     def step(self) -> bool:
         """Fire the beat under way unless it has fired; True where it did. Only the heartbeat's thread calls it."""
-        self._notice_clock()
-        beat = beat_at(self._clock.time(), self._heartbeat_s)
-        if self._seen is not None and beat <= self._seen:
-            return False
-        if self._seen is not None:
-            self.lost += beat - self._seen - 1
-        self._seen = beat
-        try:
-            self._beats.fired(beat, self._heartbeat_s)
-        except StoreError as error:
-            self.lost += 1
-            log.error("a beat did not fire: it could not be committed", extra={"beat": beat, "error": str(error)})
-            return False
-        self.last_beat = beat
-        self.last_fired_s = self._clock.monotonic()
-        self._fire_surviving(beat)
+        with self._turn:
+            self._notice_clock()
+            beat = beat_at(self._clock.time(), self._heartbeat_s)
+            if beat == self._tried or not self._may_fire(beat):
+                return False
+            self._tried = beat
+            if not self._is_committed(beat):
+                return False
+            self._count_lost(beat - 1)
+            self._watch.forget()
+            self._seen = self._counted = beat
+            self.last_beat = beat
+            self.last_fired_s = self._clock.monotonic()
+            self._silent = ""
+        self._surviving(self._fire, beat)
         return True
 
-    def _fire_surviving(self, beat: int) -> None:
+    def _may_fire(self, beat: int) -> bool:
+        """False where it has fired, or the clock is not to be believed; `silence` says so."""
+        if self._seen is not None and beat <= self._seen:
+            return False
+        for run in (run.counted_in(self._heartbeat_s) for run in self._runs if run.forgotten):
+            if run.first <= beat <= run.last:
+                self._silent = (
+                    f"these beats fired while the clock was ahead: the next is due at {moment_of(run.until_s)}"
+                )
+                return False
+        if self._seen is None or beat - self._seen <= RUN_GAP or self._watch.has_passed(self._anchor):
+            self._watch.forget()
+            return True
+        if not self._watch.is_looking:
+            ahead_s = round((beat - self._seen) * self._heartbeat_s)
+            log.warning(
+                "the clock is far ahead of the last beat: it is looked at before it counts", extra={"s": ahead_s}
+            )
+        self._silent = "the clock jumped ahead: it counts once it has stayed there for some looks"
+        return self._watch.is_confirmed()
+
+    def _is_committed(self, beat: int) -> bool:
+        """True once the beat is on the disk; whatever waits for that long still looks at the rest."""
+        mark = self._watch.mark()
+        pending = self._beats.fire(beat, self._heartbeat_s, mark)
+        try:
+            while True:
+                try:
+                    pending.result(_LONGEST_WAIT_S)
+                    break
+                except TimeoutError:
+                    if pending.done():
+                        raise
+                    if self._stopping.is_set():
+                        return False
+                    self._silent = "the database takes no beat: a program holds it, or the disk does not answer"
+                    self._come_round()
+        except (StoreError, TimeoutError) as error:
+            self._count_lost(beat)
+            self._silent = f"no beat can be committed: {error}"
+            log.error("a beat did not fire: it could not be committed", extra={"beat": beat, "error": str(error)})
+            self._surviving(self._uncommitted, beat)
+            return False
+        self._anchor = mark
+        return True
+
+    def _count_lost(self, until: int) -> None:
+        """Beats after the last one counted, up to `until`, did not fire; where the clock jumped there were none."""
+        if self._counted is not None and until > self._counted and not self._watch.is_looking:
+            self.lost += until - self._counted
+        elif self._counted is None and until == self._tried:
+            self.lost += 1
+        self._counted = until
+
+    def _come_round(self) -> None:
+        """Twice a second, whatever else the thread waits for."""
+        self._round_s = self._clock.monotonic()
+        try:
+            self._look()
+        except Exception:
+            log.exception("what is looked at each beat could not be")
+
+    def _surviving(self, act: Callable[[int], object], beat: int) -> None:
         """The boundary to what hangs on a beat: whatever it raises, the next beat comes."""
         try:
-            self._fire(beat)
+            act(beat)
         except Exception as error:
             self.fault = f"beat {beat}: {type(error).__name__}: {error}"
             log.exception("a beat was not carried out in full", extra={"beat": beat})
@@ -119,6 +275,7 @@ class Heartbeat:
     def _notice_clock(self) -> None:
         """How far the clock stands before a beat that has already fired; 0 where it does not."""
         if self._seen is None:
+            self.behind_s = 0.0
             return
         behind_s = max(0.0, beat_time(self._seen, self._heartbeat_s) - self._clock.time())
         if behind_s > 0 and self.behind_s == 0:

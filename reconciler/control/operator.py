@@ -8,6 +8,7 @@ from typing import Protocol, cast
 from reconciler.control.chronicle import EventLog
 from reconciler.control.commands import CommandResult, PruneState
 from reconciler.control.controller import Controller
+from reconciler.records.cadence import NOTHING_AHEAD, BeatRun, forgetting
 from reconciler.records.halt import WAS_IT_MEANT, Halt, HaltScope, stranger
 from reconciler.records.verdict import Verdict
 from reconciler.runtime.host import Host
@@ -31,6 +32,14 @@ class Orders(Protocol):
         ...
 
 
+class Heart(Protocol):
+    """What fires the beats."""
+
+    def forget(self) -> tuple[Sequence[BeatRun], float]:
+        """Wait no more for what fired ahead of the clock: those runs, and when the next beat may fire."""
+        ...
+
+
 AcceptTools = Callable[[str], str]
 """Lets an exec-mcp server's changed tools be used from now on. Why it cannot, empty where it did."""
 
@@ -51,6 +60,7 @@ class Operator:
         accept_tools: AcceptTools,
         operations: Operations,
         events: EventLog,
+        heart: Heart,
     ) -> None:
         self._controller = controller
         self._host = host
@@ -59,6 +69,7 @@ class Operator:
         self._accept_tools = accept_tools
         self._operations = operations
         self._events = events
+        self._heart = heart
 
     def pause(self, ids: Sequence[str] | None, reason: str, uid: int) -> CommandResult:
         return self._each(ids, "pause", "Paused", reason, uid, lambda id_: self._host.pause(id_, "operator", reason))
@@ -177,6 +188,16 @@ class Operator:
         self._events.record(None, "Normal", "PruneConfirmed", f"{held}{why} (uid {uid})")
         self._controller.confirm_removal(digest)
         return CommandResult(done=removal.held)
+
+    def forget_beats(self, reason: str, uid: int) -> CommandResult:
+        forgotten, free_from_s = self._heart.forget()
+        if not forgotten:
+            return CommandResult(failed=(("beats", NOTHING_AHEAD),))
+        told = forgetting(forgotten, free_from_s)
+        self._operations.record(uid, "beats-forget", told, reason)
+        self._events.record(None, "Warning", "BeatsForgotten", f"{told}: {reason} (uid {uid})")
+        self._controller.hint()
+        return CommandResult(done=(told,))
 
     def full_pass(self) -> None:
         self._controller.hint()

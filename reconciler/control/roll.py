@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections import Counter
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 from reconciler.control.diagnosis import Case, health, sync
@@ -56,19 +56,25 @@ class Roll:
         self._fleet = Fleet()
         self._views: Mapping[str, Running] = {}
         self._exposed: frozenset[str] = frozenset()
+        self._no_beat = ""
         self._entries: dict[str, Entry] = {}
         self._by_mode: Counter[Mode] = Counter()
         self._by_sync: Counter[Sync] = Counter()
         self._by_health: Counter[Health] = Counter()
         self._last = Called()
 
-    def call(self, version: int, fleet: Fleet, views: Mapping[str, Running], exposed: frozenset[str]) -> Called:
+    def call(
+        self, version: int, fleet: Fleet, views: Mapping[str, Running], exposed: frozenset[str], no_beat: str = ""
+    ) -> Called:
         """Everybody as they are now. Costs nothing where nothing changed, and little where little did.
 
-        `version` rises where code may have come or gone, which the others do not tell.
+        `version` rises where code may have come or gone, which the others do not tell. `no_beat`: why nothing ticks.
         """
         with self._lock:
             changed = self._differing(views, exposed)
+            if bool(no_beat) is not bool(self._no_beat):
+                changed.update(fleet.rows)
+            self._no_beat = no_beat
             if version != self._version or fleet is not self._fleet:
                 changed |= self._outdated(fleet)
             self._version, self._fleet, self._views, self._exposed = version, fleet, views, exposed
@@ -109,7 +115,7 @@ class Roll:
                 known.pop(instance_id, None)
                 continue
             view = self._views.get(instance_id)
-            case = Case(row, fleet, view, self._can_load(row), instance_id in self._exposed)
+            case = Case(row, fleet, view, self._can_load(row), instance_id in self._exposed, self._no_beat)
             known[instance_id] = _judged(case)
             self._count(known[instance_id], 1)
         if arrived:
@@ -138,9 +144,14 @@ def _judged(case: Case) -> Entry:
         case.is_shown,
         case.is_exposed
         or Mode.ACTIVE in (case.row.mode, case.effective_mode)
-        or found_health in (Health.STUCK, Health.PAUSED, Health.DEGRADED)
+        or (found_health in (Health.STUCK, Health.PAUSED, Health.DEGRADED) and not _is_only_silent(case))
         or found_sync in (Sync.INVALID, Sync.REFUSED, Sync.HELD),
     )
+
+
+def _is_only_silent(case: Case) -> bool:
+    """True where it is as well as it can be while no beat fires: one sentence about the engine says that of all."""
+    return bool(case.no_beat) and health(replace(case, no_beat="")) in (Health.HEALTHY, Health.PROGRESSING)
 
 
 def matches(entry: Entry, wanted: InstanceFilter, is_real_money: Callable[[Row], bool]) -> bool:

@@ -8,6 +8,7 @@
     POST /v1/placing              "account", "order", "reason"                   → {"done", "failed"}
     GET  /v1/prune                                                              → {"digest", "held"}
     POST /v1/prune                "digest" (and "reason")                        → {"done", "failed"}
+    POST /v1/beats/forget         "reason"                                       → {"done", "failed"}
     POST /v1/reconcile                                                          → {"done": [], "failed": []}
 
 Beside them stand the read-only routes of the page's API, handed in by whoever wires the parts. Errors have the
@@ -190,6 +191,9 @@ def create_control_app(commands: Commands, read_routes: Sequence[BaseRoute] = ()
         reason = body.text("reason") if "reason" in body.values else ""
         return commands.confirm_prune(body.text("digest"), reason, uid)
 
+    def forget_beats(body: _Body, uid: int) -> CommandResult:
+        return commands.forget_beats(body.text("reason"), uid)
+
     def reconcile(body: _Body, uid: int) -> CommandResult:
         commands.full_pass()
         return CommandResult()
@@ -208,6 +212,7 @@ def create_control_app(commands: Commands, read_routes: Sequence[BaseRoute] = ()
             _command("/v1/placing", note_placing),
             Route("/v1/prune", prune, methods=["GET"]),
             _command("/v1/prune", confirm_prune),
+            _command("/v1/beats/forget", forget_beats),
             _command("/v1/reconcile", reconcile),
             *read_routes,
         ],

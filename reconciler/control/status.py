@@ -205,12 +205,19 @@ class StatusBoard:
         parts = self._parts
         # The version first: what is read after it is at least as new.
         version = parts.controller.version
-        return self._roll.call(version, parts.controller.fleet, parts.host.views(), parts.exposures.exposed())
+        return self._roll.call(
+            version,
+            parts.controller.fleet,
+            parts.host.views(),
+            parts.exposures.exposed(),
+            parts.heartbeat.silence(),
+        )
 
     def _case(self, row: Row) -> Case:
         parts = self._parts
         view, is_exposed = parts.host.views().get(row.id), row.id in parts.exposures.exposed()
-        return Case(row, parts.controller.fleet, view, self._can_load(row), is_exposed)
+        no_beat = parts.heartbeat.silence()
+        return Case(row, parts.controller.fleet, view, self._can_load(row), is_exposed, no_beat)
 
     def _can_load(self, row: Row) -> bool:
         return self._parts.catalogue.definition(row.record.strategy_type, row.code_digest) is not None
@@ -373,6 +380,8 @@ class StatusBoard:
             heartbeat_age_s=parts.heartbeat.age_s(),
             beats_lost=parts.heartbeat.lost,
             clock_behind_s=parts.heartbeat.behind_s,
+            no_beat=parts.heartbeat.silence(),
+            heartbeat_ended=parts.heartbeat.ended(),
             source_error=fleet.source_error or parts.controller.fault,
             source_notes=tuple(filter(None, (_doubt(fleet.not_whole), fleet.git_problem, parts.watch_fault()))),
             settings_note=parts.settings_note(),

@@ -147,6 +147,7 @@ def engine_json(engine: EngineStatus) -> dict[str, Any]:
         "heartbeat_age_s": engine.heartbeat_age_s,
         "beats_lost": engine.beats_lost,
         "clock_behind_s": engine.clock_behind_s,
+        "no_beat": engine.no_beat,
         "source_error": engine.source_error,
         "source_notes": list(engine.source_notes),
         "database_error": engine.database_error,

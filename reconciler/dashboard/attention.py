@@ -67,8 +67,9 @@ def engine_concerns(engine: EngineStatus, problems: Sequence[Problem], now_s: fl
     """What is wrong with the engine itself and with what it was given."""
     fault = heartbeat_fault(engine, now_s)
     if fault:
-        yield _critical("Heartbeat", f"{fault}: nothing ticks")
-    if engine.clock_behind_s > 0:
+        command = "reconciler beats forget --reason …" if engine.clock_behind_s > 0 else ""
+        yield Concern(Gravity.CRITICAL, False, "Heartbeat", f"nothing ticks: {fault}", command=command)
+    elif engine.clock_behind_s > 0:
         yield _critical("Clock", f"was set back: nothing ticks for another {duration(engine.clock_behind_s)}")
     if engine.database_error:
         yield _critical("Database", engine.database_error)
@@ -188,7 +189,7 @@ def _faults(instance: InstanceStatus, tools_told: bool) -> Iterator[tuple[Gravit
             yield Gravity.WARNING, _because("Quarantined", ready)
         else:
             yield Gravity.NOTICE, _because("Paused", _first_false(conditions, "Ready", "Trading"))
-    elif instance.health is Health.DEGRADED:
+    elif instance.health is Health.DEGRADED and not (ready is not None and ready.reason == "NoBeat"):
         yield Gravity.WARNING, _because("Degraded", _first_false(conditions, "Loaded", "Ready"))
     if instance.sync in (Sync.INVALID, Sync.REFUSED, Sync.HELD):
         yield Gravity.WARNING, _because(str(instance.sync), _first_false(conditions, "Accepted"))

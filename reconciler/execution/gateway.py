@@ -119,6 +119,13 @@ class Gateway:
         """
         await asyncio.gather(self._aftercare.run(), self._shadow_book.follow(beat))
 
+    async def tend(self) -> None:
+        """As `follow_up` where the beat could not be committed: what is real is asked for, compared and cancelled.
+
+        Nothing is simulated: a shadow order's fills are counted by beats. Raises nothing.
+        """
+        await self._aftercare.run()
+
     async def withdraw(self) -> None:
         """Cancel what records that have left active want cancelled, now, not only at the next beat. Raises nothing."""
         await self._aftercare.withdrawal.run()

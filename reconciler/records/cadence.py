@@ -6,8 +6,11 @@ Beats are numbered from the Unix epoch, so a cadence lines up with the clock and
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from decimal import ROUND_HALF_UP, Decimal
 
+from reconciler.clock import iso
 from reconciler.records import exact
 
 MINIMUM_TICK_MINUTES = 0.1
@@ -42,3 +45,79 @@ def is_due(beat: int, cadence_steps: int) -> bool:
 def next_due(beat: int, cadence_steps: int) -> int:
     """The first due beat after `beat`."""
     return beat - beat % cadence_steps + cadence_steps
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """When something happened: by the wall clock, and by how long the machine has been up, and since which boot."""
+
+    time_s: float
+    uptime_s: float
+    boot: str
+
+
+@dataclass(frozen=True, slots=True)
+class BeatRun:
+    """Beats that fired, or were lost, from `first` to `last`, numbered by `heartbeat_s`.
+
+    A new run begins where more than `RUN_GAP` numbers were left out. `forgotten`: it fired while the clock was ahead,
+    and nobody waits for it any more; its numbers are skipped when their time comes.
+    """
+
+    first: int
+    last: int
+    heartbeat_s: float
+    forgotten: bool = False
+
+    @property
+    def until_s(self) -> float:
+        """When the next beat after it begins."""
+        return beat_time(self.last + 1, self.heartbeat_s)
+
+    def counted_in(self, heartbeat_s: float) -> BeatRun:
+        """The same time in beats of another length, no part of it left out."""
+        if heartbeat_s == self.heartbeat_s:
+            return self
+        first = beat_at(beat_time(self.first, self.heartbeat_s), heartbeat_s)
+        last = beat_at(beat_time(self.last, self.heartbeat_s), heartbeat_s)
+        return replace(self, first=first, last=last, heartbeat_s=heartbeat_s)
+
+
+RUN_GAP = 10
+"""Beats further apart than this belong to two runs, and the later one is looked at twice: has that time passed?"""
+
+
+def last_fired(runs: Sequence[BeatRun], heartbeat_s: float) -> int | None:
+    """The last beat that fired, but for what is forgotten, in beats of this length; None where none did."""
+    return max((run.counted_in(heartbeat_s).last for run in runs if not run.forgotten), default=None)
+
+
+NOTHING_AHEAD = "no beat fired ahead of the clock as it is now, so there is nothing to forget"
+
+
+def forgetting(forgotten: Sequence[BeatRun], free_from_s: float) -> str:
+    """What it is recorded as that these are not waited for any more."""
+    spans = ", ".join(
+        f"{moment_of(beat_time(run.first, run.heartbeat_s))} to {moment_of(run.until_s)}" for run in forgotten
+    )
+    return (
+        f"beats go on from {moment_of(free_from_s)}; those that fired ahead are skipped when their time comes: {spans}"
+    )
+
+
+def free_from_s(runs: Sequence[BeatRun], now_s: float) -> float:
+    """When the next beat may fire, seconds since the epoch: at once, or once those numbers are over that fired."""
+    free_s = now_s
+    for run in sorted(runs, key=lambda one: one.first * one.heartbeat_s):
+        begins_s = beat_time(run.first, run.heartbeat_s) if run.forgotten else 0.0
+        if begins_s <= free_s < run.until_s:
+            free_s = run.until_s
+    return free_s
+
+
+def moment_of(time_s: float) -> str:
+    """As `iso`, of whatever a clock may have said."""
+    try:
+        return iso(time_s)
+    except (ValueError, OverflowError, OSError):
+        return f"{time_s:.0f} s after 1970"

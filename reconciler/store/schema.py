@@ -322,6 +322,31 @@ def quote_at(db: Database) -> None:
     db.executescript("ALTER TABLE orders ADD COLUMN quote_at TEXT;")
 
 
+@migrations(name="0011_beat_runs")
+def beat_runs(db: Database) -> None:
+    """Which beats fired, not only the last: those that fired while the clock was ahead never fire again.
+
+    Of what fired before, the last beat alone is known: the numbers before it are taken to have fired.
+    """
+    db.executescript(
+        """
+        CREATE TABLE beat_runs (
+            id INTEGER PRIMARY KEY,
+            first INTEGER NOT NULL,
+            last INTEGER NOT NULL CHECK (last >= first),
+            heartbeat_s REAL NOT NULL CHECK (heartbeat_s > 0),
+            is_forgotten INTEGER NOT NULL DEFAULT 0 CHECK (is_forgotten IN (0, 1))
+        ) STRICT;
+        INSERT INTO beat_runs (first, last, heartbeat_s)
+            SELECT max(0, beat - 100000), beat, heartbeat_s FROM meta WHERE beat IS NOT NULL;
+        -- when the last beat fired, by the wall clock and by how long the machine had been up, and since which boot
+        ALTER TABLE meta ADD COLUMN beat_time_s REAL;
+        ALTER TABLE meta ADD COLUMN beat_uptime_s REAL;
+        ALTER TABLE meta ADD COLUMN beat_boot TEXT;
+        """
+    )
+
+
 def migrate(db: Database, path: Path) -> None:
     """Bring the database up to date. Raises StoreError where it is not ours, or newer than this version."""
     _refuse_newer(db, path)

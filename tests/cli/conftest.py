@@ -152,6 +152,9 @@ class FakeEngine:
     def confirm_prune(self, digest: str, reason: str, uid: int) -> CommandResult:
         return self._called(self.held.held, "confirm_prune", digest, reason)
 
+    def forget_beats(self, reason: str, uid: int) -> CommandResult:
+        return self._called(("beats go on",), "forget_beats", reason)
+
     def full_pass(self) -> None:
         self._called((), "full_pass")
 

@@ -144,7 +144,7 @@ class Fleet:
             adopt,
         )
         self.controller = Controller(clock, ControllerOptions(), observer, self.store.halts, chronicle, self.host)
-        heartbeat = Heartbeat(clock, 6.0, self.store.beats, self.host.beat)
+        self.heartbeat = heartbeat = Heartbeat(clock, 6.0, self.store.beats, self.host.beat)
         self.board = StatusBoard(
             Parts(
                 clock,
@@ -174,6 +174,7 @@ class Fleet:
             lambda server: "" if server == "kraken" else "there is no such server",
             self.store.operators,
             self.store.events,
+            self.heartbeat,
         )
         self.host.start()
 

@@ -72,6 +72,9 @@ class Recorder:
     def confirm_prune(self, digest: str, reason: str, uid: int) -> CommandResult:
         return self._called("confirm_prune", digest, reason, uid)
 
+    def forget_beats(self, reason: str, uid: int) -> CommandResult:
+        return self._called("forget_beats", reason, uid)
+
     def full_pass(self) -> None:
         self._called("full_pass")
 
@@ -117,6 +120,7 @@ ME = os.getuid()
         ("/v1/pause", {"ids": ["b", "a", "b"], "reason": " why "}, ("pause", ("b", "a"), "why", ME)),
         ("/v1/pause", {"all": True, "reason": "why"}, ("pause", None, "why", ME)),
         ("/v1/resume", {"ids": ["a"], "reason": "why"}, ("resume", ("a",), "why", ME)),
+        ("/v1/beats/forget", {"reason": "why"}, ("forget_beats", "why", ME)),
         ("/v1/halt", {"scope": "all", "reason": "why"}, ("halt", "all", "", False, "why", ME)),
         (
             "/v1/halt",

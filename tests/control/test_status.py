@@ -104,6 +104,29 @@ def test_a_closed_gate_is_trouble_for_what_is_active(fleet: Any) -> None:
     assert troubled(fleet) == ["a"]
 
 
+def test_while_no_beat_fires_nothing_is_healthy_and_one_sentence_says_why(fleet: Any) -> None:
+    fleet.write("a")
+    fleet.write("b", mode="off")
+    fleet.settle()
+    fleet.heartbeat.start()
+    try:
+        assert (fleet.status("a").health, fleet.board.engine().no_beat) == (Health.HEALTHY, "")
+        now_s = fleet.clock.time()
+        fleet.clock.advance(20)
+        fleet.clock.set_wall(now_s)
+        why = fleet.board.engine().no_beat
+        assert "clock stands still" in why
+        status = fleet.status("a")
+        assert (status.health, fleet.status("b").health) == (Health.DEGRADED, Health.OFF)
+        assert ids(fleet, health="Degraded") == ["a"]
+        (ready,) = (one for one in status.conditions if one.type == "Ready")
+        assert (ready.status, ready.reason, ready.message) == (False, "NoBeat", f"nothing ticks: {why}")
+        assert troubled(fleet) == [], "the engine says it once, not each instance"
+    finally:
+        fleet.heartbeat.stop()
+    assert ids(fleet, health="Healthy") == ["a"]
+
+
 def test_an_instance_that_cannot_be_drawn_says_so_and_ticks_on(fleet: Any) -> None:
     fleet.write_code("v1", FAILS_TO_RENDER)
     fleet.write("a")

@@ -122,7 +122,12 @@ def test_an_engine_that_is_well_has_no_concerns(status: FakeStatus) -> None:
 @pytest.mark.parametrize(
     ("changes", "gravity", "subject", "text"),
     [
-        ({"heartbeat_age_s": 31.0}, Gravity.CRITICAL, "Heartbeat", "no beat for 31 s"),
+        (
+            {"heartbeat_age_s": 31.0, "no_beat": "disk full", "clock_behind_s": 60.0},
+            Gravity.CRITICAL,
+            "Heartbeat",
+            "nothing ticks: no beat for 31 s, expected one every 6 s: disk full",
+        ),
         ({"clock_behind_s": 90.0}, Gravity.CRITICAL, "Clock", "nothing ticks for another 90 s"),
         ({"database_error": "disk full"}, Gravity.CRITICAL, "Database", "disk full"),
         ({"source_notes": ("a rebase is under way",)}, Gravity.NOTICE, "Source", "a rebase is under way"),

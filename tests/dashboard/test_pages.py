@@ -566,9 +566,9 @@ async def test_a_problem_of_a_whole_file_has_no_line(connect: Connect, status: F
 
 
 async def test_a_late_heartbeat_is_said_on_every_page(connect: Connect, status: FakeStatus) -> None:
-    status.engine_now = replace(status.engine_now, heartbeat_age_s=300.0)
+    status.engine_now = replace(status.engine_now, heartbeat_age_s=300.0, no_beat="disk full")
     for path in PAGES:
-        assert "Late no beat for 5 min, expected one every 6 s" in (await read(connect, path)).text
+        assert "Late no beat for 5 min, expected one every 6 s: disk full" in (await read(connect, path)).text
 
 
 async def test_the_age_of_the_beat_is_told_anew_though_nothing_else_changed(
@@ -576,7 +576,7 @@ async def test_the_age_of_the_beat_is_told_anew_though_nothing_else_changed(
 ) -> None:
     async with connect() as client:
         assert "1 s ago" in (await client.get("/")).text
-        status.engine_now = replace(status.engine_now, heartbeat_age_s=400.0)
+        status.engine_now = replace(status.engine_now, heartbeat_age_s=400.0, no_beat="disk full")
         clock.advance(1)
         assert "no beat for 6 min" in (await client.get("/")).text
 
