@@ -1,4 +1,5 @@
-# Two targets do everything: `make run` and `make test`. Both make .venv first, where it is missing or stale.
+# Two targets do everything: `make run` and `make test`. Both make .venv first, where it is missing or stale; only the
+# latter puts development tools into it.
 # Needed: Python 3.11 or newer with its venv module, git, make. Where node and npm are there too, the tests try what
 # editors see with the language server that editors run; elsewhere they skip that.
 
@@ -16,7 +17,7 @@ PYTHON ?= $(shell for python in python3.11 python3 python3.12 python3.13 python3
 
 .PHONY: run test quick lint format bench docs clean
 
-run: $(VENV)/.installed
+run: $(VENV)/.runs
 	@$(BIN)/reconciler run
 
 test: lint $(EDITOR_TOOLS)/.installed
@@ -48,12 +49,18 @@ clean:
 	find . -name __pycache__ -prune -exec rm -rf {} +
 
 # setuptools comes from constraints.txt too, hence no build isolation: next year's install is today's.
-$(VENV)/.installed: pyproject.toml constraints.txt
+$(VENV)/.runs: pyproject.toml constraints.txt
 	@test -n "$(PYTHON)" || { echo "Needed: Python 3.11 or newer with its venv module (Debian: python3.11-venv)," \
 		"found neither as python3.11 nor as python3. Elsewhere? make PYTHON=/path/to/python" >&2; exit 1; }
-	$(PYTHON) -m venv --clear $(VENV)
-	$(BIN)/python $(PIP) install -c constraints.txt setuptools
-	$(BIN)/python $(PIP) install -c constraints.txt --no-build-isolation -e '.[dev]'
+	@echo "Making $(VENV) and installing the engine into it, once: a minute or two, about 110 MB" >&2
+	@$(PYTHON) -m venv --clear $(VENV)
+	@$(BIN)/python $(PIP) install -c constraints.txt setuptools
+	@$(BIN)/python $(PIP) install -c constraints.txt --no-build-isolation -e .
+	@touch $@
+
+$(VENV)/.installed: $(VENV)/.runs
+	@echo "Adding what checks and tests need, once: another minute or two" >&2
+	@$(BIN)/python $(PIP) install -c constraints.txt --no-build-isolation -e '.[dev]'
 	@touch $@
 
 # The peers live apart, so that what they need never mixes with what we need. Of npm's there is one, for one row.

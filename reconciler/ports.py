@@ -8,7 +8,7 @@ dashboard, cli → StatusReader          (control provides)
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -16,7 +16,7 @@ from reconciler.errors import Problem
 from reconciler.records.market import Balance, Candle, Position, Quote
 from reconciler.records.mode import Mode
 from reconciler.records.order import Order, OrderRequest, Provenance
-from reconciler.records.record import Limits
+from reconciler.records.record import Limits, Row
 from reconciler.records.status import Health, InstanceStatus, Obstacle, Sync, Ticks
 
 
@@ -122,6 +122,37 @@ class InstanceFilter:
     account: str = ""
     money: str = ""
     effective_mode: str = ""
+
+    def matches(
+        self,
+        row: Row,
+        effective_mode: Mode,
+        sync: Sync,
+        health: Health,
+        is_real_money: Callable[[], bool],
+    ) -> bool:
+        """True where a list narrowed to this holds the instance; whose money it is, is asked only where it matters."""
+        record = row.record
+        if self.mode and self.mode != row.mode:
+            return False
+        if self.effective_mode and self.effective_mode != effective_mode:
+            return False
+        if self.account and self.account != record.identity.account_id:
+            return False
+        if self.money and self.money != ("real" if is_real_money() else "paper"):
+            return False
+        if self.strategy_type and self.strategy_type != record.strategy_type:
+            return False
+        if self.sync and self.sync != sync:
+            return False
+        if self.health and self.health != health:
+            return False
+        if self.label:
+            key, has_value, value = self.label.partition("=")
+            if key not in record.labels or (has_value and record.labels[key] != value):
+                return False
+        haystack = (record.id, record.identity.market, record.strategy_type, record.description)
+        return not self.q or self.q.casefold() in " ".join(haystack).casefold()
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,7 @@ import click
 from reconciler.cli.known import require_known
 from reconciler.cli.output import print_items, print_table
 from reconciler.cli.place import Place
+from reconciler.records.moment import to_the_second
 
 
 @click.command(
@@ -35,5 +36,9 @@ def history(place: Place, instance_id: str, limit: int, form: str) -> None:
         return
     print_table(
         ("GENERATION", "AT", "COMMIT", "MODE", "KIND", "CHANGED"),
-        [(g["generation"], g["at"], (g["revision"] or "")[:12], g["mode"], g["kind"], g["summary"]) for g in found],
+        [
+            (g["generation"], to_the_second(g["at"]), (g["revision"] or "")[:12], g["mode"], g["kind"], g["summary"])
+            for g in found
+        ],
+        least=("KIND", "MODE", "COMMIT"),
     )

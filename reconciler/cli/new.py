@@ -50,7 +50,7 @@ def new(
     market: str | None,
     folder: str,
 ) -> None:
-    """Write the file of a new instance: commented, every default of its strategy, mode off.
+    """Write the file of a new instance: commented, with every default of its strategy, mode off.
 
     Nothing is ever overwritten. Prints the path; says what is still to be filled in.
     """
@@ -130,7 +130,7 @@ def _draft(wanted: Wanted, snapshot: Snapshot) -> Draft:
     if facts is None:
         near = did_you_mean(wanted.strategy_type, catalogue.types())
         known = f"expected one of {', '.join(catalogue.types()) or 'none: strategies/ has no definition'}"
-        raise Failure(f"{wanted.strategy_type}: {known}{f'; {near}' if near else ''}")
+        raise Failure(f"strategy {wanted.strategy_type}: {known}{f'; {near}' if near else ''}")
     definition = catalogue.definition(wanted.strategy_type, facts.code_digest)
     if definition is None:
         raise Failure(*map(str, facts.problems))

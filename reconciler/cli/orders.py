@@ -4,25 +4,28 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from reconciler.cli.engine import NoEngine
 from reconciler.cli.known import require_known
-from reconciler.cli.output import print_items, print_table, say
+from reconciler.cli.output import print_blocks, print_items, print_json, print_table, say
 from reconciler.cli.place import Place
 from reconciler.cli.resolve import resolve
 from reconciler.cli.when import between
+from reconciler.records.moment import to_the_second
 from reconciler.records.order import OrderState, Outcome
 from reconciler.review.wording import count
+
+if TYPE_CHECKING:
+    from reconciler.store import Reader
 
 COLUMNS = (
     "CREATED",
     "INSTANCE",
     "ORDER",
     "OUTCOME",
-    "STATE",
     "SIDE",
     "TYPE",
     "QUANTITY",
@@ -34,8 +37,8 @@ COLUMNS = (
     "COMMIT",
     "REASON",
 )
-LEAST = ("TYPE", "GENERATION", "BEAT", "LIMIT", "MODE", "COMMIT", "STATE", "CREATED", "ORDER")
-"""What a narrow terminal does without, in this order; each order as a whole is in --format json."""
+LEAST = ("BEAT", "GENERATION", "COMMIT", "MODE", "TYPE", "REASON", "ORDER", "CREATED")
+"""What a narrow terminal does without, in this order: what was asked for, and what became of it, stay longest."""
 
 OUTCOMES = [one.value for one in Outcome]
 STATES = [one.value for one in OrderState]
@@ -63,6 +66,7 @@ class OrdersGroup(click.Group):
 Examples:
   reconciler orders
   reconciler orders btc-grid-1 --limit 20
+  reconciler orders 8fl267loyw3v28l39j
   reconciler orders btc-grid-1 --shadow
   reconciler orders --outcome rejected --since 24h
   reconciler orders --state open --until 2026-01-31
@@ -90,16 +94,19 @@ def orders(
     limit: int,
     form: str,
 ) -> None:
-    """Show the order ledger, of all instances or of one, newest first, and where each order came from.
+    """Show the order ledger, of all instances or of one, newest first; or one order whole, and where it came from.
 
-    What observe was refused is in the simulated book. Json has all there is on each order, its fills too. All of
-    the ledger at once: reconciler export orders.
+    ID is an instance's id, or a client_order_id. What observe was refused is in the simulated book. Json has all there
+    is on each order, its fills too. All of the ledger at once: reconciler export orders.
     """
     if ctx.invoked_subcommand is not None:
         return
     place: Place = ctx.obj
     reader = place.reader()
     try:
+        if instance_id and reader.row(instance_id) is None and (one := reader.order(instance_id)) is not None:
+            _print_whole(reader, one, form)
+            return
         if instance_id:
             require_known(reader, instance_id)
         found, total = reader.orders(
@@ -123,16 +130,23 @@ def orders(
 orders.add_command(resolve)
 
 
-def _row(order: Item) -> list[Any]:
+def _outcome(order: Item) -> str:
+    """What became of it: of what the exchange took, its state there."""
+    word = order["outcome"]
+    if order["state"] is not None:
+        word = order["state"] if word == Outcome.ACCEPTED else f"{word}, {order['state']}"
     by = f" by {order['rejected_by']}" if order["rejected_by"] else ""
     times = f" (×{order['repeats']})" if order["repeats"] > 1 else ""
-    simulated = ", simulated" if order["shadow"] else ""
+    simulated = ", simulated" if order["shadow"] and order["outcome"] != Outcome.SHADOW else ""
+    return f"{word}{by}{times}{simulated}"
+
+
+def _row(order: Item) -> list[Any]:
     return [
-        order["created_at"],
+        to_the_second(order["created_at"]),
         order["instance_id"],
         order["client_order_id"],
-        f"{order['outcome']}{by}{times}{simulated}",
-        order["state"],
+        _outcome(order),
         order["side"],
         order["type"],
         order["quantity"],
@@ -144,6 +158,55 @@ def _row(order: Item) -> list[Any]:
         order["revision"][:12] if order["revision"] else "not committed",
         order["reason"],
     ]
+
+
+def _print_whole(reader: Reader, order: Item, form: str) -> None:
+    """Everything that is known of one order."""
+    from reconciler.dashboard.provenance import traces
+
+    origin = reader.generation(order["instance_id"], order["generation"])
+    found = traces(order, {} if origin is None else origin["values"], reader.row(order["instance_id"]))
+    if form == "json":
+        print_json({**order, "origin": origin, "traces": [trace._asdict() for trace in found]})
+        return
+    quote = (order["quote_bid"], order["quote_ask"])
+    prices = [f"{word} {order[f'{word}_price']}" for word in ("limit", "stop") if order[f"{word}_price"] is not None]
+    asked = " ".join((order["side"], order["quantity"], order["symbol"], order["type"].replace("_", " "), *prices))
+    reduces = ", reduce only" if order["reduce_only"] else ""
+    average = "" if order["average_price"] is None else f", on average at {order['average_price']}"
+    since = "" if origin is None else f", since {origin['at']}: {origin['summary']}"
+    print_blocks(
+        [
+            [
+                ("order", order["client_order_id"]),
+                ("asked for", f"{asked}, {order['time_in_force']}{reduces}"),
+                ("outcome", _outcome(order)),
+                ("reason", order["reason"]),
+                ("filled", f"{order['filled_quantity']} of {order['quantity']}{average}"),
+                ("fee", order["fee"]),
+                ("exchange's id", order["exchange_order_id"]),
+                ("placed", order["created_at"]),
+                ("last news", order["updated_at"]),
+                ("quote it saw", f"{quote[0]} bid, {quote[1]} ask" if quote[0] is not None else None),
+                ("instance", order["instance_id"]),
+                ("account", f"{order['account_id']}/{order['client_id']}, money {order['money'] or 'not noted'}"),
+                ("mode", order["mode"]),
+                ("commit", order["revision"] or "not committed"),
+                ("generation", f"{order['generation']}{since}"),
+                ("beat", order["beat"]),
+                ("config", order["config_digest"]),
+                ("code", order["code_digest"]),
+                *((f"fill {fill['exchange_fill_id']}", _fill(fill)) for fill in order["fills"]),
+            ]
+        ]
+    )
+    for trace in found:
+        say(f"{trace.question}: {trace.command}")
+
+
+def _fill(fill: Item) -> str:
+    price = "a price not told" if fill["price"] is None else fill["price"]
+    return f"{fill['quantity']} at {price}, fee {fill['fee'] or 'not told'}, {fill['at']}"
 
 
 def _orphans(place: Place) -> list[Item]:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import codecs
 import io
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -68,22 +69,47 @@ def print_items(items: Iterable[Any]) -> None:
     print_json({"items": list(items)})
 
 
-def print_table(columns: Sequence[str], rows: Iterable[Sequence[Any]], least: Sequence[str] = ()) -> None:
+def is_terminal() -> bool:
+    """True where answers are read by somebody in front of a screen."""
+    return sys.stdout.isatty()
+
+
+def print_table(
+    columns: Sequence[str],
+    rows: Iterable[Sequence[Any]],
+    least: Sequence[str] = (),
+    styles: Mapping[str, str] = MappingProxyType({}),
+) -> None:
     """Columns under their names. In a pipe no cell is ever cut or wrapped, and none is left out.
 
     On a terminal that is too narrow the last column wraps. Where that is not enough the columns of `least` are left
-    out, one after the other and saying so; where even that is not, cells go on in the next line. None is cut.
+    out, one after the other and saying so; where even that is not, each row stands as a block, a line for each of its
+    cells. No id, path or time is ever broken, and nothing cut. A cell that is one of `styles` is shown in that style
+    where a terminal has colours.
     """
     from rich.console import Console
 
     cells = [[_cell(value) for value in row] for row in rows]
-    terminal = sys.stdout.isatty()
+    terminal = is_terminal()
     console = Console(file=sys.stdout, highlight=False, width=None if terminal else _UNCUT)
     kept = fitting(columns, cells, least, console.width)
-    console.print(_table(columns, cells, kept, _width(columns, cells, kept) > console.width))
+    if terminal and cells and _width(columns, cells, kept) > console.width:
+        print_blocks([[(columns[index], row[index]) for index in range(len(columns))] for row in cells])
+        return
+    console.print(_table(columns, cells, kept, styles if terminal else {}))
     if len(kept) < len(columns):
         left_out = ", ".join(name for index, name in enumerate(columns) if index not in kept)
         say(f"left out for want of room: {left_out}; widen the terminal, or pipe this through: less -S")
+
+
+def print_blocks(blocks: Iterable[Iterable[tuple[str, Any]]]) -> None:
+    """Each thing as lines of `name: what it is`, an empty line between two; the terminal wraps what is too long."""
+    for number, block in enumerate(blocks):
+        if number:
+            tell("")
+        named = [(f"{name.lower()}:", _cell(value)) for name, value in block]
+        width = max(len(name) for name, _ in named) + 1
+        tell(*(f"{name:<{width}}{value}" for name, value in named))
 
 
 def fitting(columns: Sequence[str], rows: Sequence[Sequence[str]], least: Sequence[str], width: int) -> list[int]:
@@ -106,16 +132,18 @@ def _width(columns: Sequence[str], rows: Sequence[Sequence[str]], kept: Sequence
     return sum(widths) + _GAP * (len(kept) - 1)
 
 
-def _table(columns: Sequence[str], rows: Sequence[Sequence[str]], kept: Sequence[int], crowded: bool) -> Table:
+def _table(
+    columns: Sequence[str], rows: Sequence[Sequence[str]], kept: Sequence[int], styles: Mapping[str, str]
+) -> Table:
     from rich.table import Table
     from rich.text import Text
 
     table = Table(box=None, pad_edge=False, padding=(0, _GAP, 0, 0), header_style="bold")
     for index in kept:
-        wraps = crowded or (sys.stdout.isatty() and index == len(columns) - 1)
+        wraps = is_terminal() and index == len(columns) - 1
         table.add_column(columns[index], no_wrap=not wraps, overflow="fold")
     for row in rows:
-        table.add_row(*(Text(row[index]) for index in kept))
+        table.add_row(*(Text(row[index], styles.get(row[index], "")) for index in kept))
     return table
 
 

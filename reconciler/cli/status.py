@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import PurePosixPath
 from typing import Any
 
 import click
@@ -14,7 +17,14 @@ from reconciler.cli.known import no_such
 from reconciler.cli.output import print_json, print_table, say, tell
 from reconciler.cli.place import Place
 from reconciler.cli.watching import watch
+from reconciler.ports import InstanceFilter
 from reconciler.records.halt import Halt
+from reconciler.records.holding import Holding
+from reconciler.records.mode import Mode
+from reconciler.records.moment import ago
+from reconciler.records.order import decimal_text
+from reconciler.records.status import Health, Sync
+from reconciler.review.wording import count
 
 WATCH_S = 2.0
 COLUMNS = (
@@ -25,18 +35,38 @@ COLUMNS = (
     "MODE",
     "SYNC",
     "HEALTH",
+    "POSITION",
+    "PROFIT",
     "TICKS",
     "ERRORS",
     "MISSED",
     "LAST TICK",
     "NOTES",
 )
-LEAST = ("LAST TICK", "STRATEGY", "ACCOUNT", "MARKET", "MISSED")
-"""What a narrow terminal does without, in this order."""
+LEAST = ("ACCOUNT", "STRATEGY", "MISSED", "TICKS", "ERRORS", "LAST TICK", "MARKET", "SYNC", "PROFIT")
+"""What a narrow terminal does without, in this order: mode, health and position stay."""
+STYLES: Mapping[str, str] = {
+    **dict.fromkeys((str(Health.STUCK), str(Health.DEGRADED), str(Sync.INVALID), str(Sync.REFUSED)), "bold red"),
+    **dict.fromkeys((str(Health.PAUSED), str(Sync.HELD), str(Sync.OUT_OF_SYNC), str(Health.PROGRESSING)), "yellow"),
+    **dict.fromkeys((str(Health.HEALTHY), str(Sync.SYNCED)), "green"),
+    str(Mode.ACTIVE): "bold",
+    str(Health.OFF): "dim",
+}
 SAID_ELSEWHERE = ("Mode", "Paused", "Halted")
 """Obstacles that the mode, and the halts, say already."""
+PROBLEMS_SHOWN = 3
 
 Item = Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What one look found. `problems` are those of all files; `books` what instances hold by their own fills."""
+
+    items: Sequence[Item]
+    halts: Sequence[Halt]
+    problems: Sequence[Item] = ()
+    books: Mapping[str, Sequence[tuple[bool, Holding]]] = field(default_factory=dict)
 
 
 @click.command(
@@ -44,27 +74,49 @@ Item = Mapping[str, Any]
 Examples:
   reconciler status
   reconciler status btc-grid-1
+  reconciler status --mode active --health Degraded
+  reconciler status --label team=majors --account main
+  reconciler status --q btc --strategy-type grid
+  reconciler status --sync Invalid
   reconciler status --format json
   reconciler status --watch"""
 )
 @click.argument("instance_id", metavar="[ID]", required=False)
+@click.option("--q", default="", metavar="TEXT", help="Only those whose id, market, strategy or description has it.")
+@click.option("--label", default="", metavar="KEY[=VALUE]", help="Only those with this label.")
+@click.option("--mode", type=click.Choice([str(one) for one in Mode]), help="Only those whose record says this mode.")
+@click.option("--health", type=click.Choice([str(one) for one in Health]), help="Only those.")
+@click.option("--sync", type=click.Choice([str(one) for one in Sync]), help="Only those.")
+@click.option("--strategy-type", default="", metavar="TYPE", help="Only those of this strategy.")
+@click.option("--account", default="", metavar="ID", help="Only those on this account.")
 @click.option(
     "--format", "form", type=click.Choice(["table", "json"]), default="table", help="For people, or for machines."
 )
 @click.option("--watch", "is_watching", is_flag=True, help="Look again every two seconds, until Ctrl-C.")
 @click.pass_obj
-def status(place: Place, instance_id: str | None, form: str, is_watching: bool) -> None:
+def status(
+    place: Place,
+    /,
+    instance_id: str | None,
+    form: str,
+    is_watching: bool,
+    **narrowed: str | None,
+) -> None:
     """Show how all instances are doing, or one of them with its conditions.
 
-    Asks the engine; where none is running, shows what is applied according to the database.
+    Asks the engine; where none is running, shows what is applied according to the database. Files that have a problem
+    and no instance yet are told below.
     """
+    wanted = InstanceFilter(**{name: value or "" for name, value in narrowed.items()})
+    if instance_id is not None and wanted != InstanceFilter():
+        raise click.UsageError("a filter narrows the list: expected either an ID or filters")
 
     def look() -> None:
-        items, halts = _look(place, instance_id)
+        seen = _look(place, instance_id, wanted)
         if is_watching and form == "table":
             click.clear()
-        say_halts(halts)
-        _print(items, halts, instance_id, form)
+        say_halts(seen.halts)
+        _print(seen, instance_id, form)
 
     if is_watching:
         watch(look, WATCH_S)
@@ -72,25 +124,41 @@ def status(place: Place, instance_id: str | None, form: str, is_watching: bool) 
         look()
 
 
-def _look(place: Place, instance_id: str | None) -> tuple[list[Item], list[Halt]]:
-    """The instances asked for and the halts that are in force on any of them; Failure where the one is not there."""
+def _look(place: Place, instance_id: str | None, wanted: InstanceFilter) -> Seen:
+    """What there is of the instances asked for; Failure where the one is not there."""
     try:
         engine = place.engine()
         if instance_id is None:
-            items = list(engine.items("/api/v1/instances"))
+            asked = {name: value for name in InstanceFilter.__slots__ if (value := getattr(wanted, name))}
+            items = list(engine.items("/api/v1/instances", asked))
         else:
             found = engine.get(f"/api/v1/instances/{instance_id}")
             items = [] if found is None else [found]
         halts = halts_of(engine)
+        problems = list(engine.items("/api/v1/problems"))
     except NoEngine:
         say("no engine is running here: this is what is applied, and nothing ticks")
-        items, halts = _applied(place)
+        items, halts, problems = _applied(place, wanted)
         items = [item for item in items if instance_id in (None, item["id"])]
-    if instance_id is None:
-        return items, halts
-    if not items:
-        raise _no_such(place, instance_id)
-    return items, _covering(items[0], halts)
+    if instance_id is not None and not items:
+        raise _no_such(place, instance_id, problems)
+    if instance_id is not None:
+        halts = _covering(items[0], halts)
+    return Seen(items, halts, problems, _books(place))
+
+
+def _books(place: Place) -> dict[str, list[tuple[bool, Holding]]]:
+    """What every instance holds, real and simulated, the real ones first."""
+    found: dict[str, list[tuple[bool, Holding]]] = {}
+    if place.database().exists():
+        reader = place.reader()
+        try:
+            for shadow in (False, True):
+                for owner, holding in reader.books(shadow):
+                    found.setdefault(owner, []).append((shadow, holding))
+        finally:
+            reader.close()
+    return found
 
 
 def _covering(item: Item, halts: Iterable[Halt]) -> list[Halt]:
@@ -98,19 +166,23 @@ def _covering(item: Item, halts: Iterable[Halt]) -> list[Halt]:
     return [halt for halt in halts if halt.forbids(item["account"]["account_id"], item["id"])]
 
 
-def _no_such(place: Place, instance_id: str) -> Failure:
+def _no_such(place: Place, instance_id: str, problems: Iterable[Item]) -> Failure:
     reader = place.reader()
     try:
+        own = [one for one in problems if PurePosixPath(one["path"]).stem == instance_id]
         row = reader.row(instance_id)
         if row is not None and row.removed_at is not None:
-            return Failure(f"{instance_id} was removed at {row.removed_at}; its past: reconciler history {instance_id}")
+            removed = f"{instance_id} was removed at {row.removed_at}; its past: reconciler history {instance_id}"
+            return Failure(removed, *map(_problem, own))
+        if own:
+            return Failure(f"{instance_id}: no instance yet, for its file has a problem", *map(_problem, own))
         return no_such(instance_id, reader.ids())
     finally:
         reader.close()
 
 
-def _applied(place: Place) -> tuple[list[Item], list[Halt]]:
-    """What the database says of instances and halts, and the settings of money."""
+def _applied(place: Place, wanted: InstanceFilter) -> tuple[list[Item], list[Halt], list[Item]]:
+    """What the database says of instances, halts and problems, and the settings of money."""
     from reconciler.records.accounts import Accounts
     from reconciler.review.applied import applied_statuses
 
@@ -121,23 +193,49 @@ def _applied(place: Place) -> tuple[list[Item], list[Halt]]:
         accounts = Accounts()
     reader = place.reader()
     try:
-        statuses = applied_statuses(reader.rows(), reader.attempts(), reader.exposed(), reader.in_doubt(), accounts)
-        return [one.to_json() for one in statuses], halts_without_engine(place, reader.halts())
+        rows, attempts = reader.rows(), reader.attempts()
+        found = applied_statuses(rows, attempts, reader.exposed(), reader.in_doubt(), accounts)
+        statuses = [
+            one
+            for one in found
+            if wanted.matches(rows[one.id], one.effective_mode, one.sync, one.health, partial(bool, one.real_money))
+        ]
+        problems: list[Item] = [problem.to_json() for attempt in attempts.values() for problem in attempt.problems]
+        return [one.to_json() for one in statuses], halts_without_engine(place, reader.halts()), problems
     finally:
         reader.close()
 
 
-def _print(items: list[Item], halts: list[Halt], instance_id: str | None, form: str) -> None:
+def _print(seen: Seen, instance_id: str | None, form: str) -> None:
     if form == "json":
-        told = {"halts": [halt.to_json() for halt in halts]}
-        print_json({**items[0], **told} if instance_id else {"items": items, **told})
-    elif instance_id:
-        _print_one(items[0], halts)
+        told = {"halts": [halt.to_json() for halt in seen.halts]}
+        if instance_id is None:
+            print_json({"items": seen.items, **told, "problems": seen.problems})
+        else:
+            print_json({**seen.items[0], **told})
+    elif instance_id is not None:
+        _print_one(seen)
     else:
-        print_table(COLUMNS, [_row(item, halts) for item in items], least=LEAST)
+        print_table(COLUMNS, [_row(item, seen) for item in seen.items], LEAST, STYLES)
+        _say_problems(seen)
 
 
-def _row(item: Item, halts: Sequence[Halt]) -> tuple[Any, ...]:
+def _say_problems(seen: Seen) -> None:
+    """What is wrong with files that no row above stands for."""
+    shown = {item[name] for item in seen.items for name in ("path", "template_path")}
+    others = [one for one in seen.problems if one["path"] not in shown]
+    if others:
+        say(*(_problem(one) for one in others[:PROBLEMS_SHOWN]), alarming=True)
+        say(f"{count(len(others), 'problem')} of files that have no instance here; all of them: reconciler validate")
+
+
+def _problem(problem: Item) -> str:
+    where = ":".join(str(part) for part in (problem["path"], problem["line"], problem["column"]) if part)
+    said = f"{problem['pointer']}: {problem['message']}" if problem["pointer"] else problem["message"]
+    return f"{where}: {said}" + (f" ({problem['hint']})" if problem.get("hint") else "")
+
+
+def _row(item: Item, seen: Seen) -> tuple[Any, ...]:
     ticks = item["ticks"]
     account = f"{item['account']['account_id']}/{item['account']['client_id']}"
     return (
@@ -148,19 +246,46 @@ def _row(item: Item, halts: Sequence[Halt]) -> tuple[Any, ...]:
         _mode(item),
         item["sync"],
         item["health"],
+        _position(item, seen),
+        _profit(item, seen),
         ticks["count"],
         ticks["errors"],
         ticks["missed"],
-        ticks["last_at"],
-        ", ".join(_notes(item, halts)),
+        _age(ticks["last_at"]),
+        ", ".join(_notes(item, seen)),
     )
 
 
-def _notes(item: Item, halts: Sequence[Halt]) -> Iterator[str]:
+def _age(then: str | None) -> str | None:
+    from reconciler.clock import SystemClock, utc
+
+    return None if then is None else ago(then, utc(SystemClock().time()))
+
+
+def _held(item: Item, seen: Seen) -> tuple[bool, Holding] | None:
+    """What the instance holds of its market: really, or where nothing was ever traded, simulated."""
+    own = [(shadow, holding) for shadow, holding in seen.books.get(item["id"], ()) if holding.symbol == item["market"]]
+    return own[0] if own else None
+
+
+def _position(item: Item, seen: Seen) -> str | None:
+    if any(one["reason"] == "UnknownOrder" for one in item["obstacles"]):
+        return "not known"
+    held = _held(item, seen)
+    return None if held is None else f"{decimal_text(held[1].quantity)}{' simulated' if held[0] else ''}"
+
+
+def _profit(item: Item, seen: Seen) -> str | None:
+    """What was realised since its first fill, in the quote currency."""
+    held = _held(item, seen)
+    return None if held is None else f"{decimal_text(held[1].realised)} {item['market'].partition('/')[2]}".rstrip()
+
+
+def _notes(item: Item, seen: Seen) -> Iterator[str]:
     """What mode, sync and health do not say: whose money it is, and what keeps it from acting."""
     if item["real_money"]:
         yield "real money"
-    if covering := _covering(item, halts):
+    if covering := _covering(item, seen.halts):
         yield "halted in full" if any(halt.full for halt in covering) else "halted"
     if item["frozen_with_exposure"]:
         yield "frozen with exposure"
@@ -168,6 +293,8 @@ def _notes(item: Item, halts: Sequence[Halt]) -> Iterator[str]:
     for condition in item["conditions"]:
         if condition["type"] == "Trading" and condition["status"] == "True" and condition["reason"] != "Open":
             yield condition["reason"]
+    if own := [one for one in seen.problems if one["path"] in (item["path"], item["template_path"])]:
+        yield _problem(own[0])
 
 
 def _mode(item: Item) -> str:
@@ -177,12 +304,16 @@ def _mode(item: Item) -> str:
     return f"{mode}, paused" if item["paused"] else mode
 
 
-def _print_one(item: Item, halts: Sequence[Halt]) -> None:
-    for name, value in zip(COLUMNS, _row(item, halts), strict=True):
+def _print_one(seen: Seen) -> None:
+    item = seen.items[0]
+    for name, value in zip(COLUMNS, _row(item, seen), strict=True):
         tell(f"{name.lower() + ':':<12}{'-' if value in (None, '') else value}")
     tell(f"{'generation:':<12}{item['generation']}, running: {item['observed_generation']}")
     tell(f"{'revision:':<12}{item['revision'] or 'not committed'}")
     tell(f"{'file:':<12}{item['path']}")
+    for one in seen.problems:
+        if one["path"] in (item["path"], item["template_path"]):
+            tell(f"{'problem:':<12}{_problem(one)}")
     if not item["conditions"]:  # no engine runs, which would tell them
         for obstacle in item["obstacles"]:
             tell(f"{'Trading:':<12}False  {obstacle['reason']}  {obstacle['message']}")

@@ -10,7 +10,6 @@ from typing import NamedTuple
 
 from reconciler.control.diagnosis import Case, health, sync
 from reconciler.control.fleet import Fleet
-from reconciler.ports import InstanceFilter
 from reconciler.records.mode import Mode
 from reconciler.records.plan import Running
 from reconciler.records.record import Attempt, Row
@@ -152,28 +151,3 @@ def _judged(case: Case) -> Entry:
 def _is_only_silent(case: Case) -> bool:
     """True where it is as well as it can be while no beat fires: one sentence about the engine says that of all."""
     return bool(case.no_beat) and health(replace(case, no_beat="")) in (Health.HEALTHY, Health.PROGRESSING)
-
-
-def matches(entry: Entry, wanted: InstanceFilter, is_real_money: Callable[[Row], bool]) -> bool:
-    """True where the entry is one that a list narrowed to `wanted` holds."""
-    record = entry.row.record
-    if wanted.mode and wanted.mode != entry.row.mode:
-        return False
-    if wanted.effective_mode and wanted.effective_mode != entry.effective_mode:
-        return False
-    if wanted.account and wanted.account != record.identity.account_id:
-        return False
-    if wanted.money and wanted.money != ("real" if is_real_money(entry.row) else "paper"):
-        return False
-    if wanted.strategy_type and wanted.strategy_type != record.strategy_type:
-        return False
-    if wanted.sync and wanted.sync != entry.sync:
-        return False
-    if wanted.health and wanted.health != entry.health:
-        return False
-    if wanted.label:
-        key, has_value, value = wanted.label.partition("=")
-        if key not in record.labels or (has_value and record.labels[key] != value):
-            return False
-    haystack = (record.id, record.identity.market, record.strategy_type, record.description)
-    return not wanted.q or wanted.q.casefold() in " ".join(haystack).casefold()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, NamedTuple, Protocol
 
 from reconciler import __version__
@@ -24,7 +25,7 @@ from reconciler.control.diagnosis import (
 )
 from reconciler.control.fleet import Fleet
 from reconciler.control.heartbeat import Heartbeat
-from reconciler.control.roll import Called, Entry, Roll, matches
+from reconciler.control.roll import Called, Entry, Roll
 from reconciler.control.transitions import Transitions
 from reconciler.errors import Problem
 from reconciler.ports import AccountView, EngineStatus, FleetSummary, InstanceFilter, StrategySummary, TradingStatus
@@ -127,7 +128,17 @@ class StatusBoard:
     def instances(self, wanted: InstanceFilter, limit: int, offset: int) -> tuple[Sequence[InstanceStatus], int]:
         entries = self._called().entries
         if wanted != _EVERYONE:
-            entries = tuple(entry for entry in entries if matches(entry, wanted, self._is_real_money))
+            entries = tuple(
+                entry
+                for entry in entries
+                if wanted.matches(
+                    entry.row,
+                    entry.effective_mode,
+                    entry.sync,
+                    entry.health,
+                    partial(self._is_real_money, entry.row),
+                )
+            )
         return [self._status(self._case(entry.row)) for entry in entries[offset : offset + limit]], len(entries)
 
     def instance(self, instance_id: str) -> InstanceStatus | None:

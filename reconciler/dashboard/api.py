@@ -13,8 +13,6 @@ from reconciler.dashboard.reader import Item, OrdersReader
 from reconciler.dashboard.refusal import Refusal, no_such
 from reconciler.dashboard.render import to_json
 from reconciler.ports import AccountView, EngineStatus, InstanceFilter, StatusReader, StrategySummary
-from reconciler.records.holding import Holding
-from reconciler.records.market import Quote
 from reconciler.records.moment import moment
 from reconciler.records.status import InstanceStatus
 
@@ -163,28 +161,10 @@ def engine_json(engine: EngineStatus) -> dict[str, Any]:
 def holdings(status: StatusReader, reader: OrdersReader, instance: InstanceStatus) -> list[dict[str, Any]]:
     """What an instance holds, really and simulated, valued at the quote that strategies saw last, if any did."""
     return [
-        holding_json(one, shadow, status.quote(instance.account_id, one.symbol))
+        one.to_item(shadow, status.quote(instance.account_id, one.symbol))
         for shadow in (False, True)
         for one in reader.holdings(instance.id, shadow)
     ]
-
-
-def holding_json(holding: Holding, shadow: bool, quote: Quote | None) -> dict[str, Any]:
-    """What an instance holds of a symbol, by its own fills; `shadow` where that is simulated. Money as text.
-
-    `unrealised` is None without a quote, or where the cost is not known; `currency` is what profit is in, as far as the
-    symbol tells.
-    """
-    return {
-        "symbol": holding.symbol,
-        "shadow": shadow,
-        "quantity": holding.quantity,
-        "average_price": holding.average_price,
-        "realised": holding.realised,
-        "fees": holding.fees,
-        "unrealised": None if quote is None else holding.unrealised(quote.bid, quote.ask),
-        "currency": holding.symbol.partition("/")[2],
-    }
 
 
 def account_json(view: AccountView) -> dict[str, Any]:

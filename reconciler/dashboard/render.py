@@ -12,6 +12,7 @@ from urllib.parse import quote
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from reconciler.records.mode import Mode
+from reconciler.records.moment import duration as spelled
 from reconciler.records.order import decimal_text
 from reconciler.records.status import Health, Sync
 from reconciler.visible import visible_json, visible_lines
@@ -48,15 +49,8 @@ def to_json(value: object) -> bytes:
 
 
 def duration(seconds: float | None) -> str:
-    """How long, as people say it: `0.012 s`, `42 s`, `3 min`, `5 h`, `2 d`."""
-    if seconds is None:
-        return _DASH
-    if seconds < 1:
-        return f"{max(0.0, seconds):.3f} s"
-    for size, unit in ((86_400, "d"), (3_600, "h"), (60, "min")):
-        if seconds >= 2 * size:
-            return f"{int(seconds // size)} {unit}"
-    return f"{int(seconds)} s"
+    """How long, as people say it; a dash where it is not known."""
+    return _DASH if seconds is None else spelled(seconds)
 
 
 def moment(iso: str | None) -> str:

@@ -10,9 +10,10 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from datetime import date
 from decimal import ROUND_HALF_EVEN, Decimal
+from typing import Any
 
 from reconciler.records import exact
-from reconciler.records.market import Position
+from reconciler.records.market import Position, Quote
 from reconciler.records.order import Fill, Side
 
 _SHARE = exact.fixed(100)
@@ -90,6 +91,23 @@ class Holding:
                 return None
             gained = exact.add(gained, min(unrealised, _ZERO))
         return exact.negative(gained)
+
+    def to_item(self, shadow: bool, quote: Quote | None) -> dict[str, Any]:
+        """As lists show it: `symbol shadow quantity average_price realised fees unrealised currency`, money as Decimal.
+
+        `shadow` where it is simulated. `unrealised` is None without a quote, or where the cost is not known; `currency`
+        is what profit is in, as far as the symbol tells.
+        """
+        return {
+            "symbol": self.symbol,
+            "shadow": shadow,
+            "quantity": self.quantity,
+            "average_price": self.average_price,
+            "realised": self.realised,
+            "fees": self.fees,
+            "unrealised": None if quote is None else self.unrealised(quote.bid, quote.ask),
+            "currency": self.symbol.partition("/")[2],
+        }
 
     def _on(self, day: date) -> Holding:
         return self if self.is_of(day) else replace(self, day=day, realised_before=self.realised)

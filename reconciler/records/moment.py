@@ -1,4 +1,4 @@
-"""A moment as people write it: a day, a time of day, or how long ago. UTC where it does not say otherwise. Pure."""
+"""Time as people write and say it: a day, a time of day, how long ago. UTC where it does not say otherwise. Pure."""
 
 from __future__ import annotations
 
@@ -24,3 +24,25 @@ def moment(text: str, now: datetime) -> datetime:
         return written.replace(tzinfo=UTC) if written.tzinfo is None else written.astimezone(UTC)
     except (ValueError, OverflowError):
         raise ValueError(f"{_EXPECTED}, was {text if len(text) <= 40 else text[:39] + '…'!r}") from None
+
+
+def duration(seconds: float) -> str:
+    """How long, as people say it: `0.012 s`, `42 s`, `3 min`, `5 h`, `2 d`."""
+    if seconds < 1:
+        return f"{max(0.0, seconds):.3f} s"
+    for size, unit in ((86_400, "d"), (3_600, "h"), (60, "min")):
+        if seconds >= 2 * size:
+            return f"{int(seconds // size)} {unit}"
+    return f"{int(seconds)} s"
+
+
+def ago(then: str, now: datetime) -> str:
+    """How long before `now` an ISO 8601 time was, as people say it: `just now`, `42 s ago`."""
+    passed_s = (now - datetime.fromisoformat(then)).total_seconds()
+    return "just now" if passed_s < 1 else f"{duration(passed_s)} ago"
+
+
+def to_the_second(then: str) -> str:
+    """An ISO 8601 time in UTC without its fraction: `2026-01-31T12:00:00Z`."""
+    head, has_fraction, _ = then.partition(".")
+    return f"{head}Z" if has_fraction else then

@@ -45,6 +45,13 @@ class Holdings:
         )
         return [holding_from(columns) for columns in found]
 
+    def everybody(self, shadow: bool) -> list[tuple[str, Holding]]:
+        """What all open books hold, each with its instance's id; by id, then symbol."""
+        found = self._reads.query(
+            "SELECT * FROM books WHERE shadow = ? AND ended_at IS NULL ORDER BY instance_id, symbol", [int(shadow)]
+        )
+        return [(columns["instance_id"], holding_from(columns)) for columns in found]
+
     def changed(self, instance_id: str, shadow: bool, holding: Holding) -> None:
         """What the instance's open book holds now; that is committed."""
         with self._lock:

@@ -133,6 +133,10 @@ class Reader:
         """What the instance's own fills add up to, by symbol; of its shadow book, while there is one."""
         return Holdings(self._reads).all(instance_id, shadow)
 
+    def books(self, shadow: bool) -> list[tuple[str, Holding]]:
+        """What the open books of all instances hold, removed ones too: by instance and symbol."""
+        return Holdings(self._reads).everybody(shadow)
+
     def row(self, instance_id: str) -> Row | None:
         """The applied row of that id, a tombstone too; None where there never was one."""
         found = self._reads.query("SELECT * FROM instances WHERE id = ?", [instance_id])

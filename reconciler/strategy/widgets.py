@@ -77,8 +77,12 @@ def progress(id: str, title: str, value: Number, maximum: Number = 1) -> Widget:
 
 def table(id: str, title: str, columns: Sequence[str], rows: Iterable[Iterable[Cell]]) -> Widget:
     """Rows of cells, each as wide as `columns`."""
-    cells = [[_text(cell) for cell in row] for row in rows]
-    return {"type": "table", "id": id, "title": title, "columns": list(columns), "rows": cells}
+    names = _many("table", "columns", columns, 'a list of names, such as ["when", "what"]')
+    wanted = "a list of rows, such as [[when, what], …]"
+    cells = [
+        [_text(cell) for cell in _many("table", "rows", row, wanted)] for row in _many("table", "rows", rows, wanted)
+    ]
+    return {"type": "table", "id": id, "title": title, "columns": list(names), "rows": cells}
 
 
 def line(id: str, title: str, series: Mapping[str, Iterable[tuple[X, Number]]]) -> Widget:
@@ -86,29 +90,33 @@ def line(id: str, title: str, series: Mapping[str, Iterable[tuple[X, Number]]]) 
 
     x is a time (aware datetime or ISO 8601 text) everywhere, or a number everywhere.
     """
+    wanted = 'a mapping of series, such as {"close": [(x, y), …]}'
     drawn = [
-        {"name": name, "points": [[_x(x), _number(y, name)] for x, y in points]} for name, points in series.items()
+        {
+            "name": name,
+            "points": [_point(name, point) for point in _many("line", f"series {name!r}", points, "(x, y) points")],
+        }
+        for name, points in _named("line", "series", series, wanted)
     ]
     return {"type": "line", "id": id, "title": title, "series": drawn}
 
 
 def bar(id: str, title: str, bars: Mapping[str, Number]) -> Widget:
     """Labelled amounts side by side: `bar("flow", "Flow", {"Mon": 3, "Tue": -1})`."""
-    drawn = [{"label": label, "value": _number(value, label)} for label, value in bars.items()]
+    wanted = 'a mapping of amounts, such as {"Mon": 3}'
+    drawn = [{"label": label, "value": _number(value, label)} for label, value in _named("bar", "bars", bars, wanted)]
     return {"type": "bar", "id": id, "title": title, "bars": drawn}
 
 
 def candles(id: str, title: str, candles: Iterable[Candle]) -> Widget:
     """A candle chart of what `context.market.candles` returned."""
-    drawn = [
-        [_x(c.opened_at), *(_number(v, "candle") for v in (c.open, c.high, c.low, c.close, c.volume))] for c in candles
-    ]
+    drawn = [_candle(one) for one in _many("candles", "candles", candles, "what context.market.candles returned")]
     return {"type": "candles", "id": id, "title": title, "candles": drawn}
 
 
 def log(id: str, title: str, lines: Iterable[str]) -> Widget:
     """Lines of text, the newest last. `context.log` is shown without this."""
-    return {"type": "log", "id": id, "title": title, "lines": list(lines)}
+    return {"type": "log", "id": id, "title": title, "lines": list(_many("log", "lines", lines, "a list of texts"))}
 
 
 def text(id: str, title: str, text: str) -> Widget:
@@ -118,7 +126,9 @@ def text(id: str, title: str, text: str) -> Widget:
 
 def keyvalue(id: str, title: str, pairs: Mapping[str, Cell]) -> Widget:
     """Names and what they stand for: `keyvalue("plan", "Plan", {"next buy": when, "notional": notional})`."""
-    return {"type": "keyvalue", "id": id, "title": title, "pairs": [[k, _text(v)] for k, v in pairs.items()]}
+    wanted = 'a mapping of names to what they stand for, such as {"next buy": when}'
+    drawn = [[name, _text(value)] for name, value in _named("keyvalue", "pairs", pairs, wanted)]
+    return {"type": "keyvalue", "id": id, "title": title, "pairs": drawn}
 
 
 def check_widgets(rendered: object) -> tuple[Widget, ...]:
@@ -230,7 +240,43 @@ def _text(value: Cell) -> str:
             return str(value)
 
 
+def _named(widget: str, name: str, value: Mapping[str, Any], wanted: str) -> Iterable[tuple[str, Any]]:
+    """What stands under each name. TypeError where it is no mapping."""
+    if not isinstance(value, Mapping):
+        raise TypeError(f"{widget}: {name}: expected {wanted}, was {type(value).__name__}")
+    return value.items()
+
+
+def _many(widget: str, name: str, value: Iterable[Any], wanted: str) -> Iterable[Any]:
+    """`value` itself. TypeError where it is no list of things; a text, which is one of letters, is none either."""
+    if isinstance(value, (str, bytes, Mapping)) or not isinstance(value, Iterable):
+        raise TypeError(f"{widget}: {name}: expected {wanted}, was {type(value).__name__}")
+    return value
+
+
+def _point(series: str, point: Any) -> list[str | float]:
+    wanted = f"line: series {series!r}: expected (x, y) points, was {_short(point)}"
+    if isinstance(point, (str, bytes, Mapping)):
+        raise TypeError(wanted)
+    try:
+        x, y = point
+    except (TypeError, ValueError):
+        raise TypeError(wanted) from None
+    return [_x(x), _number(y, series)]
+
+
+def _candle(candle: Any) -> list[str | float]:
+    try:
+        opened_at, parts = candle.opened_at, (candle.open, candle.high, candle.low, candle.close, candle.volume)
+    except AttributeError:
+        wanted = "what context.market.candles returned"
+        raise TypeError(f"candles: candles: expected {wanted}, was a list of {type(candle).__name__}") from None
+    return [_x(opened_at), *(_number(part, "candle") for part in parts)]
+
+
 def _number(value: Number, name: str) -> float:
+    if isinstance(value, (str, bytes)) or not hasattr(value, "__float__"):
+        raise TypeError(f"{name}: expected a number, was {type(value).__name__}")
     number = float(value)
     if not math.isfinite(number):
         raise ValueError(f"{name}: expected a finite number, was {value}")

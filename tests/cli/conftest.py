@@ -124,6 +124,8 @@ class FakeEngine:
     held: PruneState = field(default_factory=PruneState)
     halts: list[Mapping[str, Any]] = field(default_factory=list)
     orphans: list[Mapping[str, Any]] = field(default_factory=list)
+    problems: list[Mapping[str, Any]] = field(default_factory=list)
+    asked: dict[str, str] = field(default_factory=dict)
 
     def pause(self, ids: Sequence[str] | None, reason: str, uid: int) -> CommandResult:
         return self._called(ids or ("all",), "pause", ids, reason)
@@ -165,10 +167,14 @@ class FakeEngine:
 
     async def list_instances(self, request: Request) -> JSONResponse:
         limit, offset = int(request.query_params["limit"]), int(request.query_params["offset"])
+        self.asked = dict(request.query_params)
         return JSONResponse({"items": self.items[offset : offset + limit], "total": len(self.items)})
 
     async def show_engine(self, request: Request) -> JSONResponse:
         return JSONResponse({"halts": self.halts})
+
+    async def list_problems(self, request: Request) -> JSONResponse:
+        return JSONResponse({"items": self.problems, "total": len(self.problems)})
 
     async def list_orphans(self, request: Request) -> JSONResponse:
         return JSONResponse({"items": self.orphans, "total": len(self.orphans)})
@@ -191,6 +197,7 @@ def engine(fleet: Fleet) -> Iterator[FakeEngine]:
             Route("/api/v1/instances/{id}", fake.show_instance),
             Route("/api/v1/engine", fake.show_engine),
             Route("/api/v1/orders/orphans", fake.list_orphans),
+            Route("/api/v1/problems", fake.list_problems),
         ],
     )
     fleet.control_socket.parent.mkdir(exist_ok=True)

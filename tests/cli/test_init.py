@@ -128,7 +128,7 @@ def test_its_pre_commit_hooks_pass_and_fail_as_they_should(tmp_path: Path) -> No
     done = shell(tmp_path, "pre-commit", "run", "--all-files")
     assert (done.returncode, done.stdout.count("Passed")) == (0, 2), done.stdout
     instance = tmp_path / "instances" / "eur-usd-dip.yaml"
-    instance.write_text(instance.read_text().replace("minutes: 30", "minutes: half an hour"))
+    instance.write_text(instance.read_text().replace("# minutes: 30", "minutes: half an hour"))
     (tmp_path / "strategies" / "dip.py").write_text(
         (tmp_path / "strategies" / "dip.py").read_text().replace('"default": 30', '"default": 31')
     )

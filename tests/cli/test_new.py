@@ -54,7 +54,7 @@ def test_the_file_is_valid_as_written(calm: Fleet) -> None:
     assert result.stderr == "then: reconciler validate instances/calm-1.yaml\n"
     text = (calm.root / "instances" / "calm-1.yaml").read_text()
     assert "account:\n  account_id: a\n  client_id: c\nmarket: EUR/USD\nmode: off " in text
-    assert '  # How fast. (string)\n  pace: "off"\n' in text
+    assert '  # How fast. (string)\n  # pace: "off"\n' in text
     assert "# Does nothing, calmly.\n" in text
     assert calm.run("validate").exit_code == 0
 
@@ -116,7 +116,7 @@ def test_a_bad_id_is_refused(calm: Fleet, id_: str) -> None:
 def test_an_unknown_strategy_is_told_the_nearest(calm: Fleet) -> None:
     result = calm.run("new", "clam", "calm-1")
     assert result.exit_code == 1
-    assert result.stderr == 'clam: expected one of calm, drift; did you mean "calm"?\n'
+    assert result.stderr == 'strategy clam: expected one of calm, drift; did you mean "calm"?\n'
 
 
 def test_a_broken_strategy_says_where(calm: Fleet) -> None:

@@ -152,6 +152,7 @@ def test_status_says_what_is_halted_before_all_else(fleet: Fleet, engine: FakeEn
     ]
     told = json.loads(fleet.run("status", "--format", "json").stdout)
     assert len(told["items"]) == 2
+    assert told["problems"] == []
     assert told["halts"] == HALTS
     one = json.loads(fleet.run("status", "a", "--format", "json").stdout)
     assert one["halts"] == [HALTS[0], HALTS[2]]
@@ -315,7 +316,7 @@ def test_orders_are_newest_first_and_simulated_ones_only_where_asked_for(applied
             store.ledger.append(replace(an_order(f"o{n}", outcome, START_S + n), reason=f"because {n}"))
     rows = [line.split() for line in applied.run("orders").stdout.splitlines()]
     assert [row[2:4] for row in rows[1:]] == [["o2", "unknown"], ["o0", "rejected"]]
-    assert rows[1][5:9] == ["buy", "limit", "0.1", "60000"]
+    assert rows[1][4:8] == ["buy", "limit", "0.1", "60000"]
     shadow = json.loads(applied.run("orders", "--shadow", "--format", "json").stdout)["items"]
     assert [(order["client_order_id"], order["beat"]) for order in shadow] == [("o1", 5)]
     assert len(applied.run("orders", "a", "--limit", "1").stdout.splitlines()) == 2

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -80,6 +81,8 @@ def test_an_example_that_is_asked_for_is_not_said_to_be_one() -> None:
 
 def test_every_optional_key_of_the_file_is_there_as_a_comment_that_can_be_uncommented() -> None:
     text = draft({}).text
+    assert "\n# description: Does nothing.\n" in text
+    text = text.replace("Does nothing.", "Does nothing")
     optional = {"description", "labels", "template", "open_orders", "protect", "limits"}
     begin = text.index("# What this deployment")
     live = [line.removeprefix("# ") for line in text[begin:].split("\n") if not _is_prose(line)]
@@ -90,9 +93,14 @@ def _is_prose(line: str) -> bool:
     return line.startswith("# ") and (line.endswith((")", ".")) or ": " not in line) and not line.endswith(":")
 
 
-def test_defaults_are_written_with_what_they_mean() -> None:
-    found = draft({"levels": {"type": "integer", "minimum": 1, "default": 5, "description": "Rungs on each side"}})
-    assert config_lines(found) == ["config:", "  # Rungs on each side (integer, ≥ 1)", "  levels: 5"]
+def test_defaults_are_comments_with_what_they_mean_so_that_a_template_can_still_fill_them() -> None:
+    levels = {"type": "integer", "minimum": 1, "default": 5, "description": "Rungs on each side"}
+    assert config_lines(draft({"levels": levels})) == [
+        "config: {}",
+        "  # Rungs on each side (integer, ≥ 1)",
+        "  # levels: 5",
+    ]
+    assert config_of(draft({"levels": levels}, ("levels",))) == {"levels": 5}
 
 
 def test_required_ones_have_their_example_and_the_rest_is_a_comment() -> None:
@@ -148,7 +156,8 @@ def test_a_mapping_that_may_be_left_out_is_a_comment_as_a_whole() -> None:
                 "properties": {"after": {"type": "integer"}, "at": {"default": "1.5"}, "why": {"examples": ["x"]}},
             },
             "last": {"default": 1},
-        }
+        },
+        ("last",),
     )
     assert config_lines(found) == [
         "config:",
@@ -161,7 +170,7 @@ def test_a_mapping_that_may_be_left_out_is_a_comment_as_a_whole() -> None:
         "  #   # (any)",
         "  #   why: x",
         "",
-        "  # (any)",
+        "  # (any, required)",
         "  last: 1",
     ]
     assert found.gaps == ()
@@ -174,7 +183,9 @@ def test_a_required_mapping_shows_what_stands_in_it() -> None:
         "required": ["after"],
         "properties": {"after": {"examples": [3]}, "at": {"default": "x"}},
     }
-    assert config_of(draft({"exit": inner}, ("exit",))) == {"exit": {"after": 3, "at": "x"}}
+    found = draft({"exit": inner}, ("exit",))
+    assert config_of(found) == {"exit": {"after": 3}}
+    assert "\n    # at: x\n" in found.text
     nothing = {"type": "object", "properties": {"at": {"type": "string"}}}
     assert config_of(draft({"exit": nothing}, ("exit",))) == {"exit": {}}
 
@@ -190,11 +201,11 @@ def test_secrets_are_references_to_the_environment() -> None:
 def test_references_within_the_schema_are_followed() -> None:
     found = draft(
         {"first": {"$ref": "#/$defs/size"}, "second": {"$ref": "#/$defs/size", "default": 9, "description": "Mine"}},
-        (),
+        ("first", "second"),
         **{"$defs": {"size": {"type": "integer", "default": 4, "description": "Size"}}},
     )
     assert config_of(found) == {"first": 4, "second": 9}
-    assert "# Mine (integer)" in found.text
+    assert "# Mine (integer, required)" in found.text
 
 
 def test_a_schema_that_leads_back_to_itself_comes_to_an_end() -> None:
@@ -225,12 +236,14 @@ ODD = {
 
 
 def test_odd_defaults_and_odd_keys_read_back_as_they_are() -> None:
-    found = draft({key: {"default": value} for key, value in ODD.items()})
+    found = draft({key: {"default": value} for key, value in ODD.items()}, tuple(ODD))
     assert config_of(found) == ODD
 
 
 def test_a_default_that_no_file_can_hold_is_left_to_the_engine() -> None:
-    found = draft({"bell": {"default": "\x07"}, "huge": {"default": 2**70}, "levels": {"default": 1}})
+    found = draft(
+        {"bell": {"default": "\x07"}, "huge": {"default": 2**70}, "levels": {"default": 1}}, ("bell", "levels")
+    )
     assert config_of(found) == {"levels": 1}
     assert found.gaps == ()
 
@@ -242,6 +255,15 @@ def test_an_example_that_no_file_can_hold_is_none() -> None:
 
 
 def test_descriptions_can_do_no_harm() -> None:
-    found = draft({"levels": {"default": 1, "description": "One\n  evil: true\n\x1b[31m\u2028x: " + "word " * 50}})
+    evil = "One\n  evil: true\n\x1b[31m\u2028x: " + "word " * 50
+    found = draft({"levels": {"default": 1, "description": evil}}, ("levels",))
     assert config_of(found) == {"levels": 1}
     assert max(map(len, found.text.split("\n"))) <= 110
+
+
+def test_limits_that_it_begins_with_stand_there_with_what_they_mean() -> None:
+    limits = {"max_position": "2", "max_open_orders": 4}
+    found = instance_file(replace(WANTED, limits=limits), "", {"type": "object"})
+    assert values(found.text)["limits"] == limits
+    assert "\n  # The most orders it may have open at once.\n  max_open_orders: 4\n" in found.text
+    assert "# limits:" not in found.text

@@ -201,3 +201,35 @@ def test_nothing_but_a_value_error_comes_of_what_is_no_widget(rendered: object) 
     except ValueError:
         return
     assert checked == ()
+
+
+@pytest.mark.parametrize(
+    ("make", "given", "message"),
+    [
+        (
+            widgets.line,
+            [[(1, 2)]],
+            'line: series: expected a mapping of series, such as {"close": [(x, y), …]}, was list',
+        ),
+        (widgets.line, [{"b": 3}], "line: series 'b': expected (x, y) points, was int"),
+        (widgets.line, [{"b": [3]}], "line: series 'b': expected (x, y) points, was 3"),
+        (widgets.line, [{"b": ["xy"]}], "line: series 'b': expected (x, y) points, was 'xy'"),
+        (widgets.line, [{"b": [(1, None)]}], "b: expected a number, was NoneType"),
+        (widgets.bar, [[3]], 'bar: bars: expected a mapping of amounts, such as {"Mon": 3}, was list'),
+        (widgets.bar, [{"b": "3"}], "b: expected a number, was str"),
+        (
+            widgets.keyvalue,
+            [[("b", 1)]],
+            'keyvalue: pairs: expected a mapping of names to what they stand for, such as {"next buy": when}, was list',
+        ),
+        (widgets.table, ["b", []], 'table: columns: expected a list of names, such as ["when", "what"], was str'),
+        (widgets.table, [["b"], [1]], "table: rows: expected a list of rows, such as [[when, what], …], was int"),
+        (widgets.log, ["one line"], "log: lines: expected a list of texts, was str"),
+        (widgets.candles, [[3]], "candles: candles: expected what context.market.candles returned, was a list of int"),
+        (widgets.progress, ["half"], "value: expected a number, was str"),
+    ],
+)
+def test_each_widget_says_what_it_expected(make: Callable[..., object], given: list[Any], message: str) -> None:
+    with pytest.raises(TypeError) as raised:
+        make("a", "A", *given)
+    assert str(raised.value) == message

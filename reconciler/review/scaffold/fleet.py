@@ -26,7 +26,15 @@ _AT_THE_TOP: Final = {
     ".github/workflows/fleet.yml": "workflow.yaml",
     ".pre-commit-config.yaml": "pre-commit-config.yaml",
 }
-_INSTANCE: Final = Wanted("eur-usd-dip", "dip", "main", "desk-a", "EUR/USD", Mode.OBSERVE)
+_LIMITS: Final = {
+    "max_order_notional": "500",
+    "max_position": "1000",
+    "max_open_orders": 4,
+    "max_orders_per_minute": 4,
+    "max_daily_loss": "50",
+    "max_price_deviation": "0.02",
+}
+_INSTANCE: Final = Wanted("eur-usd-dip", "dip", "main", "desk-a", "EUR/USD", Mode.OBSERVE, limits=_LIMITS)
 _EDITOR: Final = {
     ".vscode/settings.json": EDITOR_SETTINGS,
     ".vscode/extensions.json": {"recommendations": ["redhat.vscode-yaml"]},

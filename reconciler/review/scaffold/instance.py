@@ -1,9 +1,9 @@
-"""A new instance file: commented, every default written out, `mode: off`. Pure."""
+"""A new instance file: commented, every default told, `mode: off`. Pure."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 from reconciler.records.mode import Mode
@@ -11,7 +11,7 @@ from reconciler.records.record import Values
 from reconciler.records.schema import instance_schema
 from reconciler.review.editor import INSTANCE
 from reconciler.review.scaffold.properties import Properties, has_values, remark
-from reconciler.review.scaffold.spelling import indented, scalar
+from reconciler.review.scaffold.spelling import entry, indented, scalar
 from reconciler.sources.layout import INSTANCES
 
 _WRITTEN: Final = ("id", "strategy_type", "account", "market", "mode", "config")
@@ -30,6 +30,8 @@ class Wanted:
     mode: Mode = Mode.OFF
     folder: str = ""
     """Below `instances/`, `""` for none."""
+    limits: Mapping[str, Any] = field(default_factory=dict)
+    """Those it begins with; none: they stand there as a comment."""
 
     @property
     def path(self) -> str:
@@ -71,7 +73,10 @@ def instance_file(wanted: Wanted, description: str, config_schema: Values) -> Dr
         "",
         *_config(config),
         "",
-        *Properties(schema, with_defaults=False).lines(leaving_out=_WRITTEN),
+        *_limits(schema, wanted.limits),
+        *Properties(_described(schema, description), with_defaults=False).lines(
+            leaving_out=(*_WRITTEN, *(["limits"] if wanted.limits else []))
+        ),
     ]
     assumed = tuple(
         name for name, value in given.items() if value not in (wanted.account_id, wanted.client_id, wanted.market)
@@ -83,6 +88,28 @@ def _config(config: Properties) -> Iterator[str]:
     lines = config.lines()
     yield "config:" if has_values(lines) else "config: {}"
     yield from indented(lines)
+
+
+def _limits(schema: Values, limits: Mapping[str, Any]) -> Iterator[str]:
+    """Each limit with what it means."""
+    if not limits:
+        return
+    own = schema["properties"]["limits"]
+    yield from remark(str(own["description"]))
+    yield "limits:"
+    for name, value in limits.items():
+        yield from indented([*remark(str(own["properties"][name]["description"])), *entry(name, value)])
+    yield ""
+
+
+def _described(schema: Values, description: str) -> Values:
+    """The schema with what the strategy says of itself as the example of a description."""
+    first = " ".join(description.partition("\n\n")[0].split())
+    if not first:
+        return schema
+    properties = schema["properties"]
+    told = {**properties["description"], "examples": [first[: properties["description"]["maxLength"]]]}
+    return {**schema, "properties": {**properties, "description": told}}
 
 
 def _example(schema: Values, name: str) -> Any:

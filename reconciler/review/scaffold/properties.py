@@ -27,8 +27,9 @@ class Properties:
     """Writes what `schema` says may stand at `at`.
 
     A required property has its default or its example, or is a gap, noted in `gaps` as people write such places.
-    What may be left out is there as a comment to be uncommented; where `with_defaults`, its default is written
-    instead, if it has one. A secret becomes a reference to an environment variable, `SECRET_PREFIX_NAME`.
+    What may be left out is there as a comment to be uncommented, so that a template can still fill it and a new
+    default still arrives: with its default where `with_defaults` and it has one, else with its example. A secret
+    becomes a reference to an environment variable, `SECRET_PREFIX_NAME`.
     """
 
     schema: Values
@@ -54,9 +55,10 @@ class Properties:
         value = self._value(name, schema)
         if "default" in schema and (self.with_defaults or required):
             filled = defaults({}, {"properties": {name: schema}}, self.schema)[name]
-            yield from (
-                entry(name, filled) if can_be_spelled(name, filled) else ("# its default cannot be written here",)
-            )
+            if can_be_spelled(name, filled):
+                yield from entry(name, filled) if written else commented(entry(name, filled))
+            else:
+                yield "# its default cannot be written here"
         elif value is not _NOTHING and can_be_spelled(name, value):
             yield from entry(name, value) if written else commented(entry(name, value))
         elif "properties" in schema and len(at) < _MAX_DEPTH:
