@@ -23,6 +23,7 @@ from reconciler.errors import StoreError
 from reconciler.records.halt import HaltScope
 from reconciler.records.plan import Action, Load, Phase, Reload, Running, SetMode, Unload, Update, plan
 from reconciler.records.record import Row
+from reconciler.records.status import Sync
 from reconciler.runtime.host import Host, LoadSpec
 from reconciler.runtime.outcome import LoadFailed, Quarantined, Report
 
@@ -215,9 +216,10 @@ class Controller:
             del self._retries_s[instance_id]
         self._touched.update(due)
         if not self._plan_everything:
-            planned = plan(_only(self._touched, rows), _only(self._touched, views), self._can_load, now_s)
+            some_rows, some_views = _only(self._touched, rows), _only(self._touched, views)
+            planned = plan(some_rows, some_views, self._can_load, now_s, self._may_rise)
         elif self._touched or rows is not self._at_rest[0] or views is not self._at_rest[1]:
-            planned = plan(rows, views, self._can_load, now_s)
+            planned = plan(rows, views, self._can_load, now_s, self._may_rise)
         else:
             planned = ()  # as it was when the last plan came to nothing
         actions = self._rollout.admit(planned, views)
@@ -227,6 +229,12 @@ class Controller:
 
     def _can_load(self, row: Row) -> bool:
         return self._observer.definition(row) is not None
+
+    def _may_rise(self, row: Row) -> bool:
+        """Only what its file says by now, and says well, raises again what was lowered without being written down."""
+        fleet, attempt = self.fleet, self.fleet.attempt_of(row)
+        is_said = attempt is not None and attempt.sync is Sync.SYNCED
+        return is_said and not fleet.source_error and not fleet.not_whole and row.id not in fleet.removal.waiting
 
     def _perform(self, action: Action) -> None:
         match action:

@@ -55,7 +55,8 @@ class Case:
         """True where what runs is what the row wants, or neither is there."""
         if self.view is None:
             return not self.wanted
-        return self.wanted and self.view.phase is Phase.RUNNING and self.view.key == load_key(self.row)
+        is_made_from_it = self.wanted and self.view.phase is Phase.RUNNING and self.view.key == load_key(self.row)
+        return is_made_from_it and self.view.mode is self.row.mode
 
 
 def sync(case: Case) -> Sync:
@@ -125,6 +126,9 @@ def loaded(case: Case, facts: RuntimeFacts | None) -> Finding:
         case Phase.RUNNING | Phase.STUCK:
             if view.key != load_key(case.row):
                 return True, "Outdated", f"runs generation {view.row.generation} of {case.row.generation}"
+            if view.mode is not case.row.mode:
+                lowered = f"mode in force is {view.mode}, the record says {case.row.mode}"
+                return True, "Outdated", f"{lowered}: it was lowered, and that could not be written down"
             return True, "Loaded", f"generation {case.row.generation}"
 
 

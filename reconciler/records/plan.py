@@ -95,16 +95,23 @@ def load_key(row: Row) -> LoadKey:
     return LoadKey(row.mode, row.config_digest, row.code_digest)
 
 
+def _may_always(row: Row) -> bool:
+    return True
+
+
 def plan(
     desired: Mapping[str, Row],
     running: Mapping[str, Running],
     can_load: Callable[[Row], bool],
     now_s: float,
+    may_rise: Callable[[Row], bool] = _may_always,
 ) -> tuple[Action, ...]:
     """The actions that make `running` match `desired`, lowered modes first, then by id.
 
     `desired` maps ids to rows, tombstones included. `can_load` is False where the code a row was
-    validated against is not at hand; such a row is neither loaded nor does it disturb what runs.
+    validated against is not at hand; such a row is neither loaded nor does it disturb what runs. What is in force may
+    be lower than the row says, where a lowering was obeyed that could not be written down: it is made anew, by way of a
+    reload as ever, where `may_rise` says that the row is what is wanted by now.
     Planning again after the actions are done yields nothing.
     """
     lowering: list[SetMode] = []
@@ -119,7 +126,7 @@ def plan(
         if view.row is row and view.phase is Phase.RUNNING and wanted and view.mode is row.mode:
             continue
         lowering.extend(_descent(view, row, wanted))
-        rest.extend(_change(view, row, wanted, can_load, now_s))
+        rest.extend(_change(view, row, wanted, can_load, may_rise, now_s))
     for instance_id, view in running.items():
         if instance_id not in desired:
             lowering.extend(SetMode(instance_id, mode, "no longer desired") for mode in descent(view.mode, Mode.OFF))
@@ -137,7 +144,14 @@ def _descent(view: Running, row: Row, wanted: bool) -> list[SetMode]:
     return [SetMode(view.id, mode, reason) for mode in descent(view.mode, target)]
 
 
-def _change(view: Running, row: Row, wanted: bool, can_load: Callable[[Row], bool], now_s: float) -> list[Action]:
+def _change(
+    view: Running,
+    row: Row,
+    wanted: bool,
+    can_load: Callable[[Row], bool],
+    may_rise: Callable[[Row], bool],
+    now_s: float,
+) -> list[Action]:
     if view.phase not in (Phase.RUNNING, Phase.FAILED):
         return []
     if not wanted:
@@ -148,6 +162,8 @@ def _change(view: Running, row: Row, wanted: bool, can_load: Callable[[Row], boo
         return [Load(row, "retry after a failed load")] if due and can_load(row) else []
     if view.key != key:
         return [Reload(row, _difference(view.key, key))] if can_load(row) else []
+    if lowers(row.mode, view.mode) and may_rise(row) and can_load(row):
+        return [Reload(row, f"mode in force {view.mode} → {row.mode}")]
     return [Update(row)] if view.row is not row and view.row != row else []
 
 

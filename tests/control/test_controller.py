@@ -239,6 +239,56 @@ def test_a_gate_closes_while_the_database_is_locked(fleet: Any) -> None:
     assert fleet.views() == {}
 
 
+def lowered_unstored(fleet: Any, lower: str = "observe") -> None:
+    """Active, then lowered by its file while the database could not take it."""
+    fleet.write("a")
+    fleet.settle()
+    fleet.write("a", mode="active")
+    fleet.settle()
+    other = sqlite3.connect(fleet.root / ".reconciler" / "reconciler.db", isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    fleet.write("a", mode=lower)
+    fleet.controller.hint()
+    with pytest.raises(StoreError):
+        fleet.controller.run_pass()
+    other.execute("COMMIT")
+    other.close()
+    status = fleet.status("a")
+    assert (status.mode, status.effective_mode, status.sync) == (Mode.ACTIVE, Mode(lower), Sync.OUT_OF_SYNC)
+    (loaded,) = (one for one in status.conditions if one.type == "Loaded")
+    assert (loaded.reason, f"mode in force is {lower}, the record says active" in loaded.message) == ("Outdated", True)
+
+
+@pytest.mark.parametrize("lower", ["observe", "off"])
+def test_a_lowering_that_could_not_be_written_down_ends_when_the_file_says_so_again(fleet: Any, lower: str) -> None:
+    lowered_unstored(fleet, lower)
+    fleet.write("a", mode="active")
+    assert Reload in kinds(fleet.settle())
+    status = fleet.status("a")
+    assert (status.effective_mode, status.sync, status.health) == (Mode.ACTIVE, Sync.SYNCED, Health.HEALTHY)
+    assert fleet.settle() == []
+
+
+def test_a_lowering_that_could_not_be_written_down_is_written_down_later(fleet: Any) -> None:
+    lowered_unstored(fleet)
+    fleet.settle()
+    status = fleet.status("a")
+    assert (status.mode, status.effective_mode, status.sync) == (Mode.OBSERVE, Mode.OBSERVE, Sync.SYNCED)
+
+
+def test_nothing_but_a_valid_file_ends_a_lowering_that_could_not_be_written_down(fleet: Any) -> None:
+    lowered_unstored(fleet)
+    path = fleet.write("a", mode="active", config="{levels: five}")
+    fleet.settle()
+    assert (fleet.status("a").effective_mode, fleet.status("a").sync) == (Mode.OBSERVE, Sync.INVALID)
+    path.rename(path.with_suffix(".away"))
+    fleet.settle()
+    assert fleet.status("a").effective_mode is Mode.OBSERVE
+    fleet.write("a", mode="active")
+    fleet.settle()
+    assert (fleet.status("a").effective_mode, fleet.status("a").sync) == (Mode.ACTIVE, Sync.SYNCED)
+
+
 def test_a_removed_instance_that_holds_something_stays_in_sight(fleet: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     path = fleet.write("a")
     fleet.write("b")

@@ -57,6 +57,15 @@ def test_what_runs_and_is_not_wanted_is_unloaded(make_row: MakeRow, phase: Phase
     assert [type(a) for a in planned(None, running(row, phase))] == [SetMode, Unload]
 
 
+def test_what_is_in_force_is_compared_too_and_rises_by_a_reload_where_it_may(make_row: MakeRow) -> None:
+    row = make_row(mode=Mode.ACTIVE)
+    lowered = running(row, mode=Mode.OBSERVE)
+    assert planned(row, lowered) == (Reload(row, "mode in force observe → active"),)
+    assert planned(row, lowered, can_load=False) == ()
+    assert plan({row.id: row}, {row.id: lowered}, lambda _: True, 0, lambda _: False) == ()
+    assert planned(row, replace(lowered, phase=Phase.STUCK)) == ()
+
+
 def test_active_to_off_passes_through_observe_before_it_unloads(make_row: MakeRow) -> None:
     actions = planned(make_row(mode=Mode.OFF), running(make_row(mode=Mode.ACTIVE)))
     assert [getattr(a, "mode", None) for a in actions] == [Mode.OBSERVE, Mode.OFF, None]
