@@ -23,6 +23,7 @@ from reconciler.records.holding import Holding
 from reconciler.records.mode import Mode
 from reconciler.records.moment import ago
 from reconciler.records.order import decimal_text
+from reconciler.records.record import told_of_removed
 from reconciler.records.status import Health, Sync
 from reconciler.review.wording import count
 
@@ -172,8 +173,8 @@ def _no_such(place: Place, instance_id: str, problems: Iterable[Item]) -> Failur
         own = [one for one in problems if PurePosixPath(one["path"]).stem == instance_id]
         row = reader.row(instance_id)
         if row is not None and row.removed_at is not None:
-            removed = f"{instance_id} was removed at {row.removed_at}; its past: reconciler history {instance_id}"
-            return Failure(removed, *map(_problem, own))
+            told = told_of_removed(row, reader.attempts_of(instance_id))
+            return Failure(f"{told}; its past: reconciler history {instance_id}")
         if own:
             return Failure(f"{instance_id}: no instance yet, for its file has a problem", *map(_problem, own))
         return no_such(instance_id, reader.ids())

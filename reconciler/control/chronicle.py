@@ -70,7 +70,7 @@ class Chronicle:
                 None,
                 WARNING,
                 "PruneHeld",
-                f"the files of {len(removal.held)} instances are missing at once; they run on: "
+                f"{len(removal.held)} without a file are held, for {removal.held_why}; they run on: "
                 f"{_some(removal.held)}. To remove exactly these: reconciler prune --confirm {removal.held_digest}",
             )
         for instance_id in sorted(set(removal.protected) - set(before.protected)):

@@ -98,7 +98,7 @@ def accepted(case: Case) -> Finding:
         return False, "Protected", "its file is missing; it runs on: protect is true"
     if case.row.id in removal.held:
         confirm = f"reconciler prune --confirm {removal.held_digest}"
-        return False, "PruneHeld", f"its file is missing, with too many others at once; to remove them: {confirm}"
+        return False, "PruneHeld", f"its file is missing, and {removal.held_why}; to remove what is missing: {confirm}"
     if case.row.id in removal.waiting:
         return False, "FileMissing", "its file is missing; it is looked for once more before it is unloaded"
     attempt = case.fleet.attempt_of(case.row)

@@ -17,7 +17,7 @@ from reconciler.records.admission import Admission, Arrival, admit
 from reconciler.records.crosscheck import template_problems
 from reconciler.records.evaluation import Evaluation
 from reconciler.records.halt_file import strange_halts
-from reconciler.records.mode import descent
+from reconciler.records.mode import Mode, descent
 from reconciler.records.plan import SetMode
 from reconciler.records.record import Row, RowChange
 from reconciler.records.snapshot import Snapshot, named_id
@@ -157,12 +157,15 @@ class Observer:
         )
 
     def _arrival(self, snapshot: Snapshot, at: str) -> Arrival:
+        now_s = self._clock.monotonic()
+        active = {i for i, row in self.fleet.rows.items() if row.mode is Mode.ACTIVE}
         return Arrival(
             at=at,
             revision=snapshot.revision,
             whole=snapshot.whole,
             not_whole=snapshot.not_whole,
-            settled=self.absence.settled(self._clock.monotonic()),
+            settled=self.absence.settled(now_s, active),
+            recent=self.absence.recent(now_s),
             adopt=self._adopt,
             confirmed_removal=self.absence.confirmed,
         )

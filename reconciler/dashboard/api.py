@@ -14,6 +14,7 @@ from reconciler.dashboard.refusal import Refusal, no_such
 from reconciler.dashboard.render import to_json
 from reconciler.ports import AccountView, EngineStatus, InstanceFilter, StatusReader, StrategySummary
 from reconciler.records.moment import moment
+from reconciler.records.record import told_of_removed
 from reconciler.records.status import InstanceStatus
 
 OWN_ROWS = 20
@@ -124,7 +125,8 @@ def no_instance(reader: OrdersReader, instance_id: str, where: str) -> Refusal:
     row = reader.row(instance_id)
     if row is None or row.removed_at is None:
         return no_such("instance", instance_id, where)
-    return Refusal(404, f"{instance_id} was removed at {row.removed_at}; see: reconciler history {instance_id}")
+    told = told_of_removed(row, reader.attempts_of(instance_id))
+    return Refusal(404, f"{told}; see: reconciler history {instance_id}")
 
 
 def find_strategy(status: StatusReader, strategy_type: str) -> StrategySummary | None:

@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Any, Protocol, get_args
 
 from reconciler.records.holding import Holding
-from reconciler.records.record import Row
+from reconciler.records.record import Attempt, Row
 from reconciler.store import EventType
 
 Item = Mapping[str, Any]
@@ -21,6 +21,10 @@ class OrdersReader(Protocol):
 
     def row(self, instance_id: str) -> Row | None:
         """The applied row of that id, a tombstone too."""
+        ...
+
+    def attempts_of(self, instance_id: str) -> Sequence[Attempt]:
+        """What was last attempted with each file that claims this id."""
         ...
 
     def orders(

@@ -25,7 +25,8 @@ class Arrival:
     """The circumstances of a snapshot.
 
     `whole`: the snapshot proves what is missing; otherwise it may only lower modes. `settled` are ids
-    already missing from an earlier whole snapshot. `adopt`: modes found are taken as established.
+    already missing from an earlier whole snapshot; `recent` went a short while ago, which counts with what goes now.
+    `adopt`: modes found are taken as established.
     `confirmed_removal` is the digest an operator confirmed. `at` is ISO 8601.
     """
 
@@ -34,6 +35,7 @@ class Arrival:
     whole: bool = True
     not_whole: str = ""
     settled: frozenset[str] = frozenset()
+    recent: frozenset[str] = frozenset()
     adopt: bool = False
     confirmed_removal: str = ""
 
@@ -85,7 +87,9 @@ def admit(
             tried.append(attempt)
         elif attempt != previous:
             tried.append(replace(attempt, at=arrival.at))
-    removal = judge_removal(_missing(files, rows), rows, arrival.whole, arrival.settled, arrival.confirmed_removal)
+    removal = judge_removal(
+        _missing(files, rows), rows, arrival.whole, arrival.settled, arrival.confirmed_removal, arrival.recent
+    )
     changes.extend(
         RowChange(replace(rows[i], removed_at=arrival.at, applied_at=arrival.at), "removed", "its file was removed")
         for i in removal.remove

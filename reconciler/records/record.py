@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from typing import Any, Final, Literal
@@ -141,6 +141,21 @@ class Attempt:
     message: str
     problems: tuple[Problem, ...]
     at: str
+
+
+def told_of_removed(row: Row, attempts: Iterable[Attempt]) -> str:
+    """What became of a removed instance; `attempts` are those with files that claim its id.
+
+    Where such a file is back and not in force: why, and how to mend it.
+    """
+    told = f"{row.id} was removed at {row.removed_at}"
+    for attempt in attempts:
+        if attempt.problems:
+            first = attempt.problems[0]
+            more = f" (and {len(attempt.problems) - 1} more)" if len(attempt.problems) > 1 else ""
+            told += f"; its file is back, and {str(attempt.sync).lower()}: {first}{more}"
+            told += f"; to mend it: {first.hint}" if first.hint else ""
+    return told
 
 
 ChangeKind = Literal["created", "changed", "lowered", "code", "moved", "revision", "removed", "restored", "drift"]

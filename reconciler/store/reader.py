@@ -154,6 +154,10 @@ class Reader:
         """What was last attempted with each file, by path."""
         return desired.read_attempts(self._reads)
 
+    def attempts_of(self, instance_id: str) -> list[Attempt]:
+        """What was last attempted with each file that claims this id."""
+        return [one for one in self.attempts().values() if one.id == instance_id]
+
     def exposed(self) -> frozenset[str]:
         """Ids of instances with an open real order or a real position."""
         return Exposure(self._reads).ids

@@ -123,6 +123,17 @@ def test_status_of_one_that_was_removed_says_when(applied: Fleet, engine: FakeEn
     assert result.stderr.startswith("b was removed at 2023-11-14T22:14:20.000Z; its past: reconciler history b")
 
 
+def test_status_of_one_that_was_removed_and_is_back_says_why_it_is_refused_and_what_to_do(applied: Fleet) -> None:
+    (applied.root / "instances" / "b.yaml").unlink()
+    applied.apply("b")
+    applied.write("b", mode="active")
+    applied.apply()
+    told = applied.run("status", "b").stderr
+    assert "its file is back, and refused: instances/b.yaml:" in told
+    assert "off → active; a returning id starts from off" in told
+    assert "merge `mode: observe` first, watch it tick, then raise it to active in a second change" in told
+
+
 def test_a_refused_file_has_events_and_no_instance_yet(applied: Fleet) -> None:
     with applied.store() as store:
         store.events.record("new", "Warning", "Refused", "starts active")

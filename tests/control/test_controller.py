@@ -146,6 +146,88 @@ def test_a_file_gone_for_a_moment_is_not_removed(fleet: Any) -> None:
     assert fleet.settle() == []
 
 
+def test_what_goes_one_by_one_is_held_as_if_it_had_gone_at_once(fleet: Any) -> None:
+    paths = [fleet.write(f"i{n:02}") for n in range(20)]
+    fleet.settle()
+    for path in paths:
+        path.unlink()
+        fleet.settle()
+        fleet.clock.advance(0.7)
+    fleet.settle_twice()
+    assert len(fleet.views()) == 20
+    assert len(fleet.operator.prune().held) == 20
+
+
+def test_what_went_within_ten_minutes_counts_with_what_goes(fleet: Any) -> None:
+    paths = [fleet.write(f"i{n:02}") for n in range(10)]
+    fleet.settle()
+    for path in paths[:3]:
+        path.unlink()
+        fleet.settle_twice()
+        fleet.clock.advance(60)
+    assert len(fleet.views()) == 7
+    paths[3].unlink()
+    fleet.settle_twice()
+    assert fleet.operator.prune().held == ("i03",)
+    accepted = next(c for c in fleet.status("i03").conditions if c.type == "Accepted")
+    assert "1 of 7 are missing, and 3 went within the last ten minutes" in accepted.message
+    fleet.clock.advance(600)
+    fleet.write("another")
+    fleet.settle_twice()
+    assert fleet.operator.prune().held == ("i03",)
+    assert fleet.operator.confirm_prune(fleet.operator.prune().digest, "meant", 7).ok
+    fleet.settle()
+    paths[4].unlink()
+    fleet.settle_twice()
+    assert sorted(fleet.views()) == ["another", "i05", "i06", "i07", "i08", "i09"]
+
+
+def test_what_somebody_confirmed_does_not_count_with_what_goes_later(fleet: Any) -> None:
+    paths = [fleet.write(f"i{n:02}") for n in range(10)]
+    fleet.settle()
+    for path in paths[:5]:
+        path.unlink()
+    fleet.settle_twice()
+    assert fleet.operator.confirm_prune(fleet.operator.prune().digest, "meant", 7).ok
+    fleet.settle()
+    assert len(fleet.views()) == 5
+    paths[5].unlink()
+    fleet.settle_twice()
+    assert len(fleet.views()) == 4
+
+
+def test_the_only_one_is_held_for_that_and_no_other_reason(fleet: Any) -> None:
+    fleet.write("a").unlink()
+    path = fleet.write("a")
+    fleet.settle()
+    path.unlink()
+    fleet.settle_twice()
+    accepted = next(c for c in fleet.status("a").conditions if c.type == "Accepted")
+    assert accepted.reason == "PruneHeld"
+    assert "it is the only one" in accepted.message
+
+
+def test_what_is_active_is_looked_for_longer(fleet: Any) -> None:
+    path = fleet.write("a")
+    fleet.write("b")
+    fleet.settle()
+    text = fleet.write("a", mode="active").read_text()
+    fleet.settle()
+    path.unlink()
+    fleet.settle()
+    fleet.clock.advance(5)
+    fleet.settle()
+    assert fleet.views()["a"].mode is Mode.ACTIVE
+    path.write_text(text)
+    fleet.settle()
+    path.unlink()
+    for _ in range(3):
+        fleet.settle()
+        fleet.clock.advance(5)
+    fleet.settle()
+    assert list(fleet.views()) == ["b"]
+
+
 def test_removing_everything_is_held_until_confirmed(fleet: Any) -> None:
     paths = [fleet.write(f"i{n}") for n in range(5)]
     fleet.settle()

@@ -22,7 +22,7 @@ from reconciler.records.accounts import Account, Accounts
 from reconciler.records.holding import Holding
 from reconciler.records.market import Quote
 from reconciler.records.mode import Mode
-from reconciler.records.record import Identity, InstanceRecord, Row
+from reconciler.records.record import Attempt, Identity, InstanceRecord, Row
 from reconciler.records.status import Condition, Health, InstanceStatus, Sync, Ticks
 
 NOW_S = 1_767_225_600.0
@@ -321,6 +321,7 @@ class FakeReader:
     event_rows: Rows = field(default_factory=lambda: [an_event()])
     generation_rows: Rows = field(default_factory=lambda: [a_generation()])
     tombstones: dict[str, Row] = field(default_factory=dict)
+    tried: dict[str, list[Attempt]] = field(default_factory=dict)
     books: tuple[list[Holding], list[Holding]] = ([], [])
     """What is held by its own fills, and in the shadow book."""
     asked: list[tuple[str, int]] = field(default_factory=list)
@@ -328,6 +329,9 @@ class FakeReader:
     def row(self, instance_id: str) -> Row | None:
         self.asked.append(("row", threading.get_ident()))
         return self.tombstones.get(instance_id)
+
+    def attempts_of(self, instance_id: str) -> list[Attempt]:
+        return self.tried.get(instance_id, [])
 
     def orders(
         self,

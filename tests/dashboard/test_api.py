@@ -10,10 +10,12 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from reconciler.clock import iso, utc
+from reconciler.errors import Problem
 from reconciler.ports import AccountView
 from reconciler.records.holding import Holding
 from reconciler.records.market import Position, Quote
 from reconciler.records.mode import Mode
+from reconciler.records.record import Attempt
 from reconciler.records.status import Health, Sync
 
 if TYPE_CHECKING:
@@ -102,6 +104,23 @@ async def test_an_instance_that_was_removed_says_when_and_where_its_history_is(
             answer = await client.get(path)
             assert answer.status_code == 404
             assert "was removed at 2025-12-31T12:00:00.000Z; see: reconciler history gone" in answer.text
+
+
+async def test_a_removed_instance_whose_file_is_back_tells_why_it_is_refused(
+    connect: Connect, reader: FakeReader
+) -> None:
+    from tests.dashboard.conftest import a_tombstone
+
+    reader.tombstones["gone"] = a_tombstone("gone", "2025-12-31T12:00:00.000Z")
+    problem = Problem("instances/gone.yaml", 5, 7, "mode", "off → active", "merge observe first", "mode-step")
+    reader.tried["gone"] = [
+        Attempt("instances/gone.yaml", "gone", "f11e", None, Sync.REFUSED, "off → active", (problem,), "")
+    ]
+    async with connect() as client:
+        for path in ("/api/v1/instances/gone", "/instances/gone"):
+            told = (await client.get(path)).text
+            assert "its file is back, and refused: instances/gone.yaml:5:7: mode: off → active" in told
+            assert "merge observe first" in told
 
 
 async def test_orders_are_the_readers_own_items(connect: Connect, reader: FakeReader) -> None:
