@@ -1,7 +1,8 @@
 # Two targets do everything: `make run` and `make test`. Both make .venv first, where it is missing or stale; only the
 # latter puts development tools into it.
 # Needed: Python 3.11 or newer with its venv module, git, make. Where node and npm are there too, the tests try what
-# editors see with the language server that editors run; elsewhere they skip that.
+# editors see with the language server that editors run; where Chromium is, they look at the pages in it. Elsewhere
+# they skip that, and say so.
 
 VENV := .venv
 BIN := $(VENV)/bin

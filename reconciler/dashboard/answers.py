@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import hashlib
 from collections import OrderedDict
-from collections.abc import Callable, Hashable
-from dataclasses import dataclass
+from collections.abc import Callable, Hashable, Mapping
+from dataclasses import dataclass, field
 
 import anyio.to_thread
 from anyio import CapacityLimiter
@@ -19,11 +19,27 @@ LARGEST_BYTES = 32 * 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
+class Page:
+    """A body, where what it says of the moment it was built at stands in headers, too.
+
+    `lasting` is what of the body counts: two pages whose lasting parts are equal differ in nothing but ages.
+    """
+
+    body: bytes
+    lasting: bytes
+    headers: Mapping[str, str]
+
+
+Build = Callable[[], bytes | Page]
+
+
+@dataclass(frozen=True, slots=True)
 class Answer:
     """A body that is ready to send; `etag` names its content, so that it holds across restarts."""
 
     body: bytes
     etag: str
+    headers: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +72,7 @@ class Answers:
         self._reader = CapacityLimiter(1)
         self._prober = CapacityLimiter(1)
 
-    async def kept(self, key: Hashable, build: Callable[[], bytes]) -> Answer:
+    async def kept(self, key: Hashable, build: Build) -> Answer:
         """The answer to `key`, built where there is none that is still true."""
         found = self._find(key)
         if found is not None:
@@ -69,11 +85,11 @@ class Answers:
                 self._keep(key, _Kept(found, revision, made_at_s))
             return found
 
-    async def fresh(self, build: Callable[[], bytes]) -> Answer:
+    async def fresh(self, build: Build) -> Answer:
         """An answer built now, for what `revision()` does not tell the age of."""
         return await anyio.to_thread.run_sync(_answer, build, limiter=self._reader)
 
-    async def probe(self, build: Callable[[], bytes]) -> Answer:
+    async def probe(self, build: Build) -> Answer:
         """As `fresh`, on a thread that pages cannot occupy: a busy dashboard is not a dead engine."""
         return await anyio.to_thread.run_sync(_answer, build, limiter=self._prober)
 
@@ -97,6 +113,12 @@ class Answers:
             self._size_bytes -= oldest.size_bytes
 
 
-def _answer(build: Callable[[], bytes]) -> Answer:
-    body = build()
-    return Answer(body, f'"{hashlib.blake2b(body, digest_size=12).hexdigest()}"')
+def _answer(build: Build) -> Answer:
+    built = build()
+    if isinstance(built, Page):
+        return Answer(built.body, f'W/"{_digest(built.lasting)}"', built.headers)
+    return Answer(built, f'"{_digest(built)}"')
+
+
+def _digest(body: bytes) -> str:
+    return hashlib.blake2b(body, digest_size=12).hexdigest()

@@ -10,7 +10,7 @@ from starlette.routing import Route
 from starlette.types import ASGIApp
 
 from reconciler.clock import Clock
-from reconciler.dashboard.answers import Answers
+from reconciler.dashboard.answers import Answer, Answers
 from reconciler.dashboard.api import Api, is_moment
 from reconciler.dashboard.assets import load_assets
 from reconciler.dashboard.errors import error_response
@@ -136,7 +136,7 @@ class _Static:
         asset = self._assets.get(request.path_params["name"])
         if asset is None:
             raise HTTPException(404)
-        return conditional(request, asset.body, asset.etag, asset.media_type)
+        return conditional(request, Answer(asset.body, asset.etag), asset.media_type)
 
 
 async def _not_found(request: Request, error: Exception) -> Response:

@@ -8,6 +8,7 @@ from math import ceil
 from operator import attrgetter
 
 from reconciler.clock import Clock, iso, utc
+from reconciler.dashboard.answers import Page
 from reconciler.dashboard.api import (
     OWN_ROWS,
     find_order,
@@ -30,7 +31,7 @@ from reconciler.dashboard.provenance import traces
 from reconciler.dashboard.query import MONEYS, Query
 from reconciler.dashboard.reader import EVENT_TYPES, Item, OrdersReader
 from reconciler.dashboard.refusal import no_such
-from reconciler.dashboard.render import render
+from reconciler.dashboard.render import lasting, render
 from reconciler.dashboard.survey import Surveyor
 from reconciler.dashboard.widgets import picture
 from reconciler.ports import StatusReader
@@ -89,7 +90,7 @@ class Pages:
         self._accounts = accounts
         self._clock = clock
 
-    def fleet(self, query: Query) -> bytes:
+    def fleet(self, query: Query) -> Page:
         items, total = NO_INSTANCES, 0
         if not query.fault:
             items, total = self._status.instances(instance_filter(query), query.limit, query.offset)
@@ -104,7 +105,7 @@ class Pages:
             survey=survey,
         )
 
-    def instance(self, query: Query, instance_id: str) -> bytes:
+    def instance(self, query: Query, instance_id: str) -> Page:
         found = self._status.instance(instance_id)
         if found is None:
             raise no_instance(self._reader, instance_id, "the fleet page")
@@ -135,25 +136,25 @@ class Pages:
             generation_count=generation_count,
         )
 
-    def strategies(self, query: Query) -> bytes:
+    def strategies(self, query: Query) -> Page:
         found = self._status.strategies()
         items = found[query.offset : query.offset + query.limit]
         return self._page(
             "strategies.html", items=items, paging=Paging.of("/strategies", query, len(items), len(found))
         )
 
-    def strategy(self, query: Query, strategy_type: str) -> bytes:
+    def strategy(self, query: Query, strategy_type: str) -> Page:
         found = find_strategy(self._status, strategy_type)
         if found is None:
             raise no_such("strategy", strategy_type, "the strategies page")
         return self._page("strategy.html", one=found, shown=found.instances[:STRATEGY_INSTANCES_SHOWN])
 
-    def problems(self, query: Query) -> bytes:
+    def problems(self, query: Query) -> Page:
         found = self._status.problems()
         items = found[query.offset : query.offset + query.limit]
         return self._page("problems.html", items=items, paging=Paging.of("/problems", query, len(items), len(found)))
 
-    def orders(self, query: Query) -> bytes:
+    def orders(self, query: Query) -> Page:
         items, total = NO_ROWS, 0
         if not query.fault:
             filters = order_filters(query, utc(self._clock.time()))
@@ -166,7 +167,7 @@ class Pages:
             orphans=self._status.orphans(),
         )
 
-    def order(self, query: Query, client_order_id: str) -> bytes:
+    def order(self, query: Query, client_order_id: str) -> Page:
         found = find_order(self._reader, client_order_id)
         origin = self._reader.generation(found["instance_id"], found["generation"])
         values = {} if origin is None else origin["values"]
@@ -178,7 +179,7 @@ class Pages:
             denial=next((one for one in self._status.denials() if one["client_order_id"] == client_order_id), None),
         )
 
-    def events(self, query: Query) -> bytes:
+    def events(self, query: Query) -> Page:
         items, total = NO_ROWS, 0
         if not query.fault:
             items, total = self._reader.events(**dict(query.filters), limit=query.limit, offset=query.offset)
@@ -194,18 +195,23 @@ class Pages:
             *orphan_concerns(orphans, self._accounts),
         ]
 
-    def _page(self, template: str, **values: object) -> bytes:
+    def _page(self, template: str, **values: object) -> Page:
         engine, now_s = self._status.engine(), self._clock.time()
-        return render(
+        now = iso(now_s)
+        beat_at = None if engine.heartbeat_age_s is None else iso(now_s - engine.heartbeat_age_s)
+        body = render(
             template,
             engine=engine,
             heartbeat_fault=heartbeat_fault(engine, now_s),
-            now=iso(now_s),
+            beat_at=beat_at,
+            now=now,
             refresh_s=max(FEWEST_REFRESH_S, ceil(engine.heartbeat_s)),
             is_real_money=self._is_real_money,
             **WORDS,
             **values,
         )
+        headers = {"reconciler-as-of": now, **({"reconciler-beat-at": beat_at} if beat_at else {})}
+        return Page(body, lasting(body), headers)
 
     def _is_real_money(self, account_id: str, then: str | None = None) -> bool:
         """True where the account's money is real; `then`, where it is known, is what it was at the time in question."""

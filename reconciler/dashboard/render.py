@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from decimal import Decimal
 from pathlib import Path
@@ -11,6 +12,7 @@ from urllib.parse import quote
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from reconciler.clock import from_iso
 from reconciler.records.mode import Mode
 from reconciler.records.moment import duration as spelled
 from reconciler.records.order import decimal_text
@@ -28,6 +30,7 @@ TONES: Mapping[str, str] = {
     Mode.ACTIVE: "active",
 }
 _DASH = "–"
+_AGES = re.compile(rb"<time data-now[^>]*>[^<]*|(<time [^>]*>)[^<]*")
 _DIGITS = 10
 
 
@@ -59,6 +62,21 @@ def moment(iso: str | None) -> str:
         return _DASH
     day, _, time = iso.partition("T")
     return f"{day} {time[:8]}Z" if len(time) >= 8 else iso
+
+
+def ago(iso: str | None, now: str) -> str:
+    """How long before `now` that was, `3 s ago`, or will be, `in 3 s`; a dash where there is none."""
+    if not iso:
+        return _DASH
+    try:
+        seconds = from_iso(now) - from_iso(iso)
+    except ValueError:
+        return iso
+    return f"in {_whole(-seconds)}" if seconds < 0 else f"{_whole(seconds)} ago"
+
+
+def _whole(seconds: float) -> str:
+    return duration(seconds) if seconds >= 1 else "0 s"
 
 
 def moment_at(iso: str | None, now: str) -> str:
@@ -115,7 +133,7 @@ def _environment() -> Environment:
         auto_reload=False,
         finalize=_shown,
     )
-    for how in (amount, duration, moment, moment_at, short, written, pretty, segment, tone):
+    for how in (ago, amount, duration, moment, moment_at, short, written, pretty, segment, tone):
         environment.filters[how.__name__] = how
     return environment
 
@@ -129,3 +147,8 @@ def render(template: str, **values: object) -> bytes:
     Lone surrogates, which UTF-8 cannot hold, are shown escaped: no text takes a page down.
     """
     return _ENVIRONMENT.get_template(template).render(values).encode(errors="backslashreplace")
+
+
+def lasting(page: bytes) -> bytes:
+    """What of a page is no age: two pages that are equal in it say the same, one later than the other."""
+    return _AGES.sub(rb"\1", page)

@@ -9,13 +9,15 @@ from functools import partial
 from starlette.requests import Request
 from starlette.responses import Response
 
-from reconciler.dashboard.answers import Answers
+from reconciler.dashboard.answers import Answer, Answers, Page
 from reconciler.dashboard.errors import error_response
 from reconciler.dashboard.query import Filters, parse, typed
 from reconciler.dashboard.refusal import Refusal
 from reconciler.dashboard.render import HTML
 
-Build = Callable[..., bytes]
+UNKEPT = {"cache-control": "no-store"}
+
+Build = Callable[..., bytes | Page]
 """Takes the `Query` and the path's parameters by name; runs on a worker thread; may raise `Refusal`."""
 
 
@@ -42,19 +44,23 @@ class View:
                 return error_response(path, refusal)
             again = typed(pairs, self.filters, refusal.message)
             answer = await self.answers.fresh(partial(self.build, again, **request.path_params))
-            return Response(answer.body, refusal.status, {"cache-control": "no-store"}, self.media_type)
+            return Response(answer.body, refusal.status, {**answer.headers, **UNKEPT}, self.media_type)
         try:
             build = partial(self.build, query, **request.path_params)
             answer = await (self.answers.kept((path, query), build) if self.kept else self.answers.fresh(build))
         except Refusal as refusal:
             return error_response(path, refusal)
-        return conditional(request, answer.body, answer.etag, self.media_type)
+        return conditional(request, answer, self.media_type)
 
 
-def conditional(request: Request, body: bytes, etag: str, media_type: str) -> Response:
-    """The body, or 304 where the asker already has it."""
-    headers = {"etag": etag, "cache-control": "no-cache"}
+def conditional(request: Request, answer: Answer, media_type: str) -> Response:
+    """The body, or 304 where the asker already has it.
+
+    A page tells ages: no browser keeps it, and only who knows that they grow (our own script) asks by its etag.
+    """
+    keeping = UNKEPT if media_type == HTML else {"cache-control": "no-cache"}
+    headers = {"etag": answer.etag, **answer.headers, **keeping}
     had = (one.strip().removeprefix("W/") for one in request.headers.get("if-none-match", "").split(","))
-    if etag in had:
+    if answer.etag.removeprefix("W/") in had:
         return Response(status_code=304, headers=headers)
-    return Response(body, headers=headers, media_type=media_type)
+    return Response(answer.body, headers=headers, media_type=media_type)
