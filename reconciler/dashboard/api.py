@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from datetime import datetime
 from typing import Any
 
@@ -136,28 +136,7 @@ def find_strategy(status: StatusReader, strategy_type: str) -> StrategySummary |
 
 def engine_json(engine: EngineStatus) -> dict[str, Any]:
     """`/api/v1/engine`: the engine's own status, names as `EngineStatus` has them."""
-    return {
-        "version": engine.version,
-        "started_at": engine.started_at,
-        "source": engine.source,
-        "revision": engine.revision,
-        "clean": engine.clean,
-        "heartbeat_s": engine.heartbeat_s,
-        "last_beat": engine.last_beat,
-        "heartbeat_age_s": engine.heartbeat_age_s,
-        "beats_lost": engine.beats_lost,
-        "clock_behind_s": engine.clock_behind_s,
-        "no_beat": engine.no_beat,
-        "source_error": engine.source_error,
-        "source_notes": list(engine.source_notes),
-        "database_error": engine.database_error,
-        "prune_held": list(engine.prune_held),
-        "prune_digest": engine.prune_digest,
-        "halts": [dict(halt) for halt in engine.halts],
-        "exec_servers": [dict(server) for server in engine.exec_servers],
-        "counts": dict(engine.counts),
-        "settings_note": engine.settings_note,
-    }
+    return {one.name: getattr(engine, one.name) for one in fields(engine)}
 
 
 def holdings(status: StatusReader, reader: OrdersReader, instance: InstanceStatus) -> list[dict[str, Any]]:

@@ -144,6 +144,7 @@ def an_order(**changes: Any) -> dict[str, Any]:
         "reduce_only": False,
         "quote_bid": "59999.5",
         "quote_ask": "60000.5",
+        "quote_at": None,
         "config_digest": "c0ffee",
         "code_digest": "0123456789abcdef",
         "was_unknown": False,

@@ -34,8 +34,8 @@ CONTRACT_ORDER = """
     generation beat revision reason filled_quantity average_price fee exchange_order_id created_at updated_at
 """
 MORE_OF_AN_ORDER = """
-    rejected_by shadow repeats stop_price time_in_force reduce_only quote_bid quote_ask config_digest code_digest
-    was_unknown money fills
+    rejected_by shadow repeats stop_price time_in_force reduce_only quote_bid quote_ask quote_at config_digest
+    code_digest was_unknown money fills
 """
 CONTRACT_PROBLEM = "path line column pointer message hint"
 
