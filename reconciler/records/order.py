@@ -96,6 +96,7 @@ class Provenance:
 class Fill:
     """One execution of an order. `price` and `fee` are None where they were not told.
 
+    `fee_currency` is None where it was not told: it is taken for the quote currency then.
     `is_made_up` where the exchange told only totals: then it is the difference between two of them. Fills of a
     shadow order are made up, too.
     """
@@ -107,6 +108,7 @@ class Fill:
     fee: Decimal | None
     at: datetime
     is_made_up: bool = False
+    fee_currency: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,6 +130,7 @@ class Order:
     filled_quantity: Decimal = Decimal(0)
     average_price: Decimal | None = None
     fee: Decimal | None = None
+    fee_currency: str | None = None
     exchange_order_id: str | None = None
     reason: str = ""
     rejected_by: RejectedBy | None = None

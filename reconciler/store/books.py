@@ -16,7 +16,7 @@ from typing import Any
 
 from sqlite_utils import Database
 
-from reconciler.records.holding import Holding
+from reconciler.records.holding import Corrected, Holding
 from reconciler.records.order import Fill, Order, Outcome, Side, decimal_text
 from reconciler.store.orders import fill_columns, fill_from, order_from
 from reconciler.store.settlement import late_prices, new_fills
@@ -55,19 +55,39 @@ def enter(
     numbers = [insert(db, "fills", fill_columns(fill)) for fill in news]
     for fill in late:
         db.conn.execute(_PRICED, fill_columns(fill))
-    before = book = _open_book(db, order, shadow, now)
+    before = book = open_book(db, Owner.of(order), shadow, now)
     if late and book.unpriced_from is not None:
         book = _added_up_anew(db, order, book, now.date())
     else:
         for number, fill in zip(numbers, news, strict=True):
             book = book.filled(order.side, number, fill, now.date())
     if book != before:
-        update(db, "books", {**book.columns(), "updated_at": time_text(now)}, "id")
+        keep(db, book, now)
     return book.holding
 
 
+def keep(db: Database, book: Book, now: datetime) -> None:
+    """Write down what an open book is now."""
+    update(db, "books", {**book.columns(), "updated_at": time_text(now)}, "id")
+
+
 @dataclass(frozen=True, slots=True)
-class _Book:
+class Owner:
+    """Whose book of what it is."""
+
+    instance_id: str
+    account_id: str
+    client_id: str
+    symbol: str
+
+    @classmethod
+    def of(cls, order: Order) -> Owner:
+        origin = order.provenance
+        return cls(origin.instance_id, origin.account_id, origin.client_id, origin.symbol)
+
+
+@dataclass(frozen=True, slots=True)
+class Book:
     """An open book, by its row's id. `unpriced_from` is its first fill of unknown price, `held_before` what was held
     before that one: from there it is added up anew once the price is told.
     """
@@ -77,14 +97,14 @@ class _Book:
     unpriced_from: int | None = None
     held_before: Holding | None = None
 
-    def filled(self, side: Side, number: int, fill: Fill, on: date) -> _Book:
+    def filled(self, side: Side, number: int, fill: Fill, on: date) -> Book:
         """With one more fill, the one of that id."""
         holding = self.holding.filled(side, fill, on)
         if self.unpriced_from is not None and number - self.unpriced_from <= _ANEW:
             return replace(self, holding=holding)
         if fill.price is None and fill.quantity:
-            return _Book(self.id, holding, number, self.holding)
-        return _Book(self.id, holding)
+            return Book(self.id, holding, number, self.holding)
+        return Book(self.id, holding)
 
     def columns(self) -> dict[str, Any]:
         before = None if self.held_before is None else json.dumps(holding_columns(self.held_before))
@@ -92,10 +112,10 @@ class _Book:
         return {"id": self.id, **holding_columns(self.holding), **marks}
 
 
-def _added_up_anew(db: Database, order: Order, book: _Book, today: date) -> _Book:
+def _added_up_anew(db: Database, order: Order, book: Book, today: date) -> Book:
     """The order's book as its fills have it now, from the first on whose price was not known."""
     assert book.held_before is not None
-    anew = _Book(book.id, book.held_before)
+    anew = Book(book.id, book.held_before)
     for columns in db.query(_SINCE, [book.unpriced_from, order.instance_id, order.provenance.symbol]):
         fill = fill_from(columns)
         anew = anew.filled(Side(columns["side"]), columns["id"], fill, min(fill.at.date(), today))
@@ -142,7 +162,14 @@ def holding_columns(holding: Holding) -> dict[str, Any]:
         "day": None if holding.day is None else holding.day.isoformat(),
         "realised_before": decimal_text(holding.realised_before),
         "unmeasured_on": None if holding.unmeasured_on is None else holding.unmeasured_on.isoformat(),
+        "other_fees": json.dumps({currency: decimal_text(fee) for currency, fee in holding.other_fees}),
+        "corrected": json.dumps([_corrected_columns(corrected) for corrected in holding.corrected]),
     }
+
+
+def _corrected_columns(corrected: Corrected) -> dict[str, Any]:
+    before, after = holding_columns(corrected.before), holding_columns(corrected.after)
+    return {"before": before, "after": after, "price": decimal_text(corrected.price)}
 
 
 def holding_from(columns: Mapping[str, Any]) -> Holding:
@@ -155,7 +182,15 @@ def holding_from(columns: Mapping[str, Any]) -> Holding:
         day=_date_or_none(columns["day"]),
         realised_before=Decimal(columns["realised_before"]),
         unmeasured_on=_date_or_none(columns["unmeasured_on"]),
+        # What was held before the first unpriced fill may have been kept by a version that knew neither.
+        other_fees=tuple((name, Decimal(fee)) for name, fee in json.loads(columns.get("other_fees", "{}")).items()),
+        corrected=tuple(_corrected_from(one, columns["symbol"]) for one in json.loads(columns.get("corrected", "[]"))),
     )
+
+
+def _corrected_from(columns: Mapping[str, Any], symbol: str) -> Corrected:
+    before, after = (holding_from({**columns[name], "symbol": symbol}) for name in ("before", "after"))
+    return Corrected(before, after, Decimal(columns["price"]))
 
 
 def begun_from(real: Holding | None, symbol: str) -> Holding:
@@ -174,27 +209,27 @@ def add_up_all(db: Database) -> None:
         news = new_fills(order, known, (), order.average_price, order.updated_at)
         db.table("fills").insert_all([fill_columns(fill) for fill in news])
         shadow = order.outcome is Outcome.SHADOW
-        book = _open_book(db, order, shadow, order.updated_at)
+        book = open_book(db, Owner.of(order), shadow, order.updated_at)
         holding = book.holding
         for fill in (*known, *news):
             holding = holding.filled(order.side, fill, order.updated_at.date())
         db.table("books").update(book.id, {**holding_columns(holding), "updated_at": time_text(order.updated_at)})
 
 
-def _open_book(db: Database, order: Order, shadow: bool, now: datetime) -> _Book:
-    """The order's book; begun where there is none."""
-    instance_id, symbol = order.instance_id, order.provenance.symbol
+def open_book(db: Database, owner: Owner, shadow: bool, now: datetime) -> Book:
+    """The owner's open book; begun where there is none."""
+    instance_id, symbol = owner.instance_id, owner.symbol
     columns = _book(db, instance_id, symbol, shadow)
     if columns is not None:
         before = columns["held_before"]
         held_before = None if before is None else holding_from({**json.loads(before), "symbol": symbol})
-        return _Book(columns["id"], holding_from(columns), columns["unpriced_from"], held_before)
+        return Book(columns["id"], holding_from(columns), columns["unpriced_from"], held_before)
     real = _book(db, instance_id, symbol, shadow=False) if shadow else None
     holding = begun_from(None if real is None else holding_from(real), symbol)
     begun = {
         "instance_id": instance_id,
-        "account_id": order.provenance.account_id,
-        "client_id": order.provenance.client_id,
+        "account_id": owner.account_id,
+        "client_id": owner.client_id,
         "symbol": symbol,
         "shadow": int(shadow),
         **holding_columns(holding),
@@ -203,7 +238,7 @@ def _open_book(db: Database, order: Order, shadow: bool, now: datetime) -> _Book
         "started_at": time_text(now),
         "updated_at": time_text(now),
     }
-    return _Book(insert(db, "books", begun), holding)
+    return Book(insert(db, "books", begun), holding)
 
 
 def _book(db: Database, instance_id: str, symbol: str, shadow: bool) -> dict[str, Any] | None:

@@ -10,6 +10,7 @@ from typing import Any, Final, Literal
 
 from sqlite_utils import Database
 
+from reconciler.store import corrections
 from reconciler.store.connection import ReadPool
 from reconciler.store.orders import ITEM
 from reconciler.store.text import time_text
@@ -54,7 +55,7 @@ _SOURCES: Final[dict[Export, _Source]] = {
     "orders": _Source(ITEM, "orders", "id", "created_at", plain_order),
     "fills": _Source(
         "o.instance_id, f.client_order_id, o.symbol, o.account_id, o.client_id, o.side, o.shadow, "
-        "f.exchange_fill_id, f.quantity, f.price, f.fee, f.at, f.made_up",
+        "f.exchange_fill_id, f.quantity, f.price, f.fee, f.at, f.made_up, f.fee_currency, NULL AS correction",
         "fills f JOIN orders o USING (client_order_id)",
         "f.id",
         "f.at",
@@ -72,13 +73,16 @@ _SOURCES: Final[dict[Export, _Source]] = {
 
 def columns(what: Export) -> list[str]:
     """The names of what each item of an export holds, in their order. They are a contract: none is ever renamed."""
-    return [name.rpartition(".")[2].strip('"') for name in _SOURCES[what].columns.split(", ")]
+    return [name.rpartition(".")[2].rpartition(" ")[2].strip('"') for name in _SOURCES[what].columns.split(", ")]
 
 
 def exported(
     reads: ReadPool, what: Export, instance_id: str, since: datetime | None, until: datetime | None
 ) -> Iterator[Item]:
-    """Everything of `what`, oldest first, up to what was written last when this began; piece by piece."""
+    """Everything of `what`, oldest first, up to what was written last when this began; piece by piece.
+
+    Among the fills are the corrections of books, where they were made, so that they add up to what is held.
+    """
     source = _SOURCES[what]
     wanted = {
         "instance_id = ?": instance_id,
@@ -93,12 +97,26 @@ def exported(
     )
     last = reads.query(f"SELECT coalesce(max({source.number}), 0) AS number FROM {source.tables}")[0]["number"]
     after = 0
+    added = _corrections(reads, instance_id, since, until) if what == "fills" else []
     while piece := reads.query(select, [after, last, *values]):
         after = piece[-1]["number"]
         for item in piece:
-            del item["number"]
+            number = item.pop("number")
+            while added and added[0]["after_fill"] < number:
+                yield _shown(added.pop(0))
             source.plain(item)
             yield item
+    yield from map(_shown, added)
+
+
+def _corrections(reads: ReadPool, instance_id: str, since: datetime | None, until: datetime | None) -> list[Item]:
+    bounds = ["" if moment is None else time_text(moment) for moment in (since, until)]
+    with reads.snapshot() as db:
+        return corrections.exported(db, instance_id, *bounds)
+
+
+def _shown(correction: Item) -> Item:
+    return {name: correction[name] for name in columns("fills")}
 
 
 def add_fills(db: Database, orders: Sequence[Item]) -> None:
@@ -107,7 +125,7 @@ def add_fills(db: Database, orders: Sequence[Item]) -> None:
     for order in orders:
         by_id[order["client_order_id"]] = order["fills"] = []
     found = db.query(
-        "SELECT client_order_id, exchange_fill_id, quantity, price, fee, at, made_up FROM fills"
+        "SELECT client_order_id, exchange_fill_id, quantity, price, fee, at, made_up, fee_currency FROM fills"
         f" WHERE client_order_id IN ({', '.join('?' * len(by_id))}) ORDER BY id",
         list(by_id),
     )

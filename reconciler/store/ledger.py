@@ -13,12 +13,14 @@ from sqlite_utils import Database
 
 from reconciler.clock import Clock, utc
 from reconciler.errors import StoreError
+from reconciler.records.correction import Correction
 from reconciler.records.holding import Holding
 from reconciler.records.market import Position
 from reconciler.records.order import Fill, Order, OrderState, Outcome, RejectedBy
 from reconciler.records.text import storable
 from reconciler.store.books import enter, fills_of
 from reconciler.store.connection import ReadPool
+from reconciler.store.corrections import correct
 from reconciler.store.exposure import Exposure
 from reconciler.store.holdings import Holdings
 from reconciler.store.open_orders import OpenOrders
@@ -36,8 +38,9 @@ FOUND_PENDING = "the engine stopped before its answer came: it may have been sen
 class Ledger(OrderSearch):
     """Orders by client_order_id. An order's book is the shadow book where it was not, and could not be, sent.
 
-    The fills of an order always add up to its filled quantity, and an instance's position to its fills: what is
-    told of an order is written in one transaction with the fills that it means and the book that they change.
+    The fills of an order always add up to its filled quantity, and an instance's position to its fills, less their fees
+    in what it holds, and what a person corrected: what is told of an order is written in one transaction with the fills
+    that it means and the book that they change.
     """
 
     def __init__(self, writer: Writer, reads: ReadPool, clock: Clock) -> None:
@@ -87,6 +90,7 @@ class Ledger(OrderSearch):
         filled_quantity: Decimal | None = None,
         average_price: Decimal | None = None,
         fee: Decimal | None = None,
+        fee_currency: str | None = None,
         exchange_order_id: str | None = None,
         reason: str | None = None,
         rejected_by: RejectedBy | None = None,
@@ -108,6 +112,7 @@ class Ledger(OrderSearch):
             "filled_quantity": filled_quantity,
             "average_price": average_price,
             "fee": fee,
+            "fee_currency": None if fee_currency is None else storable(fee_currency),
             "exchange_order_id": None if exchange_order_id is None else storable(exchange_order_id),
             "reason": None if reason is None else storable(reason),
             "rejected_by": rejected_by,
@@ -115,6 +120,27 @@ class Ledger(OrderSearch):
         }
         news = {name: value for name, value in told.items() if value is not None}
         return self._writer.write(lambda db: self._settle(db, client_order_id, news, fills), self._changed).after
+
+    def correct(self, corrections: Mapping[str, Correction]) -> dict[str, tuple[Holding, Holding]]:
+        """Put the books of these instances right, each in its own market, all in one commit; on the disk on return.
+
+        By instance_id, what each one held before and holds now. A correction says all that is held afterwards, not a
+        difference; a row of its own is kept of it, beside the fills, and one in the instance's history. It lowers no
+        loss of the day. Works for whoever there is or was a row of, loaded or not, removed ones too.
+
+        Raises StoreError, and changes nothing, where one of them is no instance, or one correction makes no sense.
+        """
+        now = utc(self._clock.time())
+
+        def job(db: Database) -> dict[str, tuple[Holding, Holding]]:
+            return {id: correct(db, id, correction, now) for id, correction in corrections.items()}
+
+        def committed(done: Mapping[str, tuple[Holding, Holding]]) -> None:
+            for instance_id, (_, holding) in done.items():
+                self._exposure.held(instance_id, holding)
+                self._holdings.changed(instance_id, False, holding)
+
+        return self._writer.write(job, committed)
 
     def mark_unknown_on_startup(self) -> list[Order]:
         """Make every pending order unknown: nobody waits for its answer any more. Returns them, oldest first."""
@@ -205,7 +231,7 @@ class Ledger(OrderSearch):
         """Follow what was committed. On the writer's thread."""
         if change.after is change.before:
             return
-        self._exposure.changed(change.before, change.after)
+        self._exposure.changed(change.before, change.after, change.holding)
         # The fill before the order's end: who looks in between counts it twice, never not at all.
         if change.holding is not None:
             self._holdings.changed(change.after.instance_id, change.after.outcome is Outcome.SHADOW, change.holding)
@@ -251,9 +277,9 @@ def _found(db: Database, client_order_id: str) -> Order | None:
     return order_from(found[0]) if found else None
 
 
-def _traded(order: Order) -> tuple[Decimal | None, ...]:
+def _traded(order: Order) -> tuple[Decimal | str | None, ...]:
     """What its fills follow from."""
-    return order.filled_quantity, order.average_price, order.fee
+    return order.filled_quantity, order.average_price, order.fee, order.fee_currency
 
 
 def _unknown(client_order_id: str) -> StoreError:

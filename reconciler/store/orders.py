@@ -26,7 +26,7 @@ from reconciler.store.text import decimal_or_none, decimal_text_or_none, time_te
 
 ITEM = (
     "instance_id, client_order_id, outcome, state, side, type, quantity, limit_price, symbol, account_id, client_id, "
-    "mode, generation, beat, revision, reason, filled_quantity, average_price, fee, exchange_order_id, "
+    "mode, generation, beat, revision, reason, filled_quantity, average_price, fee, fee_currency, exchange_order_id, "
     "created_at, updated_at, rejected_by, shadow, repeats, stop_price, time_in_force, reduce_only, quote_bid, "
     "quote_ask, config_digest, code_digest, was_unknown, money, quote_at"
 )
@@ -72,6 +72,7 @@ def settled_columns(order: Order) -> dict[str, Any]:
         "filled_quantity": decimal_text(order.filled_quantity),
         "average_price": decimal_text_or_none(order.average_price),
         "fee": decimal_text_or_none(order.fee),
+        "fee_currency": order.fee_currency,
         "exchange_order_id": None if order.exchange_order_id is None else storable(order.exchange_order_id),
         "reason": storable(order.reason),
         "rejected_by": None if order.rejected_by is None else order.rejected_by.value,
@@ -111,6 +112,7 @@ def order_from(columns: Mapping[str, Any]) -> Order:
         filled_quantity=Decimal(columns["filled_quantity"]),
         average_price=decimal_or_none(columns["average_price"]),
         fee=decimal_or_none(columns["fee"]),
+        fee_currency=columns["fee_currency"],
         exchange_order_id=columns["exchange_order_id"],
         reason=columns["reason"],
         rejected_by=None if columns["rejected_by"] is None else RejectedBy(columns["rejected_by"]),
@@ -131,6 +133,7 @@ def fill_columns(fill: Fill) -> dict[str, Any]:
         "fee": decimal_text_or_none(fill.fee),
         "at": time_text(fill.at),
         "made_up": int(fill.is_made_up),
+        "fee_currency": fill.fee_currency,
     }
 
 
@@ -143,4 +146,5 @@ def fill_from(columns: Mapping[str, Any]) -> Fill:
         fee=decimal_or_none(columns["fee"]),
         at=datetime.fromisoformat(columns["at"]),
         is_made_up=bool(columns["made_up"]),
+        fee_currency=columns["fee_currency"],
     )

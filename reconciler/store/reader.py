@@ -100,7 +100,10 @@ class Reader:
         return self._page("events", filters, "last_at DESC, id DESC", limit, offset)
 
     def history(self, instance_id: str, limit: int = 100, offset: int = 0) -> tuple[list[Item], int]:
-        """Every change of a row: `generation kind summary at revision committed mode code_digest values` and ids."""
+        """Every change of a row: `generation kind summary at revision committed mode code_digest values` and ids.
+
+        Kind `corrected` is one of its book, by a person.
+        """
         items, total = self._page("generations", {"instance_id": instance_id}, "id DESC", limit, offset)
         for item in items:
             exports.plain_generation(item)
@@ -109,7 +112,8 @@ class Reader:
     def generation(self, instance_id: str, generation: int) -> Item | None:
         """The last change by which the row came to be of that generation, None where nothing is known of it."""
         found = self._reads.query(
-            "SELECT * FROM generations WHERE instance_id = ? AND generation = ? ORDER BY id DESC LIMIT 1",
+            "SELECT * FROM generations WHERE instance_id = ? AND generation = ? AND kind <> 'corrected'"
+            " ORDER BY id DESC LIMIT 1",
             [instance_id, generation],
         )
         for item in found:

@@ -347,6 +347,41 @@ def beat_runs(db: Database) -> None:
     )
 
 
+@migrations(name="0012_fee_currency")
+def fee_currency(db: Database) -> None:
+    """What fees are in, none being the quote currency as before; and books that a person put right."""
+    db.executescript(
+        """
+        ALTER TABLE orders ADD COLUMN fee_currency TEXT;
+        ALTER TABLE fills ADD COLUMN fee_currency TEXT;
+        -- fees in neither currency of the market, by currency
+        ALTER TABLE books ADD COLUMN other_fees TEXT NOT NULL DEFAULT '{}' CHECK (json_type(other_fees) = 'object');
+        -- how it was corrected on its `day`: what the loss of that day is measured by, too
+        ALTER TABLE books ADD COLUMN corrected TEXT NOT NULL DEFAULT '[]' CHECK (json_type(corrected) = 'array');
+
+        CREATE TABLE corrections (
+            id INTEGER PRIMARY KEY,
+            instance_id TEXT NOT NULL,
+            account_id TEXT NOT NULL,
+            client_id TEXT NOT NULL,
+            symbol TEXT NOT NULL,
+            quantity_before TEXT NOT NULL,
+            cost_before TEXT,
+            quantity TEXT NOT NULL,
+            price TEXT NOT NULL,
+            fee TEXT,
+            fee_currency TEXT,
+            reason TEXT NOT NULL,
+            corrected_by TEXT NOT NULL,
+            at TEXT NOT NULL,
+            -- the last fill there was: those after it are added to what the correction says
+            after_fill INTEGER NOT NULL
+        ) STRICT;
+        CREATE INDEX corrections_of_instance ON corrections (instance_id, id);
+        """
+    )
+
+
 def migrate(db: Database, path: Path) -> None:
     """Bring the database up to date. Raises StoreError where it is not ours, or newer than this version."""
     _refuse_newer(db, path)

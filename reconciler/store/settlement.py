@@ -21,11 +21,13 @@ _FOLLOWERS = {
 }
 """What may be told of an order after each outcome, itself included. One taken for rejected may turn up after all."""
 
+_OF_FILLS = frozenset({"filled_quantity", "average_price", "fee", "fee_currency"})
+
 
 def settled_order(known: Order, news: Mapping[str, Any]) -> Order:
     """`known` with `news`, fields of `Order` by name. Raises StoreError where they cannot follow what is known."""
     if news.get("filled_quantity", known.filled_quantity) < known.filled_quantity:
-        news = {k: v for k, v in news.items() if k not in ("filled_quantity", "average_price", "fee")}
+        news = {k: v for k, v in news.items() if k not in _OF_FILLS}
     told = replace(known, **news)
     if told.outcome is Outcome.ACCEPTED:
         told = replace(told, rejected_by=None)
@@ -48,21 +50,25 @@ def new_fills(
     price follows from `average`, the order's average price, and is None without one. Where more is told than is
     filled, or where one was made up before, executions told apart would count twice: then all is made up.
 
-    Their fees add up to the order's, where that was told: what is missing, or too much, is on the last new one. Where
-    no fill is new, it is on one of no quantity and no price, made up for it.
+    Their fees in the order's currency add up to its fee, where that was told: what is missing, or too much, is on the
+    last new one. Where no fill is new, or that one was charged in another currency, it is on one of no quantity, made
+    up for it. A currency that is told later takes the place of none.
     """
     news = _executions(order, known, told, average, now)
     if order.fee is None:
         return news
-    charged = exact.total(fill.fee for fill in (*known, *news) if fill.fee is not None)
-    owed = exact.subtract(order.fee, charged)
-    if news:
-        *others, last = news
-        return [*others, replace(last, fee=exact.add(last.fee or exact.ZERO, owed))]
-    if owed:
-        fee_id = f"fee-{len(known) + 1}"
-        return [Fill(order.client_order_id, fee_id, exact.ZERO, None, owed, now, is_made_up=True)]
-    return []
+    for currency, amount in ((order.fee_currency, order.fee), (None, exact.ZERO)):
+        charged = (fill.fee for fill in (*known, *news) if fill.fee is not None and fill.fee_currency == currency)
+        owed = exact.subtract(amount, exact.total(charged))
+        last = news[-1] if news else None
+        if last is not None and (last.fee is None or last.fee_currency == currency) and currency == order.fee_currency:
+            news[-1] = replace(last, fee=exact.add(last.fee or exact.ZERO, owed), fee_currency=currency)
+        elif owed:
+            fee_id, price = f"fee-{len(known) + len(news) + 1}", None if currency is None else order.average_price
+            news.append(Fill(order.client_order_id, fee_id, exact.ZERO, price, owed, now, True, currency))
+        if order.fee_currency is None:
+            break
+    return news
 
 
 def late_prices(order: Order, known: Sequence[Fill], average: Decimal | None) -> list[Fill]:
@@ -73,9 +79,11 @@ def late_prices(order: Order, known: Sequence[Fill], average: Decimal | None) ->
     late = [fill for fill in known if fill.price is None and fill.quantity]
     if average is None or not late:
         return []
+    # A fee in what is held is worth what that trades at.
+    fees = [fill for fill in known if fill.price is None and not fill.quantity and fill.fee_currency is not None]
     quantity, others = _sum(late), [fill for fill in known if fill.price is not None]
     price = _price_of_rest(exact.add(quantity, _sum(others)), average, others, quantity)
-    return [replace(fill, price=price) for fill in late]
+    return [replace(fill, price=price) for fill in (*late, *fees)]
 
 
 def _executions(

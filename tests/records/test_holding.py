@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, date, datetime
 from decimal import Context, Decimal
 from functools import reduce
@@ -10,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from reconciler.records.correction import Correction
 from reconciler.records.holding import Holding
 from reconciler.records.market import Position
 from reconciler.records.order import Fill, Side
@@ -220,3 +222,105 @@ def test_fills_add_up_to_the_same_whatever_the_threads_decimal_context(
 def test_a_quantity_of_more_digits_than_any_context_has_is_closed_whole() -> None:
     many = "12345678901.123456789012345678"
     assert held((BUY, many, "0.00001"), (SELL, many, "0.00001")).quantity == 0
+
+
+def charged(side: Side, quantity: str, price: str | None, fee: str, currency: str | None) -> tuple[Side, Fill]:
+    return side, replace(fill(quantity, price, fee), fee_currency=currency)
+
+
+def btc(*told: tuple[Side, Fill], on: date = MONDAY) -> Holding:
+    return reduce(lambda h, t: h.filled(t[0], t[1], on), told, Holding("BTC/USD"))
+
+
+def test_a_fee_in_what_is_bought_lowers_the_position_and_is_worth_what_it_was_bought_for() -> None:
+    bought = btc(charged(BUY, "1", "100", "0.001", "BTC"))
+    assert bought.position == Position("BTC/USD", Decimal("0.999"), Decimal(100))
+    assert (bought.realised, bought.fees, bought.other_fees) == (Decimal("-0.1"), Decimal("0.1"), ())
+    out = bought.filled(SELL, replace(fill("0.999", "110", "0.1"), fee_currency="USD"), MONDAY)
+    assert (out.quantity, out.realised) == (Decimal(0), Decimal("109.89") - Decimal("0.1") - Decimal(100))
+
+
+@pytest.mark.parametrize("told_later", [False, True])
+def test_a_fee_in_the_base_currency_comes_out_the_same_when_its_price_is_not_told_at_first(told_later: bool) -> None:
+    price = None if told_later else "100"
+    held = btc(charged(BUY, "1", price, "0.001", "XBT"))
+    assert held.quantity == Decimal("0.999")
+    assert (held.cost is None) is told_later, "what nobody knows is not made up"
+    assert (held.unmeasured_on == MONDAY) is told_later
+
+
+def test_a_fee_in_a_third_currency_changes_neither_position_nor_profit_and_is_kept_apart() -> None:
+    held = btc(
+        charged(BUY, "1", "100", "0.5", "BNB"),
+        charged(SELL, "0.5", "100", "0.25", "bnb"),
+        charged(SELL, "0.25", "100", "3", "OKB"),
+        charged(BUY, "1", "100", "-3", "OKB"),
+    )
+    assert (held.realised, held.fees, held.other_fees) == (Decimal(0), Decimal(0), (("BNB", Decimal("0.75")),))
+    assert held.quantity == Decimal("1.25")
+
+
+def right(quantity: str, price: str, fee: str | None = None, currency: str | None = None) -> Correction:
+    return Correction(
+        Decimal(quantity), Decimal(price), "seen", "uid 1", None if fee is None else Decimal(fee), currency
+    )
+
+
+@pytest.mark.parametrize(
+    ("correction", "quantity", "average", "realised"),
+    [
+        (right("0.999", "100.1"), "0.999", "100.1", "0"),
+        (right("0.999", "100", "0.001", "BTC"), "0.999", "100", "-0.1"),
+        (right("3", "90"), "3", "90", "0"),
+        (right("-1", "90"), "-1", "90", "0"),
+        (right("1", "100", "2", "USD"), "1", "100", "-2"),
+        (right("1", "100", "2"), "1", "100", "-2"),
+        (right("1", "100", "2", "BNB"), "1", "100", "0"),
+        (right("0", "60"), "0", None, "-40"),  # liquidated
+        (right("0", "0"), "0", None, "-100"),  # written off
+    ],
+)
+def test_a_person_puts_a_book_right_in_both_directions(
+    correction: Correction, quantity: str, average: str | None, realised: str
+) -> None:
+    made = btc((BUY, fill("1", "100"))).set_right(correction, MONDAY)
+    assert made.position == Position("BTC/USD", Decimal(quantity), None if average is None else Decimal(average))
+    assert made.realised == Decimal(realised)
+
+
+def test_a_correction_tells_the_cost_that_nobody_knew() -> None:
+    made = btc((BUY, fill("1", None))).set_right(right("1", "70"), MONDAY)
+    assert (made.average_price, made.unmeasured_on) == (Decimal(70), None)
+    assert made.loss_on(MONDAY, Decimal(60), Decimal(61)) == 10
+
+
+quotes = st.decimals("0.01", "300", places=2)
+
+
+@given(
+    st.sampled_from(["2", "0.5", "0", "-1"]), st.decimals("1", "300", places=1), quotes, st.lists(quotes, max_size=2)
+)
+def test_no_correction_lowers_the_loss_of_the_day_at_any_price(
+    quantity: str, price: Decimal, quote: Decimal, later: list[Decimal]
+) -> None:
+    before = btc((BUY, fill("2", "100")), (SELL, fill("1", "80")))
+    after = before.set_right(right(quantity, str(price)), MONDAY)
+    was, told = before.loss_on(MONDAY, quote, quote), after.loss_on(MONDAY, quote, quote)
+    assert was is not None
+    assert told is not None
+    assert told >= was
+    # Another correction, back to what it was, gives nothing back either; and what is lost later comes on top.
+    again = after.set_right(right("1", "100"), MONDAY)
+    for fee in later:
+        again = again.filled(BUY, fill("0", None, fee), MONDAY)
+    told = again.loss_on(MONDAY, quote, quote)
+    assert told is not None
+    assert told >= was + sum(later)
+    if quantity == "0" and price < 100:
+        assert after.loss_on(TUESDAY, quote, quote) == 0, "it is of that day alone"
+
+
+def test_what_is_traded_no_more_can_be_written_off_without_a_quote() -> None:
+    made = btc((BUY, fill("1", "100"))).set_right(right("0", "0"), MONDAY)
+    assert made.loss_on(MONDAY, None, None) == 100
+    assert made.filled(BUY, fill("1", "10"), TUESDAY).loss_on(TUESDAY, Decimal(10), Decimal(10)) == 0

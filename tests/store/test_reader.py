@@ -50,6 +50,7 @@ def test_an_order_has_the_keys_of_the_contract_then_its_judge_and_its_book(
             "filled_quantity": "0.1",
             "average_price": None,
             "fee": None,
+            "fee_currency": None,
             "exchange_order_id": None,
             "created_at": "2023-11-14T22:13:20.250000Z",
             "updated_at": "2023-11-14T22:13:20.250000Z",
@@ -121,7 +122,7 @@ def test_orders_come_with_their_fills(store: Store, reader: Reader, make_order: 
         told = [Fill(name, f"{name}{n}", Decimal("0.5"), Decimal(price), None, at) for n, price in enumerate(prices)]
         store.ledger.settle(name, filled_quantity=Decimal(len(told)) / 2, fills=told)
     orders = {item["client_order_id"]: item["fills"] for item in reader.orders()[0]}
-    fill = {"quantity": "0.5", "fee": None, "at": "2023-11-14T22:14:20.500000Z", "made_up": False}
+    fill = {"quantity": "0.5", "fee": None, "fee_currency": None, "at": "2023-11-14T22:14:20.500000Z", "made_up": False}
     assert orders == {
         "x": [{"exchange_fill_id": "x0", "price": "100", **fill}, {"exchange_fill_id": "x1", "price": "101", **fill}],
         "y": [],

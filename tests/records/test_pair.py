@@ -1,0 +1,39 @@
+"""What the symbol of a market tells of its currencies, and what a fee is to it."""
+
+from __future__ import annotations
+
+import pytest
+
+from reconciler.records.pair import FeeIn, pair_of
+
+
+@pytest.mark.parametrize("symbol", ["BTC/USDT", "BTC-USDT", "btc_usdt", "BTCUSDT", "XBT/USDT"])
+def test_a_fee_is_told_apart_however_the_market_is_spelled(symbol: str) -> None:
+    told = {currency: pair_of(symbol).fee_in(currency) for currency in ("BTC", "xbt", "USDT", "BNB", None)}
+    assert told == {
+        "BTC": FeeIn.BASE,
+        "xbt": FeeIn.BASE,
+        "USDT": FeeIn.QUOTE,
+        "BNB": FeeIn.OTHER,
+        None: FeeIn.QUOTE,
+    }
+
+
+@pytest.mark.parametrize(
+    ("symbol", "currency", "fee_in"),
+    [
+        ("BTC/USDT:USDT", "USDT", FeeIn.QUOTE),
+        ("BTC/USD:USDC", "USDC", FeeIn.QUOTE),
+        ("BTC/USD:BTC", "BTC", FeeIn.OTHER),  # contracts are held, and no bitcoin
+        ("BTC-USDT-SWAP", "USDT", FeeIn.QUOTE),
+        ("BTC-USD-SWAP", "BTC", FeeIn.OTHER),
+        ("BTC-PERP", "USDC", FeeIn.QUOTE),
+        ("AAPL", "USD", FeeIn.QUOTE),  # a market that names no currency
+        ("XXBTZUSD", "XXBT", FeeIn.BASE),
+        ("XXBTZUSD", "USD", FeeIn.QUOTE),
+        ("1INCH/USD", "1INCH", FeeIn.BASE),
+        ("BTC", "BTC", FeeIn.QUOTE),
+    ],
+)
+def test_contracts_shares_and_old_names(symbol: str, currency: str, fee_in: FeeIn) -> None:
+    assert pair_of(symbol).fee_in(currency) is fee_in
