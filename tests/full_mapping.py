@@ -21,6 +21,7 @@ exec_mcp:
         states: {closed: filled, canceled: cancelled}
         error_when: ["$.error"]
         unknown_when: ["$.error.timeout"]
+        refused_when: [{path: $.code, is: [51008]}]
       get_order: {name: fetchOrder, not_found_when: ["$.error"]}
       list_orders: {name: fetchOpenOrders, items: $.orders, result: {order_id: $.id}}
       get_quote: {name: fetchTicker, bind: none}

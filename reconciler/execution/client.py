@@ -75,6 +75,7 @@ class ExecServer(Connection):
                 if tool in DATA:
                     await turn.enter_async_context(self._data_turns)
                 reply = await self.ask(words.name, sent, timeout_s or self.options.timeout_s, handover)
+                reply = replace(reply, is_wrapped=self._listed[words.name].is_wrapping)
         finally:
             handover.finish()
         try:

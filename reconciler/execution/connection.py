@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from reconciler.clock import Clock, iso
 from reconciler.errors import ExecError, ExecRejected, ExecUnavailable, ExecUnknown, ReconcilerError
 from reconciler.execution.handover import CURRENT, Handover
+from reconciler.execution.mapping import refusals
 from reconciler.execution.mapping.answer import Reply
 from reconciler.execution.mapping.shape import Offer
 from reconciler.execution.options import ServerOptions
@@ -154,7 +155,9 @@ class Connection:
         if isinstance(error, TimeoutError):
             return ExecUnknown(f"no answer from {self.name!r} within {timeout_s:g} s")
         if isinstance(error, MCPError) and error.code in refused and not handover.not_delivered:
-            return ExecRejected(self.scrubbed(f"{self.name!r} refused the call: {error}"))
+            if error.code != INVALID_PARAMS or refusals.says_call_refused(str(error)):
+                return ExecRejected(self.scrubbed(f"{self.name!r} refused the call: {error}"))
+            return ExecUnknown(self.scrubbed(f"{self.name!r} answered what does not say that it did nothing: {error}"))
         if isinstance(error, ValidationError):
             return ExecUnknown(f"{self.name!r} answered with something that is no tool result")
         if handover.is_abandoned and not handover.not_delivered:

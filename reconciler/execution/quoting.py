@@ -9,6 +9,7 @@ from dataclasses import replace
 from reconciler.errors import CapabilityUnavailable, ExecError, ExecUnavailable, ExecUnknown
 from reconciler.execution.gatekeeper import Refusal
 from reconciler.execution.limits import Prices
+from reconciler.execution.reading import Unreadable
 from reconciler.execution.servers import Servers
 from reconciler.ports import MarketData
 from reconciler.records.market import Quote
@@ -83,6 +84,6 @@ class Quoting:
 
 
 def _reason(error: Exception) -> str:
-    if isinstance(error, (ExecUnavailable, ExecUnknown)):
+    if isinstance(error, (ExecUnavailable, ExecUnknown)) and not isinstance(error, Unreadable):
         return TradingReason.EXEC_DOWN
     return TradingReason.CAPABILITY_MISSING if isinstance(error, CapabilityUnavailable) else "Quote"

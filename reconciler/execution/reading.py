@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any, Final
 
-from reconciler.errors import ExecError
+from reconciler.errors import ExecUnknown
 
 _NUMBER: Final = re.compile(r"[+-]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]{1,9})?")
 _LONGEST_NUMBER: Final = 100
@@ -21,8 +21,8 @@ _DIGITS: Final = 40
 LONGEST_TEXT: Final = 500
 
 
-class Unreadable(ExecError):
-    """The server answered, but not with what the contract asks for."""
+class Unreadable(ExecUnknown):
+    """The server answered, but not with what the contract asks for, or with what cannot be read at all."""
 
 
 def objects(value: Any, name: str) -> Sequence[Mapping[str, Any]]:

@@ -226,7 +226,8 @@ def test_a_secret_that_a_server_says_back_is_in_no_refusal_and_in_no_reason() ->
 
     async def run() -> None:
         headers = {"Authorization": lambda: "Bearer s3cr3t-of-ours"}
-        words = read(merged(ready("okx"), {"tools": {"cancel_order": {"result": {"status": "$.status"}}}}))
+        told = {"status": "$.status", "reason": "$.reason"}
+        words = read(merged(ready("okx"), {"tools": {"cancel_order": {"result": told}}}))
         async with serve_mcp(Echo(Book()).server()) as url, connected(url, headers=headers, words=words) as server:
             with pytest.raises(ExecRejected, match=r"^who is •••, •••\?$"):
                 await server.call("get_order", ORDER)

@@ -438,7 +438,7 @@ def test_a_secret_that_a_server_says_back_is_in_no_message() -> None:
         async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
             if scope["type"] == "http" and (b"mcp-method", b"tools/call") in scope["headers"]:
                 token = dict(scope["headers"])[b"authorization"].decode()
-                body = f'{{"jsonrpc": "2.0", "id": 1, "error": {{"code": -32602, "message": "{token}?"}}}}'
+                body = f'{{"jsonrpc": "2.0", "id": 1, "error": {{"code": -32602, "message": "bad name: {token}"}}}}'
                 headers = [(b"content-type", b"application/json")]
                 await send({"type": "http.response.start", "status": 400, "headers": headers})
                 await send({"type": "http.response.body", "body": body.encode()})
@@ -452,7 +452,7 @@ def test_a_secret_that_a_server_says_back_is_in_no_message() -> None:
             async with connected(address + "/mcp", headers=headers) as server:
                 with pytest.raises(ExecRejected) as caught:
                     await asked(server, "place_order", {})
-                assert str(caught.value) == "'x' refused the call: \u2022\u2022\u2022?"
+                assert str(caught.value) == "'x' refused the call: bad name: \u2022\u2022\u2022"
                 server.fail(f"no {SECRET}, no s3cr3t-of-ours")
                 assert server.status.last_error == "no \u2022\u2022\u2022, no \u2022\u2022\u2022"
                 assert server.scrubbed(["Bearer", "s3cr3t-of-ours", "s3c"]) == ["Bearer", "\u2022\u2022\u2022", "s3c"]

@@ -18,6 +18,7 @@ from typing import Any, Final
 from reconciler.clock import iso
 from reconciler.errors import ExecRejected, ExecUnknown
 from reconciler.execution.answers import Unreadable
+from reconciler.execution.mapping import refusals
 from reconciler.execution.mapping.contract import CANDLES, LOOK_UP, PLACE, TIMES, TOOLS
 from reconciler.execution.mapping.words import Condition, ToolWords
 from reconciler.execution.subject import is_called
@@ -28,11 +29,6 @@ _CRASHED: Final = ("Error executing tool {}", "Error calling tool '{}'")
 """What servers made with the official SDK, and with FastMCP, say of a tool that raised, and then what it raised."""
 _REJECTED: Final = re.compile(r"(?is)(?:order )?rejected: *(.*)")
 """How a failure of `place_order` that is only text begins to say that the order was refused."""
-_IN_DOUBT: Final = re.compile(
-    r"(?i)tim(?:ed?|ing)[ _-]?out|time ?out|deadline|network|connect|socket|reset|broken pipe|unreachable|\bEOF\b"
-    r"|ECONN|EPIPE|EAI_|fetch failed|unavailable|\b5[023]\d\b|gateway|try again|temporar|internal (?:server )?error"
-)
-"""Words of failures that leave it open whether the exchange behind the server took the order."""
 _NUMBER: Final = re.compile(r"[0-9]+(\.[0-9]+)?")
 _NOT_FOUND: Final = re.compile(
     r"(?i)(?:order (?:(?P<within>\S+) )?(?:not found|does not exist)|(?:unknown|no such) order)"
@@ -53,41 +49,59 @@ class OrderNotFound(ExecRejected):
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """What came back for one call. `failed` is the server's own word; `structured` is None where it sent only text."""
+    """What came back for one call. `failed` is the server's own word; `structured` is None where it sent only text.
+
+    `is_wrapped` is True where the tool's outputSchema says that `{"result": …}` is put around whatever it answers.
+    """
 
     failed: bool
     structured: Any
     text: str
+    is_wrapped: bool = False
 
-    def read(self, tool: str) -> Any:
-        """The JSON value of the answer, decimals exact where they can be had. A failure may be no JSON: None then."""
-        spelled = self._spelled()
+    def read(self, tool: str, *, keeps_result: bool = False) -> Any:
+        """The JSON value of the answer, decimals exact where they can be had. A failure may be no JSON: None then.
+
+        What the SDK wraps as `{"result": …}` is read without that, but for whoever `keeps_result`.
+        """
         if self.structured is None:
+            spelled = _json(self.text, tool)
             if spelled is None and not self.failed:
-                raise ExecUnknown(f"{tool} answered neither structured content nor JSON: {self.text[:200]!r}")
+                raise Unreadable(f"{tool} answered neither structured content nor JSON: {self.text[:200]!r}")
             return spelled
-        if (wrapped := _wrapped(self.structured)) is not None:
-            return wrapped
-        if spelled is not None and _has_float(self.structured) and json.loads(self.text) == self.structured:
+        inner = _inside(self.structured)
+        if isinstance(inner, str) and isinstance(value := _json(inner, tool), (dict, list)):
+            return value
+        said = inner if isinstance(inner, dict) and not keeps_result else self.structured
+        if said is self.structured and not _has_float(said):
+            return said
+        spelled = _json(self.text, tool)
+        if spelled is not None and spelled_alike(self.text, said):
             return spelled
-        return self.structured
-
-    def _spelled(self) -> Any:
-        return _json(self.text)
+        return said if self.is_wrapped or said is not inner else self.structured
 
 
-def _json(text: str) -> Any:
+def spelled_alike(text: str, value: Any) -> bool:
+    """True where `text` is JSON of just that value."""
+    try:
+        return bool(json.loads(text) == value)
+    except ValueError:
+        return False
+
+
+def _json(text: str, tool: str) -> Any:
+    """None for what is no JSON. Raises Unreadable for what nobody could read, whatever it is."""
     try:
         return json.loads(text, parse_float=Decimal)
     except ValueError:
         return None
+    except (RecursionError, MemoryError, ArithmeticError) as error:
+        raise Unreadable(f"{tool} answered what cannot be read: {type(error).__name__}: {text[:80]!r}…") from None
 
 
-def _wrapped(structured: Any) -> Any:
-    """What a tool wrote as JSON text, where its server, told that it returns text, made `{"result": text}` of it."""
-    text = structured["result"] if isinstance(structured, dict) and structured.keys() == {"result"} else None
-    value = _json(text) if isinstance(text, str) else None
-    return value if isinstance(value, (dict, list)) else None
+def _inside(structured: Any) -> Any:
+    """What stands within `{"result": …}`, and nothing beside it; None where there is no such thing."""
+    return structured["result"] if isinstance(structured, dict) and structured.keys() == {"result"} else None
 
 
 def answered(tool: str, words: ToolWords, arguments: Mapping[str, Any], reply: Reply, now: datetime) -> dict[str, Any]:
@@ -95,13 +109,22 @@ def answered(tool: str, words: ToolWords, arguments: Mapping[str, Any], reply: R
 
     Raises ExecUnknown where it says that nobody knows, OrderNotFound, and ExecRejected for every other failure.
     """
-    found = reply.read(words.name)
+    found = reply.read(words.name, keeps_result=words.reads_result)
     try:
         _judge(tool, words, arguments, reply, found)
     except ExecRejected as refusal:
         if tool == LOOK_UP and not words.not_found_when and _is_not_found(str(refusal), arguments):
             raise OrderNotFound(str(refusal)) from None
         raise
+    answer = _in_our_words(tool, words, arguments, found, now)
+    if tool in (PLACE, LOOK_UP):
+        _require_refused(tool, answer, found)
+    return answer
+
+
+def _in_our_words(
+    tool: str, words: ToolWords, arguments: Mapping[str, Any], found: Any, now: datetime
+) -> dict[str, Any]:
     if isinstance(found, dict) and not (words.result or words.items or words.states):
         return _closed_only(found, arguments, now) if tool == CANDLES else found
     if TOOLS[tool].items:
@@ -128,35 +151,65 @@ def _is_not_found(said: str, arguments: Mapping[str, Any]) -> bool:
 def _judge(tool: str, words: ToolWords, arguments: Mapping[str, Any], reply: Reply, found: Any) -> None:
     """Raise for whatever failure the answer tells.
 
-    Of one that names none of the mapping's conditions, an order that it is about is unknown where it is but a text,
-    as what a tool raised is, or speaks of what lies between the server and the exchange: it is looked up, which costs
-    little. One that was taken and is heard as refused would be placed twice.
+    Of one that the mapping does not name, an order that it is about was refused only where it names why; it is unknown
+    where it is but a text, as what a tool raised is. It is looked up then, which costs little. One that was taken and
+    is heard as refused would be placed twice.
     """
     said = found if found is not None else {"error": _reason(words.name, reply.text)}
-    for kind, conditions in (
-        (ExecUnknown, words.unknown_when),
-        (OrderNotFound, words.not_found_when),
-        (ExecRejected, words.error_when),
-    ):
+
+    def met(conditions: tuple[Condition, ...]) -> str | None:
         for condition in conditions:
             if (what := condition.met_by(said, arguments)) is not None:
-                raise kind(_told(condition, what, said))
+                return _told(condition, what, said)
+        return None
+
+    def why(otherwise: str) -> str:
+        path = words.result.get("reason")
+        own = None if path is None else path.find(said, said, arguments)
+        return own if isinstance(own, str) and own else otherwise
+
+    if (unknown := met(words.unknown_when)) is not None:
+        raise ExecUnknown(why(unknown))
     if reply.failed and reply.text in (crashed.format(words.name) for crashed in _CRASHED):
         raise ExecUnknown(f"{words.name} crashed on the server")
-    refusal = _refusal(words.name, reply, found, said)
-    if refusal is None:
+    if tool != PLACE and (absent := met(words.not_found_when)) is not None:
+        raise OrderNotFound(why(absent))
+    refused, failed = met(words.refused_when), met(words.error_when)
+    found_out = (failed, refused, _refusal(words.name, reply, found, said))
+    failure = next((told for told in found_out if told is not None), None)
+    if failure is None:
         return
-    if tool == PLACE and (found is None or _IN_DOUBT.search(refusal)):
-        if (rejected := _REJECTED.fullmatch(refusal)) is None:
-            raise ExecUnknown(f"{words.name} failed, which does not say that the order was refused: {refusal}")
-        refusal = rejected[1]
-    raise ExecRejected(refusal or f"{words.name} failed without a reason")
+    failure = why(failure)
+    if tool == PLACE:
+        named = _REJECTED.fullmatch(failure) if refused is None else None
+        failure = failure if named is None else named[1]
+        texts = f"{failure}\n{refusals.told(said)}"
+        if refusals.says_taken(texts):
+            raise ExecUnknown(f"{words.name} says that there is such an order already: {failure}")
+        is_named = not refusals.leaves_open(texts) if named else refusals.says_refused(texts)
+        is_bare = found is None and failed is None and named is None
+        if refused is None and (is_bare or not is_named):
+            raise ExecUnknown(f"{words.name} failed, which does not say that the order was refused: {failure}")
+    raise ExecRejected(failure or f"{words.name} failed without a reason")
+
+
+def _require_refused(tool: str, answer: Mapping[str, Any], found: Any) -> None:
+    """Raise where an order is said to be rejected for what is no refusal."""
+    if answer.get("status") != "rejected":
+        return
+    reason = str(answer.get("reason") or "")
+    texts = f"{reason}\n{refusals.told(found)}" if tool == PLACE else reason  # a look-up's answer may tell of others
+    if refusals.says_taken(texts):
+        raise ExecUnknown(f"the order is said to be rejected, for there is such an order already: {reason}")
+    if tool == PLACE and reason and not (refusals.says_refused(reason) and not refusals.leaves_open(texts)):
+        raise ExecUnknown(f"the order is said to be rejected, for what does not say that it was refused: {reason}")
 
 
 def _refusal(name: str, reply: Reply, found: Any, said: Any) -> str | None:
     """Why it failed, in the server's words, which may be none; None where it did not."""
     if reply.failed:
         return _message(said)
+    found = inner if isinstance(inner := _inside(found), dict) else found
     if isinstance(found, dict):
         if found.get("error"):  # empty, as `[]`, it is none
             return _message(found)

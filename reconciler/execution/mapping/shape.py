@@ -27,6 +27,12 @@ class Offer:
     takes: Schema
     gives: Schema | None = None
 
+    @property
+    def is_wrapping(self) -> bool:
+        """True where it answers `{"result": …}`, which the SDK puts around what is no one kind of object."""
+        properties = None if self.gives is None else self.gives.get("properties")
+        return isinstance(properties, Mapping) and properties.keys() == {"result"}
+
 
 def shape(words: ServerWords, offered: Mapping[str, Offer]) -> Shape:
     """Of every tool that the mapping uses, by the server's names."""

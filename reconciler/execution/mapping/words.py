@@ -14,7 +14,7 @@ from difflib import get_close_matches
 from typing import Any
 
 from reconciler.execution.mapping.contract import CANCEL, LOOK_UP, PLACE, SHARED, STATES, TOOLS, JsonType
-from reconciler.execution.mapping.path import Path, parse
+from reconciler.execution.mapping.path import Member, Path, parse
 from reconciler.records.order import decimal_text
 
 Where = tuple[str | int, ...]
@@ -22,6 +22,8 @@ Where = tuple[str | int, ...]
 
 _MERGED = ("args", "const", "enums", "result", "states")
 """The keys of a tool that are put together key by key; what else is written anew replaces."""
+CONDITIONS = ("unknown_when", "refused_when", "error_when", "not_found_when")
+"""The keys of a tool that say what an answer means."""
 _BINDABLE = ("account_id", "client_id")
 _DIGITS = 40
 """What has more is written with its exponent: an answer may name any."""
@@ -86,6 +88,14 @@ class ToolWords:
     error_when: tuple[Condition, ...] = ()
     unknown_when: tuple[Condition, ...] = ()
     not_found_when: tuple[Condition, ...] = ()
+    refused_when: tuple[Condition, ...] = ()
+
+    @property
+    def reads_result(self) -> bool:
+        """True where a path of it goes through a member `result`: then what is wrapped so is read as it came."""
+        conditions = (*self.error_when, *self.unknown_when, *self.not_found_when, *self.refused_when)
+        paths = (*self.result.values(), self.items, *(condition.path for condition in conditions))
+        return any(path is not None and path.steps[:1] == (Member("result"),) for path in paths)
 
     def targets(self, argument: str) -> tuple[Target, ...]:
         """Where our `argument` goes; nowhere, where it is not sent."""
@@ -220,7 +230,7 @@ def _tool(name: str, tool: Mapping[str, Any], bind: Mapping[str, Any], faults: l
             for index, one in enumerate(tool.get(key, ()))
             if (condition := _condition(one, (*here, key, index), faults)) is not None
         )
-        for key in ("error_when", "unknown_when", "not_found_when")
+        for key in CONDITIONS
     }
     result = {
         key: None if path is None else _path(path, (*here, "result", key), faults)

@@ -138,6 +138,7 @@ CONDITIONS = {
     "unknown_when": ["$.error.timeout", {"path": "$.code", "is": [50004, "x"]}],
     "not_found_when": [{"path": "$.code", "is": "51603"}, {"path": "$.error", "matches": "(?i)not found"}],
     "error_when": [{"path": "$.data[0].sCode", "is_not": "0"}, "$.fault"],
+    "refused_when": [{"path": "$.code", "is": 7}],
 }
 
 
@@ -154,6 +155,7 @@ CONDITIONS = {
         ({"error": "no funds"}, ExecRejected, "no funds"),
         ({"error": {"code": 7}}, ExecRejected, '{"code": 7}'),
         ({"success": False, "message": "too late"}, ExecRejected, "too late"),
+        ({"code": "7", "message": "refused"}, ExecRejected, "refused"),
     ],
 )
 def test_every_failure_that_an_answer_tells_is_heard(answer: Any, error: type[Exception], said: str) -> None:
@@ -236,9 +238,23 @@ def test_a_tool_that_raises_says_by_its_first_word_that_an_order_was_refused(sai
 
 
 def test_the_mapping_says_which_texts_mean_that_an_order_was_refused() -> None:
-    mapping = {"error_when": [{"path": "$.error", "matches": "no funds"}]}
+    raised = Reply(True, None, "Error executing tool theirs: the desk is asleep")
+    refused = {"refused_when": [{"path": "$.error", "matches": "asleep"}]}
+    with pytest.raises(ExecRejected, match=r"^the desk is asleep$"):
+        replied("place_order", raised, refused)
+    # Of what the mapping only calls a failure, the order was refused where that names why.
+    failed = {"error_when": ["$.error"]}
+    with pytest.raises(ExecUnknown, match="the desk is asleep"):
+        replied("place_order", raised, failed)
     with pytest.raises(ExecRejected, match=r"^no funds$"):
-        replied("place_order", Reply(True, None, "Error executing tool theirs: no funds"), mapping)
+        replied("place_order", Reply(True, None, "Error executing tool theirs: no funds"), failed)
+    with pytest.raises(ExecRejected, match="asleep"):
+        replied("cancel_order", raised, failed)
+    # What is unknown comes first, and an id that is taken is no refusal, whatever the mapping calls it.
+    with pytest.raises(ExecUnknown, match="asleep"):
+        replied("place_order", raised, {**refused, "unknown_when": ["$.error"]})
+    with pytest.raises(ExecUnknown, match="there is such an order already"):
+        replied("place_order", Reply(True, {"error": "asleep: duplicate id"}, ""), refused)
 
 
 @pytest.mark.parametrize(

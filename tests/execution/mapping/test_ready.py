@@ -97,7 +97,7 @@ SHAPES = (
         "BTC-USDT",
         {"instId": "BTC-USDT", "tdMode": "cash", "side": "buy", "ordType": "limit", "sz": "0.012345678",
          "tgtCcy": "base_ccy", "px": "60000.1"},
-        "51008",
+        "^Insufficient balance$",
         {},
         (Balance("USDT", Decimal("1234567.123456789012345678"), Decimal("1000.10")),),
     ),

@@ -1,0 +1,133 @@
+"""What a failure to place an order says of the order: refused, or nobody knows. Pure. The one place that knows words.
+
+A refusal is what names why the exchange did not take the order. All else that a failure may say leaves it open: texts
+of broken lines, of parsers, of crashes, of time-outs, of rate limits; there is no end of them, so they are not listed.
+That our own id is there already proves that the exchange has it, whoever sent it a second time.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any, Final
+
+_WHAT: Final = r"(?:symbol|market|asset|instrument|contract|(?:currency |trading )?pair|product|ticker)"
+_SIZE: Final = r"(?:price|quantity|qty|amount|size|volume|notional|cost|value|total|leverage)"
+_MEANS: Final = (
+    r"(?:fund|balance|margin|money|buying|cash|position|quantit|qty|asset|share|coin|collateral|equity|holding"
+    r"|liquidity|permission)"
+)
+_SOME: Final = r"(?: \w+){0,3}"
+
+_REFUSED: Final = re.compile(
+    "|".join(
+        (
+            # What it would take.
+            rf"insufficient\W*(?:\w+\W+){{0,3}}?_?{_MEANS}|not enough (?:\w+ ){{0,3}}{_MEANS}|\bno (?:funds|money)\b",
+            rf"{_MEANS}\w*{_SOME} (?:too low|insufficient|not (?:enough|sufficient))|not enough for new order",
+            # Price and size.
+            r"filter failure|MIN_NOTIONAL|LOT_SIZE|PRICE_FILTER|PERCENT_PRICE|\bMAX_NUM_\w*ORDERS|order minimum",
+            rf"(?:\b|_)min(?:imum|imal)?[ _-](?:\w+ ){{0,2}}?(?:order[ _-])?{_SIZE}|minimum (?:of|is|pricing)\b",
+            r"(?:below|above|less than|smaller than|lower than|greater than|larger than|higher than|over|exceed\w*"
+            r"|reach\w*)(?: \w+){0,4} (?:min|max|limit|price band|precision)",
+            rf"exceed\w*{_SOME} {_MEANS}|too many (?:decimals|open orders)|\b(?:tick|lot|step)[ _-]?size\b",
+            rf"{_SIZE}\b{_SOME} (?:too (?:small|large|low|high|big)|must be|should be|cannot be|out of|not multiple)",
+            rf"order (?:is )?too (?:small|large|big)|{_SIZE}[ _](?:tick|step|increment)",
+            rf"(?:invalid|wrong|incorrect)[ _](?:\w+[ _]){{0,2}}(?:{_SIZE}|{_WHAT}|side|order[ _]?type)\b",
+            # The market.
+            rf"(?:unknown|no such|unsupported) {_WHAT}\b|\bBadSymbol\b|\b{_WHAT} (?:is )?not permitted",
+            rf"\b{_WHAT}\b.{{0,40}}?(?:not (?:found|exist|active|trad\w+|supported|open)|n't exist"
+            r"|delisted|halted|suspended|disabled|closed|paused)",
+            rf"trading{_SOME} (?:halted|suspended|disabled|closed|paused|prohibited|not (?:allowed|open))",
+            r"outside (?:of )?(?:\w+ )?(?:trading|market) hours|\bMarketClosed\b",
+            # The order as such, and whose it is.
+            r"would (?:cross|(?:trigger )?immediately|take liquidity)|post[ _-]?only|reduce[ _-]?only|wash trade",
+            r"Order(?:Not|Immediately)Fillable|order[ _]?type\b.{0,40}not (?:supported|allowed|valid)",
+            r"(?:position|order|risk)s?[ _]limit (?:exceeded|reached)",
+            r"\bAuthenticationError\b|\bPermissionDenied\b|\bAccount(?:NotEnabled|Suspended)\b",
+            r"(?:not |un)authori[sz]ed|account (?:is )?(?:blocked|suspended|restricted|frozen|not enabled)",
+            r"(?:invalid|wrong|expired|missing) (?:\w+-)?(?:api[ _-]?)?(?:key|signature|secret|passphrase)\b",
+            r"credentials (?:are )?not set|(?:^|\n|: )\W*order (?:was )?rejected\b",
+        )
+    ),
+    re.IGNORECASE,
+)
+"""Known words of refusals."""
+
+_IN_DOUBT: Final = re.compile(
+    # The line, and whoever is on it.
+    r"tim(?:ed?|ing)[ _-]?out|deadline|time limit|network|connect|socket|reset by|broken pipe|unreachable|\bEOF\b"
+    r"|ECONN|EPIPE|EAI_|fetch failed|abort|terminat|unavailable|bad gateway|gateway time|hang ?up|redirect"
+    r"|\bretr(?:y|ies)|attempts|rate limit|too many requests|internal (?:server )?error|\b5\d\d (?:server|error)"
+    r"|<html|<!doctype|(?:://\S+|\bHTTP\S*|\bstatus(?: code)?|\berror(?: code)?|\bcode|\banswered)\W{1,3}5\d\d\b"
+    # The answer that could not be read, and the program that tripped over it.
+    r"|status (?:is )?unknown|unknown status|being processed|\bparse|\bdecod|\bJSON\b|payload|\bbody\b|\bbytes\b"
+    r"|\bheaders?\b|validation error|\berrno\b|traceback",
+    re.IGNORECASE,
+)
+"""What lies between the server and the exchange, or is the server's own: beside it, no word of a refusal counts."""
+
+_TAKEN: Final = re.compile(
+    r"duplicat|already[ _-]?exist|already (?:(?:been|in) )?(?:used?|taken|present|registered|submitted|sent|placed"
+    r"|received|processed)|(?:id|order)\w* (?:is )?already\b|must be unique|(?:not|non)[ -]unique|n't unique"
+    r"|\bid\b.{0,20}\brepeated|order_id.{0,20}\brepeated|\bre-?used\b|\b40010001\b|\b51016\b|-4116\b",
+    re.IGNORECASE,
+)
+"""That our id is there already: in words, and in the codes of Alpaca, OKX and Binance."""
+
+_CALL: Final = re.compile(
+    r"(?:invalid|unknown|missing|unexpected|bad|no such) (?:request )?(?:param|argument|tool|input|name)"
+    r"|input validation|tool \S+ (?:not found|disabled|does not exist)",
+    re.IGNORECASE,
+)
+"""What the JSON-RPC error of wrong parameters says where the call was turned away; some make it of a bad answer."""
+_LONGEST: Final = 4_000
+"""What is longer is a page or a dump, and no reason."""
+
+_TELLING: Final = frozenset(
+    {"error", "errors", "err", "code", "message", "msg", "reason", "detail", "details", "description", "exception"}
+    | {"name", "type", "title", "label", "cause", "smsg", "scode", "retmsg", "errmsg", "errorcode", "errorname"}
+    | {"errormessage", "errortype", "errordescription", "errordetail", "statusmessage", "rejectreason"}
+)
+"""The members of an answer that tell why it failed, in small letters and without signs. Others may be anything."""
+
+
+def says_refused(text: str) -> bool:
+    """True where `text` names why the exchange did not take the order, and nothing in it leaves that open."""
+    return _REFUSED.search(text[:_LONGEST]) is not None and not leaves_open(text)
+
+
+def says_taken(text: str) -> bool:
+    """True where `text` says that there is an order of this client_order_id already."""
+    return _TAKEN.search(text[:_LONGEST]) is not None
+
+
+def says_call_refused(text: str) -> bool:
+    """True where the JSON-RPC error of wrong parameters says that these were a call's own: its tool never ran."""
+    return _CALL.search(text[:_LONGEST]) is not None and re.search(r"(?i)\boutput|structured", text) is None
+
+
+def leaves_open(text: str) -> bool:
+    """True where `text` speaks of what lies between the server and the exchange, or of an id that is taken."""
+    return len(text) > _LONGEST or _IN_DOUBT.search(text) is not None or says_taken(text)
+
+
+def told(answer: Any) -> str:
+    """All that an answer that tells of a failure says of it, in one text."""
+    return "\n".join(_texts(answer, is_telling=not isinstance(answer, (dict, list))))
+
+
+def _texts(value: Any, *, is_telling: bool) -> Iterator[str]:
+    match value:
+        case Mapping():
+            for key, inner in value.items():
+                spelled = str(key).lower().replace("_", "").replace("-", "")
+                deeper = isinstance(inner, (Mapping, list))
+                yield from _texts(inner, is_telling=spelled in _TELLING or (is_telling and deeper))
+        case list():
+            for inner in value:
+                yield from _texts(inner, is_telling=is_telling)
+        case bool() | None:
+            return
+        case _ if is_telling:
+            yield str(value)
