@@ -9,6 +9,7 @@ from reconciler.cli.engine import NoEngine
 from reconciler.cli.failure import Failure
 from reconciler.cli.output import tell
 from reconciler.cli.place import Place
+from reconciler.control.commands import named
 from reconciler.records.cadence import NOTHING_AHEAD, forgetting, free_from_s
 
 
@@ -57,5 +58,5 @@ def _forgotten_without_engine(place: Place, reason: str) -> dict[str, list[objec
             return {"done": [], "failed": [{"message": NOTHING_AHEAD}]}
         told = forgetting(forgotten, free_from_s(store.beats.runs(), clock.time()))
         store.operators.record(uid, "beats-forget", told, reason)
-        store.events.record(None, "Warning", "BeatsForgotten", f"{told}: {reason} (uid {uid})")
+        store.events.record(None, "Warning", "BeatsForgotten", f"{told}: {reason} ({named(uid)})")
         return {"done": [told], "failed": []}

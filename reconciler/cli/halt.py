@@ -10,6 +10,7 @@ from reconciler.cli.failure import Failure
 from reconciler.cli.outcome import print_outcome
 from reconciler.cli.output import say, tell
 from reconciler.cli.place import Place
+from reconciler.control.commands import named
 from reconciler.records.halt import WAS_IT_MEANT, HaltScope, stranger
 
 
@@ -52,7 +53,7 @@ def _halt_without_engine(place: Place, scope: HaltScope, id_: str, full: bool, r
     from reconciler.cli.ownership import note_halting, owned_store
 
     with owned_store(place) as (store, uid):
-        halt = store.halts.add(scope, id_, full, reason, f"uid {uid}")
+        halt = store.halts.add(scope, id_, full, reason, named(uid))
         note_halting(store, uid, "halt", halt.told, scope, id_, reason)
         rows = store.desired.rows()
         return stranger(scope, id_, rows, (row.record.identity.account_id for row in rows.values()))

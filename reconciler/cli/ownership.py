@@ -11,6 +11,7 @@ from reconciler.cli.failure import Failure
 from reconciler.cli.output import say
 from reconciler.cli.place import Place
 from reconciler.clock import SystemClock
+from reconciler.control.commands import named
 from reconciler.errors import StoreError, StoreLocked
 from reconciler.records.halt import HaltScope
 from reconciler.store import Store
@@ -33,7 +34,7 @@ def owned_store(place: Place) -> Iterator[tuple[Store, int]]:
 def note_placing(store: Store, uid: int, account: str, order: str, reason: str) -> None:
     """Write down who places an order by hand and why, in the words of a running engine."""
     store.operators.record(uid, "place", f"account {account}", f"{order}: {reason}")
-    store.events.record(None, "Warning", "PlacedByHand", f"account {account}: {order}: {reason} (uid {uid})")
+    store.events.record(None, "Warning", "PlacedByHand", f"account {account}: {order}: {reason} ({named(uid)})")
 
 
 def note_halting(
@@ -42,4 +43,4 @@ def note_halting(
     """Write down who did it and why, in the words of a running engine: as an operator's action and as an event."""
     store.operators.record(uid, action, what, reason)
     about = id_ if scope == "instance" else None
-    store.events.record(about, "Warning", f"{action.capitalize()}ed", f"{what}: {reason} (uid {uid})")
+    store.events.record(about, "Warning", f"{action.capitalize()}ed", f"{what}: {reason} ({named(uid)})")

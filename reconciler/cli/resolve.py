@@ -13,6 +13,7 @@ from reconciler.cli.money import Money
 from reconciler.cli.outcome import print_outcome
 from reconciler.cli.output import say, tell
 from reconciler.cli.place import Place
+from reconciler.control.commands import named
 from reconciler.records.order import decimal_text
 from reconciler.records.verdict import WORDS, Verdict, VerdictWord
 
@@ -75,7 +76,7 @@ def _resolve_without_engine(place: Place, client_order_id: str, said: Verdict) -
 
     with owned_store(place) as (store, uid):
         store.ledger.mark_unknown_on_startup()  # nobody waits for an answer: what is pending is in doubt
-        verdict = replace(said, by=f"uid {uid}")
+        verdict = replace(said, by=named(uid))
         settlement = Settlement(store.ledger, Doubts(), store.halts, store.events)
         if fault := settlement.resolved(client_order_id, verdict):
             raise Failure(f"{client_order_id}: {fault}")

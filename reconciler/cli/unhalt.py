@@ -11,6 +11,7 @@ from reconciler.cli.halted import halts_of, halts_without_engine, say_still_halt
 from reconciler.cli.outcome import print_outcome
 from reconciler.cli.output import tell
 from reconciler.cli.place import Place
+from reconciler.control.commands import named
 
 
 @click.command(
@@ -34,7 +35,7 @@ def unhalt(place: Place, everything: bool, account: str | None, instance: str | 
         from reconciler.cli.ownership import note_halting, owned_store
 
         with owned_store(place) as (store, uid):
-            lifted = store.halts.lift(scope, id_, f"uid {uid}", why)
+            lifted = store.halts.lift(scope, id_, named(uid), why)
             if not lifted:
                 raise Failure(f"{id_ or 'all'}: no halt of exactly this scope is in force") from None
             strongest = max(lifted, key=lambda halt: halt.full)

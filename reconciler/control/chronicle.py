@@ -1,7 +1,8 @@
-"""The chronicle: what happened, as events people read. Writes to the event log, decides nothing."""
+"""The chronicle: what happened, as events people read, faults of files in the log too. Decides nothing."""
 
 from __future__ import annotations
 
+import logging
 from collections import defaultdict
 from collections.abc import Sequence
 from typing import Literal, Protocol, assert_never
@@ -22,6 +23,8 @@ from reconciler.runtime.outcome import (
     Unloaded,
     Unstuck,
 )
+
+log = logging.getLogger(__name__)
 
 EventType = Literal["Normal", "Warning"]
 
@@ -60,11 +63,15 @@ class Chronicle:
             else:
                 for change in alike:
                     self._events.record(change.row.id, NORMAL, reason, change.summary)
-        for attempt in attempts:
-            if attempt.sync in (Sync.INVALID, Sync.REFUSED):
-                first = attempt.problems[0]
-                more = f" (and {len(attempt.problems) - 1} more)" if len(attempt.problems) > 1 else ""
-                self._events.record(attempt.id, WARNING, str(attempt.sync), f"{first}{more}")
+        faulty = [attempt for attempt in attempts if attempt.sync in (Sync.INVALID, Sync.REFUSED)]
+        for number, attempt in enumerate(faulty):
+            first = attempt.problems[0]
+            more = f" (and {len(attempt.problems) - 1} more)" if len(attempt.problems) > 1 else ""
+            self._events.record(attempt.id, WARNING, str(attempt.sync), f"{first}{more}")
+            if number < MANY:
+                log.warning("a file was not applied", extra={"file": attempt.path, "why": f"{first}{more}"})
+        if len(faulty) > MANY:
+            log.warning("more files were not applied", extra={"files": len(faulty) - MANY})
         if removal.held and removal.held_digest != before.held_digest:
             self._events.record(
                 None,

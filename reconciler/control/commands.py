@@ -5,11 +5,20 @@ Every command names the uid that gave it and, where it changes what trades, a re
 
 from __future__ import annotations
 
+import pwd
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 from reconciler.records.verdict import Verdict
+
+
+def named(uid: int) -> str:
+    """The operator as people read it, `ada, uid 1000`: the name may belong to somebody else one day, the uid tells."""
+    try:
+        return f"{pwd.getpwuid(uid).pw_name}, uid {uid}"
+    except KeyError:
+        return f"uid {uid}"
 
 
 @dataclass(frozen=True, slots=True)

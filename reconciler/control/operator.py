@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Protocol, cast
 
 from reconciler.control.chronicle import EventLog
-from reconciler.control.commands import CommandResult, PruneState
+from reconciler.control.commands import CommandResult, PruneState, named
 from reconciler.control.controller import Controller
 from reconciler.records.cadence import NOTHING_AHEAD, BeatRun, forgetting
 from reconciler.records.halt import WAS_IT_MEANT, Halt, HaltScope, stranger
@@ -108,7 +108,7 @@ class Operator:
                 failed.append((instance_id, str(refused)))
         for instance_id in done:  # all of it done before any of it is written: the database may make us wait
             self._operations.record(uid, action, f"instance {instance_id}", reason)
-            self._events.record(instance_id, "Normal", event, f"{reason} (uid {uid})")
+            self._events.record(instance_id, "Normal", event, f"{reason} ({named(uid)})")
         self._controller.hint()
         return CommandResult(tuple(done), tuple(failed))
 
@@ -121,7 +121,7 @@ class Operator:
     def halt(self, scope: str, id: str, full: bool, reason: str, uid: int) -> CommandResult:
         checked = cast(HaltScope, scope)
         try:
-            self._halts.add(checked, id, full, reason, f"uid {uid}")
+            self._halts.add(checked, id, full, reason, named(uid))
         finally:
             # In force even where it could not be stored; an order already past its last look is waited for.
             self._host.settle()
@@ -134,7 +134,7 @@ class Operator:
 
     def unhalt(self, scope: str, id: str, reason: str, uid: int) -> CommandResult:
         checked = cast(HaltScope, scope)
-        lifted = self._halts.lift(checked, id, f"uid {uid}", reason)
+        lifted = self._halts.lift(checked, id, named(uid), reason)
         if not lifted:
             declared = any((halt.scope, halt.id) == (scope, id) for halt in self._halts.active())
             why = "it comes from instances/_halt.yaml: change that file" if declared else "there is none"
@@ -146,7 +146,7 @@ class Operator:
     def _noted(self, uid: int, action: str, event: str, scope: str, id: str, what: str, reason: str) -> None:
         self._operations.record(uid, action, what, reason)
         about = id if scope == "instance" else None
-        self._events.record(about, "Warning", event, f"{what}: {reason} (uid {uid})")
+        self._events.record(about, "Warning", event, f"{what}: {reason} ({named(uid)})")
         self._controller.hint()
 
     def resolve(self, client_order_id: str, verdict: Verdict, uid: int) -> CommandResult:
@@ -162,12 +162,12 @@ class Operator:
         if fault:
             return CommandResult(failed=((server, fault),))
         self._operations.record(uid, "accept-tools", f"server {server}", reason)
-        self._events.record(None, "Warning", "ToolsAccepted", f"{server}: {reason} (uid {uid})")
+        self._events.record(None, "Warning", "ToolsAccepted", f"{server}: {reason} ({named(uid)})")
         return CommandResult(done=(server,))
 
     def note_placing(self, account: str, order: str, reason: str, uid: int) -> CommandResult:
         self._operations.record(uid, "place", f"account {account}", f"{order}: {reason}")
-        self._events.record(None, "Warning", "PlacedByHand", f"account {account}: {order}: {reason} (uid {uid})")
+        self._events.record(None, "Warning", "PlacedByHand", f"account {account}: {order}: {reason} ({named(uid)})")
         return CommandResult(done=(account,))
 
     def prune(self) -> PruneState:
@@ -185,7 +185,7 @@ class Operator:
         held = ", ".join(removal.held)
         self._operations.record(uid, "prune", held, f"{reason} ({digest})" if reason else digest)
         why = f": {reason}" if reason else ""
-        self._events.record(None, "Normal", "PruneConfirmed", f"{held}{why} (uid {uid})")
+        self._events.record(None, "Normal", "PruneConfirmed", f"{held}{why} ({named(uid)})")
         self._controller.confirm_removal(digest)
         return CommandResult(done=removal.held)
 
@@ -195,7 +195,7 @@ class Operator:
             return CommandResult(failed=(("beats", NOTHING_AHEAD),))
         told = forgetting(forgotten, free_from_s)
         self._operations.record(uid, "beats-forget", told, reason)
-        self._events.record(None, "Warning", "BeatsForgotten", f"{told}: {reason} (uid {uid})")
+        self._events.record(None, "Warning", "BeatsForgotten", f"{told}: {reason} ({named(uid)})")
         self._controller.hint()
         return CommandResult(done=(told,))
 

@@ -37,7 +37,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Route
 
 from reconciler.connections import BoundedProtocol
-from reconciler.control.commands import CommandResult, Commands
+from reconciler.control.commands import CommandResult, Commands, named
 from reconciler.errors import ReconcilerError
 from reconciler.records.order import to_decimal
 from reconciler.records.verdict import WORDS, Verdict
@@ -179,7 +179,7 @@ def create_control_app(commands: Commands, read_routes: Sequence[BaseRoute] = ()
         return commands.unhalt(scope, id_, body.text("reason"), uid)
 
     def resolve(body: _Body, uid: int) -> CommandResult:
-        return commands.resolve(body.text("client_order_id"), body.verdict(f"uid {uid}"), uid)
+        return commands.resolve(body.text("client_order_id"), body.verdict(named(uid)), uid)
 
     def accept(body: _Body, uid: int) -> CommandResult:
         return commands.accept_tools(body.text("server"), body.text("reason"), uid)

@@ -7,7 +7,7 @@ import os
 
 import pytest
 
-from reconciler.control.commands import PruneState
+from reconciler.control.commands import PruneState, named
 from reconciler.store import Reader
 from tests.cli.conftest import FakeEngine, Fleet
 
@@ -85,7 +85,7 @@ def test_a_halt_needs_no_engine_and_waits_in_the_database(fleet: Fleet) -> None:
         "main",
         True,
         "margin call",
-        f"uid {os.getuid()}",
+        named(os.getuid()),
     )
 
 
@@ -104,9 +104,9 @@ def test_a_halt_without_an_engine_is_recorded_with_who_and_why(fleet: Fleet) -> 
     ]
     assert events.pop()["reason"] == "DatabaseMade"
     assert [(e["instance_id"], e["type"], e["reason"], e["message"]) for e in events] == [
-        ("a", "Warning", "Halted", f"instance a: loops (uid {uid})"),
-        (None, "Warning", "Unhalted", f"everything, halted in full: prices are right (uid {uid})"),
-        (None, "Warning", "Halted", f"everything, in full: prices are wrong (uid {uid})"),
+        ("a", "Warning", "Halted", f"instance a: loops ({named(uid)})"),
+        (None, "Warning", "Unhalted", f"everything, halted in full: prices are right ({named(uid)})"),
+        (None, "Warning", "Halted", f"everything, in full: prices are wrong ({named(uid)})"),
     ]
 
 
@@ -202,4 +202,4 @@ def test_unhalt_says_what_stays_halted_without_an_engine_too(fleet: Fleet) -> No
     fleet.run("halt", "--all", "--reason", "why")
     fleet.run("halt", "--instance", "a", "--reason", "loops")
     result = fleet.run("unhalt", "--all", "--reason", "right again")
-    assert result.stderr.startswith("still halted:\nHALTED  instance a, no new exposure: loops (by uid ")
+    assert result.stderr.startswith("still halted:\nHALTED  instance a, no new exposure: loops (by ")

@@ -9,13 +9,14 @@ from decimal import Decimal
 
 import pytest
 
+from reconciler.control.commands import named
 from reconciler.records.mode import Mode
 from reconciler.records.order import Order, OrderRequest, OrderState, OrderType, Outcome, Provenance, Side
 from reconciler.records.verdict import Verdict
 from reconciler.store import Reader
 from tests.cli.conftest import FakeEngine, Fleet
 
-ME = f"uid {os.getuid()}"
+ME = named(os.getuid())
 
 
 def placed(fleet: Fleet, outcome: Outcome = Outcome.PENDING) -> None:

@@ -199,7 +199,9 @@ class Fleet:
 
     def git(self, *arguments: str) -> str:
         identity = ["-c", "user.name=t", "-c", "user.email=t@example.com", "-c", "init.defaultBranch=main"]
-        done = subprocess.run(["git", *identity, *arguments], cwd=self.root, check=True, capture_output=True, text=True)
+        command = ["git", *identity, *arguments]
+        done = subprocess.run(command, cwd=self.root, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
         return done.stdout.strip()
 
     def settle(self) -> list[Action]:
@@ -294,6 +296,7 @@ def make_fleet(tmp_path: Path, clock: FakeClock) -> Iterator[Callable[..., Fleet
         return fleets[-1]
 
     (tmp_path / "instances").mkdir()
+    (tmp_path / ".gitignore").write_text(".reconciler/\n")  # the store writes there while git looks
     (tmp_path / "strategies").mkdir()
     (tmp_path / "strategies" / "probe.py").write_text(PROBE)
     yield make

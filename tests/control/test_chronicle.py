@@ -5,10 +5,12 @@ from __future__ import annotations
 import pytest
 
 from reconciler.control.chronicle import MANY, Chronicle
+from reconciler.errors import Problem
 from reconciler.records.mode import Mode
 from reconciler.records.plan import Load
-from reconciler.records.record import Identity, InstanceRecord, Row, RowChange
+from reconciler.records.record import Attempt, Identity, InstanceRecord, Row, RowChange
 from reconciler.records.removal import Removal
+from reconciler.records.status import Sync
 from reconciler.runtime.outcome import Loaded, LoadFailed, Unloaded
 
 
@@ -82,3 +84,15 @@ def test_after_many_have_loaded_each_is_told_singly_again(chronicle: Chronicle, 
         chronicle.reported(Loaded(one.id, 1))
     chronicle.reported(Loaded("last", 2))
     assert book.events[-1] == ("last", "Loaded", "generation 2 is loaded")
+
+
+def test_problems_of_files_are_in_the_log_too_and_do_not_flood_it(
+    chronicle: Chronicle, book: Book, caplog: pytest.LogCaptureFixture
+) -> None:
+    problems = (Problem("instances/a.yaml", 7, 3, "config.levels", "expected an integer, was text"),) * 2
+    attempts = [Attempt("instances/a.yaml", "a", "d", None, Sync.INVALID, "", problems, "")] * (MANY + 2)
+    chronicle.admitted((), attempts, Removal(), Removal())
+    assert len(book.events) == MANY + 2
+    told = [(record.getMessage(), getattr(record, "why", None)) for record in caplog.records]
+    why = "instances/a.yaml:7:3: config.levels: expected an integer, was text (and 1 more)"
+    assert told == [("a file was not applied", why)] * MANY + [("more files were not applied", None)]

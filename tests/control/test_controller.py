@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from reconciler.control.commands import named
 from reconciler.errors import StoreError
 from reconciler.records.accounts import Account, Accounts
 from reconciler.records.mode import Mode
@@ -246,7 +247,7 @@ def test_removing_everything_is_held_until_confirmed(fleet: Any) -> None:
     assert (noted["uid"], noted["action"], noted["scope"]) == (7, "prune", "i0, i1, i2, i3, i4")
     assert noted["reason"] == f"the desk is closed ({held.digest})"
     told = next(message for reason, message in fleet.told() if reason == "PruneConfirmed")
-    assert told == "i0, i1, i2, i3, i4: the desk is closed (uid 7)"
+    assert told == f"i0, i1, i2, i3, i4: the desk is closed ({named(7)})"
 
 
 def test_a_confirmation_is_good_for_what_is_held_and_for_nothing_later(fleet: Any) -> None:
@@ -692,7 +693,7 @@ def test_an_order_placed_by_hand_is_recorded_with_who_and_why(fleet: Any) -> Non
     (operation,) = fleet.operations()
     assert (operation["action"], operation["scope"]) == ("place", "account main")
     assert (operation["uid"], operation["reason"]) == (1000, "a1, buy 1 X: a new key")
-    assert messages(fleet, "PlacedByHand") == ["account main: a1, buy 1 X: a new key (uid 1000)"]
+    assert messages(fleet, "PlacedByHand") == [f"account main: a1, buy 1 X: a new key ({named(1000)})"]
 
 
 def messages(fleet: Any, reason: str) -> list[str]:
@@ -709,8 +710,8 @@ def test_a_full_halt_says_so_in_what_is_recorded_of_it(fleet: Any) -> None:
     fleet.settle()
     assert fleet.operator.halt("instance", "a", True, "loops", 7).ok
     assert fleet.operator.unhalt("instance", "a", "mended", 7).ok
-    assert messages(fleet, "Halted") == ["instance a, in full: loops (uid 7)"]
-    assert messages(fleet, "Unhalted") == ["instance a, halted in full: mended (uid 7)"]
+    assert messages(fleet, "Halted") == [f"instance a, in full: loops ({named(7)})"]
+    assert messages(fleet, "Unhalted") == [f"instance a, halted in full: mended ({named(7)})"]
     scopes = [one["scope"] for one in fleet.operations()]
     assert scopes == ["instance a, halted in full", "instance a, in full"]
 

@@ -18,7 +18,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse
 from starlette.routing import BaseRoute, Mount, Route
 
-from reconciler.control.commands import CommandResult, PruneState
+from reconciler.control.commands import CommandResult, PruneState, named
 from reconciler.control.socket import (
     PATH_LIMIT_BYTES,
     ControlSocketError,
@@ -137,7 +137,7 @@ ME = os.getuid()
         (
             "/v1/resolve",
             {"client_order_id": "x", "as": "rejected", "reason": "why"},
-            ("resolve", "x", Verdict("rejected", "why", f"uid {ME}"), ME),
+            ("resolve", "x", Verdict("rejected", "why", named(ME)), ME),
         ),
         (
             "/v1/resolve",
@@ -153,7 +153,7 @@ ME = os.getuid()
             (
                 "resolve",
                 "x",
-                Verdict("filled", "why", f"uid {ME}", Decimal("0.1"), Decimal("101.5"), Decimal(0), "e1"),
+                Verdict("filled", "why", named(ME), Decimal("0.1"), Decimal("101.5"), Decimal(0), "e1"),
                 ME,
             ),
         ),
