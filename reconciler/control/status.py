@@ -289,6 +289,7 @@ class StatusBoard:
             frozen_with_exposure=is_frozen and case.is_exposed,
             real_money=self._is_real_money(row),
             obstacles=closed_by,
+            drawn_at=None if facts is None else facts.drawn_at,
         )
 
     def _is_halted(self, row: Row) -> bool:

@@ -86,7 +86,11 @@ class Condition:
 
 @dataclass(frozen=True, slots=True)
 class Ticks:
-    """Counts since the instance's id was first loaded in this process; times ISO 8601, durations in seconds."""
+    """Counts since the instance's id was first loaded in this process; times ISO 8601, durations in seconds.
+
+    `last_at` is when one was last tried, `last_good_at` when one last went well. `every_s` is the cadence. `next_at` is
+    None where none will come: it must not tick, or hangs.
+    """
 
     count: int = 0
     errors: int = 0
@@ -94,6 +98,10 @@ class Ticks:
     last_at: str | None = None
     last_duration_s: float | None = None
     next_at: str | None = None
+    last_good_at: str | None = None
+    every_s: float | None = None
+    errors_last_hour: int = 0
+    missed_last_hour: int = 0
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -103,6 +111,10 @@ class Ticks:
             "last_at": self.last_at,
             "last_duration_s": self.last_duration_s,
             "next_at": self.next_at,
+            "last_good_at": self.last_good_at,
+            "every_s": self.every_s,
+            "errors_last_hour": self.errors_last_hour,
+            "missed_last_hour": self.missed_last_hour,
         }
 
 
@@ -136,6 +148,8 @@ class InstanceStatus:
     real_money: bool = False
     obstacles: tuple[Obstacle, ...] = ()
     """Everything that closes its gate, the first being what the condition `Trading` names."""
+    drawn_at: str | None = None
+    """When what it shows was drawn, None where it shows nothing."""
 
     def to_json(self) -> dict[str, Any]:
         """The JSON item, names as the contract fixes them."""
@@ -164,4 +178,5 @@ class InstanceStatus:
             "frozen_with_exposure": self.frozen_with_exposure,
             "real_money": self.real_money,
             "obstacles": [{"reason": str(reason), "message": message} for reason, message in self.obstacles],
+            "drawn_at": self.drawn_at,
         }

@@ -48,12 +48,12 @@ class Crew:
 
     def offer_ticks(self, due: Sequence[Slot], beat: int) -> int:
         """Have all that is due ticked for `beat`; what is still at its last tick misses it. Returns how many do."""
-        missed = 0
+        missed, now_s = 0, self._monotonic()
         append = self._queue.append
         with self._bell:
             for slot in due:
                 if slot.beat is not None:
-                    slot.missed += 1
+                    slot.count_missed(now_s)
                     missed += 1
                     continue
                 slot.beat = beat

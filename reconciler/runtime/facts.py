@@ -40,6 +40,8 @@ class RuntimeFacts:
     logs: tuple[LogLine, ...]
     render_error: str = ""
     """Why what it shows is old: its last `render` failed."""
+    drawn_at: str | None = None
+    """When `render` last gave what it shows, None where it shows nothing."""
 
 
 @dataclass(frozen=True, slots=True)

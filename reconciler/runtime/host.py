@@ -167,7 +167,7 @@ class ThreadHost:
 
     def facts(self, instance_id: str) -> RuntimeFacts | None:
         slot = self._roster.slot(instance_id)
-        return None if slot is None else slot.facts(self._clock.time(), self._heartbeat_s)
+        return None if slot is None else slot.facts(self._clock.time(), self._clock.monotonic(), self._heartbeat_s)
 
     def ticks(self) -> Ticks:
         slots = self._roster.slots()

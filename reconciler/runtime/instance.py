@@ -18,7 +18,17 @@ class RunningInstance:
     Making one runs the strategy's constructor, which is foreign code.
     """
 
-    __slots__ = ("definition", "desk", "loaded_at_s", "render_at_s", "render_error", "renders", "strategy", "widgets")
+    __slots__ = (
+        "definition",
+        "desk",
+        "drawn_at_s",
+        "loaded_at_s",
+        "render_at_s",
+        "render_error",
+        "renders",
+        "strategy",
+        "widgets",
+    )
 
     def __init__(self, definition: Definition, config: Values, desk: Desk, loaded_at_s: float) -> None:
         self.definition = definition
@@ -27,6 +37,7 @@ class RunningInstance:
         self.renders = definition.cls.render is not Strategy.render
         self.render_at_s = 0.0
         self.render_error = ""
+        self.drawn_at_s: float | None = None  # wall time
         self.widgets: tuple[Mapping[str, Any], ...] = ()
         self.strategy = definition.cls()
         self.strategy.config = frozen(config)

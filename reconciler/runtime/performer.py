@@ -56,7 +56,11 @@ class Performer:
         desk.permit = call
         error = attempt(instance.strategy.on_tick)
         desk.permit = None
-        failure = None if error is None else describe(error, instance.definition, desk.secrets)
+        if error is None:
+            failure = None
+            slot.good_at_s = slot.last_at_s
+        else:
+            failure = describe(error, instance.definition, desk.secrets)
         call.over = True
         call.ended_s = ended_s = self._monotonic()
         slot.last_duration_s = ended_s - started_s
@@ -121,6 +125,7 @@ class Performer:
             widgets = self._check_widgets(instance.strategy.render())
             secrets = instance.desk.secrets
             instance.widgets = scrub_values(widgets, secrets) if secrets else widgets
+            instance.drawn_at_s = self._time()
 
         failure = self._call(call, slot, "render", render, instance.definition, instance.desk)
         instance.render_at_s = self._monotonic() + self._render_interval_s

@@ -103,7 +103,7 @@ class Progress:
     def tick_failed(self, slot: Slot, error: str, counts: bool) -> bool:
         """True where this one put the instance into quarantine."""
         with self._roster.changing():
-            slot.errors += 1
+            slot.count_error(self._clock.monotonic())
             slot.failing = True
             if counts:
                 slot.consecutive += 1

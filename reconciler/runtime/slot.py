@@ -21,6 +21,28 @@ if TYPE_CHECKING:
     from reconciler.runtime.load_spec import LoadSpec
 
 
+class LastHour:
+    """How often something happened within the last hour, to the minute. One thread notes at a time; any may ask."""
+
+    __slots__ = ("_minutes",)
+
+    def __init__(self) -> None:
+        self._minutes: tuple[tuple[int, int], ...] = ()
+
+    def note(self, now_s: float) -> None:
+        """It happened once more; `now_s` is monotonic."""
+        minute, kept = int(now_s // 60), self._minutes
+        count = 1
+        if kept and kept[-1][0] == minute:
+            count, kept = kept[-1][1] + 1, kept[:-1]
+        self._minutes = (*(one for one in kept if one[0] > minute - 60), (minute, count))
+
+    def count(self, now_s: float) -> int:
+        """How often until `now_s`."""
+        first = int(now_s // 60) - 60
+        return sum(count for minute, count in self._minutes if minute > first)
+
+
 class Slot:
     """What runs under one id, what is wanted of it next, and how it has been doing.
 
@@ -39,9 +61,11 @@ class Slot:
         "count",
         "ending",
         "errors",
+        "errors_last_hour",
         "failed",
         "failing",
         "gate",
+        "good_at_s",
         "id",
         "instance",
         "key",
@@ -52,6 +76,7 @@ class Slot:
         "loading",
         "log",
         "missed",
+        "missed_last_hour",
         "retry_at_s",
         "steps",
         "stuck",
@@ -81,9 +106,12 @@ class Slot:
         self.count = 0
         self.errors = 0
         self.missed = 0
+        self.errors_last_hour: LastHour | None = None  # made where there is any
+        self.missed_last_hour: LastHour | None = None
         self.consecutive = 0
         self.failing = False
         self.last_at_s: float | None = None
+        self.good_at_s: float | None = None
         self.last_duration_s: float | None = None
         self.last_error = ""
         self.last_error_at_s: float | None = None
@@ -124,6 +152,18 @@ class Slot:
         self.failed = False
         self.attempt = 0
 
+    def count_error(self, now_s: float) -> None:
+        """A tick failed; `now_s` is monotonic."""
+        self.errors += 1
+        self.errors_last_hour = self.errors_last_hour or LastHour()
+        self.errors_last_hour.note(now_s)
+
+    def count_missed(self, now_s: float) -> None:
+        """A due tick was skipped; `now_s` is monotonic."""
+        self.missed += 1
+        self.missed_last_hour = self.missed_last_hour or LastHour()
+        self.missed_last_hour.note(now_s)
+
     def remake(self, row: Row) -> None:
         """It is made from `row` next. New config or code ends the engine's own pause, and counts failures afresh."""
         before, self.key = self.key, load_key(row)
@@ -152,8 +192,8 @@ class Slot:
         retry_at_s = self.retry_at_s if phase is Phase.FAILED else 0.0
         return Running(self.id, phase, mode, key, row, retry_at_s, self.gate.pause is not None, self.is_failing)
 
-    def facts(self, now_s: float, heartbeat_s: float) -> RuntimeFacts:
-        """How it is doing; `now_s` is wall time."""
+    def facts(self, now_s: float, steady_s: float, heartbeat_s: float) -> RuntimeFacts:
+        """How it is doing; `now_s` is wall time, `steady_s` monotonic."""
         instance = self.instance
         widgets: tuple[Mapping[str, Any], ...] = () if instance is None else instance.widgets
         return RuntimeFacts(
@@ -176,13 +216,18 @@ class Slot:
                 last_at=None if self.last_at_s is None else iso(self.last_at_s),
                 last_duration_s=self.last_duration_s,
                 next_at=self._next_at(now_s, heartbeat_s),
+                last_good_at=None if self.good_at_s is None else iso(self.good_at_s),
+                every_s=None if instance is None else instance.definition.cadence_steps * heartbeat_s,
+                errors_last_hour=0 if self.errors_last_hour is None else self.errors_last_hour.count(steady_s),
+                missed_last_hour=0 if self.missed_last_hour is None else self.missed_last_hour.count(steady_s),
             ),
             widgets=widgets,
             logs=self.log.newest_first(),
             render_error="" if instance is None else instance.render_error,
+            drawn_at=None if instance is None or instance.drawn_at_s is None else iso(instance.drawn_at_s),
         )
 
     def _next_at(self, now_s: float, heartbeat_s: float) -> str | None:
-        if not self.steps:
+        if not self.steps or self.stuck is not None:
             return None
         return iso(beat_time(next_due(beat_at(now_s, heartbeat_s), self.steps), heartbeat_s))

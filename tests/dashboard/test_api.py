@@ -27,7 +27,9 @@ CONTRACT_INSTANCE = """
     id strategy_type account market mode effective_mode paused sync health generation observed_generation
     revision path config effective_config labels conditions ticks
 """
-CONTRACT_TICKS = "count errors missed last_at last_duration_s next_at"
+CONTRACT_TICKS = (
+    "count errors missed last_at last_duration_s next_at last_good_at every_s errors_last_hour missed_last_hour"
+)
 CONTRACT_CONDITION = "type status reason message last_transition_at"
 CONTRACT_ORDER = """
     instance_id client_order_id outcome state side type quantity limit_price symbol account_id client_id mode

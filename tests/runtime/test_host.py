@@ -100,6 +100,55 @@ def test_facts_say_when_the_next_tick_is_due(stage: Stage) -> None:
     assert ticks.last_duration_s == 0.0
 
 
+def test_the_last_tick_that_went_well_is_told_apart_from_the_last_that_was_tried(stage: Stage) -> None:
+    fails = False
+
+    class Moody(Strategy):
+        def on_tick(self) -> None:
+            if fails:
+                raise ValueError
+
+    stage.load(Moody)
+    stage.clock.set_wall(6_000.0)
+    stage.tick()
+    fails = True
+    stage.advance(12.0)
+    stage.tick()
+    ticks = stage.facts().ticks
+    assert (ticks.last_good_at, ticks.last_at) == ("1970-01-01T01:40:00.000Z", "1970-01-01T01:40:12.000Z")
+    assert ticks.every_s == 6.0
+
+
+def test_errors_and_missed_of_the_last_hour_are_counted_apart_from_the_totals(stage: Stage) -> None:
+    busy, inside = stage.gate(), threading.Event()
+
+    class Raises(Strategy):
+        def on_tick(self) -> None:
+            inside.set()
+            busy.wait(10)
+            raise ValueError
+
+    def counts() -> tuple[int, int, int, int]:
+        ticks = stage.facts().ticks
+        return ticks.errors, ticks.errors_last_hour, ticks.missed, ticks.missed_last_hour
+
+    stage.load(Raises)
+    stage.beat()
+    assert inside.wait(10)
+    stage.beat()
+    stage.beat()
+    busy.set()
+    stage.settle()
+    assert counts() == (1, 1, 2, 2)
+    stage.advance(3_000.0)
+    stage.tick()
+    assert counts() == (2, 2, 2, 2)
+    stage.advance(1_000.0)
+    assert counts() == (2, 1, 2, 0)
+    stage.advance(3_600.0)
+    assert counts() == (2, 0, 2, 0)
+
+
 def test_neither_waiting_nor_telling_of_another_instance_counts_as_a_ticks_time(make_stage: MakeStage) -> None:
     """A worker that goes straight from one tick to the next reads the clock once; from anything else, anew."""
 
@@ -631,6 +680,26 @@ def test_a_failing_render_is_told_once_and_never_quarantines(stage: Stage) -> No
     assert report.error.startswith("ValueError: ")
     assert stage.told(Quarantined) == []
     assert stage.facts().ticks.count == 7
+
+
+def test_what_is_shown_says_when_it_was_drawn_though_it_cannot_be_drawn_again(stage: Stage) -> None:
+    fails = False
+
+    class Shows(Quiet):
+        def render(self) -> list[dict[str, object]]:
+            if fails:
+                raise ValueError
+            return [metric("n", "N", "1")]
+
+    stage.clock.set_wall(6_000.0)
+    stage.load(Quiet, stage.row("shows-nothing"))
+    stage.load(Shows)
+    assert stage.facts("shows-nothing").drawn_at is None
+    fails = True
+    stage.advance(12.0)
+    stage.tick()
+    assert stage.facts().drawn_at == "1970-01-01T01:40:00.000Z"
+    assert stage.facts().widgets != ()
 
 
 def _our_fault(*arguments: object) -> NoReturn:

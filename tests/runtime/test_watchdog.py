@@ -53,6 +53,7 @@ def test_a_tick_that_outlives_its_deadline_is_stuck_and_goes_on_when_it_returns(
     assert stage.told(Stuck) == [Stuck("one", "on_tick", 30.0)]
     assert stage.phase() is Phase.STUCK
     assert stage.facts().stuck_hook == "on_tick"
+    assert stage.facts().ticks.next_at is None, "none can come while it hangs"
     assert stage.beat().missed == 1
     gate.set()
     stage.until(lambda: stage.told(Unstuck))
