@@ -190,6 +190,58 @@ def test_servers_and_accounts_are_read_with_their_secrets(tmp_path: Path) -> Non
     assert (practice.kind, practice.timeout_s) == ("paper", 5)
 
 
+KEYED = """
+exec_mcp:
+  desk:
+    transport: {kind: http, url: "http://127.0.0.1:9000/mcp"}
+    tools:
+      place_order:
+        const: {exchange: binance, apiKey: {env: DESK_KEY}, params: {auth: {passphrase: {file: desk.phrase}}}}
+"""
+
+
+def test_secrets_that_constants_refer_to_are_read_at_each_connecting_and_never_shown(tmp_path: Path) -> None:
+    (tmp_path / "desk.phrase").write_text("hush-phrase\n")
+    settings = written(tmp_path, KEYED)
+    environ = {"DESK_KEY": "hush-key"}
+    (desk,) = settings.server_options(environ)
+    assert "hush" not in repr((settings, desk))
+    opened, hidden = desk.opened()
+    placing = opened.words.tool("place_order")
+    assert placing is not None
+    assert placing.const == {
+        "exchange": "binance",
+        "apiKey": "hush-key",
+        "params": {"auth": {"passphrase": "hush-phrase"}},
+    }
+    assert set(hidden) == {"hush-key", "hush-phrase"}
+    environ.clear()
+    with pytest.raises(SettingsError, match=r"yaml:7:44: exec_mcp\.desk\.tools\.place_order\.const\.apiKey: {env: "):
+        desk.opened()
+
+
+@pytest.mark.parametrize(
+    ("const", "column"),
+    [
+        ("{apiKey: abc123}", 82),
+        ("{params: {Secret: topsecretvalue42}}", 91),
+        ("{auth: {user: [me]}}", 88),
+        ("{passphrase: 123456}", 86),
+    ],
+)
+def test_a_literal_secret_among_constants_is_a_problem(tmp_path: Path, const: str, column: int) -> None:
+    text = f"exec_mcp: {{k: {{transport: {{kind: stdio, command: [x]}}, tools: {{place_order: {{const: {const}}}}}}}}}"
+    (problem,) = refused(tmp_path, text)
+    assert "expected {env: NAME} or {file: PATH}, was a " in problem
+    assert problem.startswith(f"reconciler.yaml:1:{text.index(const) + 1 + column - 73}: ")
+
+
+def test_constants_that_are_no_secrets_are_taken(tmp_path: Path) -> None:
+    text = "exec_mcp: {k: {transport: {kind: stdio, command: [x]}, tools: {place_order: {const: {privateOnly: true}}}}}"
+    (server,) = written(tmp_path, text).server_options(NOTHING)
+    assert server.secrets == {}
+
+
 def test_no_secret_is_ever_shown(tmp_path: Path) -> None:
     (tmp_path / "desk.token").write_text("hush-desk\n")
     settings = written(tmp_path, SERVERS + "dashboard: {token: {env: KRAKEN_TOKEN}}\n")

@@ -119,9 +119,10 @@ def check(
 
     Says of each: whether it is reachable, what can be used, every mismatch, what changed since somebody looked, and
     the accounts whose gate would stay closed, with the reason: as an engine would. Exit code 0 where all is fine, else
-    1. Nothing is placed without --place; an order placed so passes no gateway and is in no ledger, but not while
-    trading is halted. It is recorded before it is sent, with who asked, a reason and its id; one on the embedded
-    paper exchange is not, for that is another than the engine's.
+    1. Lists of tools show no more than that: whether orders work, only --place shows. Without it nothing is placed;
+    an order placed so passes no gateway and is in no ledger, but not while trading is halted. It is recorded before it
+    is sent, with who asked, a reason and its id; one on the embedded paper exchange is not, for that is another than
+    the engine's.
     """
     settings = place.settings()
     wish = None
@@ -251,5 +252,7 @@ def _print(findings: Sequence[Finding], steps: Sequence[Step]) -> None:
             tell(f"  changed: {one.changed}")
         for account_id, why in one.closed.items():
             tell(f"  closed: account {account_id}: {why}")
+    if not steps:
+        tell("Lists of tools show what fits, and no more: whether orders work, only --place shows.")
     for step in steps:
         tell(f"{step.what}: {step.outcome if step.ok else 'FAILED: ' + step.outcome}")

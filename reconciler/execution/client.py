@@ -94,7 +94,7 @@ class ExecServer(Connection):
     def _words(self, tool: str) -> ToolWords:
         if not self.status.connected:
             raise ExecUnavailable(f"exec-mcp server {self.name!r} is not connected: {self.status.last_error}")
-        words = self.options.words.tool(tool)
+        words = self._words_in_full.tool(tool)
         if words is None or tool not in self.status.tools:
             raise CapabilityUnavailable(tool, self.name, self.status.missing.get(tool, ""))
         return words
@@ -106,7 +106,9 @@ class ExecServer(Connection):
     def _note_tools(self, listed: Mapping[str, Offer]) -> None:
         self._listed = listed
         words, memory = self.options.words, self._memory
-        found = fit(words, {name: offer.takes for name, offer in listed.items()}, self.options.accounts)
+        takes = {name: offer.takes for name, offer in listed.items()}
+        gives = {name: offer.gives for name, offer in listed.items()}
+        found = fit(words, takes, self.options.accounts, gives)
         if not self._is_told:
             self._is_told = True
             for mismatch in found.mismatches:
@@ -132,5 +134,6 @@ class ExecServer(Connection):
             tools=tuple(tool for tool in found.tools if tool not in missing),
             missing=self.scrubbed(missing),
             mismatches=self.scrubbed(tuple(map(str, found.mismatches))),
+            hindrances=self.scrubbed(found.hindrances),
             changed=changed,
         )

@@ -40,7 +40,8 @@ class ServerStatus:
 
     `tools` are the contract's tools that can be used there, `missing` says of the others why not, where that was not
     meant. `mismatches` are all that the mapping and the server disagree in, a sentence each; `offered` the server's
-    own tools. `changed` says what changed in them since the engine looked first, empty where nothing did.
+    own tools. `hindrances` are those of the mismatches that leave no tool out, and that can never come about. `changed`
+    says what changed in the tools since the engine looked first, empty where nothing did.
     `connections` counts those made so far, the one in use included.
     """
 
@@ -51,6 +52,7 @@ class ServerStatus:
     last_error: str
     missing: Mapping[str, str] = field(default_factory=dict)
     mismatches: tuple[str, ...] = ()
+    hindrances: tuple[str, ...] = ()
     offered: tuple[str, ...] = ()
     changed: str = ""
     connections: int = 0
@@ -88,6 +90,8 @@ class Connection:
         self._idle = asyncio.Event()
         self._idle.set()
         self._secrets: tuple[str, ...] = ()
+        self._words_in_full = options.words
+        """The mapping with the secrets that its constants refer to, as they were read for this connection."""
         self.status = ServerStatus(options.name, False, iso(clock.time()), (), NOT_YET)
 
     @property
@@ -178,6 +182,7 @@ class Connection:
 
             self._lost.clear()
             options, self._secrets = self.options.opened()
+            self._words_in_full = options.words
             client_of = Client(open_transport(options), cache=None, message_handler=self._note)
             async with client_of as client:
                 await self._list_tools(client.session)

@@ -36,11 +36,16 @@ class Finding:
     mismatches: tuple[str, ...]
     closed: Mapping[str, str]
     changed: str = ""
+    hindrances: tuple[str, ...] = ()
+    """Those mismatches that leave no tool out, and that can never work all the same."""
 
     @property
     def is_fine(self) -> bool:
-        """True where it can be traded through, and whatever the mapping names is there."""
-        return self.reachable and not self.closed and not any(self.missing.values())
+        """True where it can be traded through, and whatever the mapping names is there and can come about.
+
+        As far as lists of tools tell: whether orders work, only placing one shows.
+        """
+        return self.reachable and not self.closed and not any(self.missing.values()) and not self.hindrances
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -53,6 +58,7 @@ class Finding:
             "mismatches": list(self.mismatches),
             "closed": dict(self.closed),
             "changed": self.changed,
+            "hindrances": list(self.hindrances),
             "fine": self.is_fine,
         }
 
@@ -95,4 +101,5 @@ def _finding(server: ExecServer, accounts: Accounts) -> Finding:
         status.mismatches if status.connected else (),
         dict.fromkeys(reached, closed) if closed else {},
         status.changed,
+        status.hindrances if status.connected else (),
     )

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
-from reconciler.execution.mapping.words import CONTRACT, ServerWords
+from reconciler.execution.mapping.words import CONTRACT, Reference, ServerWords
 from reconciler.records.scrub import parts
 
 PAPER = "paper"
@@ -27,8 +27,9 @@ class ServerOptions:
     """One server: its transport, its words, its accounts.
 
     `kind` http needs `url`; stdio needs `command`; paper needs nothing. Secrets in `headers` and `env` are read at
-    each connecting, and never printed. `words` is the mapping, `mapping_id` another
-    text for another mapping or address, `accounts` the account_ids declared under the server.
+    each connecting, and never printed, and so are `secrets`, those that constants of the mapping refer to. `words` is
+    the mapping, `mapping_id` another text for another mapping or address, `accounts` the account_ids declared under the
+    server.
     `timeout_s` bounds every call. Reconnecting waits `reconnect_min_s`, doubling to `reconnect_max_s`. A connection
     that was silent for `probe_after_s` is probed, so that a dead server is noticed before the next order is meant for
     it; every `look_every_s` at most the server's tools are listed again.
@@ -46,6 +47,7 @@ class ServerOptions:
     probe_after_s: float = 15.0
     look_every_s: float = 60.0
     words: ServerWords = field(default=CONTRACT, repr=False)
+    secrets: Mapping[Reference, Callable[[], str]] = field(default_factory=dict, repr=False)
     mapping_id: str = ""
     accounts: tuple[str, ...] = ()
 
@@ -55,13 +57,18 @@ class ServerOptions:
         Raises SettingsError where a secret leads nowhere, or cannot be sent.
         """
         headers, env = resolved(self.headers), resolved(self.env)
+        referred = {where: read() for where, read in self.secrets.items()}
         secrets = [
-            texts[name]
-            for values, texts in ((self.headers, headers), (self.env, env))
-            for name, value in values.items()
-            if not isinstance(value, str)
+            *referred.values(),
+            *(
+                texts[name]
+                for values, texts in ((self.headers, headers), (self.env, env))
+                for name, value in values.items()
+                if not isinstance(value, str)
+            ),
         ]
-        return replace(self, headers=headers, env=env), parts(secrets)
+        words = self.words.revealed(referred)
+        return replace(self, headers=headers, env=env, words=words), parts(secrets)
 
 
 def embedded() -> ServerOptions:

@@ -21,7 +21,9 @@ if TYPE_CHECKING:
 
 _MAPPING = ("mapping", "bind", "tools")
 _HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
-_SECRET_NAME = re.compile(r"auth|cookie|token|secret|key|passw", re.IGNORECASE)
+_SECRET_NAME = re.compile(
+    r"auth|cookie|token|secret|key|passw|passphrase|passcode|pwd|credential|private|mnemonic", re.IGNORECASE
+)
 
 Servers = Mapping[str, Any]
 """The section as written, valid by its schema."""
@@ -32,7 +34,10 @@ def problems(servers: Servers, document: Document) -> Iterator[Problem]:
     seen: dict[str, Place] = {}
     for name, server in servers.items():
         here: Path = ("exec_mcp", name)
-        yield from _literal_secrets(server["transport"], (*here, "transport"), document)
+        for key in ("headers", "env"):
+            yield from _literal_secrets(server["transport"].get(key, {}), (*here, "transport", key), document)
+        for path, const in constants(server):
+            yield from _literal_secrets(const, (*here, *path), document)
         yield from _unsendable(server["transport"].get("headers", {}), (*here, "transport", "headers"), document)
         for account_id, account in server.get("accounts", {}).items():
             path = (*here, "accounts", account_id)
@@ -48,13 +53,51 @@ def problems(servers: Servers, document: Document) -> Iterator[Problem]:
         yield from _mapping_problems(server, here, document)
 
 
-def _literal_secrets(transport: Mapping[str, Any], path: Path, document: Document) -> Iterator[Problem]:
-    for key in ("headers", "env"):
-        for name, value in transport.get(key, {}).items():
-            if isinstance(value, str) and _SECRET_NAME.search(name):
-                where = (*path, key, name)
-                message = "expected {env: NAME} or {file: PATH}, was a text: this file is committed"
-                yield _problem(document.place(where), where, message, "keep the secret elsewhere", "secret-literal")
+def _literal_secrets(values: Any, path: Path, document: Document, *, within: bool = False) -> Iterator[Problem]:
+    """Texts and numbers under a name that secrets have, or `within` what is called so."""
+    if isinstance(values, dict) and not _referred(values):
+        for name, value in values.items():
+            called = within or _SECRET_NAME.search(name) is not None
+            yield from _literal_secrets(value, (*path, name), document, within=called)
+    elif isinstance(values, list):
+        for index, value in enumerate(values):
+            yield from _literal_secrets(value, (*path, index), document, within=within)
+    elif within and isinstance(values, (str, int, float)) and not isinstance(values, bool):
+        what = "a text" if isinstance(values, str) else "a number"
+        message = f"expected {{env: NAME}} or {{file: PATH}}, was {what}: this file is committed"
+        yield _problem(document.place(path), path, message, "keep the secret elsewhere", "secret-literal")
+
+
+def constants(server: Mapping[str, Any]) -> Iterator[tuple[Path, Mapping[str, Any]]]:
+    """Every `const` of a server's tools, and its path below the server."""
+
+    def within(written: Any, path: Path) -> Iterator[tuple[Path, Mapping[str, Any]]]:
+        if isinstance(written, list):
+            for index, one in enumerate(written):
+                yield from within(one, (*path, index))
+        elif isinstance(written, dict):
+            for key, value in written.items():
+                if key == "const" and isinstance(value, dict):
+                    yield (*path, key), value
+                elif isinstance(value, (dict, list)):
+                    yield from within(value, (*path, key))
+
+    yield from within(server.get("tools", {}), ("tools",))
+
+
+def _referred(value: Any) -> tuple[str, str] | None:
+    from reconciler.execution.mapping.words import reference
+
+    return reference(value)
+
+
+def _references(value: Any, path: Path) -> Iterator[tuple[Path, Mapping[str, str]]]:
+    """Every `{env: NAME}` and `{file: PATH}` within a constant."""
+    if _referred(value):
+        yield path, value
+    elif isinstance(value, (dict, list)):
+        for key, inner in value.items() if isinstance(value, dict) else enumerate(value):
+            yield from _references(inner, (*path, key))
 
 
 def _unsendable(headers: Mapping[str, Any], path: Path, document: Document) -> Iterator[Problem]:
@@ -128,6 +171,12 @@ def server_settings(servers: Servers, document: Document) -> tuple[ServerSetting
             env=readable(transport.get("env", {}), (*path, "env")),
             accounts=tuple(written.get("accounts", {})),
             mapping={key: written[key] for key in _MAPPING if key in written},
+            secrets={
+                kept: secret(one, ("exec_mcp", name, *where), document)
+                for path, const in constants(written)
+                for where, one in _references(const, path)
+                if (kept := _referred(one))
+            },
         )
 
     filled = {name: defaults(written, SCHEMA["$defs"]["server"], SCHEMA) for name, written in servers.items()}

@@ -126,7 +126,8 @@ class RuntimeSettings:
 class ServerSettings:
     """One exec-mcp server. `headers` and `env` hold texts and unread secrets.
 
-    `accounts` are the ids declared under it, `mapping` what is written of `mapping`, `bind` and `tools`.
+    `accounts` are the ids declared under it, `mapping` what is written of `mapping`, `bind` and `tools`, `secrets`
+    those that constants there refer to.
     """
 
     name: str
@@ -138,6 +139,7 @@ class ServerSettings:
     env: Mapping[str, str | Secret] = field(default_factory=dict)
     accounts: tuple[str, ...] = ()
     mapping: Mapping[str, Any] = field(default_factory=dict)
+    secrets: Mapping[tuple[str, str], Secret] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,6 +213,7 @@ class Settings:
                 headers=values(server.headers, Secret.read_header),
                 timeout_s=server.timeout_s,
                 words=words(server.mapping),
+                secrets={where: partial(kept.read, self.root, environ) for where, kept in server.secrets.items()},
                 mapping_id=mapping_id(server),
                 accounts=server.accounts,
             )

@@ -1,17 +1,20 @@
-"""A mapping held against the server's own list of tools: one sentence for every mismatch. Pure."""
+"""A mapping held against the server's own list of tools: one sentence for every mismatch. Pure.
+
+What is sent is held against the inputSchemas, what is read against the outputSchemas where there are any.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 from difflib import get_close_matches
 from typing import Any
 
 from reconciler.execution.mapping.contract import CANCEL, LOOK_UP, PLACE, TOOLS, Argument
-from reconciler.execution.mapping.words import ServerWords, Target, ToolWords
-
-Schema = Mapping[str, Any]
-"""A tool's inputSchema, as the server lists it."""
+from reconciler.execution.mapping.promises import unconfirmed, unreadable
+from reconciler.execution.mapping.schemas import Schema, branches, enum_of, resolved, types_of, within
+from reconciler.execution.mapping.words import ServerWords, Target, ToolWords, leaves, reference
 
 _NEARLY = 0.8
 _ALIKE = 0.7
@@ -22,11 +25,15 @@ _SHOWN = 30
 
 @dataclass(frozen=True, slots=True)
 class Mismatch:
-    """What does not fit. `disables` where the tool cannot be used at all; else only calls that need it are refused."""
+    """What does not fit. `disables` where the tool cannot be used at all; else only calls that need it are refused.
+
+    `hinders` where the tool can be used, but what the mapping means by this can never come about.
+    """
 
     tool: str
     sentence: str
     disables: bool = True
+    hinders: bool = False
 
     def __str__(self) -> str:
         return f"{self.tool}: {self.sentence}"
@@ -39,19 +46,43 @@ class Fit:
     mismatches: tuple[Mismatch, ...]
     tools: tuple[str, ...]
 
+    @property
+    def hindrances(self) -> tuple[str, ...]:
+        """What disables nothing, and can never come about all the same."""
+        return tuple(str(one) for one in self.mismatches if one.hinders)
+
     def why_not(self, tool: str) -> str:
         """Why our `tool` cannot be used; empty where the mapping says that there is none."""
         return "; ".join(one.sentence for one in self.mismatches if one.tool == tool and one.disables)
 
 
-def fit(words: ServerWords, listed: Mapping[str, Schema], accounts: Sequence[str]) -> Fit:
-    """`listed` are the server's tools and their inputSchemas; `accounts` those that the settings put under it."""
+def fit(
+    words: ServerWords,
+    listed: Mapping[str, Schema],
+    accounts: Sequence[str],
+    gives: Mapping[str, Schema | None] | None = None,
+) -> Fit:
+    """`listed` are the server's tools and their inputSchemas; `accounts` those that the settings put under it.
+
+    `gives` are the outputSchemas of those tools that have one.
+    """
     mismatches: list[Mismatch] = []
     for tool in TOOLS:
         spoken = words.tool(tool)
         if spoken is not None:
             mismatches += _tool(tool, spoken, listed)
+            answer = (gives or {}).get(spoken.name)
+            if answer is not None:
+                mismatches += [
+                    Mismatch(tool, why, disables, hinders=not disables)
+                    for why, disables in unreadable(tool, spoken, answer)
+                ]
     mismatches += _accounts(words, accounts)
+    if (placing := words.tool(PLACE)) is not None and placing.name in listed:
+        answer = (gives or {}).get(placing.name)
+        mismatches += [
+            Mismatch(PLACE, why, disables=False, hinders=True) for why in unconfirmed(placing, listed, answer)
+        ]
     disabled = {one.tool for one in mismatches if one.disables}
     usable = tuple(tool for tool in TOOLS if words.tool(tool) is not None and tool not in disabled)
     return Fit(tuple(mismatches), usable)
@@ -100,11 +131,48 @@ def _tool(tool: str, words: ToolWords, listed: Mapping[str, Schema]) -> Iterator
             continue
         for target in words.targets(name):
             yield from _argument(tool, argument, target, words, schema)
-    for name in words.const:
-        if _property(schema, (name,), schema) is None:
-            there = _there((name,), schema)
-            yield Mismatch(tool, f"const sends {name!r}, which is not in the inputSchema of {words.name}{there}")
+    for name, value in words.const.items():
+        for path, constant in leaves((name,), value):
+            yield from _constant(tool, path, constant, words, schema)
+    yield from _nowhere(tool, words)
     yield from _never_sent(tool, words, schema)
+
+
+def _constant(tool: str, path: tuple[str, ...], value: Any, words: ToolWords, schema: Schema) -> Iterator[Mismatch]:
+    spelled = ".".join(path)
+    found = within(schema, path, schema)
+    if found is None:
+        there = _there(path, schema)
+        yield Mismatch(tool, f"const sends {spelled!r}, which is not in the inputSchema of {words.name}{there}")
+        return
+    sent, wanted = _json_type(value), types_of(found, schema)
+    if wanted and sent not in wanted and not (sent == "integer" and "number" in wanted):
+        those = " or ".join(sorted(wanted - {"null"}))
+        yield Mismatch(tool, f"const sends {spelled!r} as {sent}, which wants {those}")
+        return
+    known = enum_of(found, schema)
+    if known is not None and sent not in ("object", "array") and reference(value) is None and value not in known:
+        those = ", ".join(sorted(map(str, known)))
+        yield Mismatch(tool, f"const sends {spelled!r} as {value!r}, which knows only {those}")
+
+
+def _json_type(value: Any) -> str:
+    """Of a constant as it is sent; a secret that it refers to is text."""
+    if value is None:
+        return "null"
+    if reference(value) is not None or isinstance(value, str):
+        return "string"
+    kinds = ((bool, "boolean"), (int, "integer"), ((float, Decimal), "number"), (list, "array"))
+    return next((name for kind, name in kinds if isinstance(value, kind)), "object")
+
+
+def _nowhere(tool: str, words: ToolWords) -> Iterator[Mismatch]:
+    """What is in every call, says what it is about, and goes nowhere: every call would be refused."""
+    for name, argument in TOOLS[tool].arguments.items():
+        if not argument.required or argument.may_be_dropped or words.targets(name):
+            continue
+        if (tool, name) != ("list_orders", "status"):  # where that is not sent, open ones are meant
+            yield Mismatch(tool, f"{name} has nowhere to go, and every call has one: each would be refused")
 
 
 def _may_mean(tool: str, name: str) -> bool:
@@ -117,7 +185,7 @@ def _may_mean(tool: str, name: str) -> bool:
 def _there(path: tuple[str, ...], schema: Schema) -> str:
     """What is there instead, and which of it may be meant; empty where nothing is."""
     inner, above = schema, tuple[str, ...]()
-    while len(above) < len(path) and (deeper := _property(inner, path[len(above) :][:1], schema)) is not None:
+    while len(above) < len(path) and (deeper := within(inner, path[len(above) :][:1], schema)) is not None:
         inner, above = deeper, path[: len(above) + 1]
     names = [".".join((*above, name)) for name in sorted(_names(inner, schema))]
     close = get_close_matches(".".join(path), names, 1, _ALIKE)
@@ -126,13 +194,13 @@ def _there(path: tuple[str, ...], schema: Schema) -> str:
 
 
 def _names(schema: Schema, root: Schema) -> set[str]:
-    schema = _resolved(schema, root)
-    return set(schema.get("properties", {})).union(*(_names(branch, root) for branch in _branches(schema)))
+    schema = resolved(schema, root)
+    return set(schema.get("properties", {})).union(*(_names(branch, root) for branch in branches(schema)))
 
 
 def _argument(tool: str, argument: Argument, target: Target, words: ToolWords, schema: Schema) -> Iterator[Mismatch]:
     always = argument.required or argument.offered
-    found = _property(schema, target.path, schema)
+    found = within(schema, target.path, schema)
     if found is None:
         mend = "calls that have one are refused" if not always else f"write {argument.name}: null where it takes none"
         yield Mismatch(
@@ -142,12 +210,12 @@ def _argument(tool: str, argument: Argument, target: Target, words: ToolWords, s
         )  # fmt: skip
         return
     sent = target.type or argument.type
-    types = _types(found, schema)
+    types = types_of(found, schema)
     if types and sent not in types and not (sent == "integer" and "number" in types):
         wanted = " or ".join(sorted(types - {"null"}))
         yield Mismatch(tool, f"{argument.name} goes to {str(target)!r} as {sent}, which wants {wanted}", always)
         return
-    yield from _words(tool, argument, target, words, _enum(found, schema))
+    yield from _words(tool, argument, target, words, enum_of(found, schema))
 
 
 def _words(
@@ -166,80 +234,40 @@ def _words(
 
 
 def _never_sent(tool: str, words: ToolWords, schema: Schema) -> Iterator[Mismatch]:
-    always, sometimes = set(words.const), set[str]()
+    """What the server requires, in objects within objects, too, and what does not come with every call, or never."""
+    always = {path for name, value in words.const.items() for path, _ in leaves((name,), value)}
+    sometimes = set[tuple[str, ...]]()
     for name, argument in TOOLS[tool].arguments.items():
         if argument.offered and name not in words.args:
             continue
-        heads = {target.path[0] for target in words.targets(name)}
-        always |= heads if argument.required or argument.offered else set()
-        sometimes |= heads
-    for name in schema.get("required", ()):
-        if name in always:
+        goes_to = {target.path for target in words.targets(name)}
+        always |= goes_to if argument.required or argument.offered else set()
+        sometimes |= goes_to
+    yield from _unfilled(tool, words.name, (), schema, schema, always, always | sometimes)
+
+
+def _unfilled(
+    tool: str,
+    name: str,
+    above: tuple[str, ...],
+    schema: Schema,
+    root: Schema,
+    always: set[tuple[str, ...]],
+    ever: set[tuple[str, ...]],
+) -> Iterator[Mismatch]:
+    schema, depth = resolved(schema, root), len(above)
+    is_always_there = not above or any(path[:depth] == above for path in always)
+    for key in schema.get("required", ()):
+        path = (*above, key)
+        if any(sent[: depth + 1] == path for sent in always):
             continue
-        if name in sometimes:
-            yield Mismatch(tool, f"{words.name} requires {name!r}, which not every call has", disables=False)
+        spelled = repr(".".join(path))
+        if any(sent[: depth + 1] == path for sent in ever):
+            yield Mismatch(tool, f"{name} requires {spelled}, which not every call has", disables=False)
         else:
-            yield Mismatch(
-                tool, f"{words.name} requires {name!r}, which is never sent; map an argument to it, or const"
-            )
-
-
-def _property(schema: Schema, path: tuple[str, ...], root: Schema) -> Schema | None:
-    """The schema of what `path` leads to; an empty one where anything goes, None where nothing may be there."""
-    for key in path:
-        schema = _resolved(schema, root)
-        properties = schema.get("properties", {})
-        if key in properties:
-            schema = properties[key]
-            continue
-        branches = [_property(branch, (key,), root) for branch in _branches(schema)]
-        if (found := next((branch for branch in branches if branch is not None), None)) is not None:
-            schema = found
-            continue
-        more = schema.get("additionalProperties", not properties and not _branches(schema))
-        if more is False:
-            return None
-        schema = more if isinstance(more, Mapping) else {}
-    return schema
-
-
-def _resolved(schema: Schema, root: Schema) -> Schema:
-    """The schema behind local references; anything goes where one leads nowhere, or round in a circle."""
-    for _ in range(8):
-        reference = schema.get("$ref")
-        if not isinstance(reference, str):
-            return schema
-        found: Any = root
-        for key in reference.removeprefix("#/").split("/"):
-            found = found.get(key) if isinstance(found, Mapping) else None
-        schema = found if isinstance(found, Mapping) else {}
-    return {}
-
-
-def _branches(schema: Schema) -> list[Schema]:
-    branches = (*schema.get("anyOf", ()), *schema.get("oneOf", ()))
-    return [branch for branch in branches if isinstance(branch, Mapping) and branch.get("type") != "null"]
-
-
-def _types(schema: Schema, root: Schema) -> set[str]:
-    """The JSON types that it takes; empty where it does not say."""
-    schema = _resolved(schema, root)
-    named = schema.get("type")
-    if isinstance(named, str):
-        return {named}
-    if isinstance(named, list):
-        return set(named)
-    each = [_types(branch, root) for branch in _branches(schema)]
-    return set().union(*each) if each and all(each) else set()
-
-
-def _enum(schema: Schema, root: Schema) -> set[Any] | None:
-    """The words that it knows; None where it does not say."""
-    schema = _resolved(schema, root)
-    if "enum" in schema:
-        return {word for word in schema["enum"] if isinstance(word, (str, int, float, bool))}
-    if "const" in schema:
-        return {schema["const"]}
-    each = [_enum(branch, root) for branch in _branches(schema)]
-    words = [known for known in each if known is not None]
-    return set().union(*words) if words and len(words) == len(each) else None
+            sentence = f"{name} requires {spelled}, which is never sent; map an argument to it, or const"
+            yield Mismatch(tool, sentence, disables=is_always_there)
+    for key in sorted({path[depth] for path in ever if path[:depth] == above and len(path) > depth + 1}):
+        inner = within(schema, (key,), root)
+        if inner is not None:
+            yield from _unfilled(tool, name, (*above, key), inner, root, always, ever)

@@ -8,8 +8,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from reconciler.execution.mapping.check import Schema
 from reconciler.execution.mapping.contract import TOOLS
+from reconciler.execution.mapping.schemas import Schema
 from reconciler.execution.mapping.words import ServerWords
 from reconciler.records.tools import Shape
 

@@ -20,6 +20,9 @@ from reconciler.records.order import decimal_text
 Where = tuple[str | int, ...]
 """Where in `bind` and `tools` something stands, as keys and indices."""
 
+Reference = tuple[str, str]
+"""Where a constant's secret is kept: `env` and the variable's name, or `file` and its path."""
+
 _MERGED = ("args", "const", "enums", "result", "states")
 """The keys of a tool that are put together key by key; what else is written anew replaces."""
 CONDITIONS = ("unknown_when", "refused_when", "error_when", "not_found_when")
@@ -116,9 +119,36 @@ class ServerWords:
         """The server's words for our tool of that name, None where it has none."""
         return self.tools.get(name, ToolWords(name))
 
+    def revealed(self, secrets: Mapping[Reference, str]) -> ServerWords:
+        """The same with the secrets in place that constants refer to: for calls, and for nothing that is shown."""
+        if not secrets:
+            return self
+        tools = {
+            name: None if words is None else replace(words, const=_revealed(words.const, secrets))
+            for name, words in self.tools.items()
+        }
+        return replace(self, tools=tools)
+
 
 CONTRACT = ServerWords()
 """The words of a server that speaks the contract as it is."""
+
+
+def reference(value: Any) -> Reference | None:
+    """What `{env: NAME}` or `{file: PATH}` refers to; None for any other value."""
+    if isinstance(value, Mapping) and len(value) == 1:
+        ((kind, name),) = value.items()
+        if kind in ("env", "file") and isinstance(name, str) and name:
+            return kind, name
+    return None
+
+
+def _revealed(const: Any, secrets: Mapping[Reference, str]) -> Any:
+    if (referred := reference(const)) is not None:
+        return secrets[referred]
+    if isinstance(const, Mapping):
+        return {key: _revealed(value, secrets) for key, value in const.items()}
+    return [_revealed(value, secrets) for value in const] if isinstance(const, list) else const
 
 
 class BadMapping(ValueError):
@@ -189,7 +219,7 @@ def _crowded(name: str, tool: Mapping[str, Any], words: ToolWords) -> Iterator[t
                     yield _written_at(name, tool, argument.name), _elsewhere(target.path, other, whose)
             taken[target.path] = argument.name
     for key, value in words.const.items():
-        for path in _leaves((key,), value):
+        for path, _ in leaves((key,), value):
             for other, whose in taken.items():
                 if _overlap(other, path):
                     yield ("tools", name, "const", key), _elsewhere(path, other, whose)
@@ -210,13 +240,13 @@ def _written_at(name: str, tool: Mapping[str, Any], argument: str) -> Where:
     return ("tools", name, "args", argument) if written else ("bind", argument)
 
 
-def _leaves(path: tuple[str, ...], value: Any) -> Iterator[tuple[str, ...]]:
-    """The places that a constant fills."""
-    if not isinstance(value, Mapping) or not value:
-        yield path
+def leaves(path: tuple[str, ...], value: Any) -> Iterator[tuple[tuple[str, ...], Any]]:
+    """The places that a constant fills, and what with."""
+    if not isinstance(value, Mapping) or not value or reference(value) is not None:
+        yield path, value
         return
     for key, inner in value.items():
-        yield from _leaves((*path, key), inner)
+        yield from leaves((*path, key), inner)
 
 
 def _tool(name: str, tool: Mapping[str, Any], bind: Mapping[str, Any], faults: list[tuple[Where, str]]) -> ToolWords:

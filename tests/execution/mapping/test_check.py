@@ -237,3 +237,63 @@ def test_only_a_tool_that_is_nearly_meant_is_suggested_and_never_one_of_another_
 ) -> None:
     fitting = found({"tools": {tool: {"name": was}}}, contract_server() | {name: {} for name in there})
     assert fitting.why_not(tool) == f"the server has no tool {was!r}; {hint}"
+
+
+PLACING = {"args": {"stop_price": None, "time_in_force": None, "reduce_only": None}}
+
+
+@pytest.mark.parametrize(
+    ("tool", "argument"),
+    [("place_order", "type"), ("place_order", "quantity"), ("get_quote", "symbol"), ("get_candles", "timeframe")],
+)
+def test_what_is_in_every_call_and_goes_nowhere_makes_its_tool_unusable(tool: str, argument: str) -> None:
+    listed = contract_server()
+    listed[tool]["required"].remove(argument)
+    fitting = found({"tools": {tool: {"args": {argument: None}}}}, listed)
+    assert fitting.why_not(tool) == f"{argument} has nowhere to go, and every call has one: each would be refused"
+    assert tool not in fitting.tools
+
+
+def test_what_need_not_be_sent_may_go_nowhere() -> None:
+    listed = contract_server()
+    listed["list_orders"]["required"].remove("status")
+    listed["get_candles"]["required"].remove("limit")
+    tools = {"list_orders": {"args": {"status": None}}, "get_candles": {"args": {"limit": None}}}
+    assert found({"tools": tools}, listed) == Fit((), tuple(TOOLS))
+
+
+@pytest.mark.parametrize(
+    ("const", "sentence"),
+    [
+        ({"exchange": 7}, "const sends 'exchange' as integer, which wants string"),
+        ({"exchange": True}, "const sends 'exchange' as boolean, which wants string"),
+        ({"exchange": {"env": "NAME"}}, ""),
+        ({"leverage": {"file": "path"}}, "const sends 'leverage' as string, which wants number"),
+        ({"leverage": 2}, ""),
+        ({"leverage": 2.5}, ""),
+        ({"params": {"mode": "isolated"}}, "const sends 'params.mode' as 'isolated', which knows only cash, cross"),
+        ({"params": {"mode": "cash", "mood": 1}}, "const sends 'params.mood', which is not in the inputSchema of "
+         "place_order (it has params.mode; did you mean 'params.mode'?)"),
+        ({"params": {"mode": "cash"}}, ""),
+    ],
+)  # fmt: skip
+def test_constants_are_held_against_the_types_and_words_that_the_server_takes(
+    const: dict[str, Any], sentence: str
+) -> None:
+    params = {"type": "object", "properties": {"mode": {"enum": ["cash", "cross"]}}}
+    listed = place_order({"exchange": TEXT, "leverage": {"type": "number"}, "params": params})
+    fitting = found({"tools": {"place_order": {"const": const}}}, listed)
+    assert fitting.why_not("place_order") == sentence
+
+
+def test_what_an_object_within_requires_must_be_filled_too() -> None:
+    params = {"properties": {"cid": TEXT, "mode": TEXT, "stop": TEXT}, "required": ["cid", "mode", "stop"]}
+    listed = place_order({"params": {"$ref": "#/$defs/params"}}, definitions={"params": params})
+    args = {"client_order_id": "params.cid", "stop_price": "params.stop"}
+    fitting = found({"tools": {"place_order": {"args": args}}}, listed)
+    assert [(one.sentence, one.disables) for one in fitting.mismatches] == [
+        ("place_order requires 'params.mode', which is never sent; map an argument to it, or const", True),
+        ("place_order requires 'params.stop', which not every call has", False),
+    ]
+    only_stops = found({"tools": {"place_order": {"args": {"stop_price": "params.stop"}}}}, listed)
+    assert not any(one.disables for one in only_stops.mismatches)  # only orders with a stop have that object

@@ -1,0 +1,158 @@
+"""What a server promises of its answers by its outputSchemas, and whether a mapping can find there what it reads.
+
+Pure. Where a server promises nothing, anything may be in its answers.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Final
+
+from reconciler.execution.mapping.contract import CANDLES, LOOK_UP, PLACE, STATES, TOOLS
+from reconciler.execution.mapping.path import Member, Path
+from reconciler.execution.mapping.schemas import Schema, enum_of, led, of_items, types_of, within
+from reconciler.execution.mapping.words import ToolWords, leaves
+
+Needs = Sequence[tuple[str, ...]]
+"""Fields without which an answer says nothing: one of each group."""
+
+_NEEDED: Final[Mapping[str, Needs]] = {
+    PLACE: (("status", "order_id"),),
+    LOOK_UP: (("status",),),
+    "list_orders": (("client_order_id", "order_id"),),
+    "get_positions": (("symbol",), ("quantity",)),
+    "get_balances": (("asset",), ("total",)),
+    "get_quote": (("bid",), ("ask",)),
+    CANDLES: (("opened_at",), ("open",), ("high",), ("low",), ("close",)),
+}
+_AMONG_OTHERS: Final = ("client_order_id", "order_id")
+"""By what an order is told from others of a list."""
+_CONDITIONS: Final = ("unknown_when", "refused_when", "error_when", "not_found_when")
+_TEXT_OF_A_FAILURE: Final = Member("error")
+"""Where the text of a failure that is no JSON is found, whatever the schema of answers says."""
+_CONFIRMS: Final = re.compile(r"(?i)confirm|approv")
+_STAGED: Final = re.compile(r"(?i)confirm|approv|preview_?(id|token)|(?<![a-z])otp")
+_CONSENT: Final = re.compile(r"(?i)(?:user_?|is_?|require_?)?(?:confirm(?:ed|ation)?|approved?)")
+_REHEARSAL: Final = re.compile(
+    r"(?i)(?:is_?)?(?:dry_?run|preview(?:_?only)?|simulate|validate(?:_?only)?|test(?:_?only)?)"
+)
+
+
+def unreadable(tool: str, words: ToolWords, gives: Schema) -> Iterator[tuple[str, bool]]:
+    """What the answers of `words.name` cannot hold: a sentence each, and whether the tool is of no use for it."""
+    answers = _answers(gives)
+    if TOOLS[tool].items or words.items is not None:
+        path = words.items or Path((Member(TOOLS[tool].items),))
+        items = [
+            of_items(found, gives) for answer in answers if (found := _list(words, path, answer, gives)) is not None
+        ]
+        if not items:
+            yield _missing("items", path, words, gives), True
+            return
+    else:
+        items = answers
+    yield from _fields(tool, words, items, gives)
+    yield from _unmet(words, answers, gives)
+
+
+def _answers(gives: Schema) -> list[Schema]:
+    """What an answer may be: as it is promised, and without the `{"result": …}` that libraries put around it.
+
+    Around a text, too, which may be JSON of any shape.
+    """
+    properties = gives.get("properties")
+    wrapped = properties.get("result") if isinstance(properties, Mapping) and len(properties) == 1 else None
+    if not isinstance(wrapped, Mapping):
+        return [gives]
+    return [gives, wrapped, *([{}] if "string" in types_of(wrapped, gives) else [])]
+
+
+def _list(words: ToolWords, path: Path, answer: Schema, gives: Schema) -> Schema | None:
+    """What is at the path of the items; of a server that names none, the answer itself may be the list."""
+    found = led(path, answer, gives)
+    if found is None and words.items is None and "array" in types_of(answer, gives):
+        return answer
+    return found
+
+
+def _fields(tool: str, words: ToolWords, items: Sequence[Schema], gives: Schema) -> Iterator[tuple[str, bool]]:
+    there = set[str]()
+    for name in TOOLS[tool].fields:
+        path = words.result.get(name, Path((Member(name),)))
+        found = [] if path is None else [one for item in items if (one := led(path, item, gives)) is not None]
+        if found:
+            there.add(name)
+            if name == "status":
+                yield from _states(words, found, gives)
+        elif path is not None and name in words.result:
+            yield _missing(name, path, words, gives), False
+    needed = _NEEDED.get(tool, ())
+    if tool == LOOK_UP and words.items is not None:
+        needed = (*needed, _AMONG_OTHERS)
+    for group in needed:
+        if there.isdisjoint(group):
+            which = " or ".join(group)
+            yield (
+                f"no answer could be read: the outputSchema of {words.name} has no {which} where it is looked for",
+                True,
+            )
+
+
+def _states(words: ToolWords, found: Sequence[Schema], gives: Schema) -> Iterator[tuple[str, bool]]:
+    """Words for the state of an order that the server promises, and that nothing translates."""
+    known = [enum_of(one, gives) for one in found]
+    if not known or any(one is None for one in known):
+        return
+    states = {*STATES, *words.states}
+    strange = sorted(str(word) for one in known if one for word in one if str(word) not in states)
+    if strange:
+        everything = all(str(word) in strange for one in known if one for word in one)
+        yield f"status may be {', '.join(strange)}, for which states has no word of ours", everything
+
+
+def _unmet(words: ToolWords, answers: Sequence[Schema], gives: Schema) -> Iterator[tuple[str, bool]]:
+    for key in _CONDITIONS:
+        for condition in getattr(words, key, ()):
+            path = condition.path
+            if path.steps[:1] == (_TEXT_OF_A_FAILURE,) or any(led(path, one, gives) is not None for one in answers):
+                continue
+            yield _missing(key, path, words, gives), False
+
+
+def _missing(what: str, path: Path, words: ToolWords, gives: Schema) -> str:
+    properties = gives.get("properties")
+    there = f" (it has {', '.join(sorted(properties))})" if isinstance(properties, Mapping) and properties else ""
+    return f"{what} is read at {path}, which is not in the outputSchema of {words.name}{there}"
+
+
+def unconfirmed(words: ToolWords, listed: Mapping[str, Schema], gives: Schema | None) -> Iterator[str]:
+    """Why `place_order` seems to place nothing, but to ask whether that is meant."""
+    takes = listed[words.name]
+    sent = {path[0] for name, value in words.const.items() for path, _ in leaves((name,), value)}
+    sent |= {target.path[0] for targets in words.args.values() for target in targets}
+    for name in _names(takes):
+        found = within(takes, (name,), takes) or {}
+        if name in sent or "boolean" not in types_of(found, takes):
+            continue
+        if _CONSENT.fullmatch(name) and found.get("default") is not True:
+            yield f"{words.name} asks for {name!r}, which is not sent: it may place nothing; const: {{{name}: true}}"
+        elif _REHEARSAL.fullmatch(name) and found.get("default") is True:
+            yield f"{words.name} only rehearses unless {name!r} is false, which is not sent; const: {{{name}: false}}"
+    promised = [name for name in _names(gives or {}) if _STAGED.search(name)]
+    confirming = [
+        name
+        for name, schema in listed.items()
+        if name != words.name
+        and _CONFIRMS.search(name)
+        and any(_STAGED.search(needed) for needed in schema.get("required", ()))
+    ]
+    if not promised and not confirming:
+        return
+    by = f"the server has {confirming[0]}" if confirming else f"its outputSchema has {promised[0]!r}"
+    yield f"{words.name} seems to ask for a confirmation, and to place nothing before it: {by}; say so with confirm"
+
+
+def _names(schema: Schema) -> list[str]:
+    properties = schema.get("properties")
+    return sorted(properties) if isinstance(properties, Mapping) else []
