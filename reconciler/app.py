@@ -31,7 +31,6 @@ from reconciler.execution.account_view import AccountViews
 from reconciler.execution.bridge import Bridge
 from reconciler.execution.gateway import Gateway
 from reconciler.execution.market import MarketData
-from reconciler.execution.order_id import OrderIds
 from reconciler.execution.servers import Servers, open_servers
 from reconciler.logfmt import log_to_stderr
 from reconciler.ports import InstanceFilter
@@ -160,8 +159,7 @@ class _Engine:
                 market,
                 bridge,
                 self._clock,
-                OrderIds(self._clock, self._store.tags[-1], self._store.ledger.latest()),
-                settings.shadow_fee,
+                shadow_fee=settings.shadow_fee,
             )
             gateway.recover()
             fleet = self._fleet(gateway, market, adopt)

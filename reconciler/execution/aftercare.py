@@ -20,6 +20,7 @@ from reconciler.execution.look_up import LookUp
 from reconciler.execution.readiness import Readiness
 from reconciler.execution.servers import Servers
 from reconciler.execution.settlement import EventLog, OrderBook, Settlement
+from reconciler.execution.wholeness import Wholeness
 from reconciler.execution.withdrawal import Withdrawal
 from reconciler.records.order import Order
 
@@ -34,6 +35,7 @@ class Aftercare:
         doubts: Doubts,
         endings: Endings,
         readiness: Readiness,
+        wholeness: Wholeness,
         gatekeeper: Gatekeeper,
         halts: HaltBook,
         dispatch: Dispatch,
@@ -47,7 +49,7 @@ class Aftercare:
         self._look_up = LookUp(settlement, doubts, endings, servers, self._clerk, events, clock)
         self._follow_up = FollowUp(ledger, doubts, endings, self._look_up, servers, self._clerk)
         self.comparing = Comparing(
-            ledger, settlement, doubts, readiness, self._look_up, servers, self._clerk, events, clock
+            ledger, settlement, doubts, readiness, wholeness, self._look_up, servers, self._clerk, events, clock
         )
         self.withdrawal = Withdrawal(
             ledger, settlement, gatekeeper, halts, dispatch, self._look_up, self._clerk, events, clock

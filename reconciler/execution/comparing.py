@@ -21,6 +21,7 @@ from reconciler.execution.answers import Listed, OrderReport, Unreadable
 from reconciler.execution.clerk import Clerk
 from reconciler.execution.client import ExecServer
 from reconciler.execution.doubts import Doubts
+from reconciler.execution.endings import LATELY
 from reconciler.execution.lingering import Lingering
 from reconciler.execution.look_up import LookUp, is_news
 from reconciler.execution.orphans import Orphan, Orphans
@@ -29,12 +30,17 @@ from reconciler.execution.servers import Servers
 from reconciler.execution.settlement import EventLog, OrderBook, Settlement
 from reconciler.execution.subject import Subject, names_another, own_part
 from reconciler.execution.tally import Held, difference, whole
+from reconciler.execution.wholeness import Wholeness
 from reconciler.records.order import Order, Outcome
 
 log = logging.getLogger(__name__)
 
 _AGAIN_S = 60.0
 """How long after it was compared an account is compared again, without being kept waiting for it."""
+_SOON_S = 5.0
+"""The same of one whose ledger is behind: somebody waits for it."""
+_ENDED_ASKED = 50
+"""So many orders that ended lately are asked for where an account holds something else than it should."""
 _WRITTEN_OFF = timedelta(days=1)
 """For so long is asked for orders that were taken for never placed."""
 
@@ -57,6 +63,7 @@ class Comparing:
         settlement: Settlement,
         doubts: Doubts,
         readiness: Readiness,
+        wholeness: Wholeness,
         look_up: LookUp,
         servers: Servers,
         clerk: Clerk,
@@ -67,6 +74,7 @@ class Comparing:
         self._settlement = settlement
         self._doubts = doubts
         self._readiness = readiness
+        self._wholeness = wholeness
         self._look_up = look_up
         self._servers = servers
         self._clerk = clerk
@@ -96,10 +104,13 @@ class Comparing:
             clients = await self._clients()
             self._begin(clients)
             now_s = self._clock.monotonic()
-            due = [a for a in clients if self._readiness.waits(a) or self._due_at_s(a, now_s) <= now_s]
+            due = [a for a in clients if self._is_awaited(a) or self._due_at_s(a, now_s) <= now_s]
             await asyncio.gather(*(self._surviving(account_id, clients[account_id]) for account_id in due))
         except Exception as error:  # noqa: BLE001 - nobody waits for it: it would vanish
             self._look_up.report("accounts not compared", error)
+
+    def _is_awaited(self, account_id: str) -> bool:
+        return self._readiness.waits(account_id) or bool(self._wholeness.pending(account_id))
 
     def _due_at_s(self, account_id: str, now_s: float) -> float:
         return self._due_s.setdefault(account_id, now_s + _AGAIN_S)
@@ -136,25 +147,29 @@ class Comparing:
             status = server.status
             await self._compare(server, account_id, client_ids)
         except (ExecError, CapabilityUnavailable, StoreError) as error:
-            self._readiness.failed(account_id, str(error))
+            self._failed(account_id, str(error))
         except Exception as error:  # noqa: BLE001 - the other accounts are compared all the same
-            self._readiness.failed(account_id, f"{type(error).__name__}: {error}")
+            self._failed(account_id, f"{type(error).__name__}: {error}")
             self._look_up.report("account not compared", error, account_id=account_id)
         else:
             self._readiness.compared(account_id, status)
         finally:
             self._running.discard(account_id)
 
+    def _failed(self, account_id: str, why: str) -> None:
+        self._readiness.failed(account_id, why)
+        self._wholeness.failed(account_id, why)
+
     async def _compare(self, server: ExecServer, account_id: str, client_ids: Sequence[str]) -> None:
         """Raises ExecError or StoreError where it could not be completed."""
-        listed = await self._listed(server, account_id, client_ids)
+        listed, unknown = await self._listed(server, account_id, client_ids)
         ours = await self._clerk.do(lambda: self._ours(account_id))
         asked = [order for order in ours if order.client_order_id not in listed]
         troubles = await asyncio.gather(*(self._look_up.ask(order) for order in asked))
         # One in doubt, or of which the answers make no sense, keeps nobody waiting but its own instance.
         silent = []
         for order, trouble in zip(asked, troubles, strict=True):
-            if trouble is None or order.outcome is not Outcome.ACCEPTED:
+            if trouble is None or order.outcome is not Outcome.ACCEPTED or not order.is_open:
                 continue
             if isinstance(trouble, Unreadable):
                 self._doubts.unreadable(order, str(trouble))
@@ -163,7 +178,7 @@ class Comparing:
         if silent:
             raise ExecError(f"{', '.join(silent)} could not be looked up")
         self._due_s[account_id] = self._clock.monotonic() + _AGAIN_S
-        differing = await self._difference(server, account_id, client_ids)
+        differing = await self._difference(server, account_id, client_ids, unknown)
         if differing is not None:
             self._comparisons[account_id] = Comparison(account_id, iso(self._clock.time()), differing)
 
@@ -175,30 +190,38 @@ class Comparing:
             for order in self._ledger.unresolved()
             if order.outcome is Outcome.UNKNOWN or order.client_order_id in doubted
         ]
-        gone = self._ledger.written_off(utc(self._clock.time()) - _WRITTEN_OFF)
-        ours = (*in_doubt, *self._ledger.open_accepted(), *gone)
+        now = utc(self._clock.time())
+        gone = self._ledger.written_off(now - _WRITTEN_OFF)
+        # A fill that was under way when the engine stopped may be what an account differs in.
+        is_suspect = self._wholeness.suspects(account_id)
+        ended = self._ledger.ended_on(account_id, now - LATELY, _ENDED_ASKED) if is_suspect else ()
+        ours = (*in_doubt, *self._ledger.open_accepted(), *gone, *ended)
         return [order for order in ours if order.provenance.account_id == account_id]
 
-    async def _listed(self, server: ExecServer, account_id: str, client_ids: Sequence[str]) -> frozenset[str]:
-        """The client_order_ids of ours that are listed and are settled so; what is open and not ours is an orphan.
+    async def _listed(
+        self, server: ExecServer, account_id: str, client_ids: Sequence[str]
+    ) -> tuple[frozenset[str], frozenset[str]]:
+        """The client_order_ids of ours that are listed and are settled so; and of what is open and not ours: an orphan.
 
         Empty where the server has no list: then each of ours is looked up. One that it refuses to give is none that
         was compared.
         """
         if "list_orders" not in server.status.tools:
-            return frozenset()
+            return frozenset(), frozenset()
         found: dict[tuple[str, str, str], Listed] = {}
         for client_id in client_ids:
             who = {"account_id": account_id, "client_id": client_id, "status": "open"}
             items = answers.listed(await server.call("list_orders", who))
             found.update(((item.symbol, item.client_order_id, item.order_id), item) for item in items)
         known = await self._clerk.do(lambda: [(item, self._known(account_id, item)) for item in found.values()])
-        self._orphans.listed(account_id, (item for item, order in known if order is None and not item.is_over))
+        orphans = [item for item, order in known if order is None and not item.is_over]
+        self._orphans.listed(account_id, orphans)
         reports = [(order, report) for item, order in known if order and (report := self._report(order, item))]
         for order, report in reports:
             await self._settle(order, report)
         await self._linger(account_id, [order for order, report in reports if _lingers(order, report)])
-        return frozenset(order.client_order_id for order, _ in reports)
+        settled = frozenset(order.client_order_id for order, _ in reports)
+        return settled, frozenset(own_part(item.client_order_id) for item in orphans)
 
     def _known(self, account_id: str, item: Listed) -> Order | None:
         """The order of ours that it is. By the exchange's own id only where nothing says that it is another.
@@ -234,16 +257,25 @@ class Comparing:
         for order in gone:
             self._look_up.soon(order)  # it may have filled before it went
 
-    async def _difference(self, server: ExecServer, account_id: str, client_ids: Sequence[str]) -> str | None:
+    async def _difference(
+        self, server: ExecServer, account_id: str, client_ids: Sequence[str], unknown: frozenset[str]
+    ) -> str | None:
         """What the account's positions differ in from the instances' own; told where two looks found the same.
+
+        Whether that means that the ledger lost rows, the `unknown` orders of the account being what they are, too.
 
         None where it is not known: the server does not tell of positions, or two looks did not find the same.
         """
         ours = await self._clerk.do(lambda: self._ledger.held(account_id))
         told = await self._positions(server, account_id, client_ids)
-        if told is None:
+        theirs = None if told is None else whole(told, ours)
+        if await self._clerk.do(lambda: self._wholeness.look(account_id, unknown, theirs, ours)):
+            self._due_s[account_id] = self._clock.monotonic()
+        elif self._wholeness.behind(account_id) is not None:
+            self._due_s[account_id] = self._clock.monotonic() + _SOON_S
+        if theirs is None:
             return None
-        found, known = difference(whole(told, ours), ours), self._comparisons.get(account_id)
+        found, known = difference(theirs, ours), self._comparisons.get(account_id)
         suspected, self._suspected[account_id] = self._suspected.get(account_id, ""), found
         if found != suspected:
             # Something may have filled in between: look again at the next beat.

@@ -11,7 +11,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from reconciler.clock import Clock, utc
 from reconciler.errors import CapabilityUnavailable, ExecUnavailable
@@ -25,6 +25,9 @@ from reconciler.records.holding import Holding
 from reconciler.records.mode import Mode
 from reconciler.records.order import Order, OrderRequest, OrderType
 from reconciler.records.status import TradingReason
+
+if TYPE_CHECKING:
+    from reconciler.execution.wholeness import Wholeness
 
 _REQUIRED = ("place_order", "get_order")
 """Without these no order leaves: it could not be placed, or not be looked up afterwards."""
@@ -79,6 +82,7 @@ class Gatekeeper:
         servers: Servers,
         doubts: Doubts,
         readiness: Readiness,
+        wholeness: Wholeness,
         clock: Clock,
     ) -> None:
         self._orders = orders
@@ -86,6 +90,7 @@ class Gatekeeper:
         self._servers = servers
         self._doubts = doubts
         self._readiness = readiness
+        self._wholeness = wholeness
         self._clock = clock
         self._shut = ""
 
@@ -107,7 +112,7 @@ class Gatekeeper:
             return Refusal("Request", flaw)
         book = self._book(gate, order)
         reducing = reduces(book, order.request)
-        blocked = self._blocked(origin.instance_id, origin.account_id, reducing=reducing)
+        blocked = self._blocked(origin.instance_id, origin.account_id, order if reducing else None)
         if blocked is not None:
             return blocked
         account = self._servers.account(origin.account_id)
@@ -137,11 +142,11 @@ class Gatekeeper:
 
     def blocked(self, instance_id: str, account_id: str) -> Refusal | None:
         """Why the instance could open nothing, whatever its mode. From memory: cheap enough for a whole fleet."""
-        return self._blocked(instance_id, account_id, reducing=False)
+        return self._blocked(instance_id, account_id)
 
     def obstacles(self, instance_id: str, account_id: str) -> list[Refusal]:
         """Everything that `blocked` may name, the strongest first."""
-        return list(self._obstacles(instance_id, account_id, reducing=False))
+        return list(self._obstacles(instance_id, account_id, None))
 
     def cancel_refusal(self, instance_id: str, account_id: str) -> Refusal | None:
         """Why not even an own cancel may leave: a full halt, or that nothing may any more."""
@@ -152,14 +157,15 @@ class Gatekeeper:
                 return Refusal(TradingReason.HALTED, _told(halt))
         return None
 
-    def _blocked(self, instance_id: str, account_id: str, *, reducing: bool) -> Refusal | None:
-        return next(self._obstacles(instance_id, account_id, reducing=reducing), None)
+    def _blocked(self, instance_id: str, account_id: str, reduction: Order | None = None) -> Refusal | None:
+        return next(self._obstacles(instance_id, account_id, reduction), None)
 
-    def _obstacles(self, instance_id: str, account_id: str, *, reducing: bool) -> Iterator[Refusal]:
+    def _obstacles(self, instance_id: str, account_id: str, reduction: Order | None) -> Iterator[Refusal]:
+        """`reduction` is the order where it only reduces what its instance holds: some things keep it from nothing."""
         if self._shut:
             yield Refusal(TradingReason.LEDGER_DOWN, self._shut)
         for halt in sorted(self._halts.active(), key=lambda one: not one.full):
-            if halt.forbids(account_id, instance_id) and (halt.full or not reducing):
+            if halt.forbids(account_id, instance_id) and (halt.full or reduction is None):
                 yield Refusal(TradingReason.HALTED, _told(halt))
         if doubt := self._doubts.told(instance_id):
             yield Refusal(TradingReason.UNKNOWN_ORDER, doubt)
@@ -171,8 +177,11 @@ class Gatekeeper:
         except CapabilityUnavailable as error:
             yield Refusal(TradingReason.CAPABILITY_MISSING, str(error))
         else:
-            if pending := self._readiness.pending(account_id):
+            if pending := self._readiness.pending(account_id) or self._wholeness.pending(account_id):
                 yield Refusal(TradingReason.EXEC_DOWN, pending)
+        behind = self._wholeness.behind(account_id)
+        if behind is not None and (reduction is None or not self._wholeness.has_room(reduction)):
+            yield Refusal(TradingReason.LEDGER_BEHIND, behind.message)
 
     def _book(self, gate: GateState, order: Order) -> Book:
         origin, shadow = order.provenance, order.provenance.mode is not Mode.ACTIVE

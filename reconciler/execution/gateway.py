@@ -38,6 +38,7 @@ from reconciler.execution.settlement import EventLog, OrderBook, Settlement
 from reconciler.execution.shadow import DEFAULT_FEE, shadowed
 from reconciler.execution.shadow_book import ShadowBook
 from reconciler.execution.subject import Subject
+from reconciler.execution.wholeness import Wholeness
 from reconciler.ports import GateState, MarketData
 from reconciler.records.market import Position
 from reconciler.records.mode import Mode
@@ -70,11 +71,12 @@ class Gateway:
         self._quoting = Quoting(market, servers)
         self._bridge = bridge
         self._clock = clock
-        self._ids = ids or OrderIds(clock)
+        self._ids = ids or OrderIds(clock, ledger.tags[-1], ledger.latest())
         self._rate = OrderRate(clock)
         self._doubts = Doubts()
         self._readiness = Readiness(servers)
-        self._gatekeeper = Gatekeeper(ledger, halts, servers, self._doubts, self._readiness, clock)
+        self._wholeness = Wholeness(ledger, servers, events, clock)
+        self._gatekeeper = Gatekeeper(ledger, halts, servers, self._doubts, self._readiness, self._wholeness, clock)
         self._endings = Endings(clock)
         self._settlement = Settlement(ledger, self._doubts, halts, events, self._endings)
         self._dispatch = Dispatch(servers, bridge, self._readiness, self._rate)
@@ -84,6 +86,7 @@ class Gateway:
             self._doubts,
             self._endings,
             self._readiness,
+            self._wholeness,
             self._gatekeeper,
             halts,
             self._dispatch,

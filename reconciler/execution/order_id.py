@@ -65,6 +65,11 @@ def tag_of(client_order_id: str) -> str | None:
     return tag if tag[0].isdecimal() else ""
 
 
+def made_at(client_order_id: str) -> float:
+    """When an id of before there were tags was made, in seconds since the epoch."""
+    return int(client_order_id[PREFIX_LENGTH : PREFIX_LENGTH + _TIME_LENGTH], 36) / 1000
+
+
 def _base36(number: int, length: int) -> str:
     """The last `length` base-36 digits of `number`, zeros in front."""
     digits = []

@@ -32,6 +32,12 @@ def _total(told: Sequence[Held]) -> dict[str, Decimal]:
     return {symbol: quantity for symbol, quantity in total.items() if quantity}
 
 
+def differences(theirs: Held, ours: Held) -> dict[str, Decimal]:
+    """What is held beside what is booked, by symbol; nothing that is zero."""
+    found = {symbol: exact.subtract(theirs.get(symbol, _ZERO), ours.get(symbol, _ZERO)) for symbol in {*theirs, *ours}}
+    return {symbol: quantity for symbol, quantity in found.items() if quantity}
+
+
 def difference(theirs: Held, ours: Held) -> str:
     """Where the two differ, in words; empty where they do not."""
     return "; ".join(

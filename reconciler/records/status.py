@@ -42,6 +42,7 @@ class TradingReason(StrEnum):
     CAPABILITY_MISSING = "CapabilityMissing"
     NOT_COMMITTED = "NotCommitted"
     LEDGER_DOWN = "LedgerDown"
+    LEDGER_BEHIND = "LedgerBehind"
 
 
 class TradingCaveat(StrEnum):

@@ -21,8 +21,10 @@ from reconciler.records.text import storable
 from reconciler.store.books import enter, fills_of
 from reconciler.store.connection import ReadPool
 from reconciler.store.corrections import correct
+from reconciler.store.differences import Differences
 from reconciler.store.exposure import Exposure
 from reconciler.store.holdings import Holdings
+from reconciler.store.lineage import read_tags
 from reconciler.store.open_orders import OpenOrders
 from reconciler.store.order_search import OrderSearch
 from reconciler.store.orders import fill_from, order_columns, order_from, settled_columns
@@ -50,6 +52,9 @@ class Ledger(OrderSearch):
         self._exposure = Exposure(reads)
         self._holdings = Holdings(reads)
         self._open = OpenOrders(reads)
+        self.differences = Differences(writer, reads, clock)
+        self.tags = read_tags(reads)
+        """What the ids of this ledger's orders carry, the last being that of new ones."""
 
     def append(self, order: Order) -> None:
         """Write an order down for the first time; it is on the disk on return.

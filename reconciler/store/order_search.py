@@ -48,6 +48,30 @@ class OrderSearch:
         """The orders that ended, not before `since`, and of which a fill, a price or a fee may not be known yet."""
         return [order_from(columns) for columns in self._reads.query(_ENDED, [time_text(since)])]
 
+    def open_on(self, account_id: str, symbol: str) -> list[Order]:
+        """Everyone's open orders of that symbol on that account, those in doubt too."""
+        found = self._reads.query(
+            "SELECT * FROM orders WHERE is_open AND NOT shadow AND account_id = ? AND symbol = ? ORDER BY id",
+            [account_id, symbol],
+        )
+        return [order_from(columns) for columns in found]
+
+    def ended_on(self, account_id: str, since: datetime, limit: int) -> list[Order]:
+        """Of what `ended` gives, the last ones of that account."""
+        found = self._reads.query(
+            f"{_ENDED} AND account_id = ? ORDER BY updated_at DESC LIMIT ?", [time_text(since), account_id, limit]
+        )
+        return [order_from(columns) for columns in found]
+
+    def earliest(self) -> datetime | None:
+        """When the first order was placed, None where none ever was."""
+        (found,) = self._reads.query("SELECT min(created_at) AS at FROM orders")
+        return None if found["at"] is None else datetime.fromisoformat(found["at"])
+
+    def instance_ids(self) -> list[str]:
+        """The id of every record that there ever was."""
+        return [columns["id"] for columns in self._reads.query("SELECT id FROM instances")]
+
     def latest(self) -> datetime | None:
         """When the last order was placed, None where none ever was."""
         (found,) = self._reads.query("SELECT max(created_at) AS at FROM orders")

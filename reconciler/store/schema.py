@@ -382,6 +382,37 @@ def fee_currency(db: Database) -> None:
     )
 
 
+@migrations(name="0013_differences")
+def differences(db: Database) -> None:
+    """What accounts held beside what was booked when they were compared last, and orders that were lost."""
+    db.executescript(
+        """
+        -- the last fill and the last correction there were
+        CREATE TABLE compared (
+            account_id TEXT NOT NULL PRIMARY KEY,
+            last_fill INTEGER NOT NULL,
+            last_correction INTEGER NOT NULL,
+            at TEXT NOT NULL
+        ) STRICT;
+        CREATE TABLE differences (
+            account_id TEXT NOT NULL,
+            symbol TEXT NOT NULL,
+            quantity TEXT NOT NULL,
+            last_fill INTEGER NOT NULL,
+            last_correction INTEGER NOT NULL,
+            at TEXT NOT NULL,
+            PRIMARY KEY (account_id, symbol)
+        ) STRICT;
+        CREATE TABLE strays (
+            account_id TEXT NOT NULL,
+            client_order_id TEXT NOT NULL,
+            at TEXT NOT NULL,
+            PRIMARY KEY (account_id, client_order_id)
+        ) STRICT;
+        """
+    )
+
+
 def migrate(db: Database, path: Path) -> None:
     """Bring the database up to date. Raises StoreError where it is not ours, or newer than this version."""
     _refuse_newer(db, path)

@@ -14,7 +14,7 @@ from reconciler.store.desired import Desired
 from reconciler.store.events import Events
 from reconciler.store.halts import Halts
 from reconciler.store.ledger import Ledger
-from reconciler.store.lineage import Memory, read_tags
+from reconciler.store.lineage import Memory
 from reconciler.store.lock import EngineLock
 from reconciler.store.operators import Operators
 from reconciler.store.tools import Tools
@@ -34,12 +34,10 @@ class Store:
         """Use `open`. `held` closes what the store stands on."""
         self._writer = writer
         self._held = held
-        self.tags = read_tags(reads)
-        """What ids of this database's orders carry, the last being that of new ones."""
-        memory.compare(self.tags[0])
         self._memory = memory
         self.events = Events(writer, clock)
         self.ledger = Ledger(writer, reads, clock)
+        memory.compare(self.ledger.tags[0])
         self.desired = Desired(writer, reads, self.ledger.shadow_books_ended)
         self.halts = Halts(writer, reads, clock)
         self.beats = Beats(writer, reads)

@@ -251,11 +251,15 @@ def test_positions_that_do_not_add_up_are_told_once_they_last_and_block_nothing(
 
     desk.follow_up()
     difference = "the exchange holds 0.5 BTC/USD, the instances' fills make 0"
-    assert events(desk) == [("PositionsDiffer", f"account main: {difference}")]
+    before = "beside what the instances' fills make it holds 0.5 BTC/USD, which counts as held before"
+    assert events(desk) == [
+        ("PositionsDiffer", f"account main: {difference}"),
+        ("BaselineTaken", f"account main: {before}"),
+    ]
     assert [one.difference for one in desk.gateway.comparisons()] == [difference]
     desk.clock.advance(61)
     desk.follow_up()
-    assert len(events(desk)) == 1
+    assert len(events(desk)) == 2
 
     held(desk, "0")
     desk.clock.advance(61)

@@ -63,7 +63,7 @@ def test_a_database_that_is_made_is_told_and_one_that_was_there_is_not(path: Pat
 
 def test_a_database_that_is_made_in_the_place_of_one_that_is_gone_says_so(path: Path, clock: FakeClock) -> None:
     with Store.open(path, clock) as store:
-        tag = store.tags[0]
+        tag = store.ledger.tags[0]
     path.unlink()
     ((kind, _, message),) = begun(path, clock)
     assert (kind, message.partition("; ")[2]) == (
@@ -91,7 +91,7 @@ def test_another_ledger_in_the_place_of_ours_is_refused(path: Path, clock: FakeC
         Store.open(path, clock)
     path.with_name("reconciler.db.id").unlink()
     with Store.open(path, clock) as meant:
-        assert meant.tags == ("0zzz",)
+        assert meant.ledger.tags == ("0zzz",)
 
 
 def test_the_database_is_in_wal_mode_synchronous_full_and_strict(store: Store) -> None:
