@@ -32,6 +32,7 @@ from reconciler.execution.bridge import Bridge
 from reconciler.execution.gateway import Gateway
 from reconciler.execution.market import MarketData
 from reconciler.execution.servers import Servers, open_servers
+from reconciler.forks import in_children, let_go_loop
 from reconciler.logfmt import log_to_stderr
 from reconciler.ports import InstanceFilter
 from reconciler.records.crosscheck import EvaluationCache, evaluate_all
@@ -137,8 +138,13 @@ class _Engine:
         self._fenced = ""
 
     async def run(self, *, adopt: bool, once: bool) -> int:
-        settings = self._settings
         tell_refused_accepts_once(self._descriptors.look)
+        loop = asyncio.get_running_loop()
+        with in_children(lambda: let_go_loop(loop)):
+            return await self._run(adopt, once)
+
+    async def _run(self, adopt: bool, once: bool) -> int:
+        settings = self._settings
         begin = asyncio.Event()
         async with open_servers(
             settings.server_options(os.environ),

@@ -14,6 +14,8 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from reconciler.forks import in_children, let_go
+
 if TYPE_CHECKING:
     from reconciler.connections import Connections
 
@@ -116,7 +118,7 @@ async def serving(
         "http": partial(http or BoundedProtocol, connections=connections),
     }
     server = Quiet(uvicorn.Config(app, **{**defaults, **config}))
-    with listener:
+    with listener, in_children(lambda: let_go([listener.fileno()])):
         task = asyncio.create_task(server.serve(sockets=[listener]), name=name)
         try:
             # The socket listens already: whoever connects now is served as soon as the server runs.

@@ -26,7 +26,7 @@ def owned_store(place: Place) -> Iterator[tuple[Store, int]]:
                 say(begun)
             yield store, os.getuid()
     except StoreLocked as error:
-        raise Failure(f"{error}; it runs, but its control socket does not answer this user") from error
+        raise Failure(str(error), "its control socket does not answer this user") from error
     except StoreError as error:
         raise Failure(str(error)) from error
 

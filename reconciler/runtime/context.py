@@ -14,6 +14,7 @@ from decimal import Decimal
 from types import MappingProxyType
 from typing import TypeAlias
 
+from reconciler import forks
 from reconciler.clock import Clock, utc
 from reconciler.errors import TradingClosed
 from reconciler.ports import MarketData, OrderGateway
@@ -74,6 +75,8 @@ class Desk:
     def gate_for_order(self) -> tuple[TickGate, int]:
         """The gate that an order meets now, and the beat to place for. Raises TradingClosed where none may be."""
         permit = self.permit
+        if forks.is_child:
+            raise TradingClosed("orders are placed by the engine's own process: this is a child of it")
         if permit is None or permit.over:
             raise TradingClosed("orders are placed from on_tick: expected it to be running, it is not")
         if threading.get_ident() != permit.thread:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from decimal import getcontext, setcontext
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
+from reconciler import forks
 from reconciler.errors import CapabilityUnavailable, ExecError, StoreError
 from reconciler.records.exact import standard_context
 from reconciler.records.scrub import scrub
@@ -67,7 +69,8 @@ class HookCall:
 def attempt(hook: Callable[[], object]) -> BaseException | None:
     """The boundary to foreign code: call `hook`, and return whatever it raised.
 
-    SystemExit and KeyboardInterrupt too: on a worker thread both can only have been raised by the strategy.
+    SystemExit and KeyboardInterrupt too: on a worker thread both can only have been raised by the strategy. A forked
+    child that comes back from its hook ends here.
 
     The hook has a decimal context of its own, always the standard one at first: what it sets there ends with it, and
     reaches neither the engine nor whatever instance this thread works for next.
@@ -76,7 +79,11 @@ def attempt(hook: Callable[[], object]) -> BaseException | None:
     setcontext(standard_context())
     try:
         hook()
+        if forks.is_child:
+            os._exit(0)  # it forked, and came back from the hook twice: here there is no engine to go on with
     except BaseException as error:  # noqa: BLE001 - the engine survives whatever a strategy does
+        if forks.is_child:
+            os._exit(1)
         return error
     finally:
         setcontext(engines)

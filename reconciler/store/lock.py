@@ -5,9 +5,13 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 
 from reconciler.errors import StoreError, StoreLocked
+from reconciler.forks import in_children, let_go
+from reconciler.visible import visible
 
 
 class EngineLock:
@@ -31,14 +35,55 @@ class EngineLock:
             os.write(self._file, str(os.getpid()).encode())
         except BlockingIOError:
             holder = os.read(self._file, 20).decode("ascii", "replace") or "unknown"
+            found = os.fstat(self._file)
             os.close(self._file)
-            raise StoreLocked(
-                f"{path}: another engine (pid {holder}) holds this database: stop it first, or name another database"
-            ) from None
+            raise StoreLocked(f"{path}: {_held(holder, _holders(found))}") from None
         except OSError as error:
             os.close(self._file)
             raise StoreError(f"{path}: cannot be locked: {error.strerror}: use a local file system") from error
 
+        self._kept = ExitStack()
+        self._kept.enter_context(in_children(lambda: let_go([self._file])))
+
     def release(self) -> None:
         """Give it up. Once."""
+        self._kept.close()
         os.close(self._file)
+
+
+def _held(engine: str, holders: Sequence[int]) -> str:
+    """Who is in the way, and what to do about it. A lock outlives its engine with a process that has the file, too."""
+    heirs = [pid for pid in holders if str(pid) != engine]
+    if str(os.getpid()) == engine or len(heirs) < len(holders) or not heirs:
+        return f"another engine (pid {engine}) holds this database: stop it first, or name another database"
+    named = ", ".join(f"pid {pid} ({_command(pid)})" for pid in heirs)
+    whose = "its child" if len(heirs) == 1 else "its children"
+    end = f"kill {' '.join(map(str, heirs))}"
+    return f"the engine (pid {engine}) has ended, and its lock is held by {whose}, {named}: end that first: {end}"
+
+
+def _holders(lock: os.stat_result) -> list[int]:
+    """The processes that have the lock's file open, as far as this user may see."""
+    folders = {int(name): f"/proc/{name}/fd" for name in _entries("/proc") if name.isdecimal()}
+    return [pid for pid, folder in folders.items() if any(_is(f"{folder}/{one}", lock) for one in _entries(folder))]
+
+
+def _entries(folder: str) -> list[str]:
+    try:
+        return os.listdir(folder)
+    except OSError:  # it has ended, is another user's, or there is no such thing on this system
+        return []
+
+
+def _is(path: str, file: os.stat_result) -> bool:
+    try:
+        return os.path.samestat(os.stat(path), file)
+    except OSError:
+        return False
+
+
+def _command(pid: int) -> str:
+    try:
+        return visible(Path(f"/proc/{pid}/comm").read_text(encoding="utf-8", errors="replace").strip())
+    except OSError:
+        return "ended meanwhile"

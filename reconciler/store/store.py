@@ -8,6 +8,7 @@ from pathlib import Path
 from types import TracebackType
 
 from reconciler.clock import Clock
+from reconciler.forks import in_children, let_go_files
 from reconciler.store.beats import Beats
 from reconciler.store.connection import ReadPool, make_folder, open_writable
 from reconciler.store.desired import Desired
@@ -55,6 +56,7 @@ class Store:
         try:
             make_folder(path.parent)
             held.callback(EngineLock(path.with_name(f"{path.name}.lock")).release)
+            held.enter_context(in_children(lambda: let_go_files(path.parent)))
             memory = Memory(path)
             db = open_writable(path, busy_timeout_s)
             held.callback(db.close)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import decimal
+import os
 from typing import TYPE_CHECKING
 
 import pytest
 
+from reconciler.forks import in_children
 from reconciler.runtime.hook import ERROR_LENGTH, attempt, describe
 from reconciler.strategy.base import Strategy
 from reconciler.strategy.definition import Definition
@@ -82,3 +84,19 @@ def test_what_a_hook_makes_of_its_decimal_context_ends_with_it_whatever_it_raise
     assert isinstance(attempt(careless), SystemExit)
     assert decimal.getcontext() is before
     assert (before.prec, before.rounding, before.traps) == (kept.prec, kept.rounding, kept.traps)
+
+
+@pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")
+@pytest.mark.parametrize("raises", [False, True])
+def test_a_forked_child_that_comes_back_from_its_hook_ends_there(raises: bool) -> None:
+    pids: list[int] = []
+
+    def fork() -> None:
+        pids.append(os.fork())
+        if raises:
+            raise ValueError
+
+    with in_children(lambda: None):
+        error = attempt(fork)
+    assert isinstance(error, ValueError) is raises
+    assert os.waitstatus_to_exitcode(os.waitpid(pids[0], 0)[1]) == int(raises)
