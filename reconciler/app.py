@@ -168,6 +168,7 @@ class _Engine:
                 shadow_fee=settings.shadow_fee,
             )
             gateway.recover()
+            self._store.halts.keep_reserve()
             fleet = self._fleet(gateway, market, adopt)
             board = self._board(fleet, gateway, market, servers)
             lookout = Lookout(self._clock, settings.heartbeat_seconds, board.look_around)
@@ -283,7 +284,14 @@ class _Engine:
         def uncommitted(beat: int) -> None:
             asyncio.run_coroutine_threadsafe(gateway.tend(), loop)
 
-        heartbeat = Heartbeat(clock, settings.heartbeat_seconds, store.beats, fire, uncommitted, self._descriptors.look)
+        def look() -> None:
+            self._descriptors.look()
+            if store.take_halt_requests():
+                host.settle()
+                controller.hint()
+            store.halts.store_pending()
+
+        heartbeat = Heartbeat(clock, settings.heartbeat_seconds, store.beats, fire, uncommitted, look)
         watcher = Watcher(settings.root, controller.hint, self._note_watching, clock)
         return _Fleet(controller, catalogue, host, heartbeat, watcher)
 
@@ -300,6 +308,7 @@ class _Engine:
                 trading=gateway,
                 exposures=self._store.ledger,
                 halts=self._store.halts.active,
+                unstored_halts=self._store.halts.unstored,
                 exec_servers=lambda: tuple(status.to_json() for status in servers.statuses()),
                 database_error=lambda: self._store.fault,
                 watch_fault=lambda: self._watch_fault,
