@@ -23,19 +23,17 @@ def named(uid: int) -> str:
 
 @dataclass(frozen=True, slots=True)
 class CommandResult:
-    """What became of a command, id by id: `done` and `failed`, the latter with why. `note`: what else is to know."""
+    """What became of a command, id by id: `done` and `failed`, the latter with why."""
 
     done: tuple[str, ...] = ()
     failed: tuple[tuple[str, str], ...] = ()
-    note: str = ""
 
     @property
     def ok(self) -> bool:
         return not self.failed
 
     def to_json(self) -> dict[str, Any]:
-        failed = [{"id": id_, "message": why} for id_, why in self.failed]
-        return {"done": list(self.done), "failed": failed, **({"note": self.note} if self.note else {})}
+        return {"done": list(self.done), "failed": [{"id": id_, "message": why} for id_, why in self.failed]}
 
 
 @dataclass(frozen=True, slots=True)

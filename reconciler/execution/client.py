@@ -10,13 +10,13 @@ from dataclasses import replace
 from typing import Any
 
 from reconciler.clock import Clock, utc
-from reconciler.errors import CapabilityUnavailable, ExecError, ExecUnavailable
+from reconciler.errors import CapabilityUnavailable, ExecError, ExecUnavailable, ExecUnknown
 from reconciler.execution.connection import Connection, ServerStatus, flat, is_told_to_stop
 from reconciler.execution.handover import Handover
-from reconciler.execution.mapping.answer import answered
+from reconciler.execution.mapping.answer import NotListed, OrderNotFound, answered, understood
 from reconciler.execution.mapping.check import fit
 from reconciler.execution.mapping.contract import DATA, LOOK_UP, PLACE, TOOLS
-from reconciler.execution.mapping.request import request
+from reconciler.execution.mapping.request import chosen, confirming, request
 from reconciler.execution.mapping.shape import Offer, difference, shape
 from reconciler.execution.mapping.words import ToolWords
 from reconciler.execution.options import ServerOptions
@@ -27,6 +27,8 @@ __all__ = ["ExecServer", "ServerStatus", "flat", "is_told_to_stop"]
 
 log = logging.getLogger(__name__)
 
+_SHORTEST_S = 0.1
+"""How long the second of two calls is waited for at least, however long the first one took."""
 _DATA_AT_ONCE = 8
 """Questions for data under way at a time: no crowd of them stands between an order and the server."""
 
@@ -67,23 +69,83 @@ class ExecServer(Connection):
         """
         handover = handover or Handover()
         try:
-            words = self._words(tool)
-            if words.args.get("order_id") and arguments.get("order_id") is None:
-                arguments = {**arguments, "order_id": await self._order_id(tool, arguments)}
-            sent = request(tool, words, arguments)
-            async with AsyncExitStack() as turn:
-                if tool in DATA:
-                    await turn.enter_async_context(self._data_turns)
-                reply = await self.ask(words.name, sent, timeout_s or self.options.timeout_s, handover)
-                reply = replace(reply, is_wrapped=self._listed[words.name].is_wrapping)
-        finally:
-            handover.finish()
-        try:
-            answer = answered(tool, words, arguments, reply, utc(self._clock.time()))
+            words = chosen(tool, self._words(tool), arguments)
+            timeout_s = timeout_s or self.options.timeout_s
+            if words.elsewhere:
+                answer = await self._anywhere(tool, words, arguments, timeout_s)
+            else:
+                answer = await self._once(tool, words, arguments, timeout_s, handover)
         except ExecError as error:
             error.args = (self.scrubbed(str(error)),)
             raise
+        finally:
+            handover.finish()
         return {**answer, "reason": self.scrubbed(answer["reason"])} if "reason" in answer else answer
+
+    async def _once(
+        self, tool: str, words: ToolWords, arguments: Mapping[str, Any], timeout_s: float, handover: Handover
+    ) -> dict[str, Any]:
+        """One tool asked, and asked to confirm where it only asks whether that is meant."""
+        if words.args.get("order_id") and arguments.get("order_id") is None:
+            arguments = {**arguments, "order_id": await self._order_id(tool, arguments)}
+        sent = request(tool, words, arguments)
+        if words.confirm is not None:
+            sent, timeout_s = await self._staged(tool, words, arguments, sent, timeout_s, handover)
+            words = replace(words, name=words.confirm.name)
+        async with AsyncExitStack() as turn:
+            if tool in DATA:
+                await turn.enter_async_context(self._data_turns)
+            reply = await self.ask(words.name, sent, timeout_s, handover)
+        return answered(tool, words, arguments, reply, utc(self._clock.time()))
+
+    async def _staged(
+        self,
+        tool: str,
+        words: ToolWords,
+        arguments: Mapping[str, Any],
+        sent: Mapping[str, Any],
+        timeout_s: float,
+        handover: Handover,
+    ) -> tuple[dict[str, Any], float]:
+        """What the confirming call is sent, and how long it may take. `handover` is that call's: it is the order.
+
+        So the gate is held, as for any order, until that one is written. What becomes of the first call is unknown,
+        too, where that is lost: who places without being asked again would have placed it.
+        """
+        assert words.confirm is not None
+        begun_s = self._clock.monotonic()
+        try:
+            reply = await self.ask(words.name, sent, timeout_s, Handover())
+            found = understood(tool, words, arguments, reply)
+            confirmed = confirming(words.confirm, found, arguments)
+            if confirmed is None:
+                where = ", ".join(map(str, words.confirm.args.values()))
+                raise ExecUnknown(f"{words.name} asked for no confirmation: there is nothing at {where}")
+        except ExecUnknown:
+            handover.claim()
+            raise
+        return confirmed, max(timeout_s - (self._clock.monotonic() - begun_s), _SHORTEST_S)
+
+    async def _anywhere(
+        self, tool: str, words: ToolWords, arguments: Mapping[str, Any], timeout_s: float
+    ) -> dict[str, Any]:
+        """The order, from the first place that knows it. It is not found only where every place says that it has none.
+
+        A list that does not show orders that are over says so of those that are not: that counts beside a place that
+        says it of all others. In that order: what ends meanwhile goes from the first to the last.
+        """
+        absences: list[ExecError] = []
+        trouble: ExecError | None = None
+        for place in (replace(words, elsewhere=()), *words.elsewhere):
+            try:
+                return await self._once(tool, place, arguments, timeout_s, Handover())
+            except (OrderNotFound, NotListed) as error:
+                absences.append(error)
+            except ExecError as error:
+                trouble = trouble or error
+        if trouble is not None:
+            raise trouble
+        raise next((one for one in absences if isinstance(one, OrderNotFound)), absences[0])
 
     def accept(self) -> None:
         """Somebody has looked: the server's tools, as they are now, are what it is judged by from now on."""

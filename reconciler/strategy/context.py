@@ -19,47 +19,28 @@ class InstanceInfo(Protocol):
     """Who this instance is. Read-only."""
 
     @property
-    def id(self) -> str:
-        """The record's id, for ever."""
-        ...
-
+    def id(self) -> str: ...
     @property
-    def strategy_type(self) -> str:
-        """The name of the module."""
-        ...
-
+    def strategy_type(self) -> str: ...
     @property
-    def account_id(self) -> str:
-        """The account that every order of it is for."""
-        ...
-
+    def account_id(self) -> str: ...
     @property
-    def client_id(self) -> str:
-        """Whose orders they are."""
-        ...
-
+    def client_id(self) -> str: ...
     @property
-    def market(self) -> str:
-        """The symbol, as the exec-mcp server spells it."""
-        ...
-
+    def market(self) -> str: ...
     @property
     def mode(self) -> str:
         """`observe` or `active`: the mode in force now."""
         ...
 
     @property
-    def labels(self) -> Mapping[str, str]:
-        """Those of the record, as they were when it was loaded."""
-        ...
+    def labels(self) -> Mapping[str, str]: ...
 
 
 class Market(Protocol):
     """The instance's own market."""
 
-    def quote(self) -> Quote:
-        """The best prices, asked for once a beat. Raises where the server cannot be reached: no error of yours."""
-        ...
+    def quote(self) -> Quote: ...
 
     def candles(self, timeframe: str, limit: int) -> Sequence[Candle]:
         """The last `limit` closed candles, oldest first, each step once. Timeframes: 1m 5m 15m 30m 1h 4h 1d.
@@ -72,13 +53,8 @@ class Market(Protocol):
 class Account(Protocol):
     """The whole account, shared with whoever else trades it."""
 
-    def positions(self) -> Sequence[Position]:
-        """What the exchange says the account holds, by symbol: all instances', and what people trade by hand."""
-        ...
-
-    def balances(self) -> Sequence[Balance]:
-        """What the account has of each asset, and how much of it is not tied up."""
-        ...
+    def positions(self) -> Sequence[Position]: ...
+    def balances(self) -> Sequence[Balance]: ...
 
 
 class Orders(Protocol):
@@ -107,7 +83,7 @@ class Orders(Protocol):
         ...
 
     def open(self) -> Sequence[Order]:
-        """Those to which something may still happen, oldest first."""
+        """Oldest first."""
         ...
 
     def recent(self, limit: int = 20) -> Sequence[Order]:
@@ -122,46 +98,24 @@ class Orders(Protocol):
 class Log(Protocol):
     """Lines for the instance's page; the last 200 are kept."""
 
-    def info(self, message: str) -> None:
-        """What is worth knowing."""
-        ...
-
-    def warning(self, message: str) -> None:
-        """What somebody should look at one day."""
-        ...
-
-    def error(self, message: str) -> None:
-        """What went wrong. It does not make the instance Degraded; an exception does."""
-        ...
+    def info(self, message: str) -> None: ...
+    def warning(self, message: str) -> None: ...
+    def error(self, message: str) -> None: ...
 
 
 class Context(Protocol):
     """What `self.context` is."""
 
     @property
-    def instance(self) -> InstanceInfo:
-        """Who this instance is."""
-        ...
-
+    def instance(self) -> InstanceInfo: ...
     @property
-    def market(self) -> Market:
-        """Quotes and candles of its market."""
-        ...
-
+    def market(self) -> Market: ...
     @property
-    def account(self) -> Account:
-        """Positions and balances of the whole account."""
-        ...
-
+    def account(self) -> Account: ...
     @property
-    def orders(self) -> Orders:
-        """Its own orders and position."""
-        ...
-
+    def orders(self) -> Orders: ...
     @property
-    def log(self) -> Log:
-        """Lines for its page and `reconciler logs`."""
-        ...
+    def log(self) -> Log: ...
 
     def now(self) -> datetime:
         """The engine's time, UTC."""

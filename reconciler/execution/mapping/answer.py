@@ -20,6 +20,7 @@ from reconciler.errors import ExecRejected, ExecUnknown
 from reconciler.execution.answers import Unreadable
 from reconciler.execution.mapping import refusals
 from reconciler.execution.mapping.contract import CANDLES, LOOK_UP, PLACE, TIMES, TOOLS
+from reconciler.execution.mapping.forms import formed, unformed
 from reconciler.execution.mapping.words import Condition, ToolWords
 from reconciler.execution.subject import is_called
 from reconciler.records import exact
@@ -45,6 +46,10 @@ _MILLISECONDS: Final = 100_000_000_000
 
 class OrderNotFound(ExecRejected):
     """The server knows no such order: as far as it knows, it was never placed."""
+
+
+class NotListed(Unreadable):
+    """A list lacks the order, which may be over: of that the list says nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +114,16 @@ def answered(tool: str, words: ToolWords, arguments: Mapping[str, Any], reply: R
 
     Raises ExecUnknown where it says that nobody knows, OrderNotFound, and ExecRejected for every other failure.
     """
+    theirs = _as_formed(words, arguments)
+    found = understood(tool, words, theirs, reply)
+    answer = _in_our_words(tool, words, theirs, found, now)
+    if tool in (PLACE, LOOK_UP):
+        _require_refused(tool, answer, found)
+    return answer
+
+
+def understood(tool: str, words: ToolWords, arguments: Mapping[str, Any], reply: Reply) -> Any:
+    """What the server answered, in its own words. Raises as `answered` does."""
     found = reply.read(words.name, keeps_result=words.reads_result)
     try:
         _judge(tool, words, arguments, reply, found)
@@ -116,23 +131,28 @@ def answered(tool: str, words: ToolWords, arguments: Mapping[str, Any], reply: R
         if tool == LOOK_UP and not words.not_found_when and _is_not_found(str(refusal), arguments):
             raise OrderNotFound(str(refusal)) from None
         raise
-    answer = _in_our_words(tool, words, arguments, found, now)
-    if tool in (PLACE, LOOK_UP):
-        _require_refused(tool, answer, found)
-    return answer
+    return found
+
+
+def _as_formed(words: ToolWords, arguments: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The call's arguments with our id in the form in which the server has it: so it is found in answers."""
+    if words.form is None or not arguments.get("client_order_id"):
+        return arguments
+    return {**arguments, "client_order_id": formed(arguments["client_order_id"], words.form)}
 
 
 def _in_our_words(
     tool: str, words: ToolWords, arguments: Mapping[str, Any], found: Any, now: datetime
 ) -> dict[str, Any]:
-    if isinstance(found, dict) and not (words.result or words.items or words.states):
+    if isinstance(found, dict) and not (words.result or words.items or words.states or words.form):
         return _closed_only(found, arguments, now) if tool == CANDLES else found
     if TOOLS[tool].items:
         items = [_translated(tool, words, arguments, item, found) for item in _items(words, arguments, found, tool)]
         return {TOOLS[tool].items: _closed(items, arguments, now) if tool == CANDLES else items}
     if tool == LOOK_UP and words.items is not None:
         return _own(words, arguments, found)
-    answer = _translated(tool, words, arguments, found, found)
+    item = found if words.items is None else _picked_one(words, arguments, found, tool)
+    answer = _translated(tool, words, arguments, item, found)
     if tool == PLACE and "status" not in answer and "order_id" in answer:
         answer["status"] = "open"  # taken, and no more is said: looked up at the next beat
     if tool == "get_quote":
@@ -260,12 +280,28 @@ def _items(words: ToolWords, arguments: Mapping[str, Any], found: Any, tool: str
         raise Unreadable(
             f"{words.name}: expected a list at {words.items or '$.' + TOOLS[tool].items}, found nothing there"
         )
-    return listed if isinstance(listed, list) else [listed]
+    items = listed if isinstance(listed, list) else [listed]
+    for argument, path in words.pick.items():
+        if (wanted := arguments.get(argument)) is not None:
+            spelled = str(words.enums.get(argument, {}).get(wanted, wanted))
+            items = [item for item in items if str(path.find(item, found, arguments)) == spelled]
+    return items
+
+
+def _picked_one(words: ToolWords, arguments: Mapping[str, Any], found: Any, tool: str) -> Any:
+    """The one item that is meant, out of a list that the server does not filter."""
+    items = _items(words, arguments, found, tool)
+    if len(items) == 1:
+        return items[0]
+    meant = ", ".join(f"{path} is {arguments.get(argument)}" for argument, path in words.pick.items())
+    if not items:
+        raise ExecRejected(f"{words.name} lists nothing of which {meant}")
+    raise Unreadable(f"{words.name}: expected one item of which {meant}, was {len(items)}")
 
 
 def _own(words: ToolWords, arguments: Mapping[str, Any], found: Any) -> dict[str, Any]:
     """The one order that was asked for, out of a list of orders."""
-    wanted, order_id = arguments["client_order_id"], arguments.get("order_id")
+    wanted, order_id = _ours(words, arguments["client_order_id"]), arguments.get("order_id")
     orders = [_translated(LOOK_UP, words, arguments, item, found) for item in _items(words, arguments, found, LOOK_UP)]
     for order in orders:
         told = order.get("client_order_id")
@@ -275,7 +311,7 @@ def _own(words: ToolWords, arguments: Mapping[str, Any], found: Any) -> dict[str
         raise Unreadable(f"{words.name} tells no client_order_id of the orders that it lists: {wanted} may be there")
     if words.lists_finished:
         raise OrderNotFound(f"{words.name} lists no order {wanted}")
-    raise Unreadable(f"{words.name} lists no order {wanted}, which may be over: only with lists_finished it says more")
+    raise NotListed(f"{words.name} lists no order {wanted}, which may be over: only with lists_finished it says more")
 
 
 def _translated(tool: str, words: ToolWords, arguments: Mapping[str, Any], item: Any, found: Any) -> dict[str, Any]:
@@ -299,10 +335,17 @@ def _worded(name: str, words: ToolWords, value: Any) -> Any:
         return words.states.get(str(value), value)
     if name in TIMES:
         return _moment(value)
+    if name == "client_order_id":
+        return _ours(words, value)
     spoken = words.enums.get(name)
     if spoken is not None and isinstance(value, str):
         return next((ours for ours, theirs in spoken.items() if theirs == value), value)
     return value
+
+
+def _ours(words: ToolWords, told: Any) -> Any:
+    """Our id of what the server has in a form of its own; of any other order, what was told."""
+    return told if words.form is None else unformed(str(told), words.form) or told
 
 
 def _moment(value: Any) -> Any:

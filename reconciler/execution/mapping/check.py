@@ -6,15 +6,17 @@ What is sent is held against the inputSchemas, what is read against the outputSc
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from difflib import get_close_matches
+from itertools import zip_longest
 from typing import Any
 
 from reconciler.execution.mapping.contract import CANCEL, LOOK_UP, PLACE, TOOLS, Argument
 from reconciler.execution.mapping.promises import unconfirmed, unreadable
-from reconciler.execution.mapping.schemas import Schema, branches, enum_of, resolved, types_of, within
-from reconciler.execution.mapping.words import ServerWords, Target, ToolWords, leaves, reference
+from reconciler.execution.mapping.schemas import Schema, branches, enum_of, led, resolved, types_of, within
+from reconciler.execution.mapping.words import Confirmation, ServerWords, Target, ToolWords, leaves, reference
+from reconciler.records.order import OrderType
 
 _NEARLY = 0.8
 _ALIKE = 0.7
@@ -68,24 +70,61 @@ def fit(
     """
     mismatches: list[Mismatch] = []
     for tool in TOOLS:
-        spoken = words.tool(tool)
-        if spoken is not None:
-            mismatches += _tool(tool, spoken, listed)
-            answer = (gives or {}).get(spoken.name)
-            if answer is not None:
-                mismatches += [
-                    Mismatch(tool, why, disables, hinders=not disables)
-                    for why, disables in unreadable(tool, spoken, answer)
-                ]
+        for one, value in _each(words, tool):
+            mismatches += _tool(tool, one, listed, value)
+            mismatches += _answers(tool, one, listed, gives or {})
     mismatches += _accounts(words, accounts)
-    if (placing := words.tool(PLACE)) is not None and placing.name in listed:
-        answer = (gives or {}).get(placing.name)
-        mismatches += [
-            Mismatch(PLACE, why, disables=False, hinders=True) for why in unconfirmed(placing, listed, answer)
-        ]
+    mismatches = list(dict.fromkeys(mismatches))
     disabled = {one.tool for one in mismatches if one.disables}
     usable = tuple(tool for tool in TOOLS if words.tool(tool) is not None and tool not in disabled)
     return Fit(tuple(mismatches), usable)
+
+
+def _each(words: ServerWords, tool: str) -> Iterator[tuple[ToolWords, str]]:
+    """Every tool of the server's that ours may come to, and the value that chooses it; empty where nothing does."""
+    spoken = words.tool(tool)
+    if spoken is not None:
+        values = tuple(spoken.variants) if spoken.variants else ("",)
+        for one, value in zip_longest(spoken.each(), values, fillvalue=""):
+            assert isinstance(one, ToolWords)
+            yield one, str(value)
+
+
+def _answers(
+    tool: str, words: ToolWords, listed: Mapping[str, Schema], gives: Mapping[str, Schema | None]
+) -> Iterator[Mismatch]:
+    """What is read, held against what is promised of the answer: of that of the last call, where there are two."""
+    answer = gives.get(words.name if words.confirm is None else words.confirm.name)
+    if answer is not None:
+        for why, disables in unreadable(tool, words, answer):
+            yield Mismatch(tool, why, disables, hinders=not disables)
+    if tool != PLACE or words.name not in listed:
+        return
+    if words.confirm is None:
+        for why in unconfirmed(words, listed, gives.get(words.name)):
+            yield Mismatch(tool, why, disables=False, hinders=True)
+        return
+    staged, confirm = gives.get(words.name), words.confirm
+    for name, path in confirm.args.items():
+        if staged is not None and led(path, staged, staged) is None:
+            why = f"{name} of {confirm.name} is read at {path}, which is not in the outputSchema of {words.name}"
+            yield Mismatch(tool, why)
+
+
+def _confirmation(tool: str, confirm: Confirmation, listed: Mapping[str, Schema]) -> Iterator[Mismatch]:
+    schema = listed.get(confirm.name)
+    if schema is None:
+        close = get_close_matches(confirm.name, listed, 1, _NEARLY)
+        hint = f"; did you mean {close[0]!r}?" if close else ""
+        yield Mismatch(tool, f"the server has no tool {confirm.name!r}, which is to confirm{hint}")
+        return
+    for name in confirm.args:
+        if within(schema, (name,), schema) is None:
+            there = _there((name,), schema)
+            yield Mismatch(tool, f"confirm sends {name!r}, which is not in the inputSchema of {confirm.name}{there}")
+    for name in schema.get("required", ()):
+        if name not in confirm.args and name not in confirm.const:
+            yield Mismatch(tool, f"{confirm.name} requires {name!r}, which confirm does not send")
 
 
 def _accounts(words: ServerWords, accounts: Sequence[str]) -> Iterator[Mismatch]:
@@ -95,47 +134,63 @@ def _accounts(words: ServerWords, accounts: Sequence[str]) -> Iterator[Mismatch]
             PLACE, f"account_id has nowhere to go: the server takes no account, and {both} are declared under it"
         )
     for tool in ("list_orders", "get_positions", "get_balances"):
-        spoken = words.tool(tool)
-        if spoken is not None and not spoken.targets("account_id") and len(accounts) > 1:
+        if len(accounts) > 1 and any(not one.targets("account_id") for one, _ in _each(words, tool)):
             both = ", ".join(accounts)
             yield Mismatch(tool, f"account_id has nowhere to go, and {both} are declared under the server")
     for tool in (PLACE, CANCEL, LOOK_UP):
-        spoken = words.tool(tool)
-        if spoken is None:
-            continue
-        findable = spoken.targets("client_order_id") or spoken.items
-        if tool == LOOK_UP and findable and spoken.args.get("order_id"):
-            yield Mismatch(
-                tool, "it asks for order_id, the exchange's own id, which nobody has of an order of which it is "
-                "unknown whether it was placed: map client_order_id alone",
-            )  # fmt: skip
-        if not words.takes_no_account and not spoken.targets("account_id"):
-            yield Mismatch(tool, "account_id has nowhere to go: args or bind leave it out")
-        if spoken.targets("client_order_id"):
-            continue
-        if tool == PLACE:
-            yield Mismatch(tool, "client_order_id has nowhere to go: the order could never be told from others")
-        elif not (spoken.items if tool == LOOK_UP else spoken.args.get("order_id")):
-            yield Mismatch(tool, "client_order_id has nowhere to go, so that nothing says which order is meant")
+        for spoken, _ in _each(words, tool):
+            findable = spoken.targets("client_order_id") or spoken.items
+            if tool == LOOK_UP and findable and spoken.args.get("order_id"):
+                yield Mismatch(
+                    tool, "it asks for order_id, the exchange's own id, which nobody has of an order of which it is "
+                    "unknown whether it was placed: map client_order_id alone",
+                )  # fmt: skip
+            if not words.takes_no_account and not spoken.targets("account_id"):
+                yield Mismatch(tool, "account_id has nowhere to go: args or bind leave it out")
+            if spoken.targets("client_order_id"):
+                continue
+            if tool == PLACE:
+                yield Mismatch(tool, "client_order_id has nowhere to go: the order could never be told from others")
+            elif not (spoken.items if tool == LOOK_UP else spoken.args.get("order_id")):
+                yield Mismatch(tool, "client_order_id has nowhere to go, so that nothing says which order is meant")
 
 
-def _tool(tool: str, words: ToolWords, listed: Mapping[str, Schema]) -> Iterator[Mismatch]:
+def _tool(tool: str, words: ToolWords, listed: Mapping[str, Schema], value: str) -> Iterator[Mismatch]:
+    """`value` is that of the argument which chooses this tool among others; empty where it is the only one."""
     schema = listed.get(words.name)
     if schema is None:
         close = get_close_matches(words.name, [name for name in listed if _may_mean(tool, name)], 1, _NEARLY)
         hint = f"did you mean {close[0]!r}?" if close else f"where it has none, write {tool}: null"
         yield Mismatch(tool, f"the server has no tool {words.name!r}; {hint}")
         return
-    for name, argument in TOOLS[tool].arguments.items():
+    for name, argument in _arguments(tool, value).items():
         if argument.offered and name not in words.args:
             continue
         for target in words.targets(name):
             yield from _argument(tool, argument, target, words, schema)
-    for name, value in words.const.items():
-        for path, constant in leaves((name,), value):
+    for name, fixed in words.const.items():
+        for path, constant in leaves((name,), fixed):
             yield from _constant(tool, path, constant, words, schema)
-    yield from _nowhere(tool, words)
-    yield from _never_sent(tool, words, schema)
+    yield from _nowhere(tool, words, value)
+    yield from _never_sent(tool, words, schema, value)
+    if words.confirm is not None:
+        yield from _confirmation(tool, words.confirm, listed)
+
+
+def _arguments(tool: str, value: str) -> Mapping[str, Argument]:
+    """The arguments of a call that this value chose: of a market order none has a price, of a limit order each."""
+    arguments = TOOLS[tool].arguments
+    if tool != PLACE or value not in tuple(OrderType):
+        return arguments
+    prices = {
+        "limit_price": value in (OrderType.LIMIT, OrderType.STOP_LIMIT),
+        "stop_price": value in (OrderType.STOP, OrderType.STOP_LIMIT),
+    }
+    return {
+        name: replace(argument, required=True) if prices.get(name) else argument
+        for name, argument in arguments.items()
+        if prices.get(name) is not False
+    }
 
 
 def _constant(tool: str, path: tuple[str, ...], value: Any, words: ToolWords, schema: Schema) -> Iterator[Mismatch]:
@@ -166,11 +221,13 @@ def _json_type(value: Any) -> str:
     return next((name for kind, name in kinds if isinstance(value, kind)), "object")
 
 
-def _nowhere(tool: str, words: ToolWords) -> Iterator[Mismatch]:
+def _nowhere(tool: str, words: ToolWords, value: str) -> Iterator[Mismatch]:
     """What is in every call, says what it is about, and goes nowhere: every call would be refused."""
-    for name, argument in TOOLS[tool].arguments.items():
-        if not argument.required or argument.may_be_dropped or words.targets(name):
+    for name, argument in _arguments(tool, value).items():
+        if not argument.required or argument.may_be_dropped or words.targets(name) or name in words.pick:
             continue
+        if value in argument.words:
+            continue  # which tool it is says it
         if (tool, name) != ("list_orders", "status"):  # where that is not sent, open ones are meant
             yield Mismatch(tool, f"{name} has nowhere to go, and every call has one: each would be refused")
 
@@ -233,11 +290,11 @@ def _words(
         yield Mismatch(tool, f"{argument.name} may be {these}, but {str(target)!r} knows only {those}", disables)
 
 
-def _never_sent(tool: str, words: ToolWords, schema: Schema) -> Iterator[Mismatch]:
+def _never_sent(tool: str, words: ToolWords, schema: Schema, value: str) -> Iterator[Mismatch]:
     """What the server requires, in objects within objects, too, and what does not come with every call, or never."""
-    always = {path for name, value in words.const.items() for path, _ in leaves((name,), value)}
+    always = {path for name, fixed in words.const.items() for path, _ in leaves((name,), fixed)}
     sometimes = set[tuple[str, ...]]()
-    for name, argument in TOOLS[tool].arguments.items():
+    for name, argument in _arguments(tool, value).items():
         if argument.offered and name not in words.args:
             continue
         goes_to = {target.path for target in words.targets(name)}

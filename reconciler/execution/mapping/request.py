@@ -15,12 +15,36 @@ from typing import Any
 
 from reconciler.errors import ExecUnavailable
 from reconciler.execution.mapping.contract import PLACE, TOOLS, Argument, JsonType
-from reconciler.execution.mapping.words import Target, ToolWords
+from reconciler.execution.mapping.forms import formed
+from reconciler.execution.mapping.words import Confirmation, Target, ToolWords
 from reconciler.records.order import OrderType
 
 
 class Unsayable(ExecUnavailable):
     """The call cannot be put in the server's words; nothing was sent."""
+
+
+def chosen(tool: str, words: ToolWords, arguments: Mapping[str, Any]) -> ToolWords:
+    """The one tool of several that is meant by these arguments. Raises Unsayable where none is."""
+    if not words.variants:
+        return words
+    value = arguments.get(words.by)
+    found = words.variants.get(str(value))
+    if found is None:
+        known = ", ".join(words.variants)
+        raise Unsayable(f"{tool}: the server has no tool for {words.by} {value!r}, only for {known}")
+    return found
+
+
+def confirming(confirmation: Confirmation, answer: Any, arguments: Mapping[str, Any]) -> dict[str, Any] | None:
+    """What the second call is sent, read from the answer of the first; None where something is not there."""
+    sent: dict[str, Any] = copy.deepcopy(dict(confirmation.const))
+    for name, path in confirmation.args.items():
+        found = path.find(answer, answer, arguments)
+        if found is None:
+            return None
+        sent[name] = found
+    return sent
 
 
 def request(tool: str, words: ToolWords, arguments: Mapping[str, Any]) -> dict[str, Any]:
@@ -35,7 +59,7 @@ def request(tool: str, words: ToolWords, arguments: Mapping[str, Any]) -> dict[s
             if argument.offered and targets:
                 raise Unsayable(f"{tool}: the server asks for {name}, which is not known")
             continue
-        if not targets:
+        if not targets and name != words.by and name not in words.pick:
             _drop(tool, argument, value)
         for target in targets:
             if not (name == "time_in_force" and _is_type(words, target, arguments)):
@@ -80,9 +104,11 @@ def _said(tool: str, argument: Argument, target: Target, words: Mapping[str, str
                 f"{tool}: the server has no word for {argument.name} {value!r}, only for {', '.join(words)}"
             )
         value = words.get(value, value)
-    if target.type is None or target.type == argument.type:
-        return value
     try:
+        if target.form is not None:
+            value = formed(value, target.form)
+        if target.type is None or target.type == argument.type:
+            return value
         return converted(value, target.type)
     except ValueError as error:
         raise Unsayable(f"{tool}: {argument.name}: {error}") from None

@@ -36,7 +36,7 @@ class Offer:
 
 def shape(words: ServerWords, offered: Mapping[str, Offer]) -> Shape:
     """Of every tool that the mapping uses, by the server's names."""
-    used = {spoken.name for tool in TOOLS if (spoken := words.tool(tool)) is not None}
+    used = {name for tool in TOOLS if (spoken := words.tool(tool)) is not None for name in spoken.names()}
     return {name: _facts(offered[name]) if name in offered else {} for name in sorted(used)}
 
 

@@ -11,14 +11,18 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from difflib import get_close_matches
-from typing import Any
+from typing import Any, Final
 
 from reconciler.execution.mapping.contract import CANCEL, LOOK_UP, PLACE, SHARED, STATES, TOOLS, JsonType
+from reconciler.execution.mapping.forms import Form
 from reconciler.execution.mapping.path import Member, Path, parse
-from reconciler.records.order import decimal_text
+from reconciler.records.order import OrderType, Side, decimal_text
 
 Where = tuple[str | int, ...]
 """Where in `bind` and `tools` something stands, as keys and indices."""
+
+Faults = list[tuple[Where, str]]
+"""What is wrong so far, and where."""
 
 Reference = tuple[str, str]
 """Where a constant's secret is kept: `env` and the variable's name, or `file` and its path."""
@@ -28,16 +32,20 @@ _MERGED = ("args", "const", "enums", "result", "states")
 CONDITIONS = ("unknown_when", "refused_when", "error_when", "not_found_when")
 """The keys of a tool that say what an answer means."""
 _BINDABLE = ("account_id", "client_id")
+_BY: Final = {"type": tuple(map(str, OrderType)), "side": tuple(map(str, Side))}
+"""By what a tool for orders may be chosen, and the values that may stand for a tool."""
+_VARIANTS: Final = tuple(value for values in _BY.values() for value in values)
 _DIGITS = 40
 """What has more is written with its exponent: an answer may name any."""
 
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """Where one of our arguments goes: a name, or a path into nested objects; and as which JSON type."""
+    """Where one of our arguments goes: a name, or a path into nested objects; and as which JSON type, in which form."""
 
     path: tuple[str, ...]
     type: JsonType | None = None
+    form: Form | None = None
 
     def __str__(self) -> str:
         return ".".join(self.path)
@@ -72,11 +80,28 @@ class Condition:
 
 
 @dataclass(frozen=True, slots=True)
+class Confirmation:
+    """The second call that makes an order of what the first one only asked about: its tool, and what it is sent.
+
+    `args` are the tool's own arguments, with paths into the answer of the first call.
+    """
+
+    name: str
+    args: Mapping[str, Path] = field(default_factory=dict)
+    const: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
 class ToolWords:
     """One tool of the server's. In `args`, an argument with no target is not sent; one not named keeps its name.
 
     `result` leads from our fields into its answer, None for what it never tells. `lists_finished` is True where the
     list of `items` shows orders that are over, too: only then does it say of one that is not in it that there is none.
+    `pick` says which of the items is meant: our arguments, and where each item holds what must equal them.
+
+    `by` names the argument by whose value one of the tools in `variants` is chosen; what stands here holds for each of
+    them, and in each of them `by` stands, too. `elsewhere` are other tools, asked in turn where this one does not know
+    the order. `form` is that of our ids in answers.
     """
 
     name: str
@@ -88,6 +113,12 @@ class ToolWords:
     items: Path | None = None
     lists_finished: bool = False
     states: Mapping[str, str] = field(default_factory=dict)
+    pick: Mapping[str, Path] = field(default_factory=dict)
+    by: str = ""
+    variants: Mapping[str, ToolWords] = field(default_factory=dict)
+    confirm: Confirmation | None = None
+    elsewhere: tuple[ToolWords, ...] = ()
+    form: Form | None = None
     error_when: tuple[Condition, ...] = ()
     unknown_when: tuple[Condition, ...] = ()
     not_found_when: tuple[Condition, ...] = ()
@@ -99,6 +130,18 @@ class ToolWords:
         conditions = (*self.error_when, *self.unknown_when, *self.not_found_when, *self.refused_when)
         paths = (*self.result.values(), self.items, *(condition.path for condition in conditions))
         return any(path is not None and path.steps[:1] == (Member("result"),) for path in paths)
+
+    def each(self) -> Iterator[ToolWords]:
+        """Every tool of the server's that ours may come to, one call each."""
+        yield from self.variants.values() if self.variants else (self,)
+        yield from self.elsewhere
+
+    def names(self) -> Iterator[str]:
+        """The server's names of all that may be called."""
+        for words in self.each():
+            yield words.name
+            if words.confirm is not None:
+                yield words.confirm.name
 
     def targets(self, argument: str) -> tuple[Target, ...]:
         """Where our `argument` goes; nowhere, where it is not sent."""
@@ -123,10 +166,19 @@ class ServerWords:
         """The same with the secrets in place that constants refer to: for calls, and for nothing that is shown."""
         if not secrets:
             return self
-        tools = {
-            name: None if words is None else replace(words, const=_revealed(words.const, secrets))
-            for name, words in self.tools.items()
-        }
+
+        def told(words: ToolWords) -> ToolWords:
+            return replace(
+                words,
+                const=_revealed(words.const, secrets),
+                variants={value: told(one) for value, one in words.variants.items()},
+                elsewhere=tuple(map(told, words.elsewhere)),
+                confirm=None
+                if words.confirm is None
+                else replace(words.confirm, const=_revealed(words.confirm.const, secrets)),
+            )
+
+        tools = {name: None if words is None else told(words) for name, words in self.tools.items()}
         return replace(self, tools=tools)
 
 
@@ -164,40 +216,111 @@ def merged(base: Mapping[str, Any], written: Mapping[str, Any]) -> dict[str, Any
     tools = dict(base.get("tools", {}))
     for name, tool in written.get("tools", {}).items():
         before = tools.get(name)
-        if tool is None or before is None:
-            tools[name] = tool
-        else:
-            both = {key: {**before.get(key, {}), **tool[key]} for key in _MERGED if key in tool}
-            tools[name] = {**before, **tool, **both}
+        tools[name] = _both(before, tool) if isinstance(before, Mapping) and isinstance(tool, Mapping) else tool
     return {"bind": {**base.get("bind", {}), **written.get("bind", {})}, "tools": tools}
+
+
+def _both(before: Mapping[str, Any], tool: Mapping[str, Any]) -> dict[str, Any]:
+    """A tool with what is written on top of it, key by key where that makes sense."""
+    both = {key: {**before.get(key, {}), **tool[key]} for key in _MERGED if key in tool}
+    variants = {
+        key: _both(before[key], tool[key])
+        for key in _VARIANTS
+        if isinstance(before.get(key), Mapping) and isinstance(tool.get(key), Mapping)
+    }
+    return {**before, **tool, **both, **variants}
 
 
 def read(written: Mapping[str, Any]) -> ServerWords:
     """`{bind, tools}` as written, valid by the settings' schema. Raises BadMapping with every fault."""
     bind, tools = written.get("bind", {}), written.get("tools", {})
-    faults: list[tuple[Where, str]] = []
+    faults: Faults = []
     read_tools: dict[str, ToolWords | None] = {}
     for name in TOOLS:
-        tool = tools.get(name, {})
+        tool, here = tools.get(name, {}), ("tools", name)
+        placing = read_tools.get(PLACE)
         if tool is None:
             read_tools[name] = None
+        elif isinstance(tool, list):
+            each = [
+                _as_placed(name, one, _one(name, one, bind, (*here, index), faults), placing)
+                for index, one in enumerate(tool)
+            ]
+            read_tools[name] = replace(each[0], elsewhere=tuple(each[1:]))
+            if name != LOOK_UP:
+                faults.append((here, f"expected one tool, was a list: only {LOOK_UP} is asked in several places"))
         else:
-            faults += _misnamed(name, tool)
-            words = _tool(name, tool, bind, faults)
-            faults += _crowded(name, tool, words)
-            read_tools[name] = _as_placed(name, tool, words, read_tools.get(PLACE))
+            read_tools[name] = _as_placed(name, tool, _chosen(name, tool, bind, here, faults), placing)
     if faults:
         raise BadMapping(tuple(dict.fromkeys(faults)))
     return ServerWords(read_tools, takes_no_account="account_id" in bind and bind["account_id"] is None)
 
 
+def _one(name: str, tool: Mapping[str, Any], bind: Mapping[str, Any], here: Where, faults: Faults) -> ToolWords:
+    """One tool, as it is written at `here`."""
+    faults += _misnamed(name, tool, here)
+    words = _tool(name, tool, bind, here, faults)
+    faults += _crowded(name, tool, words, here)
+    faults += _misplaced(name, tool, words, here)
+    return words
+
+
+def _chosen(name: str, tool: Mapping[str, Any], bind: Mapping[str, Any], here: Where, faults: Faults) -> ToolWords:
+    """One tool, or several of which each call is one, by the value of an argument."""
+    by = tool.get("by", "")
+    written = [value for value in _VARIANTS if value in tool]
+    if not by:
+        faults += [((*here, value), f"expected by: type or by: side beside {value}") for value in written]
+        return _one(name, {key: value for key, value in tool.items() if key not in _VARIANTS}, bind, here, faults)
+    common = {key: value for key, value in tool.items() if key not in ("by", *_VARIANTS)}
+    if by not in common.get("args", {}):
+        common["args"] = {**common.get("args", {}), by: None}  # which tool it is says it
+    base = _tool(name, common, bind, here, faults)
+    if name != PLACE:
+        faults.append(((*here, "by"), f"expected it under {PLACE} alone"))
+    for value in written:
+        if value not in _BY[by]:
+            faults.append(((*here, value), f"expected a value of {by}, one of {', '.join(_BY[by])}, was {value!r}"))
+    if not set(written) & set(_BY[by]):
+        faults.append(((*here, "by"), f"expected a tool for a value of {by}: {', '.join(_BY[by])}"))
+    variants = {
+        value: replace(_one(name, _both(common, tool[value]), bind, (*here, value), faults), by=by)
+        for value in written
+        if value in _BY[by]
+    }
+    return replace(base, by=by, variants=variants)
+
+
+def _misplaced(name: str, tool: Mapping[str, Any], words: ToolWords, here: Where) -> Iterator[tuple[Where, str]]:
+    """Keys that say nothing where they stand."""
+    if "by" in tool:
+        yield (*here, "by"), "expected no choice within a choice"
+    if words.confirm is not None and name != PLACE:
+        yield (*here, "confirm"), f"expected it under {PLACE} alone"
+    one = TOOLS[name].items == "" and name != LOOK_UP
+    if words.pick and words.items is None:
+        yield (*here, "pick"), "expected items beside it: which list is it picked from?"
+    elif one and words.items is not None and not words.pick:
+        yield (*here, "items"), "expected pick beside it: which of the items is meant?"
+    for argument in words.pick:
+        if argument not in TOOLS[name].arguments:
+            known = TOOLS[name].arguments
+            yield (*here, "pick", argument), _unknown(f"an argument of {name}", argument, known)
+    for argument, targets in words.args.items():
+        if argument != "client_order_id" and any(target.form is not None for target in targets):
+            yield (*here, "args", argument), "expected no form: only client_order_id has one"
+
+
 def _as_placed(name: str, tool: Mapping[str, Any], words: ToolWords, placing: ToolWords | None) -> ToolWords:
     """With what `place_order` says of its answers where the tool says nothing of its own: one server, the same words.
 
-    Within the items of a list paths lead elsewhere.
+    Within the items of a list paths lead elsewhere. The form of our ids is everywhere that in which they were placed.
     """
     if placing is None or name not in (CANCEL, LOOK_UP, "list_orders"):
         return words
+    first = next(placing.each())
+    placing = replace(placing, result=placing.result or first.result, states=placing.states or first.states)
+    words = replace(words, form=first.form or words.form)
     leads = "result" not in tool and "items" not in tool and name != "list_orders"
     return replace(
         words,
@@ -206,7 +329,7 @@ def _as_placed(name: str, tool: Mapping[str, Any], words: ToolWords, placing: To
     )
 
 
-def _crowded(name: str, tool: Mapping[str, Any], words: ToolWords) -> Iterator[tuple[Where, str]]:
+def _crowded(name: str, tool: Mapping[str, Any], words: ToolWords, here: Where) -> Iterator[tuple[Where, str]]:
     """What would be sent to where something else goes: of the two, only one would arrive."""
     taken: dict[tuple[str, ...], str] = {}
     ours = [
@@ -216,13 +339,13 @@ def _crowded(name: str, tool: Mapping[str, Any], words: ToolWords) -> Iterator[t
         for target in words.targets(argument.name):
             for other, whose in taken.items():
                 if _overlap(other, target.path) and (whose, argument.name) != SHARED:
-                    yield _written_at(name, tool, argument.name), _elsewhere(target.path, other, whose)
+                    yield _written_at(here, tool, argument.name), _elsewhere(target.path, other, whose)
             taken[target.path] = argument.name
     for key, value in words.const.items():
         for path, _ in leaves((key,), value):
             for other, whose in taken.items():
                 if _overlap(other, path):
-                    yield ("tools", name, "const", key), _elsewhere(path, other, whose)
+                    yield (*here, "const", key), _elsewhere(path, other, whose)
 
 
 def _overlap(one: tuple[str, ...], other: tuple[str, ...]) -> bool:
@@ -235,9 +358,9 @@ def _elsewhere(path: tuple[str, ...], other: tuple[str, ...], whose: str) -> str
     return f"expected a place of its own, was {'.'.join(path)!r}{where}"
 
 
-def _written_at(name: str, tool: Mapping[str, Any], argument: str) -> Where:
+def _written_at(here: Where, tool: Mapping[str, Any], argument: str) -> Where:
     written = argument in tool.get("args", {}) or argument not in _BINDABLE
-    return ("tools", name, "args", argument) if written else ("bind", argument)
+    return (*here, "args", argument) if written else ("bind", argument)
 
 
 def leaves(path: tuple[str, ...], value: Any) -> Iterator[tuple[tuple[str, ...], Any]]:
@@ -249,12 +372,11 @@ def leaves(path: tuple[str, ...], value: Any) -> Iterator[tuple[tuple[str, ...],
         yield from leaves((*path, key), inner)
 
 
-def _tool(name: str, tool: Mapping[str, Any], bind: Mapping[str, Any], faults: list[tuple[Where, str]]) -> ToolWords:
-    here: Where = ("tools", name)
+def _tool(name: str, tool: Mapping[str, Any], bind: Mapping[str, Any], here: Where, faults: Faults) -> ToolWords:
     binds = tool.get("bind") != "none"
     args = {key: _targets(bind[key] if binds else None) for key in _BINDABLE if key in bind or not binds}
     args |= {key: _targets(to) for key, to in tool.get("args", {}).items()}
-    conditions = {
+    conditions: dict[str, Any] = {
         key: tuple(
             condition
             for index, one in enumerate(tool.get(key, ()))
@@ -266,7 +388,8 @@ def _tool(name: str, tool: Mapping[str, Any], bind: Mapping[str, Any], faults: l
         key: None if path is None else _path(path, (*here, "result", key), faults)
         for key, path in tool.get("result", {}).items()
     }
-    return ToolWords(
+    forms = [target.form for target in args.get("client_order_id", ()) if target.form is not None]
+    words = ToolWords(
         tool.get("name", name),
         binds,
         args,
@@ -276,8 +399,24 @@ def _tool(name: str, tool: Mapping[str, Any], bind: Mapping[str, Any], faults: l
         _path(tool["items"], (*here, "items"), faults, each=True) if "items" in tool else None,
         tool.get("lists_finished", False),
         tool.get("states", {}),
-        **conditions,
+        pick={
+            argument: found
+            for argument, path in tool.get("pick", {}).items()
+            if (found := _path(path, (*here, "pick", argument), faults)) is not None
+        },
+        confirm=_confirmation(tool["confirm"], (*here, "confirm"), faults) if "confirm" in tool else None,
+        form=forms[0] if forms else None,
     )
+    return replace(words, **conditions)
+
+
+def _confirmation(written: Mapping[str, Any], here: Where, faults: Faults) -> Confirmation:
+    args = {
+        argument: found
+        for argument, path in written.get("args", {}).items()
+        if (found := _path(path, (*here, "args", argument), faults)) is not None
+    }
+    return Confirmation(written["name"], args, written.get("const", {}))
 
 
 def _targets(written: Any) -> tuple[Target, ...]:
@@ -287,10 +426,10 @@ def _targets(written: Any) -> tuple[Target, ...]:
         return tuple(target for one in written for target in _targets(one))
     if isinstance(written, str):
         return (Target(tuple(written.split("."))),)
-    return (Target(tuple(written["to"].split(".")), written.get("as")),)
+    return (Target(tuple(written["to"].split(".")), written.get("as"), written.get("form")),)
 
 
-def _condition(written: Any, where: Where, faults: list[tuple[Where, str]]) -> Condition | None:
+def _condition(written: Any, where: Where, faults: Faults) -> Condition | None:
     if isinstance(written, str):
         path = _path(written, where, faults)
         return None if path is None else Condition(path)
@@ -321,7 +460,7 @@ def _text(value: Any) -> str:
     return str(value)
 
 
-def _path(text: str, where: Where, faults: list[tuple[Where, str]], *, each: bool = False) -> Path | None:
+def _path(text: str, where: Where, faults: Faults, *, each: bool = False) -> Path | None:
     try:
         path = parse(text)
     except ValueError as error:
@@ -332,7 +471,7 @@ def _path(text: str, where: Where, faults: list[tuple[Where, str]], *, each: boo
     return path
 
 
-def _misnamed(name: str, tool: Mapping[str, Any]) -> Iterator[tuple[Where, str]]:
+def _misnamed(name: str, tool: Mapping[str, Any], here: Where) -> Iterator[tuple[Where, str]]:
     """Words of ours that are none."""
     known = TOOLS[name]
     spoken = {**dict.fromkeys(known.arguments), **dict.fromkeys(known.fields)}
@@ -340,18 +479,18 @@ def _misnamed(name: str, tool: Mapping[str, Any]) -> Iterator[tuple[Where, str]]
         for argument in tool.get(key, {}):
             if argument not in names:
                 what = "argument" if key == "args" else "argument or field"
-                yield ("tools", name, key, argument), _unknown(f"an {what} of {name}", argument, names)
+                yield (*here, key, argument), _unknown(f"an {what} of {name}", argument, names)
     for field_name in tool.get("result", {}):
         if field_name not in known.fields:
-            yield ("tools", name, "result", field_name), _unknown(f"a field of {name}", field_name, known.fields)
+            yield (*here, "result", field_name), _unknown(f"a field of {name}", field_name, known.fields)
     for argument, words in tool.get("enums", {}).items():
         ours = known.arguments[argument].words if argument in known.arguments else ()
         for word in words:
             if ours and word not in ours:
-                yield ("tools", name, "enums", argument, word), _unknown(f"a word for {argument}", word, ours)
+                yield (*here, "enums", argument, word), _unknown(f"a word for {argument}", word, ours)
     for word, state in tool.get("states", {}).items():
         if state not in STATES:
-            yield ("tools", name, "states", word), _unknown("a state", state, STATES)
+            yield (*here, "states", word), _unknown("a state", state, STATES)
 
 
 def _unknown(what: str, was: str, known: Any) -> str:
