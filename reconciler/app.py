@@ -10,9 +10,9 @@ import os
 import random
 import signal
 import sys
-import threading
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import asdict, dataclass
+from types import FrameType
 
 from reconciler.clock import Clock, SystemClock
 from reconciler.connections import Connections
@@ -26,6 +26,7 @@ from reconciler.control.status import Parts, StatusBoard
 from reconciler.control.transitions import Lookout
 from reconciler.dashboard.app import api_routes, create_app
 from reconciler.descriptors import Descriptors
+from reconciler.ending import GRACE_S, LastResort, leave, notice_own_hand
 from reconciler.errors import ReconcilerError
 from reconciler.execution.account_view import AccountViews
 from reconciler.execution.bridge import Bridge
@@ -57,6 +58,8 @@ _SETTLING_S = 5.0
 """How long the exchanges wait for the fleet to be loaded, at most."""
 _CONNECTING_S = 3.0
 """How long the first beat waits for the exchanges, at most."""
+_LOOKED_AFTER_S = 1.0
+"""How often the engine looks whether all of it is still there."""
 _ONCE_S = 60.0
 """How long `--once` waits for everything to arrive."""
 
@@ -69,8 +72,9 @@ SWITCH_S = 0.0005
 
 
 def run(settings: Settings, *, adopt: bool, once: bool) -> int:
-    """Run the engine until SIGTERM or SIGINT, or for one pass; returns the exit code.
+    """Run the engine until SIGTERM or SIGINT, or for one pass, and end the process; so it does not return.
 
+    The exit code is 0 where a person asked it to stop, and not where it lost what it needs or a strategy ended it.
     Raises StoreLocked where another engine holds the database, ReconcilerError where a part cannot start.
     """
     log_to_stderr()
@@ -86,9 +90,14 @@ def run(settings: Settings, *, adopt: bool, once: bool) -> int:
                 "--adopt: expected an empty database, but it knows instances already, and their modes are "
                 "established; run without --adopt"
             )
-        code = asyncio.run(_Engine(settings, clock, store, descriptors).run(adopt=adopt, once=once))
-    _leave(code)
-    return code
+        last_resort = LastResort()
+        try:
+            engine = _Engine(settings, clock, store, descriptors, last_resort)
+            code = asyncio.run(engine.run(adopt=adopt, once=once))
+        except BaseException:
+            last_resort.arm(GRACE_S)  # told in the usual way, it ends in the usual way, which strategies may hinder
+            raise
+    leave(code)
 
 
 def settle_memory() -> None:
@@ -98,19 +107,6 @@ def settle_memory() -> None:
     """
     gc.freeze()
     gc.set_threshold(5_000, 20, 50)
-
-
-def _leave(code: int) -> None:
-    """End the process where threads are left: Python would wait for those of strategies, for ever if need be.
-
-    Executors are joined at exit even where their threads are daemons. Everything of ours is closed by now.
-    """
-    left = [thread.name for thread in threading.enumerate() if thread is not threading.main_thread()]
-    if left:
-        log.info("threads left behind are abandoned", extra={"threads": ",".join(left)})
-        logging.shutdown()
-        sys.stdout.flush()
-        os._exit(code)
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +123,9 @@ class _Fleet:
 class _Engine:
     """One engine's life, on the main loop."""
 
-    def __init__(self, settings: Settings, clock: Clock, store: Store, descriptors: Descriptors) -> None:
+    def __init__(
+        self, settings: Settings, clock: Clock, store: Store, descriptors: Descriptors, last_resort: LastResort
+    ) -> None:
         self._settings = settings
         self._descriptors = descriptors
         self._clock = clock
@@ -135,7 +133,11 @@ class _Engine:
         self._stopping = asyncio.Event()
         self._watch_fault = ""
         self._staleness = Staleness(settings.root)
-        self._fenced = ""
+        self._own_hand: dict[int, str] = {}
+        """The signals that strategies sent to this process, and where."""
+        self._last_resort = last_resort
+        self._ending = ""
+        """Why it ends, where nobody asked it to."""
 
     async def run(self, *, adopt: bool, once: bool) -> int:
         tell_refused_accepts_once(self._descriptors.look)
@@ -168,6 +170,7 @@ class _Engine:
                 shadow_fee=settings.shadow_fee,
             )
             gateway.recover()
+            self._store.halts.keep_reserve()
             fleet = self._fleet(gateway, market, adopt)
             board = self._board(fleet, gateway, market, servers)
             lookout = Lookout(self._clock, settings.heartbeat_seconds, board.look_around)
@@ -178,7 +181,7 @@ class _Engine:
             try:
                 if once:
                     code = await asyncio.to_thread(_converge, fleet.controller, board)
-                    return 1 if self._fenced else code
+                    return 1 if self._ending else code
                 async with self._pages(fleet, board, gateway, servers):
                     fleet.controller.start()
                     fleet.watcher.start()
@@ -189,13 +192,29 @@ class _Engine:
                     await self._until_ready(servers, gateway)
                     fleet.heartbeat.start()
                     lookout.start()
-                    await self._stopping.wait()
-                    return 1 if self._fenced else 0
+                    await self._until_asked(fleet, lookout)
+                    return 1 if self._ending else 0
             finally:
+                self._arm()
                 log.info("engine stopping")
                 await asyncio.to_thread(self._stop, fleet, lookout)
                 bridge.close()
                 gateway.close()
+
+    async def _until_asked(self, fleet: _Fleet, lookout: Lookout) -> None:
+        """Until it is to end; a part that ended by itself ends all of it, for without it nothing is looked after."""
+        parts: dict[str, Callable[[], bool]] = {
+            "heartbeat": fleet.heartbeat.is_alive,
+            "watchdog": fleet.host.is_watched,
+            "reconcile loop": fleet.controller.is_alive,
+            "lookout": lookout.is_alive,
+        }
+        while not self._stopping.is_set():
+            for name, is_alive in parts.items():
+                if not is_alive():
+                    self._end(fleet.controller, f"its {name} has ended: look whether a strategy changes threads")
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._stopping.wait(), _LOOKED_AFTER_S)
 
     async def _until_ready(self, servers: Servers, gateway: Gateway) -> None:
         """Give the exchanges a moment to connect and compare, so that the first beat finds them.
@@ -229,7 +248,7 @@ class _Engine:
 
         def fenced(why: str) -> None:
             gateway.shut(why)
-            self._fenced = why
+            self._ending = self._ending or f"its database is lost: {why}"
             log.critical("the engine ends: its database is lost", extra={"error": why})
             controller.ask_to_stop()
             loop.call_soon_threadsafe(self._stopping.set)
@@ -283,7 +302,14 @@ class _Engine:
         def uncommitted(beat: int) -> None:
             asyncio.run_coroutine_threadsafe(gateway.tend(), loop)
 
-        heartbeat = Heartbeat(clock, settings.heartbeat_seconds, store.beats, fire, uncommitted, self._descriptors.look)
+        def look() -> None:
+            self._descriptors.look()
+            if store.take_halt_requests():
+                host.settle()
+                controller.hint()
+            store.halts.store_pending()
+
+        heartbeat = Heartbeat(clock, settings.heartbeat_seconds, store.beats, fire, uncommitted, look)
         watcher = Watcher(settings.root, controller.hint, self._note_watching, clock)
         return _Fleet(controller, catalogue, host, heartbeat, watcher)
 
@@ -300,6 +326,7 @@ class _Engine:
                 trading=gateway,
                 exposures=self._store.ledger,
                 halts=self._store.halts.active,
+                unstored_halts=self._store.halts.unstored,
                 exec_servers=lambda: tuple(status.to_json() for status in servers.statuses()),
                 database_error=lambda: self._store.fault,
                 watch_fault=lambda: self._watch_fault,
@@ -362,15 +389,36 @@ class _Engine:
         return Connections(min(_PAGE_CONNECTIONS, third), min(_PAGE_CONNECTIONS, third // 2))
 
     def _handle_signals(self, controller: Controller) -> None:
+        """Whoever sends them: asked by a strategy of its own, it ends as well, but not as somebody wished it to."""
         loop = asyncio.get_running_loop()
 
         def stop() -> None:
             self._stopping.set()
             controller.ask_to_stop()
 
+        def obey(number: int, frame: FrameType | None) -> None:
+            self._arm()  # here, where no loop is needed that strategies may have broken
+            if number in self._own_hand and not self._ending:
+                self._ending = f"a strategy asked it to: {self._own_hand[number]}"
+                log.critical("the engine ends", extra={"error": self._ending})
+            loop.call_soon_threadsafe(stop)
+
+        notice_own_hand(self._own_hand.__setitem__)
         for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, stop)
+            loop.add_signal_handler(number, stop)  # so that the loop wakes up, in whatever thread the signal came
+            signal.signal(number, obey)
         loop.add_signal_handler(signal.SIGHUP, controller.hint)
+
+    def _arm(self) -> None:
+        self._last_resort.arm(self._settings.runtime.shutdown_deadline_seconds + GRACE_S)
+
+    def _end(self, controller: Controller, why: str) -> None:
+        """End the engine, with an exit code that has it started again. On the loop."""
+        if not self._ending:
+            self._ending = why
+            log.critical("the engine ends", extra={"error": why})
+        controller.ask_to_stop()
+        self._stopping.set()
 
     def _note_watching(self, fault: str) -> None:
         self._watch_fault = f"files are not watched, the timer finds changes: {fault}" if fault else ""

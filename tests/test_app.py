@@ -235,6 +235,30 @@ def test_sigterm_ends_a_single_pass_that_waits(root: Path) -> None:
     assert once.returncode != 0
 
 
+ASKS_TO_END = "import os, signal; os.kill(os.getpid(), signal.SIGTERM)"
+ENDS_THE_HEARTBEAT = (
+    "import ctypes, threading; beats = next(one for one in threading.enumerate() if one.name == 'heartbeat'); "
+    "ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(beats.ident), ctypes.py_object(SystemExit))"
+)
+
+
+@pytest.mark.parametrize(
+    ("does", "why"),
+    [
+        (ASKS_TO_END, "a strategy asked it to: os.kill at strategies/buyer.py:14 in on_tick"),
+        (ENDS_THE_HEARTBEAT, "its heartbeat has ended: look whether a strategy changes threads"),
+    ],
+)
+def test_an_engine_that_a_strategy_ended_is_to_be_started_again(
+    root: Path, start: Callable[[], Engine], does: str, why: str
+) -> None:
+    places = 'self.context.orders.place("buy", self.config["quantity"])'
+    (root / "strategies" / "buyer.py").write_text(BUYER.replace(places, does))
+    engine = start()
+    assert engine.process.wait(40) == 1
+    assert f'error="{why}"' in (root / "engine.log").read_text()
+
+
 def test_a_second_engine_on_the_same_database_is_refused(root: Path, start: Callable[[], Engine]) -> None:
     start().until(lambda: (root / ".reconciler" / "control.sock").exists())
     second = subprocess.run(

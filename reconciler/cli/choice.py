@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 import click
 
-from reconciler.records.halt import HaltScope
+from reconciler.records.halt import REASON_LIMIT, HaltScope
 
 Decorated = TypeVar("Decorated", bound=Callable[..., Any])
 
@@ -49,11 +49,22 @@ def scope_of(
         chosen.append(("instance", instance))
     if len(chosen) != 1:
         raise click.UsageError("expected exactly one of --all, --account ID, --instance ID")
-    if not reason:
+    if not reason or not reason.strip():
         raise click.UsageError("Missing option '--reason'.")
-    return *chosen[0], reason
+    return *chosen[0], _bounded(reason)
 
 
 def reason_option(command: Decorated) -> Decorated:
     """`--reason TEXT`, required: it is recorded with who asked."""
-    return click.option("--reason", required=True, metavar="TEXT", help="Why; recorded with who asked.")(command)
+
+    def check(ctx: click.Context, parameter: click.Parameter, reason: str) -> str:
+        return _bounded(reason)
+
+    told = "Why; recorded with who asked."
+    return click.option("--reason", required=True, metavar="TEXT", callback=check, help=told)(command)
+
+
+def _bounded(reason: str) -> str:
+    if len(reason) > REASON_LIMIT:
+        raise click.UsageError(f"--reason: expected at most {REASON_LIMIT} characters, was {len(reason)}")
+    return reason

@@ -17,6 +17,10 @@ class NoEngine(Exception):
     """Nobody listens on the control socket."""
 
 
+class NoAnswer(Failure):
+    """Somebody has the control socket, and it did not do what was asked: nobody knows whether it ever will."""
+
+
 class Engine:
     """Speaks to the engine behind `socket_path`; each call raises NoEngine where none is running."""
 
@@ -37,36 +41,48 @@ class Engine:
             if len(page["items"]) < PAGE:
                 return
 
-    def post(self, path: str, body: Mapping[str, Any]) -> Any:
-        """What a command answers."""
-        return self._ask("POST", path, None, body)
+    def post(self, path: str, body: Mapping[str, Any], timeout_s: float = TIMEOUT_S) -> Any:
+        """What a command answers. NoAnswer where none comes in time, or the engine fails at it."""
+        return self._ask("POST", path, None, body, timeout_s)
 
-    def _ask(self, method: str, path: str, query: Mapping[str, Any] | None, body: Mapping[str, Any] | None) -> Any:
-        self._require_engine()
+    def _ask(
+        self,
+        method: str,
+        path: str,
+        query: Mapping[str, Any] | None,
+        body: Mapping[str, Any] | None,
+        timeout_s: float = TIMEOUT_S,
+    ) -> Any:
+        self._require_engine(timeout_s)
         import httpx
 
         # No TLS on this way: certificates, which take long to read, are not needed.
         transport = httpx.HTTPTransport(uds=str(self._socket_path), verify=False)
         try:
-            with httpx.Client(transport=transport, base_url="http://localhost", timeout=TIMEOUT_S) as client:
+            with httpx.Client(transport=transport, base_url="http://localhost", timeout=timeout_s) as client:
                 answer = client.request(method, path, params=query, json=body)
         except httpx.HTTPError as error:
-            raise Failure(f"the engine did not answer: {error}; look at its log") from error
+            raise NoAnswer(f"the engine did not answer: {error}; look at its log") from error
         if answer.status_code == 404 and method == "GET":
             return None
+        if answer.is_server_error:
+            raise NoAnswer(_message(answer))
         if answer.is_error:
             raise Failure(_message(answer))
         return answer.json()
 
-    def _require_engine(self) -> None:
+    def _require_engine(self, timeout_s: float) -> None:
         """Knock first: a socket file may be left over, and httpx leaves a socket open where nobody answers."""
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as knock:
+            knock.settimeout(timeout_s)
             try:
                 knock.connect(str(self._socket_path))
             except PermissionError as error:
                 raise Failure(
                     f"{self._socket_path}: belongs to another user; run this as the user the engine runs as"
                 ) from error
+            except (TimeoutError, BlockingIOError) as error:
+                raise NoAnswer(f"{self._socket_path}: somebody has it open, and takes no connection") from error
             except OSError as error:
                 raise NoEngine from error
 

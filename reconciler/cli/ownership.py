@@ -37,10 +37,9 @@ def note_placing(store: Store, uid: int, account: str, order: str, reason: str) 
     store.events.record(None, "Warning", "PlacedByHand", f"account {account}: {order}: {reason} ({named(uid)})")
 
 
-def note_halting(
-    store: Store, uid: int, action: Literal["halt", "unhalt"], what: str, scope: HaltScope, id_: str, reason: str
+def tell_halting(
+    store: Store, uid: int, event: Literal["Halted", "Unhalted"], what: str, scope: HaltScope, id_: str, reason: str
 ) -> None:
-    """Write down who did it and why, in the words of a running engine: as an operator's action and as an event."""
-    store.operators.record(uid, action, what, reason)
+    """Write down who did it and why, in the words of a running engine."""
     about = id_ if scope == "instance" else None
-    store.events.record(about, "Warning", f"{action.capitalize()}ed", f"{what}: {reason} ({named(uid)})")
+    store.events.record(about, "Warning", event, f"{what}: {reason} ({named(uid)})")

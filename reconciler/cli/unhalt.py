@@ -32,14 +32,15 @@ def unhalt(place: Place, everything: bool, account: str | None, instance: str | 
         print_outcome("no longer halted", engine.post("/v1/unhalt", {"scope": scope, "id": id_, "reason": why}))
         say_still_halted(halts_of(engine))
     except NoEngine:
-        from reconciler.cli.ownership import note_halting, owned_store
+        from reconciler.cli.ownership import owned_store, tell_halting
 
         with owned_store(place) as (store, uid):
             lifted = store.halts.lift(scope, id_, named(uid), why)
             if not lifted:
                 raise Failure(f"{id_ or 'all'}: no halt of exactly this scope is in force") from None
             strongest = max(lifted, key=lambda halt: halt.full)
-            note_halting(store, uid, "unhalt", strongest.told_lifted, scope, id_, why)
+            store.operators.record(uid, "unhalt", strongest.told_lifted, why)
+            tell_halting(store, uid, "Unhalted", strongest.told_lifted, scope, id_, why)
             left = [halt.to_json() for halt in store.halts.active()]
         tell(f"{id_ or 'all'}: no longer halted")
         say_still_halted(halts_without_engine(place, left))

@@ -23,17 +23,19 @@ def named(uid: int) -> str:
 
 @dataclass(frozen=True, slots=True)
 class CommandResult:
-    """What became of a command, id by id: `done` and `failed`, the latter with why."""
+    """What became of a command, id by id: `done` and `failed`, the latter with why. `note`: what else is to know."""
 
     done: tuple[str, ...] = ()
     failed: tuple[tuple[str, str], ...] = ()
+    note: str = ""
 
     @property
     def ok(self) -> bool:
         return not self.failed
 
     def to_json(self) -> dict[str, Any]:
-        return {"done": list(self.done), "failed": [{"id": id_, "message": why} for id_, why in self.failed]}
+        failed = [{"id": id_, "message": why} for id_, why in self.failed]
+        return {"done": list(self.done), "failed": failed, **({"note": self.note} if self.note else {})}
 
 
 @dataclass(frozen=True, slots=True)

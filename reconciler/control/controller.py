@@ -93,6 +93,10 @@ class Controller:
     def start(self) -> None:
         self._thread.start()
 
+    def is_alive(self) -> bool:
+        """True from `start` until it is stopped, unless its thread ended by itself."""
+        return self._thread.is_alive()
+
     def ask_to_stop(self) -> None:
         """Start no other pass. Thread-safe, returns at once."""
         self._stopping = True

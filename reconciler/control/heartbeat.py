@@ -101,6 +101,10 @@ class Heartbeat:
         self._began_s = self._round_s = self._clock.monotonic()
         self._thread.start()
 
+    def is_alive(self) -> bool:
+        """True from `start` until it is stopped, unless its thread ended by itself."""
+        return self._thread.is_alive()
+
     def stop(self) -> None:
         """Fire no further beat. Returns once one under way has been dispatched."""
         self._stopping.set()

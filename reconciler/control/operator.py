@@ -12,6 +12,7 @@ from reconciler.records.cadence import NOTHING_AHEAD, BeatRun, forgetting
 from reconciler.records.halt import WAS_IT_MEANT, Halt, HaltScope, stranger
 from reconciler.records.verdict import Verdict
 from reconciler.runtime.host import Host
+from reconciler.store.halts import HaltNotStored
 
 
 class Operations(Protocol):
@@ -119,18 +120,22 @@ class Operator:
         return "it is not loaded, so there is nothing to pause or resume"
 
     def halt(self, scope: str, id: str, full: bool, reason: str, uid: int) -> CommandResult:
-        checked = cast(HaltScope, scope)
+        checked, note = cast(HaltScope, scope), ""
         try:
             self._halts.add(checked, id, full, reason, named(uid))
+        except HaltNotStored as error:
+            if not error.kept:
+                return CommandResult(failed=((id or "all", str(error)),))
+            note = str(error)
         finally:
             # In force even where it could not be stored; an order already past its last look is waited for.
             self._host.settle()
-        self._noted(uid, "halt", "Halted", scope, id, Halt(checked, id, full, reason, "", "").told, reason)
+            self._tell("Halted", scope, id, Halt(checked, id, full, reason, "", "").told, reason, uid)
         rows = self._controller.fleet.rows
         strange = stranger(checked, id, rows, (row.record.identity.account_id for row in rows.values()))
         if strange:
-            return CommandResult(failed=((id, f"{strange}; {WAS_IT_MEANT}"),))
-        return CommandResult(done=(id or "all",))
+            return CommandResult(failed=((id, f"{strange}; {WAS_IT_MEANT}"),), note=note)
+        return CommandResult(done=(id or "all",), note=note)
 
     def unhalt(self, scope: str, id: str, reason: str, uid: int) -> CommandResult:
         checked = cast(HaltScope, scope)
@@ -140,11 +145,11 @@ class Operator:
             why = "it comes from instances/_halt.yaml: change that file" if declared else "there is none"
             return CommandResult(failed=((id or "all", f"no halt of {_named(scope, id)} to lift: {why}"),))
         strongest = max(lifted, key=lambda halt: halt.full)
-        self._noted(uid, "unhalt", "Unhalted", scope, id, strongest.told_lifted, reason)
+        self._operations.record(uid, "unhalt", strongest.told_lifted, reason)
+        self._tell("Unhalted", scope, id, strongest.told_lifted, reason, uid)
         return CommandResult(done=(id or "all",))
 
-    def _noted(self, uid: int, action: str, event: str, scope: str, id: str, what: str, reason: str) -> None:
-        self._operations.record(uid, action, what, reason)
+    def _tell(self, event: str, scope: str, id: str, what: str, reason: str, uid: int) -> None:
         about = id if scope == "instance" else None
         self._events.record(about, "Warning", event, f"{what}: {reason} ({named(uid)})")
         self._controller.hint()

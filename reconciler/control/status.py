@@ -89,6 +89,7 @@ class Parts:
     denials: Callable[[], Sequence[Mapping[str, Any]]] = tuple
     differences: Callable[[], Sequence[Mapping[str, Any]]] = tuple
     settings_note: Callable[[], str] = str
+    unstored_halts: Callable[[], tuple[Halt, ...]] = tuple
 
 
 class _Seen(NamedTuple):
@@ -410,7 +411,8 @@ class StatusBoard:
         rows, declared = self._parts.controller.fleet.rows, self._parts.accounts.declared
         used = (row.record.identity.account_id for row in rows.values())
         note = stranger(halt.scope, halt.id, rows, declared if halt.id in declared else used)
-        return {**halt.to_json(), "declared": halt.is_declared, "note": note}
+        stored = not any(halt is one for one in self._parts.unstored_halts())
+        return {**halt.to_json(), "declared": halt.is_declared, "stored": stored, "note": note}
 
     def _counts(self) -> Mapping[str, int]:
         called, fleet = self._called(), self._parts.controller.fleet

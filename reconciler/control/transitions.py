@@ -48,6 +48,10 @@ class Lookout:
     def start(self) -> None:
         self._thread.start()
 
+    def is_alive(self) -> bool:
+        """True from `start` until it is stopped, unless its thread ended by itself."""
+        return self._thread.is_alive()
+
     def stop(self) -> None:
         """Look no more. Returns once a look under way has ended."""
         self._stopping.set()

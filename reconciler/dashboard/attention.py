@@ -219,6 +219,8 @@ def _halt(item: Mapping[str, Any]) -> Concern:
     else:
         option = f"--{halt.scope} {halt.id}".rstrip()
         command = f"reconciler unhalt {option} --reason …"
+    if not item.get("stored", True):
+        text += "\nin force, but the database has not taken it yet: it is tried again each beat"
     if item["note"]:
         text += f"\n{item['note']}: it halts nothing, and what was meant trades on"
     return Concern(Gravity.CRITICAL, False, f"Halt of {halt.target}", text, command=command)

@@ -1,7 +1,8 @@
 """Endings: orders that are over, by an answer that may not be the last word. Each is looked up once more. From memory.
 
 A cancel is acknowledged while a fill is under way; an order that filled is told without its price, which a later
-look-up would tell. Bounded: what no look-up tells either is left at that.
+look-up would tell; one that the exchange is said to have refused is there all the same, for its server called something
+else a refusal. Bounded: what no look-up tells either is left at that.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 
 from reconciler.clock import Clock
-from reconciler.records.order import Order, Outcome
+from reconciler.records.order import Order, Outcome, RejectedBy
 
 LATELY = timedelta(days=1)
 """For so long after its end an order is asked for by the next engine, which cannot know whether this one did."""
@@ -41,10 +42,15 @@ class Endings:
     def note(self, order: Order) -> None:
         """What is known of an order now, however it came to be known."""
         with self._lock:
-            if order.outcome is not Outcome.ACCEPTED or order.is_open or _is_whole(order):
-                self._ends.pop(order.client_order_id, None)
-            else:
+            if _may_be_more(order):
                 self._ends.setdefault(order.client_order_id, _Ending(self._clock.monotonic()))
+            else:
+                self._ends.pop(order.client_order_id, None)
+
+    def end(self, client_order_id: str) -> None:
+        """What a look-up told of the order is the last word."""
+        with self._lock:
+            self._ends.pop(client_order_id, None)
 
     def answered(self, order: Order) -> None:
         """It was looked up when it was over already, and answered; what that was is noted.
@@ -78,9 +84,12 @@ class Endings:
         return self._clock.monotonic() - end.since_s >= _AT_S[end.answers]
 
 
-def _is_whole(order: Order) -> bool:
-    """True where nothing more can be learned."""
-    return order.filled_quantity == order.quantity and not _lacks_price(order)
+def _may_be_more(order: Order) -> bool:
+    """True where a look-up may tell what is not known. What was never sent the exchange cannot have."""
+    if order.outcome is Outcome.REJECTED:
+        return order.rejected_by is RejectedBy.EXCHANGE
+    is_whole = order.filled_quantity == order.quantity and not _lacks_price(order)
+    return order.outcome is Outcome.ACCEPTED and not order.is_open and not is_whole
 
 
 def _lacks_price(order: Order) -> bool:

@@ -101,14 +101,14 @@ class Gateway:
     def recover(self) -> Sequence[Order]:
         """What was pending when the last engine stopped is unknown now. Returns all orders in doubt. Blocks.
 
-        Of those that ended lately it is not known whether they were looked up after that: they are.
+        Of those that ended lately, or were refused, it is not known whether they were looked up after that: they are.
         """
         self._ledger.mark_unknown_on_startup()
         in_doubt = self._ledger.unresolved()
         for order in in_doubt:
             self._doubts.add(order)
         now = utc(self._clock.time())
-        for order in self._ledger.ended(now - LATELY):
+        for order in (*self._ledger.ended(now - LATELY), *self._ledger.refused(now - LATELY)):
             self._endings.note(order)
         self._rate.remember(self._ledger.sent(now - MINUTE))
         return in_doubt

@@ -102,7 +102,9 @@ class LookUp:
         if is_news(order, report):
             settled = await self._clerk.do(lambda: self._settlement.reported(order, report))
             log.info("order", extra={"client_order_id": order.client_order_id, "state": str(settled.state)})
-        if not order.is_open:  # else it was asked for before it was over: a fill may have come after the answer
+        if settled.outcome is Outcome.REJECTED:
+            self._endings.end(order.client_order_id)
+        elif not order.is_open:  # else it was asked for before it was over: a fill may have come after the answer
             self._endings.answered(settled)
 
     async def _not_found(self, order: Order) -> None:

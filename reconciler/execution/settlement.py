@@ -82,6 +82,7 @@ class OrderBook(OwnOrders, Protocol):
     def unwanted(self) -> list[Order]: ...
     def written_off(self, since: datetime) -> list[Order]: ...
     def ended(self, since: datetime) -> list[Order]: ...
+    def refused(self, since: datetime) -> list[Order]: ...
     def was_unknown(self, client_order_id: str) -> bool: ...
     def of_exchange_id(self, account_id: str, exchange_order_id: str) -> Order | None: ...
     def clients(self) -> list[tuple[str, str]]: ...
@@ -121,7 +122,7 @@ class Settlement:
         with self._turn(order.client_order_id):
             known = self._ledger.get(order.client_order_id) or order
             if known.outcome is not Outcome.ACCEPTED:
-                return self._rejected(order, by, reason)
+                return self._note(self._rejected(order, by, reason))
         self._tell(known, "Warning", "OrderTurnedUp", f"it is {known.state}, but its placing was answered: {reason}")
         return known
 
@@ -169,7 +170,8 @@ class Settlement:
             if is_over and report.state is not known.state and filled <= known.filled_quantity:
                 return known
             turned_up = known.outcome is Outcome.REJECTED
-            if turned_up and not filled and report.state is not None and report.state.is_final:
+            is_unfilled = not filled and report.state is not None and report.state.is_final
+            if turned_up and is_unfilled and known.rejected_by is RejectedBy.EXCHANGE:
                 return known  # exchanges list what they refused as cancelled: nothing was traded
             if turned_up:
                 self._halt(known, " turned up, though it had been taken for rejected")
@@ -185,8 +187,7 @@ class Settlement:
                 fills=_fills(known, report),
             )
         self._is_known(order.client_order_id)
-        if self._endings is not None:
-            self._endings.note(settled)
+        self._note(settled)
         if turned_up:
             self._tell(known, "Warning", "OrderTurnedUp", f"it is {settled.state}, but was taken for: {known.reason}")
         elif known.outcome is Outcome.UNKNOWN:
@@ -244,13 +245,16 @@ class Settlement:
             # Accepted at first and thrown out later: for the order it is an end like any other.
             if known.state is not None and known.state.is_final:
                 return known
-            settled = self._ledger.settle(known.client_order_id, state=OrderState.CANCELLED, reason=reason)
-            if self._endings is not None:
-                self._endings.note(settled)
-            return settled
+            return self._note(self._ledger.settle(known.client_order_id, state=OrderState.CANCELLED, reason=reason))
         if known.outcome is Outcome.REJECTED:
             return known
-        return self._rejected(known, RejectedBy.EXCHANGE, reason)
+        return self._note(self._rejected(known, RejectedBy.EXCHANGE, reason))
+
+    def _note(self, settled: Order) -> Order:
+        """Have it looked up once more, where that may tell more."""
+        if self._endings is not None:
+            self._endings.note(settled)
+        return settled
 
     def _tell(self, order: Order, type: Literal["Normal", "Warning"], reason: str, message: str) -> None:
         self._events.record(order.instance_id, type, reason, f"{order.client_order_id}: {message}")

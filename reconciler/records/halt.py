@@ -15,6 +15,15 @@ WAS_IT_MEANT = "the halt is in force all the same: was it meant?"
 """What is asked of whoever halts what is not there: refusing would leave what was meant unhalted, too."""
 
 
+REASON_LIMIT = 500
+"""Characters. It stands on every page for as long as it holds."""
+
+
+def shortened(reason: str) -> str:
+    """What is said for want of a person who could say it in fewer words."""
+    return reason if len(reason) <= REASON_LIMIT else f"{reason[: REASON_LIMIT - 1]}…"
+
+
 @dataclass(frozen=True, slots=True)
 class Halt:
     """No new exposure within `scope` until it is lifted.
@@ -50,6 +59,12 @@ class Halt:
     def is_declared(self) -> bool:
         """True where a file asks for it, which `by` names: it ends when that file says so, and no other way."""
         return self.by.endswith(HALT_FILES)
+
+    @property
+    def uid(self) -> int | None:
+        """Of the operator who halted (`uid 1000`, `ada, uid 1000`), None where it was not one."""
+        word, _, number = self.by.rpartition(", ")[2].partition(" ")
+        return int(number) if word == "uid" and number.isascii() and number.isdigit() else None
 
     @property
     def target(self) -> str:

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from reconciler.errors import Problem
 from reconciler.records.document import Document, parse
-from reconciler.records.halt import Halt, stranger
+from reconciler.records.halt import Halt, shortened, stranger
 from reconciler.records.pointer import spell
 from reconciler.records.snapshot import SourceFile
 from reconciler.records.validation import compile_schema
@@ -42,11 +42,12 @@ def read_halts(file: SourceFile | None, at: str) -> tuple[tuple[Halt, ...], tupl
     problems = _problems(file)
     if isinstance(problems, Document):
         return tuple(
-            Halt(item["scope"], item.get("id", ""), item.get("full", False), item["reason"], file.path, at)
+            Halt(item["scope"], item.get("id", ""), item.get("full", False), shortened(item["reason"]), file.path, at)
             for item in problems.values
         ), ()
     # In full: it may have said so, and half of an edit must not let out what was held back.
-    return (Halt("all", "", True, f"{file.path} cannot be understood: {problems[0]}", file.path, at),), problems
+    why = shortened(f"{file.path} cannot be understood: {problems[0]}")
+    return (Halt("all", "", True, why, file.path, at),), problems
 
 
 def strange_halts(

@@ -127,6 +127,10 @@ class ThreadHost:
         self._crew.hire(self._options.workers)
         self._watchdog.start()
 
+    def is_watched(self) -> bool:
+        """True from `start` until it is stopped, unless the watchdog ended by itself."""
+        return self._watchdog.is_alive()
+
     def load(self, spec: LoadSpec) -> None:
         slot = self._roster.ask_load(spec)
         if slot is not None:

@@ -28,9 +28,14 @@ class Watchdog:
         self._interval_s = options.patience_s / _GLANCES
         self._fault = ""
         self._looking = threading.Lock()
+        self._thread = threading.Thread(target=self._run, name="watchdog", daemon=True)
 
     def start(self) -> None:
-        threading.Thread(target=self._run, name="watchdog", daemon=True).start()
+        self._thread.start()
+
+    def is_alive(self) -> bool:
+        """True from `start` until it is stopped, unless its thread ended by itself."""
+        return self._thread.is_alive()
 
     def stop(self) -> None:
         self._stopping.set()

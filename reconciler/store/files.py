@@ -14,10 +14,12 @@ import os
 from pathlib import Path
 
 from reconciler.errors import StoreError
+from reconciler.store.wal import Reach, Wal
 
 REPLACED = "the database was removed or replaced while the engine ran"
 OVERWRITTEN = "the database was written over by another program while the engine ran"
 LOG_LOST = "the database's log (its -wal and -shm files) was removed or replaced while the engine ran"
+LOG_DAMAGED = "the database's log (its -wal file) was cut or written over while the engine ran"
 
 _SCHEMA_COOKIE, _USER_VERSION = slice(40, 44), slice(60, 64)
 """Where these stand in a database file's header, which are the stamp. Every change of the tables, VACUUM too, counts
@@ -47,26 +49,50 @@ class Files:
         if None in (self._identity, *self._logs):
             os.close(self._descriptor)
             raise StoreError(f"{path}: expected its log beside it, found none: name a file on an ordinary disk")
+        try:
+            self._wal = Wal(self._log, self._index)
+        except OSError as error:
+            os.close(self._descriptor)
+            raise StoreError(f"{path}: its log cannot be looked at: {error.strerror}") from error
+        self._reach = self._wal.reach()
 
-    def change(self) -> str:
-        """What became of them, empty where they are what they were."""
+    def change(self, *, thorough: bool = False) -> str:
+        """What became of them, empty where they are what they were. All of the log is read now and then, or now."""
         if why := self.database_change():
             return why
         if (_identity(_found(self._log)), _identity(_found(self._index))) != self._logs:
             return LOG_LOST
-        return ""
+        try:
+            return LOG_DAMAGED if self._wal.is_damaged(thorough) else ""
+        except OSError as error:
+            raise StoreError(f"{self._log}: cannot be read: {error.strerror}: check the disk") from error
 
     def database_change(self) -> str:
         """The same of the database alone: where it is empty, what the log holds may be written back into it."""
         found = _found(self._path)
         if _identity(found) != self._identity:
             return REPLACED
-        if (state := _state(found)) == self._state:
+        # The files before the index: whoever writes the log back says so there first.
+        state, reach = _state(found), self._wal.reach()
+        if state == self._state:
+            self._begun_anew(reach)
             return ""
-        if self._header() not in self._stamps:
+        if self._header() not in self._stamps or not self._is_going_back(reach):
             return OVERWRITTEN
-        self._state = state  # somebody else wrote the log back
+        self._state, self._reach = state, reach  # somebody else wrote the log back
         return ""
+
+    def _begun_anew(self, reach: Reach | None) -> None:
+        """Where the log was begun anew, nothing of it is in the database yet."""
+        if reach is not None and (self._reach is None or reach.salt != self._reach.salt):
+            self._reach = reach._replace(back=0, going_back=0)
+
+    def _is_going_back(self, reach: Reach | None) -> bool:
+        """Whether what was written into the database can have come out of the log, by how far that is written back."""
+        before = self._reach
+        if reach is None or before is None or reach.salt != before.salt:
+            return True
+        return (reach.back, reach.going_back) != (before.back, before.going_back) or reach.back < reach.going_back
 
     def checkpointed(self, stamp: int) -> None:
         """The log was written back by the engine itself, in part where somebody reads or the disk is full.
@@ -74,11 +100,13 @@ class Files:
         `stamp` is the last `user_version` that was committed: if it is not in the database yet, it may get there later.
         """
         self._state = _state(_found(self._path))
+        self._reach = self._wal.reach()
         header = self._header()
         self._stamps = {header, header[:4] + stamp.to_bytes(4, "big")}
 
     def close(self) -> None:
         """Once all connections of this process to the database are closed."""
+        self._wal.close()
         os.close(self._descriptor)
 
     def _header(self) -> bytes:

@@ -16,6 +16,11 @@ _ENDED = (
     " AND (filled_quantity <> quantity OR average_price IS NULL OR fee IS NULL) AND updated_at >= ?"
 )
 """In the words of the index that bounds it; SQLite would take one that does not."""
+_REFUSED = (
+    "SELECT * FROM orders INDEXED BY orders_refused WHERE outcome = 'rejected' AND rejected_by = 'exchange'"
+    " AND updated_at >= ? ORDER BY updated_at DESC LIMIT ?"
+)
+_LATEST = 50
 _LEFT_ACTIVE = "(i.removed_at IS NOT NULL OR coalesce(i.mode_override, i.mode) <> 'active')"
 
 
@@ -71,6 +76,11 @@ class OrderSearch:
     def instance_ids(self) -> list[str]:
         """The id of every record that there ever was."""
         return [columns["id"] for columns in self._reads.query("SELECT id FROM instances")]
+
+    def refused(self, since: datetime) -> list[Order]:
+        """The newest orders that their exchanges refused, not before `since`: those of an engine's last seconds."""
+        found = self._reads.query(_REFUSED, [time_text(since), _LATEST])
+        return [order_from(columns) for columns in found]
 
     def latest(self) -> datetime | None:
         """When the last order was placed, None where none ever was."""

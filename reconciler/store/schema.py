@@ -413,6 +413,16 @@ def differences(db: Database) -> None:
     )
 
 
+@migrations(name="0014_refused_orders")
+def refused_orders(db: Database) -> None:
+    """Orders that their exchanges refused: a start looks the newest of them up once more."""
+    db.executescript(
+        """
+        CREATE INDEX orders_refused ON orders (updated_at) WHERE outcome = 'rejected' AND rejected_by = 'exchange';
+        """
+    )
+
+
 def migrate(db: Database, path: Path) -> None:
     """Bring the database up to date. Raises StoreError where it is not ours, or newer than this version."""
     _refuse_newer(db, path)

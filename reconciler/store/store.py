@@ -9,10 +9,12 @@ from types import TracebackType
 
 from reconciler.clock import Clock
 from reconciler.forks import in_children, let_go_files
+from reconciler.records.halt import Halt
 from reconciler.store.beats import Beats
 from reconciler.store.connection import ReadPool, make_folder, open_writable
 from reconciler.store.desired import Desired
 from reconciler.store.events import Events
+from reconciler.store.halt_requests import HALT_REQUESTS, HaltRequests
 from reconciler.store.halts import Halts
 from reconciler.store.ledger import Ledger
 from reconciler.store.lineage import Memory
@@ -31,7 +33,15 @@ class Store:
     Reads go through connections of their own and see the last commit; they never wait for the writer.
     """
 
-    def __init__(self, writer: Writer, reads: ReadPool, clock: Clock, held: ExitStack, memory: Memory) -> None:
+    def __init__(
+        self,
+        writer: Writer,
+        reads: ReadPool,
+        clock: Clock,
+        held: ExitStack,
+        memory: Memory,
+        requests: HaltRequests,
+    ) -> None:
         """Use `open`. `held` closes what the store stands on."""
         self._writer = writer
         self._held = held
@@ -40,7 +50,7 @@ class Store:
         self.ledger = Ledger(writer, reads, clock)
         memory.compare(self.ledger.tags[0])
         self.desired = Desired(writer, reads, self.ledger.shadow_books_ended)
-        self.halts = Halts(writer, reads, clock)
+        self.halts = Halts(writer, reads, clock, requests)
         self.beats = Beats(writer, reads)
         self.operators = Operators(writer, clock)
         self.tools = Tools(writer, reads, clock)
@@ -64,7 +74,9 @@ class Store:
             held.callback(writer.close)
             reads = ReadPool(path)
             held.callback(reads.close)
-            return cls(writer, reads, clock, held, memory)
+            store = cls(writer, reads, clock, held, memory, HaltRequests(path.parent, clock))
+            store.take_halt_requests()
+            return store
         except BaseException:
             held.close()
             raise
@@ -97,6 +109,15 @@ class Store:
         On the writer's thread, and before anybody learns that a write failed.
         """
         self._writer.on_fenced = tell
+
+    def take_halt_requests(self) -> tuple[Halt, ...]:
+        """Halts that no engine answered: in force on return, stored and told soon. Returns them. Waits for nothing."""
+        taken = self.halts.take_requests()
+        for halt in taken:
+            about = halt.id if halt.scope == "instance" else None
+            message = f"{halt.told}: {halt.reason} ({halt.by}, through {HALT_REQUESTS})"
+            self.events.record(about, "Warning", "Halted", message)
+        return taken
 
     def flush(self) -> None:
         """Wait until everything submitted before is committed. Raises StoreError where the database refuses."""

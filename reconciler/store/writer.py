@@ -16,7 +16,7 @@ from sqlite_utils import Database
 
 from reconciler.errors import StoreError, StoreFenced
 from reconciler.store.connection import explained, explanation, open_read_only
-from reconciler.store.files import LOG_LOST, Files
+from reconciler.store.files import LOG_DAMAGED, LOG_LOST, Files
 
 CHECKPOINT_COMMITS = 100
 """So often the log is written back into the database, between commits: who waits for one does not wait for that."""
@@ -116,7 +116,7 @@ class Writer:
 
     def _owns_database(self) -> bool:
         try:
-            return not self._files.database_change()
+            return not self._files.database_change() and self._files.change(thorough=True) in ("", LOG_LOST)
         except StoreError:
             return False
 
@@ -159,8 +159,8 @@ class Writer:
         """Write the log back. The boundary to what goes wrong with it: nothing is lost, and it is tried again."""
         self._checkpointed_at = self.commits
         try:
-            if self._files.database_change():
-                return  # it is not ours to be written to: the next commit tells
+            if self._files.database_change() or self._files.change(thorough=True) == LOG_DAMAGED:
+                return  # it is not ours to be written to, or not ours what would be: the next commit tells
             try:
                 if stamp:
                     with self._transaction():

@@ -19,28 +19,47 @@ class InstanceInfo(Protocol):
     """Who this instance is. Read-only."""
 
     @property
-    def id(self) -> str: ...
+    def id(self) -> str:
+        """The record's id, for ever."""
+        ...
+
     @property
-    def strategy_type(self) -> str: ...
+    def strategy_type(self) -> str:
+        """The name of the module."""
+        ...
+
     @property
-    def account_id(self) -> str: ...
+    def account_id(self) -> str:
+        """The account that every order of it is for."""
+        ...
+
     @property
-    def client_id(self) -> str: ...
+    def client_id(self) -> str:
+        """Whose orders they are."""
+        ...
+
     @property
-    def market(self) -> str: ...
+    def market(self) -> str:
+        """The symbol, as the exec-mcp server spells it."""
+        ...
+
     @property
     def mode(self) -> str:
         """`observe` or `active`: the mode in force now."""
         ...
 
     @property
-    def labels(self) -> Mapping[str, str]: ...
+    def labels(self) -> Mapping[str, str]:
+        """Those of the record, as they were when it was loaded."""
+        ...
 
 
 class Market(Protocol):
     """The instance's own market."""
 
-    def quote(self) -> Quote: ...
+    def quote(self) -> Quote:
+        """The best prices, asked for once a beat. Raises where the server cannot be reached: no error of yours."""
+        ...
 
     def candles(self, timeframe: str, limit: int) -> Sequence[Candle]:
         """The last `limit` closed candles, oldest first, each step once. Timeframes: 1m 5m 15m 30m 1h 4h 1d.
@@ -53,8 +72,13 @@ class Market(Protocol):
 class Account(Protocol):
     """The whole account, shared with whoever else trades it."""
 
-    def positions(self) -> Sequence[Position]: ...
-    def balances(self) -> Sequence[Balance]: ...
+    def positions(self) -> Sequence[Position]:
+        """What the exchange says the account holds, by symbol: all instances', and what people trade by hand."""
+        ...
+
+    def balances(self) -> Sequence[Balance]:
+        """What the account has of each asset, and how much of it is not tied up."""
+        ...
 
 
 class Orders(Protocol):
@@ -83,7 +107,7 @@ class Orders(Protocol):
         ...
 
     def open(self) -> Sequence[Order]:
-        """Oldest first."""
+        """Those to which something may still happen, oldest first."""
         ...
 
     def recent(self, limit: int = 20) -> Sequence[Order]:
@@ -98,24 +122,46 @@ class Orders(Protocol):
 class Log(Protocol):
     """Lines for the instance's page; the last 200 are kept."""
 
-    def info(self, message: str) -> None: ...
-    def warning(self, message: str) -> None: ...
-    def error(self, message: str) -> None: ...
+    def info(self, message: str) -> None:
+        """What is worth knowing."""
+        ...
+
+    def warning(self, message: str) -> None:
+        """What somebody should look at one day."""
+        ...
+
+    def error(self, message: str) -> None:
+        """What went wrong. It does not make the instance Degraded; an exception does."""
+        ...
 
 
 class Context(Protocol):
     """What `self.context` is."""
 
     @property
-    def instance(self) -> InstanceInfo: ...
+    def instance(self) -> InstanceInfo:
+        """Who this instance is."""
+        ...
+
     @property
-    def market(self) -> Market: ...
+    def market(self) -> Market:
+        """Quotes and candles of its market."""
+        ...
+
     @property
-    def account(self) -> Account: ...
+    def account(self) -> Account:
+        """Positions and balances of the whole account."""
+        ...
+
     @property
-    def orders(self) -> Orders: ...
+    def orders(self) -> Orders:
+        """Its own orders and position."""
+        ...
+
     @property
-    def log(self) -> Log: ...
+    def log(self) -> Log:
+        """Lines for its page and `reconciler logs`."""
+        ...
 
     def now(self) -> datetime:
         """The engine's time, UTC."""

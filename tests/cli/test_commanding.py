@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import contextlib
+import importlib
 import os
+import socket
 
 import pytest
 
 from reconciler.control.commands import PruneState, named
 from reconciler.store import Reader
 from tests.cli.conftest import FakeEngine, Fleet
+
+halt_command = importlib.import_module("reconciler.cli.halt")
 
 
 @pytest.mark.parametrize(
@@ -125,8 +129,61 @@ def test_a_database_that_an_engine_holds_is_not_touched_behind_its_back(fleet: F
     with fleet.store() as store:
         result = fleet.run("halt", "--all", "--reason", "why")
         assert store.halts.active() == ()
-    assert result.exit_code == 1
-    assert "its control socket does not answer this user" in result.stderr
+        assert (result.exit_code, result.stdout) == (0, "all: halted\n")
+        assert "halt-requests" in result.stderr
+        assert [halt.told for halt in store.take_halt_requests()] == ["everything"]
+
+
+def test_a_halt_that_the_engine_does_not_answer_goes_to_the_disk_and_says_so(
+    fleet: Fleet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(halt_command, "ANSWER_S", 0.05)
+    with fleet.store() as store, socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as deaf:
+        deaf.bind(str(fleet.control_socket))
+        deaf.listen(8)
+        result = fleet.run("halt", "--account", "main", "--full", "--reason", "margin call")
+        assert (result.exit_code, result.stdout) == (0, "main: halted in full\n")
+        assert "did not answer" in result.stderr
+        assert "on the disk" in result.stderr
+        (halt,) = store.take_halt_requests()
+        assert (halt.scope, halt.id, halt.full, halt.reason) == ("account", "main", True, "margin call")
+
+
+def test_a_socket_with_no_engine_behind_it_is_as_none_at_all(fleet: Fleet, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(halt_command, "ANSWER_S", 0.05)
+    fleet.store().close()
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as inherited:
+        inherited.bind(str(fleet.control_socket))
+        inherited.listen(8)
+        result = fleet.run("halt", "--all", "--reason", "fire")
+    assert (result.exit_code, result.stdout) == (0, "all: halted\n")
+    assert "no engine is running here" in result.stderr
+    with fleet.store() as store:
+        assert [halt.reason for halt in store.halts.active()] == ["fire"]
+
+
+def test_a_halt_for_which_neither_database_nor_disk_has_room_says_that_nothing_is_halted(fleet: Fleet) -> None:
+    fleet.database.parent.mkdir()
+    fleet.database.write_bytes(b"no database at all, but long enough to look like one" * 100)
+    (fleet.database.parent / "halt-requests").mkdir()
+    result = fleet.run("halt", "--all", "--reason", "fire")
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert "nothing is halted" in result.stderr
+
+
+def test_a_database_that_cannot_be_opened_keeps_no_halt_from_the_disk(fleet: Fleet) -> None:
+    fleet.database.parent.mkdir()
+    fleet.database.write_bytes(b"no database at all, but long enough to look like one" * 100)
+    result = fleet.run("halt", "--all", "--reason", "fire")
+    assert (result.exit_code, result.stdout) == (0, "all: halted\n")
+    assert (fleet.database.parent / "halt-requests").exists()
+
+
+@pytest.mark.parametrize("command", [("halt", "--all"), ("unhalt", "--all"), ("pause", "a"), ("beats", "forget")])
+def test_a_reason_has_a_length_and_says_something(fleet: Fleet, engine: FakeEngine, command: tuple[str, ...]) -> None:
+    assert "at most 500 characters" in fleet.run(*command, "--reason", "x" * 501).stderr
+    assert engine.calls == []
+    assert fleet.run(*command, "--reason", "x" * 500).exit_code == 0
 
 
 def test_prune_lists_what_is_held_and_how_to_confirm_it(fleet: Fleet, engine: FakeEngine) -> None:

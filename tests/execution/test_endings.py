@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from decimal import Decimal
 from typing import Any
 
-from reconciler.errors import ExecUnavailable, ExecUnknown
+from reconciler.errors import ExecRejected, ExecUnavailable, ExecUnknown
 from reconciler.execution.mapping.answer import OrderNotFound
-from reconciler.records.order import Order, OrderState
+from reconciler.records.order import Order, OrderState, Outcome, RejectedBy
 from tests.execution.standins import Desk, StandInGate, events
 
 OPEN = {"status": "open", "order_id": "x-1", "filled_quantity": "0"}
@@ -226,3 +226,92 @@ def test_an_order_thrown_out_after_it_was_taken_is_looked_up_once_more(desk: Des
     desk.server.answers("get_order", {**CANCELLED, "filled_quantity": "0.2", "average_price": "100"})
     beats(desk, 1)
     assert known(desk, order).filled_quantity == Decimal("0.2")
+
+
+FILLED = {"status": "filled", "order_id": "x-1", "filled_quantity": "1", "average_price": "100", "fee": "0"}
+
+
+def refused(desk: Desk, said: str = "insufficient funds") -> Order:
+    desk.server.fails("place_order", ExecRejected(said))
+    order = desk.buy(StandInGate())
+    assert (order.outcome, order.rejected_by) == (Outcome.REJECTED, RejectedBy.EXCHANGE)
+    return order
+
+
+def test_an_order_that_is_said_to_be_refused_and_is_there_is_booked_and_told(desk: Desk) -> None:
+    order = refused(desk)
+    desk.server.answers("get_order", FILLED)
+    beats(desk, 30)
+    settled = known(desk, order)
+    assert (settled.outcome, settled.state, settled.filled_quantity) == (
+        Outcome.ACCEPTED,
+        OrderState.FILLED,
+        Decimal(1),
+    )
+    assert desk.store.ledger.position("btc-grid-1", "BTC/USD", False).quantity == Decimal(1)
+    assert events(desk) == [
+        ("OrderTurnedUp", f"{order.client_order_id}: it is filled, but was taken for: insufficient funds")
+    ]
+    assert [halt.id for halt in desk.store.halts.active()] == ["btc-grid-1"]
+    assert len(desk.server.asked("get_order")) == 1
+
+
+def test_an_order_that_is_refused_in_an_answer_is_looked_up_once_too(desk: Desk) -> None:
+    desk.server.answers("place_order", {"status": "rejected", "reason": "insufficient funds"})
+    order = desk.buy(StandInGate())
+    desk.server.answers("get_order", FILLED)
+    beats(desk, 30)
+    assert known(desk, order).state is OrderState.FILLED
+
+
+def test_a_refusal_costs_one_question_and_is_not_asked_for_in_its_moment(desk: Desk) -> None:
+    for answer in (OrderNotFound("no such order"), ExecRejected("no"), None):
+        order, before = refused(desk), len(desk.server.asked("get_order"))
+        if answer is None:
+            desk.server.answers("get_order", {"status": "rejected", "reason": "insufficient funds"})
+        else:
+            desk.server.fails("get_order", answer)
+        desk.main_loop.run(desk.gateway._aftercare._follow_up.run())
+        assert len(desk.server.asked("get_order")) == before
+        beats(desk, 1)
+        assert len(desk.server.asked("get_order")) == before + 1
+        if not isinstance(answer, ExecRejected) or isinstance(answer, OrderNotFound):
+            beats(desk, 30)  # an answer of any other kind is none: asked again at the next beat
+            assert len(desk.server.asked("get_order")) == before + 1
+        desk.server.fails("get_order", OrderNotFound("no such order"))
+        beats(desk, 1)
+        assert known(desk, order) == order
+    assert events(desk) == []
+
+
+def test_a_refusal_of_the_last_seconds_is_looked_up_by_the_next_engine(desk: Desk) -> None:
+    order = refused(desk)
+    gateway = desk.restarted()
+    gateway.recover()
+    desk.server.answers("get_order", FILLED)
+    desk.clock.advance(6)
+    desk.main_loop.run(gateway._aftercare._follow_up.run())
+    gateway.close()
+    assert known(desk, order).state is OrderState.FILLED
+
+
+def test_what_the_gateway_refused_is_not_looked_up(desk: Desk) -> None:
+    assert desk.buy(StandInGate(paused=True)).rejected_by is RejectedBy.GATEWAY
+    gateway = desk.restarted()
+    gateway.recover()
+    desk.clock.advance(6)
+    desk.main_loop.run(gateway._aftercare._follow_up.run())
+    gateway.close()
+    beats(desk, 3)
+    assert desk.server.asked("get_order") == []
+
+
+def test_a_refusal_that_a_look_up_told_is_the_last_word(desk: Desk) -> None:
+    desk.server.fails("place_order", ExecUnknown("the line broke"))
+    desk.server.answers("get_order", {"status": "rejected", "reason": "insufficient funds"})
+    order = desk.buy(StandInGate())
+    desk.main_loop.run(desk.gateway._aftercare._follow_up.run())
+    assert known(desk, order).rejected_by is RejectedBy.EXCHANGE
+    asked = len(desk.server.asked("get_order"))
+    beats(desk, 30)
+    assert len(desk.server.asked("get_order")) == asked

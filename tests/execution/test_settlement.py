@@ -11,6 +11,7 @@ from reconciler.execution import answers
 from reconciler.execution.doubts import Doubts
 from reconciler.execution.settlement import Settlement
 from reconciler.records.order import OrderState, Outcome, RejectedBy
+from reconciler.records.verdict import Verdict
 from tests.execution.standins import Desk, StandInGate, events
 
 
@@ -72,6 +73,24 @@ def test_an_order_that_was_refused_and_is_listed_as_cancelled_did_not_turn_up(
     filled = answers.order({"status": "cancelled", "filled_quantity": "0.1", "average_price": "90"})
     assert settlement.reported(order, filled).filled_quantity == Decimal("0.1")
     assert len(desk.store.halts.active()) == 1
+
+
+@pytest.mark.parametrize("by_hand", [True, False])
+@pytest.mark.parametrize("ended", ["expired", "cancelled"])
+def test_an_order_that_was_taken_for_never_placed_and_ended_unfilled_is_recorded_as_what_it_was_and_halts(
+    by_hand: bool, ended: str, desk: Desk, settlement: Settlement
+) -> None:
+    desk.server.fails("place_order", ExecUnknown("the line broke"))
+    order = desk.buy(StandInGate(), limit="90")
+    if by_hand:
+        assert settlement.resolved(order.client_order_id, Verdict("rejected", "not there", "uid 1000")) == ""
+    else:
+        settlement.written_off(order, "not found")
+    settled = settlement.reported(order, answers.order({"status": ended, "filled_quantity": "0"}))
+    assert (settled.outcome, settled.state) == (Outcome.ACCEPTED, ended)
+    (halt,) = desk.store.halts.active()
+    assert halt.reason == f"order {order.client_order_id} turned up, though it had been taken for rejected"
+    assert events(desk)[0][0] == "OrderTurnedUp"
 
 
 def test_an_answer_that_cannot_be_booked_is_told_once_for_as_long_as_it_is_the_same(

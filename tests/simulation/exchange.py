@@ -32,6 +32,10 @@ class Placed:
     def is_open(self) -> bool:
         return not self.state.is_final
 
+    @property
+    def is_over_unfilled(self) -> bool:
+        return self.state.is_final and not self.filled
+
     def fill(self, quantity: Decimal) -> None:
         self.filled += quantity
         self.state = OrderState.FILLED if self.filled == self.quantity else OrderState.PARTIALLY_FILLED

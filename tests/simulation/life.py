@@ -97,6 +97,11 @@ class Life:
                 self.tally[f"{act} while halted, {'left' if self.judge.left else 'kept in'}"] += 1
         return order
 
+    def quoted(self, ago_s: float | None) -> None:
+        """From the next beat on, which is now, the exchange's quotes are so old; or there are none."""
+        self.exchange.quoted_ago_s = ago_s
+        self.beat += 1
+
     def cancel(self, instance: Instance, client_order_id: str) -> bool:
         """A strategy cancels an order; whether the cancel left. Raises KeyError where the order is not its own."""
         before = len(self.wire.cancels)

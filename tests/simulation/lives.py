@@ -73,6 +73,15 @@ class Lives(RuleBasedStateMachine):
         """A strategy places an order, and the exchange or the way there is not at its best."""
         self.life.place(instance, request, way, late_s)
 
+    @rule(instance=instances, request=requests, ago_s=st.sampled_from([3600.0, None]))
+    def quoteless_tick(self, instance: Instance, request: OrderRequest, ago_s: float | None) -> None:
+        """A strategy places an order, and the exchange has an old quote, or none."""
+        self.open_up()
+        self.life.connect()
+        self.life.quoted(ago_s)
+        self.life.place(instance, request)
+        self.life.quoted(0.0)
+
     @rule(
         instance=instances,
         request=requests,

@@ -88,6 +88,8 @@ class Judge:
     compared: set[str] = field(default_factory=set)
     written_off: set[str] = field(default_factory=set)
     """Orders that were in doubt, and then taken for never placed."""
+    misheard: set[str] = field(default_factory=set)
+    """Orders that the exchange took, and was said to have refused."""
     resolved: set[str] = field(default_factory=set)
     """Orders of which an operator said what became of them."""
     absences_s: defaultdict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
@@ -164,6 +166,11 @@ class Judge:
         own = [row for row in self._own(instance.id) if row["client_order_id"] != asked["client_order_id"]]
         doubts = [row["client_order_id"] for row in own if row["outcome"] in ("pending", "unknown")]
         assert not doubts, f"an order left though {doubts} are in doubt"
+        ago_s = self.exchange.quoted_ago_s
+        assert ago_s is not None or asked["type"] != "market", "an order at market left, and there is no quote"
+        if instance.account_id == "real" and (ago_s is None or ago_s > 60):
+            act = _act(own, asked["side"], Decimal(asked["quantity"]))
+            assert act is Act.REDUCES, f"an order that {act} left on a quote of {ago_s} s ago"
         halts = facts.halted(instance)
         if halts:
             assert not any(full for _, _, full in halts), f"an order left under a full halt: {halts}"
@@ -210,7 +217,8 @@ class Judge:
         for id_, placed in self.exchange.orders.items():
             assert id_ in rows, f"{id_} is at the exchange, and the ledger does not know it"
             row = rows[id_]
-            assert row["outcome"] != "rejected" or row["was_unknown"], f"{id_} was taken, and is rejected for certain"
+            is_certain = row["outcome"] == "rejected" and not row["was_unknown"]
+            assert not is_certain or id_ in self.misheard, f"{id_} was taken, and is rejected for certain"
             told = Decimal(row["filled_quantity"])
             assert told <= placed.filled, f"{id_}: {told} filled in the ledger, {placed.filled} at the exchange"
         for id_, row in rows.items():
@@ -224,14 +232,16 @@ class Judge:
         rows = self.rows()
         undecided = [id_ for id_, row in rows.items() if row["outcome"] in ("pending", "unknown")]
         assert not undecided, f"still in doubt: {undecided}"
-        for id_ in self.exchange.orders:
+        for id_, placed in self.exchange.orders.items():
+            if id_ in self.misheard and placed.is_over_unfilled and rows[id_]["rejected_by"] == "exchange":
+                continue  # many exchanges list what they refused as cancelled: nothing was traded
             assert rows[id_]["outcome"] == "accepted", f"{id_} was placed, and is {rows[id_]['outcome']} in the ledger"
             self._agrees(id_, rows[id_])
 
     def turned_up(self) -> set[str]:
         """The orders that the ledger took for never placed, and that it knows better by now."""
         rows = self.rows()
-        return {id_ for id_ in self.written_off if rows[id_]["outcome"] == "accepted"}
+        return {id_ for id_ in self.written_off | self.misheard if rows[id_]["outcome"] == "accepted"}
 
     def _agrees(self, id_: str, row: Columns) -> None:
         placed = self.exchange.orders[id_]

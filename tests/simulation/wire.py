@@ -22,7 +22,7 @@ from tests.simulation.operators import Deed, Operator
 
 WAYS = (
     *("taken", "refused", "refused in its answer", "lost", "dropped", "slow"),
-    *("gibberish", "over at once", "not delivered", "stalled", "broken", "unwritten"),
+    *("gibberish", "over at once", "not delivered", "stalled", "broken", "unwritten", "misheard"),
 )
 """What becomes of an order that leaves."""
 POINTS = ("quote", "committed", "handing over", "arrived", "answering")
@@ -113,7 +113,7 @@ class Wire:
         self.exchange.received.append(dict(arguments))
         answer: dict[str, Any] = {"status": "rejected", "reason": "no money"}
         if way not in ("refused", "refused in its answer", "lost"):
-            is_told = way in ("taken", "over at once", "unwritten")
+            is_told = way in ("taken", "over at once", "unwritten", "misheard")
             answer = self.exchange.take(arguments, 0.0 if is_told else self.late_s).told()
         self.hook("arrived")
         if way == "slow":
@@ -126,6 +126,9 @@ class Wire:
         self.hook("answering")
         match way:
             case "refused":
+                raise ExecRejected("no money")
+            case "misheard":  # its server calls a refusal what was none
+                self.judge.misheard.add(arguments["client_order_id"])
                 raise ExecRejected("no money")
             case "lost" | "dropped":
                 raise ExecUnknown("the connection was lost")

@@ -339,6 +339,86 @@ def test_a_database_that_is_not_there_any_more_fences_the_engine_before_anybody_
     db.close()
 
 
+FAR = 40
+"""So many commits leave a log of more than a few pages."""
+
+
+def written_over(end: str, start: float, length: int) -> Callable[[Path], None]:
+    """Writes over that file from `start` (a part of it) on, keeping what it is and how long; not by way of SQLite."""
+
+    def damage(path: Path) -> None:
+        file = f"{path}{end}"
+        at = int(os.stat(file).st_size * start)
+        words = ["dd", "if=/dev/urandom", f"of={file}", "bs=1", f"seek={at}", f"count={length}", "conv=notrunc"]
+        subprocess.run(words, check=True, capture_output=True)  # not here: closing it would give up SQLite's locks
+
+    return damage
+
+
+def some_more(writer: Writer) -> None:
+    for number in range(1000, 1008):
+        writer.write(insert(number))
+
+
+@pytest.mark.parametrize(
+    ("damage", "why"),
+    [
+        (lambda path: os.truncate(f"{path}-wal", 0), "the database's log .* was cut or written over"),
+        (lambda path: os.truncate(f"{path}-wal", 20_000), "the database's log .* was cut or written over"),
+        (written_over("-wal", 0, 32), "the database's log .* was cut or written over"),
+        (written_over("-wal", 0.3, 1), "the database's log .* was cut or written over"),
+        (written_over("-wal", 0.5, 5_000), "the database's log .* was cut or written over"),
+        (written_over("", 0.5, 5_000), "the database was written over by another program"),
+    ],
+    ids=["emptied", "cut", "head", "a byte", "pages", "pages of the database"],
+)
+def test_damage_within_the_files_fences_the_engine_within_some_commits_and_is_not_written_back(
+    tmp_path: Path, damage: Callable[[Path], object], why: str
+) -> None:
+    path = tmp_path / "reconciler.db"
+    db = open_writable(path, busy_timeout_s=0.05)
+    writer = Writer(db, path)
+    told: list[str] = []
+    writer.on_fenced = told.append
+    for number in range(FAR):
+        writer.write(insert(number))
+    damage(path)
+    whole = path.read_bytes()
+    with pytest.raises(StoreFenced, match=why):
+        some_more(writer)
+    assert len(told) == 1
+    writer.close()
+    db.close()
+    assert path.read_bytes() == whole
+
+
+@pytest.mark.parametrize("damage", [written_over("-wal", 0.3, 1), written_over("-wal", 0.5, 5_000)])
+def test_a_log_that_was_damaged_in_an_idle_moment_is_not_written_back_either(
+    tmp_path: Path, damage: Callable[[Path], object]
+) -> None:
+    path = tmp_path / "reconciler.db"
+    db = open_writable(path, busy_timeout_s=0.05)
+    writer = Writer(db, path)
+    for number in range(FAR):
+        writer.write(insert(number))
+    damage(path)
+    whole = path.read_bytes()
+    writer.close()
+    db.close()
+    assert path.read_bytes() == whole
+
+
+@pytest.mark.parametrize("how", ["PASSIVE", "FULL", "RESTART", "TRUNCATE"])
+def test_however_another_program_writes_the_log_back_it_is_no_damage(writer: Writer, path: Path, how: str) -> None:
+    for number in range(2 * FAR):
+        writer.write(insert(number))
+        if number % 3:
+            other(path).execute(f"PRAGMA wal_checkpoint({how})").fetchall()
+        if number % 7 == 0:
+            other(path).execute("UPDATE operations SET reason = 'by hand'")
+    assert writer.fault == ""
+
+
 @pytest.mark.parametrize("lose", [Path.unlink, remove("-wal", "-shm"), restore], ids=["removed", "log", "restored"])
 def test_what_was_committed_to_a_file_that_went_in_between_is_not_told_as_written(
     writer: Writer, path: Path, lose: Callable[[Path], object]

@@ -1,0 +1,233 @@
+"""Every rule switched off is caught: what a model lets pass without its rule, it proves nothing about.
+
+To add one: a scene in which the rule matters, and how the engine would be without it.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from reconciler.execution import doubts, endings, gatekeeper
+from reconciler.execution.doubts import Doubts
+from reconciler.execution.gatekeeper import Gatekeeper
+from reconciler.execution.readiness import Readiness
+from reconciler.execution.settlement import Settlement
+from reconciler.records.mode import Mode
+from reconciler.records.order import Order, OrderRequest, OrderType, Outcome, RejectedBy, Side
+from reconciler.records.verdict import Verdict
+from reconciler.store.ledger import Ledger
+from tests.execution.standins import MainLoop
+from tests.simulation.life import BEAT_S, Life
+from tests.simulation.model import OF
+from tests.simulation.operators import Deed
+
+OURS, REAL = OF["btc-grid-1"], OF["btc-real"]
+Off = Callable[[pytest.MonkeyPatch], None]
+Scene = Callable[[Life], None]
+
+
+def buy(limit: int | None = None, quantity: int = 1) -> OrderRequest:
+    kind, price = (OrderType.MARKET, None) if limit is None else (OrderType.LIMIT, Decimal(limit))
+    return OrderRequest(Side.BUY, kind, Decimal(quantity), price)
+
+
+def placed(life: Life, way: str = "taken", late_s: float = 0.0, limit: int | None = 90) -> str:
+    order = life.place(OURS, buy(limit), way, late_s)
+    assert order is not None
+    life.check()
+    return order.client_order_id
+
+
+# Scenes
+
+
+def misheard(life: Life) -> None:
+    """The exchange took an order, and was said to have refused it."""
+    placed(life, "misheard", limit=None)
+
+
+def misheard_and_killed(life: Life) -> None:
+    """The same, and nobody has looked it up before the next engine."""
+    misheard(life)
+    life.restart(kill=True)
+
+
+def settled_by_hand(life: Life) -> None:
+    """An operator does not see an order that is there, and that ends unfilled."""
+    order = placed(life, "dropped", 4 * BEAT_S)
+    life.perform(("lose", None), OURS.id)
+    life.resolve(order)
+    life.check()
+    for _ in range(4):
+        life.one_beat()
+    life.exchange.orders[order].expire()
+    life.connect()
+
+
+def late(life: Life) -> None:
+    """An order is not visible at first."""
+    placed(life, "dropped", 4 * BEAT_S)
+    for _ in range(6):
+        life.one_beat()
+        life.check()
+
+
+def doubted(life: Life) -> None:
+    life.place(OURS, buy(), "lost")
+    life.place(OURS, buy())
+
+
+def failing(life: Life) -> None:
+    """An order leaves, and what nobody foresaw goes wrong."""
+    life.place(OURS, buy(), "broken")
+
+
+def killed(life: Life) -> None:
+    life.place(OURS, buy(), "dropped", 0.0, ("arrived", ("crash", None)))
+
+
+def reconnected(life: Life) -> None:
+    life.perform(("flap", None), OURS.id)
+    placed(life)
+
+
+def cancelled_under_a_full_halt(life: Life) -> None:
+    order = placed(life)
+    life.perform(("halt", ("all", "", True)), OURS.id)
+    life.cancel(OURS, order)
+
+
+def closed(deed: Deed) -> Scene:
+    def scene(life: Life) -> None:
+        life.perform(deed, OURS.id)
+        life.place(OURS, buy())
+
+    return scene
+
+
+def closed_on_the_way(life: Life) -> None:
+    life.place(OURS, buy(), "taken", 0.0, ("committed", ("halt", ("all", "", False))))
+
+
+def uncommitted(life: Life) -> None:
+    life.operator.load(REAL.id, Mode.ACTIVE, committed=False)
+    life.place(REAL, buy())
+
+
+def on_an_old_quote(life: Life) -> None:
+    life.quoted(3600.0)
+    life.place(REAL, buy())
+
+
+# Rules, and what is left without them
+
+
+def instead(where: Any, name: str, value: Any) -> Off:
+    return lambda patch: patch.setattr(where, name, value)
+
+
+def always(value: Any) -> Callable[..., Any]:
+    return lambda *_, **__: value
+
+
+def written_off_at_once(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(doubts, "ANSWERS", 1)
+    patch.setattr(doubts, "SPREAD_S", 0.0)
+
+
+def only_what_was_accepted(order: Order, _more: Callable[[Order], bool] = endings._may_be_more) -> bool:
+    return order.outcome is Outcome.ACCEPTED and _more(order)
+
+
+def as_if_refused(self: Verdict, order: Order, _news: Any = Verdict.news) -> dict[str, Any]:
+    return {**_news(self, order), "rejected_by": RejectedBy.EXCHANGE}
+
+
+def asked_once(patch: pytest.MonkeyPatch) -> None:
+    """The gate is asked before the intent is written down, and not again."""
+    asked, ask = set[str](), Gatekeeper.refusal
+
+    @functools.wraps(ask)
+    def refusal(self: Gatekeeper, gate: Any, order: Order) -> Any:
+        if order.client_order_id in asked:
+            return None
+        asked.add(order.client_order_id)
+        return ask(self, gate, order)
+
+    patch.setattr(Gatekeeper, "refusal", refusal)
+
+
+@dataclass(frozen=True)
+class Rule:
+    what: str
+    off: Off
+    scene: Scene
+    caught: str
+    """What the model says without it."""
+
+
+NO_GATE = instead(Gatekeeper, "refusal", always(None))
+RULES = (
+    Rule("what was refused is looked up", instead(endings, "_may_be_more", only_what_was_accepted), misheard,
+         "was placed, and is rejected in the ledger"),
+    Rule("a start looks up what was refused", instead(Ledger, "refused", always([])), misheard_and_killed,
+         "was placed, and is rejected in the ledger"),
+    Rule("what was settled by hand is booked", instead(Verdict, "news", as_if_refused), settled_by_hand,
+         "was placed, and is rejected in the ledger"),
+    Rule("what turns up halts", instead(Settlement, "_halt", always(None)), settled_by_hand, "turned up, and"),
+    Rule("what was misheard halts", instead(Settlement, "_halt", always(None)), misheard, "turned up, and"),
+    Rule("one look is no proof of absence", written_off_at_once, late, "was given up after it was not found"),
+    Rule("a doubt blocks", instead(Doubts, "told", always("")), doubted, "are in doubt"),
+    Rule("what is pending at a start is in doubt", instead(Ledger, "mark_unknown_on_startup", always([])), killed,
+         "nobody waits for an answer any more"),
+    Rule("an order is written down before it is sent", instead(Ledger, "append", always(None)), failing,
+         "left before it was in the ledger"),
+    Rule("the gate is asked again", asked_once, closed_on_the_way, "left under"),
+    Rule("accounts are compared first", instead(Readiness, "pending", always("")), reconnected,
+         "before its account was compared"),
+    Rule("a full halt stops cancels", instead(Gatekeeper, "cancel_refusal", always(None)), cancelled_under_a_full_halt,
+         "a cancel left"),
+    Rule("a halt halts", NO_GATE, closed(("halt", ("instance", OURS.id, False))), "left under"),
+    Rule("a declared halt halts", NO_GATE, closed(("declare", ("all", "", False))), "left under"),
+    Rule("a pause pauses", NO_GATE, closed(("pause", None)), "its instance is paused"),
+    Rule("off is off", NO_GATE, closed(("lower", Mode.OFF)), "left in mode off"),
+    Rule("real money is committed", NO_GATE, uncommitted, "nothing was committed"),
+    Rule("an old quote measures nothing", instead(gatekeeper, "staleness", always(None)), on_an_old_quote,
+         "on a quote of 3600"),
+)  # fmt: skip
+SCENES = {rule.scene: rule.what for rule in RULES}
+
+
+@pytest.fixture
+def life(main_loop: MainLoop, empty_database: Path) -> Iterator[Life]:
+    led = Life(main_loop, empty_database)
+    yield led
+    if led.folder.exists():
+        led.engine.stop()
+        led.judge.close()
+
+
+@pytest.mark.parametrize("scene", SCENES, ids=SCENES.values())
+def test_with_every_rule_each_scene_is_a_life_like_any_other(scene: Scene, life: Life) -> None:
+    scene(life)
+    life.operator.lift_all()
+    life.end()
+
+
+@pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.what)
+def test_a_rule_that_is_switched_off_is_caught(rule: Rule, life: Life, monkeypatch: pytest.MonkeyPatch) -> None:
+    def lead() -> None:
+        rule.scene(life)
+        life.check()
+        life.end()
+
+    rule.off(monkeypatch)
+    with pytest.raises(AssertionError, match=rule.caught):
+        lead()
