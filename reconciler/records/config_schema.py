@@ -9,6 +9,7 @@ from typing import Any, Final
 
 from reconciler.records import regex
 from reconciler.records.defaults import EndlessDefaults, defaults
+from reconciler.records.formats import CHECKS
 from reconciler.records.pointer import Path, spell
 from reconciler.records.secrets import with_references
 from reconciler.records.subschema import LIST, MAP, ONE, Schema, every, referred
@@ -21,6 +22,7 @@ _OPENING: Final = frozenset({
 })
 # fmt: on
 """Keywords by which a schema says more about its keys than `properties` does."""
+_FORMATS_KNOWN: Final = f"those are {', '.join(sorted(CHECKS))}, and for all else there is pattern"
 _FOREIGN: Final = ("$id", "$anchor", "$dynamicRef", "$dynamicAnchor", "$vocabulary")
 """Keywords by which a schema is part of something larger. A CONFIG_SCHEMA stands alone."""
 # fmt: off
@@ -95,6 +97,9 @@ def _own_faults(
             near = did_you_mean(name, _KNOWN)
             if near:
                 yield name, f"unknown keyword, {near}"
+    if "format" in part and part["format"] not in CHECKS:
+        near = did_you_mean(part["format"], CHECKS)
+        yield "format", f"expected a format that is checked, was {quoted(part['format'])}; {near or _FORMATS_KNOWN}"
     if "$ref" in part:
         target = referred(part["$ref"], root)
         if target is None or id(target) not in places:

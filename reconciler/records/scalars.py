@@ -32,10 +32,11 @@ _LARGEST: Final = 2**63 - 1
 
 @dataclass(frozen=True, slots=True)
 class Unusable:
-    """A scalar that means something, but nothing this project can hold exactly."""
+    """A scalar that means something, but nothing this project can hold exactly, or that others read otherwise."""
 
     message: str
     hint: str
+    rule: str = "yaml-number"
 
 
 Scalar = str | int | float | bool | None
@@ -53,7 +54,7 @@ def resolve(text: str) -> Scalar | Unusable:
 def _number(text: str) -> Scalar | Unusable:
     match = _NUMBER.fullmatch(text)
     if match is None:
-        return text
+        return text if text != "-" else _LONE_DASH
     kind = match.lastgroup or ""
     if kind == "special":
         return Unusable(f"expected a finite number, was {text}", 'quote it if it is meant as text: "' + text + '"')
@@ -71,3 +72,4 @@ def _number(text: str) -> Scalar | Unusable:
 
 
 _QUOTE: Final = "quote it if it is meant as text"
+_LONE_DASH: Final = Unusable('expected a value, was a lone "-"', _QUOTE, "yaml-otherwise")

@@ -81,7 +81,7 @@ class Walk:
                     if value[:1] in SPECIAL_STARTS:
                         value = resolve(value)
                         if value.__class__ is Unusable:
-                            self._fault(event, here, key, value.message, value.hint, "yaml-number")
+                            self._fault(event, here, key, value.message, value.hint, value.rule)
                 elif style == '"' and not value.isprintable() and syntax.has_control_character(value):
                     self._fault(event, here, key, "expected text without control characters", "", "yaml-control")
                 if not in_mapping:
