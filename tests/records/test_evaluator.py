@@ -154,7 +154,7 @@ def test_a_file_that_is_invalid_elsewhere_still_claims_its_id_and_mode() -> None
 
 
 @pytest.mark.parametrize(
-    ("old", "new"), [("id: a", "id: 5"), ("id: a", "id: A"), ("id: a", "id: 'a\n\n'"), ("id: a", "x-id: a")]
+    ("old", "new"), [("id: a", "id: 5"), ("id: a", "id: A"), ("id: a", "id: 'a\n\n '"), ("id: a", "x-id: a")]
 )
 def test_an_id_that_is_not_of_its_form_claims_nothing(old: str, new: str) -> None:
     evaluation = judge(TEXT.replace(old, new))
