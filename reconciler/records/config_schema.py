@@ -22,7 +22,6 @@ _OPENING: Final = frozenset({
 })
 # fmt: on
 """Keywords by which a schema says more about its keys than `properties` does."""
-_FORMATS_KNOWN: Final = f"those are {', '.join(sorted(CHECKS))}, and for all else there is pattern"
 _FOREIGN: Final = ("$id", "$anchor", "$dynamicRef", "$dynamicAnchor", "$vocabulary")
 """Keywords by which a schema is part of something larger. A CONFIG_SCHEMA stands alone."""
 # fmt: off
@@ -99,7 +98,8 @@ def _own_faults(
                 yield name, f"unknown keyword, {near}"
     if "format" in part and part["format"] not in CHECKS:
         near = did_you_mean(part["format"], CHECKS)
-        yield "format", f"expected a format that is checked, was {quoted(part['format'])}; {near or _FORMATS_KNOWN}"
+        known = f"expected one of {', '.join(sorted(CHECKS))}, which are checked, was {quoted(part['format'])}"
+        yield "format", f"{known}; {near}" if near else f"{known}; for all else there is pattern"
     if "$ref" in part:
         target = referred(part["$ref"], root)
         if target is None or id(target) not in places:

@@ -54,7 +54,7 @@ def resolve(text: str) -> Scalar | Unusable:
 def _number(text: str) -> Scalar | Unusable:
     match = _NUMBER.fullmatch(text)
     if match is None:
-        return text if text != "-" else _LONE_DASH
+        return text
     kind = match.lastgroup or ""
     if kind == "special":
         return Unusable(f"expected a finite number, was {text}", 'quote it if it is meant as text: "' + text + '"')
@@ -72,4 +72,4 @@ def _number(text: str) -> Scalar | Unusable:
 
 
 _QUOTE: Final = "quote it if it is meant as text"
-_LONE_DASH: Final = Unusable('expected a value, was a lone "-"', _QUOTE, "yaml-otherwise")
+LONE_DASH: Final = Unusable('expected a value, was a lone "-"', _QUOTE, "yaml-otherwise")
