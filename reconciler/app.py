@@ -334,6 +334,7 @@ class _Engine:
                 account=AccountViews(market, gateway.comparisons, self._settings.heartbeat_seconds).view,
                 quote=market.last_quote,
                 orphans=lambda: [asdict(orphan) for orphan in gateway.orphans()],
+                doubts=lambda: [asdict(doubt) for doubt in gateway.doubts()],
                 denials=lambda: [asdict(denial) for denial in gateway.denials()],
                 differences=lambda: [asdict(one) for one in gateway.comparisons() if one.difference],
                 settings_note=self._staleness.note,

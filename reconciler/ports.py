@@ -194,6 +194,8 @@ class EngineStatus:
     exec_servers: tuple[Mapping[str, Any], ...]
     counts: Mapping[str, int]
     """Instances by health, keys as `Health` spells them, plus `total`, `problems` and `active`."""
+    observed: bool = True
+    """False until the files have been looked at once: nothing can be said of them before."""
     no_beat: str = ""
     """Why no beat has fired for three heartbeats, so that nothing ticks; empty where beats fire."""
     heartbeat_ended: str = ""
@@ -283,6 +285,13 @@ class StatusReader(Protocol):
         """Open orders that exchanges list and the ledger does not know.
 
         Items with `account_id client_order_id exchange_order_id symbol side quantity state seen_at`.
+        """
+        ...
+
+    def doubts(self) -> Sequence[Mapping[str, Any]]:
+        """Orders in doubt: whether they were placed, or what became of them, is not known.
+
+        Items with `client_order_id instance_id message needs_somebody`.
         """
         ...
 

@@ -185,7 +185,7 @@ def _denied(denials: Sequence[Mapping[str, Any]]) -> str:
     ids = [str(one["client_order_id"]) for one in denials]
     way_out = f"look there, and say what became of {'it' if len(ids) == 1 else 'each'}: reconciler orders resolve"
     if len(ids) == 1:
-        return f"{ids[0]}, which it took: {denials[0]['message']}; {way_out} {ids[0]}"
+        return f"{ids[0]}, which it took: {denials[0]['message']}; {way_out} {ids[0]} --as … --reason …"
     more = f" and {len(ids) - 3} more" if len(ids) > 3 else ""
     return f"{len(ids)} orders, which it took: {', '.join(ids[:3])}{more}; {way_out}"
 

@@ -86,6 +86,7 @@ class Parts:
     account: Callable[[str, str], AccountView] = lambda account_id, client_id: AccountView()
     quote: Callable[[str, str], Quote | None] = lambda account_id, symbol: None
     orphans: Callable[[], Sequence[Mapping[str, Any]]] = tuple
+    doubts: Callable[[], Sequence[Mapping[str, Any]]] = tuple
     denials: Callable[[], Sequence[Mapping[str, Any]]] = tuple
     differences: Callable[[], Sequence[Mapping[str, Any]]] = tuple
     settings_note: Callable[[], str] = str
@@ -340,6 +341,9 @@ class StatusBoard:
     def orphans(self) -> Sequence[Mapping[str, Any]]:
         return self._parts.orphans()
 
+    def doubts(self) -> Sequence[Mapping[str, Any]]:
+        return self._parts.doubts()
+
     def denials(self) -> Sequence[Mapping[str, Any]]:
         return self._parts.denials()
 
@@ -395,6 +399,7 @@ class StatusBoard:
             clock_behind_s=parts.heartbeat.behind_s,
             no_beat=parts.heartbeat.silence(),
             heartbeat_ended=parts.heartbeat.ended(),
+            observed=fleet.observed,
             source_error=fleet.source_error or parts.controller.fault,
             source_notes=tuple(filter(None, (_doubt(fleet.not_whole), fleet.git_problem, parts.watch_fault()))),
             settings_note=parts.settings_note(),

@@ -52,6 +52,8 @@ class Concern:
     text: str
     href: str = ""
     command: str = ""
+    orders: tuple[str, ...] = ()
+    """The client_order_ids of what it is about, as far as they are named."""
 
     @property
     def word(self) -> str:
@@ -135,6 +137,7 @@ def denial_concerns(denials: Iterable[Mapping[str, Any]], accounts: Accounts) ->
             text,
             href=href,
             command=f"reconciler orders resolve {ids[0]} --as … --reason …",
+            orders=tuple(ids[:DENIALS_NAMED]),
         )
 
 
@@ -156,22 +159,39 @@ def difference_concerns(differences: Iterable[Mapping[str, Any]], accounts: Acco
         )
 
 
-def concern(instance: InstanceStatus, accounts: Accounts, changed: Collection[str] = ()) -> Concern | None:
+def concern(
+    instance: InstanceStatus,
+    accounts: Accounts,
+    changed: Collection[str] = (),
+    doubts: Sequence[Mapping[str, Any]] = (),
+) -> Concern | None:
     """What is wrong with an instance, all of it, as grave as the gravest; None where nobody need look.
 
-    `changed` are the servers whose tools changed: one concern says that, not every instance on them.
+    `changed` are the servers whose tools changed: one concern says that, not every instance on them. `doubts` are its
+    own orders in doubt: what is to be typed is about the first of them.
     """
     account = accounts.get(instance.account_id)
     is_told = account is not None and account.server in changed
-    found = sorted(_faults(instance, is_told), key=lambda fault: fault[0])
+    found = sorted(_faults(instance, is_told, doubts), key=lambda fault: fault[0])
     if not found:
         return None
     text = "\n".join(text for _, text in found)
     real = _is_real(instance.account_id, accounts)
-    return Concern(found[0][0], real, instance.id, text, href=f"/instances/{segment(instance.id)}")
+    ids = tuple(str(one["client_order_id"]) for one in doubts)
+    return Concern(
+        found[0][0],
+        real,
+        instance.id,
+        text,
+        href=f"/instances/{segment(instance.id)}",
+        command=f"reconciler orders resolve {ids[0]} --as … --reason …" if ids else "",
+        orders=ids[:DENIALS_NAMED],
+    )
 
 
-def _faults(instance: InstanceStatus, tools_told: bool) -> Iterator[tuple[Gravity, str]]:
+def _faults(
+    instance: InstanceStatus, tools_told: bool, doubts: Sequence[Mapping[str, Any]]
+) -> Iterator[tuple[Gravity, str]]:
     conditions: dict[str, Condition] = {condition.type: condition for condition in instance.conditions}
     ready = conditions.get("Ready")
     if instance.frozen_with_exposure:
@@ -179,9 +199,14 @@ def _faults(instance: InstanceStatus, tools_told: bool) -> Iterator[tuple[Gravit
     if instance.health is Health.STUCK:
         yield Gravity.CRITICAL, _because("Stuck", ready)
     explained = {*EXPLAINED_ELSEWHERE, TradingReason.CAPABILITY_MISSING} if tools_told else EXPLAINED_ELSEWHERE
+    if len(doubts) > 1:
+        yield Gravity.CRITICAL, f"{len(doubts)} orders are in doubt; its position is not known"
+    elif doubts:
+        yield Gravity.CRITICAL, f"an order is in doubt: {doubts[0]['message']}; its position is not known"
     for reason, message in instance.obstacles:
         if reason == TradingReason.UNKNOWN_ORDER:
-            yield Gravity.CRITICAL, f"an order is in doubt: {message}"
+            if not doubts:
+                yield Gravity.CRITICAL, f"an order is in doubt: {message}"
         elif instance.mode is Mode.ACTIVE and reason not in explained:
             yield Gravity.CRITICAL, f"active, but its gate is closed: {message}"
     if instance.health is Health.PAUSED:

@@ -38,9 +38,10 @@ from reconciler.ports import StatusReader
 from reconciler.records.accounts import Accounts
 from reconciler.records.mode import Mode
 from reconciler.records.order import OrderState, Outcome
-from reconciler.records.status import Health, InstanceStatus, Sync
+from reconciler.records.status import Health, InstanceStatus, Sync, TradingReason
 
 FEWEST_REFRESH_S = 1
+LEDGER_BEHIND = "LedgerBehind"
 NO_INSTANCES: Sequence[InstanceStatus] = ()
 NO_ROWS: Sequence[Item] = ()
 STRATEGY_INSTANCES_SHOWN = 100
@@ -114,6 +115,8 @@ class Pages:
         events, event_count = self._reader.events(instance_id=instance_id, limit=OWN_ROWS)
         history, generation_count = self._reader.history(instance_id, OWN_ROWS, 0)
         origins = self._status.origins(instance_id)
+        doubts = [one for one in self._status.doubts() if one["instance_id"] == instance_id]
+        denials = [one for one in self._status.denials() if one["instance_id"] == instance_id]
         return self._page(
             "instance.html",
             one=found,
@@ -124,7 +127,9 @@ class Pages:
             pictures=[picture(widget) for widget in self._status.widgets(instance_id)],
             logs=self._status.logs(instance_id),
             holdings=holdings(self._status, self._reader, found),
-            denials=[one for one in self._status.denials() if one["instance_id"] == instance_id],
+            doubts=doubts,
+            denials=denials,
+            uncertain=_uncertain(found, len(doubts), len(denials)),
             account=self._status.account(found.account_id, found.client_id),
             open_orders=open_orders,
             open_count=open_count,
@@ -171,9 +176,12 @@ class Pages:
         found = find_order(self._reader, client_order_id)
         origin = self._reader.generation(found["instance_id"], found["generation"])
         values = {} if origin is None else origin["values"]
+        doubt = next((one for one in self._status.doubts() if one["client_order_id"] == client_order_id), None)
         return self._page(
             "order.html",
             order=found,
+            doubt=doubt,
+            in_doubt=doubt is not None or (found["outcome"] == Outcome.UNKNOWN and not found["shadow"]),
             origin=origin,
             traces=traces(found, values, self._reader.row(found["instance_id"])),
             denial=next((one for one in self._status.denials() if one["client_order_id"] == client_order_id), None),
@@ -219,3 +227,17 @@ class Pages:
             return then == "real"
         account = self._accounts.get(account_id)
         return account is not None and account.real_money
+
+
+def _uncertain(instance: InstanceStatus, doubts: int, denials: int) -> str:
+    """Why what it holds is not known; empty where its own fills tell."""
+    reasons = {one.reason for one in instance.obstacles}
+    doubts = doubts or int(TradingReason.UNKNOWN_ORDER in reasons)
+    told = [
+        f"{'one order' if count == 1 else f'{count} orders'} {what}"
+        for count, what in ((doubts, "in doubt"), (denials, "denied by the exchange"))
+        if count
+    ]
+    if LEDGER_BEHIND in reasons:
+        told.append("the ledger has lost rows")
+    return " and ".join(told)

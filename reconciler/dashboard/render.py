@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping
 from decimal import Decimal
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import quote
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
@@ -16,7 +16,7 @@ from reconciler.clock import from_iso
 from reconciler.records.mode import Mode
 from reconciler.records.moment import duration as spelled
 from reconciler.records.order import decimal_text
-from reconciler.records.status import Health, Sync
+from reconciler.records.status import Condition, Health, InstanceStatus, Sync, TradingCaveat, TradingReason
 from reconciler.visible import visible_json, visible_lines
 
 HTML = "text/html; charset=utf-8"
@@ -29,6 +29,13 @@ TONES: Mapping[str, str] = {
     **dict.fromkeys((Health.HEALTHY, Sync.SYNCED), "ok"),
     Mode.ACTIVE: "active",
 }
+REASONS: Mapping[str, str] = {
+    TradingReason.UNKNOWN_ORDER: "order in doubt",
+    TradingReason.EXEC_DOWN: "exec-mcp down",
+    TradingCaveat.ORDER_MISSING: "order denied",
+}
+WELL = ("Open", "Applied", "Loaded", "Ticking")
+"""Why a condition is true where all is well with it; any other reason has something to say."""
 _DASH = "–"
 _AGES = re.compile(rb"<time data-now[^>]*>[^<]*|(<time [^>]*>)[^<]*")
 _DIGITS = 10
@@ -79,6 +86,14 @@ def _whole(seconds: float) -> str:
     return duration(seconds) if seconds >= 1 else "0 s"
 
 
+def is_older(iso: str | None, now: str, age_s: float) -> bool:
+    """True where that was more than `age_s` before `now`."""
+    try:
+        return iso is not None and from_iso(now) - from_iso(iso) > age_s
+    except ValueError:
+        return False
+
+
 def moment_at(iso: str | None, now: str) -> str:
     """As `moment`, without the date where it is that of `now`."""
     text = moment(iso)
@@ -113,6 +128,46 @@ def tone(word: str) -> str:
     return TONES.get(word, "off")
 
 
+class Gate(NamedTuple):
+    """Whether orders may leave, as a row says it; `tone` is empty where there is no more to be said."""
+
+    word: str
+    tone: str
+    reasons: tuple[str, ...]
+
+
+def gate(instance: InstanceStatus) -> Gate:
+    """Whether the orders of an instance may leave, and what keeps them. What only observes is closed by its mode."""
+    condition = next((one for one in instance.conditions if one.type == "Trading"), None)
+    if condition is None:
+        return Gate("not known", "warn", ())
+    if condition.status:
+        return (
+            Gate("open", "ok", ())
+            if condition.reason == "Open"
+            else Gate("open", "warn", (_spelled(condition.reason),))
+        )
+    found = [one.reason for one in instance.obstacles] or [condition.reason]
+    reasons = tuple(dict.fromkeys(_spelled(one) for one in found if one != TradingReason.MODE))
+    grave = instance.effective_mode is Mode.ACTIVE or TradingReason.UNKNOWN_ORDER in found
+    return Gate("closed", ("bad" if grave else "warn") if reasons else "", reasons)
+
+
+_WORDS = re.compile(r"(?<=[a-z])(?=[A-Z])")
+
+
+def _spelled(reason: str) -> str:
+    """`UnknownOrder` as people say it."""
+    return REASONS.get(reason) or _WORDS.sub(" ", reason).lower()
+
+
+def condition_tone(condition: Condition) -> str:
+    """A gate that mode alone closes is as the file wants it; what is true, but not all well, is no green."""
+    if condition.status:
+        return "ok" if condition.reason in WELL else "warn"
+    return "off" if condition.reason in (TradingReason.MODE, "Off", "NotLoaded") else "warn"
+
+
 def segment(text: str) -> str:
     """`text` as one segment of a path."""
     return quote(text, safe="")
@@ -133,7 +188,21 @@ def _environment() -> Environment:
         auto_reload=False,
         finalize=_shown,
     )
-    for how in (ago, amount, duration, moment, moment_at, short, written, pretty, segment, tone):
+    for how in (
+        ago,
+        amount,
+        condition_tone,
+        duration,
+        gate,
+        is_older,
+        moment,
+        moment_at,
+        short,
+        written,
+        pretty,
+        segment,
+        tone,
+    ):
         environment.filters[how.__name__] = how
     return environment
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from reconciler.clock import Clock, iso
 from reconciler.dashboard.attention import Concern, concern, gravest_first
@@ -78,7 +80,12 @@ class Surveyor:
         try:
             revision, began_s, as_of = self._status.revision(), self._clock.monotonic(), iso(self._clock.time())
             changed = {str(one.get("name")) for one in self._status.engine().exec_servers if one.get("changed")}
-            troubled = (concern(one, self._accounts, changed) for one in self._status.troubled())
+            doubts: dict[str, list[Mapping[str, Any]]] = {}
+            for doubt in self._status.doubts():
+                doubts.setdefault(str(doubt["instance_id"]), []).append(doubt)
+            troubled = (
+                concern(one, self._accounts, changed, doubts.get(one.id, ())) for one in self._status.troubled()
+            )
             found = gravest_first(filter(None, troubled))
             taken = Survey(self._status.summary(), tuple(found[:MOST_CONCERNS]), len(found), as_of)
             ended_s = self._clock.monotonic()

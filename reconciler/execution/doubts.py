@@ -3,12 +3,29 @@
 from __future__ import annotations
 
 import threading
+from dataclasses import dataclass
 
 from reconciler.records.order import Order
 
 ANSWERS = 3
 SPREAD_S = 30.0
 """An exchange that does not know an order may only be slow: so many answers, over so long, say that there is none."""
+
+
+@dataclass(frozen=True, slots=True)
+class Doubt:
+    """An order, whose it is, and what is not known of it. `needs_somebody` where looking it up will not end it."""
+
+    client_order_id: str
+    instance_id: str
+    message: str
+    needs_somebody: bool
+
+    @property
+    def told(self) -> str:
+        """The message, with the way out where somebody has to take it."""
+        way_out = f"; settle it: reconciler orders resolve {self.client_order_id} --as … --reason …"
+        return self.message + way_out if self.needs_somebody else self.message
 
 
 class Doubts:
@@ -57,16 +74,24 @@ class Doubts:
 
     def told(self, instance_id: str) -> str:
         """The oldest doubt about an order of this instance in words, empty where there is none."""
-        for client_order_id, owner in tuple(self._owners.items()):
-            if owner == instance_id:
-                obstacle = self._obstacles.get(client_order_id, "")
-                way_out = f"; {obstacle}; settle it: reconciler orders resolve {client_order_id}" if obstacle else ""
-                return f"it is not known whether {client_order_id} was placed{way_out}"
-        for client_order_id, (owner, why) in tuple(self._unreadable.items()):
-            if owner == instance_id:
-                what = f"what its server answers about {client_order_id} cannot be booked: {why}"
-                return f"{what}; settle it: reconciler orders resolve {client_order_id}"
-        return ""
+        return next((doubt.told for doubt in self.all() if doubt.instance_id == instance_id), "")
+
+    def all(self) -> tuple[Doubt, ...]:
+        """Every order in doubt: first those of which nobody knows whether they were placed, oldest first."""
+        owners, unreadable = dict(tuple(self._owners.items())), tuple(self._unreadable.items())
+        return (
+            *(self._unplaced(id_, owner) for id_, owner in owners.items()),
+            *(
+                Doubt(id_, owner, f"what its server answers about {id_} cannot be booked: {why}", needs_somebody=True)
+                for id_, (owner, why) in unreadable
+                if id_ not in owners
+            ),
+        )
+
+    def _unplaced(self, client_order_id: str, owner: str) -> Doubt:
+        obstacle = self._obstacles.get(client_order_id, "")
+        message = f"it is not known whether {client_order_id} was placed"
+        return Doubt(client_order_id, owner, f"{message}; {obstacle}" if obstacle else message, bool(obstacle))
 
 
 class Absences:

@@ -22,7 +22,7 @@ from reconciler.execution.bridge import GRACE_S, Bridge
 from reconciler.execution.comparing import Comparison
 from reconciler.execution.denials import Denial
 from reconciler.execution.dispatch import Dispatch, Sending
-from reconciler.execution.doubts import Doubts
+from reconciler.execution.doubts import Doubt, Doubts
 from reconciler.execution.endings import LATELY, Endings
 from reconciler.execution.gatekeeper import Gatekeeper, HaltBook, Refusal
 from reconciler.execution.handover import Handover
@@ -155,6 +155,10 @@ class Gateway:
             for denial in self._aftercare.denials()
             if any(o.client_order_id == denial.client_order_id for o in self.open(denial.instance_id, shadow=False))
         )
+
+    def doubts(self) -> tuple[Doubt, ...]:
+        """Orders in doubt: whether they were placed, or what became of them, is not known. From memory."""
+        return self._doubts.all()
 
     def comparisons(self) -> tuple[Comparison, ...]:
         """How every account compared with the ledger, last time. From memory."""

@@ -122,7 +122,7 @@ class LookUp:
         elif id_ not in self.denials:
             # It took the order once: nobody but somebody who looks can say what became of it.
             self.denials.add(order, why)
-            way_out = f"say what became of it: reconciler orders resolve {id_}"
+            way_out = f"say what became of it: reconciler orders resolve {id_} --as … --reason …"
             self._events.record(order.instance_id, "Warning", "OrderMissing", f"{id_}: {why}, but took it; {way_out}")
 
     def _note_obstacle(self, order: Order, error: Exception) -> None:

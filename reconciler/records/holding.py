@@ -129,10 +129,11 @@ class Holding:
         return exact.negative(gained)
 
     def to_item(self, shadow: bool, quote: Quote | None) -> dict[str, Any]:
-        """As lists show it: `symbol shadow quantity average_price realised fees unrealised currency`, money as Decimal.
+        """As lists show it: `symbol shadow quantity average_price realised fees unrealised currency quoted_at`, money
+        as Decimal.
 
-        `shadow` where it is simulated. `unrealised` is None without a quote, or where the cost is not known; `currency`
-        is what profit is in, as far as the symbol tells.
+        `shadow` where it is simulated. `unrealised` is as of `quoted_at`; None without a quote, or where the cost is
+        not known. `currency` is what profit is in, as far as the symbol tells.
         """
         return {
             "symbol": self.symbol,
@@ -143,6 +144,7 @@ class Holding:
             "fees": self.fees,
             "unrealised": None if quote is None else self.unrealised(quote.bid, quote.ask),
             "currency": self.symbol.partition("/")[2],
+            "quoted_at": None if quote is None else quote.as_of.isoformat(),
         }
 
     def _on(self, day: date) -> Holding:

@@ -88,7 +88,7 @@ def an_instance(id: str = "btc-dca", **changes: Any) -> InstanceStatus:
             a_condition("Ready", True, "Ticking"),
             a_condition("Trading", False, "Mode", "mode is observe"),
         ),
-        ticks=Ticks(12, 0, 0, iso(NOW_S - 6), 0.004, iso(NOW_S + 54)),
+        ticks=Ticks(12, 0, 0, iso(NOW_S - 6), 0.004, iso(NOW_S + 54), iso(NOW_S - 6), 60.0),
     )
     return replace(instance, **changes)
 
@@ -213,6 +213,7 @@ class FakeStatus:
     quotes: Mapping[str, Quote] = field(default_factory=dict)
     account_now: AccountView = field(default_factory=AccountView)
     strays: list[Mapping[str, Any]] = field(default_factory=list)
+    doubted: list[Mapping[str, Any]] = field(default_factory=list)
     denied: list[Mapping[str, Any]] = field(default_factory=list)
     differing: list[Mapping[str, Any]] = field(default_factory=list)
     revision_now: int = 1
@@ -281,6 +282,10 @@ class FakeStatus:
     def orphans(self) -> Sequence[Mapping[str, Any]]:
         self._note("orphans")
         return self.strays
+
+    def doubts(self) -> Sequence[Mapping[str, Any]]:
+        self._note("doubts")
+        return self.doubted
 
     def denials(self) -> Sequence[Mapping[str, Any]]:
         self._note("denials")

@@ -286,7 +286,7 @@ async def test_an_instance_comes_with_what_it_and_its_account_hold(
     status.quotes = {"BTC/USD": Quote("BTC/USD", Decimal(60), Decimal(61), Decimal(60), utc(0))}
     item = await get(connect, "/api/v1/instances/btc-dca")
     flat = {"symbol": "BTC/USD", "quantity": "0", "average_price": None, "realised": "0", "fees": "0"}
-    flat |= {"unrealised": "0", "currency": "USD"}
+    flat |= {"unrealised": "0", "currency": "USD", "quoted_at": "1970-01-01T00:00:00+00:00"}
     assert item["holdings"] == [
         {**flat, "shadow": False, "quantity": "2", "average_price": "50", "unrealised": "20"},
         {**flat, "shadow": True, "realised": "-3"},

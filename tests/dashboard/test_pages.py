@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from reconciler.clock import FakeClock, utc
+from reconciler.clock import FakeClock, iso, utc
 from reconciler.errors import Problem
 from reconciler.ports import AccountView
 from reconciler.records.holding import Holding
 from reconciler.records.market import Balance, Position, Quote
 from reconciler.records.mode import Mode
-from reconciler.records.status import Condition, Health, Sync
-from tests.dashboard.conftest import REVISION, a_condition, a_halt
+from reconciler.records.status import Condition, Health, Obstacle, Sync
+from tests.dashboard.conftest import NOW_S, REVISION, a_condition, a_halt
 
 if TYPE_CHECKING:
     from tests.dashboard.conftest import Connect, FakeReader, FakeStatus
@@ -249,7 +249,7 @@ async def test_the_fleet_table_tells_file_and_force_apart_and_marks_real_money(
 ) -> None:
     status.fleet = [replace(status.fleet[0], account_id="main", mode=Mode.ACTIVE, effective_mode=Mode.OBSERVE)]
     text = (await read(connect, "/")).text
-    assert "main / desk-a real money BTC/USD active in force: observe" in text
+    assert "BTC/USD main / desk-a real money active in force: observe closed" in text
 
 
 async def test_active_on_real_money_is_one_thing_in_row_title_and_count(connect: Connect, status: FakeStatus) -> None:
@@ -266,7 +266,7 @@ async def test_active_on_real_money_is_one_thing_in_row_title_and_count(connect:
         assert address is not None
         exactly = (await client.get(address[1].replace("&amp;", "&").partition("#")[0])).text
         titles = {one.id: (await client.get(f"/instances/{one.id}")).text for one in status.fleet}
-    assert (fleet.count('<tr class="live">'), fleet.count(told)) == (2, 2 + 1)
+    assert (len(re.findall('<tr[^>]* class="live">', fleet)), fleet.count(told)) == (2, 2 + 1)
     assert re.findall(r'<th scope="row"><a href="/instances/([^"]*)"', exactly) == ["btc-dca", "falling"]
     heads = {name: re.search(r"<h1>.*?</h1>", page, re.DOTALL)[0] for name, page in titles.items()}  # type: ignore[index]
     assert {name: told in head for name, head in heads.items()} == {
@@ -282,7 +282,7 @@ async def test_active_on_real_money_is_one_thing_in_row_title_and_count(connect:
 
 
 async def test_paper_money_is_not_marked_as_real(connect: Connect) -> None:
-    assert "sandbox / desk-a BTC/USD" in (await read(connect, "/")).text
+    assert "dca BTC/USD sandbox / desk-a observe closed Synced" in (await read(connect, "/")).text
 
 
 async def test_lists_link_to_their_neighbours_and_keep_the_filters(connect: Connect, status: FakeStatus) -> None:
@@ -439,7 +439,7 @@ async def test_every_order_leads_to_its_whole_provenance(connect: Connect, reade
     text = (await read(connect, "/orders/k3j9x2a7b0001")).text
     assert "Instance btc-dca Account main / desk-a real money Mode in force active" in text
     assert "Commit 4f2c9d1e8b7a60513f2c9d1e8b7a60513f2c9d1e Generation 3 since" in text
-    assert "Beat 294537590 Config c0ffee Code 0123456789abcdef" in text
+    assert "counted from 1970 Config c0ffee Code 0123456789abcdef" in text
     assert "Quote it saw 59999.5 bid, 60000.5 ask" in text
     assert "0.00042 59999.90 0.065 f-1" in text
     assert f"git log -1 --stat {REVISION} -- instances/btc-dca.yaml strategies/dca.py" in text
@@ -536,7 +536,7 @@ async def test_an_instance_page_shows_the_account_as_far_as_anybody_asked(connec
         "2025-12-31T23:59:00.000Z",
     )
     text = (await read(connect, "/instances/btc-dca")).text
-    assert "Compared with the ledger at 2025-12-31 23:59:00Z : it adds up." in text
+    assert "Compared with the ledger 60 s ago : it adds up." in text
     assert "BTC/USD 2.5 at 60000 As of 2025-12-31 23:59:54Z" in text
     assert "USD 1000.1 900 available As of 2025-12-31 23:59:48Z" in text
     status.account_now = replace(status.account_now, difference="the exchange holds 3 BTC/USD")
@@ -670,14 +670,156 @@ async def test_what_is_held_is_valued_at_the_quote_at_hand(
     connect: Connect, status: FakeStatus, reader: FakeReader
 ) -> None:
     reader.books = ([Holding("BTC/USD", Decimal(2), Decimal(100))], [])
-    status.quotes = {"BTC/USD": Quote("BTC/USD", Decimal(60), Decimal(61), Decimal(60), utc(0))}
-    assert "BTC/USD 2 50 0 USD 20 USD 0 its own fills" in (await read(connect, "/instances/btc-dca")).text
+    status.quotes = {"BTC/USD": Quote("BTC/USD", Decimal(60), Decimal(61), Decimal(60), utc(NOW_S - 5))}
+    assert (
+        "BTC/USD 2 50 0 USD 20 USD quote of 5 s ago 0 its own fills" in (await read(connect, "/instances/btc-dca")).text
+    )
 
 
-async def test_one_is_not_all_ones(connect: Connect) -> None:
+DOUBT = {"client_order_id": "x1", "instance_id": "btc-dca", "message": "it is not known whether x1 was placed"}
+RESOLVE = "reconciler orders resolve {} --as … --reason …"
+
+
+async def test_an_order_in_doubt_says_what_is_not_known_wherever_it_would_stand(
+    connect: Connect, status: FakeStatus, reader: FakeReader
+) -> None:
+    status.doubted = [{**DOUBT, "needs_somebody": False}]
+    unknown = {"client_order_id": "x1", "outcome": "unknown", "state": None, "filled_quantity": "0", "quantity": "0.01"}
+    reader.order_rows = [{**reader.order_rows[0], **unknown, "average_price": None, "fee": None}]
+    status.fleet = [replace(status.fleet[0], obstacles=(Obstacle("UnknownOrder", DOUBT["message"]),))]
+    fleet = (await read(connect, "/")).text
+    assert "an order is in doubt: it is not known whether x1 was placed; its position is not known" in fleet
+    assert RESOLVE.format("x1") in fleet
+    text = (await read(connect, "/instances/btc-dca")).text
+    assert "Position not known: one order in doubt." in text
+    assert "Flat" not in text
+    assert text.count(RESOLVE.format("x1")) == 1
+    order = (await read(connect, "/orders/x1")).text
+    assert "Order x1 real money in doubt buy" in order
+    assert "Filled Not known , of 0.01" in order
+    assert "Fills Not known while it is in doubt" in order
+    assert RESOLVE.format("x1") in order
+    assert "buy limit BTC/USD 0.01 at 60000.10 not known unknown" in (await read(connect, "/orders")).text
+    async with connect() as client:
+        for path in ("/", "/instances/btc-dca"):
+            assert '<a href="/orders/x1"><code>x1</code></a>' in (await client.get(path)).text
+        head = re.search("<h1>.*?</h1>", (await client.get("/instances/btc-dca")).text, re.DOTALL)
+    assert head is not None
+    assert "order in doubt" in head[0]
+    assert "pill ok" not in head[0]
+
+
+async def test_what_is_booked_so_far_is_no_position_and_no_profit_while_orders_are_in_doubt(
+    connect: Connect, status: FakeStatus, reader: FakeReader
+) -> None:
+    status.doubted = [{**DOUBT, "client_order_id": one, "needs_somebody": True} for one in ("x1", "x2")]
+    reader.books = ([Holding("BTC/USD", Decimal(2), Decimal(100))], [Holding("BTC/USD", Decimal(1), Decimal(50))])
+    status.quotes = {"BTC/USD": Quote("BTC/USD", Decimal(60), Decimal(61), Decimal(60), utc(NOW_S))}
+    status.account_now = AccountView(compared_at="2025-12-31T23:59:00.000Z")
+    text = (await read(connect, "/instances/btc-dca")).text
+    assert "Position not known: 2 orders in doubt. What follows is what is booked so far, without that." in text
+    assert "BTC/USD 2 50 0 USD not known 0 booked so far BTC/USD 1 50 0 USD 10 USD" in text
+    assert "it adds up" not in text
+
+
+async def test_an_order_that_is_known_is_not_in_doubt(connect: Connect, reader: FakeReader) -> None:
+    for path in ("/", "/instances/btc-dca", "/orders", "/orders/k3j9x2a7b0001"):
+        text = (await read(connect, path)).text
+        assert "ot known" not in text.replace("Its positions and balances are not known: no strategy asked", "")
+        assert "resolve" not in text
+    assert "Flat: none of its orders was ever filled." in (await read(connect, "/instances/btc-dca")).text
+
+
+async def test_nothing_is_said_to_be_well_before_it_was_looked_at(connect: Connect, status: FakeStatus) -> None:
+    assert "Nothing. The engine beats" in (await read(connect, "/")).text
+    assert "None. Every file is valid." in (await read(connect, "/problems")).text
+    engine = status.engine_now
+    status.engine_now = replace(engine, heartbeat_age_s=None)
+    assert "Not known yet: the engine has just started, and no beat has fired." in (await read(connect, "/")).text
+    status.engine_now = replace(engine, observed=False)
+    assert (
+        "Not known yet: the engine has just started, and the files have not been read"
+        in (await read(connect, "/")).text
+    )
+    assert "Not known yet" in (await read(connect, "/problems")).text
+    status.engine_now = replace(engine, source_error="instances/ is gone", source_notes=("not told committed",))
+    text = (await read(connect, "/problems")).text
+    assert "Not known: the files cannot be read. instances/ is gone not told committed" in text
+    for path in ("/", "/problems"):
+        text = (await read(connect, path)).text
+        assert "Nothing." not in text
+        assert "None. Every" not in text
+
+
+async def test_a_tick_is_told_by_its_age_beside_its_cadence(connect: Connect, status: FakeStatus) -> None:
+    assert "6 s ago every 60 s 0 0" in (await read(connect, "/")).text
+    assert (
+        "Last good 6 s ago , every 60 s , took 0.004 s Next in 54 s" in (await read(connect, "/instances/btc-dca")).text
+    )
+    late = replace(status.fleet[0].ticks, last_good_at=iso(NOW_S - 73), errors=141, errors_last_hour=3, missed=2)
+    status.fleet = [replace(status.fleet[0], ticks=late)]
+    async with connect() as client:
+        for path in ("/", "/instances/btc-dca"):
+            page = (await client.get(path)).text
+            assert re.search(r'<time data-age data-late="72.0" class="late"[^>]*>73 s ago</time>', page)
+            assert '<b class="bad">3</b> <span class="quiet">of 141</span>' in page
+            assert '0 <span class="quiet">of 2</span>' in page
+    assert "Last tried 6 s ago" in (await read(connect, "/instances/btc-dca")).text
+    never = replace(late, last_good_at=None)
+    status.fleet = [replace(status.fleet[0], ticks=never)]
+    assert "never every 60 s" in (await read(connect, "/")).text
+
+
+async def test_what_hangs_promises_nothing_and_says_where(connect: Connect, status: FakeStatus) -> None:
+    ready = a_condition("Ready", False, "Stuck", "on_tick has outlived its deadline\n  strategies/dca.py:31 in on_tick")
+    ticks = replace(status.fleet[0].ticks, next_at=None)
+    status.fleet = [replace(status.fleet[0], health=Health.STUCK, conditions=(ready,), ticks=ticks)]
+    text = (await read(connect, "/instances/btc-dca")).text
+    assert "Stuck since 10 min ago : no tick can come until that ends. on_tick has outlived" in text
+    assert "strategies/dca.py:31 in on_tick" in text
+    assert "Next none while it hangs" in text
+
+
+async def test_what_could_not_be_drawn_again_says_that_it_is_old(connect: Connect, status: FakeStatus) -> None:
+    status.drawn = [{"id": "a", "type": "text", "title": "T", "text": "eight"}]
+    status.fleet = [replace(status.fleet[0], drawn_at=iso(NOW_S - 300))]
+    assert "Drawn by the strategy 5 min ago ." in (await read(connect, "/instances/btc-dca")).text
+    ready = a_condition("Ready", True, "RenderFailed", "it ticks, but …")
+    status.fleet = [replace(status.fleet[0], conditions=(ready,))]
+    async with connect() as client:
+        page = (await client.get("/instances/btc-dca")).text
+    assert "This is old. It was drawn 5 min ago ; it could not be drawn since." in Reading(page).text
+    assert '<span class="pill warn">True</span>' in page
+
+
+async def test_the_gate_of_what_observes_is_closed_and_no_warning(connect: Connect, status: FakeStatus) -> None:
+    async with connect() as client:
+        assert '<td data-label="Gate"><span class="quiet">closed</span></td>' in (await client.get("/")).text
+        assert '<span class="pill off">False</span>' in (await client.get("/instances/btc-dca")).text
+        obstacles = (Obstacle("Mode", ""), Obstacle("Halted", ""), Obstacle("ExecDown", ""))
+        status.fleet = [replace(status.fleet[0], mode=Mode.ACTIVE, effective_mode=Mode.ACTIVE, obstacles=obstacles)]
+        status.revision_now += 1
+        page = (await client.get("/")).text
+    assert '<span class="pill bad">closed</span><span class="second">halted</span>' in page
+    assert '<span class="second">exec-mcp down</span>' in page
+
+
+async def test_labels_lead_to_whatever_has_them(connect: Connect, status: FakeStatus) -> None:
+    status.fleet = [replace(status.fleet[0], labels={"team": "a b&c"})]
+    async with connect() as client:
+        for path in ("/", "/instances/btc-dca"):
+            page = (await client.get(path)).text
+            assert '<a class="label" href="/?label=team%3Da%20b%26c#instances-title">team=a b&amp;c</a>' in page
+
+
+async def test_one_is_not_all_ones(connect: Connect, status: FakeStatus) -> None:
     text = (await read(connect, "/instances/btc-dca")).text
     assert "Its one order in the list" in text
     assert "All 1 " not in text
+    status.definitions = [replace(status.definitions[0], cadence_steps=1)]
+    text = (await read(connect, "/strategies/dca")).text
+    assert "Its one instance in the fleet" in text
+    assert "1 min 1 beat " in text
 
 
 @pytest.mark.parametrize(

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -60,6 +60,9 @@ class SlowStatus:
 
     def summary(self) -> FleetSummary:
         return self._status.summary()
+
+    def doubts(self) -> Sequence[Mapping[str, Any]]:
+        return self._status.doubts()
 
     def engine(self) -> EngineStatus:
         return self._status.engine()

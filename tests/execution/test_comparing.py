@@ -431,7 +431,7 @@ def test_an_order_whose_answers_cannot_be_read_blocks_its_own_instance_and_no_ot
     assert blocked is not None
     assert blocked[0] == "UnknownOrder"
     assert blocked[1].startswith(f"what its server answers about {resting.client_order_id} cannot be booked: ")
-    assert blocked[1].endswith(f"; settle it: reconciler orders resolve {resting.client_order_id}")
+    assert blocked[1].endswith(f"; settle it: reconciler orders resolve {resting.client_order_id} --as … --reason …")
 
     desk.server.answers("get_order", {"status": "open", "filled_quantity": "0"})
     desk.follow_up()

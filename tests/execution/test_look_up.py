@@ -210,7 +210,7 @@ def test_where_asking_leads_nowhere_the_condition_says_how_to_settle_it(desk: De
     assert blocked is not None
     assert blocked[0] == "UnknownOrder"
     assert blocked[1].startswith(f"it is not known whether {order.client_order_id} was placed; {why}")
-    assert blocked[1].endswith(f"; settle it: reconciler orders resolve {order.client_order_id}")
+    assert blocked[1].endswith(f"; settle it: reconciler orders resolve {order.client_order_id} --as … --reason …")
 
 
 def test_an_operators_word_ends_the_doubt(desk: Desk) -> None:
