@@ -29,6 +29,7 @@ from reconciler.descriptors import Descriptors
 from reconciler.ending import GRACE_S, LastResort, leave, notice_own_hand
 from reconciler.errors import ReconcilerError
 from reconciler.execution.account_view import AccountViews
+from reconciler.execution.arrivals import Arrivals
 from reconciler.execution.bridge import Bridge
 from reconciler.execution.gateway import Gateway
 from reconciler.execution.market import MarketData
@@ -56,8 +57,6 @@ log = logging.getLogger(__name__)
 
 _SETTLING_S = 5.0
 """How long the exchanges wait for the fleet to be loaded, at most."""
-_CONNECTING_S = 3.0
-"""How long the first beat waits for the exchanges, at most."""
 _LOOKED_AFTER_S = 1.0
 """How often the engine looks whether all of it is still there."""
 _ONCE_S = 60.0
@@ -171,8 +170,9 @@ class _Engine:
             )
             gateway.recover()
             self._store.halts.keep_reserve()
-            fleet = self._fleet(gateway, market, adopt)
-            board = self._board(fleet, gateway, market, servers)
+            arrivals = gateway.arrivals()
+            fleet = self._fleet(gateway, market, arrivals, adopt)
+            board = self._board(fleet, gateway, market, servers, arrivals)
             lookout = Lookout(self._clock, settings.heartbeat_seconds, board.look_around)
             self._follow_passes(fleet.controller, gateway, board)
             self._handle_signals(fleet.controller)
@@ -189,7 +189,7 @@ class _Engine:
                     log.info("fleet loaded", extra={"instances": len(fleet.host.views())})
                     settle_memory()
                     begin.set()
-                    await self._until_ready(servers, gateway)
+                    arrivals.begin()
                     fleet.heartbeat.start()
                     lookout.start()
                     await self._until_asked(fleet, lookout)
@@ -215,17 +215,6 @@ class _Engine:
                     self._end(fleet.controller, f"its {name} has ended: look whether a strategy changes threads")
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._stopping.wait(), _LOOKED_AFTER_S)
-
-    async def _until_ready(self, servers: Servers, gateway: Gateway) -> None:
-        """Give the exchanges a moment to connect and compare, so that the first beat finds them.
-
-        No longer: they may be down for days.
-        """
-        give_up_s = self._clock.monotonic() + _CONNECTING_S
-        while not all(status.connected for status in servers.statuses()) or gateway.is_comparing():
-            if self._stopping.is_set() or self._clock.monotonic() >= give_up_s:
-                break
-            await self._clock.sleep(0.02)
 
     def _follow_passes(self, controller: Controller, gateway: Gateway, board: StatusBoard) -> None:
         """What a pass changes shows since when, and is followed by what it means for open orders."""
@@ -255,7 +244,7 @@ class _Engine:
 
         self._store.when_fenced(fenced)
 
-    def _fleet(self, gateway: Gateway, market: MarketData, adopt: bool) -> _Fleet:
+    def _fleet(self, gateway: Gateway, market: MarketData, arrivals: Arrivals, adopt: bool) -> _Fleet:
         settings, store, clock = self._settings, self._store, self._clock
         loop = asyncio.get_running_loop()
         catalogue = Catalogue()
@@ -264,6 +253,12 @@ class _Engine:
         def evaluate(snapshot: Snapshot, strategies: Catalogue) -> tuple[Evaluation, ...]:
             files, templates = snapshot.instances, snapshot.templates
             return evaluate_all(files, templates, strategies.facts, settings.accounts, strategies.types(), judged)
+
+        def awaited() -> Callable[[str], bool] | None:
+            servers = arrivals.awaited()
+            if not servers:
+                return None
+            return lambda account_id: (one := settings.accounts.get(account_id)) is not None and one.server in servers
 
         def reported(report: Report) -> None:
             controller.on_report(report)
@@ -277,6 +272,7 @@ class _Engine:
             random.SystemRandom().getrandbits(64),
             settings.heartbeat_seconds,
             resolver(settings.root, os.environ),
+            awaited=awaited,
         )
         chronicle = Chronicle(store.events)
         source = Worktree(settings.root, clock, WorktreeOptions())
@@ -313,7 +309,9 @@ class _Engine:
         watcher = Watcher(settings.root, controller.hint, self._note_watching, clock)
         return _Fleet(controller, catalogue, host, heartbeat, watcher)
 
-    def _board(self, fleet: _Fleet, gateway: Gateway, market: MarketData, servers: Servers) -> StatusBoard:
+    def _board(
+        self, fleet: _Fleet, gateway: Gateway, market: MarketData, servers: Servers, arrivals: Arrivals
+    ) -> StatusBoard:
         return StatusBoard(
             Parts(
                 clock=self._clock,
@@ -327,6 +325,8 @@ class _Engine:
                 exposures=self._store.ledger,
                 halts=self._store.halts.active,
                 unstored_halts=self._store.halts.unstored,
+                awaited=arrivals.awaited,
+                unheard=arrivals.unheard,
                 exec_servers=lambda: tuple(status.to_json() for status in servers.statuses()),
                 database_error=lambda: self._store.fault,
                 watch_fault=lambda: self._watch_fault,

@@ -45,15 +45,19 @@ def halt(
     except (NoEngine, NoAnswer) as unanswered:
         strange, where = _halt_without_answer(place, scope, id_, full, why, unanswered)
         if strange:
-            raise Failure(f"{id_}: {strange}; {WAS_IT_MEANT}", where) from None
+            raise Failure(f"{id_}: {strange}; {WAS_IT_MEANT}", *where) from None
         tell(f"{id_ or 'all'}: {verb}")
-        say(where)
+        for line in where:
+            say(line)
 
 
 def _halt_without_answer(
     place: Place, scope: HaltScope, id_: str, full: bool, reason: str, unanswered: Exception
-) -> tuple[str, str]:
-    """Why it covers nothing, empty where it covers something; and where the halt is. Failure where it is nowhere."""
+) -> tuple[str, tuple[str, ...]]:
+    """Why it covers nothing, empty where it covers something; and where the halt is, in lines.
+
+    Failure where it is nowhere.
+    """
     import os
 
     from reconciler.cli.ownership import tell_halting
@@ -61,7 +65,7 @@ def _halt_without_answer(
     from reconciler.errors import StoreError
     from reconciler.records.halt import Halt
     from reconciler.store import Store
-    from reconciler.store.halt_requests import HaltRequests
+    from reconciler.store.halt_requests import HALT_REQUESTS, HaltRequests
 
     clock, uid = SystemClock(), os.getuid()
     try:
@@ -72,15 +76,15 @@ def _halt_without_answer(
             tell_halting(store, uid, "Halted", added.told, scope, id_, reason)
             rows = store.desired.rows()
             strange = stranger(scope, id_, rows, (row.record.identity.account_id for row in rows.values()))
-            return strange, "no engine is running here: the halt is in the database and holds from its next start"
+            return strange, ("no engine is running here: the halt is in the database and holds from its next start",)
     except StoreError as error:
         requests = HaltRequests(place.state_dir(), clock)
         try:
             requests.append(Halt(scope, id_, full, reason, named(uid), iso(clock.time())))
         except StoreError as nowhere:
             raise Failure(str(unanswered) or str(error), str(nowhere), "nothing is halted") from error
-        why = str(unanswered) or str(error)
         return "", (
-            f"{why}\nthe halt is on the disk, in {place.state_dir() / 'halt-requests'}: an engine that runs puts it in "
-            "force within a beat, and one that starts before anything else; see with: reconciler status"
+            str(unanswered) or str(error),
+            f"the halt is on the disk, in {place.state_dir() / HALT_REQUESTS}: an engine that runs puts it in force "
+            "within a beat, and one that starts before anything else",
         )

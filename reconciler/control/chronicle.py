@@ -20,6 +20,8 @@ from reconciler.runtime.outcome import (
     Recovered,
     Report,
     Stuck,
+    TicksKept,
+    TicksMissed,
     Unloaded,
     Unstuck,
 )
@@ -143,6 +145,12 @@ class Chronicle:
                 self._events.record(id_, WARNING, "Quarantined", f"paused after repeated failed ticks: {error}")
             case Stuck(id=id_, hook=hook, deadline_s=deadline_s):
                 self._events.record(id_, WARNING, "Stuck", f"{hook} has outlived its deadline of {deadline_s:g} s")
+            case TicksMissed(id=id_, missed=missed, due=due):
+                why = "each found the one before still running, or waiting for a thread"
+                self._events.record(id_, WARNING, "TicksMissed", f"{missed} of its last {due} ticks were missed: {why}")
+                log.warning("ticks are missed", extra={"instance": id_, "missed": missed, "of": due})
+            case TicksKept(id=id_):
+                self._events.record(id_, NORMAL, "TicksKept", "it keeps its ticks again")
             case Unstuck(id=id_, hook=hook, duration_s=duration_s):
                 self._events.record(id_, NORMAL, "Unstuck", f"{hook} returned after {duration_s:.1f} s")
             case _:

@@ -18,6 +18,27 @@ Finding = tuple[bool, str, str]
 
 
 @dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What the whole fleet depends on. `no_beat`: why no beat has fired for three heartbeats, so that nothing ticks.
+
+    `awaited` are the exec-mcp servers that have not answered since the start and are waited for, `unheard` those that
+    are waited for no more.
+    """
+
+    no_beat: str = ""
+    awaited: frozenset[str] = frozenset()
+    unheard: frozenset[str] = frozenset()
+
+    def is_like(self, other: Surroundings) -> bool:
+        """True where nothing is judged otherwise than in those."""
+        mine, others = (self.awaited, self.unheard), (other.awaited, other.unheard)
+        return bool(self.no_beat) is bool(other.no_beat) and mine == others
+
+
+CALM = Surroundings()
+
+
+@dataclass(frozen=True, slots=True)
 class Case:
     """What sync and health are judged by: cheap to put together for a whole fleet."""
 
@@ -27,8 +48,9 @@ class Case:
     can_load: bool
     is_exposed: bool = False
     """True with an open real order or a real position."""
-    no_beat: str = ""
-    """Why no beat has fired for three heartbeats, so that nothing ticks; empty where beats fire."""
+    around: Surroundings = CALM
+    server: str = ""
+    """The exec-mcp server that reaches its account; empty where none does."""
 
     @property
     def is_shown(self) -> bool:
@@ -81,11 +103,13 @@ def health(case: Case) -> Health:
         return Health.PAUSED
     if view is not None and (view.failing or view.phase is Phase.FAILED):
         return Health.DEGRADED
-    if case.wanted and case.no_beat:
+    if case.wanted and (case.around.no_beat or case.server in case.around.unheard):
         return Health.DEGRADED
     if case.wanted and not case.can_load and view is None:
         return Health.DEGRADED
     if not case.is_current and (view is not None or case.wanted):
+        return Health.PROGRESSING
+    if case.wanted and case.server in case.around.awaited:
         return Health.PROGRESSING
     return Health.HEALTHY if case.wanted else Health.OFF
 
@@ -141,10 +165,17 @@ def ready(case: Case, facts: RuntimeFacts | None) -> Finding:
     if facts.pause is not None:
         reason = "Quarantined" if facts.pause.by == "engine" else "Paused"
         return False, reason, f"paused by the {facts.pause.by}: {facts.pause.reason}"
-    if case.no_beat:
-        return False, "NoBeat", f"nothing ticks: {case.no_beat}"
+    if case.around.no_beat:
+        return False, "NoBeat", f"nothing ticks: {case.around.no_beat}"
+    if case.server in case.around.awaited:
+        return False, "Waiting", f"exec-mcp server {case.server!r} has not answered yet: it is waited for at most 30 s"
+    if case.server in case.around.unheard:
+        return False, "ExecDown", f"exec-mcp server {case.server!r} has not answered since the start; it ticks without"
     if facts.failing:
         return False, "TickFailed", facts.last_error
+    if facts.missed_lately is not None:
+        missed, due = facts.missed_lately
+        return True, "TicksMissed", f"it misses most of its ticks: {missed} of the last {due}"
     if facts.render_error:
         return True, "RenderFailed", f"it ticks, but what it shows is old: render failed: {facts.render_error}"
     return True, "Ticking", ""

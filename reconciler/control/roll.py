@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
-from reconciler.control.diagnosis import Case, health, sync
+from reconciler.control.diagnosis import CALM, Case, Surroundings, health, sync
 from reconciler.control.fleet import Fleet
 from reconciler.records.mode import Mode
 from reconciler.records.plan import Running
@@ -45,17 +45,18 @@ class Called:
 class Roll:
     """Thread-safe. What it is given is replaced and never changed: the same object means the same judgement.
 
-    `can_load` says whether the code of a row is at hand.
+    `can_load` says whether the code of a row is at hand, `server_of` which exec-mcp server reaches its account.
     """
 
-    def __init__(self, can_load: Callable[[Row], bool]) -> None:
+    def __init__(self, can_load: Callable[[Row], bool], server_of: Callable[[Row], str]) -> None:
         self._can_load = can_load
+        self._server_of = server_of
         self._lock = threading.Lock()
         self._version = -1
         self._fleet = Fleet()
         self._views: Mapping[str, Running] = {}
         self._exposed: frozenset[str] = frozenset()
-        self._no_beat = ""
+        self._around = CALM
         self._entries: dict[str, Entry] = {}
         self._by_mode: Counter[Mode] = Counter()
         self._by_sync: Counter[Sync] = Counter()
@@ -63,17 +64,22 @@ class Roll:
         self._last = Called()
 
     def call(
-        self, version: int, fleet: Fleet, views: Mapping[str, Running], exposed: frozenset[str], no_beat: str = ""
+        self,
+        version: int,
+        fleet: Fleet,
+        views: Mapping[str, Running],
+        exposed: frozenset[str],
+        around: Surroundings = CALM,
     ) -> Called:
         """Everybody as they are now. Costs nothing where nothing changed, and little where little did.
 
-        `version` rises where code may have come or gone, which the others do not tell. `no_beat`: why nothing ticks.
+        `version` rises where code may have come or gone, which the others do not tell. `around`: what all depends on.
         """
         with self._lock:
             changed = self._differing(views, exposed)
-            if bool(no_beat) is not bool(self._no_beat):
+            if not around.is_like(self._around):
                 changed.update(fleet.rows)
-            self._no_beat = no_beat
+            self._around = around
             if version != self._version or fleet is not self._fleet:
                 changed |= self._outdated(fleet)
             self._version, self._fleet, self._views, self._exposed = version, fleet, views, exposed
@@ -114,7 +120,8 @@ class Roll:
                 known.pop(instance_id, None)
                 continue
             view = self._views.get(instance_id)
-            case = Case(row, fleet, view, self._can_load(row), instance_id in self._exposed, self._no_beat)
+            is_exposed, server = instance_id in self._exposed, self._server_of(row)
+            case = Case(row, fleet, view, self._can_load(row), is_exposed, self._around, server)
             known[instance_id] = _judged(case)
             self._count(known[instance_id], 1)
         if arrived:
@@ -143,11 +150,11 @@ def _judged(case: Case) -> Entry:
         case.is_shown,
         case.is_exposed
         or Mode.ACTIVE in (case.row.mode, case.effective_mode)
-        or (found_health in (Health.STUCK, Health.PAUSED, Health.DEGRADED) and not _is_only_silent(case))
+        or (found_health in (Health.STUCK, Health.PAUSED, Health.DEGRADED) and not _is_told_of_all(case))
         or found_sync in (Sync.INVALID, Sync.REFUSED, Sync.HELD),
     )
 
 
-def _is_only_silent(case: Case) -> bool:
-    """True where it is as well as it can be while no beat fires: one sentence about the engine says that of all."""
-    return bool(case.no_beat) and health(replace(case, no_beat="")) in (Health.HEALTHY, Health.PROGRESSING)
+def _is_told_of_all(case: Case) -> bool:
+    """True where it is as well as it can be around here: one sentence about the engine or a server says that of all."""
+    return case.around is not CALM and health(replace(case, around=CALM)) in (Health.HEALTHY, Health.PROGRESSING)

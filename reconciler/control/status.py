@@ -12,8 +12,10 @@ from reconciler import __version__
 from reconciler.clock import Clock, iso
 from reconciler.control.controller import Controller
 from reconciler.control.diagnosis import (
+    CALM,
     Case,
     Finding,
+    Surroundings,
     accepted,
     caveats,
     health,
@@ -91,6 +93,8 @@ class Parts:
     differences: Callable[[], Sequence[Mapping[str, Any]]] = tuple
     settings_note: Callable[[], str] = str
     unstored_halts: Callable[[], tuple[Halt, ...]] = tuple
+    awaited: Callable[[], frozenset[str]] = frozenset
+    unheard: Callable[[], frozenset[str]] = frozenset
 
 
 class _Seen(NamedTuple):
@@ -111,7 +115,7 @@ class StatusBoard:
         self._transitions = Transitions(parts.clock)
         self._seen: dict[str, _Seen] = {}
         self._sampled = (-1, 0, float("-inf"))
-        self._roll = Roll(self._can_load)
+        self._roll = Roll(self._can_load, self._server_of)
         self._problem_count: tuple[Fleet | None, int] = (None, 0)
 
     def revision(self) -> int:
@@ -151,7 +155,7 @@ class StatusBoard:
         return self._status(case) if case.is_shown else None
 
     def troubled(self) -> Sequence[InstanceStatus]:
-        called, failing = self._called(), self._parts.host.render_failing()
+        called, failing = self._called(), self._parts.host.render_failing() | self._parts.host.lagging()
         ids = {entry.row.id for entry in called.suspects if self._may_be_troubled(entry)} | failing
         rows = self._parts.controller.fleet.rows
         return [self._status(self._case(rows[id_])) for id_ in sorted(ids) if id_ in rows]
@@ -184,7 +188,7 @@ class StatusBoard:
         A comparison for each instance, and for what is active the question what closes its gate; no more is done for
         those of which nothing changed.
         """
-        undrawn, gate = self._parts.host.render_failing(), self._gate_judge()
+        undrawn, gate = self._parts.host.render_failing() | self._parts.host.lagging(), self._gate_judge()
         seen = {
             entry.row.id: _Seen(entry, entry.row.id not in undrawn, gate(entry)) for entry in self._called().entries
         }
@@ -223,14 +227,23 @@ class StatusBoard:
             parts.controller.fleet,
             parts.host.views(),
             parts.exposures.exposed(),
-            parts.heartbeat.silence(),
+            self._around(),
         )
 
     def _case(self, row: Row) -> Case:
         parts = self._parts
         view, is_exposed = parts.host.views().get(row.id), row.id in parts.exposures.exposed()
-        no_beat = parts.heartbeat.silence()
-        return Case(row, parts.controller.fleet, view, self._can_load(row), is_exposed, no_beat)
+        can_load, server = self._can_load(row), self._server_of(row)
+        return Case(row, parts.controller.fleet, view, can_load, is_exposed, self._around(), server)
+
+    def _around(self) -> Surroundings:
+        parts = self._parts
+        no_beat, awaited, unheard = parts.heartbeat.silence(), parts.awaited(), parts.unheard()
+        return Surroundings(no_beat, awaited, unheard) if no_beat or awaited or unheard else CALM
+
+    def _server_of(self, row: Row) -> str:
+        account = self._parts.accounts.get(row.record.identity.account_id)
+        return "" if account is None else account.server
 
     def _can_load(self, row: Row) -> bool:
         return self._parts.catalogue.definition(row.record.strategy_type, row.code_digest) is not None

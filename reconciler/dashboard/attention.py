@@ -30,6 +30,10 @@ EXPLAINED_ELSEWHERE = (
 """Closed gates that are no concern of their own: one halt or lost server would else fill the list a thousand times."""
 
 
+TOLD_OF_ALL = ("NoBeat", "ExecDown")
+"""Reasons for which whole fleets are not ready: one concern, about the engine or the server, says so."""
+
+
 class Gravity(IntEnum):
     """How soon somebody should look; the lower, the sooner."""
 
@@ -214,10 +218,12 @@ def _faults(
             yield Gravity.WARNING, _because("Quarantined", ready)
         else:
             yield Gravity.NOTICE, _because("Paused", _first_false(conditions, "Ready", "Trading"))
-    elif instance.health is Health.DEGRADED and not (ready is not None and ready.reason == "NoBeat"):
+    elif instance.health is Health.DEGRADED and not (ready is not None and ready.reason in TOLD_OF_ALL):
         yield Gravity.WARNING, _because("Degraded", _first_false(conditions, "Loaded", "Ready"))
     if instance.sync in (Sync.INVALID, Sync.REFUSED, Sync.HELD):
         yield Gravity.WARNING, _because(str(instance.sync), _first_false(conditions, "Accepted"))
+    if ready is not None and ready.reason == "TicksMissed":
+        yield Gravity.WARNING, ready.message
     if ready is not None and ready.reason == "RenderFailed":
         yield Gravity.NOTICE, ready.message
 

@@ -18,6 +18,7 @@ from reconciler.errors import CapabilityUnavailable, ExecError, ExecRejected, Ex
 from reconciler.execution import bridge
 from reconciler.execution.aftercare import Aftercare
 from reconciler.execution.answers import Unreadable
+from reconciler.execution.arrivals import Arrivals
 from reconciler.execution.bridge import GRACE_S, Bridge
 from reconciler.execution.comparing import Comparison
 from reconciler.execution.denials import Denial
@@ -163,6 +164,10 @@ class Gateway:
     def comparisons(self) -> tuple[Comparison, ...]:
         """How every account compared with the ledger, last time. From memory."""
         return self._aftercare.comparing.comparisons()
+
+    def arrivals(self) -> Arrivals:
+        """Which servers have answered since the start; to be made once."""
+        return Arrivals(self._servers, self._readiness, self._clock)
 
     def is_comparing(self) -> bool:
         """True while an account of a connected server waits to be compared."""

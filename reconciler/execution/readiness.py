@@ -38,6 +38,13 @@ class Readiness:
         connected = [status for status in self._servers.statuses() if status.connected]
         return bool(self._waiting) or not all(self.has_seen(status) for status in connected)
 
+    def is_pending_for(self, status: ServerStatus) -> bool:
+        """The same of the accounts of one server."""
+        if not self.has_seen(status):
+            return True
+        accounts = [self._servers.account(account_id) for account_id in tuple(self._waiting)]
+        return any(account is not None and account.server == status.name for account in accounts)
+
     def has_seen(self, status: ServerStatus) -> bool:
         return self._seen.get(status.name, 0) == status.connections
 

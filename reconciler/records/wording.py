@@ -9,7 +9,6 @@ from typing import Any, Final
 
 from reconciler.records import literals
 from reconciler.records.scalars import resolve
-from reconciler.records.syntax import resembling
 
 _LONGEST: Final = 60
 _KINDS: Final = {
@@ -24,13 +23,10 @@ _KINDS: Final = {
 
 
 def quoted(text: str) -> str:
-    """Text in double quotes, shortened; `"…"` for what looks like a key. A character in it that only looks like one
-    that YAML has a use for is named: nobody sees it."""
+    """Text in double quotes, shortened; `"…"` for what looks like a key."""
     if literals.find(text):
         return '"…"'
-    spelled = json.dumps(text if len(text) <= _LONGEST else text[: _LONGEST - 1] + "…", ensure_ascii=False)
-    look_alike = resembling(text)
-    return spelled if look_alike is None else f"{spelled} (with {look_alike[1]})"
+    return json.dumps(text if len(text) <= _LONGEST else text[: _LONGEST - 1] + "…", ensure_ascii=False)
 
 
 def shown(value: Any) -> str:

@@ -65,8 +65,6 @@ _TITLES: Final = {
     "yaml-merge-key": "A merge key",
     "yaml-nodes": "Too many values in one file",
     "yaml-number": "A number that no program reads alike",
-    "yaml-otherwise": "What YAML readers do not read alike",
-    "yaml-resembling": "A character that only looks like the one meant",
     "yaml-size": "The file is too large",
     "yaml-syntax": "This is not YAML",
     "yaml-tag": "A tag",

@@ -40,6 +40,8 @@ class RuntimeFacts:
     logs: tuple[LogLine, ...]
     render_error: str = ""
     """Why what it shows is old: its last `render` failed."""
+    missed_lately: tuple[int, int] | None = None
+    """How many of how many ticks it missed, where those are most of them; None where it keeps them."""
     drawn_at: str | None = None
     """When `render` last gave what it shows, None where it shows nothing."""
 

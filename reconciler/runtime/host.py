@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
 from reconciler.clock import Clock
@@ -17,7 +17,7 @@ from reconciler.runtime.facts import BeatReport, RuntimeFacts
 from reconciler.runtime.gate import PausedBy
 from reconciler.runtime.load_spec import LoadSpec
 from reconciler.runtime.options import HostOptions
-from reconciler.runtime.outcome import Report
+from reconciler.runtime.outcome import Report, TicksKept, TicksMissed
 from reconciler.runtime.performer import CheckWidgets, Performer
 from reconciler.runtime.progress import Progress
 from reconciler.runtime.roster import Roster
@@ -86,6 +86,10 @@ class Host(Protocol):
         """The ids whose last render failed."""
         ...
 
+    def lagging(self) -> frozenset[str]:
+        """The ids that miss most of their ticks, and have for a while."""
+        ...
+
     def stop(self, deadline_s: float) -> tuple[str, ...]:
         """Unload everything. Returns after `deadline_s` at the latest, with the ids that have not ended: abandoned.
 
@@ -94,11 +98,17 @@ class Host(Protocol):
         ...
 
 
+def _nobody() -> None:
+    """Every account can be reached, as far as anybody knows."""
+
+
 class ThreadHost:
     """Implements `Host`: worker threads drain one queue, one watchdog knows every hook's deadline.
 
     `report` is called on any of the host's threads and on the caller's, one report at a time, those of one id
-    in order; it must return at once. `resolve` puts secrets into a config, see `runtime.secrets`.
+    in order; it must return at once. `resolve` puts secrets into a config, see `runtime.secrets`. `awaited`, asked each
+    beat, tells which accounts cannot be reached yet: who trades there waits, and misses nothing by it; None where
+    nobody has to.
     """
 
     def __init__(
@@ -112,10 +122,13 @@ class ThreadHost:
         heartbeat_s: float,
         resolve: Resolve,
         check_widgets: CheckWidgets = check_all_widgets,
+        awaited: Callable[[], Callable[[str], bool] | None] = _nobody,
     ) -> None:
         self._clock = clock
         self._options = options
         self._heartbeat_s = heartbeat_s
+        self._awaited = awaited
+        self._lagging: dict[Slot, None] = {}
         self._roster = Roster(report, options.log_lines)
         progress = Progress(clock, options, self._roster, random_seed)
         world = World(clock, gateway, market, heartbeat_s)
@@ -165,8 +178,10 @@ class ThreadHost:
 
     def beat(self, beat: int) -> BeatReport:
         self._performer.look_at_the_clocks()
-        due = self._roster.due(beat)
+        due = self._roster.due(beat, self._waiting())
         missed = self._crew.offer_ticks(due, beat)
+        if missed or self._lagging:
+            self._tell_lagging(due)
         return BeatReport(beat, len(due), len(due) - missed, missed)
 
     def facts(self, instance_id: str) -> RuntimeFacts | None:
@@ -184,6 +199,30 @@ class ThreadHost:
     def render_failing(self) -> frozenset[str]:
         slots = self._roster.slots()
         return frozenset([slot.id for slot in slots if (one := slot.instance) is not None and one.render_error])
+
+    def lagging(self) -> frozenset[str]:
+        return frozenset([slot.id for slot in tuple(self._lagging)])
+
+    def _waiting(self) -> Callable[[Slot], bool] | None:
+        """Says of a slot that it must wait; None where none has to."""
+        is_awaited = self._awaited()
+        if is_awaited is None:
+            return None
+        return lambda slot: is_awaited(slot.gate.row.record.identity.account_id)
+
+    def _tell_lagging(self, due: Sequence[Slot]) -> None:
+        """Report who misses most of its ticks, and who does no longer, once each."""
+        began = [slot for slot in due if slot.is_lagging and slot not in self._lagging]
+        ended = [slot for slot in self._lagging if not slot.is_lagging]
+        if not began and not ended:
+            return
+        with self._roster.changing():
+            for slot in began:
+                self._lagging[slot] = None
+                self._roster.outbox.put(TicksMissed(slot.id, *slot.lag))
+            for slot in ended:
+                del self._lagging[slot]
+                self._roster.outbox.put(TicksKept(slot.id))
 
     def stop(self, deadline_s: float) -> tuple[str, ...]:
         until_s = self._clock.monotonic() + deadline_s

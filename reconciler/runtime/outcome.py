@@ -73,4 +73,22 @@ class Unstuck:
     duration_s: float
 
 
-Report = Loaded | LoadFailed | Unloaded | HookFailed | Recovered | Quarantined | Stuck | Unstuck
+@dataclass(frozen=True, slots=True)
+class TicksMissed:
+    """It missed `missed` of its last `due` ticks, half of them or more: each found the one before still running."""
+
+    id: str
+    missed: int
+    due: int
+
+
+@dataclass(frozen=True, slots=True)
+class TicksKept:
+    """It keeps most of its ticks again."""
+
+    id: str
+
+
+Report = (
+    Loaded | LoadFailed | Unloaded | HookFailed | Recovered | Quarantined | Stuck | Unstuck | TicksMissed | TicksKept
+)

@@ -60,9 +60,10 @@ class Roster:
         with self._lock:
             return self.board.views()
 
-    def due(self, beat: int) -> list[Slot]:
+    def due(self, beat: int, waits: Callable[[Slot], bool] | None = None) -> list[Slot]:
+        """Who ticks at `beat`, but those that `waits` is true of."""
         with self._lock:
-            return self.board.schedule.due(beat)
+            return self.board.schedule.due(beat, waits)
 
     def ask_load(self, spec: LoadSpec) -> Slot | None:
         """Want `spec` loaded, once what is there has ended; it is asked to. None where the host is stopping."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from reconciler.records.cadence import is_due
 from reconciler.runtime.slot import Slot
 
@@ -32,13 +34,13 @@ class Schedule:
         if slot.steps:
             self._once[slot] = None
 
-    def due(self, beat: int) -> list[Slot]:
-        """Who ticks at `beat`, each slot once. Forgets whom `place_once` asked for."""
+    def due(self, beat: int, waits: Callable[[Slot], bool] | None = None) -> list[Slot]:
+        """Who ticks at `beat`, each slot once. Forgets whom `place_once` asked for, but those that must wait."""
         due: list[Slot] = []
         for steps, group in self._groups.items():
             if is_due(beat, steps):
                 due.extend(group)
         if self._once:
             due.extend(slot for slot in self._once if not is_due(beat, slot.steps))
-            self._once.clear()
-        return due
+            self._once = {} if waits is None else {slot: None for slot in self._once if waits(slot)}
+        return due if waits is None else [slot for slot in due if not waits(slot)]

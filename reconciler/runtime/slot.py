@@ -43,6 +43,10 @@ class LastHour:
         return sum(count for minute, count in self._minutes if minute > first)
 
 
+_LAG_MISSED, _LAG_TICKS = 10, 40
+"""So many ticks must be missed, of at most so many, before it is told."""
+
+
 class Slot:
     """What runs under one id, what is wanted of it next, and how it has been doing.
 
@@ -69,6 +73,7 @@ class Slot:
         "id",
         "instance",
         "key",
+        "lag_from",
         "last_at_s",
         "last_duration_s",
         "last_error",
@@ -106,6 +111,7 @@ class Slot:
         self.count = 0
         self.errors = 0
         self.missed = 0
+        self.lag_from = (0, 0)  # missed and count at which it was begun to be watched
         self.errors_last_hour: LastHour | None = None  # made where there is any
         self.missed_last_hour: LastHour | None = None
         self.consecutive = 0
@@ -163,6 +169,22 @@ class Slot:
         self.missed += 1
         self.missed_last_hour = self.missed_last_hour or LastHour()
         self.missed_last_hour.note(now_s)
+        missed, due = self.lag
+        if due >= _LAG_TICKS:  # half of what is known is forgotten: what was long ago counts ever less
+            self.lag_from = (self.missed - missed // 2, self.count - (due - missed) // 2)
+
+    @property
+    def lag(self) -> tuple[int, int]:
+        """How many ticks it has missed lately, and of how many."""
+        missed_before, count_before = self.lag_from
+        missed = self.missed - missed_before
+        return missed, missed + self.count - count_before
+
+    @property
+    def is_lagging(self) -> bool:
+        """True where it misses half of its ticks or more, and not only once or twice."""
+        missed, due = self.lag
+        return missed >= _LAG_MISSED and 2 * missed >= due
 
     def remake(self, row: Row) -> None:
         """It is made from `row` next. New config or code ends the engine's own pause, and counts failures afresh."""
@@ -224,6 +246,7 @@ class Slot:
             widgets=widgets,
             logs=self.log.newest_first(),
             render_error="" if instance is None else instance.render_error,
+            missed_lately=self.lag if self.is_lagging else None,
             drawn_at=None if instance is None or instance.drawn_at_s is None else iso(instance.drawn_at_s),
         )
 

@@ -117,6 +117,8 @@ class Fleet:
         accounts = accounts or Accounts()
         orders = NoOrders()
         self.trading = orders
+        self.awaited: frozenset[str] = frozenset()
+        self.unheard: frozenset[str] = frozenset()
         self.denials: list[dict[str, Any]] = []
         self.differences: list[dict[str, Any]] = []
         self.host = ThreadHost(
@@ -163,6 +165,8 @@ class Fleet:
                 accounts,
                 denials=lambda: self.denials,
                 differences=lambda: self.differences,
+                awaited=lambda: self.awaited,
+                unheard=lambda: self.unheard,
             )
         )
         self.controller.touched = self.board.look_at

@@ -127,6 +127,30 @@ def test_while_no_beat_fires_nothing_is_healthy_and_one_sentence_says_why(fleet:
     assert ids(fleet, health="Healthy") == ["a"]
 
 
+def test_until_its_server_answers_an_instance_waits_and_then_it_ticks_without(make_fleet: Any) -> None:
+    fleet = make_fleet(accounts=Accounts({name: Account(name, f"of-{name}", False) for name in ("main", "b")}, None))
+    fleet.write("a")
+    fleet.write("off", mode="off")
+    fleet.settle()
+
+    def told() -> tuple[Health, bool, str]:
+        status = fleet.status("a")
+        (ready,) = (one for one in status.conditions if one.type == "Ready")
+        assert [one.health for one in fleet.board.instances(InstanceFilter(), 9, 0)[0]] == [status.health, Health.OFF]
+        assert ids(fleet, health=str(status.health)) == ["a"]
+        assert troubled(fleet) == [], "the server says it once, not each instance"
+        return status.health, ready.status, ready.reason
+
+    fleet.awaited = frozenset({"of-main"})
+    assert told() == (Health.PROGRESSING, False, "Waiting")
+    fleet.awaited, fleet.unheard = frozenset(), frozenset({"of-main"})
+    assert told() == (Health.DEGRADED, False, "ExecDown")
+    fleet.unheard = frozenset()
+    assert told() == (Health.HEALTHY, True, "Ticking")
+    fleet.awaited = fleet.unheard = frozenset({"of-b"})
+    assert told() == (Health.HEALTHY, True, "Ticking"), "it is about its own server"
+
+
 def test_an_instance_that_cannot_be_drawn_says_so_and_ticks_on(fleet: Any) -> None:
     fleet.write_code("v1", FAILS_TO_RENDER)
     fleet.write("a")

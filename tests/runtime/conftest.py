@@ -252,6 +252,7 @@ def make_stage() -> Iterator[MakeStage]:
         resolve: Resolve = no_secrets,
         hear: Callable[[Report], object] = lambda report: None,
         clock: Clock | None = None,
+        awaited: Callable[[], Callable[[str], bool] | None] = lambda: None,
     ) -> Stage:
         fake_clock, gateway, market = FakeClock(), FakeGateway(), FakeMarket()
         reports: list[Report] = []
@@ -262,7 +263,7 @@ def make_stage() -> Iterator[MakeStage]:
 
         host = ThreadHost(
             clock or fake_clock, options or HostOptions(), gateway, market, report, random_seed=7, heartbeat_s=6.0,
-            resolve=resolve,
+            resolve=resolve, awaited=awaited,
         )  # fmt: skip
         host.start()
         stages.append(Stage(fake_clock, gateway, market, reports, host))

@@ -20,7 +20,18 @@ from reconciler.errors import (
 from reconciler.records.mode import Mode
 from reconciler.records.plan import Phase
 from reconciler.runtime.host import HostOptions
-from reconciler.runtime.outcome import HookFailed, Loaded, LoadFailed, Quarantined, Recovered, Stuck, Unloaded, Unstuck
+from reconciler.runtime.outcome import (
+    HookFailed,
+    Loaded,
+    LoadFailed,
+    Quarantined,
+    Recovered,
+    Stuck,
+    TicksKept,
+    TicksMissed,
+    Unloaded,
+    Unstuck,
+)
 from reconciler.strategy.base import Strategy
 from reconciler.strategy.widgets import metric
 
@@ -194,6 +205,71 @@ def test_a_beat_that_finds_the_last_tick_running_skips_it_and_counts_it_missed(s
     assert (stage.facts().ticks.count, stage.facts().ticks.missed) == (1, 2)
     stage.tick()
     assert stage.facts().ticks.count == 2
+
+
+def test_beats_passed_while_its_server_is_waited_for_are_not_missed(make_stage: MakeStage) -> None:
+    here: set[str] = set()
+    stage = make_stage(awaited=lambda: (lambda account_id: account_id not in here) if not here else None)
+
+    class Eager(Quiet):
+        TICK_ON_LOAD = True
+
+    stage.load(Eager)
+    reports = [stage.beat() for _ in range(5)]
+    assert [(report.due, report.missed) for report in reports] == [(0, 0)] * 5
+    here.add("main")
+    stage.tick()
+    assert (stage.facts().ticks.count, stage.facts().ticks.missed) == (1, 0)
+
+
+def test_ticks_that_are_missed_for_long_are_told_once_and_so_is_their_end(stage: Stage) -> None:
+    busy, inside = stage.gate(), threading.Event()
+
+    class Slow(Strategy):
+        def on_tick(self) -> None:
+            inside.set()
+            busy.wait(10)
+
+    stage.load(Slow)
+    stage.beat()
+    assert inside.wait(10)
+    for _ in range(9):
+        stage.beat()
+    assert (stage.told(TicksMissed), stage.host.lagging()) == ([], frozenset())
+    for _ in range(90):
+        stage.beat()
+    assert stage.told(TicksMissed) == [TicksMissed("one", 10, 10)]
+    assert stage.host.lagging() == {"one"}
+    assert stage.facts().missed_lately is not None
+    busy.set()
+    stage.settle()
+    for _ in range(60):
+        stage.tick()
+    assert stage.told(TicksKept) == [TicksKept("one")]
+    assert (stage.host.lagging(), stage.facts().missed_lately) == (frozenset(), None)
+
+
+def test_a_tick_missed_now_and_then_is_no_news(stage: Stage) -> None:
+    busy: list[threading.Event] = []
+
+    class Uneven(Strategy):
+        def on_tick(self) -> None:
+            if busy:
+                busy.pop().wait(10)
+
+    stage.load(Uneven)
+    for _ in range(30):
+        blocked = stage.gate()
+        busy.append(blocked)
+        stage.beat()
+        stage.until(lambda: not busy, "the tick to begin")
+        assert stage.beat().missed == 1
+        blocked.set()
+        stage.settle()
+        stage.tick()
+        stage.tick()
+    assert stage.facts().ticks.missed == 30
+    assert stage.told(TicksMissed) == []
 
 
 def test_hooks_of_one_instance_never_overlap(stage: Stage) -> None:

@@ -38,6 +38,19 @@ def test_one_more_tick_comes_once_and_not_beside_a_due_one(make_row: MakeRow) ->
     assert [schedule.due(beat) for beat in (6, 7)] == [[slot], []]
 
 
+def test_who_must_wait_is_left_out_and_keeps_its_tick_on_load(make_row: MakeRow) -> None:
+    schedule = Schedule()
+    waiting, other = Slot(make_row("waiting"), 1), Slot(make_row("other"), 1)
+    for slot in (waiting, other):
+        schedule.place(slot, 3)
+        schedule.place_once(slot)
+    assert schedule.due(1, lambda slot: slot is waiting) == [other]
+    assert schedule.due(2, lambda slot: slot is waiting) == []
+    assert schedule.due(3, lambda slot: slot is waiting) == [other]
+    assert schedule.due(4) == [waiting]
+    assert schedule.due(5) == []
+
+
 def test_what_may_not_tick_gets_no_tick_on_load_either(make_row: MakeRow) -> None:
     schedule = Schedule()
     slot = Slot(make_row(), 1)
