@@ -39,7 +39,7 @@ Examples:
   reconciler exec check kraken"""
 )
 def exec() -> None:
-    """Look at the exec-mcp servers, and accept what changed of them."""
+    """Look at the exec-mcp servers, accept what changed of them, and settle what an account holds."""
 
 
 @exec.command(
@@ -63,6 +63,61 @@ def accept(place: Place, server: str, reason: str) -> None:
         raise Failure(
             "no engine is running here: start it, no order leaves through the server until its tools are accepted"
         ) from None
+
+
+@exec.command(
+    epilog="""\b
+Examples:
+  reconciler exec settle main --assign btc-grid-1=0.6@58000 --reason "restored; its fills are in the exchange's history"
+  reconciler exec settle main --assign a=1@58000 --assign b=-0.5@58000 --outside ETH/USD=2 --reason "restored"
+  reconciler exec settle main --reason "its lost orders were cancelled at the exchange\""""
+)
+@click.argument("account")
+@click.option(
+    "--assign",
+    "assigned",
+    multiple=True,
+    metavar="ID=QTY@PRICE",
+    help="All that the instance holds from now on, and what one of it cost.",
+)
+@click.option("--outside", multiple=True, metavar="SYMBOL=QTY", help="What is held there and is no instance's.")
+@reason_option
+@click.pass_obj
+def settle(place: Place, account: str, assigned: tuple[str, ...], outside: tuple[str, ...], reason: str) -> None:
+    """Say whose is what ACCOUNT holds, where its ledger is behind (Trading: LedgerBehind), and let it trade on.
+
+    The engine looks at the account anew. What is assigned, what the books of other instances say and what is outside
+    must add up to what the exchange holds, to the digit. A symbol of which nothing is said keeps what was outside
+    before. Open orders that the ledger does not know are named on the page until they are gone: cancel them there.
+    """
+    body = {
+        "account": account,
+        "reason": reason,
+        "assign": dict(_assigned(said) for said in assigned),
+        "outside": dict(_split(said, "SYMBOL=QTY", "--outside") for said in outside),
+    }
+    try:
+        print_outcome("settled", place.engine().post("/v1/settle", body))
+    except NoEngine:
+        raise Failure(
+            "no engine is running here: start it, it compares the account and lets nothing leave that adds exposure"
+            " until this is settled"
+        ) from None
+
+
+def _assigned(said: str) -> tuple[str, dict[str, str]]:
+    id, position = _split(said, "ID=QTY@PRICE", "--assign")
+    quantity, at, price = position.partition("@")
+    if not (quantity and at and price):
+        raise click.BadParameter(f"expected ID=QTY@PRICE, was {said!r}", param_hint="'--assign'")
+    return id, {"quantity": quantity, "price": price}
+
+
+def _split(said: str, form: str, option: str) -> tuple[str, str]:
+    name, equals, value = said.rpartition("=")
+    if not (name and equals and value):
+        raise click.BadParameter(f"expected {form}, was {said!r}", param_hint=f"'{option}'")
+    return name, value
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from reconciler.records.correction import Shares
 from reconciler.records.verdict import Verdict
 
 
@@ -70,6 +71,10 @@ class Commands(Protocol):
 
     def resolve(self, client_order_id: str, verdict: Verdict, uid: int) -> CommandResult:
         """Write down what the operator says became of an order that cannot be looked up."""
+        ...
+
+    def settle(self, account: str, shares: Shares, uid: int) -> CommandResult:
+        """Write down whose is what an account holds, and let it trade on: its ledger lost rows."""
         ...
 
     def accept_tools(self, server: str, reason: str, uid: int) -> CommandResult:

@@ -8,7 +8,9 @@ from typing import Protocol, cast
 from reconciler.control.chronicle import EventLog
 from reconciler.control.commands import CommandResult, PruneState, named
 from reconciler.control.controller import Controller
+from reconciler.errors import CapabilityUnavailable, ExecError
 from reconciler.records.cadence import NOTHING_AHEAD, BeatRun, forgetting
+from reconciler.records.correction import Shares
 from reconciler.records.halt import WAS_IT_MEANT, Halt, HaltScope, stranger
 from reconciler.records.verdict import Verdict
 from reconciler.runtime.host import Host
@@ -30,6 +32,10 @@ class Orders(Protocol):
 
     def resolve(self, client_order_id: str, verdict: Verdict) -> str:
         """Why it cannot be taken, empty where it was."""
+        ...
+
+    def settle(self, account_id: str, shares: Shares) -> str:
+        """The same of what is said of all that an account holds."""
         ...
 
 
@@ -161,6 +167,19 @@ class Operator:
         self._operations.record(uid, "resolve", f"order {client_order_id}", f"{verdict}: {verdict.reason}")
         self._controller.hint()
         return CommandResult(done=(client_order_id,))
+
+    def settle(self, account: str, shares: Shares, uid: int) -> CommandResult:
+        try:
+            fault = self._orders.settle(account, shares)
+        except (ExecError, CapabilityUnavailable) as error:
+            fault = f"what it holds cannot be looked at: {error}"
+        if fault:
+            return CommandResult(failed=((account, fault),))
+        self._operations.record(uid, "settle", f"account {account}", f"{shares}: {shares.reason}")
+        message = f"account {account}: {shares}: {shares.reason} ({named(uid)})"
+        self._events.record(None, "Warning", "LedgerSettled", message)
+        self._controller.hint()
+        return CommandResult(done=(account,))
 
     def accept_tools(self, server: str, reason: str, uid: int) -> CommandResult:
         fault = self._accept_tools(server)

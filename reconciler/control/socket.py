@@ -5,6 +5,7 @@
     POST /v1/unhalt               "scope", "id", "reason"                        → {"done", "failed"}
     POST /v1/resolve              "client_order_id", "as", "reason" (and more)   → {"done", "failed"}
     POST /v1/accept       "server", "reason"                                     → {"done", "failed"}
+    POST /v1/settle               "account", "reason" (and "assign", "outside")  → {"done", "failed"}
     POST /v1/placing              "account", "order", "reason"                   → {"done", "failed"}
     GET  /v1/prune                                                              → {"digest", "held"}
     POST /v1/prune                "digest" (and "reason")                        → {"done", "failed"}
@@ -39,6 +40,7 @@ from starlette.routing import BaseRoute, Route
 from reconciler.connections import BoundedProtocol
 from reconciler.control.commands import CommandResult, Commands, named
 from reconciler.errors import ReconcilerError
+from reconciler.records.correction import Correction, Shares
 from reconciler.records.order import to_decimal
 from reconciler.records.verdict import WORDS, Verdict
 
@@ -141,6 +143,28 @@ class _Body:
             exchange_order_id,
         )
 
+    def shares(self, by: str) -> Shares:
+        """Whose is what an account holds: `assign` {id: {quantity, price}}, `outside` {symbol: quantity}."""
+        reason = self.text("reason")
+        assigned = {
+            id_: Correction(_Body(said).amount("quantity"), _Body(said).amount("price"), reason, by)
+            for id_, said in self._object("assign").items()
+        }
+        outside = _Body(self._object("outside"))
+        return Shares(reason, by, assigned, {symbol: outside.amount(symbol) for symbol in outside.values})
+
+    def _object(self, name: str) -> Mapping[str, Any]:
+        value = self.values.get(name, {})
+        if not isinstance(value, dict) or not all(isinstance(one, dict) or name == "outside" for one in value.values()):
+            raise _Refused(f"{name}: expected an object, was {_shown(value)}")
+        return value
+
+    def amount(self, name: str) -> Decimal:
+        found = self._amount(name)
+        if found is None:
+            raise _Refused(f"{name}: expected a decimal, was nothing")
+        return found
+
     def _amount(self, name: str) -> Decimal | None:
         value = self.values.get(name)
         if value is None:
@@ -181,6 +205,9 @@ def create_control_app(commands: Commands, read_routes: Sequence[BaseRoute] = ()
     def resolve(body: _Body, uid: int) -> CommandResult:
         return commands.resolve(body.text("client_order_id"), body.verdict(named(uid)), uid)
 
+    def settle(body: _Body, uid: int) -> CommandResult:
+        return commands.settle(body.text("account"), body.shares(named(uid)), uid)
+
     def accept(body: _Body, uid: int) -> CommandResult:
         return commands.accept_tools(body.text("server"), body.text("reason"), uid)
 
@@ -208,6 +235,7 @@ def create_control_app(commands: Commands, read_routes: Sequence[BaseRoute] = ()
             _command("/v1/halt", halt),
             _command("/v1/unhalt", unhalt),
             _command("/v1/resolve", resolve),
+            _command("/v1/settle", settle),
             _command("/v1/accept", accept),
             _command("/v1/placing", note_placing),
             Route("/v1/prune", prune, methods=["GET"]),

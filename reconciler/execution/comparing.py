@@ -31,6 +31,7 @@ from reconciler.execution.settlement import EventLog, OrderBook, Settlement
 from reconciler.execution.subject import Subject, names_another, own_part
 from reconciler.execution.tally import Held, difference, whole
 from reconciler.execution.wholeness import Wholeness
+from reconciler.records.correction import Shares
 from reconciler.records.order import Order, Outcome
 
 log = logging.getLogger(__name__)
@@ -39,6 +40,7 @@ _AGAIN_S = 60.0
 """How long after it was compared an account is compared again, without being kept waiting for it."""
 _SOON_S = 5.0
 """The same of one whose ledger is behind: somebody waits for it."""
+_MOMENT_S = 0.02
 _ENDED_ASKED = 50
 """So many orders that ended lately are asked for where an account holds something else than it should."""
 _WRITTEN_OFF = timedelta(days=1)
@@ -156,12 +158,44 @@ class Comparing:
         finally:
             self._running.discard(account_id)
 
+    async def settle(self, account_id: str, shares: Shares) -> str:
+        """A person says whose is what the account holds, which is looked at anew. Why that cannot be taken, else empty.
+
+        Raises ExecError, CapabilityUnavailable or StoreError where it could not be looked at.
+        """
+        client_ids = (await self._clients()).get(account_id)
+        if client_ids is None:
+            server = self._servers.reaching(account_id)
+            if not server.status.connected:
+                raise ExecUnavailable(f"{server.name!r} is not connected: {server.status.last_error}")
+            return "no instance is or was on it; see: reconciler status"
+        while account_id in self._running:
+            await self._clock.sleep(_MOMENT_S)
+        self._running.add(account_id)
+        try:
+            server = self._servers.reaching(account_id)
+            unknown = await self._looked_up(server, account_id, client_ids)
+            ours = await self._clerk.do(lambda: self._ledger.held(account_id))
+            told = await self._positions(server, account_id, client_ids)
+            theirs = None if told is None else whole(told, ours)
+            return await self._clerk.do(lambda: self._wholeness.settle(account_id, unknown, theirs, ours, shares))
+        finally:
+            self._running.discard(account_id)
+
     def _failed(self, account_id: str, why: str) -> None:
         self._readiness.failed(account_id, why)
         self._wholeness.failed(account_id, why)
 
     async def _compare(self, server: ExecServer, account_id: str, client_ids: Sequence[str]) -> None:
         """Raises ExecError or StoreError where it could not be completed."""
+        unknown = await self._looked_up(server, account_id, client_ids)
+        self._due_s[account_id] = self._clock.monotonic() + _AGAIN_S
+        differing = await self._difference(server, account_id, client_ids, unknown)
+        if differing is not None:
+            self._comparisons[account_id] = Comparison(account_id, iso(self._clock.time()), differing)
+
+    async def _looked_up(self, server: ExecServer, account_id: str, client_ids: Sequence[str]) -> frozenset[str]:
+        """Learn what became of the orders on the account. The client_order_ids of what is open there and not ours."""
         listed, unknown = await self._listed(server, account_id, client_ids)
         ours = await self._clerk.do(lambda: self._ours(account_id))
         asked = [order for order in ours if order.client_order_id not in listed]
@@ -177,10 +211,7 @@ class Comparing:
                 silent.append(order.client_order_id)
         if silent:
             raise ExecError(f"{', '.join(silent)} could not be looked up")
-        self._due_s[account_id] = self._clock.monotonic() + _AGAIN_S
-        differing = await self._difference(server, account_id, client_ids, unknown)
-        if differing is not None:
-            self._comparisons[account_id] = Comparison(account_id, iso(self._clock.time()), differing)
+        return unknown
 
     def _ours(self, account_id: str) -> list[Order]:
         """The orders on the account to which something may have happened; those written off not long ago, too."""

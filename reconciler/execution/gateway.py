@@ -41,11 +41,15 @@ from reconciler.execution.shadow_book import ShadowBook
 from reconciler.execution.subject import Subject
 from reconciler.execution.wholeness import Wholeness
 from reconciler.ports import GateState, MarketData
+from reconciler.records.correction import Shares
 from reconciler.records.market import Position
 from reconciler.records.mode import Mode
 from reconciler.records.order import Order, OrderRequest, OrderState, Outcome, RejectedBy
 from reconciler.records.status import Obstacle, TradingReason
 from reconciler.records.verdict import Verdict
+
+_SETTLING_CALLS = 4
+"""So many calls, one after the other, an account is looked at with, about."""
 
 
 class Gateway:
@@ -140,6 +144,14 @@ class Gateway:
         Raises StoreError.
         """
         return self._settlement.resolved(client_order_id, verdict)
+
+    def settle(self, account_id: str, shares: Shares) -> str:
+        """An operator's word on whose is what an account holds. Why it cannot be taken, empty where it was. Blocks.
+
+        Raises ExecError, CapabilityUnavailable or StoreError where the account cannot be looked at.
+        """
+        timeout_s = _SETTLING_CALLS * (self._servers.reaching(account_id).options.timeout_s + GRACE_S)
+        return self._bridge.call(lambda: self._aftercare.comparing.settle(account_id, shares), timeout_s)
 
     def shut(self, why: str) -> None:
         """Let nothing leave any more, cancels included: the ledger is lost. For as long as the process lives."""

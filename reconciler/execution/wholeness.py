@@ -17,6 +17,7 @@ from reconciler.execution.servers import Servers
 from reconciler.execution.settlement import EventLog, KeptDifference, OrderBook
 from reconciler.execution.tally import Held, differences
 from reconciler.records import exact
+from reconciler.records.correction import Shares
 from reconciler.records.order import Order, Side, decimal_text
 
 _LOOKS = 3
@@ -111,6 +112,8 @@ class Wholeness:
         self._decided: set[str] = set()
         self._behind: dict[str, Behind] = {}
         self._obstacles: dict[str, str] = {}
+        self._last_fills: dict[str, int] = {}
+        """Up to which fill it was looked whether fees were told."""
 
     def pending(self, account_id: str) -> str:
         """Why no order of the account may leave yet: real money waits for the first comparison after a start."""
@@ -193,6 +196,59 @@ class Wholeness:
                 self._keep(found, before)
             return False
         return self._judge(found, before, looks)
+
+    def settle(self, account_id: str, unknown: Collection[str], theirs: Held | None, ours: Held, shares: Shares) -> str:
+        """A person says whose is what the account holds, as just looked at; the other arguments are those of `look`.
+
+        Why that cannot be taken, empty where it was: then the ledger is whole. Blocks; raises StoreError.
+        """
+        book = self._ledger.differences
+        found = _Found(account_id, (), theirs, ours, book.kept(account_id))
+        if theirs is None and (shares.assigned or shares.outside):
+            return (
+                "its server does not tell what it holds, so nothing can be held against that: put books right with"
+                " reconciler book, and settle it without --assign and --outside"
+            )
+        if not (shares.assigned or shares.outside or account_id in self._behind):
+            return "its ledger is not behind: there is nothing to settle"
+        if self._ledger.held(account_id) != ours:
+            return "something was filled there just now: try again"
+        beside = self._beside(found, shares)
+        if fault := _stranger(self._ledger.books_on(account_id), shares) or self._remainder(found, shares, beside):
+            return fault
+        if shares.assigned:
+            self._ledger.correct(shares.assigned)
+        book.keep(account_id, beside)
+        book.settle_strays(account_id, [id for id in unknown if self.is_ours(id)])
+        self._looks.pop(account_id, None)
+        self._decided.add(account_id)
+        self._behind.pop(account_id, None)
+        return ""
+
+    def _beside(self, found: _Found, shares: Shares) -> dict[str, Decimal]:
+        """What is beside the books from now on: as said; else as it was kept, or, where that is so, as it is."""
+        now, gaps = found.differences or {}, {gap.symbol: gap.kept for gap in self._gaps(found)}
+        return {**now, **gaps, **shares.outside}
+
+    def _remainder(self, found: _Found, shares: Shares, beside: Mapping[str, Decimal]) -> str:
+        """Where what was said does not add up to what the exchange holds; empty where it does, to the digit."""
+        if found.theirs is None:
+            return ""
+        booked = dict(found.ours)
+        for instance_id, (market, quantity) in self._ledger.books_on(found.account_id).items():
+            if (said := shares.assigned.get(instance_id)) is not None:
+                change = exact.subtract(said.quantity, quantity)
+                booked[market] = exact.add(_of(booked, market), change)
+        faults = []
+        for symbol in sorted({*found.theirs, *booked, *beside}):
+            held, own, outside = _of(found.theirs, symbol), _of(booked, symbol), _of(beside, symbol)
+            if missing := exact.subtract(held, exact.add(own, outside)):
+                told = [decimal_text(quantity) for quantity in (held, own, outside, missing)]
+                faults.append(
+                    "{symbol}: the exchange holds {0}; the instances hold {1} and {2} is outside of them: {3} is"
+                    " nobody's".format(*told, symbol=symbol)
+                )
+        return "; ".join(faults)
 
     def _judge(self, found: _Found, before: Mapping[str, Decimal] | None, looks: _Looks) -> bool:
         """What a look means after a start, and while the ledger is behind."""
@@ -280,21 +336,34 @@ class Wholeness:
         if kept is None:
             self._ledger.differences.keep(found.account_id, now)
             return
-        agreed = {s: _of(now, s) for s in {*now, *before, *kept, *found.ours} if _of(now, s) == _of(before, s)}
-        if news := {s: quantity for s, quantity in agreed.items() if not self._is_kept(found, s)}:
+        # What nobody told the fees of may differ by them the next time: that it does not now is kept, too.
+        since = self._last_fills.get(found.account_id, max((one.last_fill for one in kept.values()), default=0))
+        untold, last_fill = self._ledger.differences.untold_since(found.account_id, since)
+        agreed = {s: _of(now, s) for s in {*now, *before, *kept, *untold} if _of(now, s) == _of(before, s)}
+        if news := {s: quantity for s, quantity in agreed.items() if s in untold or not self._is_kept(found, s)}:
             self._ledger.differences.keep(found.account_id, news)
+        if untold <= agreed.keys():
+            self._last_fills[found.account_id] = last_fill
 
     def _is_kept(self, found: _Found, symbol: str) -> bool:
-        """Whether nothing is to be written of it: it is the same, and no fees or corrections may explain another."""
+        """Whether it is the same, and no correction may explain another."""
         assert found.kept is not None
         kept = found.kept[symbol]
         is_same = kept.quantity == _of(found.differences or {}, symbol)
-        corrected = self._ledger.differences.corrected_since(found.account_id, symbol, kept.last_correction)
-        return is_same and not corrected and not self._filled_at_untold_fees(found, symbol)
+        return is_same and not self._ledger.differences.corrected_since(found.account_id, symbol, kept.last_correction)
 
     def _is_real(self, account_id: str) -> bool:
         account = self._servers.account(account_id)
         return account is not None and account.real_money
+
+
+def _stranger(books: Mapping[str, tuple[str, Decimal]], shares: Shares) -> str:
+    """Which instance that something was assigned to is none of the account, or was assigned nonsense; else empty."""
+    strange = sorted(set(shares.assigned) - set(books))
+    senseless = [f"{id}: {fault}" for id, said in shares.assigned.items() if (fault := said.fault())]
+    if senseless:
+        return "; ".join(senseless)
+    return f"{', '.join(strange)}: expected an instance on it, one of {', '.join(sorted(books))}" if strange else ""
 
 
 def _of(held: Mapping[str, Decimal], symbol: str) -> Decimal:

@@ -1,8 +1,9 @@
-"""A correction: what an instance holds, in the words of a person who has looked at the exchange. Pure."""
+"""Corrections: what instances hold, and what is nobody's here, in the words of a person who looked there. Pure."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from decimal import Decimal
 
 from reconciler.records.order import decimal_text
@@ -39,3 +40,20 @@ class Correction:
     def __str__(self) -> str:
         fee = "" if self.fee is None else f", fee {decimal_text(self.fee)} {self.fee_currency or ''}".rstrip()
         return f"{decimal_text(self.quantity)} at {decimal_text(self.price)}{fee}"
+
+
+@dataclass(frozen=True, slots=True)
+class Shares:
+    """Whose is what an account holds: `assigned` to instances, by id, all that each one holds afterwards; `outside` of
+    all instances, by symbol, signed. Who is not named keeps what the books say.
+    """
+
+    reason: str
+    by: str
+    assigned: Mapping[str, Correction] = field(default_factory=dict)
+    outside: Mapping[str, Decimal] = field(default_factory=dict)
+
+    def __str__(self) -> str:
+        told = [f"{instance_id} holds {correction}" for instance_id, correction in self.assigned.items()]
+        told += [f"{decimal_text(quantity)} {symbol} is outside" for symbol, quantity in self.outside.items()]
+        return ", ".join(told) or "nothing was assigned"

@@ -26,6 +26,10 @@ _FILLED = (
 )
 
 
+_FILLED_ON = (
+    "SELECT o.symbol, f.fee, f.fee_currency FROM fills f JOIN orders o ON o.client_order_id = f.client_order_id"
+    " WHERE f.id > ? AND o.account_id = ? AND o.shadow = 0"
+)
 _CORRECTED = "SELECT quantity, quantity_before FROM corrections WHERE id > ? AND account_id = ? AND symbol = ?"
 _MARKS = "coalesce((SELECT max(id) FROM fills), 0), coalesce((SELECT max(id) FROM corrections), 0)"
 
@@ -95,6 +99,13 @@ class Differences:
         """
         found = self._reads.query(_FILLED, [last_fill, account_id, symbol])
         return exact.total(Decimal(one["quantity"]) for one in found), all(map(_is_fee_known, found))
+
+    def untold_since(self, account_id: str, last_fill: int) -> tuple[frozenset[str], int]:
+        """The symbols of which something was filled there after that fill whose fee is not known; and the last fill."""
+        with self._reads.snapshot() as db:
+            found = list(db.query(_FILLED_ON, [last_fill, account_id]))
+            (newest,) = db.execute("SELECT coalesce(max(id), 0) FROM fills").fetchone()
+        return frozenset(one["symbol"] for one in found if not _is_fee_known(one)), newest
 
     def corrected_since(self, account_id: str, symbol: str, last_correction: int) -> Decimal:
         """What people added to the books there after that correction; less than zero where they took away."""

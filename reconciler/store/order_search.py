@@ -122,6 +122,16 @@ class OrderSearch:
             held[symbol] = exact.add(held.get(symbol, Decimal(0)), Decimal(columns["quantity"]))
         return {symbol: quantity for symbol, quantity in held.items() if quantity}
 
+    def books_on(self, account_id: str) -> dict[str, tuple[str, Decimal]]:
+        """The market of every instance that is or was on that account, and what its own fills make there."""
+        found = self._reads.query(
+            "SELECT i.id, i.market, coalesce(b.quantity, '0') AS quantity FROM instances i LEFT JOIN books b"
+            " ON b.instance_id = i.id AND b.symbol = i.market AND b.shadow = 0 AND b.ended_at IS NULL"
+            " WHERE i.account_id = ?",
+            [account_id],
+        )
+        return {columns["id"]: (columns["market"], Decimal(columns["quantity"])) for columns in found}
+
     def sent(self, since: datetime) -> list[tuple[str, datetime]]:
         """The account and time of every order that was, or may have been, sent since then. Oldest first."""
         found = self._reads.query(

@@ -22,6 +22,7 @@ from reconciler.control.commands import CommandResult, PruneState
 from reconciler.control.socket import PeerProtocol, bind_control_socket, create_control_app
 from reconciler.records.accounts import Accounts
 from reconciler.records.admission import Arrival, admit
+from reconciler.records.correction import Shares
 from reconciler.records.crosscheck import EvaluationCache, evaluate_all
 from reconciler.records.verdict import Verdict
 from reconciler.serving import serving
@@ -141,6 +142,9 @@ class FakeEngine:
 
     def resolve(self, client_order_id: str, verdict: Verdict, uid: int) -> CommandResult:
         return self._called((client_order_id,), "resolve", client_order_id, verdict)
+
+    def settle(self, account: str, shares: Shares, uid: int) -> CommandResult:
+        return self._called((account,), "settle", account, shares)
 
     def accept_tools(self, server: str, reason: str, uid: int) -> CommandResult:
         return self._called((server,), "accept_tools", server, reason)

@@ -146,6 +146,41 @@ def test_without_an_engine_nothing_is_accepted(fleet: Fleet) -> None:
     assert "no engine is running here: start it, no order leaves through the server until" in result.stderr
 
 
+def test_what_an_account_holds_is_settled_through_the_engine(fleet: Fleet, engine: FakeEngine) -> None:
+    words = ["--assign", "a=-0.5@100", "--assign", "b=1@58000.5", "--outside", "ETH/USD=2", "--reason", "restored"]
+    result = fleet.run("exec", "settle", "main", *words)
+    assert (result.exit_code, result.stdout) == (0, "main: settled\n")
+    ((_, account, shares),) = engine.calls
+    assert (account, str(shares)) == ("main", "a holds -0.5 at 100, b holds 1 at 58000.5, 2 ETH/USD is outside")
+    assert shares.reason == "restored"
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--assign", "a=1"], "expected ID=QTY@PRICE, was 'a=1'"),
+        (["--assign", "1@2"], "expected ID=QTY@PRICE, was '1@2'"),
+        (["--outside", "ETH/USD"], "expected SYMBOL=QTY, was 'ETH/USD'"),
+    ],
+)
+def test_what_is_settled_in_no_form_is_a_wrong_usage(
+    fleet: Fleet, engine: FakeEngine, words: list[str], said: str
+) -> None:
+    result = fleet.run("exec", "settle", "main", *words, "--reason", "restored")
+    assert (result.exit_code, said in result.stderr, engine.calls) == (2, True, [])
+
+
+def test_a_quantity_that_is_none_is_refused_by_the_engine(fleet: Fleet, engine: FakeEngine) -> None:
+    result = fleet.run("exec", "settle", "main", "--assign", "a=x@1", "--reason", "restored")
+    assert (result.exit_code, "quantity: expected a decimal number, was 'x'" in result.stderr) == (1, True)
+
+
+def test_without_an_engine_nothing_is_settled(fleet: Fleet) -> None:
+    result = fleet.run("exec", "settle", "main", "--reason", "restored")
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert "no engine is running here: start it, it compares the account and lets nothing leave" in result.stderr
+
+
 def test_tools_that_an_engine_found_changed_are_not_fine(folder: Path) -> None:
     (folder / "reconciler.yaml").write_text(OKX)
     (okx,) = load(folder, {}).server_options({})

@@ -18,8 +18,10 @@ from reconciler.control.heartbeat import Heartbeat
 from reconciler.control.observer import Observer
 from reconciler.control.operator import Operator
 from reconciler.control.status import Parts, StatusBoard
+from reconciler.errors import ExecUnavailable
 from reconciler.ports import GateState, InstanceFilter
 from reconciler.records.accounts import Accounts
+from reconciler.records.correction import Shares
 from reconciler.records.crosscheck import EvaluationCache, evaluate_all
 from reconciler.records.market import Balance, Candle, Position, Quote
 from reconciler.records.order import Order, OrderRequest
@@ -79,6 +81,11 @@ class NoOrders:
 
     def resolve(self, client_order_id: str, verdict: Verdict) -> str:
         return "" if client_order_id == "known" else "the ledger knows no such order"
+
+    def settle(self, account_id: str, shares: Shares) -> str:
+        if account_id == "gone":
+            raise ExecUnavailable("it is not connected")
+        return "" if account_id == "main" else "its ledger is not behind: there is nothing to settle"
 
     obstructions: tuple[Obstacle, ...] = ()
 

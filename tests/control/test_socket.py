@@ -27,6 +27,7 @@ from reconciler.control.socket import (
     create_control_app,
 )
 from reconciler.errors import StoreError
+from reconciler.records.correction import Correction, Shares
 from reconciler.records.verdict import Verdict
 from reconciler.serving import serving
 
@@ -59,6 +60,9 @@ class Recorder:
 
     def resolve(self, client_order_id: str, verdict: Verdict, uid: int) -> CommandResult:
         return self._called("resolve", client_order_id, verdict, uid)
+
+    def settle(self, account: str, shares: Shares, uid: int) -> CommandResult:
+        return self._called("settle", account, shares, uid)
 
     def accept_tools(self, server: str, reason: str, uid: int) -> CommandResult:
         return self._called("accept_tools", server, reason, uid)
@@ -129,6 +133,27 @@ ME = os.getuid()
         ),
         ("/v1/unhalt", {"scope": "instance", "id": "a", "reason": "why"}, ("unhalt", "instance", "a", "why", ME)),
         ("/v1/accept", {"server": "kraken", "reason": "why"}, ("accept_tools", "kraken", "why", ME)),
+        ("/v1/settle", {"account": "main", "reason": "why"}, ("settle", "main", Shares("why", named(ME)), ME)),
+        (
+            "/v1/settle",
+            {
+                "account": "main",
+                "reason": "why",
+                "assign": {"a": {"quantity": "-0.5", "price": "100"}},
+                "outside": {"ETH/USD": "2"},
+            },
+            (
+                "settle",
+                "main",
+                Shares(
+                    "why",
+                    named(ME),
+                    {"a": Correction(Decimal("-0.5"), Decimal(100), "why", named(ME))},
+                    {"ETH/USD": Decimal(2)},
+                ),
+                ME,
+            ),
+        ),
         (
             "/v1/placing",
             {"account": "main", "order": "a1, buy 1 X", "reason": "why"},

@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 
 from reconciler.clock import FakeClock
+from reconciler.errors import ExecUnavailable
 from reconciler.execution.order_id import OrderIds, prefix
-from reconciler.records.correction import Correction
+from reconciler.records.correction import Correction, Shares
 from reconciler.records.mode import Mode
 from reconciler.records.order import Order, OrderState, Outcome, Side
 from reconciler.records.record import Identity, InstanceRecord, Row, RowChange
@@ -347,3 +348,111 @@ def test_what_never_agrees_at_two_looks_is_a_loss_at_the_third(desk: Desk, start
     engine = start().beats(2)
     assert engine.closed_by == "ExecDown"
     assert engine.beats(1).closed_by == "LedgerBehind"
+
+
+@pytest.fixture
+def behind(desk: Desk, start: Start) -> Engine:
+    """An engine whose ledger knows of 0.4 of the 1 that the exchange holds, which two instances bought."""
+    filled(desk, GATE, "0.3")
+    filled(desk, OTHER, "0.1")
+    holds(desk, "1")
+    engine = start().beats()
+    assert engine.closed_by == "LedgerBehind"
+    return engine
+
+
+def shares(assigned: Mapping[str, str] | None = None, outside: Mapping[str, str] | None = None) -> Shares:
+    return Shares(
+        "restored",
+        "uid 0",
+        {id: Correction(Decimal(held), Decimal(100), "restored", "uid 0") for id, held in (assigned or {}).items()},
+        {symbol: Decimal(held) for symbol, held in (outside or {}).items()},
+    )
+
+
+@pytest.mark.parametrize(
+    ("said", "held"),
+    [
+        (shares({"btc-grid-1": "0.9"}), "0.9"),
+        (shares({"btc-grid-1": "0.9", "btc-grid-2": "0.1"}), "0.9"),
+        (shares({"btc-grid-1": "0.3"}, {"BTC/USD": "0.6"}), "0.3"),
+        (shares(outside={"BTC/USD": "0.6"}), "0.3"),
+        (shares({"btc-grid-1": "-0.1", "btc-grid-2": "1.1"}), "-0.1"),
+    ],
+)
+def test_what_a_person_says_adds_up_ends_it_for_good(
+    desk: Desk, behind: Engine, start: Start, said: Shares, held: str
+) -> None:
+    assert behind.gateway.settle("real", said) == ""
+    assert behind.closed_by == ""
+    assert desk.store.ledger.position("btc-grid-1", "BTC/USD", shadow=False).quantity == Decimal(held)
+    assert behind.trade(Side.BUY, "0.1").outcome is Outcome.ACCEPTED
+    desk.store.ledger.settle(behind.trade(Side.BUY, "0.1").client_order_id, state=OrderState.CANCELLED)
+    desk.server.answers("get_order", {"status": "cancelled", "filled_quantity": "0"})
+    assert behind.beats().closed_by == ""
+    assert start().beats().closed_by == ""
+
+
+@pytest.mark.parametrize(
+    ("said", "why"),
+    [
+        (shares(), "BTC/USD: the exchange holds 1; the instances hold 0.4 and 0 is outside of them: 0.6 is nobody's"),
+        (shares({"btc-grid-1": "0.90000001"}), "the instances hold 1.00000001 and 0 is outside of them: -0.00000001"),
+        (shares({"btc-grid-1": "1"}, {"BTC/USD": "-0.2"}), "the instances hold 1.1 and -0.2 is outside of them: 0.1"),
+        (shares({"btc-grid-1": "0.9"}, {"ETH/USD": "1"}), "ETH/USD: the exchange holds 0; the instances hold 0 and 1"),
+        (shares({"nobody": "0.6"}), "nobody: expected an instance on it, one of btc-grid-1, btc-grid-2"),
+        (shares({"paper-1": "0.6"}), "paper-1: expected an instance on it"),
+    ],
+)
+def test_what_does_not_add_up_to_the_digit_changes_nothing(behind: Engine, said: Shares, why: str) -> None:
+    assert why in behind.gateway.settle("real", said)
+    assert behind.closed_by == "LedgerBehind"
+    assert behind.desk.store.ledger.held("real") == {"BTC/USD": Decimal("0.4")}
+
+
+def test_what_was_beside_the_books_before_stays_there_where_nobody_says_otherwise(desk: Desk, start: Start) -> None:
+    engine = start().beats()
+    desk.server.answers(
+        "get_positions", {"positions": [{"symbol": "BTC/USD", "quantity": "2"}, {"symbol": "ETH/USD", "quantity": "5"}]}
+    )
+    engine.beats(4, apart_s=31)
+    desk.server.answers(
+        "get_positions", {"positions": [{"symbol": "BTC/USD", "quantity": "3"}, {"symbol": "ETH/USD", "quantity": "5"}]}
+    )
+    engine = start().beats()
+    assert engine.closed_by == "LedgerBehind"
+    assert engine.gateway.settle("real", shares({"btc-grid-1": "1"})) == ""
+    assert engine.closed_by == ""
+
+
+def test_a_ledger_that_is_whole_needs_no_settling(desk: Desk, start: Start) -> None:
+    engine = start().beats()
+    assert engine.gateway.settle("real", shares()) == "its ledger is not behind: there is nothing to settle"
+
+
+@pytest.mark.parametrize("tools", [TOOLS, POSITIONLESS])
+def test_orders_that_are_lost_count_no_more_once_a_person_has_seen_them(
+    desk: Desk, start: Start, tools: tuple[str, ...]
+) -> None:
+    _lists(desk, OrderIds(desk.clock, desk.store.ledger.tags[-1]).make("btc-grid-1"))
+    desk.server.returned(*tools)
+    engine = start().beats()
+    assert engine.closed_by == "LedgerBehind"
+    assert engine.gateway.settle("real", shares()) == ""
+    assert engine.beats(4, apart_s=31).closed_by == ""
+    assert len(engine.gateway.orphans()) == 1
+    assert start().beats().closed_by == ""
+
+
+def test_where_positions_are_not_told_nothing_can_be_held_against_them(desk: Desk, start: Start) -> None:
+    desk.server.returned(*POSITIONLESS)
+    engine = start().beats()
+    assert "its server does not tell what it holds" in engine.gateway.settle("real", shares({"btc-grid-1": "1"}))
+
+
+def test_an_account_that_cannot_be_looked_at_is_not_settled(desk: Desk, behind: Engine) -> None:
+    desk.server.went_down()
+    with pytest.raises(ExecUnavailable, match="'paper' is not connected: gone"):
+        behind.gateway.settle("real", shares(outside={"BTC/USD": "0.6"}))
+    with pytest.raises(ExecUnavailable, match="no exec-mcp server is declared"):
+        behind.gateway.settle("mars", shares())
