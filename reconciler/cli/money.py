@@ -17,10 +17,10 @@ class Money(click.ParamType[Decimal]):
         self._zero_too = zero_too
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Decimal:
-        from reconciler.records.order import to_decimal
+        from reconciler.records.order import to_amount
 
         try:
-            number = to_decimal(value)
+            number = to_amount(value)
         except ValueError as error:
             self.fail(str(error).removeprefix("value: "), param, ctx)
         if number < 0 or (number == 0 and not self._zero_too):

@@ -41,13 +41,16 @@ from reconciler.connections import BoundedProtocol
 from reconciler.control.commands import CommandResult, Commands, named
 from reconciler.errors import ReconcilerError
 from reconciler.records.correction import Correction, Shares
-from reconciler.records.order import to_decimal
+from reconciler.records.halt import REASON_LIMIT
+from reconciler.records.order import to_amount
+from reconciler.records.text import is_storable
 from reconciler.records.verdict import WORDS, Verdict
 
 PATH_LIMIT_BYTES = 107
 """What a Unix socket's address holds on Linux, its closing zero excluded."""
 
 BODY_LIMIT_BYTES = 1024 * 1024
+_DRAINED_BYTES = 64 * BODY_LIMIT_BYTES
 
 _UCRED = struct.Struct("3i")
 _SCOPES = ("all", "account", "instance")
@@ -97,6 +100,11 @@ class PeerProtocol(BoundedProtocol):
 class _Refused(Exception):
     """The request is malformed; the text says how it should be."""
 
+    def __init__(self, message: str, status: int = 400, code: str = "bad_request") -> None:
+        super().__init__(message)
+        self.status = status
+        self.code = code
+
 
 @dataclass(frozen=True, slots=True)
 class _Body:
@@ -109,6 +117,13 @@ class _Body:
         if not isinstance(value, str) or not value.strip():
             raise _Refused(f"{name}: expected a text that says something, was {_shown(value)}")
         return value.strip()
+
+    def reason(self) -> str:
+        """Why, in so many characters at most: it stands on pages, and in what is recorded."""
+        reason = self.text("reason")
+        if len(reason) > REASON_LIMIT:
+            raise _Refused(f"reason: expected at most {REASON_LIMIT} characters, was {len(reason)}")
+        return reason
 
     def flag(self, name: str) -> bool:
         value = self.values.get(name, False)
@@ -135,7 +150,7 @@ class _Body:
         exchange_order_id = self.text("exchange_order_id") if "exchange_order_id" in self.values else None
         return Verdict(
             word,
-            self.text("reason"),
+            self.reason(),
             by,
             self._amount("filled_quantity"),
             self._amount("average_price"),
@@ -145,7 +160,7 @@ class _Body:
 
     def shares(self, by: str) -> Shares:
         """Whose is what an account holds: `assign` {id: {quantity, price}}, `outside` {symbol: quantity}."""
-        reason = self.text("reason")
+        reason = self.reason()
         assigned = {
             id_: Correction(_Body(said).amount("quantity"), _Body(said).amount("price"), reason, by)
             for id_, said in self._object("assign").items()
@@ -170,7 +185,7 @@ class _Body:
         if value is None:
             return None
         try:
-            return to_decimal(value, name)
+            return to_amount(value, name)
         except (TypeError, ValueError) as error:
             raise _Refused(str(error)) from None
 
@@ -189,18 +204,18 @@ def create_control_app(commands: Commands, read_routes: Sequence[BaseRoute] = ()
     """The app behind the control socket: the commands above, and `read_routes` as they are."""
 
     def pause(body: _Body, uid: int) -> CommandResult:
-        return commands.pause(body.ids(), body.text("reason"), uid)
+        return commands.pause(body.ids(), body.reason(), uid)
 
     def resume(body: _Body, uid: int) -> CommandResult:
-        return commands.resume(body.ids(), body.text("reason"), uid)
+        return commands.resume(body.ids(), body.reason(), uid)
 
     def halt(body: _Body, uid: int) -> CommandResult:
         scope, id_ = body.scope()
-        return commands.halt(scope, id_, body.flag("full"), body.text("reason"), uid)
+        return commands.halt(scope, id_, body.flag("full"), body.reason(), uid)
 
     def unhalt(body: _Body, uid: int) -> CommandResult:
         scope, id_ = body.scope()
-        return commands.unhalt(scope, id_, body.text("reason"), uid)
+        return commands.unhalt(scope, id_, body.reason(), uid)
 
     def resolve(body: _Body, uid: int) -> CommandResult:
         return commands.resolve(body.text("client_order_id"), body.verdict(named(uid)), uid)
@@ -209,24 +224,24 @@ def create_control_app(commands: Commands, read_routes: Sequence[BaseRoute] = ()
         return commands.settle(body.text("account"), body.shares(named(uid)), uid)
 
     def accept(body: _Body, uid: int) -> CommandResult:
-        return commands.accept_tools(body.text("server"), body.text("reason"), uid)
+        return commands.accept_tools(body.text("server"), body.reason(), uid)
 
     def note_placing(body: _Body, uid: int) -> CommandResult:
-        return commands.note_placing(body.text("account"), body.text("order"), body.text("reason"), uid)
+        return commands.note_placing(body.text("account"), body.text("order"), body.reason(), uid)
 
     def confirm_prune(body: _Body, uid: int) -> CommandResult:
-        reason = body.text("reason") if "reason" in body.values else ""
+        reason = body.reason() if "reason" in body.values else ""
         return commands.confirm_prune(body.text("digest"), reason, uid)
 
     def forget_beats(body: _Body, uid: int) -> CommandResult:
-        return commands.forget_beats(body.text("reason"), uid)
+        return commands.forget_beats(body.reason(), uid)
 
     def reconcile(body: _Body, uid: int) -> CommandResult:
         commands.full_pass()
         return CommandResult()
 
     async def prune(request: Request) -> Response:
-        return JSONResponse((await run_in_threadpool(commands.prune)).to_json())
+        return _Json((await run_in_threadpool(commands.prune)).to_json())
 
     return Starlette(
         routes=[
@@ -244,7 +259,7 @@ def create_control_app(commands: Commands, read_routes: Sequence[BaseRoute] = ()
             _command("/v1/reconcile", reconcile),
             *read_routes,
         ],
-        exception_handlers={HTTPException: _http_error, ReconcilerError: _engine_error},
+        exception_handlers={HTTPException: _http_error, ReconcilerError: _engine_error, Exception: _crashed},
     )
 
 
@@ -254,24 +269,32 @@ def _command(path: str, command: _Command) -> Route:
             body = _Body(await _read_object(request))
             result = await run_in_threadpool(command, body, request.state.peer_uid)
         except _Refused as refused:
-            return _error(400, "bad_request", str(refused))
-        return JSONResponse(result.to_json())
+            return _error(refused.status, refused.code, str(refused))
+        return _Json(result.to_json())
 
     return Route(path, endpoint, methods=["POST"])
 
 
 async def _read_object(request: Request) -> Mapping[str, Any]:
-    data = b""
+    """The body. One that is too large is read to its end, within bounds: who still writes does not hear an answer."""
+    data, size = bytearray(), 0
     async for chunk in request.stream():
-        data += chunk
-        if len(data) > BODY_LIMIT_BYTES:
-            raise _Refused(f"expected a body of at most {BODY_LIMIT_BYTES} bytes")
+        size += len(chunk)
+        if size <= BODY_LIMIT_BYTES:
+            data += chunk
+        elif size > _DRAINED_BYTES:
+            break
+    if size > BODY_LIMIT_BYTES:
+        raise _Refused(f"expected a body of at most {BODY_LIMIT_BYTES} bytes", 413, "content_too_large")
     try:
         values = json.loads(data or b"{}")
+        is_text = is_storable(json.dumps(values, ensure_ascii=False))
     except (ValueError, RecursionError):
         raise _Refused("expected a JSON object, was something that is no JSON") from None
     if not isinstance(values, dict):
         raise _Refused(f"expected a JSON object, was {_shown(values)}")
+    if not is_text:
+        raise _Refused("expected text, was half a character: a lone surrogate")
     return values
 
 
@@ -279,14 +302,26 @@ def _shown(value: Any) -> str:
     return "nothing" if value is None else json.dumps(value)[:80]
 
 
-def _error(status: int, code: str, message: str) -> JSONResponse:
-    return JSONResponse({"error": {"code": code, "message": message}}, status_code=status)
+class _Json(JSONResponse):
+    """In ASCII: file names and what strategies say may hold what UTF-8 cannot."""
+
+    def render(self, content: Any) -> bytes:
+        return json.dumps(content).encode()
+
+
+def _error(status: int, code: str, message: str) -> Response:
+    return _Json({"error": {"code": code, "message": message}}, status_code=status)
 
 
 async def _http_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     code = {404: "not_found", 405: "method_not_allowed"}.get(error.status_code, "error")
     return _error(error.status_code, code, f"{request.method} {request.url.path}: {error.detail}")
+
+
+async def _crashed(request: Request, error: Exception) -> Response:
+    """The last resort. Starlette raises the error again behind the answer, so that it is logged."""
+    return _error(500, "internal_error", f"{request.method} {request.url.path} failed; the engine's log says why")
 
 
 async def _engine_error(request: Request, error: Exception) -> Response:

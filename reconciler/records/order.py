@@ -177,6 +177,19 @@ def decimal_text(value: Decimal) -> str:
     return "0" if text in ("-0", "") else text
 
 
+AMOUNT_DIGITS = 30
+"""More than these, before or after the point, no quantity, price or fee has that a person types."""
+
+
+def to_amount(value: str | Decimal | int, name: str = "value") -> Decimal:
+    """As `to_decimal`, of something that may be booked. Raises ValueError for what no market has, `1E999999999`."""
+    number = to_decimal(value, name)
+    if number and (number.adjusted() >= AMOUNT_DIGITS or int(number.as_tuple().exponent) < -AMOUNT_DIGITS):
+        was = repr(str(value)[:40])
+        raise ValueError(f"{name}: expected at most {AMOUNT_DIGITS} digits before and after the point, was {was}")
+    return number if number else Decimal(0)
+
+
 def to_decimal(value: str | Decimal | int, name: str = "value") -> Decimal:
     """An exact, finite Decimal. Raises TypeError for a float (it is not what was typed), ValueError otherwise."""
     if isinstance(value, bool) or not isinstance(value, (str, Decimal, int)):

@@ -20,6 +20,7 @@ from starlette.routing import BaseRoute, Mount, Route
 
 from reconciler.control.commands import CommandResult, PruneState, named
 from reconciler.control.socket import (
+    BODY_LIMIT_BYTES,
     PATH_LIMIT_BYTES,
     ControlSocketError,
     PeerProtocol,
@@ -229,6 +230,15 @@ def test_held_removals_are_told_with_their_digest(path: Path) -> None:
             {"client_order_id": "x", "as": "filled", "reason": "w", "fee": 0.1},
             "fee: expected str or Decimal, was float; write it as a string, '0.1'",
         ),
+        *(
+            (
+                "/v1/resolve",
+                {"client_order_id": "x", "as": "filled", "reason": "w", "filled_quantity": amount},
+                f"filled_quantity: expected at most 30 digits before and after the point, was {amount!r}",
+            )
+            for amount in ("1E999999999", "-1E999999999", "1E-999999999", "1" * 31, "0." + "0" * 30 + "1")
+        ),
+        ("/v1/halt", {"scope": "all", "reason": "x" * 501}, "reason: expected at most 500 characters, was 501"),
         ("/v1/pause", ["a"], 'expected a JSON object, was ["a"]'),
     ],
 )
@@ -240,7 +250,65 @@ def test_a_malformed_command_is_refused_and_does_nothing(path: Path, url: str, b
     assert commands.calls == []
 
 
-@pytest.mark.parametrize("body", [b"{", b"\xff", b"[" * 100_000, b'"' + b"x" * 2_000_000 + b'"'])
+HALF = b"\\ud800"
+
+
+@pytest.mark.parametrize(
+    ("url", "body"),
+    [
+        ("/v1/pause", b'{"ids": ["%s"], "reason": "why"}' % HALF),
+        ("/v1/halt", b'{"scope": "instance", "id": "%s", "reason": "why"}' % HALF),
+        ("/v1/halt", b'{"scope": "%s", "reason": "why"}' % HALF),
+        ("/v1/resolve", b'{"client_order_id": "x", "as": "%s", "reason": "why"}' % HALF),
+        ("/v1/pause", b'{"ids": ["a"], "reason": "why", "%s": 1}' % HALF),
+        ("/v1/pause", b'["%s"]' % HALF),
+    ],
+)
+def test_half_a_character_is_refused_in_the_one_shape(path: Path, url: str, body: bytes) -> None:
+    commands = Recorder()
+    answer = talk(path, commands, lambda client: client.post(url, content=body))
+    assert answer.status_code == 400
+    assert answer.json()["error"]["code"] == "bad_request"
+    assert commands.calls == []
+
+
+def test_what_the_engine_says_may_hold_half_a_character(path: Path) -> None:
+    commands = Recorder(CommandResult((), (("a", "said \ud800"),)))
+    answer = talk(path, commands, lambda client: client.post("/v1/pause", json={"all": True, "reason": "why"}))
+    assert answer.json()["failed"] == [{"id": "a", "message": "said \ud800"}]
+
+
+@pytest.mark.parametrize("size_bytes", [BODY_LIMIT_BYTES + 1, 5 * BODY_LIMIT_BYTES])
+def test_a_body_that_is_too_large_is_answered_whoever_writes_it_first(path: Path, size_bytes: int) -> None:
+    def write_then_read() -> bytes:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as one:
+            one.settimeout(10)
+            one.connect(str(path))
+            one.sendall(b"POST /v1/pause HTTP/1.1\r\nHost: x\r\nConnection: close\r\n")
+            one.sendall(b"Content-Length: %d\r\n\r\n" % size_bytes)
+            one.sendall(b"x" * size_bytes)
+            return b"".join(iter(lambda: one.recv(65_536), b""))
+
+    async def ask(client: httpx.AsyncClient) -> httpx.Response:
+        said = await asyncio.to_thread(write_then_read)
+        head, _, body = said.partition(b"\r\n\r\n")
+        return httpx.Response(int(head.split()[1]), content=body)
+
+    answer = talk(path, Recorder(), ask)
+    message = f"expected a body of at most {BODY_LIMIT_BYTES} bytes"
+    assert (answer.status_code, answer.json()) == (413, {"error": {"code": "content_too_large", "message": message}})
+
+
+def test_a_command_that_fails_in_a_way_nobody_foresaw_has_the_one_shape(path: Path) -> None:
+    class Bad(Recorder):
+        def pause(self, ids: Sequence[str] | None, reason: str, uid: int) -> CommandResult:
+            raise AssertionError("nobody foresaw this")
+
+    answer = talk(path, Bad(), lambda client: client.post("/v1/pause", json={"all": True, "reason": "why"}))
+    assert (answer.status_code, answer.json()["error"]["code"]) == (500, "internal_error")
+
+
+@pytest.mark.parametrize("body", [b"{", b"\xff", b"[" * 100_000, b"[" * 900 + b"]" * 900])
 def test_what_is_no_json_is_refused(path: Path, body: bytes) -> None:
     answer = talk(path, Recorder(), lambda client: client.post("/v1/pause", content=body))
     assert answer.status_code == 400
