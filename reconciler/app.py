@@ -39,6 +39,7 @@ from reconciler.logfmt import log_to_stderr
 from reconciler.ports import InstanceFilter
 from reconciler.records.crosscheck import EvaluationCache, evaluate_all
 from reconciler.records.evaluation import Evaluation
+from reconciler.records.plan import Phase
 from reconciler.records.snapshot import Snapshot
 from reconciler.records.status import Sync
 from reconciler.runtime.host import ThreadHost
@@ -52,6 +53,7 @@ from reconciler.sources.worktree import Worktree, WorktreeOptions
 from reconciler.store.reader import Reader
 from reconciler.store.store import Store
 from reconciler.strategy.catalogue import Catalogue
+from reconciler.strategy.importing import Importer
 
 log = logging.getLogger(__name__)
 
@@ -186,7 +188,9 @@ class _Engine:
                     fleet.controller.start()
                     fleet.watcher.start()
                     await asyncio.to_thread(self._clock.wait, fleet.controller.settled, _SETTLING_S)
-                    log.info("fleet loaded", extra={"instances": len(fleet.host.views())})
+                    running = sum(view.phase is Phase.RUNNING for view in fleet.host.views().values())
+                    is_loaded = fleet.controller.has_settled
+                    log.info("fleet loaded" if is_loaded else "fleet still loading", extra={"instances": running})
                     settle_memory()
                     begin.set()
                     arrivals.begin()
@@ -247,7 +251,8 @@ class _Engine:
     def _fleet(self, gateway: Gateway, market: MarketData, arrivals: Arrivals, adopt: bool) -> _Fleet:
         settings, store, clock = self._settings, self._store, self._clock
         loop = asyncio.get_running_loop()
-        catalogue = Catalogue()
+        importer = Importer(clock, lambda: controller.hint(), settings.runtime.import_deadline_seconds)
+        catalogue = Catalogue(importer=importer)
         judged = EvaluationCache()
 
         def evaluate(snapshot: Snapshot, strategies: Catalogue) -> tuple[Evaluation, ...]:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from reconciler.settings import Settings
     from reconciler.sources.base import Base
     from reconciler.store import Reader
+    from reconciler.strategy.catalogue import Catalogue
 
 
 class Place:
@@ -77,6 +78,15 @@ class Place:
         from reconciler.sources.worktree import Worktree, WorktreeOptions
 
         return Worktree(self.root(), SystemClock(), WorktreeOptions(asks_git=asks_git)).read()
+
+    def catalogue(self) -> Catalogue:
+        """An empty catalogue that imports for as long as the engine would, which the settings say where they can."""
+        from reconciler.strategy.catalogue import Catalogue
+
+        try:
+            return Catalogue(self.settings().runtime.import_deadline_seconds)
+        except Failure:
+            return Catalogue()
 
     def base(self, ref: str, head: Snapshot) -> Base:
         """The fleet where the files of `head` left `ref`, told by git; Failure where git cannot say."""

@@ -29,8 +29,8 @@ if TYPE_CHECKING:
     from reconciler.records.snapshot import Snapshot
     from reconciler.records.subschema import Schema
 
-CODE_MISSING: Final = "CodeMissing"
-"""The reason that the condition Loaded gives for what cannot be loaded for want of its code."""
+CODE_MISSING: Final = ("CodeMissing", "CodeLoading", "ImportFailed")
+"""The reasons that the condition Loaded gives for what is not loaded for want of its code."""
 
 CHANGES = 2
 """The exit code that --detailed-exitcode gives where there is anything to report."""
@@ -100,7 +100,7 @@ def _plan(place: Place, ref: str | None) -> FleetPlan:
 def _with_revision(place: Place, ref: str, snapshot: Snapshot, accounts: Accounts) -> FleetPlan:
     base = place.base(ref, snapshot)
     there = place.accounts_at(base, accounts)  # the same object where they are, which spares judging everything twice
-    catalogue = Catalogue()
+    catalogue = place.catalogue()
     comparison = compare_revisions(base, there, snapshot, accounts, catalogue)
     doubt = place.doubt_of_accounts_at(base)
     return _drafted(place, comparison, snapshot, catalogue, [phrase("{}", doubt)] if doubt else ())
@@ -123,7 +123,7 @@ def _with_database(place: Place, snapshot: Snapshot, accounts: Accounts) -> Flee
             basis.append(phrase("no engine answers: taken as running what the database holds"))
         else:
             before = of_engine(reader.rows(), halts, accounts, running.in_force, running.lost)
-        catalogue = Catalogue()
+        catalogue = place.catalogue()
         comparison = compare(before, snapshot, judge(snapshot, accounts, catalogue, EvaluationCache()), accounts)
         comparison = replace(comparison, halts=(*operators, *comparison.halts))
         found = _drafted(place, comparison, snapshot, catalogue, basis)
@@ -149,8 +149,12 @@ def _running(place: Place) -> _Running | None:
         return None
     return _Running(
         {item["id"]: Mode(item["effective_mode"]) for item in items},
-        frozenset(item["id"] for item in items if any(one["reason"] == CODE_MISSING for one in item["conditions"])),
+        frozenset(item["id"] for item in items if any(map(_lacks_code, item["conditions"]))),
     )
+
+
+def _lacks_code(condition: Mapping[str, str]) -> bool:
+    return condition["status"] == "False" and condition["reason"] in CODE_MISSING
 
 
 def _drafted(

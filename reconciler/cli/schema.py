@@ -17,7 +17,6 @@ from reconciler.errors import Problem
 from reconciler.records.snapshot import Snapshot
 from reconciler.review.editor import FOLDER, differences, exported, is_ours
 from reconciler.settings import SCHEMA
-from reconciler.strategy.catalogue import Catalogue
 from reconciler.strategy.definition import Definition
 
 
@@ -42,7 +41,7 @@ def schema(ctx: click.Context, check: bool) -> None:
     the schema would take whatever its instances say. Files that it did not write are never touched.
     """
     place: Place = ctx.obj
-    wanted = exported(_definitions(place.snapshot()), SCHEMA)
+    wanted = exported(_definitions(place, place.snapshot()), SCHEMA)
     found = _found(place.root(), wanted)
     foreign = [path for path in wanted if path in found and not is_ours(found[path])]
     if foreign:
@@ -58,9 +57,9 @@ def schema(ctx: click.Context, check: bool) -> None:
     ctx.exit(1 if check and different else 0)
 
 
-def _definitions(snapshot: Snapshot) -> list[Definition]:
+def _definitions(place: Place, snapshot: Snapshot) -> list[Definition]:
     """Every strategy of the fleet; Failure naming all that are broken."""
-    catalogue = Catalogue()
+    catalogue = place.catalogue()
     catalogue.refresh(snapshot.strategies)
     problems = [
         Problem(f.path, 0, 0, "", f"expected to be readable: {f.error}") for f in snapshot.strategies if f.data is None

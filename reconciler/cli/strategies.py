@@ -31,7 +31,7 @@ Examples:
 @click.pass_obj
 def strategies(place: Place, strategy_type: str | None, form: str) -> None:
     """List the strategy definitions in strategies/, or show what may stand under one's config."""
-    catalogue = Catalogue()
+    catalogue = place.catalogue()
     catalogue.refresh(place.snapshot().strategies)
     if strategy_type is None:
         _print_all([_item(catalogue, name) for name in catalogue.types()], form)

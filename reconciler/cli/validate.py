@@ -69,7 +69,8 @@ def _found(place: Place, paths: tuple[Path, ...], ref: str | None) -> Report:
         known, against = known + known_paths(base.snapshot), Against(base, place.accounts_at(base, accounts))
     wanted = [_relative(path, place.root(), known) for path in paths] or EVERYTHING
     where = locate(place.root())
-    found = check(snapshot, accounts, wanted, against, folder="" if where is None else where.prefix)
+    folder = "" if where is None else where.prefix
+    found = check(snapshot, accounts, wanted, against, folder, place.catalogue())
     return replace(found, here=place.way())
 
 

@@ -76,6 +76,7 @@ class Controller:
         self._touched: set[str] = set()
         self._thread = threading.Thread(target=self._run, name="controller", daemon=True)
         self.settled = threading.Event()
+        self._has_settled = False
         """Set once everything there was to do at the start has been done, or the loop has been stopped."""
         self.touched: Callable[[frozenset[str]], None] = lambda ids: None
         """Told after each pass which instances it changed or heard of."""
@@ -120,6 +121,11 @@ class Controller:
         self._wake.set()
 
     @property
+    def has_settled(self) -> bool:
+        """True once everything that was there at the start has been loaded, or failed to."""
+        return self._has_settled
+
+    @property
     def has_reports(self) -> bool:
         """True while a host has reported what no pass has taken yet."""
         return bool(self._reports)
@@ -134,6 +140,7 @@ class Controller:
             self._wake.clear()
             self._pass_surviving()
             if not self.settled.is_set() and self.fleet.observed and self._has_arrived():
+                self._has_settled = True
                 self.settled.set()
             if not self._stopping and not self._reports:
                 self._clock.wait(self._wake, self._until_next_s())
@@ -157,7 +164,7 @@ class Controller:
     def _has_arrived(self) -> bool:
         """True where nothing is on its way and nothing has been reported that no pass has taken."""
         is_moving = any(view.phase in (Phase.LOADING, Phase.UNLOADING) for view in self._host.views().values())
-        return not is_moving and not self._reports
+        return not is_moving and not self._reports and not self._observer.is_loading_code
 
     def _pass_surviving(self) -> None:
         """The boundary that keeps the loop alive: a pass that fails is told, and tried again by the timer."""

@@ -12,6 +12,7 @@ from reconciler.records.plan import Phase, Running, load_key
 from reconciler.records.record import Row
 from reconciler.records.status import Health, Obstacle, Sync, TradingCaveat, TradingReason
 from reconciler.runtime.host import RuntimeFacts
+from reconciler.strategy.importing import CODE_LOADING, Importing
 
 Finding = tuple[bool, str, str]
 """A condition without its time: status, reason, message."""
@@ -51,6 +52,8 @@ class Case:
     around: Surroundings = CALM
     server: str = ""
     """The exec-mcp server that reaches its account; empty where none does."""
+    importing: Importing | None = None
+    """Why the newest code of its strategy is not at hand; None where it is."""
 
     @property
     def is_shown(self) -> bool:
@@ -106,7 +109,8 @@ def health(case: Case) -> Health:
     if case.wanted and (case.around.no_beat or case.server in case.around.unheard):
         return Health.DEGRADED
     if case.wanted and not case.can_load and view is None:
-        return Health.DEGRADED
+        is_coming = case.importing is not None and case.importing.reason == CODE_LOADING
+        return Health.PROGRESSING if is_coming else Health.DEGRADED
     if not case.is_current and (view is not None or case.wanted):
         return Health.PROGRESSING
     if case.wanted and case.server in case.around.awaited:
@@ -137,6 +141,8 @@ def loaded(case: Case, facts: RuntimeFacts | None) -> Finding:
     if view is None:
         if not case.wanted:
             return False, "Off", "mode is off"
+        if not case.can_load and case.importing is not None:
+            return False, case.importing.reason, case.importing.message
         if not case.can_load:
             return False, "CodeMissing", "the strategy's code that this record was validated against is not at hand"
         return False, "Waiting", "about to be loaded"
@@ -150,6 +156,9 @@ def loaded(case: Case, facts: RuntimeFacts | None) -> Finding:
         case Phase.RUNNING | Phase.STUCK:
             if view.key != load_key(case.row):
                 return True, "Outdated", f"runs generation {view.row.generation} of {case.row.generation}"
+            if case.importing is not None:
+                goes_on = f"generation {case.row.generation} runs on by the code it was loaded with"
+                return True, case.importing.reason, f"{goes_on}: {case.importing.message}"
             if view.mode is not case.row.mode:
                 lowered = f"mode in force is {view.mode}, the record says {case.row.mode}"
                 return True, "Outdated", f"{lowered}: it was lowered, and that could not be written down"

@@ -76,6 +76,11 @@ class Observer:
         """True where another look, soon, may tell what this one could not."""
         return bool(self.fleet.removal.waiting or self.fleet.not_whole or self.absence.confirmed)
 
+    @property
+    def is_loading_code(self) -> bool:
+        """True while strategies are being imported, and none has been told as slow or broken yet."""
+        return self._catalogue.is_loading
+
     def definition(self, row: Row) -> Definition | None:
         """The code that `row` was validated against, None where it is not at hand."""
         return self._catalogue.definition(row.record.strategy_type, row.code_digest)
@@ -121,8 +126,9 @@ class Observer:
         return admit(evaluations, self.fleet.rows, self.fleet.attempts, arrival)
 
     def _follow_code(self, snapshot: Snapshot, arrival: Arrival) -> None:
-        """Load what is new in `strategies/`. That may take time; modes are lowered before, by the code there was."""
-        if self._snapshot is not None and snapshot.strategies is self._snapshot.strategies:
+        """Have loaded what is new in `strategies/`. Modes are lowered before, by the code there was."""
+        is_same = self._snapshot is not None and snapshot.strategies is self._snapshot.strategies
+        if is_same and not self._catalogue.has_news:
             return
         evaluations = self._evaluate(snapshot, self._catalogue)
         self._close_gates(self._admit(evaluations, replace(arrival, whole=False)))
@@ -151,6 +157,7 @@ class Observer:
             and snapshot.not_whole == last.not_whole
             and snapshot.lost == last.lost
             and snapshot.git_problem == last.git_problem
+            and not self._catalogue.has_news
             and not self.fleet.removal.waiting
             and not self.absence.confirmed
             and not self.fleet.source_error

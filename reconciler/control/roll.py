@@ -14,6 +14,7 @@ from reconciler.records.mode import Mode
 from reconciler.records.plan import Running
 from reconciler.records.record import Attempt, Row
 from reconciler.records.status import Health, Sync
+from reconciler.strategy.importing import Importing
 
 
 class Entry(NamedTuple):
@@ -45,12 +46,19 @@ class Called:
 class Roll:
     """Thread-safe. What it is given is replaced and never changed: the same object means the same judgement.
 
-    `can_load` says whether the code of a row is at hand, `server_of` which exec-mcp server reaches its account.
+    `can_load` says whether the code of a row is at hand, `server_of` which exec-mcp server reaches its account,
+    `importing` why the newest code of its strategy is not at hand.
     """
 
-    def __init__(self, can_load: Callable[[Row], bool], server_of: Callable[[Row], str]) -> None:
+    def __init__(
+        self,
+        can_load: Callable[[Row], bool],
+        server_of: Callable[[Row], str],
+        importing: Callable[[Row], Importing | None],
+    ) -> None:
         self._can_load = can_load
         self._server_of = server_of
+        self._importing = importing
         self._lock = threading.Lock()
         self._version = -1
         self._fleet = Fleet()
@@ -120,8 +128,8 @@ class Roll:
                 known.pop(instance_id, None)
                 continue
             view = self._views.get(instance_id)
-            is_exposed, server = instance_id in self._exposed, self._server_of(row)
-            case = Case(row, fleet, view, self._can_load(row), is_exposed, self._around, server)
+            is_exposed, server, importing = instance_id in self._exposed, self._server_of(row), self._importing(row)
+            case = Case(row, fleet, view, self._can_load(row), is_exposed, self._around, server, importing)
             known[instance_id] = _judged(case)
             self._count(known[instance_id], 1)
         if arrived:

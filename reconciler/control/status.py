@@ -49,6 +49,7 @@ from reconciler.records.status import (
 )
 from reconciler.runtime.host import Host, RuntimeFacts
 from reconciler.strategy.catalogue import Catalogue
+from reconciler.strategy.importing import Importing
 
 _GLANCE_S = 0.25
 """How stale a page may be while nothing but ticks has happened."""
@@ -115,7 +116,7 @@ class StatusBoard:
         self._transitions = Transitions(parts.clock)
         self._seen: dict[str, _Seen] = {}
         self._sampled = (-1, 0, float("-inf"))
-        self._roll = Roll(self._can_load, self._server_of)
+        self._roll = Roll(self._can_load, self._server_of, self._importing)
         self._problem_count: tuple[Fleet | None, int] = (None, 0)
 
     def revision(self) -> int:
@@ -233,8 +234,11 @@ class StatusBoard:
     def _case(self, row: Row) -> Case:
         parts = self._parts
         view, is_exposed = parts.host.views().get(row.id), row.id in parts.exposures.exposed()
-        can_load, server = self._can_load(row), self._server_of(row)
-        return Case(row, parts.controller.fleet, view, can_load, is_exposed, self._around(), server)
+        can_load, server, importing = self._can_load(row), self._server_of(row), self._importing(row)
+        return Case(row, parts.controller.fleet, view, can_load, is_exposed, self._around(), server, importing)
+
+    def _importing(self, row: Row) -> Importing | None:
+        return self._parts.catalogue.importing(row.record.strategy_type)
 
     def _around(self) -> Surroundings:
         parts = self._parts

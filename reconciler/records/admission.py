@@ -83,6 +83,8 @@ def admit(
             verdict.problems,
             arrival.at if previous is None else previous.at,
         )
+        if file.waiting and previous is not None and previous.file_digest == file.file_digest:
+            continue  # nothing new is known of it: what was said of the same file still holds
         if previous is None:
             tried.append(attempt)
         elif attempt != previous:
@@ -109,6 +111,8 @@ class _Verdict:
 
 def _judge(file: Evaluation, row: Row | None, arrival: Arrival) -> _Verdict:
     record = file.record
+    if file.waiting:
+        return _Verdict(Sync.OUT_OF_SYNC, f"not applied yet: {file.waiting}")
     if record is None:
         count = len(file.problems)
         return _Verdict(Sync.INVALID, f"{count} problem{'s' if count != 1 else ''}", file.problems)

@@ -20,7 +20,8 @@ class DefinitionFacts:
     """What validation must know of a strategy definition, without holding its code.
 
     `problems` says why it cannot be loaded; they are then problems of every record that names it.
-    `committed` is True where the source is exactly what the current revision holds.
+    `committed` is True where the source is exactly what the current revision holds. `waiting` says that the code is not
+    there yet, and cannot be judged by: empty where it is.
     """
 
     strategy_type: str
@@ -29,13 +30,15 @@ class DefinitionFacts:
     config_schema: Values
     committed: bool
     problems: tuple[Problem, ...] = ()
+    waiting: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Evaluation:
     """What one file says, upon its template where it names one.
 
-    `record` is there exactly where `problems` is empty. `claimed_id`, `claimed_mode` and `claimed_template` are
+    `record` is there exactly where `problems` and `waiting` are empty: `waiting` says that nothing is wrong so far, but
+    that the code it is to be judged by is not there yet. `claimed_id`, `claimed_mode` and `claimed_template` are
     read from whatever parsed, so that a file that is invalid elsewhere can still lower its mode; each is None
     where the file does not parse or the value is not of its form. `committed` is True where the file, its
     template and the strategy's source are. `template` is the one it names, None where there is none of that
@@ -57,6 +60,7 @@ class Evaluation:
     template_digest: str = ""
     claimed_template: str | None = None
     template: Template | None = field(default=None, repr=False, compare=False)
+    waiting: str = ""
     _places: dict[str, Place] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def place(self, pointer: str) -> Place:

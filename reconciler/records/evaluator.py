@@ -71,7 +71,7 @@ def is_valid(
         if not isinstance(document, Document):
             return False
         case = _case(file, document, facts, templates)
-        if case.definition is None or (case.template is not None and case.template.problems):
+        if case.definition is None or case.definition.waiting or (case.template is not None and case.template.problems):
             return False
         if any(_violations(case, accounts, known_types, templates)) or any(leaks(file, None)):
             return False
@@ -122,7 +122,8 @@ def _violations(
 
 def _evaluation(case: _Case, problems: tuple[Problem, ...]) -> Evaluation:
     file, definition, template, values = case.file, case.definition, case.template, case.source.values
-    record = None if problems or definition is None else _record(values, definition)
+    waiting = "" if problems or definition is None else definition.waiting
+    record = None if problems or definition is None or waiting else _record(values, definition)
     return Evaluation(
         path=file.path,
         file_digest=file.digest,
@@ -138,6 +139,7 @@ def _evaluation(case: _Case, problems: tuple[Problem, ...]) -> Evaluation:
         source=file.data,
         template_path="" if template is None else template.file.path,
         template_digest="" if template is None else template.file.digest,
+        waiting=waiting,
         **case.claims,
     )
 

@@ -59,7 +59,7 @@ def _strategy_violations(
     elif definition.problems:
         for problem in definition.problems:
             yield Violation(("strategy_type",), str(problem), problem.hint, "definition-broken")
-    elif isinstance(values.get("config"), dict):
+    elif isinstance(values.get("config"), dict) and not definition.waiting:
         for violation in compile_config_schema(definition.config_schema).violations(values["config"]):
             if not lacks_template or _is_told(violation, values["config"]):
                 yield violation.below(("config",))

@@ -36,13 +36,15 @@ def check(
     paths: Collection[str] = EVERYTHING,
     against: Against | None = None,
     folder: str = "",
+    catalogue: Catalogue | None = None,
 ) -> Report:
     """The report on the files that `paths` name, relative to the fleet's root; a folder means all in it.
 
     Everything is read even where one file is named: two files that claim one id are a problem of both.
-    `against` adds what only a comparison shows. `folder` is the way from the repository to the fleet.
+    `against` adds what only a comparison shows. `folder` is the way from the repository to the fleet. `catalogue` is a
+    new one, which says how long imports may take.
     """
-    catalogue = Catalogue()
+    catalogue = catalogue or Catalogue()
     valid: tuple[str, ...] = ()
     compared: tuple[Problem, ...] = ()
     if against is None:

@@ -115,6 +115,7 @@ class DashboardSettings:
 class RuntimeSettings:
     workers: int
     max_workers: int
+    import_deadline_seconds: float
     init_deadline_seconds: float
     tick_deadline_seconds: float
     render_deadline_seconds: float

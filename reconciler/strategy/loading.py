@@ -12,11 +12,11 @@ import importlib.util
 import linecache
 import sys
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from importlib.machinery import ModuleSpec
 from pathlib import PurePath, PurePosixPath
-from types import ModuleType
-from typing import TYPE_CHECKING, NamedTuple, cast
+from types import FrameType, ModuleType
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias, cast
 
 from reconciler.clock import Clock, SystemClock
 from reconciler.errors import Problem
@@ -29,7 +29,10 @@ from reconciler.strategy.source import Source, parse
 if TYPE_CHECKING:
     from importlib.abc import Loader
 
-IMPORT_DEADLINE_S = 5.0
+IMPORT_DEADLINE_S = 30.0
+"""Where nobody says otherwise; `runtime.import_deadline_seconds` does."""
+
+Result: TypeAlias = "Definition | tuple[Problem, ...]"
 
 _INSTALLED_ONLY = (
     "strategies import installed packages only, never another file of their folder: put what they share in a package"
@@ -55,7 +58,7 @@ def load(
     *,
     deadline_s: float = IMPORT_DEADLINE_S,
     clock: Clock | None = None,
-) -> Definition | tuple[Problem, ...]:
+) -> Result:
     """The definition in `source`, or every problem that keeps it from being one. Never raises for what is in it.
 
     The import runs on a daemon thread of its own and is given up after `deadline_s`.
@@ -66,7 +69,7 @@ def load(
 
 def load_all(
     versions: Sequence[Version], *, deadline_s: float = IMPORT_DEADLINE_S, clock: Clock | None = None
-) -> list[Definition | tuple[Problem, ...]]:
+) -> list[Result]:
     """As `load`, for each version, in order; `deadline_s` is for all of them together.
 
     Each has a share of the first half for itself, then the next begins beside it: those that hang delay the
@@ -74,7 +77,7 @@ def load_all(
     """
     clock = clock or SystemClock()
     until_s = clock.monotonic() + deadline_s
-    attempts = [_Attempt(version) for version in versions]
+    attempts = [Attempt(version) for version in versions]
     for attempt in attempts:
         attempt.begin()
         clock.wait(attempt.done, deadline_s / 2 / len(attempts))
@@ -97,12 +100,17 @@ class SiblingImport(ImportError):
     """A strategy tried to import another file of its folder."""
 
 
-class _Attempt:
-    """One import, on its own thread. `result` is there once `done` is set."""
+class Attempt:
+    """One import, on its own thread. `result` is there once `done` is set; `ended` is called then, on that thread.
 
-    def __init__(self, version: Version) -> None:
+    `is_final` where trying again can come to nothing else: it is the source, not the moment.
+    """
+
+    def __init__(self, version: Version, ended: Callable[[], object] = bool) -> None:
         self.done = threading.Event()
-        self.result: Definition | tuple[Problem, ...] = ()
+        self.result: Result = ()
+        self.is_final = True
+        self._ended = ended
         self._version = version
         self._thread = threading.Thread(target=self._run, name=f"import {version.strategy_type}", daemon=True)
         self._source: Source
@@ -128,6 +136,7 @@ class _Attempt:
             problem = engine_fault(path, error)
         self.result = (problem,)
         self.done.set()
+        self._ended()
 
     def _run(self) -> None:
         """The boundary: whatever the author's code does while it is imported and looked at becomes a problem."""
@@ -137,29 +146,49 @@ class _Attempt:
             self.result = inspect_module(self._module, self._source, self._version.strategy_type, self._version.digest)
         except BaseException as error:  # noqa: BLE001 - sys.exit and KeyboardInterrupt in it must not end the engine
             self.result = (_import_problem(self._source, error),)
+            self.is_final = isinstance(error, SiblingImport)
         finally:
             if not isinstance(self.result, Definition):
                 _drop(self._module)
             self.done.set()
+            self._ended()
 
     def give_up(self, deadline_s: float) -> Problem:
         """Leave an import that hangs, saying where it was; a loop in Python ends at its next instruction."""
-        import ctypes  # rarely needed, and not quick to import
+        problem = self.hangs(deadline_s)
+        self._end()
+        _drop(self._module)
+        return problem
 
-        thread_id = self._thread.ident or 0
-        frame = sys._current_frames().get(thread_id)
+    def end_own_loop(self) -> None:
+        """End it at its next instruction where that is the strategy's own, and not a library's."""
+        frame = self._frame()
+        if frame is not None and frame.f_code.co_filename == self._source.filename:
+            self._end()
+
+    def hangs(self, deadline_s: float) -> Problem:
+        """That it is over its deadline, and where it is."""
+        frame = self._frame()
         while frame is not None and frame.f_code.co_filename != self._source.filename:
             frame = frame.f_back
         at = (frame.f_lineno, 1) if frame is not None else (1, 1)
-        ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread_id), ctypes.py_object(SystemExit))
-        _drop(self._module)
         return self._source.problem(
             at,
             "",
             f"expected the import to end within {deadline_s:g} s, was still running here",
             rule="code-import-hangs",
-            hint="do nothing while being imported; waiting and fetching belong in init or on_tick",
+            hint="do nothing while being imported; waiting and fetching belong in init or on_tick. Where a library or "
+            "a slow disk takes that long, raise runtime.import_deadline_seconds",
         )
+
+    def _frame(self) -> FrameType | None:
+        return None if self.done.is_set() else sys._current_frames().get(self._thread.ident or 0)
+
+    def _end(self) -> None:
+        import ctypes  # rarely needed, and not quick to import
+
+        thread_id = ctypes.c_ulong(self._thread.ident or 0)
+        ctypes.pythonapi.PyThreadState_SetAsyncExc(thread_id, ctypes.py_object(SystemExit))
 
 
 class _Loader:

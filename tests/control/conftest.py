@@ -33,6 +33,7 @@ from reconciler.runtime.secrets import no_secrets
 from reconciler.sources.worktree import Worktree, WorktreeOptions
 from reconciler.store.store import Store
 from reconciler.strategy.catalogue import Catalogue
+from reconciler.strategy.importing import Importer
 
 PROBE = """
 from reconciler.strategy import Strategy, text
@@ -115,11 +116,19 @@ class NoMarket:
 class Fleet:
     """An engine without its loops: the test takes every turn itself."""
 
-    def __init__(self, root: Path, clock: FakeClock, adopt: bool = False, accounts: Accounts | None = None) -> None:
+    def __init__(
+        self,
+        root: Path,
+        clock: FakeClock,
+        adopt: bool = False,
+        accounts: Accounts | None = None,
+        imports_beside: bool = False,
+    ) -> None:
         self.root = root
         self.clock = clock
         self.store = Store.open(root / ".reconciler" / "reconciler.db", clock, busy_timeout_s=0.2)
-        self.catalogue = Catalogue()
+        self.importer = Importer(clock, lambda: self.controller.hint()) if imports_beside else None
+        self.catalogue = Catalogue(importer=self.importer)
         judged = EvaluationCache()
         accounts = accounts or Accounts()
         orders = NoOrders()

@@ -1,0 +1,132 @@
+"""Code that is slow, or fails to be imported: it holds nobody else up, and leaves what ran running."""
+
+from __future__ import annotations
+
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from types import ModuleType
+
+import pytest
+
+from reconciler.records.mode import Mode
+from reconciler.records.plan import Phase
+from reconciler.records.status import Health, InstanceStatus, Sync
+from tests.control.conftest import PROBE, Fleet
+
+MakeFleet = Callable[..., Fleet]
+
+GATE = "_test_code_gate"
+GATED = f"import {GATE}\n{GATE}.enter()\n"
+
+
+class Gate(ModuleType):
+    """What slow code waits for while it is imported; `fault` is raised in it instead."""
+
+    def __init__(self) -> None:
+        super().__init__(GATE)
+        self.is_open = threading.Event()
+        self.fault: Exception | None = None
+
+    def enter(self) -> None:
+        if self.fault is not None:
+            raise self.fault
+        self.is_open.wait(30)
+
+
+@pytest.fixture
+def gate() -> Iterator[Gate]:
+    sys.modules[GATE] = one = Gate()
+    yield one
+    one.is_open.set()
+    del sys.modules[GATE]
+
+
+def look(fleet: Fleet, times: int = 3) -> bool:
+    """Passes that look at the files, while time goes on for the moment that they may wait. Always true."""
+    for _ in range(times):
+        fleet.controller.hint()
+        turn = threading.Thread(target=fleet.controller.run_pass)
+        turn.start()
+        while turn.is_alive():
+            fleet.clock.advance(0.1)
+            turn.join(0.001)
+    return True
+
+
+def until_loaded(fleet: Fleet, instance_id: str = "a") -> None:
+    def is_there() -> bool:
+        look(fleet, 1)
+        view = fleet.views().get(instance_id)
+        return view is not None and view.phase is Phase.RUNNING and not fleet.controller.has_reports
+
+    fleet.wait_until(is_there)
+
+
+def loaded(status: InstanceStatus) -> tuple[bool, str, str]:
+    return next((one.status, one.reason, one.message) for one in status.conditions if one.type == "Loaded")
+
+
+def test_a_first_start_on_slow_code_waits_for_it_and_says_so(make_fleet: MakeFleet, gate: Gate) -> None:
+    fleet = make_fleet()
+    fleet.write("a")
+    fleet.write_code("v1", GATED + PROBE)
+    gate.is_open.set()
+    fleet.settle()
+    fleet.close()
+    gate.is_open.clear()
+
+    fleet = make_fleet(imports_beside=True)
+    look(fleet)
+    status = fleet.status("a")
+    assert (status.health, status.sync) == (Health.PROGRESSING, Sync.OUT_OF_SYNC)
+    assert loaded(status) == (False, "CodeLoading", "strategies/probe.py is being imported")
+    assert not fleet.controller.settled.is_set()
+    gate.is_open.set()
+    until_loaded(fleet)
+    assert (fleet.status("a").health, fleet.status("a").sync) == (Health.HEALTHY, Sync.SYNCED)
+
+
+def test_new_code_that_is_slow_leaves_what_runs_running_while_modes_fall(make_fleet: MakeFleet, gate: Gate) -> None:
+    fleet = make_fleet(imports_beside=True)
+    fleet.write("a")
+    fleet.write("b")
+    until_loaded(fleet)
+    until_loaded(fleet, "b")
+    fleet.write_code("v2", GATED + PROBE)
+    fleet.write("a", mode="off")
+    fleet.write("b", labels="{team: x}")
+    fleet.write("c")
+    look(fleet)
+    fleet.wait_until(lambda: look(fleet, 1) and fleet.views().keys() == {"b"})
+    assert fleet.status("a").mode is Mode.OFF
+    is_loaded, reason, message = loaded(fleet.status("b"))
+    assert (is_loaded, reason) == (True, "CodeLoading")
+    assert message == "generation 1 runs on by the code it was loaded with: strategies/probe.py is being imported"
+    assert fleet.status("b").labels == {}
+    assert fleet.controller.fleet.attempts["instances/c.yaml"].sync is Sync.OUT_OF_SYNC
+    gate.is_open.set()
+    until_loaded(fleet, "c")
+    fleet.wait_until(lambda: look(fleet, 1) and fleet.status("b").observed_generation == 2)
+    assert fleet.status("b").labels == {"team": "x"}
+
+
+def test_an_import_that_fails_has_its_own_reason_and_is_tried_again(make_fleet: MakeFleet, gate: Gate) -> None:
+    fleet = make_fleet(imports_beside=True)
+    gate.fault = ModuleNotFoundError("No module named 'pandas'", name="pandas")
+    fleet.write("a")
+    until_loaded(fleet)
+    before = fleet.views()["a"]
+    fleet.write_code("v2", GATED + PROBE)
+    fleet.wait_until(lambda: look(fleet, 1) and loaded(fleet.status("a"))[1] == "ImportFailed")
+    assert "strategies/probe.py:2:1: expected 'pandas' to be installed" in loaded(fleet.status("a"))[2]
+    assert fleet.status("a").sync is Sync.INVALID
+    assert [problem.rule for problem in fleet.board.problems()] == ["definition-broken"]
+    assert fleet.views()["a"] is before
+    gate.fault = None
+    gate.is_open.set()
+    fleet.clock.advance(400.0)
+    fleet.wait_until(lambda: look(fleet, 1) and fleet.views()["a"].key != before.key)
+    until_loaded(fleet)
+    assert (fleet.status("a").sync, loaded(fleet.status("a"))[1]) == (Sync.SYNCED, "Loaded")
+    assert not fleet.board.problems()
