@@ -38,6 +38,7 @@ Examples:
   reconciler paper --port 9100 --state paper.journal
   reconciler paper --prices rates.csv --speed 86400 --begin now
   reconciler paper --maker-fee 0.0002 --taker-fee 0.0005 --shorts
+  reconciler paper --fees-in received
   reconciler paper --step-seconds 1 --seed other
   reconciler paper --fault slow,tool=place_order,probability=0.1,seconds=8 --fault error,times=3
   reconciler paper --fault-tools
@@ -53,6 +54,7 @@ Examples:
 @click.option("--seed", help="What made-up prices and faults follow from.")
 @click.option("--maker-fee", metavar="FRACTION", help="The fee of orders that waited, as a fraction.")
 @click.option("--taker-fee", metavar="FRACTION", help="The fee of orders that did not wait, as a fraction.")
+@click.option("--fees-in", type=click.Choice(["quote", "received"]), help="What fees are taken in.")
 @click.option("--shorts", is_flag=True, help="More may be sold than is held.")
 @click.option(
     "--fault",

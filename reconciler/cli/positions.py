@@ -102,7 +102,7 @@ def _row(item: Item) -> list[Any]:
         item["average_price"],
         _money(item, "realised"),
         _money(item, "unrealised"),
-        _money(item, "fees"),
+        "; ".join([_money(item, "fees") or "", *(f"{fee} {name}" for name, fee in item["other_fees"].items())]),
         item["account_id"],
     ]
 

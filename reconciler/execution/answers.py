@@ -32,26 +32,32 @@ __all__ = [
     "quote",
 ]
 
+SIDES: Final = ("side", "positionSide", "position_side", "posSide", "holdSide", "direction")
+"""Where servers tell the side of a position apart from its quantity."""
+SHORT: Final = frozenset({"short", "sell"})
+LONG: Final = frozenset({"long", "buy"})
 _OVER: Final = frozenset({"filled", "cancelled", "canceled", "expired", "rejected", "closed", "done"})
 """Words for an order that is over, ours and others that are plain."""
 
 
 @dataclass(frozen=True, slots=True)
 class ReportedFill:
-    """One execution, as the exchange tells it; `fee` is None where it does not."""
+    """One execution, as the exchange tells it; `price`, `fee` and what that is in are None where it does not."""
 
     fill_id: str
     quantity: Decimal
-    price: Decimal
+    price: Decimal | None
     fee: Decimal | None
     at: datetime
+    fee_currency: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class OrderReport:
     """The exchange's word on one order. `refusal` says why it never became one, empty where it did.
 
-    `fills` is None where the server does not tell executions apart. `tells_filled` is False where it says nothing of
+    `fills` is None where the server does not tell executions apart. Of fees in several currencies, `fee` is what was
+    charged in that of the first execution. `tells_filled` is False where it says nothing of
     what was filled.
     """
 
@@ -63,6 +69,7 @@ class OrderReport:
     refusal: str = ""
     fills: tuple[ReportedFill, ...] | None = None
     tells_filled: bool = True
+    fee_currency: str | None = None
 
     @property
     def hides_fills(self) -> bool:
@@ -99,19 +106,21 @@ def order(answer: Mapping[str, Any]) -> OrderReport:
     if filled is not None and filled < 0:
         raise Unreadable(f"filled_quantity: expected zero or more, was {filled}")
     state = _state(answer.get("status"), is_filled=bool(filled or fills))
-    is_filled = bool(filled or fills or state is OrderState.FILLED)
-    fee = reading.optional_number(answer.get("fee"), "fee")
+    fee, currency = _fee(answer)
+    if fee is None:
+        fee, currency = _fee_of(fills)
     return OrderReport(
         order_id=reading.optional_text(answer.get("order_id")),
         state=state,
         filled_quantity=Decimal(0) if filled is None else filled,
-        average_price=_price(answer.get("average_price"), is_filled=is_filled),
-        fee=_fee_of(fills) if fee is None else fee,
+        average_price=_price(answer.get("average_price"), "average_price"),
+        fee=fee,
         refusal=str(answer.get("reason") or "rejected without a reason")[: reading.LONGEST_TEXT]
         if state is None
         else "",
         fills=fills,
         tells_filled=told is not None or filled is not None,
+        fee_currency=currency,
     )
 
 
@@ -183,15 +192,40 @@ def _candle(item: Mapping[str, Any]) -> Candle:
 
 
 def positions(answer: Mapping[str, Any]) -> tuple[Position, ...]:
-    """`get_positions`."""
-    return tuple(
-        Position(
+    """`get_positions`. Rows of one symbol, of lots or of both sides, are added up by their sign.
+
+    Raises Unreadable where a row says that it is short beside a quantity without a sign: nobody reads that.
+    """
+    found: dict[str, Position] = {}
+    for item in _items(answer, "positions"):
+        row = Position(
             symbol=reading.text(item.get("symbol"), "symbol"),
             quantity=reading.number(item.get("quantity"), "quantity"),
             average_price=reading.optional_number(item.get("average_price"), "average_price"),
         )
-        for item in _items(answer, "positions")
-    )
+        _require_sign(row, item)
+        found[row.symbol] = _together(found[row.symbol], row) if row.symbol in found else row
+    return tuple(found.values())
+
+
+def _require_sign(row: Position, item: Mapping[str, Any]) -> None:
+    for name in SIDES:
+        if row.quantity > 0 and str(item.get(name)).strip().lower() in SHORT:
+            raise Unreadable(
+                f"positions: unsupported: a row of {row.symbol} tells its side, {name} {item[name]!r:.20}, and no sign"
+                f" with its quantity; have the mapping of get_positions read it: result: {{side: $.{name}}}; or use no"
+                " positions: get_positions: null"
+            )
+
+
+def _together(one: Position, other: Position) -> Position:
+    """Both rows of a symbol as one; what it cost on average, where that can be told."""
+    quantity = exact.add(one.quantity, other.quantity)
+    same_side = exact.multiply(one.quantity, other.quantity) > 0
+    if not same_side or one.average_price is None or other.average_price is None:
+        return Position(one.symbol, quantity)
+    paid = [exact.multiply(row.quantity, row.average_price or exact.ZERO) for row in (one, other)]
+    return Position(one.symbol, quantity, exact.quotient(exact.total(paid), quantity))
 
 
 def balances(answer: Mapping[str, Any]) -> tuple[Balance, ...]:
@@ -216,28 +250,37 @@ def _state(status: Any, *, is_filled: bool) -> OrderState | None:
     return OrderState.PARTIALLY_FILLED if state is OrderState.OPEN and is_filled else state
 
 
-def _price(value: Any, *, is_filled: bool) -> Decimal | None:
-    """An average price. Many servers say 0 where nothing is filled: there is none then."""
-    price = reading.optional_number(value, "average_price")
-    if price is None or (price == 0 and not is_filled):
-        return None
-    return reading.positive(price, "average_price")
+def _price(value: Any, name: str) -> Decimal | None:
+    """The price of what was filled. Many servers say 0 where they do not tell it, or where nothing is filled."""
+    price = reading.optional_number(value, name)
+    return None if not price else reading.positive(price, name)
+
+
+def _fee(item: Mapping[str, Any]) -> tuple[Decimal | None, str | None]:
+    """A fee and what it is in, as far as both are told."""
+    fee = reading.optional_number(item.get("fee"), "fee")
+    currency = (reading.optional_text(item.get("fee_currency")) or "").strip()
+    return fee, currency or None if fee is not None else None
 
 
 def _fill(item: Mapping[str, Any]) -> ReportedFill:
+    fee, currency = _fee(item)
     return ReportedFill(
         fill_id=reading.text(item.get("fill_id"), "fill_id"),
         quantity=reading.positive(reading.number(item.get("quantity"), "fill quantity"), "fill quantity"),
-        price=reading.positive(reading.number(item.get("price"), "fill price"), "fill price"),
-        fee=reading.optional_number(item.get("fee"), "fee"),
+        price=_price(item.get("price"), "fill price"),
+        fee=fee,
         at=reading.time(item.get("at"), "at"),
+        fee_currency=currency,
     )
 
 
-def _fee_of(fills: Sequence[ReportedFill] | None) -> Decimal | None:
+def _fee_of(fills: Sequence[ReportedFill] | None) -> tuple[Decimal | None, str | None]:
     """The order's fee, where it is told of every execution instead."""
-    fees = [fill.fee for fill in fills or () if fill.fee is not None]
-    return exact.total(fees) if fills and len(fees) == len(fills) else None
+    if not fills or any(fill.fee is None for fill in fills):
+        return None, None
+    currency = fills[0].fee_currency
+    return exact.total(fill.fee or exact.ZERO for fill in fills if fill.fee_currency == currency), currency
 
 
 def _items(answer: Mapping[str, Any], name: str) -> Sequence[Mapping[str, Any]]:

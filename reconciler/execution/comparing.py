@@ -29,10 +29,11 @@ from reconciler.execution.readiness import Readiness
 from reconciler.execution.servers import Servers
 from reconciler.execution.settlement import EventLog, OrderBook, Settlement
 from reconciler.execution.subject import Subject, names_another, own_part
-from reconciler.execution.tally import Held, difference, whole
+from reconciler.execution.tally import Held, added_up, difference, whole
 from reconciler.execution.wholeness import Wholeness
 from reconciler.records.correction import Shares
 from reconciler.records.order import Order, Outcome
+from reconciler.records.pair import spelled_as
 
 log = logging.getLogger(__name__)
 
@@ -85,6 +86,7 @@ class Comparing:
         self._running: set[str] = set()
         self._due_s: dict[str, float] = {}
         self._suspected: dict[str, str] = {}
+        self._unreadable: dict[str, str] = {}
         self._lingering = Lingering(clock)
         self._orphans = Orphans(events, clock)
         self._comparisons: dict[str, Comparison] = {}
@@ -150,11 +152,15 @@ class Comparing:
             await self._compare(server, account_id, client_ids)
         except (ExecError, CapabilityUnavailable, StoreError) as error:
             self._failed(account_id, str(error))
+            if isinstance(error, Unreadable) and self._unreadable.get(account_id) != str(error):
+                self._unreadable[account_id] = str(error)
+                self._events.record(None, "Warning", "AnswerUnreadable", f"account {account_id}: not compared: {error}")
         except Exception as error:  # noqa: BLE001 - the other accounts are compared all the same
             self._failed(account_id, f"{type(error).__name__}: {error}")
             self._look_up.report("account not compared", error, account_id=account_id)
         else:
             self._readiness.compared(account_id, status)
+            self._unreadable.pop(account_id, None)
         finally:
             self._running.discard(account_id)
 
@@ -317,14 +323,15 @@ class Comparing:
         return found
 
     async def _positions(self, server: ExecServer, account_id: str, client_ids: Sequence[str]) -> list[Held] | None:
-        """What the exchange says is held, to each client; None where it has no tool for it."""
+        """What the exchange says is held, to each client, markets as ours are spelled; None where it has no tool."""
         if "get_positions" not in server.status.tools:
             return None
+        markets = await self._clerk.do(lambda: self._ledger.markets(account_id))
         told: list[Held] = []
         for client_id in client_ids:
             who = {"account_id": account_id, "client_id": client_id}
             positions = answers.positions(await server.call("get_positions", who))
-            told.append({position.symbol: position.quantity for position in positions if position.quantity})
+            told.append(added_up((spelled_as(position.symbol, markets), position.quantity) for position in positions))
         return told
 
 

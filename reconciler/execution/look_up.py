@@ -152,6 +152,7 @@ def is_news(order: Order, report: OrderReport) -> bool:
     """True where it says more than is known, or something else."""
     known = (order.outcome, order.state, order.filled_quantity)
     priced = (order.average_price is None and report.average_price is not None) or (
-        order.fee is None and report.fee is not None
+        (order.fee is None and report.fee is not None)
+        or (order.fee_currency is None and report.fee_currency is not None)
     )
     return priced or bool(report.refusal) or known != (Outcome.ACCEPTED, report.state, report.filled_quantity)

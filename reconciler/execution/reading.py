@@ -51,7 +51,8 @@ def number(value: Any, name: str) -> Decimal:
         raise Unreadable(f"{name}: expected a finite number, was {spelled!r:.80}")
     if len(spelled) > _LONGEST_NUMBER or not _NUMBER.fullmatch(spelled):
         raise Unreadable(f"{name}: expected a decimal string, was {spelled!r:.80}")
-    read = Decimal(spelled)
+    # Written as the ledger will write it: 0.1010 is 0.101.
+    read = Decimal(spelled.rstrip("0") if "." in spelled and "e" not in spelled.lower() else spelled)
     if read.adjusted() >= _DIGITS or int(read.as_tuple().exponent) < -_DIGITS:
         raise Unreadable(f"{name}: expected at most {_DIGITS} digits before and after the point, was {spelled!r:.80}")
     return read

@@ -67,6 +67,7 @@ class OrderBook(OwnOrders, Protocol):
         filled_quantity: Decimal | None = None,
         average_price: Decimal | None = None,
         fee: Decimal | None = None,
+        fee_currency: str | None = None,
         exchange_order_id: str | None = None,
         reason: str | None = None,
         rejected_by: RejectedBy | None = None,
@@ -89,6 +90,7 @@ class OrderBook(OwnOrders, Protocol):
     def of_exchange_id(self, account_id: str, exchange_order_id: str) -> Order | None: ...
     def clients(self) -> list[tuple[str, str]]: ...
     def held(self, account_id: str) -> Mapping[str, Decimal]: ...
+    def markets(self, account_id: str) -> Collection[str]: ...
     def sent(self, since: datetime) -> list[tuple[str, datetime]]: ...
     def open_on(self, account_id: str, symbol: str) -> list[Order]: ...
     def ended_on(self, account_id: str, since: datetime, limit: int) -> list[Order]: ...
@@ -186,6 +188,7 @@ class Settlement:
                 filled_quantity=filled,
                 average_price=_average(report, filled),
                 fee=report.fee,
+                fee_currency=report.fee_currency,
                 exchange_order_id=report.order_id,
                 reason=_reason(known),
                 fills=_fills(known, report),
@@ -199,7 +202,14 @@ class Settlement:
         elif is_over and settled.filled_quantity > known.filled_quantity:
             more = f"{decimal_text(settled.filled_quantity)} filled, was {decimal_text(known.filled_quantity)}"
             self._tell(known, "Warning", "LateFill", f"it was {known.state} already: {more}")
+        self._tell_excess(known, settled)
         return settled
+
+    def _tell_excess(self, known: Order, settled: Order) -> None:
+        """Exchanges that round up fill more than was ordered: it is booked as told, and somebody should know."""
+        if settled.filled_quantity > max(settled.quantity, known.filled_quantity):
+            filled, ordered = decimal_text(settled.filled_quantity), decimal_text(settled.quantity)
+            self._tell(known, "Warning", "FilledMore", f"{filled} filled, of {ordered} that was ordered")
 
     def still_open(self, order: Order) -> None:
         """It is over, for all we know, and that is final; its exchange lists it as open all the same."""
@@ -292,12 +302,15 @@ def _average(report: OrderReport, filled: Decimal) -> Decimal | None:
     fills = report.fills or ()
     if report.average_price is not None or not filled or exact.total(fill.quantity for fill in fills) != filled:
         return report.average_price
-    return exact.quotient(exact.total(exact.multiply(fill.quantity, fill.price) for fill in fills), filled)
+    paid = [exact.multiply(fill.quantity, fill.price) for fill in fills if fill.price is not None]
+    return exact.quotient(exact.total(paid), filled) if len(paid) == len(fills) else None
 
 
 def _fills(known: Order, report: OrderReport) -> list[Fill]:
     """The executions, where the server tells them apart."""
     return [
-        Fill(known.client_order_id, fill.fill_id, fill.quantity, fill.price, fill.fee, fill.at)
+        Fill(
+            known.client_order_id, fill.fill_id, fill.quantity, fill.price, fill.fee, fill.at, False, fill.fee_currency
+        )
         for fill in report.fills or ()
     ]

@@ -15,12 +15,14 @@ from typing import Any, Final
 from reconciler.execution import answers
 from reconciler.execution.answers import OrderReport, Unreadable
 from reconciler.records import exact
-from reconciler.records.order import Order, Side, decimal_text
+from reconciler.records.order import Order, OrderState, Side, decimal_text
 
 _OTHER_NAMES: Final = {"xbt": "btc", "xdg": "doge"}
 """What some exchanges call what others call so."""
 _DOUBLES: Final = Decimal("1e-9")
 """By less than this part of what was ordered, more is filled only because a server added doubles up."""
+_ROUNDED_UP: Final = Decimal("0.02")
+"""By up to this part of what was ordered, exchanges that round up fill more, and it is believed."""
 _LETTERS: Final = re.compile(r"[a-z0-9]+")
 
 
@@ -40,19 +42,29 @@ class Subject:
     def report(self, answer: Mapping[str, Any]) -> OrderReport:
         """`place_order`, `cancel_order`, `get_order` or an item of a list: what it says of this order.
 
-        Raises Unreadable, which says what was answered, also where that is another order, or more than was ordered.
+        What is filled whole is filled, and no more open, whatever the state that is told with it.
+
+        Raises Unreadable, which says what was answered, also where that is another order, or clearly more than was
+        ordered.
         """
         self._recognise(answer)
-        report = answers.order(answer)
+        report = self._believed(answers.order(answer))
+        is_whole = report.filled_quantity >= self.quantity and report.state is not None and not report.state.is_final
+        return replace(report, state=OrderState.FILLED) if is_whole else report
+
+    def _believed(self, report: OrderReport) -> OrderReport:
+        """The report, where what it says to be filled can be."""
         filled = max(report.filled_quantity, exact.total(fill.quantity for fill in report.fills or ()))
         excess = exact.subtract(filled, self.quantity)
         if excess <= 0:
             return report
         if excess < exact.multiply(self.quantity, _DOUBLES):
             return replace(report, filled_quantity=self.quantity)
+        if excess <= exact.multiply(self.quantity, _ROUNDED_UP):
+            return report
         raise Unreadable(
             f"{self.client_order_id}: filled_quantity: expected at most {decimal_text(self.quantity)}, all that"
-            f" was ordered, was {decimal_text(filled)}"
+            f" was ordered, and 2 % more at most, was {decimal_text(filled)}"
         )
 
     def ending(self, answer: Mapping[str, Any]) -> OrderReport | None:

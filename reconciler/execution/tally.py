@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from decimal import Decimal
 
 from reconciler.records import exact
@@ -20,15 +20,15 @@ def whole(told: Sequence[Held], ours: Held) -> Held:
     Some exchanges tell of the account whoever asks, others of the client. Answers that differ are of the clients. The
     same answer to all may be either: it is of the clients where their sum is `ours`, else the account's.
     """
-    total = _total(told)
+    total = added_up(item for held in told for item in held.items())
     return told[0] if all(held == told[0] for held in told) and total != ours else total
 
 
-def _total(told: Sequence[Held]) -> dict[str, Decimal]:
+def added_up(told: Iterable[tuple[str, Decimal]]) -> dict[str, Decimal]:
+    """Quantities by symbol, each of which may be told more than once."""
     total: dict[str, Decimal] = {}
-    for held in told:
-        for symbol, quantity in held.items():
-            total[symbol] = exact.add(total.get(symbol, _ZERO), quantity)
+    for symbol, quantity in told:
+        total[symbol] = exact.add(total.get(symbol, _ZERO), quantity)
     return {symbol: quantity for symbol, quantity in total.items() if quantity}
 
 

@@ -15,7 +15,7 @@ from typing import Any
 from reconciler.records import exact
 from reconciler.records.correction import Correction
 from reconciler.records.market import Position, Quote
-from reconciler.records.order import Fill, Side
+from reconciler.records.order import Fill, Side, decimal_text
 from reconciler.records.pair import FeeIn, pair_of, usual
 
 _SHARE = exact.fixed(100)
@@ -129,8 +129,8 @@ class Holding:
         return exact.negative(gained)
 
     def to_item(self, shadow: bool, quote: Quote | None) -> dict[str, Any]:
-        """As lists show it: `symbol shadow quantity average_price realised fees unrealised currency quoted_at`, money
-        as Decimal.
+        """As lists show it: `symbol shadow quantity average_price realised fees other_fees unrealised currency
+        quoted_at`. Money is Decimal, but in `other_fees`, texts by currency.
 
         `shadow` where it is simulated. `unrealised` is as of `quoted_at`; None without a quote, or where the cost is
         not known. `currency` is what profit is in, as far as the symbol tells.
@@ -142,6 +142,7 @@ class Holding:
             "average_price": self.average_price,
             "realised": self.realised,
             "fees": self.fees,
+            "other_fees": {currency: decimal_text(fee) for currency, fee in self.other_fees},
             "unrealised": None if quote is None else self.unrealised(quote.bid, quote.ask),
             "currency": self.symbol.partition("/")[2],
             "quoted_at": None if quote is None else quote.as_of.isoformat(),

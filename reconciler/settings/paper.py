@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from reconciler.records.pointer import Path as Pointer
 
@@ -29,6 +29,7 @@ class PaperSettings:
     seed: str
     maker_fee: Decimal
     taker_fee: Decimal
+    fees_in: Literal["quote", "received"]
     shorts: bool
     balances: Mapping[str, Decimal]
     default_balance: Decimal
@@ -51,6 +52,7 @@ class PaperSettings:
             options=PaperOptions(
                 maker_fee=self.maker_fee,
                 taker_fee=self.taker_fee,
+                fees_in=self.fees_in,
                 starting=self.balances,
                 default_starting=self.default_balance,
                 shorts=self.shorts,
@@ -68,6 +70,7 @@ def paper_settings(root: Path, section: Section) -> PaperSettings:
         seed=section["seed"],
         maker_fee=Decimal(section["maker_fee"]),
         taker_fee=Decimal(section["taker_fee"]),
+        fees_in=section["fees_in"],
         shorts=section["shorts"],
         balances=_decimals(section["balances"]),
         default_balance=Decimal(section["default_balance"]),

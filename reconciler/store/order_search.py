@@ -132,6 +132,15 @@ class OrderSearch:
         )
         return {columns["id"]: (columns["market"], Decimal(columns["quantity"])) for columns in found}
 
+    def markets(self, account_id: str) -> frozenset[str]:
+        """The markets that any instance on that account has, or ever held something of."""
+        found = self._reads.query(
+            "SELECT market AS symbol FROM instances WHERE account_id = ?1"
+            " UNION SELECT symbol FROM books WHERE account_id = ?1 AND shadow = 0",
+            [account_id],
+        )
+        return frozenset(columns["symbol"] for columns in found)
+
     def sent(self, since: datetime) -> list[tuple[str, datetime]]:
         """The account and time of every order that was, or may have been, sent since then. Oldest first."""
         found = self._reads.query(

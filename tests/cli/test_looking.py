@@ -90,6 +90,7 @@ def test_a_running_engine_adds_what_closing_would_bring(trading: Fleet, engine: 
         "average_price": "60000",
         "realised": "-1",
         "fees": "1",
+        "other_fees": {"BNB": "0.02"},
         "unrealised": "12.5",
         "currency": "USD",
     }

@@ -133,6 +133,7 @@ def an_order(**changes: Any) -> dict[str, Any]:
         "filled_quantity": "0.00042",
         "average_price": "59999.90",
         "fee": "0.065",
+        "fee_currency": None,
         "exchange_order_id": "X-77",
         "created_at": iso(NOW_S - 60),
         "updated_at": iso(NOW_S - 59),

@@ -33,7 +33,8 @@ CONTRACT_TICKS = (
 CONTRACT_CONDITION = "type status reason message last_transition_at"
 CONTRACT_ORDER = """
     instance_id client_order_id outcome state side type quantity limit_price symbol account_id client_id mode
-    generation beat revision reason filled_quantity average_price fee exchange_order_id created_at updated_at
+    generation beat revision reason filled_quantity average_price fee fee_currency exchange_order_id created_at
+    updated_at
 """
 MORE_OF_AN_ORDER = """
     rejected_by shadow repeats stop_price time_in_force reduce_only quote_bid quote_ask quote_at config_digest
@@ -285,7 +286,14 @@ async def test_an_instance_comes_with_what_it_and_its_account_hold(
     status.account_now = AccountView((Position("BTC/USD", Decimal("5")),), "2026-01-01T00:00:00.000Z")
     status.quotes = {"BTC/USD": Quote("BTC/USD", Decimal(60), Decimal(61), Decimal(60), utc(0))}
     item = await get(connect, "/api/v1/instances/btc-dca")
-    flat = {"symbol": "BTC/USD", "quantity": "0", "average_price": None, "realised": "0", "fees": "0"}
+    flat: dict[str, Any] = {
+        "symbol": "BTC/USD",
+        "quantity": "0",
+        "average_price": None,
+        "realised": "0",
+        "fees": "0",
+        "other_fees": {},
+    }
     flat |= {"unrealised": "0", "currency": "USD", "quoted_at": "1970-01-01T00:00:00+00:00"}
     assert item["holdings"] == [
         {**flat, "shadow": False, "quantity": "2", "average_price": "50", "unrealised": "20"},

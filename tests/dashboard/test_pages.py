@@ -211,7 +211,7 @@ def poison(status: FakeStatus, reader: FakeReader) -> None:
     numbers = ("generation", "beat", "count", "id", "committed", "values", "repeats", "fills")
     for rows in (reader.order_rows, reader.event_rows, reader.generation_rows):
         rows[0] = {key: value if key in numbers else ATTACK for key, value in rows[0].items()}
-    fill = ("exchange_fill_id", "quantity", "price", "fee", "at", "made_up")
+    fill = ("exchange_fill_id", "quantity", "price", "fee", "fee_currency", "at", "made_up")
     reader.order_rows[0] |= {
         "client_order_id": "k3j9x2a7b0001",
         "fills": [dict.fromkeys(fill, ATTACK)],
@@ -432,7 +432,14 @@ async def test_a_refusal_that_repeats_says_how_often(connect: Connect, reader: F
 
 
 async def test_every_order_leads_to_its_whole_provenance(connect: Connect, reader: FakeReader) -> None:
-    fill = {"exchange_fill_id": "f-1", "quantity": "0.00042", "price": "59999.90", "fee": "0.065", "made_up": False}
+    fill = {
+        "exchange_fill_id": "f-1",
+        "quantity": "0.00042",
+        "price": "59999.90",
+        "fee": "0.065",
+        "fee_currency": "USD",
+        "made_up": False,
+    }
     reader.order_rows[0]["fills"] = [{**fill, "at": "2025-12-31T23:59:01.000000Z"}]
     async with connect() as client:
         assert 'href="/orders/k3j9x2a7b0001"' in (await client.get("/orders")).text
@@ -441,7 +448,7 @@ async def test_every_order_leads_to_its_whole_provenance(connect: Connect, reade
     assert "Commit 4f2c9d1e8b7a60513f2c9d1e8b7a60513f2c9d1e Generation 3 since" in text
     assert "counted from 1970 Config c0ffee Code 0123456789abcdef" in text
     assert "Quote it saw 59999.5 bid, 60000.5 ask" in text
-    assert "0.00042 59999.90 0.065 f-1" in text
+    assert "0.00042 59999.90 0.065 USD f-1" in text
     assert f"git log -1 --stat {REVISION} -- instances/btc-dca.yaml strategies/dca.py" in text
     assert "a pull request that it names holds the review" in text
     assert f"git log -1 --first-parent -m --stat {REVISION} -- instances/btc-dca.yaml strategies/dca.py" in text
@@ -657,7 +664,15 @@ async def test_a_gate_that_is_open_while_not_all_is_well_is_no_green_true(connec
 
 
 async def test_a_fill_that_an_operator_told_is_not_the_exchanges_word(connect: Connect, reader: FakeReader) -> None:
-    fill = {"exchange_fill_id": "to-1", "quantity": "1", "price": "2", "fee": None, "made_up": True, "at": ""}
+    fill = {
+        "exchange_fill_id": "to-1",
+        "quantity": "1",
+        "price": "2",
+        "fee": None,
+        "fee_currency": None,
+        "made_up": True,
+        "at": "",
+    }
     reader.order_rows[0]["fills"] = [fill]
     assert "the exchange told only totals" in (await read(connect, "/orders/k3j9x2a7b0001")).text
     reader.order_rows[0]["reason"] = "resolved by hand (uid 7): trade 4711"

@@ -10,6 +10,7 @@ import pytest
 
 from reconciler.execution import answers
 from reconciler.execution.reading import Unreadable
+from reconciler.records.market import Position
 from reconciler.records.order import OrderState
 
 QUOTE = {"bid": "1", "ask": "2", "as_of": "2026-01-31T12:00:00Z"}
@@ -168,10 +169,9 @@ def test_a_number_that_some_server_may_honestly_write_is_read(number: Any) -> No
     [
         ({"filled_quantity": "-0.1"}, "filled_quantity: expected zero or more, was -0.1"),
         ({"average_price": "-5"}, "average_price: expected more than zero, was -5"),
-        ({"average_price": "0"}, "average_price: expected more than zero, was 0"),
         ({"status": "open", "average_price": "-5"}, "average_price: expected more than zero, was -5"),
         ({"fills": [{"fill_id": "a", "quantity": "0"}]}, "fill quantity: expected more than zero, was 0"),
-        ({"fills": [{"fill_id": "a", "quantity": "1", "price": "0"}]}, "fill price: expected more than zero, was 0"),
+        ({"fills": [{"fill_id": "a", "quantity": "1", "price": "-1"}]}, "fill price: expected more than zero, was -1"),
     ],
 )
 def test_what_no_order_can_be_is_unreadable(wrong: dict[str, Any], message: str) -> None:
@@ -180,8 +180,57 @@ def test_what_no_order_can_be_is_unreadable(wrong: dict[str, Any], message: str)
     assert str(raised.value) == message
 
 
-def test_a_price_of_zero_where_nothing_is_filled_is_none() -> None:
-    assert answers.order({"status": "open", "filled_quantity": "0", "average_price": "0.00"}).average_price is None
+@pytest.mark.parametrize(("status", "filled"), [("open", "0"), ("filled", "1"), ("cancelled", "0.5")])
+def test_a_price_of_zero_is_not_told(status: str, filled: str) -> None:
+    told = {"status": status, "filled_quantity": filled, "average_price": "0.00"}
+    fill = {"fill_id": "a", "quantity": "1", "price": 0, "at": QUOTE["as_of"]}
+    report = answers.order({**told, "fills": [fill]})
+    assert (report.average_price, report.fills[0].price if report.fills else 1) == (None, None)
+
+
+def test_a_fee_is_told_with_its_currency_and_one_without_has_none() -> None:
+    told = {"status": "filled", "filled_quantity": "1"}
+    report = answers.order({**told, "fee": "0.001", "fee_currency": " BTC "})
+    assert (report.fee, report.fee_currency) == (Decimal("0.001"), "BTC")
+    assert answers.order({**told, "fee": "0.001", "fee_currency": ""}).fee_currency is None
+    assert answers.order({**told, "fee_currency": "BTC"}).fee_currency is None, "there is no fee to be in it"
+
+
+def test_fees_of_executions_in_several_currencies_are_not_added_up() -> None:
+    fills = [
+        {"fill_id": name, "quantity": "1", "price": "9", "at": QUOTE["as_of"], "fee": fee, "fee_currency": currency}
+        for name, fee, currency in (("a", "1", "BNB"), ("b", "2", "USD"), ("c", "4", "BNB"))
+    ]
+    report = answers.order({"status": "filled", "fills": fills})
+    assert (report.fee, report.fee_currency) == (Decimal(5), "BNB")
+    assert [fill.fee_currency for fill in report.fills or ()] == ["BNB", "USD", "BNB"]
+
+
+def row(quantity: str, price: str | None = "100", **more: str) -> dict[str, Any]:
+    return {"symbol": "X/USD", "quantity": quantity, "average_price": price, **more}
+
+
+@pytest.mark.parametrize(
+    ("rows", "quantity", "average"),
+    [
+        ([row("1"), row("-1")], "0", None),
+        ([row("3", "100"), row("1", "200")], "4", "125"),
+        ([row("3"), row("1", None)], "4", None),
+        ([row("-3", "100", side="short"), row("-1", "100")], "-4", "100"),
+        ([row("2", side="long"), row("-1", side="short")], "1", None),
+    ],
+)
+def test_rows_of_one_symbol_are_added_up_by_their_sign(
+    rows: list[dict[str, Any]], quantity: str, average: str | None
+) -> None:
+    (position,) = answers.positions({"positions": rows})
+    assert position == Position("X/USD", Decimal(quantity), None if average is None else Decimal(average))
+
+
+@pytest.mark.parametrize("name", ["side", "positionSide", "posSide", "holdSide", "direction"])
+def test_a_short_row_whose_quantity_has_no_sign_is_said_to_be_unsupported(name: str) -> None:
+    with pytest.raises(Unreadable, match=f"unsupported: a row of X/USD tells its side, {name} 'SHORT', and no sign"):
+        answers.positions({"positions": [row("2", **{name: "LONG"}), row("1", **{name: "SHORT"})]})
 
 
 def test_what_is_filled_in_part_is_neither_just_open_nor_refused() -> None:

@@ -504,3 +504,43 @@ def test_what_filled_of_an_order_that_was_still_open_is_booked_when_it_is_listed
     desk.clock.advance(6)
     desk.follow_up()
     assert known(desk, resting).filled_quantity == 1
+
+
+def compared_with(desk: Desk, *rows: tuple[str, str], **more: str) -> str:
+    """What two looks at positions of 1 BTC/USD, by the ledger, and of `rows`, say of the difference."""
+    told = [{"symbol": symbol, "quantity": quantity, **more} for symbol, quantity in rows]
+    desk.server.answers("get_positions", {"positions": told})
+    for _ in range(2):
+        desk.clock.advance(61)
+        desk.follow_up()
+    return "; ".join(one.difference for one in desk.gateway.comparisons())
+
+
+@pytest.fixture
+def bought(desk: Desk) -> Order:
+    """1 BTC/USD, filled; another order rests, for which the account is compared."""
+    desk.server.answers("list_orders", {"orders": [item(desk.buy(StandInGate("another"), limit="80"))]})
+    desk.server.answers("place_order", {"status": "filled", "filled_quantity": "1", "average_price": "100", "fee": "0"})
+    return desk.buy(StandInGate())
+
+
+def told_of(desk: Desk, reason: str) -> list[str]:
+    return [message for told, message in events(desk) if told == reason]
+
+
+def test_positions_are_compared_however_their_markets_are_spelled(desk: Desk, bought: Order) -> None:
+    assert compared_with(desk, ("BTCUSD", "0.4"), ("btc-usd", "0.6")) == ""
+    difference = "the exchange holds 0.004 BTC/USD, the instances' fills make 1"
+    assert compared_with(desk, ("BTCUSD", "0.004")) == difference
+    assert told_of(desk, "PositionsDiffer") == [f"account main: {difference}"]
+
+
+def test_rows_of_one_symbol_are_added_up_before_they_are_compared(desk: Desk, bought: Order) -> None:
+    assert compared_with(desk, ("BTC/USD", "3"), ("BTC/USD", "-2")) == ""
+
+
+def test_a_side_without_a_sign_is_told_and_nothing_is_compared_by_it(desk: Desk, bought: Order) -> None:
+    compared_with(desk, ("BTC/USD", "1"), ("BTC/USD", "2"), side="short")
+    (told,) = told_of(desk, "AnswerUnreadable")
+    assert told.startswith("account main: not compared: positions: unsupported: a row of BTC/USD tells its side")
+    assert desk.gateway.comparisons() == ()

@@ -60,14 +60,37 @@ def test_an_answer_about_another_order_is_unreadable_and_says_what_was_answered(
 @pytest.mark.parametrize(
     "told",
     [
-        {"filled_quantity": "1.000000001"},
+        {"filled_quantity": "1.0200001"},
         {"filled_quantity": "1E+30"},
         {"fills": [{"fill_id": id, "quantity": "0.6", "price": "1", "at": "2026-01-31"} for id in "ab"]},
     ],
 )
 def test_more_than_was_ordered_is_never_filled(told: dict[str, Any]) -> None:
-    with pytest.raises(Unreadable, match="filled_quantity: expected at most 1, all that was ordered, was 1"):
+    with pytest.raises(
+        Unreadable, match="filled_quantity: expected at most 1, all that was ordered, and 2 % more at most, was 1"
+    ):
         OURS.report({"status": "filled", **told})
+
+
+@pytest.mark.parametrize("filled", ["1.000000001", "1.005", "1.02"])
+@pytest.mark.parametrize("status", ["filled", "open", "partially_filled"])
+def test_what_an_exchange_that_rounds_up_filled_is_booked_as_told(filled: str, status: str) -> None:
+    report = OURS.report({"status": status, "filled_quantity": filled})
+    assert (report.filled_quantity, report.state) == (Decimal(filled), OrderState.FILLED)
+
+
+@pytest.mark.parametrize(
+    ("status", "filled", "state"),
+    [
+        ("open", "1", OrderState.FILLED),
+        ("partially_filled", "1", OrderState.FILLED),
+        ("open", "0.99", OrderState.PARTIALLY_FILLED),
+        ("open", "0", OrderState.OPEN),
+        ("cancelled", "1", OrderState.CANCELLED),
+    ],
+)
+def test_what_is_filled_whole_is_filled(status: str, filled: str, state: OrderState) -> None:
+    assert OURS.report({"status": status, "filled_quantity": filled}).state is state
 
 
 @pytest.mark.parametrize(

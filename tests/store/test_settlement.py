@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from decimal import Decimal
 from typing import Any
 
@@ -25,12 +26,13 @@ def fill(fill_id: str, quantity: str, price: str | None = "100", fee: str | None
     return Fill("x", fill_id, Decimal(quantity), exact[0], exact[1], NOW, **fields)
 
 
+def text(value: Decimal | None) -> str | None:
+    return None if value is None else str(value)
+
+
 def new(
     order: Order, known: list[Fill], told: list[Fill], average: str | None = None
 ) -> list[tuple[str, str, str | None, str | None]]:
-    def text(value: Decimal | None) -> str | None:
-        return None if value is None else str(value)
-
     found = new_fills(order, known, told, None if average is None else Decimal(average), NOW)
     return [(f.exchange_fill_id, str(f.quantity), text(f.price), text(f.fee)) for f in found]
 
@@ -103,6 +105,32 @@ def test_a_fee_told_when_nothing_new_is_filled_is_on_a_fill_of_no_quantity(fille
     assert new(filled("1", "0.4"), corrected, []) == [("fee-3", "0", None, "-0.6")]
     assert new(filled("1", "1"), corrected, []) == []
     assert new(filled("2", "1.5"), corrected, [corrected[0], fill("b", "1")]) == [("b", "1", "100", "0.5")]
+
+
+def fees_of(
+    order: Order, known: list[Fill], told: list[Fill] | None = None
+) -> list[tuple[str, str | None, str | None]]:
+    found = new_fills(order, known, told or [], None, NOW)
+    return [(one.exchange_fill_id, text(one.fee), one.fee_currency) for one in found]
+
+
+def test_a_currency_that_is_told_later_takes_the_place_of_none(make_order: MakeOrder) -> None:
+    order = make_order("x", filled_quantity=Decimal(1), fee=Decimal("0.001"), average_price=Decimal(100))
+    known = [fill("to-1", "1", fee="0.001", is_made_up=True)]
+    in_btc = replace(order, fee_currency="BTC")
+    assert fees_of(in_btc, known) == [("fee-2", "0.001", "BTC"), ("fee-3", "-0.001", None)]
+    (more, less) = new_fills(in_btc, known, [], None, NOW)
+    assert (more.price, less.price) == (Decimal(100), None), "what is held is worth what it was bought for"
+    assert fees_of(in_btc, [*known, more, less]) == []
+
+
+def test_each_fill_keeps_the_currency_it_was_charged_in(make_order: MakeOrder) -> None:
+    order = make_order("x", filled_quantity=Decimal(2), fee=Decimal("0.5"), fee_currency="BNB")
+    told = [fill("a", "1", fee="0.2", fee_currency="BNB"), fill("b", "1", fee="0.1", fee_currency="BTC")]
+    assert fees_of(order, [], told) == [("a", "0.2", "BNB"), ("b", "0.1", "BTC"), ("fee-3", "0.3", "BNB")]
+    assert fees_of(order, [], [told[0], fill("b", "1")]) == [("a", "0.2", "BNB"), ("b", "0.3", "BNB")]
+    known = [told[0], told[1], fill("fee-3", "0", None, fee="0.3", fee_currency="BNB", is_made_up=True)]
+    assert fees_of(order, known) == []
 
 
 executions = st.lists(st.tuples(st.integers(0, 9), st.integers(1, 4)))

@@ -17,9 +17,9 @@ from typing import Any, Final
 
 from reconciler.clock import iso
 from reconciler.errors import ExecRejected, ExecUnknown
-from reconciler.execution.answers import Unreadable
+from reconciler.execution.answers import LONG, SHORT, SIDES, Unreadable
 from reconciler.execution.mapping import refusals
-from reconciler.execution.mapping.contract import CANDLES, LOOK_UP, PLACE, TIMES, TOOLS
+from reconciler.execution.mapping.contract import CANDLES, LOOK_UP, PLACE, POSITIONS, TIMES, TOOLS
 from reconciler.execution.mapping.forms import formed, unformed
 from reconciler.execution.mapping.words import Condition, ToolWords
 from reconciler.execution.subject import is_called
@@ -318,6 +318,8 @@ def _translated(tool: str, words: ToolWords, arguments: Mapping[str, Any], item:
     """Our fields of one item, those that are there."""
     variables = {**arguments, **({"key": item["key"]} if isinstance(item, dict) and "key" in item else {})}
     answer: dict[str, Any] = {}
+    if tool == POSITIONS and isinstance(item, dict):
+        answer |= {name: item[name] for name in SIDES if item.get(name)}
     for name in TOOLS[tool].fields:
         if name in words.result:
             path = words.result[name]
@@ -327,7 +329,19 @@ def _translated(tool: str, words: ToolWords, arguments: Mapping[str, Any], item:
         if value is None or value == "":
             continue
         answer[name] = _worded(name, words, value)
+    if tool == POSITIONS and words.result.get("side") is not None:
+        return _signed(answer)
     return answer
+
+
+def _signed(position: Mapping[str, Any]) -> dict[str, Any]:
+    """A position whose quantity has the sign of its side, as the mapping says where that stands."""
+    side = str(position.get("side", "")).strip().lower()
+    size = str(position.get("quantity", "")).strip().lstrip("+-")
+    kept = {name: value for name, value in position.items() if name not in SIDES}
+    if side in SHORT | LONG and size:
+        kept["quantity"] = f"-{size}" if side in SHORT else size
+    return kept
 
 
 def _worded(name: str, words: ToolWords, value: Any) -> Any:

@@ -19,6 +19,7 @@ PLACE: Final = "place_order"
 CANCEL: Final = "cancel_order"
 LOOK_UP: Final = "get_order"
 CANDLES: Final = "get_candles"
+POSITIONS: Final = "get_positions"
 
 STATES: Final = (*(str(state) for state in OrderState), "rejected")
 """What a mapping's `states` may lead to."""
@@ -57,7 +58,17 @@ def _tool(*arguments: Argument, fields: tuple[str, ...], items: str = "") -> Too
 _ID = Argument("client_order_id", may_be_dropped=True)
 _SYMBOL = Argument("symbol")
 _EXCHANGE_ID = Argument("order_id", required=False, offered=True)
-_ORDER = ("order_id", "client_order_id", "status", "filled_quantity", "average_price", "fee", "fills", "reason")
+_ORDER = (
+    "order_id",
+    "client_order_id",
+    "status",
+    "filled_quantity",
+    "average_price",
+    "fee",
+    "fee_currency",
+    "fills",
+    "reason",
+)
 _OWN = (*_ORDER, "symbol", "side")
 _LISTED = (*_OWN, "type", "quantity", "limit_price")
 _REQUESTED = (
@@ -82,7 +93,8 @@ TOOLS: Final[Mapping[str, Tool]] = {
         fields=_LISTED,
         items="orders",
     ),
-    "get_positions": _tool(fields=("symbol", "quantity", "average_price"), items="positions"),
+    # `side` is read where a mapping says so, by words such as long and short, for quantities without a sign.
+    POSITIONS: _tool(fields=("symbol", "quantity", "average_price", "side"), items="positions"),
     "get_balances": _tool(fields=("asset", "total", "available"), items="balances"),
     "get_quote": _tool(_SYMBOL, fields=("bid", "ask", "last", "as_of")),
     CANDLES: _tool(

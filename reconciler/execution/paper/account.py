@@ -159,10 +159,14 @@ class PaperAccount:
             signed = fill.quantity if order.request.side is Side.BUY else -fill.quantity
             before = self.holdings.get(base, ZERO)
             self.holdings[base] = before + signed
-            self.holdings[quote] = self.holdings.get(quote, ZERO) - signed * fill.price - fill.fee
+            self.holdings[quote] = self.holdings.get(quote, ZERO) - signed * fill.price
+            charged = fill.fee_currency or quote
+            self.holdings[charged] = self.holdings.get(charged, ZERO) - fill.fee
         owed, owes = (max(ZERO, negative(held)) for held in (before, self.holdings[base]))
         self._pledge(base, quote, owed, owes, fill.price)
-        self.traded[order.ticket.symbol] = _moved(self.position(order.ticket.symbol), signed, fill.price)
+        moved = _moved(self.position(order.ticket.symbol), signed, fill.price)
+        kept = fill.fee if charged == base else ZERO
+        self.traded[order.ticket.symbol] = _moved(moved, negative(kept), fill.price) if kept else moved
 
     def _pledge(self, base: str, quote: str, owed: Decimal, owes: Decimal, price: Decimal) -> None:
         """Set aside for what is sold short, and let go of it as it is bought back."""

@@ -14,12 +14,13 @@ from reconciler.records.order import decimal_text
 
 
 class FillAnswer(TypedDict):
-    """One execution; `fee` is in the quote currency, `liquidity` is maker or taker."""
+    """One execution; `liquidity` is maker or taker."""
 
     fill_id: str
     quantity: str
     price: str
     fee: str
+    fee_currency: str
     liquidity: str
     at: str
 
@@ -42,6 +43,7 @@ class OrderAnswer(TypedDict):
     filled_quantity: str
     average_price: str | None
     fee: str
+    fee_currency: str
     fills: list[FillAnswer]
     created_at: str
     updated_at: str
@@ -110,7 +112,8 @@ def order_answer(order: PaperOrder) -> OrderAnswer:
         "filled_quantity": decimal_text(order.filled_quantity),
         "average_price": _optional(order.average_price),
         "fee": decimal_text(order.fee),
-        "fills": [_fill(fill) for fill in order.fills],
+        "fee_currency": order.fee_currency,
+        "fills": [_fill(fill, order) for fill in order.fills],
         "created_at": _time(order.created_at),
         "updated_at": _time(order.updated_at),
     }
@@ -153,12 +156,13 @@ def candle_answer(candle: Candle) -> CandleAnswer:
     }
 
 
-def _fill(fill: PaperFill) -> FillAnswer:
+def _fill(fill: PaperFill, order: PaperOrder) -> FillAnswer:
     return {
         "fill_id": fill.fill_id,
         "quantity": decimal_text(fill.quantity),
         "price": decimal_text(fill.price),
         "fee": decimal_text(fill.fee),
+        "fee_currency": fill.fee_currency or order.ticket.quote,
         "liquidity": fill.liquidity.value,
         "at": _time(fill.at),
     }

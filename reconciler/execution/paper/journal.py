@@ -100,6 +100,7 @@ def _line(order: PaperOrder, new_fills: Sequence[PaperFill]) -> bytes:
                 "quantity": decimal_text(fill.quantity),
                 "price": decimal_text(fill.price),
                 "fee": decimal_text(fill.fee),
+                "fee_currency": fill.fee_currency,
                 "liquidity": fill.liquidity,
                 "at": fill.at.isoformat(),
             }
@@ -137,6 +138,7 @@ def _order(values: dict[str, Any]) -> PaperOrder:
                 fee=to_decimal(fill["fee"], "fee"),
                 liquidity=Liquidity(fill["liquidity"]),
                 at=datetime.fromisoformat(fill["at"]),
+                fee_currency=fill.get("fee_currency"),
             )
             for fill in values["new_fills"]
         ),

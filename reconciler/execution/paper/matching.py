@@ -103,6 +103,8 @@ def _executed(
 ) -> PaperOrder:
     liquidity = Liquidity.MAKER if waited else Liquidity.TAKER
     for execution in executions:
-        fee = fee_on(execution.quantity, execution.price, options.fee_rate(liquidity))
-        order = order.filled(execution.quantity, execution.price, fee, liquidity, at)
+        kept_in_base = options.fees_in == "received" and order.request.side is Side.BUY
+        currency, price = (order.ticket.base, Decimal(1)) if kept_in_base else (order.ticket.quote, execution.price)
+        fee = fee_on(execution.quantity, price, options.fee_rate(liquidity))
+        order = order.filled(execution.quantity, execution.price, fee, liquidity, at, currency)
     return order

@@ -23,7 +23,7 @@ def exact() -> Iterator[None]:
 
 
 def fee_on(quantity: Decimal, price: Decimal, rate: Decimal) -> Decimal:
-    """The fee of an execution, in the quote currency, rounded down to eight decimals.
+    """The fee of an execution, in what `price` is in, rounded down to eight decimals.
 
     Down, so that many executions never cost more than one of all their quantity would.
     """

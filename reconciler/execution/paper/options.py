@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
 from pathlib import Path
+from typing import Literal
 
 from reconciler.execution.paper.order import Liquidity
 from reconciler.execution.paper.rules import Markets
@@ -17,12 +18,16 @@ STARTING = {currency: Decimal(100_000) for currency in ("USD", "EUR", "GBP", "CH
 class PaperOptions:
     """What the exchange charges, gives and lets through. Fees are fractions of the notional.
 
+    `fees_in` is what they are taken in: `quote`, or `received`, out of what the trade brings in: of a purchase, out of
+    what is bought.
+
     Every account begins with `starting` of each currency named there, and with `default_starting` of any
     other when it first buys with it and has never had any. With `shorts`, more may be sold than is held.
     """
 
     maker_fee: Decimal = Decimal("0.001")
     taker_fee: Decimal = Decimal("0.001")
+    fees_in: Literal["quote", "received"] = "quote"
     default_starting: Decimal = Decimal(100_000)
     starting: Mapping[str, Decimal] = field(default_factory=lambda: STARTING)
     shorts: bool = False

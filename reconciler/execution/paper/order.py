@@ -46,7 +46,7 @@ class Ticket:
 
 @dataclass(frozen=True, slots=True)
 class PaperFill:
-    """One execution. `fee` is in the quote currency."""
+    """One execution. `fee_currency` is what its fee was taken in; None, as in older journals, is the quote currency."""
 
     fill_id: str
     quantity: Decimal
@@ -54,6 +54,7 @@ class PaperFill:
     fee: Decimal
     liquidity: Liquidity
     at: datetime
+    fee_currency: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,9 +108,21 @@ class PaperOrder:
             notional = sum((fill.quantity * fill.price for fill in self.fills), ZERO)
         return average(notional, self.filled_quantity)
 
-    def filled(self, quantity: Decimal, price: Decimal, fee: Decimal, liquidity: Liquidity, at: datetime) -> PaperOrder:
+    @property
+    def fee_currency(self) -> str:
+        return (self.fills[-1].fee_currency if self.fills else None) or self.ticket.quote
+
+    def filled(
+        self,
+        quantity: Decimal,
+        price: Decimal,
+        fee: Decimal,
+        liquidity: Liquidity,
+        at: datetime,
+        fee_currency: str | None = None,
+    ) -> PaperOrder:
         """The order after one more execution."""
-        fill = PaperFill(f"{self.order_id}-{len(self.fills) + 1}", quantity, price, fee, liquidity, at)
+        fill = PaperFill(f"{self.order_id}-{len(self.fills) + 1}", quantity, price, fee, liquidity, at, fee_currency)
         state = OrderState.PARTIALLY_FILLED if self.left > quantity else OrderState.FILLED
         return replace(self, state=state, updated_at=at, fills=(*self.fills, fill))
 

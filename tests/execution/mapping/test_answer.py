@@ -412,3 +412,23 @@ def test_whatever_a_gateway_in_between_says_leaves_an_order_unknown(mapping: str
         answered("place_order", words, {"client_order_id": "abc"}, Reply(False, answer(status), ""), NOW)
     with pytest.raises(ExecUnknown):
         heard("place_order", {"error": f"upstream answered {status}"})
+
+
+def positions(rows: list[dict[str, Any]], **result: str) -> list[dict[str, Any]]:
+    mapping = {"items": "$.rows", "result": {"symbol": "$.instrument", "quantity": "$.size", **result}}
+    found: list[dict[str, Any]] = heard("get_positions", {"rows": rows}, mapping)["positions"]
+    return found
+
+
+@pytest.mark.parametrize(
+    ("side", "size", "quantity"),
+    [("short", "2", "-2"), ("Sell", 2.5, "-2.5"), ("short", "-2", "-2"), ("LONG", "2", "2"), ("net", "-2", "-2")],
+)
+def test_the_side_that_a_mapping_reads_gives_a_position_its_sign(side: str, size: Any, quantity: str) -> None:
+    rows = [{"instrument": "BTC-USD", "size": size, "posSide": side}]
+    assert positions(rows, side="$.posSide") == [{"symbol": "BTC-USD", "quantity": quantity}]
+
+
+def test_a_side_that_a_mapping_does_not_read_reaches_whoever_reads_positions() -> None:
+    rows = [{"instrument": "BTC-USD", "size": "2", "posSide": "short"}]
+    assert positions(rows) == [{"symbol": "BTC-USD", "quantity": "2", "posSide": "short"}]

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from decimal import ROUND_FLOOR, Decimal
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from hypothesis import settings
 from hypothesis import strategies as st
@@ -66,13 +66,20 @@ class Trading(RuleBasedStateMachine):
         depth=st.none() | st.decimals("0.01", "3", places=2),
         fees=st.tuples(*[st.sampled_from([Decimal(0), Decimal("0.00137"), Decimal("0.1")])] * 2),
         shorts=st.booleans(),
+        fees_in=st.sampled_from(["quote", "received"]),
     )
-    def open(self, depth: Decimal | None, fees: tuple[Decimal, Decimal], shorts: bool) -> None:
+    def open(
+        self,
+        depth: Decimal | None,
+        fees: tuple[Decimal, Decimal],
+        shorts: bool,
+        fees_in: Literal["quote", "received"],
+    ) -> None:
         self.folder = TemporaryDirectory()
         self.path = Path(self.folder.name) / "paper.journal"
         self.clock = FakeClock(0)
         markets = Markets({"*": MarketRules(depth=depth)})
-        self.options = PaperOptions(*fees, starting=STARTING, shorts=shorts, markets=markets)
+        self.options = PaperOptions(*fees, fees_in, starting=STARTING, shorts=shorts, markets=markets)
         rows = [f"date,{','.join(SYMBOLS)}", *(f"{n},{row}" for n, row in enumerate(ROWS))]
         self.prices = Prices([CsvFeed(rows, 60)], 60)
         self.tickets = 0
@@ -167,16 +174,18 @@ class Trading(RuleBasedStateMachine):
                 sign = 1 if order.request.side is Side.BUY else -1
                 for fill in order.fills:
                     expected[order.ticket.base] += sign * fill.quantity
-                    expected[order.ticket.quote] -= sign * fill.quantity * fill.price + fill.fee
+                    expected[order.ticket.quote] -= sign * fill.quantity * fill.price
+                    expected[fill.fee_currency or ""] -= fill.fee
             totals = {balance.asset: balance.total for balance in self.exchange.get_balances(account)}
             assert totals == expected
 
     @invariant()
-    def positions_are_the_sum_of_fills(self) -> None:
+    def positions_are_the_sum_of_fills_less_the_fees_in_what_was_bought(self) -> None:
         for account in ACCOUNTS:
             expected: dict[str, Decimal] = defaultdict(Decimal)
             for order in self.exchange.list_orders(account, "a", "all"):
                 expected[order.ticket.symbol] += order.filled_quantity * (1 if order.request.side is Side.BUY else -1)
+                expected[order.ticket.symbol] -= order.fee if order.fee_currency == order.ticket.base else 0
             held = {position.symbol: position.quantity for position in self.exchange.get_positions(account)}
             assert held == {symbol: quantity for symbol, quantity in expected.items() if quantity}
 
@@ -199,7 +208,10 @@ class Trading(RuleBasedStateMachine):
                 assert fill.quantity > 0
                 assert order.created_at <= fill.at <= order.updated_at
                 rate = self.options.fee_rate(fill.liquidity)
-                assert 0 <= fill.quantity * fill.price * rate - fill.fee < Decimal("0.00000001")
+                in_base = self.options.fees_in == "received" and request.side is Side.BUY
+                assert fill.fee_currency == (order.ticket.base if in_base else order.ticket.quote)
+                worth = fill.quantity if in_base else fill.quantity * fill.price
+                assert 0 <= worth * rate - fill.fee < Decimal("0.00000001")
                 if request.limit_price is not None:
                     assert worst(fill.price, request.limit_price) == request.limit_price
             if request.time_in_force in (TimeInForce.IOC, TimeInForce.FOK):

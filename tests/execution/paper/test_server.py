@@ -54,7 +54,8 @@ def test_every_tool_of_the_contract_answers_with_decimal_strings_and_times_in_ut
             assert placed == {
                 "order_id": "paper-1", "client_order_id": "o1", "symbol": "EUR/USD", "side": "buy", "type": "limit",
                 "quantity": "10", "limit_price": "1", "stop_price": None, "time_in_force": "gtc", "reduce_only": False,
-                "status": "open", "reason": "", "filled_quantity": "0", "average_price": None, "fee": "0", "fills": [],
+                "status": "open", "reason": "", "filled_quantity": "0", "average_price": None, "fee": "0",
+                "fee_currency": "USD", "fills": [],
                 "created_at": "2023-11-14T22:13:20.000Z", "updated_at": "2023-11-14T22:13:20.000Z",
             }  # fmt: skip
             cancel = {**WHO, "client_order_id": "o1", "symbol": "EUR/USD"}
@@ -66,7 +67,7 @@ def test_every_tool_of_the_contract_answers_with_decimal_strings_and_times_in_ut
             assert bought["fills"] == [
                 {
                     "fill_id": "paper-2-1", "quantity": "3", "price": "1.16351", "fee": "0.00349053",
-                    "liquidity": "taker", "at": "2023-11-14T22:13:20.000Z",
+                    "fee_currency": "USD", "liquidity": "taker", "at": "2023-11-14T22:13:20.000Z",
                 }
             ]  # fmt: skip
             closed = (await server.call("list_orders", {**WHO, "status": "closed"}))["orders"]
