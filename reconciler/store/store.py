@@ -17,7 +17,7 @@ from reconciler.store.events import Events
 from reconciler.store.halt_requests import HALT_REQUESTS, HaltRequests
 from reconciler.store.halts import Halts
 from reconciler.store.ledger import Ledger
-from reconciler.store.lineage import Memory
+from reconciler.store.lineage import Memory, add_tag
 from reconciler.store.lock import EngineLock
 from reconciler.store.operators import Operators
 from reconciler.store.tools import Tools
@@ -118,6 +118,10 @@ class Store:
             message = f"{halt.told}: {halt.reason} ({halt.by}, through {HALT_REQUESTS})"
             self.events.record(about, "Warning", "Halted", message)
         return taken
+
+    def renew(self) -> None:
+        """Give the ledger one more tag, for the orders of the next engine: rows after those it has may be lost."""
+        self._writer.write(add_tag)
 
     def flush(self) -> None:
         """Wait until everything submitted before is committed. Raises StoreError where the database refuses."""
