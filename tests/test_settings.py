@@ -245,7 +245,7 @@ def test_constants_that_are_no_secrets_are_taken(tmp_path: Path) -> None:
 def test_no_secret_is_ever_shown(tmp_path: Path) -> None:
     (tmp_path / "desk.token").write_text("hush-desk\n")
     settings = written(tmp_path, SERVERS + "dashboard: {token: {env: KRAKEN_TOKEN}}\n")
-    environ = {"KRAKEN_TOKEN": "hush-kraken"}
+    environ = {"KRAKEN_TOKEN": "hush-kraken-hush"}
     shown = repr((settings, settings.server_options(environ), settings.dashboard_options(environ)))
     assert "hush" not in shown
 
@@ -346,8 +346,10 @@ def test_an_address_others_can_reach_needs_a_token(tmp_path: Path) -> None:
         "expected a token, or a loopback address, was desk.example without one"
     ]
     settings = written(tmp_path, "dashboard: {host: 0.0.0.0, token: {env: TOKEN}}")
-    assert settings.dashboard_options({"TOKEN": "t"}).token == "t"
-    assert settings.dashboard_options({"TOKEN": "t"}).allowed_hosts == ()
+    assert settings.dashboard_options({"TOKEN": "t" * 16}).token == "t" * 16
+    with pytest.raises(SettingsError, match=r"\{env: TOKEN\}: expected what is at least 16 characters long, had 15"):
+        settings.dashboard_options({"TOKEN": "t" * 15})
+    assert settings.dashboard_options({"TOKEN": "t" * 16}).allowed_hosts == ()
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "127.0.0.9", "::1", "localhost"])

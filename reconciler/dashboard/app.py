@@ -14,7 +14,7 @@ from reconciler.dashboard.answers import Answer, Answers
 from reconciler.dashboard.api import Api, is_moment
 from reconciler.dashboard.assets import load_assets
 from reconciler.dashboard.errors import error_response
-from reconciler.dashboard.guard import Guard
+from reconciler.dashboard.guard import LOGIN, Guard
 from reconciler.dashboard.login import Login
 from reconciler.dashboard.metrics import MEDIA_TYPE, Metrics
 from reconciler.dashboard.options import DashboardOptions
@@ -25,6 +25,7 @@ from reconciler.dashboard.reader import EVENT_TYPES, OrdersReader
 from reconciler.dashboard.refusal import Refusal
 from reconciler.dashboard.render import HTML, JSON
 from reconciler.dashboard.survey import Surveyor
+from reconciler.dashboard.tries import Tries
 from reconciler.dashboard.view import Build, View, conditional
 from reconciler.ports import StatusReader
 from reconciler.records.mode import Mode
@@ -93,9 +94,10 @@ def create_app(status: StatusReader, reader: OrdersReader, clock: Clock, options
         Route("/readyz", _Probe(answers, probes.ready).respond),
         Route("/static/{name}", _Static().respond),
     ]
+    tries = Tries(clock)
     if options.token is not None:
-        routes.append(Route("/login", Login(options).respond))
-    return _Dashboard(routes, options)
+        routes.append(Route(LOGIN, Login(options, tries).respond, methods=["GET", "POST"]))
+    return _Dashboard(routes, options, tries)
 
 
 def api_routes(dashboard: Starlette) -> list[Route]:
@@ -106,13 +108,14 @@ def api_routes(dashboard: Starlette) -> list[Route]:
 class _Dashboard(Starlette):
     """Starlette with the guard around all of it, its last resort for crashes included."""
 
-    def __init__(self, routes: list[Route], options: DashboardOptions) -> None:
+    def __init__(self, routes: list[Route], options: DashboardOptions, tries: Tries) -> None:
         super().__init__(routes=routes, exception_handlers={HTTPException: _not_found, Exception: _crashed})
         self.router.redirect_slashes = False
         self._options = options
+        self._tries = tries
 
     def build_middleware_stack(self) -> ASGIApp:
-        return Guard(super().build_middleware_stack(), self._options)
+        return Guard(super().build_middleware_stack(), self._options, self._tries)
 
 
 class _Probe:

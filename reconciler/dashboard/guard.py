@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import re
 from http.cookies import CookieError, SimpleCookie
 
 from starlette.datastructures import Headers, MutableHeaders
@@ -12,6 +13,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from reconciler.dashboard.errors import error_response
 from reconciler.dashboard.options import DashboardOptions
 from reconciler.dashboard.refusal import Refusal
+from reconciler.dashboard.tries import Tries
 
 COOKIE = "reconciler_session"
 METHODS = ("GET", "HEAD")
@@ -26,16 +28,20 @@ SECURITY_HEADERS = {
     "cross-origin-opener-policy": "same-origin",
     "cross-origin-resource-policy": "same-origin",
 }
-PUBLIC_PATHS = ("/livez", "/readyz", "/login")
+LOGIN = "/login"
+PUBLIC_PATHS = ("/livez", "/readyz", LOGIN)
 """What needs no token: probes, which say no more than well or not, and the way to show one."""
+
+_HOST = re.compile(r"(?:\[(?P<address>[0-9a-f:.]+)\]|(?P<name>[a-z0-9._-]*))(?::[0-9]{0,5})?", re.ASCII)
 
 
 class Guard:
     """Refuses what is not a reader's request, and puts `SECURITY_HEADERS` on every response, refusals included."""
 
-    def __init__(self, app: ASGIApp, options: DashboardOptions) -> None:
+    def __init__(self, app: ASGIApp, options: DashboardOptions, tries: Tries) -> None:
         self._app = app
         self._options = options
+        self._tries = tries
         self._session = None if options.token is None else session_of(options.token)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -49,36 +55,46 @@ class Guard:
                 headers = MutableHeaders(scope=message)
                 for name, value in SECURITY_HEADERS.items():
                     headers[name] = value
+                if scope["path"] == LOGIN:  # a browser says where its form comes from only to whom it may
+                    headers["referrer-policy"] = "same-origin"
                 if "cache-control" not in headers:
                     headers["cache-control"] = "no-store"
             elif bodiless and message["type"] == "http.response.body":
                 message = {**message, "body": b""}
             await send(message)
 
-        refusal = self._refusal(scope)
+        refusal = await self._refusal(scope)
         app = self._app if refusal is None else error_response(scope["path"], refusal)
         await app(scope, receive, guarded_send)
 
-    def _refusal(self, scope: Scope) -> Refusal | None:
-        if scope["method"] not in METHODS:
-            return Refusal(405, "this page only reads: expected GET or HEAD", headers={"allow": ", ".join(METHODS)})
+    async def _refusal(self, scope: Scope) -> Refusal | None:
+        allowed = (*METHODS, "POST") if self._session is not None and scope["path"] == LOGIN else METHODS
+        if scope["method"] not in allowed:
+            expected = "GET or HEAD" if allowed is METHODS else "GET, HEAD or POST"
+            return Refusal(405, f"this page only reads: expected {expected}", headers={"allow": ", ".join(allowed)})
         headers = Headers(scope=scope)
-        host = host_name(headers.get("host", ""))
-        if self._options.allowed_hosts and host not in self._options.allowed_hosts:
+        given = headers.get("host", "")
+        if self._options.allowed_hosts and host_name(given) not in self._options.allowed_hosts:
             expected = ", ".join(self._options.allowed_hosts)
-            return Refusal(400, f"expected the Host to be one of {expected}, was {host!r}", code="bad_host")
-        if self._session is None or _is_public(scope["path"]) or self._knows(headers):
+            return Refusal(400, f"expected the Host to be one of {expected}, was {given[:100]!r}", code="bad_host")
+        if self._session is None or _is_public(scope["path"]):
             return None
+        try:
+            if await self._knows(headers, scope):
+                return None
+        except Refusal as refusal:
+            return refusal
         return Refusal(
             401,
             "a token is needed: send it as `Authorization: Bearer …`, or sign in at /login",
             headers={"www-authenticate": "Bearer"},
         )
 
-    def _knows(self, headers: Headers) -> bool:
+    async def _knows(self, headers: Headers, scope: Scope) -> bool:
         scheme, _, token = headers.get("authorization", "").partition(" ")
         if scheme.lower() == "bearer":
-            return is_token(token.strip(), self._options)
+            client = scope.get("client") or ("",)
+            return await self._tries.is_right(client[0], lambda: is_token(token.strip(), self._options))
         try:
             morsel = SimpleCookie(headers.get("cookie", "")).get(COOKIE)
         except CookieError:
@@ -97,11 +113,9 @@ def session_of(token: str) -> str:
 
 
 def host_name(host: str) -> str:
-    """The name in a Host header, without its port and without the brackets of an IPv6 address."""
-    name = host.strip().lower()
-    if name.startswith("["):
-        return name[1:].partition("]")[0]
-    return name.partition(":")[0].rstrip(".")
+    """The name in a Host header, without its port and the brackets of an IPv6 address; empty where it is none."""
+    found = _HOST.fullmatch(host.strip().lower())
+    return "" if found is None else found["address"] or found["name"].removesuffix(".")
 
 
 def _same(left: str, right: str) -> bool:

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 Read: TypeAlias = Callable[["Secret", Path, Mapping[str, str]], str]
 
+SHORTEST_TOKEN = 16
+"""Characters of the page's token."""
 _ONE_SECRET = {"writeOnly": True}
 """The schema of a value that is a secret itself."""
 
@@ -58,6 +60,10 @@ class Secret:
         """The same, for a header of HTTP: SettingsError, which does not hold it, where none can carry it."""
         return self._fit(self.read(root, environ), header_fault, "an HTTP header can carry")
 
+    def read_token(self, root: Path, environ: Mapping[str, str]) -> str:
+        """The same, for the page: one that can be guessed keeps nobody out."""
+        return self._fit(self.read(root, environ), _token_fault, f"is at least {SHORTEST_TOKEN} characters long")
+
     def read_variable(self, root: Path, environ: Mapping[str, str]) -> str:
         """The same, for an environment variable."""
         return self._fit(self.read(root, environ), _variable_fault, "an environment variable can hold")
@@ -79,6 +85,10 @@ def header_fault(value: str) -> str:
         return "had a control character"
     where = "beginning" if value.startswith(" ") else "end" if value.endswith(" ") else ""
     return f"had a space at its {where}" if where else ""
+
+
+def _token_fault(value: str) -> str:
+    return f"had {len(value)}" if len(value) < SHORTEST_TOKEN else ""
 
 
 def _variable_fault(value: str) -> str:
@@ -191,7 +201,7 @@ class Settings:
 
         hosts = tuple(dict.fromkeys((*LOOPBACK_HOSTS, self.dashboard.host))) if self.dashboard.is_loopback else ()
         token = self.dashboard.token
-        return DashboardOptions(None if token is None else token.read(self.root, environ), hosts, self.accounts)
+        return DashboardOptions(None if token is None else token.read_token(self.root, environ), hosts, self.accounts)
 
     def server_options(self, environ: Mapping[str, str]) -> tuple[ServerOptions, ...]:
         """The servers; the embedded paper exchange where none is declared. Their secrets are read when they connect."""
