@@ -297,6 +297,8 @@ def _print(findings: Sequence[Finding], steps: Sequence[Step]) -> None:
         tell(f"{one.server}: {'fine' if one.is_fine else 'not fine' if one.reachable else 'not reachable'}")
         if not one.reachable:
             tell(f"  {one.error}")
+            for line in one.murmur:
+                tell(f"  {one.server} wrote: {line}")
         else:
             tell(f"  it has {len(one.offered)} tools; of the contract's it can do: {', '.join(one.tools) or '-'}")
         for mismatch in one.mismatches:

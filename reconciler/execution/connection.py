@@ -10,7 +10,8 @@ import asyncio
 import contextlib
 import logging
 import random
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +21,9 @@ from reconciler.execution.handover import CURRENT, Handover
 from reconciler.execution.mapping import refusals
 from reconciler.execution.mapping.answer import Reply
 from reconciler.execution.mapping.shape import Offer
+from reconciler.execution.murmur import Murmur
 from reconciler.execution.options import ServerOptions
+from reconciler.execution.reading import Unreadable
 from reconciler.records.scrub import scrub_values
 
 if TYPE_CHECKING:
@@ -31,6 +34,17 @@ log = logging.getLogger(__name__)
 NOT_YET = "not connected yet"
 """The error of a connection that was not tried yet."""
 
+_MEANT = {
+    "Timeout": "it took too long",
+    "Read": "the connection broke before the answer was there",
+    "Write": "the connection broke while it was written to",
+    "Protocol": "the server broke off, or does not speak HTTP",
+    "Closed": "the connection was closed",
+    "Broken": "the connection was closed",
+    "Connect": "it cannot be connected to",
+}
+"""What errors of transports mean that say nothing themselves, by a part of their names."""
+_MOST_TOOLS = 2_000
 _GIVEN_UP = "given up before it was sent"
 
 
@@ -90,9 +104,21 @@ class Connection:
         self._idle = asyncio.Event()
         self._idle.set()
         self._secrets: tuple[str, ...] = ()
+        self._murmur = Murmur(options.name, clock, self.scrubbed)
         self._words_in_full = options.words
         """The mapping with the secrets that its constants refer to, as they were read for this connection."""
         self.status = ServerStatus(options.name, False, iso(clock.time()), (), NOT_YET)
+
+    @property
+    def starting_s(self) -> float:
+        """How long the server may take until it is there; one that has to be started may take longer."""
+        most_s = self.options.start_timeout_s if self.options.kind == "stdio" else 0.0
+        return max(self.options.timeout_s, most_s)
+
+    @property
+    def murmur(self) -> tuple[str, ...]:
+        """The last lines that the server wrote to its standard error."""
+        return self._murmur.last()
 
     @property
     def name(self) -> str:
@@ -155,7 +181,11 @@ class Connection:
         from mcp_types import HEADER_MISMATCH, INVALID_PARAMS, METHOD_NOT_FOUND, UNSUPPORTED_PROTOCOL_VERSION
         from pydantic import ValidationError
 
+        from reconciler.execution.reception import UNREADABLE
+
         refused = (METHOD_NOT_FOUND, INVALID_PARAMS, HEADER_MISMATCH, UNSUPPORTED_PROTOCOL_VERSION)
+        if isinstance(error, MCPError) and error.code == UNREADABLE:
+            return Unreadable(self.scrubbed(f"{self.name!r} {error}"))
         if isinstance(error, TimeoutError):
             return ExecUnknown(f"no answer from {self.name!r} within {timeout_s:g} s")
         if isinstance(error, MCPError) and error.code in refused and not handover.not_delivered:
@@ -163,7 +193,7 @@ class Connection:
                 return ExecRejected(self.scrubbed(f"{self.name!r} refused the call: {error}"))
             return ExecUnknown(self.scrubbed(f"{self.name!r} answered what does not say that it did nothing: {error}"))
         if isinstance(error, ValidationError):
-            return ExecUnknown(f"{self.name!r} answered with something that is no tool result")
+            return Unreadable(f"{self.name!r} answered with something that is no tool result")
         if handover.is_abandoned and not handover.not_delivered:
             return ExecUnavailable(_GIVEN_UP)
         why = self.scrubbed(handover.not_delivered or handover.trouble or flat(error))
@@ -183,9 +213,11 @@ class Connection:
             self._lost.clear()
             options, self._secrets = self.options.opened()
             self._words_in_full = options.words
-            client_of = Client(open_transport(options), cache=None, message_handler=self._note)
-            async with client_of as client:
-                await self._list_tools(client.session)
+            client_of = Client(open_transport(options, self._murmur.heard), cache=None, message_handler=self._note)
+            async with contextlib.AsyncExitStack() as stack:
+                async with self._starting() as start_s:
+                    client = await stack.enter_async_context(client_of)
+                    await self._list_tools(client.session, start_s)
                 self._session, connected = client.session, True
                 self._set_status(connected=True)
                 if self.on_connected is not None:
@@ -195,13 +227,26 @@ class Connection:
                 self._session = None
                 await self._drain()
         except Exception as error:  # noqa: BLE001 - whatever a server makes the SDK raise is a lost connection
-            self._lose(flat(error))
+            last = self.murmur[-1:] if self.options.kind == "stdio" and not connected else ()
+            self._lose("; it wrote last: ".join((flat(error), *last)))
         finally:
             # The transport's task group cancels this task when it fails: the session is gone whichever way we leave.
             self._session = None
         if connected:
             log.warning("exec-mcp connection lost", extra={"server": self.name, "error": self.status.last_error})
         return connected
+
+    @asynccontextmanager
+    async def _starting(self) -> AsyncIterator[float]:
+        """How long a server may take until it is there. Raises ExecUnavailable, which says what to do, past that."""
+        is_child, most_s = self.options.kind == "stdio", self.starting_s
+        what, setting = ("was still starting", "start_timeout_s") if is_child else ("did not answer", "timeout_s")
+        try:
+            async with asyncio.timeout(most_s):
+                yield most_s
+        except TimeoutError:
+            where = f"exec_mcp.{self.name}.{setting}"
+            raise ExecUnavailable(f"it {what} after {most_s:g} s: raise {where} where it needs longer") from None
 
     async def _until_lost(self, session: ClientSession) -> None:
         """Return when a call has found the connection broken.
@@ -233,18 +278,31 @@ class Connection:
         if isinstance(message, ToolListChangedNotification):
             self._stirred.set()
 
-    async def _list_tools(self, session: ClientSession) -> None:
+    async def _list_tools(self, session: ClientSession, most_s: float | None = None) -> None:
+        from mcp.shared.exceptions import MCPError
         from mcp_types import PaginatedRequestParams
+
+        from reconciler.execution.reception import UNREADABLE
 
         listed: dict[str, Offer] = {}
         cursor: str | None = None
-        async with asyncio.timeout(self.options.timeout_s):
-            while True:
-                page = await session.list_tools(params=PaginatedRequestParams(cursor=cursor))
-                listed |= {tool.name: Offer(tool.input_schema, tool.output_schema) for tool in page.tools}
-                cursor = page.next_cursor
-                if cursor is None:
-                    break
+        most_s = most_s or self.options.timeout_s
+        try:
+            async with asyncio.timeout(most_s):
+                while True:
+                    page = await session.list_tools(params=PaginatedRequestParams(cursor=cursor))
+                    listed |= {tool.name: Offer(tool.input_schema, tool.output_schema) for tool in page.tools}
+                    cursor = page.next_cursor
+                    if cursor is None:
+                        break
+                    if len(listed) > _MOST_TOOLS:
+                        raise ExecUnavailable(f"it lists more than {_MOST_TOOLS} tools, and has not come to an end")
+        except TimeoutError:
+            raise ExecUnavailable(f"its list of tools was not there within {most_s:g} s") from None
+        except MCPError as error:
+            if error.code != UNREADABLE:
+                raise
+            raise ExecUnavailable(f"its list of tools cannot be read: it {error}") from None
         self._answered_s = self._looked_s = self._clock.monotonic()
         self._note_tools(listed)
 
@@ -295,7 +353,14 @@ def is_told_to_stop() -> bool:
 
 
 def flat(error: BaseException) -> str:
-    """The first real error inside nested exception groups, as one line; our own speak for themselves."""
+    """The first real error inside nested exception groups, as one line; our own speak for themselves.
+
+    Of one that says nothing, what it came of says more, or what its kind means.
+    """
     while isinstance(error, BaseExceptionGroup):
         error = error.exceptions[0]
-    return str(error) if isinstance(error, ReconcilerError) else f"{type(error).__name__}: {error}"
+    kind, said, cause = type(error).__name__, str(error), error.__cause__ or error.__context__
+    while not said and cause is not None:
+        said, cause = str(cause), cause.__cause__ or cause.__context__
+    said = said or next((words for part, words in _MEANT.items() if part in kind), "it says no more")
+    return said if isinstance(error, ReconcilerError) else f"{kind}: {said}"

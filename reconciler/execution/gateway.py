@@ -231,8 +231,12 @@ class Gateway:
             if refusal is not None:
                 raise ExecUnavailable(str(refusal))
             sending = self._dispatch.cancel(order)
-        answer = bridge.wait(sending, self._timeout_s(order))
         subject = Subject.of(order)
+        try:
+            answer = bridge.wait(sending, self._timeout_s(order))
+        except Unreadable as error:
+            self._settlement.unreadable(order, str(error))
+            raise
         try:
             report = subject.ending(answer) or subject.report(self._looked_up(order))
             return self._settlement.reported(order, report)

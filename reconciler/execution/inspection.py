@@ -14,8 +14,8 @@ from reconciler.execution.mapping.contract import LOOK_UP, PLACE
 from reconciler.execution.servers import Servers
 from reconciler.records.accounts import Accounts
 
-_GRACE_S = 5.0
-"""How much longer than one of its calls a server may take to be connected to: it may have to be started."""
+_GRACE_S = 10.0
+"""How much longer than a server may take until it is there the attempt may take to come to its end."""
 _STEP_S = 0.02
 
 
@@ -36,6 +36,8 @@ class Finding:
     mismatches: tuple[str, ...]
     closed: Mapping[str, str]
     changed: str = ""
+    murmur: tuple[str, ...] = ()
+    """The last lines that it wrote to its standard error, where it could not be reached."""
     hindrances: tuple[str, ...] = ()
     """Those mismatches that leave no tool out, and that can never work all the same."""
 
@@ -58,6 +60,7 @@ class Finding:
             "mismatches": list(self.mismatches),
             "closed": dict(self.closed),
             "changed": self.changed,
+            "stderr": list(self.murmur),
             "hindrances": list(self.hindrances),
             "fine": self.is_fine,
         }
@@ -76,7 +79,7 @@ async def inspect(servers: Servers, names: Iterable[str], accounts: Accounts, cl
 
 async def connected(server: ExecServer, clock: Clock) -> bool:
     """Wait until there is a connection, or an attempt at it has failed; True where there is one."""
-    give_up_s = clock.monotonic() + server.options.timeout_s + _GRACE_S
+    give_up_s = clock.monotonic() + server.starting_s + _GRACE_S
     while not server.status.connected and server.status.last_error == NOT_YET and clock.monotonic() < give_up_s:
         await clock.sleep(_STEP_S)
     return server.status.connected
@@ -101,5 +104,6 @@ def _finding(server: ExecServer, accounts: Accounts) -> Finding:
         status.mismatches if status.connected else (),
         dict.fromkeys(reached, closed) if closed else {},
         status.changed,
+        () if status.connected else server.murmur,
         status.hindrances if status.connected else (),
     )

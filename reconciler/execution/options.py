@@ -30,9 +30,10 @@ class ServerOptions:
     each connecting, and never printed, and so are `secrets`, those that constants of the mapping refer to. `words` is
     the mapping, `mapping_id` another text for another mapping or address, `accounts` the account_ids declared under the
     server.
-    `timeout_s` bounds every call. Reconnecting waits `reconnect_min_s`, doubling to `reconnect_max_s`. A connection
-    that was silent for `probe_after_s` is probed, so that a dead server is noticed before the next order is meant for
-    it; every `look_every_s` at most the server's tools are listed again.
+    `timeout_s` bounds every call, `start_timeout_s` what a stdio server may take until it is there. Reconnecting waits
+    `reconnect_min_s`, doubling to `reconnect_max_s`. A connection that was silent for `probe_after_s` is probed, so
+    that a dead server is noticed before the next order is meant for it; every `look_every_s` at most its tools are
+    listed again.
     """
 
     name: str
@@ -42,6 +43,7 @@ class ServerOptions:
     env: Mapping[str, Value] = field(default_factory=dict, repr=False)
     headers: Mapping[str, Value] = field(default_factory=dict, repr=False)
     timeout_s: float = 5.0
+    start_timeout_s: float = 30.0
     reconnect_min_s: float = 0.25
     reconnect_max_s: float = 10.0
     probe_after_s: float = 15.0

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import sys
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import replace
@@ -18,11 +17,13 @@ from types import TracebackType
 from typing import Any
 
 import httpx2
-from mcp.client.stdio import StdioServerParameters, stdio_client
 from mcp.client.streamable_http import streamable_http_client
 
+from reconciler.execution.child import child
+from reconciler.execution.connection import flat
 from reconciler.execution.handover import CURRENT, Handover
 from reconciler.execution.options import ServerOptions, resolved
+from reconciler.execution.reception import received
 
 _READ_S = 300.0
 """A server may hold an event stream open this long; calls have their own, shorter, time-out."""
@@ -36,25 +37,26 @@ out, and 400 and 422 are whatever a gateway makes of them.
 """
 
 
-def open_transport(options: ServerOptions) -> AbstractAsyncContextManager[Any]:
-    """The SDK transport that `options` describe, with `Wire` behind it or `Outbox` in front of it."""
+def open_transport(options: ServerOptions, heard: Callable[[str], None]) -> AbstractAsyncContextManager[Any]:
+    """The transport that `options` describe, with `Wire` behind it or `Outbox` in front of it.
+
+    `heard` is told each line that a server on standard input and output writes to its standard error.
+    """
     if options.kind == "stdio":
-        command, *arguments = options.command
-        parameters = StdioServerParameters(command=command, args=arguments, env=resolved(options.env) or None)
-        # The process's own standard error: what stands in its place for a while may be no file, as a child needs one.
-        return _piped(stdio_client(parameters, errlog=sys.__stderr__ or sys.stderr))
+        return _piped(child(options.command, resolved(options.env), heard))
     return _http(options.url, resolved(options.headers), options.timeout_s)
 
 
 @asynccontextmanager
 async def _http(url: str, headers: Mapping[str, str], timeout_s: float) -> AsyncIterator[Any]:
     client = httpx2.AsyncClient(
-        headers=dict(headers),
+        headers={**headers, "accept-encoding": "identity"},
         # Connecting gives up before the call does: then it is still certain that nothing was sent.
         timeout=httpx2.Timeout(timeout_s * 0.8, read=_READ_S),
         transport=Wire(httpx2.AsyncHTTPTransport()),
     )
-    async with client, streamable_http_client(url, http_client=client) as streams:
+    # The size of an event is counted in `reception`.
+    async with client, streamable_http_client(url, http_client=client, max_sse_event_size=None) as streams:
         yield streams
 
 
@@ -120,24 +122,22 @@ class Wire(httpx2.AsyncBaseTransport):
         self._inner = inner
 
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
-        call = CURRENT.get()
-        if call is None or not await _carries_call(request):
-            return await self._inner.handle_async_request(request)
+        call, message = CURRENT.get(), await _message(request)
+        if call is None or message.get("method") != "tools/call":
+            return await received(request, await self._inner.handle_async_request(request), message.get("id"))
         if not call.is_open:
             return _withheld(request)
         timeouts = {**request.extensions.get("timeout", {}), "write": _WRITE_S}
         request.extensions = {**request.extensions, "timeout": timeouts, "trace": _following(call)}
         try:
-            response = await self._inner.handle_async_request(request)
-            if not response.headers.get("content-type", "").startswith("text/event-stream"):
-                await response.aread()
+            response = await received(request, await self._inner.handle_async_request(request), message.get("id"))
         except _Withheld:
             return _withheld(request)
         except (httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.PoolTimeout) as error:
-            call.not_delivered = f"{type(error).__name__}: {error}"
+            call.not_delivered = flat(error)
             return httpx2.Response(503, text=str(error), request=request)
         except httpx2.TransportError as error:
-            call.trouble = f"{type(error).__name__}: {error}"
+            call.trouble = flat(error)
             return httpx2.Response(502, text=str(error), request=request)
         finally:
             call.finish()
@@ -168,9 +168,9 @@ def _withheld(request: httpx2.Request) -> httpx2.Response:
     return httpx2.Response(502, text="a call that was given up or sent before is not sent", request=request)
 
 
-async def _carries_call(request: httpx2.Request) -> bool:
-    """True for the request of a tool call, False for the notices that may follow it (a cancellation)."""
+async def _message(request: httpx2.Request) -> Mapping[str, Any]:
+    """What it carries: a tool's call, say, or a notice that may follow it (a cancellation); empty where nothing."""
     if request.method != "POST":
-        return False
+        return {}
     message = json.loads(await request.aread())  # a redirected request comes unread
-    return isinstance(message, dict) and message.get("method") == "tools/call"
+    return message if isinstance(message, dict) else {}

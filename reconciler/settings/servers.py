@@ -165,6 +165,7 @@ def server_settings(servers: Servers, document: Document) -> tuple[ServerSetting
             name,
             transport["kind"],
             float(written["timeout_s"]),
+            float(written["start_timeout_s"]),
             url=transport.get("url", ""),
             headers=readable(transport.get("headers", {}), (*path, "headers")),
             command=tuple(transport.get("command", ())),

@@ -144,6 +144,7 @@ class ServerSettings:
     name: str
     kind: Literal["http", "stdio", "paper"]
     timeout_s: float
+    start_timeout_s: float
     url: str = ""
     headers: Mapping[str, str | Secret] = field(default_factory=dict)
     command: tuple[str, ...] = ()
@@ -223,6 +224,7 @@ class Settings:
                 env=values(server.env, Secret.read_variable),
                 headers=values(server.headers, Secret.read_header),
                 timeout_s=server.timeout_s,
+                start_timeout_s=server.start_timeout_s,
                 words=words(server.mapping),
                 secrets={where: partial(kept.read, self.root, environ) for where, kept in server.secrets.items()},
                 mapping_id=mapping_id(server),

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -40,6 +40,7 @@ _NOT_FOUND: Final = re.compile(
 Told narrowly, and of no other id than the one asked for: an order that is wrongly taken for never placed is worse
 than one that stays unknown.
 """
+_DEEPEST: Final = 64
 _MILLISECONDS: Final = 100_000_000_000
 """From here on a number is milliseconds since the epoch, below it is seconds: the year 1973, or 5138."""
 
@@ -74,6 +75,7 @@ class Reply:
             if spelled is None and not self.failed:
                 raise Unreadable(f"{tool} answered neither structured content nor JSON: {self.text[:200]!r}")
             return spelled
+        _require_shallow(self.structured, tool)
         inner = _inside(self.structured)
         if isinstance(inner, str) and isinstance(value := _json(inner, tool), (dict, list)):
             return value
@@ -97,11 +99,31 @@ def spelled_alike(text: str, value: Any) -> bool:
 def _json(text: str, tool: str) -> Any:
     """None for what is no JSON. Raises Unreadable for what nobody could read, whatever it is."""
     try:
-        return json.loads(text, parse_float=Decimal)
+        value = json.loads(text, parse_float=Decimal)
     except ValueError:
         return None
-    except (RecursionError, MemoryError, ArithmeticError) as error:
-        raise Unreadable(f"{tool} answered what cannot be read: {type(error).__name__}: {text[:80]!r}…") from None
+    except (RecursionError, MemoryError, ArithmeticError):
+        raise _too_deep(tool) from None
+    _require_shallow(value, tool)
+    return value
+
+
+def _require_shallow(value: Any, tool: str) -> None:
+    """Raises Unreadable for what is nested so deeply that whoever walks through it may fall over."""
+    level = [value]
+    for _ in range(_DEEPEST):
+        level = [inner for outer in level if isinstance(outer, (dict, list)) for inner in _within(outer)]
+        if not level:
+            return
+    raise _too_deep(tool)
+
+
+def _within(outer: dict[str, Any] | list[Any]) -> Iterable[Any]:
+    return outer.values() if isinstance(outer, dict) else outer
+
+
+def _too_deep(tool: str) -> Unreadable:
+    return Unreadable(f"{tool} answered what cannot be read: it is too long or nested too deeply")
 
 
 def _inside(structured: Any) -> Any:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from reconciler.clock import utc
 from reconciler.errors import ExecError, ExecRejected, ExecUnknown
-from reconciler.execution.answers import Unreadable
+from reconciler.execution.answers import Unreadable, quote
 from reconciler.execution.mapping.answer import OrderNotFound, Reply, answered
 from reconciler.execution.mapping.contract import TOOLS
 from reconciler.execution.mapping.ready import names, ready
@@ -432,3 +432,36 @@ def test_the_side_that_a_mapping_reads_gives_a_position_its_sign(side: str, size
 def test_a_side_that_a_mapping_does_not_read_reaches_whoever_reads_positions() -> None:
     rows = [{"instrument": "BTC-USD", "size": "2", "posSide": "short"}]
     assert positions(rows) == [{"symbol": "BTC-USD", "quantity": "2", "posSide": "short"}]
+
+
+@pytest.mark.parametrize(
+    "tool", ["place_order", "cancel_order", "get_order", "list_orders", "get_quote", "get_candles"]
+)
+@pytest.mark.parametrize("depth", [65, 300, 200_000])
+def test_an_answer_that_is_nested_too_deeply_cannot_be_read(tool: str, depth: int) -> None:
+    deep = "[" * depth + "]" * depth
+    text = f'{{"bid": {deep}, "status": "open"}}'
+    replies = [Reply(False, None, text), Reply(True, None, text), Reply(False, {"result": text}, "")]
+    if depth < 900:
+        replies += [Reply(False, json.loads(text), ""), Reply(True, json.loads(text), "")]
+    for reply in replies:
+        with pytest.raises(Unreadable, match="theirs answered what cannot be read"):
+            replied(tool, reply)
+
+
+def test_an_answer_that_is_nested_as_answers_are_can_be_read() -> None:
+    told: Any = "open"
+    for _ in range(60):
+        told = [told]
+    assert heard("place_order", {"status": "open", "more": told})["more"] == told
+
+
+@pytest.mark.parametrize("failed", [False, True])
+def test_a_number_without_end_is_no_fault_of_the_strategys(failed: bool) -> None:
+    for text in (f'{{"bid": {"9" * 10_000}}}', f'{{"bid": 1e{"9" * 100}}}'):
+        with pytest.raises(ExecError):
+            answers_quote(replied("get_quote", Reply(failed, None, text)))
+
+
+def answers_quote(answer: dict[str, Any]) -> object:
+    return quote(answer, "BTC/USD")
