@@ -637,7 +637,7 @@ async def test_money_that_does_not_add_up_is_never_nothing(connect: Connect, sta
     status.differing = [{"account_id": "main", "difference": "the exchange holds 3 BTC/USD", "at": ""}]
     text = (await read(connect, "/")).text
     assert "Needs attention Nothing." not in text
-    assert "Critical btc-dca real money its exchange denies the order k3j9x2a7b0001, which it took" in text
+    assert "Critical btc-dca real money its exchange denies the order k3j9x2a7b0001 , which it took" in text
     assert "reconciler orders resolve k3j9x2a7b0001 --as … --reason …" in text
     assert "Critical Account main real money does not add up: the exchange holds 3 BTC/USD" in text
 
