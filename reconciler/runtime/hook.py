@@ -100,8 +100,8 @@ def describe(error: BaseException, definition: Definition, secrets: tuple[str, .
           strategies/grid.py:58 in _ladder
     """
     name = type(error).__name__
-    message = storable(scrub(_message(error), secrets))
-    first = f"{name}: {message}" if message else name
+    message = _message(error)
+    first = storable(scrub(f"{name}: {message}" if message else name, secrets))
     if len(first) > ERROR_LENGTH:
         first = first[: ERROR_LENGTH - 1] + "…"
     return Failure("\n".join([first, *_own_frames(error, definition)]), not isinstance(error, _NOT_ITS_FAULT))

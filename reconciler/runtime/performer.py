@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, TypeAlias
 
-from reconciler.records.scrub import scrub_values
+from reconciler.records.scrub import scrub, scrub_values
 from reconciler.runtime.context import Desk, World
 from reconciler.runtime.hook import Failure, Hook, HookCall, attempt, describe
 from reconciler.runtime.instance import RunningInstance
@@ -15,8 +15,9 @@ from reconciler.runtime.secrets import Resolve
 from reconciler.runtime.slot import Slot
 from reconciler.strategy.definition import Definition
 
-CheckWidgets: TypeAlias = Callable[[object], tuple[dict[str, Any], ...]]
-"""What `render` returned → plain, bounded widgets. Raises ValueError saying what is wrong with them."""
+CheckWidgets: TypeAlias = Callable[[object, Callable[[str], str]], tuple[dict[str, Any], ...]]
+"""What `render` returned → plain, bounded widgets. Raises ValueError saying what is wrong with them, of which what must
+not be told is taken out by the other argument."""
 
 
 class Performer:
@@ -122,9 +123,12 @@ class Performer:
         """Keep what `render` gives; what fails to render leaves the widgets as they were, told once per error."""
 
         def render() -> None:
-            widgets = self._check_widgets(instance.strategy.render())
             secrets = instance.desk.secrets
-            instance.widgets = scrub_values(widgets, secrets) if secrets else widgets
+            if secrets:
+                widgets = self._check_widgets(instance.strategy.render(), lambda text: scrub(text, secrets))
+                instance.widgets = scrub_values(widgets, secrets)
+            else:
+                instance.widgets = self._check_widgets(instance.strategy.render(), str)
             instance.drawn_at_s = self._time()
 
         failure = self._call(call, slot, "render", render, instance.definition, instance.desk)

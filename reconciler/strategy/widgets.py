@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from decimal import Decimal
 from functools import cache
@@ -131,8 +131,14 @@ def keyvalue(id: str, title: str, pairs: Mapping[str, Cell]) -> Widget:
     return {"type": "keyvalue", "id": id, "title": title, "pairs": drawn}
 
 
-def check_widgets(rendered: object) -> tuple[Widget, ...]:
+Hide: TypeAlias = Callable[[str], str]
+"""Takes what must not be told out of a text."""
+
+
+def check_widgets(rendered: object, hide: Hide = str) -> tuple[Widget, ...]:
     """What `render` returned, as a copy in plain JSON types that shares nothing with the strategy.
+
+    Of the values that messages quote, `hide` sees the whole before they are cut: a part of a secret is not recognised.
 
     Raises ValueError naming the widget and what is wrong with it: an unknown type, a wrong shape, a
     repeated id, a number that is not finite, more than the limits in `widget_schema` allow.
@@ -144,33 +150,33 @@ def check_widgets(rendered: object) -> tuple[Widget, ...]:
     try:
         encoded = _encode(rendered)
     except (ValueError, TypeError, RecursionError):
-        raise ValueError(_unencodable(rendered)) from None
+        raise ValueError(_unencodable(rendered, hide)) from None
     if len(encoded) > MAX_BYTES:
         raise ValueError(f"render: expected at most {MAX_BYTES:,} bytes of JSON, was {len(encoded):,}")
     checked: list[Widget] = json.loads(encoded)
     seen: set[str] = set()
     for index, widget in enumerate(checked):
-        wrong = _wrong(widget)
+        wrong = _wrong(widget, hide)
         if wrong:
-            raise ValueError(f"{_name(widget, index)}: {wrong}")
+            raise ValueError(f"{_name(widget, index, hide)}: {wrong}")
         if widget["id"] in seen:
-            raise ValueError(f"{_name(widget, index)}: expected a unique id, was the second {widget['id']!r}")
+            raise ValueError(f"{_name(widget, index, hide)}: expected a unique id, was the second {widget['id']!r}")
         seen.add(widget["id"])
     return tuple(checked)
 
 
-def _wrong(widget: object) -> str:
+def _wrong(widget: object, hide: Hide) -> str:
     """The first thing wrong with one widget, empty where nothing is."""
     kind = widget.get("type") if isinstance(widget, dict) else None
     if not isinstance(widget, dict) or not isinstance(kind, str):
-        return f"expected a widget (an object with a type), was {_short(widget)}"
+        return f"expected a widget (an object with a type), was {_short(widget, hide)}"
     validator = _validators().get(kind)
     if validator is None:
         return f"expected one of the types {', '.join(WIDGETS)}, was {kind!r}"
     if not validator.is_valid(widget):
         error = next(iter(validator.iter_errors(widget)))
         where = ".".join(map(str, error.instance_path))
-        return f"{where}: {_message(error)}" if where else _message(error)
+        return f"{hide(where)}: {_message(error, hide)}" if where else _message(error, hide)
     if kind == "table":
         width = len(widget["columns"])
         for number, row in enumerate(widget["rows"]):
@@ -190,10 +196,10 @@ def _validators() -> dict[str, Draft202012Validator]:
     return {name: Draft202012Validator(schema) for name, schema in WIDGETS.items()}
 
 
-def _message(error: Any) -> str:
+def _message(error: Any, hide: Hide) -> str:
     if error.schema_path[-1:] == ["anyOf"]:
         return "expected named series of [x, y] points, x a time everywhere or a number everywhere"
-    text = str(error.message)
+    text = hide(str(error.message))
     return text if len(text) <= 200 else f"{text[:90]} … {text[-90:]}"
 
 
@@ -201,28 +207,28 @@ def _encode(value: object) -> bytes:
     return json.dumps(value, allow_nan=False, ensure_ascii=False, separators=(",", ":")).encode()
 
 
-def _unencodable(rendered: Sequence[object]) -> str:
+def _unencodable(rendered: Sequence[object], hide: Hide) -> str:
     for index, widget in enumerate(rendered):
         try:
             _encode(widget)
         except UnicodeEncodeError:
-            return f"{_name(widget, index)}: expected valid Unicode text, was half a surrogate pair"
+            return f"{_name(widget, index, hide)}: expected valid Unicode text, was half a surrogate pair"
         except ValueError as error:
-            return f"{_name(widget, index)}: expected finite numbers and no cycles ({error})"
+            return f"{_name(widget, index, hide)}: expected finite numbers and no cycles ({error})"
         except TypeError as error:
-            return f"{_name(widget, index)}: expected plain JSON values ({error})"
+            return f"{_name(widget, index, hide)}: expected plain JSON values ({error})"
         except RecursionError:
-            return f"{_name(widget, index)}: expected a flat widget, was nested too deeply"
+            return f"{_name(widget, index, hide)}: expected a flat widget, was nested too deeply"
     return "render: expected widgets that stand alone, was a list that holds itself"
 
 
-def _name(widget: object, index: int) -> str:
+def _name(widget: object, index: int, hide: Hide) -> str:
     known = widget.get("id") if isinstance(widget, dict) else None
-    return f"widget {index + 1} ({known[:63]!r})" if isinstance(known, str) else f"widget {index + 1}"
+    return f"widget {index + 1} ({hide(known)[:63]!r})" if isinstance(known, str) else f"widget {index + 1}"
 
 
-def _short(value: object) -> str:
-    text = repr(value)
+def _short(value: object, hide: Hide = str) -> str:
+    text = hide(repr(value))
     return text if len(text) <= 60 else f"{text[:57]}…"
 
 

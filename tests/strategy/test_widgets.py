@@ -233,3 +233,21 @@ def test_each_widget_says_what_it_expected(make: Callable[..., object], given: l
     with pytest.raises(TypeError) as raised:
         make("a", "A", *given)
     assert str(raised.value) == message
+
+
+SECRET = "planted-" + "x" * 100 + "-planted"
+
+
+@pytest.mark.parametrize(
+    "rendered",
+    [
+        [SECRET],
+        [{"type": "metric", "id": SECRET, "title": "x", "value": "1"}],
+        [{"type": "metric", "id": "m", "title": "x", "value": {SECRET: SECRET}}],
+        [{"type": "metric", "id": SECRET, "title": "x", "value": float("nan")}],
+    ],
+)
+def test_what_messages_quote_is_seen_whole_by_what_hides_secrets(rendered: object) -> None:
+    with pytest.raises(ValueError, match="widget 1") as refused:
+        check_widgets(rendered, lambda text: text.replace(SECRET, "•••"))
+    assert "planted" not in str(refused.value)
