@@ -450,7 +450,7 @@ def test_a_ready_made_mapping_is_named_and_what_is_written_beside_it_comes_on_to
 @pytest.mark.parametrize(
     ("mapping", "problem"),
     [
-        ("mapping: cctx", '67: exec_mcp.k.mapping: expected one of alpaca, ccxt, okx, was "cctx"'),
+        ("mapping: cctx", '67: exec_mcp.k.mapping: expected one of alpaca, bybit, ccxt, mcp-okx, okx, was "cctx"'),
         (
             "tools: {place_order: {args: {quantiti: amount}}}",
             "87: exec_mcp.k.tools.place_order.args.quantiti: expected an argument of place_order, one of account_id, "

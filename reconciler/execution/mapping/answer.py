@@ -328,7 +328,8 @@ def _own(words: ToolWords, arguments: Mapping[str, Any], found: Any) -> dict[str
     for order in orders:
         told = order.get("client_order_id")
         if is_called(wanted, str(told)) if told else order_id and str(order.get("order_id")) == order_id:
-            return order
+            # Of a list of open orders, some servers do not say of each that it is open.
+            return order if words.lists_finished else {"status": "open", **order}
     if orders and not any("client_order_id" in order for order in orders):
         raise Unreadable(f"{words.name} tells no client_order_id of the orders that it lists: {wanted} may be there")
     if words.lists_finished:

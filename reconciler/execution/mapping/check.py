@@ -13,8 +13,8 @@ from itertools import zip_longest
 from typing import Any
 
 from reconciler.execution.mapping.contract import CANCEL, LOOK_UP, PLACE, TOOLS, Argument
-from reconciler.execution.mapping.promises import unconfirmed, unreadable
-from reconciler.execution.mapping.schemas import Schema, branches, enum_of, led, resolved, types_of, within
+from reconciler.execution.mapping.promises import may_hold, unconfirmed, unreadable
+from reconciler.execution.mapping.schemas import Schema, branches, enum_of, resolved, types_of, within
 from reconciler.execution.mapping.words import Confirmation, ServerWords, Target, ToolWords, leaves, reference
 from reconciler.records.order import OrderType
 
@@ -106,7 +106,7 @@ def _answers(
         return
     staged, confirm = gives.get(words.name), words.confirm
     for name, path in confirm.args.items():
-        if staged is not None and led(path, staged, staged) is None:
+        if staged is not None and not may_hold(path, staged):
             why = f"{name} of {confirm.name} is read at {path}, which is not in the outputSchema of {words.name}"
             yield Mismatch(tool, why)
 

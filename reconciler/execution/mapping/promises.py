@@ -56,6 +56,11 @@ def unreadable(tool: str, words: ToolWords, gives: Schema) -> Iterator[tuple[str
     yield from _unmet(words, answers, gives)
 
 
+def may_hold(path: Path, gives: Schema) -> bool:
+    """Whether there can be anything at the path into the answer."""
+    return any(led(path, one, gives) is not None for one in _answers(gives))
+
+
 def _answers(gives: Schema) -> list[Schema]:
     """What an answer may be: as it is promised, and without the `{"result": …}` that libraries put around it.
 
@@ -89,7 +94,7 @@ def _fields(tool: str, words: ToolWords, items: Sequence[Schema], gives: Schema)
             yield _missing(name, path, words, gives), False
     needed = _NEEDED.get(tool, ())
     if tool == LOOK_UP and words.items is not None:
-        needed = (*needed, _AMONG_OTHERS)
+        needed = (*(needed if words.lists_finished else ()), _AMONG_OTHERS)  # what a list of open orders shows is open
     for group in needed:
         if there.isdisjoint(group):
             which = " or ".join(group)

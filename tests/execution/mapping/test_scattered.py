@@ -240,7 +240,8 @@ def fitting(**tools: Any) -> Fit:
         "withdraw": {"properties": {"cloid": text}},
         **{name: {"properties": {}} for name in ("resting_orders", "past_orders", "prices")},
     }
-    return fit(read(changed(**tools)), listed, ("main",), {"limit_order": {"properties": {"ask": text}}})
+    gives = {"limit_order": {"properties": {"ask": text}}, "market_order": {"properties": {"result": text}}}
+    return fit(read(changed(**tools)), listed, ("main",), gives)
 
 
 def test_every_tool_that_may_be_called_is_held_against_the_list() -> None:
