@@ -34,6 +34,8 @@ class Patience:
     stalled_s: float = 15.0
 
 
+DRAINED_BYTES = 64 * 1024 * 1024
+"""So much of a body that nobody wants is taken, and for no longer than a request may take."""
 STREAM = b"text/event-stream"
 
 
@@ -166,9 +168,22 @@ class BoundedProtocol(H11Protocol):
         async def told(message: Any) -> None:
             if message["type"] == "http.response.start" and _is_stream(message):
                 self._among.streams(self)
+            elif message["type"] == "http.response.body" and not message.get("more_body") and self.cycle.more_body:
+                await send({**message, "more_body": True})
+                await self._drain(receive)
+                message = {"type": "http.response.body", "body": b""}
             await send(message)
 
         await self._serve(scope, receive, told)
+
+    async def _drain(self, receive: Any) -> None:
+        """Take what is left of a request that was answered before its end: who still writes hears nothing yet."""
+        left = DRAINED_BYTES
+        while self.cycle.more_body and left > 0:
+            message = await receive()
+            if message["type"] != "http.request":
+                return
+            left -= len(message["body"])
 
     def _look(self) -> None:
         """See what it does by now; where that is something else, the time for that begins."""

@@ -154,6 +154,27 @@ def test_a_head_that_comes_drop_by_drop_has_one_time_for_all_of_it() -> None:
     on_a_server(session, patience=Patience(60.0, 0.1, 60.0))
 
 
+def test_who_writes_a_long_request_that_is_answered_at_once_hears_the_answer() -> None:
+    def write_then_read(port: int) -> bytes:
+        with socket.create_connection(("127.0.0.1", port), timeout=WITHIN_S) as one:
+            one.sendall(b"POST / HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: 20000000\r\n\r\n")
+            one.sendall(b"x" * 20_000_000)
+            return b"".join(iter(lambda: one.recv(65_536), b""))
+
+    async def session(port: int, connections: Connections) -> None:
+        assert (await asyncio.to_thread(write_then_read, port)).startswith(b"HTTP/1.1 200")
+
+    on_a_server(session)
+
+
+def test_who_writes_only_the_head_of_what_is_answered_at_once_hears_the_answer() -> None:
+    async def session(port: int, connections: Connections) -> None:
+        async with connected(port, 1, b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n") as opened:
+            assert (await opened[0][0].readuntil(b"ok")).startswith(b"HTTP/1.1 200")
+
+    on_a_server(session)
+
+
 def test_who_reads_nothing_of_a_long_answer_is_closed_in_time() -> None:
     async def session(port: int, connections: Connections) -> None:
         with socket.create_connection(("127.0.0.1", port)) as deaf:
