@@ -143,8 +143,9 @@ class Chronicle:
                 self._events.record(id_, NORMAL, "Recovered", "a tick succeeded again")
             case Quarantined(id=id_, error=error):
                 self._events.record(id_, WARNING, "Quarantined", f"paused after repeated failed ticks: {error}")
-            case Stuck(id=id_, hook=hook, deadline_s=deadline_s):
-                self._events.record(id_, WARNING, "Stuck", f"{hook} has outlived its deadline of {deadline_s:g} s")
+            case Stuck(id=id_, hook=hook, deadline_s=deadline_s, at=at):
+                message = f"{hook} has outlived its deadline of {deadline_s:g} s"
+                self._events.record(id_, WARNING, "Stuck", f"{message}; it was at {at}" if at else message)
             case TicksMissed(id=id_, missed=missed, due=due):
                 why = "each found the one before still running, or waiting for a thread"
                 self._events.record(id_, WARNING, "TicksMissed", f"{missed} of its last {due} ticks were missed: {why}")

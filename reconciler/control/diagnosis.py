@@ -170,7 +170,8 @@ def ready(case: Case, facts: RuntimeFacts | None) -> Finding:
     if view is None or facts is None or view.phase in (Phase.LOADING, Phase.UNLOADING, Phase.FAILED):
         return False, "NotLoaded", "it is not loaded"
     if view.phase is Phase.STUCK:
-        return False, "Stuck", f"{facts.stuck_hook} has outlived its deadline"
+        at = f"; it is at {facts.stuck_at}" if facts.stuck_at else ""
+        return False, "Stuck", f"{facts.stuck_hook} has outlived its deadline{at}"
     if facts.pause is not None:
         reason = "Quarantined" if facts.pause.by == "engine" else "Paused"
         return False, reason, f"paused by the {facts.pause.by}: {facts.pause.reason}"

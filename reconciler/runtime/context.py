@@ -25,7 +25,7 @@ from reconciler.records.order import Order
 from reconciler.records.record import Identity
 from reconciler.records.scrub import scrub
 from reconciler.runtime.gate import Gate, TickGate
-from reconciler.runtime.hook import HookCall
+from reconciler.runtime.hook import WORKER, HookCall
 from reconciler.runtime.logs import LogRing
 from reconciler.strategy.context import Context
 from reconciler.strategy.placing import order_request
@@ -44,7 +44,7 @@ class World:
 class Desk:
     """What one instance's context stands on. `permit` is the `on_tick` under way, None between ticks."""
 
-    __slots__ = ("gate", "loaded_mode", "log", "permit", "secrets", "world")
+    __slots__ = ("_has_strayed", "gate", "loaded_mode", "log", "permit", "secrets", "world")
 
     def __init__(self, world: World, gate: Gate, log: LogRing) -> None:
         self.world = world
@@ -53,6 +53,7 @@ class Desk:
         self.secrets: tuple[str, ...] = ()
         self.loaded_mode = gate.row.mode
         self.permit: HookCall | None = None
+        self._has_strayed = False
 
     @property
     def identity(self) -> Identity:
@@ -77,6 +78,8 @@ class Desk:
         permit = self.permit
         if forks.is_child:
             raise TradingClosed("orders are placed by the engine's own process: this is a child of it")
+        if permit is None or permit.over or threading.get_ident() != permit.thread:
+            self._refuse_strays()
         if permit is None or permit.over:
             raise TradingClosed("orders are placed from on_tick: expected it to be running, it is not")
         if threading.get_ident() != permit.thread:
@@ -85,6 +88,18 @@ class Desk:
             limit_s = permit.deadline_s - permit.started_s
             raise TradingClosed(f"on_tick has outlived its deadline of {limit_s:g} s: it may place nothing more")
         return TickGate(self.gate, self.world.clock, permit.deadline_s), permit.beat
+
+    def _refuse_strays(self) -> None:
+        """Told as what it is, and the first time in the instance's log: nobody sees what a thread of its own raises."""
+        thread = threading.current_thread()
+        if thread.name == WORKER or thread is threading.main_thread():
+            return
+        whose = f"{thread.name!r} is another one, which the strategy started"
+        message = f"orders are placed from on_tick's own thread, while it runs: {whose}"
+        if not self._has_strayed:
+            self._has_strayed = True
+            self.log.append(self.world.clock.time(), "warning", scrub(f"an order was refused: {message}", self.secrets))
+        raise TradingClosed(message)
 
 
 _Reach: TypeAlias = Callable[[], Desk]

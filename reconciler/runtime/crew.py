@@ -7,7 +7,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Sequence
 
-from reconciler.runtime.hook import HookCall
+from reconciler.runtime.hook import WORKER, HookCall
 from reconciler.runtime.slot import Slot
 
 log = logging.getLogger(__name__)
@@ -26,7 +26,7 @@ class Crew:
     def __init__(
         self,
         work: Callable[[HookCall, Slot], None],
-        failed: Callable[[HookCall, Slot, Exception], None],
+        failed: Callable[[HookCall, Slot, BaseException], None],
         monotonic: Callable[[], float],
     ) -> None:
         self._work = work
@@ -69,7 +69,7 @@ class Crew:
         Daemons: one that is stuck for ever does not keep the process alive.
         """
         for _ in range(count):
-            threading.Thread(target=self._run, name="worker", daemon=True).start()
+            threading.Thread(target=self._run, name=WORKER, daemon=True).start()
             with self._lock:
                 self._size += 1
 
@@ -120,21 +120,21 @@ class Crew:
                 return
             try:
                 work(call, slot)
-            except Exception as error:
+            except BaseException as error:  # an exit too: the others need this worker
                 log.exception("the engine failed while working on an instance", extra={"id": slot.id})
                 self._outlive(call, slot, error)
             slot.claimed = False
             if slot.beat is not None or slot.ending or slot.wanted is not None:
                 self.offer(slot)
 
-    def _outlive(self, call: HookCall, slot: Slot, error: Exception) -> None:
+    def _outlive(self, call: HookCall, slot: Slot, error: BaseException) -> None:
         """Whatever the engine failed at is over. What is wanted of the slot next is done all the same."""
         call.over = True
         call.ended_s = self._monotonic()
         slot.beat = None
         try:
             self._failed(call, slot, error)
-        except Exception:
+        except BaseException:
             log.exception("the engine failed to say that it failed", extra={"id": slot.id})
 
     def _wait(self) -> None:

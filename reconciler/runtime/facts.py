@@ -34,6 +34,7 @@ class RuntimeFacts:
     failing: bool
     consecutive_failures: int
     stuck_hook: str | None
+    stuck_at: str
     load_attempts: int
     ticks: Ticks
     widgets: tuple[Mapping[str, Any], ...]

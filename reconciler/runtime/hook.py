@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable
 from decimal import getcontext, setcontext
 from typing import TYPE_CHECKING, Literal, NamedTuple
@@ -18,6 +19,9 @@ if TYPE_CHECKING:
     from reconciler.strategy.definition import Definition
 
 Hook = Literal["init", "on_tick", "render", "on_unload"]
+
+WORKER = "worker"
+"""The name of the threads that hooks run on."""
 
 ERROR_LENGTH = 2_000
 """Characters of an error's text that are kept."""
@@ -64,6 +68,21 @@ class HookCall:
     def __init__(self, thread: int) -> None:
         self.thread = thread
         self.over = True
+
+    def stands_at(self) -> str:
+        """Where the hook is: `strategies/grid.py:31 in on_tick`, and in what it waits. Empty once it is over."""
+        innermost = frame = sys._current_frames().get(self.thread)
+        made_from = self.slot.instance or self.slot.loading
+        if innermost is None or made_from is None or self.over:
+            return ""
+        definition = made_from.definition
+        while frame is not None and frame.f_globals.get("__name__") != definition.cls.__module__:
+            frame = frame.f_back
+        within = f"{innermost.f_globals.get('__name__')}:{innermost.f_lineno} in {innermost.f_code.co_name}"
+        if frame is None:
+            return within
+        own = f"{definition.path}:{frame.f_lineno} in {frame.f_code.co_name}"
+        return own if frame is innermost else f"{own}, waiting in {within}"
 
 
 def attempt(hook: Callable[[], object]) -> BaseException | None:

@@ -42,3 +42,11 @@ class RunningInstance:
         self.strategy = definition.cls()
         self.strategy.config = frozen(config)
         self.strategy.context = context_at(desk)
+
+    def tick(self) -> None:
+        """Foreign code, the look for `on_tick` too: it may be made by code of the strategy's."""
+        self.strategy.on_tick()
+
+    def unload(self) -> None:
+        """Foreign code, as `tick` is."""
+        self.strategy.on_unload()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,11 +57,12 @@ class Quarantined:
 
 @dataclass(frozen=True, slots=True)
 class Stuck:
-    """A hook outlived its deadline and has not returned."""
+    """A hook outlived its deadline and has not returned; `at` says where it was."""
 
     id: str
     hook: str
     deadline_s: float
+    at: str = field(default="", compare=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -55,7 +55,7 @@ class Performer:
         call.over = False
         slot.last_at_s = started_s + self._epoch_s
         desk.permit = call
-        error = attempt(instance.strategy.on_tick)
+        error = attempt(instance.tick)
         desk.permit = None
         if error is None:
             failure = None
@@ -142,8 +142,7 @@ class Performer:
         instance = slot.instance
         error = ""
         if instance is not None:
-            hook = instance.strategy.on_unload
-            failure = self._call(call, slot, "on_unload", hook, instance.definition, instance.desk)
+            failure = self._call(call, slot, "on_unload", instance.unload, instance.definition, instance.desk)
             if failure is not None:
                 error = failure.text
         self._progress.unloaded(slot, error)

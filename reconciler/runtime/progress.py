@@ -133,7 +133,7 @@ class Progress:
             slot.stuck = call
             slot.gate.stuck = True
             self._board.refresh(slot)
-            self._outbox.put(Stuck(slot.id, call.hook, call.deadline_s - call.started_s))
+            self._outbox.put(Stuck(slot.id, call.hook, call.deadline_s - call.started_s, call.stands_at()))
 
     def late_call_over(self, call: HookCall) -> None:
         """`call`, which ended late, is no longer Stuck, where it was."""
@@ -146,7 +146,7 @@ class Progress:
             self._board.refresh(slot)
             self._outbox.put(Unstuck(slot.id, call.hook, call.ended_s - call.started_s))
 
-    def engine_failed(self, call: HookCall, slot: Slot, error: Exception) -> None:
+    def engine_failed(self, call: HookCall, slot: Slot, error: BaseException) -> None:
         """The engine itself failed while `call`'s worker was at `slot`: what was under way is over, and has failed."""
         text = f"the engine failed: {type(error).__name__}: {error}"
         if slot.stuck is call:

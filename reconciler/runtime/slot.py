@@ -230,6 +230,7 @@ class Slot:
             failing=self.is_failing,
             consecutive_failures=self.consecutive,
             stuck_hook=None if self.stuck is None else self.stuck.hook,
+            stuck_at="" if self.stuck is None else self.stuck.stands_at(),
             load_attempts=self.attempt,
             ticks=Ticks(
                 count=self.count,

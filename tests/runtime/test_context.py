@@ -162,7 +162,11 @@ def test_another_thread_may_not_place_even_while_on_tick_runs(stage: Stage) -> N
     stage.load(probing, stage.row(mode=Mode.ACTIVE))
     stage.tick()
     assert isinstance(probing.came[0], TradingClosed)
-    assert "another one" in str(probing.came[0])
+    assert "is another one, which the strategy started" in str(probing.came[0])
+    facts = stage.host.facts("one")
+    assert facts is not None
+    assert facts.logs[0].level == "warning"
+    assert facts.logs[0].message.startswith("an order was refused: orders are placed from on_tick's own thread")
     assert stage.gateway.placed == []
 
 

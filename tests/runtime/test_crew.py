@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from tests.runtime.conftest import MakeRow, Until
 
 
-def outlives(call: HookCall, slot: Slot, error: Exception) -> None:
+def outlives(call: HookCall, slot: Slot, error: BaseException) -> None:
     raise AssertionError("nobody failed")
 
 
@@ -99,7 +99,7 @@ def test_a_worker_outlives_a_fault_of_the_engine_logs_it_and_says_so(
             raise RuntimeError("a fault of our own")
         slot.beat = None
 
-    def failed(call: HookCall, slot: Slot, error: Exception) -> None:
+    def failed(call: HookCall, slot: Slot, error: BaseException) -> None:
         told.append((str(error), call.over, slot.beat))
         slot.beat = 2
         raise RuntimeError("one more")

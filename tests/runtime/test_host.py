@@ -586,6 +586,20 @@ def test_whatever_a_tick_raises_becomes_a_report_a_fact_and_a_log_line(stage: St
     assert (facts.logs[0].level, facts.logs[0].message) == ("error", report.error)
 
 
+@pytest.mark.parametrize("hook", ["on_tick", "on_unload"])
+def test_a_hook_that_cannot_even_be_looked_up_has_failed_and_no_worker_ends_with_it(stage: Stage, hook: str) -> None:
+    def look(self: Strategy) -> object:
+        raise SystemExit(f"no {hook}")
+
+    stage.load(type("Hidden", (Quiet,), {hook: property(look)}))
+    stage.tick()
+    stage.host.unload("one", "removed")
+    stage.until(lambda: stage.view() is None)
+    told = [one.error for one in (*stage.told(HookFailed), *stage.told(Unloaded)) if one.error]
+    assert [error.splitlines()[0] for error in told] == [f"SystemExit: no {hook}"]
+    assert stage.host._crew.size == len(stage.host._crew.calls())
+
+
 def test_endless_recursion_is_one_more_failure(stage: Stage) -> None:
     class Endless(Strategy):
         def on_tick(self) -> None:

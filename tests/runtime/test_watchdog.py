@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 import threading
 from typing import TYPE_CHECKING
 
@@ -53,6 +54,8 @@ def test_a_tick_that_outlives_its_deadline_is_stuck_and_goes_on_when_it_returns(
     assert stage.told(Stuck) == [Stuck("one", "on_tick", 30.0)]
     assert stage.phase() is Phase.STUCK
     assert stage.facts().stuck_hook == "on_tick"
+    assert re.fullmatch(r"\S+:\d+ in on_tick, waiting in threading:\d+ in wait", stage.facts().stuck_at)
+    assert stage.told(Stuck)[0].at == stage.facts().stuck_at
     assert stage.facts().ticks.next_at is None, "none can come while it hangs"
     assert stage.beat().missed == 1
     gate.set()
