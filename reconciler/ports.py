@@ -200,6 +200,10 @@ class EngineStatus:
     """Why no beat has fired for three heartbeats, so that nothing ticks; empty where beats fire."""
     heartbeat_ended: str = ""
     """Why no beat will fire again until the process is started anew; empty where one may."""
+    source_blocked_s: float = 0.0
+    """For how long nothing but lowering is applied, since git is at work or files cannot be vouched for."""
+    git_note: str = ""
+    """What else is to be said of git: that there is no repository, or that nothing of HEAD is checked out."""
     settings_note: str = ""
     """That the settings on disk are not those the engine runs with; empty where they are."""
 

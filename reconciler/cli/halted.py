@@ -17,6 +17,13 @@ def halts_of(engine: Engine) -> list[Halt]:
     return [Halt.from_json(item) for item in found["halts"]]
 
 
+def notes_of(engine: Engine) -> list[str]:
+    """What keeps the files from being read, vouched for or told committed, as a running engine has it."""
+    found: Mapping[str, Any] = engine.get("/api/v1/engine") or {}
+    error = found.get("source_error", "")
+    return [*([error] if error else []), *found.get("source_notes", ())]
+
+
 def halts_without_engine(place: Place, stored: Iterable[Mapping[str, Any]]) -> list[Halt]:
     """Those in the database, `stored`, and those that the file asks for: both hold from the next start."""
     from reconciler.clock import SystemClock, iso

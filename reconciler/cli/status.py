@@ -12,7 +12,7 @@ import click
 
 from reconciler.cli.engine import NoEngine
 from reconciler.cli.failure import Failure
-from reconciler.cli.halted import halts_of, halts_without_engine, say_halts
+from reconciler.cli.halted import halts_of, halts_without_engine, notes_of, say_halts
 from reconciler.cli.known import no_such
 from reconciler.cli.output import print_json, print_table, say, tell
 from reconciler.cli.place import Place
@@ -66,6 +66,7 @@ class Seen:
 
     items: Sequence[Item]
     halts: Sequence[Halt]
+    notes: Sequence[str] = ()
     problems: Sequence[Item] = ()
     books: Mapping[str, Sequence[tuple[bool, Holding]]] = field(default_factory=dict)
 
@@ -117,6 +118,7 @@ def status(
         if is_watching and form == "table":
             click.clear()
         say_halts(seen.halts)
+        say(*(f"note: {note}" for note in seen.notes))
         _print(seen, instance_id, form)
 
     if is_watching:
@@ -127,6 +129,7 @@ def status(
 
 def _look(place: Place, instance_id: str | None, wanted: InstanceFilter) -> Seen:
     """What there is of the instances asked for; Failure where the one is not there."""
+    notes: list[str] = []
     try:
         engine = place.engine()
         if instance_id is None:
@@ -135,7 +138,7 @@ def _look(place: Place, instance_id: str | None, wanted: InstanceFilter) -> Seen
         else:
             found = engine.get(f"/api/v1/instances/{instance_id}")
             items = [] if found is None else [found]
-        halts = halts_of(engine)
+        halts, notes = halts_of(engine), notes_of(engine)
         problems = list(engine.items("/api/v1/problems"))
     except NoEngine:
         say("no engine is running here: this is what is applied, and nothing ticks")
@@ -145,7 +148,7 @@ def _look(place: Place, instance_id: str | None, wanted: InstanceFilter) -> Seen
         raise _no_such(place, instance_id, problems)
     if instance_id is not None:
         halts = _covering(items[0], halts)
-    return Seen(items, halts, problems, _books(place))
+    return Seen(items, halts, notes, problems, _books(place))
 
 
 def _books(place: Place) -> dict[str, list[tuple[bool, Holding]]]:

@@ -98,6 +98,13 @@ class Chronicle:
     def source_failed(self, error: str) -> None:
         self._events.record(None, WARNING, "SourceError", error)
 
+    def blocked(self, why: str) -> None:
+        until = "until that is over, modes may be lowered and nothing else is applied"
+        self._events.record(None, WARNING, "SourceBlocked", f"{why}: {until}")
+
+    def unblocked(self) -> None:
+        self._events.record(None, NORMAL, "SourceUnblocked", "changes and removals are applied again")
+
     def pass_failed(self, error: str) -> None:
         self._events.record(None, WARNING, "PassFailed", error)
 

@@ -127,6 +127,8 @@ def accepted(case: Case) -> Finding:
     if case.row.id in removal.held:
         confirm = f"reconciler prune --confirm {removal.held_digest}"
         return False, "PruneHeld", f"its file is missing, and {removal.held_why}; to remove what is missing: {confirm}"
+    if case.row.id in removal.waiting and case.fleet.not_whole:
+        return False, "FileMissing", f"its file is missing; whether it was removed is not known: {case.fleet.not_whole}"
     if case.row.id in removal.waiting:
         return False, "FileMissing", "its file is missing; it is looked for once more before it is unloaded"
     attempt = case.fleet.attempt_of(case.row)

@@ -18,7 +18,8 @@ class Fleet:
     `evaluations` are what the files said last. `halt_problems` are those of `instances/_halt.yaml`,
     `template_problems` those that stand in templates, whether records use them or not. Empty where all is well:
     `source_error` says why the files could not be read at all, `not_whole` why the last read could not tell what
-    is missing, and `git_problem` why nobody knows what is committed.
+    is missing, `git_problem` why nobody knows what is committed, and `git_note` what else is to be said of git.
+    `blocked_since_s` is when `not_whole` began (monotonic), None where it is empty.
     """
 
     rows: Mapping[str, Row] = field(default_factory=dict)
@@ -31,6 +32,8 @@ class Fleet:
     clean: bool = False
     not_whole: str = ""
     git_problem: str = ""
+    git_note: str = ""
+    blocked_since_s: float | None = None
     source_error: str = ""
     observed: bool = False
     """True once a snapshot has been read and applied by this process."""

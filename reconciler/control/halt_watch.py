@@ -26,12 +26,13 @@ class HaltWatch:
         self.problems: tuple[Problem, ...] = ()
 
     def follow(self, snapshot: Snapshot, at: str) -> bool:
-        """True where the halts in force have changed. A snapshot that is not whole may add halts; it lifts none."""
+        """True where the halts in force have changed. A snapshot that is not whole, or a file that is still being
+        written, may add halts; it lifts none."""
         seen = (snapshot.halt, snapshot.whole)
         if seen == self._seen:
             return False
         halts, problems = read_halts(snapshot.halt, at)
-        if not snapshot.whole:
+        if not snapshot.whole or (snapshot.halt is not None and snapshot.halt.is_unfinished):
             halts = tuple(dict.fromkeys((*self.declared, *halts)))
         self._halts.declare(halts)
         self._seen, self.declared, self.problems = seen, halts, problems

@@ -35,6 +35,9 @@ class Source(Protocol):
         ...
 
 
+BLOCKED_S = 60.0
+"""What keeps changes from being applied for longer than that is an event: whoever began it may be gone."""
+
 Evaluate = Callable[[Snapshot, Catalogue], Sequence[Evaluation]]
 """Judges every file on its own, upon its template, and those that claim one id against each other."""
 
@@ -68,13 +71,16 @@ class Observer:
         self._drift = Drift(desired)
         self._halt_watch = HaltWatch(halts)
         self._snapshot: Snapshot | None = None
+        self._is_unfinished = False
+        self._told_blocked = False
         self.absence = Absence()
         self.fleet = Fleet(rows=desired.rows(), attempts=desired.attempts())
 
     @property
     def is_in_doubt(self) -> bool:
         """True where another look, soon, may tell what this one could not."""
-        return bool(self.fleet.removal.waiting or self.fleet.not_whole or self.absence.confirmed)
+        fleet = self.fleet
+        return bool(fleet.removal.waiting or fleet.not_whole or self.absence.confirmed or self._is_unfinished)
 
     @property
     def is_loading_code(self) -> bool:
@@ -95,6 +101,7 @@ class Observer:
             self.fleet = replace(self.fleet, source_error=str(error))
             return frozenset()
         self._follow_halts(snapshot, at)
+        self._follow_blocking(snapshot)
         if self._is_old_news(snapshot):
             return self._write_back(at)
         arrival = self._arrival(snapshot, at)
@@ -145,6 +152,23 @@ class Observer:
             self._chronicle.declared(before, self._halt_watch.declared, origin)
             self.fleet = replace(self.fleet, halt_problems=self._halt_watch.problems)
 
+    def _follow_blocking(self, snapshot: Snapshot) -> None:
+        """Since when nothing but lowering is applied; told as an event once that is no passing moment any more."""
+        now_s = self._clock.monotonic()
+        since_s = self.fleet.blocked_since_s
+        if not snapshot.not_whole:
+            if self._told_blocked:
+                self._chronicle.unblocked()
+            self._told_blocked = False
+            since_s = None
+        elif since_s is None:
+            since_s = now_s
+        elif not self._told_blocked and now_s - since_s >= BLOCKED_S:
+            self._told_blocked = True
+            self._chronicle.blocked(snapshot.not_whole)
+        if since_s != self.fleet.blocked_since_s:
+            self.fleet = replace(self.fleet, blocked_since_s=since_s)
+
     def _is_old_news(self, snapshot: Snapshot) -> bool:
         last = self._snapshot
         return (
@@ -158,6 +182,7 @@ class Observer:
             and snapshot.lost == last.lost
             and snapshot.git_problem == last.git_problem
             and not self._catalogue.has_news
+            and snapshot.git_note == last.git_note
             and not self.fleet.removal.waiting
             and not self.absence.confirmed
             and not self.fleet.source_error
@@ -208,6 +233,7 @@ class Observer:
         if snapshot.lost:
             self._tell_source_error(snapshot.lost)
         self._snapshot = snapshot
+        self._is_unfinished = _is_unfinished(snapshot)
         fleet = self.fleet.after(changes, admission.attempts, admission.forgotten_paths)
         self.fleet = replace(
             fleet,
@@ -219,6 +245,7 @@ class Observer:
             clean=snapshot.clean,
             not_whole=snapshot.not_whole,
             git_problem=snapshot.git_problem,
+            git_note=snapshot.git_note,
             source_error=snapshot.lost,
             observed=True,
         )
@@ -240,3 +267,10 @@ class Observer:
         wanted = {row.code_digest for row in self.fleet.rows.values() if row.is_live}
         wanted.update(view.key.code_digest for view in self._host.views().values())
         self._catalogue.keep(wanted)
+
+
+def _is_unfinished(snapshot: Snapshot) -> bool:
+    """True where a file is still open for writing: nobody tells when it is closed."""
+    files = (*snapshot.instances, *snapshot.templates, *snapshot.strategies)
+    is_halt = snapshot.halt is not None and snapshot.halt.is_unfinished
+    return is_halt or any(file.is_unfinished for file in files)

@@ -57,9 +57,13 @@ _EVERYONE = InstanceFilter()
 _ILL = (Health.STUCK, Health.PAUSED, Health.DEGRADED)
 
 
-NOT_COMMITTED = Obstacle(
-    TradingReason.NOT_COMMITTED, "real money needs the file, its template and its strategy's code to be committed"
-)
+_NEEDS_COMMIT = "real money needs the file, its template and its strategy's code to be committed"
+
+
+def not_committed(fleet: Fleet) -> Obstacle:
+    """With the reason, where that is another than a commit that is missing."""
+    why = fleet.git_note or fleet.git_problem
+    return Obstacle(TradingReason.NOT_COMMITTED, f"{_NEEDS_COMMIT}; {why}" if why else _NEEDS_COMMIT)
 
 
 class Exposures(Protocol):
@@ -271,7 +275,7 @@ class StatusBoard:
         row = case.row
         found = self._parts.trading.obstacles(row.id, row.record.identity.account_id)
         if not row.committed and self._is_real_money(row):
-            found = (*found, NOT_COMMITTED)
+            found = (*found, not_committed(self._parts.controller.fleet))
         if fault := self._parts.database_error():
             found = (Obstacle(TradingReason.LEDGER_DOWN, f"no order can be written down: {fault}"), *found)
         return obstacles(case, facts, found)
@@ -418,7 +422,9 @@ class StatusBoard:
             heartbeat_ended=parts.heartbeat.ended(),
             observed=fleet.observed,
             source_error=fleet.source_error or parts.controller.fault,
-            source_notes=tuple(filter(None, (_doubt(fleet.not_whole), fleet.git_problem, parts.watch_fault()))),
+            source_notes=self._source_notes(fleet),
+            source_blocked_s=0.0 if fleet.blocked_since_s is None else parts.clock.monotonic() - fleet.blocked_since_s,
+            git_note=fleet.git_note,
             settings_note=parts.settings_note(),
             database_error=parts.database_error(),
             prune_held=fleet.removal.held,
@@ -427,6 +433,17 @@ class StatusBoard:
             exec_servers=parts.exec_servers(),
             counts=self._counts(),
         )
+
+    def _source_notes(self, fleet: Fleet) -> tuple[str, ...]:
+        """That nothing can be committed is a note where money asks for commits; that nothing is there, always."""
+        needs_git = fleet.revision is not None or any(one.real_money for one in self._parts.accounts.declared.values())
+        told = (
+            _doubt(fleet.not_whole),
+            fleet.git_problem,
+            fleet.git_note if needs_git else "",
+            self._parts.watch_fault(),
+        )
+        return tuple(filter(None, told))
 
     def _halt(self, halt: Halt) -> Mapping[str, Any]:
         """With a note where it covers nothing: what was meant trades on."""

@@ -60,6 +60,8 @@ class Metrics(Collector):
         yield _counter("reconciler_beats_lost", "Beats not fired because the process was stopped.", engine.beats_lost)
         yield _gauge("reconciler_clock_behind_seconds", "How far the clock was set back.", engine.clock_behind_s)
         yield _gauge("reconciler_source_up", "1 where the files can be read.", not engine.source_error)
+        blocked_s = engine.source_blocked_s
+        yield _gauge("reconciler_source_blocked_seconds", "How long nothing but lowering has been applied.", blocked_s)
         yield _gauge("reconciler_database_up", "1 where the database can be used.", not engine.database_error)
         yield _gauge("reconciler_source_clean", "1 where what runs is committed.", engine.clean)
         yield _gauge("reconciler_problems", "Problems in files.", len(self._status.problems()))

@@ -6,11 +6,17 @@ nothing that a restart does not mend makes the engine look dead.
 
 from __future__ import annotations
 
+from typing import Final
+
 from reconciler.clock import Clock
 from reconciler.dashboard.heartbeat import heartbeat_age_s
 from reconciler.dashboard.refusal import Refusal
 from reconciler.dashboard.render import to_json
 from reconciler.ports import StatusReader
+
+BLOCKED_SAID_S: Final = 60.0
+BLOCKED_S: Final = 600.0
+"""For so long what was merged may wait for git to end what it does; then the source does not work."""
 
 
 class Probes:
@@ -29,8 +35,11 @@ class Probes:
 
     def ready(self) -> bytes:
         engine = self._status.engine()
-        checks = {"source": engine.source_error, "database": engine.database_error, "heartbeat": engine.no_beat}
+        blocked_s = engine.source_blocked_s
+        source = engine.source_error or ("blocked" if blocked_s >= BLOCKED_S else "")
+        checks = {"source": source, "database": engine.database_error, "heartbeat": engine.no_beat}
         faulty = [name for name, error in checks.items() if error]
         if faulty:
             raise Refusal(503, f"{' and '.join(faulty)} faulty; the fleet page says why", code="not_ready")
-        return to_json({"status": "ok", "checks": dict.fromkeys(checks, "ok")})
+        told = dict.fromkeys(checks, "ok") | ({"source": "blocked"} if blocked_s >= BLOCKED_SAID_S else {})
+        return to_json({"status": "ok", "checks": told})

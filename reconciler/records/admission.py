@@ -113,6 +113,9 @@ def _judge(file: Evaluation, row: Row | None, arrival: Arrival) -> _Verdict:
     record = file.record
     if file.waiting:
         return _Verdict(Sync.OUT_OF_SYNC, f"not applied yet: {file.waiting}")
+    if file.unfinished and not _is_applied(file, row, arrival):
+        waits = f"not applied yet: {file.unfinished} is still open for writing; it counts once it is closed"
+        return _Verdict(Sync.OUT_OF_SYNC, waits)
     if record is None:
         count = len(file.problems)
         return _Verdict(Sync.INVALID, f"{count} problem{'s' if count != 1 else ''}", file.problems)
@@ -123,6 +126,12 @@ def _judge(file: Evaluation, row: Row | None, arrival: Arrival) -> _Verdict:
     if change is not None and not arrival.whole:
         return _Verdict(Sync.OUT_OF_SYNC, f"not applied yet: {arrival.not_whole}")
     return _Verdict(Sync.SYNCED, change=change)
+
+
+def _is_applied(file: Evaluation, row: Row | None, arrival: Arrival) -> bool:
+    """True where the file says what its row does already."""
+    is_whole = file.record is not None and row is not None
+    return is_whole and not _refusals(file, row, arrival.adopt) and _change(file, row, arrival) is None
 
 
 def _refusals(file: Evaluation, row: Row | None, adopt: bool) -> tuple[Problem, ...]:

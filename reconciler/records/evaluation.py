@@ -42,7 +42,8 @@ class Evaluation:
     read from whatever parsed, so that a file that is invalid elsewhere can still lower its mode; each is None
     where the file does not parse or the value is not of its form. `committed` is True where the file, its
     template and the strategy's source are. `template` is the one it names, None where there is none of that
-    name. `source` is the file's bytes: positions are read from them when asked for.
+    name. `unfinished` is the path of the one of the two that is still open for writing, so that this may be half of
+    it; empty where none is. `source` is the file's bytes: positions are read from them when asked for.
     """
 
     path: str
@@ -55,6 +56,7 @@ class Evaluation:
     config_digest: str
     problems: tuple[Problem, ...]
     committed: bool = False
+    unfinished: str = ""
     source: bytes | None = field(default=None, repr=False)
     template_path: str = ""
     template_digest: str = ""

@@ -136,6 +136,7 @@ def _evaluation(case: _Case, problems: tuple[Problem, ...]) -> Evaluation:
         and definition is not None
         and definition.committed
         and (template is None or template.file.committed),
+        unfinished=_unfinished(file, template),
         source=file.data,
         template_path="" if template is None else template.file.path,
         template_digest="" if template is None else template.file.digest,
@@ -171,7 +172,24 @@ def _located(violation: Violation, source: Document | Merged) -> Problem:
 
 
 def _unusable(file: SourceFile, problems: Iterable[Problem]) -> Evaluation:
-    return Evaluation(file.path, file.digest, None, None, None, "", "", "", _bounded(problems), source=file.data)
+    return Evaluation(
+        file.path,
+        file.digest,
+        None,
+        None,
+        None,
+        "",
+        "",
+        "",
+        _bounded(problems),
+        unfinished=_unfinished(file, None),
+        source=file.data,
+    )
+
+
+def _unfinished(file: SourceFile, template: Template | None) -> str:
+    files = (file,) if template is None else (file, template.file)
+    return next((one.path for one in files if one.is_unfinished), "")
 
 
 def _bounded(problems: Iterable[Problem]) -> tuple[Problem, ...]:

@@ -9,13 +9,21 @@ from reconciler.errors import Problem
 from reconciler.records import literals
 from reconciler.records.document import Document, parse
 from reconciler.records.pointer import spell
-from reconciler.records.snapshot import SourceFile
+from reconciler.records.snapshot import NO_RECORD, SourceFile
 
 _REVOKE: Final = "revoke it, it may have been seen; name a secret, {env: NAME} or {file: PATH}, and keep it elsewhere"
 
 
+_COUNTS_BY: Final = "a record's name ends in .yaml; begin it with _ or . where it is only kept"
+_HALTS_BY: Final = "it halts nothing: call it instances/_halt.yaml"
+
+
 def document_of(file: SourceFile) -> Document | tuple[Problem, ...]:
     """The document, or every problem that keeps it from being one; what looks like a key is then among them."""
+    if file.error == NO_RECORD:
+        is_halt = file.path.rpartition("/")[2].lower().startswith("_halt")
+        expected, hint = ("the halt file", _HALTS_BY) if is_halt else ("a record", _COUNTS_BY)
+        return (Problem(file.path, 0, 0, "", f"expected {expected}, {NO_RECORD}", hint, "no-record"),)
     if file.data is None:
         return (Problem(file.path, 0, 0, "", f"expected a readable file: {file.error}", "", "file-unreadable"),)
     document = parse(file.data, file.path)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
+from typing import Final
 
 HALT_FILES = ("_halt.yaml", "_halt.yml")
 """Either counts: a kill switch must not fail for a letter."""
@@ -14,12 +16,27 @@ def named_id(path: str) -> str:
     return path.rpartition("/")[2].removesuffix(".yaml").removesuffix(".yml")
 
 
+NO_RECORD: Final = "was a file that is none by its name"
+"""The error of a file that looks as if it were meant as a record, or as the halt."""
+_MEANT: Final = re.compile(r"\.ya?ml(?:$|[^A-Za-z0-9].*$)|^_halts?(?:$|[^A-Za-z0-9].*$)", re.IGNORECASE)
+
+
+def is_meant_as_record(name: str) -> bool:
+    """True for the name of a file that looks as if it were meant as a record, or as the halt, and is none: the
+    extension in other letters, one more behind it (`btc.yaml.txt`, `btc.yaml.bak`), `_halt.YAML`.
+
+    Of those that do not count anyway.
+    """
+    return _MEANT.search(name) is not None
+
+
 @dataclass(frozen=True, slots=True)
 class SourceFile:
     """One file. `path` is relative to the repository, with `/`; `digest` is its git blob id (SHA-1, hex).
 
     `data` is None exactly where `error` says why the file could not be read or was refused (a link that
-    leaves the directory): unreadable is neither absent nor invalid.
+    leaves the directory): unreadable is neither absent nor invalid. `is_unfinished`: it is still open for writing, so
+    that nobody knows whether this is all of it.
     """
 
     path: str
@@ -27,6 +44,7 @@ class SourceFile:
     digest: str
     committed: bool
     error: str = ""
+    is_unfinished: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,5 +66,7 @@ class Snapshot:
     whole: bool
     not_whole: str = ""
     git_problem: str = ""
+    git_note: str = ""
+    """What else is to be said of them and git: that there is no repository, or that nothing of HEAD is checked out."""
     lost: str = ""
     """Why nothing can be said of the records at all, empty where it can: `instances/` is missing or shut."""

@@ -16,7 +16,7 @@ from reconciler.records.mode import Mode
 from reconciler.records.plan import Action, Phase, Running, load_key, plan
 from reconciler.records.record import Attempt, Row
 from reconciler.records.removal import Removal, too_many
-from reconciler.records.snapshot import Snapshot
+from reconciler.records.snapshot import NO_RECORD, Snapshot
 from reconciler.records.status import Sync
 from reconciler.review.before import Before, of_base
 from reconciler.review.judging import judge
@@ -135,8 +135,8 @@ def _back(before: Before, evaluations: Iterable[Evaluation]) -> frozenset[str]:
 
 def _out_of_sight(snapshot: Snapshot) -> str:
     """The folders that could not be read, and why; empty where all could."""
-    shut = (file for file in snapshot.instances if file.data is None and not counts(file.path))
-    return "; ".join(f"{file.path} {file.error}" for file in shut)
+    unread = (file for file in snapshot.instances if file.data is None and file.error != NO_RECORD)
+    return "; ".join(f"{file.path} {file.error}" for file in unread if not counts(file.path))
 
 
 def _running(rows: Iterable[Row]) -> dict[str, Running]:

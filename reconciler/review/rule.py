@@ -36,6 +36,8 @@ _TITLES: Final = {
     "template-key": "A template cannot hold this key",
     "template-name": "Two templates have one name",
     "definition-broken": "The strategy has problems of its own",
+    "no-record": "What looks like a record is none by its name",
+    "conflict": "A conflict that nobody has merged",
     "file-unreadable": "The file cannot be read",
     "unreadable": "The file cannot be read",
     "more": "More problems than are told",

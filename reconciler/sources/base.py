@@ -81,6 +81,10 @@ def _repository(root: Path, head: Snapshot, clock: Clock) -> Repository:
     repository = Repository.discover(root, clock)
     if repository is None:
         raise SourceError(f"{root}: expected a git repository to compare in, found none; run it in a clone")
+    if repository.is_linked_to:
+        raise SourceError(
+            f"{root}/instances: expected a folder to compare in, was a link; run it in the checkout it leads to"
+        )
     if shutil.which("git") is None:
         raise SourceError("expected git, which reads the revision to compare with, found none; install it")
     if head.git_problem:

@@ -12,13 +12,10 @@ from typing import Final
 from reconciler.errors import SourceError
 from reconciler.records.snapshot import Snapshot
 from reconciler.sources.commit import Objects, every
-from reconciler.sources.git import Repository, Tree
+from reconciler.sources.git import CONVERTING, Repository, Tree
 from reconciler.sources.layout import INSTANCES, STRATEGIES, counts
 
 _ATTRIBUTES: Final = ".gitattributes"
-_CONVERTING: Final = ("filter", "working-tree-encoding", "ident")
-"""The attributes by which a file on disk has other bytes than its blob. Ends of line are another matter: they are
-compared as git does."""
 _LIMIT_BYTES: Final = 1024 * 1024
 _SUBMODULE: Final = "160000"
 _SETTINGS: Final = "reconciler.yaml"
@@ -100,7 +97,7 @@ def _attributes_at(repository: Repository, commit: str, tree: Tree) -> Iterator[
 def _refuse_converted(repository: Repository, paths: Iterable[str], when: str, index: Path | None = None) -> None:
     prefix = repository.where.prefix
     told = "".join(f"{prefix}{path}\0" for path in sorted(paths))
-    asked = ("check-attr", *(() if index is None else ("--cached",)), "--stdin", "-z", *_CONVERTING)
+    asked = ("check-attr", *(() if index is None else ("--cached",)), "--stdin", "-z", *CONVERTING)
     answers = iter(repository.git.text(*asked, told=told, index=index).split("\0"))
     for path, attribute, value in zip(answers, answers, answers, strict=False):
         if value not in ("unspecified", "unset"):

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from reconciler.records.snapshot import NO_RECORD
 from reconciler.sources.layout import Rules
 from reconciler.sources.reading import VANISHED, Reading, Signature, not_a_file, read, signature, why
 from reconciler.visible import is_printable
@@ -48,19 +49,20 @@ class Found(NamedTuple):
     data: bytes | None
     error: str = ""
     link: Link | None = None
+    is_unfinished: bool = False
 
 
 @dataclass(slots=True)
 class Walk:
     """One pass over one tree of folders: what it needs to know, and what it learns.
 
-    `root` is the real path of the fleet and `top` that of the folder which links must not leave. Files
+    `name` is what the fleet calls the folder and `top` its real path, which links must not leave. Files
     whose ctime is not older than `racy_from_ns` may change once more without showing it, and are read
     again next time. `faults` says why the pass cannot vouch for what is absent; `stamps` holds the
     folders it went through, by real path.
     """
 
-    root: str
+    name: str
     top: str
     limit_bytes: int
     racy_from_ns: int
@@ -158,6 +160,8 @@ class Folder:
                 self._keep(name, read(name, place.fd, walk.limit_bytes) if is_file else _no_file(entry), walk)
             elif entry.is_dir(follow_symlinks=False) and (rules := self._rules.opens(name)):
                 self._enter(name, f"{place.real}/{name}", rules, place, walk)
+            elif self._rules.strangers(name) and entry.is_file(follow_symlinks=False):
+                self._keep(name, _refused(NO_RECORD), walk)
             else:
                 self._forget(name, walk)
         except OSError as error:
@@ -181,7 +185,10 @@ class Folder:
         rules = self._rules.opens(name) if stat.S_ISDIR(status.st_mode) and not takes else None
         leaves = real != walk.top and not real.startswith(walk.top + "/")
         if not takes and rules is None:
-            self._forget(name, walk)
+            if self._rules.strangers(name) and stat.S_ISREG(status.st_mode):
+                self._keep(name, _refused(NO_RECORD), walk)
+            else:
+                self._forget(name, walk)
         elif leaves:
             refusal = f"is a link to {text}, which leaves {os.path.basename(walk.top)}/"
             self._keep(name, _refused(refusal), walk) if takes else self._shut(name, refusal, walk)
@@ -191,7 +198,7 @@ class Folder:
             self._keep(name, _refused(f"is a link to {text}: {not_a_file(status.st_mode)}"), walk)
         else:
             is_direct = os.path.normpath(f"{place.real}/{text}") == real
-            link = Link(text, os.path.relpath(real, walk.root), is_direct)
+            link = Link(text, f"{walk.name}{real[len(walk.top) :]}", is_direct)
             known = self._found.get(name)
             if known is None or known.link != link or self._seen[name] != signature(status):
                 self._keep(name, read(real, None, walk.limit_bytes), walk, link)
@@ -224,8 +231,8 @@ class Folder:
         if not reading.settled:
             walk.faults.append(f"{path} {reading.error}")
         is_racy = reading.signature is not None and reading.signature[1] >= walk.racy_from_ns
-        self._seen[name] = None if is_racy else reading.signature
-        found = Found(path, reading.data, reading.error, link)
+        self._seen[name] = None if is_racy or reading.is_unfinished else reading.signature
+        found = Found(path, reading.data, reading.error, link, reading.is_unfinished)
         if self._folders.pop(name, None) is not None or self._found.get(name) != found:
             self._found[name] = found
             walk.changed = True

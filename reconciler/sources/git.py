@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -19,14 +19,20 @@ from reconciler.sources.layout import INSTANCES, STRATEGIES
 from reconciler.sources.whereabouts import Whereabouts, first_line, locate
 
 UNDER_WAY = {
-    "index.lock": "git is changing the index",
-    "MERGE_HEAD": "a merge is under way",
-    "rebase-merge": "a rebase is under way",
-    "rebase-apply": "a rebase is under way",
-    "CHERRY_PICK_HEAD": "a cherry-pick is under way",
-    "REVERT_HEAD": "a revert is under way",
+    "index.lock": ("git is changing the index", "remove it if no git runs"),
+    "MERGE_HEAD": ("a merge is under way", "commit it, or run `git merge --abort`"),
+    "rebase-merge": ("a rebase is under way", "run `git rebase --continue` or `--abort`"),
+    "rebase-apply": ("a rebase is under way", "run `git rebase --continue` or `--abort`, of patches `git am`"),
+    "CHERRY_PICK_HEAD": ("a cherry-pick is under way", "commit it, or run `git cherry-pick --abort`"),
+    "REVERT_HEAD": ("a revert is under way", "commit it, or run `git revert --abort`"),
 }
-"""What lies in the git directory while files on disk are neither the old nor the new commit's."""
+"""What lies in the git directory while files on disk are neither the old nor the new commit's, and how to end it."""
+
+_LEFT_BEHIND_S = 60.0
+"""What is older than this is told with its age and its end: whoever began it may be gone."""
+
+CONVERTING = ("filter", "working-tree-encoding", "ident")
+"""The attributes by which a file on disk has other bytes than its blob. Ends of line are another matter."""
 
 _AFTER_A_REF = re.compile(r"[~^:]|@\{")
 """What no name of a ref holds: with it begins the way from there to a commit."""
@@ -92,10 +98,13 @@ class State:
 class Repository:
     """The repository that a fleet lies in. Not thread-safe."""
 
-    def __init__(self, where: Whereabouts, clock: Clock) -> None:
+    def __init__(self, where: Whereabouts, clock: Clock, places: Mapping[str, str] | None = None) -> None:
+        """`places` are the fleet's folders from the top, where these are links that lead here."""
         self.where = where
+        self._places = places
         self.git = Git(where.top)
         self._clock = clock
+        self._converts: dict[str, bool] = {}
         self._facts: GitFacts | None = None
         self._facts_from: Signature = ()
         self._retry_at_s = 0.0
@@ -104,11 +113,18 @@ class Repository:
 
     @classmethod
     def discover(cls, root: Path, clock: Clock, known: Repository | None = None) -> Repository | None:
-        """The repository around `root`, or None: `known` itself where it still is that. Git is not run."""
-        where = locate(root)
+        """The repository around `root`, or None: `known` itself where it still is that. Git is not run.
+
+        Where `instances/` is a link, it is the one around the folder that it leads to.
+        """
+        records = root / INSTANCES
+        is_link = records.is_symlink() and records.is_dir()
+        where = locate(records if is_link else root)
         if where is None:
             return None
-        return known if known is not None and known.where == where else cls(where, clock)
+        places = _places(root, where) if is_link else None
+        is_known = known is not None and known.where == where and known._places == places
+        return known if is_known else cls(where, clock, places)
 
     def facts(self) -> GitFacts:
         """What HEAD is: the same object for as long as the repository stays where it is.
@@ -119,18 +135,56 @@ class Repository:
         is_fresh = self._facts is not None and signature == self._facts_from
         if self._facts is None or not is_fresh or self._is_retry_due():
             self._facts = self._ask_git(self._facts)
+            self._converts.clear()
             self._facts_from = signature
         return self._facts
 
     def state(self) -> State:
         """A few stats; git is not run."""
-        under_way = next(
-            (f"{what} ({self.where.git_dir / name} exists)" for name, what in UNDER_WAY.items() if self._has(name)), ""
-        )
+        under_way = next(filter(None, (self._under_way(name, *told) for name, told in UNDER_WAY.items())), "")
         return State((*self._head_signature(), _signature(self.where.git_dir / "index")), under_way)
 
-    def _has(self, name: str) -> bool:
-        return os.path.lexists(self.where.git_dir / name)
+    def _under_way(self, name: str, what: str, mend: str) -> str:
+        path = self.where.git_dir / name
+        try:
+            age_s = self._clock.time() - os.lstat(path).st_mtime
+        except OSError:
+            return ""
+        if age_s < _LEFT_BEHIND_S:
+            return f"{what} ({path} exists)"
+        return f"{what} ({path} exists, for {_age(age_s)}; {mend})"
+
+    @property
+    def is_linked_to(self) -> bool:
+        """True where the fleet lies elsewhere, and `instances/` alone leads here."""
+        return self._places is not None
+
+    def converted(self, paths: Iterable[str]) -> frozenset[str]:
+        """Those of these files, from the fleet's root, whose ends of line git makes its own when it takes them. Asked
+        once for each, for as long as HEAD stays where it is; none where git cannot say."""
+        places = self._places or {path: f"{self.where.prefix}{path}" for path in (INSTANCES, STRATEGIES)}
+        there = {
+            path: (places[path.partition("/")[0]] + path[len(path.partition("/")[0]) :]).lstrip("/") for path in paths
+        }
+        unknown = [place for place in there.values() if place not in self._converts]
+        if unknown:
+            try:
+                self._converts |= self._ask_conversions(unknown)
+            except SourceError:
+                return frozenset()
+        return frozenset(path for path, place in there.items() if self._converts[place])
+
+    def _ask_conversions(self, paths: Sequence[str]) -> dict[str, bool]:
+        """gitattributes(5): `text` and `eol` decide, then `core.autocrlf`. What a filter or an encoding changes besides
+        is another matter, and nobody's here."""
+        setting = self.git.text("config", "--get", "--default", "false", "core.autocrlf").strip().lower()
+        by_default = setting in ("true", "input", "yes", "on", "1")
+        told = "".join(f"{path}\0" for path in paths)
+        answers = iter(self.git.text("check-attr", "--stdin", "-z", "text", "eol", *CONVERTING, told=told).split("\0"))
+        attributes: dict[str, dict[str, str]] = {}
+        for path, attribute, value in zip(answers, answers, answers, strict=False):
+            attributes.setdefault(path, {})[attribute] = value
+        return {path: _is_converted(attributes.get(path, {}), by_default) for path in paths}
 
     def resolve(self, revision: str) -> str | None:
         """The commit id that `revision` names, None where it names none, or more than one. Raises SourceError where
@@ -161,16 +215,19 @@ class Repository:
 
     def tree(self, commit: str, *others: str) -> Tree:
         """The fleet's files in `commit`, and `others`, paths from the fleet's root. Raises SourceError."""
-        prefix = self.where.prefix
-        wanted = (f"{prefix}{path}" for path in (INSTANCES, STRATEGIES, *others))
-        listing = self.git.text("ls-tree", "-r", "-z", "--full-tree", commit, "--", *wanted)
+        places = self._places or {path: f"{self.where.prefix}{path}" for path in (INSTANCES, STRATEGIES)}
+        places = {**places, **{path: f"{self.where.prefix}{path}" for path in others}}
+        wanted = () if "" in places.values() else ("--", *places.values())
+        listing = self.git.text("ls-tree", "-r", "-z", "--full-tree", commit, *wanted)
         files: dict[str, str] = {}
         links: dict[str, str] = {}
         submodules: list[str] = []
         for line in filter(None, listing.split("\0")):
             about, _, path = line.partition("\t")
             mode, kind, object_id = about.split()
-            here = path.removeprefix(prefix)
+            here = next((_at_home(path, *one) for one in places.items() if _is_at(path, one[1])), None)
+            if here is None:
+                continue
             if kind == "blob":
                 (links if mode == "120000" else files)[here] = object_id
             else:
@@ -235,6 +292,41 @@ class Repository:
             _signature(git_dir / "reftable" / "tables.list"),
             _signature(common_dir / "reftable" / "tables.list"),
         )
+
+
+def _age(seconds: float) -> str:
+    minutes = int(seconds // 60)
+    if minutes < 120:
+        return f"{minutes} min"
+    return f"{minutes // 60} h" if minutes < 48 * 60 else f"{minutes // 1440} days"
+
+
+def _places(root: Path, where: Whereabouts) -> dict[str, str]:
+    """Where the fleet's folders are from the top of that repository; only those that lie in it."""
+    found = {}
+    for name in (INSTANCES, STRATEGIES):
+        real = Path(os.path.realpath(root / name))
+        if real.is_relative_to(where.top):
+            found[name] = real.relative_to(where.top).as_posix().removeprefix(".")
+    return found
+
+
+def _is_converted(attributes: Mapping[str, str], by_default: bool) -> bool:
+    if any(attributes.get(name, "unspecified") not in ("unspecified", "unset") for name in CONVERTING):
+        return False
+    text = attributes.get("text", "unspecified")
+    if text == "unspecified":
+        return by_default or attributes.get("eol", "unspecified") in ("lf", "crlf")
+    return text != "unset"
+
+
+def _at_home(path: str, name: str, place: str) -> str:
+    """What the fleet calls the file at `path` from the top: within `name`, which is `place` there."""
+    return name + (path[len(place) :] if place else f"/{path}")
+
+
+def _is_at(path: str, place: str) -> bool:
+    return not place or path == place or path.startswith(f"{place}/")
 
 
 def _ref_file(where: Whereabouts) -> Path | None:

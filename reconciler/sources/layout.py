@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from operator import attrgetter
 from typing import NamedTuple
 
-from reconciler.records.snapshot import HALT_FILES, TEMPLATES_FOLDER, SourceFile
+from reconciler.records.snapshot import HALT_FILES, TEMPLATES_FOLDER, SourceFile, is_meant_as_record
 
 INSTANCES = "instances"
 STRATEGIES = "strategies"
@@ -26,9 +26,11 @@ _EDITOR_TEMPORARY = re.compile(r"~$|^#.*#$|^\.#|\.sw[a-px]$|\.tmp$|^4913$|___jb_
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """What counts in one folder: which files `takes`, and the rules of the subfolder that it `opens`, if any."""
+    """What counts in one folder: which files it `takes`, which `strangers` look as if they were meant to count, and the
+    rules of the subfolder that it `opens`, if any."""
 
     takes: Callable[[str], bool]
+    strangers: Callable[[str], bool]
     opens: Callable[[str], Rules | None]
 
 
@@ -53,6 +55,11 @@ def _is_strategy(name: str) -> bool:
     return name.endswith(".py") and not _is_set_aside(name)
 
 
+def _is_stranger(name: str) -> bool:
+    is_kept_aside = name.startswith((".", "~", "#")) or (name[:1] == "_" and name[:5].lower() != "_halt")
+    return not is_kept_aside and not is_editor_temporary(name) and is_meant_as_record(name)
+
+
 def _nothing(name: str) -> bool:
     return False
 
@@ -73,11 +80,11 @@ def _fleet_folder(name: str) -> Rules | None:
     return {INSTANCES: INSTANCE_RULES, STRATEGIES: STRATEGY_RULES}.get(name)
 
 
-_RECORDS = Rules(_is_record, _record_folder)
-_TEMPLATES = Rules(_is_record, _closed)
-INSTANCE_RULES = Rules(_is_record_or_halt, _instances_folder)
-STRATEGY_RULES = Rules(_is_strategy, _closed)
-_FLEET = Rules(_nothing, _fleet_folder)
+_RECORDS = Rules(_is_record, _is_stranger, _record_folder)
+_TEMPLATES = Rules(_is_record, _is_stranger, _closed)
+INSTANCE_RULES = Rules(_is_record_or_halt, _is_stranger, _instances_folder)
+STRATEGY_RULES = Rules(_is_strategy, _nothing, _closed)
+_FLEET = Rules(_nothing, _nothing, _fleet_folder)
 
 
 def counts(path: str) -> bool:

@@ -10,6 +10,7 @@ from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
+from reconciler.records.snapshot import NO_RECORD
 from reconciler.sources.folder import DEPTH_LIMIT
 from reconciler.sources.git import Tree
 from reconciler.sources.layout import INSTANCE_RULES, INSTANCES, STRATEGIES, STRATEGY_RULES, Rules
@@ -84,6 +85,9 @@ class Listing:
         for name, entry in place.folder.items():
             path = f"{place.path}/{name}"
             takes, opened = rules.takes(name), rules.opens(name)
+            if not takes and rules.strangers(name) and self._is_file(place.real, entry):
+                yield _refused(path, NO_RECORD)
+                continue
             if not takes and opened is None:
                 continue
             real = (*place.real, name)
@@ -98,6 +102,10 @@ class Listing:
                 yield _taken(path, entry)
             elif isinstance(entry, dict) and opened is not None:
                 yield from self._enter(_Place(path, real, entry, place.around), opened)
+
+    def _is_file(self, start: tuple[str, ...], entry: _Entry) -> bool:
+        found = self._follow(start, entry) if isinstance(entry, _Link) else ((), entry)
+        return not isinstance(found, str) and isinstance(found[1], _File)
 
     def _enter(self, place: _Place, rules: Rules) -> Iterator[Listed]:
         if id(place.folder) in place.around:

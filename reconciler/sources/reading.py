@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
+import signal
 import stat
+import sys
 from typing import NamedTuple
 
 Signature = tuple[int, int, int, int]
@@ -16,13 +19,14 @@ _FLAGS = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTT
 class Reading(NamedTuple):
     """What reading gave: bytes and the signature they had, or None and the `error` that says why.
 
-    `settled` is False where the file moved meanwhile.
+    `settled` is False where the file moved meanwhile, `is_unfinished` where somebody has it open for writing.
     """
 
     data: bytes | None
     signature: Signature | None
     error: str = ""
     settled: bool = True
+    is_unfinished: bool = False
 
 
 VANISHED = Reading(None, None, "vanished while it was being read", settled=False)
@@ -54,13 +58,34 @@ def _read_once(name: str, folder_fd: int | None, limit_bytes: int) -> Reading | 
         if not stat.S_ISREG(before.st_mode):
             return Reading(None, None, not_a_file(before.st_mode))
         expected_bytes = min(before.st_size, limit_bytes + 1)
+        is_unfinished = _is_open_for_writing(fd)
         data = os.read(fd, expected_bytes + 1)[: limit_bytes + 1]
     finally:
         os.close(fd)
     there = os.stat(name, dir_fd=folder_fd, follow_symlinks=False)
     was = signature(before)
     is_still = was == signature(there) and before.st_dev == there.st_dev
-    return Reading(data, was) if is_still and len(data) == expected_bytes else None
+    return Reading(data, was, is_unfinished=is_unfinished) if is_still and len(data) == expected_bytes else None
+
+
+def _is_open_for_writing(fd: int) -> bool:
+    """True where somebody has the file open for writing; False also where that cannot be told.
+
+    A lease for reading is given to nobody while there is a writer (fcntl(2), Linux alone, for one's own files). It is
+    given back at once; whoever opens the file for writing meanwhile waits so long. What the system would tell of that
+    is sent as a signal that does nothing by default, instead of one that ends the process.
+    """
+    if sys.platform != "linux":
+        return False
+    try:
+        fcntl.fcntl(fd, fcntl.F_SETSIG, signal.SIGURG)
+        fcntl.fcntl(fd, fcntl.F_SETLEASE, fcntl.F_RDLCK)
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False
+    fcntl.fcntl(fd, fcntl.F_SETLEASE, fcntl.F_UNLCK)
+    return False
 
 
 def signature(status: os.stat_result) -> Signature:

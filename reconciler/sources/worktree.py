@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
 
 from reconciler.clock import Clock
-from reconciler.records.snapshot import Snapshot, SourceFile
+from reconciler.records.snapshot import NO_RECORD, Snapshot, SourceFile
 from reconciler.sources.folder import Folder, Found, Identity, Walk
 from reconciler.sources.git import NO_REPOSITORY, GitFacts, Repository
 from reconciler.sources.layout import (
@@ -20,9 +20,11 @@ from reconciler.sources.layout import (
     Rules,
     counts,
     is_strategy,
+    is_template,
     parts,
 )
 from reconciler.sources.reading import why
+from reconciler.sources.whereabouts import locate
 
 _NOTHING = Snapshot(instances=(), templates=(), strategies=(), halt=None, revision=None, clean=False, whole=False)
 
@@ -50,6 +52,7 @@ class _Known(NamedTuple):
     found: Found
     facts: GitFacts
     file: SourceFile
+    is_converted: bool
 
 
 class Worktree:
@@ -65,9 +68,11 @@ class Worktree:
         self._instances = _Tree(INSTANCES, INSTANCE_RULES, options.instance_limit_bytes, is_required=True)
         self._strategies = _Tree(STRATEGIES, STRATEGY_RULES, options.strategy_limit_bytes, is_required=False)
         self._repository: Repository | None = None
+        self._around: Repository | None = None
         self._facts = NO_REPOSITORY
         self._expected: frozenset[str] = frozenset()  # the paths that HEAD has
         self._known: dict[str, _Known] = {}
+        self._converted: frozenset[str] = frozenset()
         self._last = _NOTHING
 
     def read(self) -> Snapshot:
@@ -83,6 +88,7 @@ class Worktree:
         facts = NO_REPOSITORY if repository is None else repository.facts()
 
         root = os.path.realpath(self._root)
+        self._instances.may_leave = self._may_leave(root)
         racy_from_ns = int((self._clock.time() - self._options.racy_s) * 1e9)
         walks = [tree.read(root, racy_from_ns) for tree in (self._instances, self._strategies)]
 
@@ -96,12 +102,24 @@ class Worktree:
             self._last = replace(self._last, whole=not not_whole, not_whole=not_whole)
         return self._last
 
+    def _may_leave(self, root: str) -> bool:
+        """Whether `instances/` may be a link that leaves the repository around the fleet: as somebody set it up who
+        may write here, not as a commit has it, which anybody may ask for."""
+        where = locate(Path(root)) if os.path.islink(f"{root}/{INSTANCES}") else None
+        if where is None or Path(os.path.realpath(f"{root}/{INSTANCES}")).is_relative_to(where.top):
+            return True
+        if self._around is None or self._around.where != where:
+            self._around = Repository(where, self._clock)
+        facts = self._around.facts()
+        return not facts.problem and INSTANCES not in facts.tree.links
+
     def _compose(self, facts: GitFacts) -> Snapshot:
         """What the trees hold now, with every object of the last snapshot that is still true."""
         if facts is not self._facts:
             self._facts = facts
             self._expected = frozenset(filter(counts, (*facts.tree.files, *facts.tree.links)))
-        found = (found for tree in (self._instances, self._strategies) for found in tree)
+        found = [one for tree in (self._instances, self._strategies) for one in tree]
+        self._converted = self._told_converted(found)
         self._known = known = {one.path: self._recall(one) for one in found}
         files = parts(one.file for one in known.values())
         last = self._last
@@ -114,18 +132,51 @@ class Worktree:
             lost=f"{INSTANCES}/ {self._instances.lost}" if self._instances.lost else "",
             revision=facts.revision,
             git_problem=facts.problem,
+            git_note=self._git_note(known.keys()),
             clean=facts.revision is not None
             and self._expected <= known.keys()
-            and all(one.file.committed for one in known.values()),
+            and all(one.file.committed or one.file.error == NO_RECORD for one in known.values()),
         )
+
+    def _git_note(self, found: Collection[str]) -> str:
+        if not self._options.asks_git:
+            return ""
+        if self._repository is None:
+            return f"no repository around {self._root}, so nothing counts as committed"
+        expected = [path for path in self._expected if path.startswith(f"{INSTANCES}/") and not is_template(path)]
+        if expected and not any(path.startswith(f"{INSTANCES}/") for path in found):
+            return f"HEAD has {len(expected):,} records, and none is checked out"
+        return ""
+
+    def _told_converted(self, found: Iterable[Found]) -> frozenset[str]:
+        """The paths of files that differ from HEAD by nothing but ends of line that git converts."""
+        files, facts = self._facts.tree.files, self._facts
+        if self._repository is None or not files:
+            return frozenset()
+        differing = [
+            one.path
+            for one in found
+            if one.data is not None
+            and one.link is None
+            and b"\r\n" in one.data
+            and files.get(one.path) not in (None, facts.blob_id(one.data))
+            and files.get(one.path) == facts.blob_id(_with_lf(one.data))
+        ]
+        return self._repository.converted(differing) if differing else frozenset()
 
     def _recall(self, found: Found) -> _Known:
         """What was found as a source file: the same object as before where it is still true."""
         before = self._known.get(found.path)
-        if before is not None and before.found is found and before.facts is self._facts:
+        is_same = before is not None and before.found is found and before.facts is self._facts
+        if before is not None and is_same and before.is_converted is (found.path in self._converted):
             return before
         file = self._source(found)
-        return _Known(found, self._facts, before.file if before is not None and before.file == file else file)
+        if before is not None and found.is_unfinished and is_strategy(found.path):
+            file = replace(
+                before.file, is_unfinished=True
+            )  # what runs goes on; the other half of the module is on its way
+        file = before.file if before is not None and before.file == file else file
+        return _Known(found, self._facts, file, found.path in self._converted)
 
     def _source(self, found: Found) -> SourceFile:
         if found.data is None:
@@ -135,8 +186,12 @@ class Worktree:
             return SourceFile(found.path, None, "", False, error)
         if not self._options.asks_git and not is_strategy(found.path):
             return SourceFile(found.path, found.data, "", False)
-        digest = self._facts.blob_id(found.data)
-        return SourceFile(found.path, found.data, digest, self._is_committed(found, digest))
+        if found.is_unfinished and is_strategy(found.path):
+            return SourceFile(found.path, None, "", False, "is still open for writing")
+        data = _with_lf(found.data) if found.path in self._converted else found.data
+        digest = self._facts.blob_id(data)
+        is_committed = self._is_committed(found, digest)
+        return SourceFile(found.path, found.data, digest, is_committed, is_unfinished=found.is_unfinished)
 
     def _is_committed(self, found: Found, digest: str) -> bool:
         """True where HEAD has these bytes at this path; of a linked file, where it has the link and its target.
@@ -158,6 +213,7 @@ class _Tree:
 
     def __init__(self, path: str, rules: Rules, limit_bytes: int, *, is_required: bool) -> None:
         self.lost = ""
+        self.may_leave = True
         self._path = path
         self._limit_bytes = limit_bytes
         self._is_required = is_required
@@ -172,8 +228,12 @@ class _Tree:
             yield Found(self._path, None, self.lost)
 
     def read(self, root: str, racy_from_ns: int) -> Walk:
-        """Bring the tree up to date. `root` is the real path of the fleet."""
-        walk = Walk(root, f"{root}/{self._path}", self._limit_bytes, racy_from_ns)
+        """Bring the tree up to date. `root` is the real path of the fleet. The folder itself may be a link, as tools
+        that swap whole checkouts make it; then its target is what links within must not leave."""
+        top = f"{root}/{self._path}"
+        if os.path.islink(top) and self.may_leave and os.path.isdir(top):
+            top = os.path.realpath(top)
+        walk = Walk(self._path, top, self._limit_bytes, racy_from_ns)
         was = (self._is_there, self.lost)
         try:
             self._folder.read(walk.top, walk)
@@ -194,10 +254,16 @@ class _Tree:
 
     def _why_lost(self, top: str, error: OSError) -> str:
         if os.path.islink(top):
-            return "is a link; expected a folder"
+            if not self.may_leave:
+                return "is a link that a commit has and that leaves the repository; expected a folder"
+            return "is a link that leads to no folder"
         if isinstance(error, FileNotFoundError):
             return "is missing" if self._is_required else ""
         return why(error)
+
+
+def _with_lf(data: bytes) -> bytes:
+    return data.replace(b"\r\n", b"\n")
 
 
 def _kept(last: tuple[SourceFile, ...], files: Sequence[SourceFile]) -> tuple[SourceFile, ...]:

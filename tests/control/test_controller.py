@@ -159,6 +159,71 @@ def test_what_goes_one_by_one_is_held_as_if_it_had_gone_at_once(fleet: Any) -> N
     assert len(fleet.operator.prune().held) == 20
 
 
+def test_a_file_that_is_still_open_for_writing_is_no_change_yet(fleet: Any) -> None:
+    text = fleet.write("a", config="{levels: 6}").read_text()
+    fleet.settle()
+    with (fleet.root / "instances" / "a.yaml").open("w") as file:
+        file.write(text.replace("levels: 6", "levels: 7"))
+        file.flush()
+        fleet.settle()
+        assert fleet.status("a").generation == 1
+        accepted = next(c for c in fleet.status("a").conditions if c.type == "Accepted")
+        assert "instances/a.yaml is still open for writing; it counts once it is closed" in accepted.message
+        file.write('limits: {max_order_notional: "10"}\n')
+    fleet.clock.advance(1.0)
+    fleet.settle()
+    assert fleet.status("a").generation == 2
+    assert fleet.store.desired.rows()["a"].record.limits.max_order_notional == 10
+
+
+def test_a_file_that_is_still_open_for_writing_may_lower_a_mode(fleet: Any) -> None:
+    text = fleet.write("a").read_text()
+    fleet.settle()
+    with (fleet.root / "instances" / "a.yaml").open("w") as file:
+        file.write(text.replace("mode: observe", "mode: off"))
+        file.flush()
+        fleet.settle()
+        assert fleet.views() == {}
+        file.write("description: more\n")
+
+
+def test_a_halt_that_is_still_being_written_lifts_nothing(fleet: Any) -> None:
+    fleet.write("a")
+    halt = fleet.root / "instances" / "_halt.yaml"
+    halt.write_text("- {scope: all, reason: stop}\n")
+    fleet.settle()
+    with halt.open("w") as file:
+        file.write("[]\n")
+        file.flush()
+        fleet.settle()
+        assert [one.reason for one in fleet.store.halts.active()] == ["stop"]
+    fleet.settle()
+    assert fleet.store.halts.active() == ()
+
+
+def test_what_keeps_changes_waiting_for_a_minute_is_an_event_and_told_to_who_asks(fleet: Any) -> None:
+    fleet.git("init", "-q")
+    path = fleet.write("a")
+    fleet.write("b")
+    fleet.settle()
+    (fleet.root / ".git" / "index.lock").touch()
+    path.unlink()
+    fleet.settle()
+    assert "SourceBlocked" not in [reason for reason, _ in fleet.told()]
+    fleet.clock.advance(61)
+    fleet.settle()
+    told = [message for reason, message in fleet.told() if reason == "SourceBlocked"]
+    assert len(told) == 1
+    assert "index.lock exists" in told[0]
+    assert fleet.board.engine().source_blocked_s >= 61
+    accepted = next(c for c in fleet.status("a").conditions if c.type == "Accepted")
+    assert "whether it was removed is not known: git is changing the index" in accepted.message
+    (fleet.root / ".git" / "index.lock").unlink()
+    fleet.settle()
+    assert "SourceUnblocked" in [reason for reason, _ in fleet.told()]
+    assert fleet.board.engine().source_blocked_s == 0
+
+
 def test_what_went_within_ten_minutes_counts_with_what_goes(fleet: Any) -> None:
     paths = [fleet.write(f"i{n:02}") for n in range(10)]
     fleet.settle()

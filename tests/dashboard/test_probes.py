@@ -84,3 +84,16 @@ async def test_an_engine_that_cannot_is_not_ready_and_tells_strangers_no_detail(
 ) -> None:
     status.engine_now = replace(status.engine_now, source_error=source, database_error=database)
     assert await probe(connect, "/readyz") == (503, {"error": {"code": "not_ready", "message": message}})
+
+
+@pytest.mark.parametrize(("blocked_s", "code", "told"), [(59.0, 200, "ok"), (61.0, 200, "blocked"), (601.0, 503, "")])
+async def test_a_source_that_is_blocked_is_told_and_after_ten_minutes_not_ready(
+    connect: Connect, status: FakeStatus, blocked_s: float, code: int, told: str
+) -> None:
+    status.engine_now = replace(status.engine_now, source_blocked_s=blocked_s)
+    answered, body = await probe(connect, "/readyz")
+    assert answered == code
+    if told:
+        assert body["checks"]["source"] == told
+    else:
+        assert body["error"]["message"] == "source faulty; the fleet page says why"

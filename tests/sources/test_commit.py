@@ -179,6 +179,8 @@ def test_instances_that_are_a_link_are_lost(repository: Path, git: Run, read: Re
     (repository / "instances").symlink_to("real")
     git(repository, "add", "-A")
     git(repository, "commit", "-q", "-m", "Link")
+    (repository / "instances").unlink()
+    (repository / "real").rename(repository / "instances")
     found = read(repository)
     assert (found.lost, found.whole) == ("instances/ is a link; expected a folder", False)
 

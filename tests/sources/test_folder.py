@@ -24,7 +24,7 @@ class Pass:
 
     def walk(self, racy_from_ns: int = NONE_IS_RACY) -> Walk:
         real = os.path.realpath(self.root)
-        walk = Walk(real, f"{real}/instances", 1000, racy_from_ns)
+        walk = Walk("instances", f"{real}/instances", 1000, racy_from_ns)
         self.folder.read(walk.top, walk)
         return walk
 

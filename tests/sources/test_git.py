@@ -205,7 +205,25 @@ def test_what_git_is_in_the_middle_of_is_known(repository: Path, discover: Disco
     found = discover(repository)
     assert found.state().under_way == ""
     (repository / ".git" / name).touch()
-    assert found.state().under_way == f"{sentence} ({repository}/.git/{name} exists)"
+    assert found.state().under_way.startswith(f"{sentence} ({repository}/.git/{name} exists")
+
+
+@pytest.mark.parametrize(
+    ("age_s", "told"),
+    [
+        (0, "exists)"),
+        (59, "exists)"),
+        (60, "exists, for 1 min; remove it if no git runs)"),
+        (7_300, "exists, for 2 h; remove it if no git runs)"),
+        (260_000, "exists, for 3 days; remove it if no git runs)"),
+    ],
+)
+def test_what_a_killed_git_left_is_told_with_its_age_and_its_mend(repository: Path, age_s: float, told: str) -> None:
+    lock = repository / ".git" / "index.lock"
+    lock.touch()
+    found = Repository.discover(repository, FakeClock(lock.stat().st_mtime + age_s))
+    assert found is not None
+    assert found.state().under_way == f"git is changing the index ({lock} {told}"
 
 
 def test_a_rebase_stopped_by_a_conflict_is_under_way(repository: Path, git: Git, discover: Discover) -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 
 import pytest
@@ -95,3 +96,16 @@ def test_a_file_replaced_by_a_rename_while_it_is_read_is_read_again(
 
     monkeypatch.setattr("reconciler.sources.reading.os.read", read_then_replace)
     assert read(str(path), None, LIMIT_BYTES).data == b"new\n"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="leases are Linux's")
+def test_a_file_that_is_open_for_writing_is_unfinished_until_it_is_closed(tmp_path: Path) -> None:
+    path = tmp_path / "a.yaml"
+    with path.open("w") as file:
+        file.write("id: a\n")
+        file.flush()
+        assert read(str(path), None, LIMIT_BYTES).is_unfinished
+    reading = read(str(path), None, LIMIT_BYTES)
+    assert (reading.data, reading.is_unfinished) == (b"id: a\n", False)
+    with path.open():
+        assert not read(str(path), None, LIMIT_BYTES).is_unfinished

@@ -15,6 +15,7 @@ from reconciler.sources.worktree import Worktree, WorktreeOptions
 
 Git = Callable[..., str]
 At = Callable[[Path], Worktree]
+Make = Callable[[Path], None]
 
 
 def _paths(files: tuple[SourceFile, ...]) -> list[str]:
@@ -129,7 +130,7 @@ def test_a_missing_root_is_a_missing_instances_folder(fleet: Path, worktree: At)
 
 
 @pytest.mark.parametrize(
-    ("kind", "error"), [("file", "could not be read: Not a directory"), ("link", "is a link; expected a folder")]
+    ("kind", "error"), [("file", "could not be read: Not a directory"), ("link", "is a link that leads to no folder")]
 )
 def test_an_instances_folder_that_is_none_is_unreadable(fleet: Path, worktree: At, kind: str, error: str) -> None:
     tree = worktree(fleet)
@@ -138,7 +139,7 @@ def test_an_instances_folder_that_is_none_is_unreadable(fleet: Path, worktree: A
     if kind == "file":
         (fleet / "instances").touch()
     else:
-        (fleet / "instances").symlink_to("moved")
+        (fleet / "instances").symlink_to("nowhere")
     snapshot = tree.read()
     assert [(file.path, file.error) for file in snapshot.instances] == [("instances", error)]
     assert snapshot.not_whole == f"instances/ {error}"
@@ -317,7 +318,7 @@ def test_a_snapshot_is_not_whole_while_git_is_at_work(repository: Path, worktree
     (repository / ".git" / name).touch()
     during = tree.read()
     assert not during.whole
-    assert during.not_whole.endswith(f".git/{name} exists)")
+    assert f".git/{name} exists" in during.not_whole
     assert during.instances is before.instances
     (repository / ".git" / name).unlink()
     assert tree.read() == before
@@ -362,7 +363,7 @@ def test_git_finishing_while_the_files_are_read_makes_the_snapshot_not_whole(
     lock.touch()
     tree = worktree(repository)
     _meanwhile(monkeypatch, lock.unlink)
-    assert tree.read().not_whole == f"git is changing the index ({lock} exists)"
+    assert tree.read().not_whole.startswith(f"git is changing the index ({lock} exists")
     assert tree.read().whole
 
 
@@ -384,3 +385,169 @@ def test_why_git_does_not_answer_is_said_and_the_files_are_read_all_the_same(
     assert _paths(snapshot.instances) == ["instances/btc.yaml"]
     assert (snapshot.revision, snapshot.clean, snapshot.whole) == (None, False, True)
     assert snapshot.git_problem == "git is not installed, so nothing counts as committed"
+
+
+def test_without_a_repository_that_is_what_is_told(fleet: Path, repository_of: Make, worktree: At) -> None:
+    tree = worktree(fleet)
+    assert tree.read().git_note == f"no repository around {fleet}, so nothing counts as committed"
+    repository_of(fleet)
+    assert tree.read().git_note == ""
+    assert Worktree(fleet, FakeClock(0.0), WorktreeOptions(asks_git=False)).read().git_note == ""
+
+
+def test_where_nothing_of_head_is_checked_out_that_is_told(repository: Path, worktree: At, git: Git) -> None:
+    git(repository, "sparse-checkout", "set", "--no-cone", "strategies")
+    (repository / "instances").mkdir(exist_ok=True)
+    snapshot = worktree(repository).read()
+    assert (snapshot.instances, snapshot.git_note) == ((), "HEAD has 1 records, and none is checked out")
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "i1.YAML",
+        "i1.Yml",
+        "i1.yaml.txt",
+        "i1.yaml.bak",
+        "i1.yml.orig",
+        "i1.yaml (1)",
+        "i1.yaml_",
+        "_halt.YAML",
+        "_halt.yaml.txt",
+    ],
+)
+def test_what_looks_as_if_it_were_meant_is_named(fleet: Path, worktree: At, name: str) -> None:
+    (fleet / "instances" / "team").mkdir()
+    (fleet / "instances" / "team" / name).write_text("id: i1\n")
+    found = {file.path: file.error for file in worktree(fleet).read().instances}
+    assert found == {"instances/btc.yaml": "", f"instances/team/{name}": "was a file that is none by its name"}
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["_i1.yaml.bak", ".i1.yaml.swp", "i1.yaml~", "i1.yaml.swp", "#i1.yaml#", "i1.yamlet", "README.md", "i1.yaml.tmp"],
+)
+def test_what_editors_leave_and_what_is_kept_aside_is_not(fleet: Path, worktree: At, name: str) -> None:
+    (fleet / "instances" / name).write_text("id: i1\n")
+    assert _paths(worktree(fleet).read().instances) == ["instances/btc.yaml"]
+
+
+def test_a_link_to_what_looks_so_is_named_too_and_does_not_make_the_fleet_unclean(
+    repository: Path, worktree: At
+) -> None:
+    (repository / "instances" / "i1.YAML").symlink_to("btc.yaml")
+    snapshot = worktree(repository).read()
+    assert _one(snapshot, "instances/i1.YAML").data is None
+    assert snapshot.clean
+
+
+@pytest.mark.parametrize(
+    ("attributes", "autocrlf", "committed"),
+    [
+        ("* text eol=crlf", "false", True),
+        ("* text=auto", "false", True),
+        ("*.yaml eol=lf", "false", True),
+        ("", "true", True),
+        ("", "input", True),
+        ("", "false", False),
+        ("* -text", "true", False),
+        ("* text filter=x", "true", False),
+    ],
+)
+def test_committed_is_what_git_means_by_it_whatever_the_ends_of_line(
+    repository: Path, worktree: At, git: Git, attributes: str, autocrlf: str, committed: bool
+) -> None:
+    blob = git(repository, "rev-parse", "HEAD:instances/btc.yaml")
+    (repository / ".gitattributes").write_text(f"{attributes}\n")
+    git(repository, "add", ".")
+    git(repository, "commit", "-q", "-m", "Attributes")
+    git(repository, "config", "core.autocrlf", autocrlf)
+    (repository / "instances" / "btc.yaml").write_bytes(b"id: btc\r\n")
+    snapshot = worktree(repository).read()
+    file = _one(snapshot, "instances/btc.yaml")
+    assert (file.committed, snapshot.clean) == (committed, committed)
+    assert file.data == b"id: btc\r\n"
+    assert (file.digest == blob) is committed
+    (repository / "instances" / "btc.yaml").write_bytes(b"id: btc\r\nmode: off\r\n")
+    assert not _one(worktree(repository).read(), "instances/btc.yaml").committed
+
+
+@pytest.fixture
+def repository_of(git: Git) -> Make:
+    """Make a folder a repository, all that is in it committed."""
+
+    def make(folder: Path) -> None:
+        git(folder, "init", "-q")
+        git(folder, "add", ".")
+        git(folder, "commit", "-q", "-m", "All")
+
+    return make
+
+
+def test_instances_that_are_a_link_which_others_swap_are_followed(
+    fleet: Path, tmp_path: Path, worktree: At, repository_of: Make, git: Git
+) -> None:
+    for version in ("1", "2"):
+        (tmp_path / version / "records").mkdir(parents=True)
+        (tmp_path / version / "records" / "btc.yaml").write_text(f"id: btc # {version}\n")
+        repository_of(tmp_path / version)
+    shutil.rmtree(fleet / "instances")
+    (tmp_path / "current").symlink_to("1")
+    (fleet / "instances").symlink_to("../current/records")
+    tree = worktree(fleet)
+    first = tree.read()
+    assert [(file.path, file.data, file.committed) for file in first.instances] == [
+        ("instances/btc.yaml", b"id: btc # 1\n", True)
+    ]
+    assert first.revision == git(tmp_path / "1", "rev-parse", "HEAD")
+    assert [file.committed for file in first.strategies] == [False]
+    (tmp_path / "next").symlink_to("2")
+    (tmp_path / "next").rename(tmp_path / "current")
+    swapped = tree.read()
+    assert swapped.instances[0].data == b"id: btc # 2\n"
+    assert swapped.not_whole == "instances/ was replaced since it was last read"
+    assert tree.read().whole
+    assert tree.read().revision == git(tmp_path / "2", "rev-parse", "HEAD")
+
+
+def test_a_checkout_that_holds_nothing_but_records_may_be_the_link(
+    fleet: Path, tmp_path: Path, worktree: At, repository_of: Make
+) -> None:
+    (tmp_path / "sha" / "desk").mkdir(parents=True)
+    (tmp_path / "sha" / "desk" / "eth.yaml").write_text("id: eth\n")
+    repository_of(tmp_path / "sha")
+    shutil.rmtree(fleet / "instances")
+    (fleet / "instances").symlink_to("../sha")
+    (tmp_path / "sha" / "desk" / "link.yaml").symlink_to("/etc/hostname")
+    snapshot = worktree(fleet).read()
+    assert [(file.path, file.committed) for file in snapshot.instances] == [
+        ("instances/desk/eth.yaml", True),
+        ("instances/desk/link.yaml", False),
+    ]
+    assert "which leaves" in _one(snapshot, "instances/desk/link.yaml").error
+
+
+def test_a_committed_link_that_leaves_the_repository_stays_refused(
+    repository: Path, tmp_path: Path, worktree: At, git: Git
+) -> None:
+    (repository / "instances").rename(tmp_path / "elsewhere")
+    (repository / "instances").symlink_to("../elsewhere")
+    tree = worktree(repository)
+    assert _paths(tree.read().instances) == ["instances/btc.yaml"]
+    git(repository, "add", "-A")
+    git(repository, "commit", "-q", "-m", "A link")
+    refused = tree.read()
+    assert refused.lost == ("instances/ is a link that a commit has and that leaves the repository; expected a folder")
+    assert not refused.whole
+
+
+def test_a_definition_that_is_still_being_written_stays_as_it_was(fleet: Path, worktree: At) -> None:
+    tree, path = worktree(fleet), fleet / "strategies" / "grid.py"
+    before = tree.read().strategies[0]
+    with path.open("w") as file:
+        file.write('"""Half."""\n')
+        file.flush()
+        during = tree.read().strategies[0]
+        assert (during.data, during.digest, during.is_unfinished) == (before.data, before.digest, True)
+        (fleet / "strategies" / "new.py").touch()
+    assert tree.read().strategies[0].data == b'"""Half."""\n'
