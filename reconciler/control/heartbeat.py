@@ -24,6 +24,8 @@ _LONGEST_WAIT_S = 0.5
 """A wait is cut into pieces of this length, so that a stepped clock is noticed."""
 SILENT_BEATS = 3
 """After so many heartbeats without a beat that is told, whatever the reason."""
+STANDING_S = 2.0
+"""A wall clock that has not moved for so long, by the monotonic one, stands still."""
 _HANGS_S = 30.0
 """A thread that has not come round for so long does not come back: a restart mends that."""
 
@@ -88,6 +90,8 @@ class Heartbeat:
         self._anchor: Mark | None = None
         self._began_s: float | None = None
         self._round_s: float | None = None
+        self._wall_s = clock.time()
+        self._moved_s = clock.monotonic()
         self._silent = ""
         self._counted: int | None = None
         self.last_beat: int | None = None
@@ -124,10 +128,17 @@ class Heartbeat:
             return ""
         return (
             self.ended()
+            or self._standing()
             or self._set_back()
             or self._silent
             or "the clock stands still, or the heartbeat's thread gets no time"
         )
+
+    def _standing(self) -> str:
+        """The wall clock does not move, though the thread looks at it again and again."""
+        if self._round_s is None or self._round_s - self._moved_s < STANDING_S:
+            return ""
+        return f"the clock stands still, at {moment_of(self._wall_s)}"
 
     def _set_back(self) -> str:
         seen = self._seen
@@ -260,7 +271,9 @@ class Heartbeat:
 
     def _come_round(self) -> None:
         """Twice a second, whatever else the thread waits for."""
-        self._round_s = self._clock.monotonic()
+        self._round_s, wall_s = self._clock.monotonic(), self._clock.time()
+        if wall_s != self._wall_s:
+            self._wall_s, self._moved_s = wall_s, self._round_s
         try:
             self._look()
         except Exception:

@@ -33,7 +33,7 @@ from typing import Any
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Route
 
@@ -276,10 +276,13 @@ def _command(path: str, command: _Command) -> Route:
 
 async def _read_object(request: Request) -> Mapping[str, Any]:
     data = bytearray()
-    async for chunk in request.stream():
-        data += chunk
-        if len(data) > BODY_LIMIT_BYTES:
-            raise _Refused(f"expected a body of at most {BODY_LIMIT_BYTES} bytes", 413, "content_too_large")
+    try:
+        async for chunk in request.stream():
+            data += chunk
+            if len(data) > BODY_LIMIT_BYTES:
+                raise _Refused(f"expected a body of at most {BODY_LIMIT_BYTES} bytes", 413, "content_too_large")
+    except ClientDisconnect:
+        raise _Refused("expected a whole body, was cut off") from None
     try:
         values = json.loads(data or b"{}")
         is_text = is_storable(json.dumps(values, ensure_ascii=False))

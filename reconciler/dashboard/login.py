@@ -8,7 +8,7 @@ from __future__ import annotations
 from urllib.parse import parse_qs, urlsplit
 
 from starlette.datastructures import Headers
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import RedirectResponse, Response
 
 from reconciler.dashboard.errors import error_response
@@ -57,10 +57,13 @@ class Login:
         if request.headers.get("content-type", "").partition(";")[0].strip().lower() != FORM:
             raise Refusal(415, f"expected {FORM}")
         body = b""
-        async for chunk in request.stream():
-            body += chunk
-            if len(body) > LARGEST_BYTES:
-                raise Refusal(413, f"expected a form of at most {LARGEST_BYTES} bytes")
+        try:
+            async for chunk in request.stream():
+                body += chunk
+                if len(body) > LARGEST_BYTES:
+                    raise Refusal(413, f"expected a form of at most {LARGEST_BYTES} bytes")
+        except ClientDisconnect:
+            raise Refusal(400, "expected a whole form, was cut off") from None
         try:
             fields = parse_qs(body.decode("ascii"), max_num_fields=10, errors="strict")
         except ValueError:

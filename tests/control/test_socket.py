@@ -299,6 +299,23 @@ def test_a_body_that_is_too_large_is_answered_whoever_writes_it_first(path: Path
     assert (answer.status_code, answer.json()) == (413, {"error": {"code": "content_too_large", "message": message}})
 
 
+def test_a_request_that_is_cut_off_does_nothing_and_is_no_matter_for_the_log(
+    path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    commands = Recorder()
+
+    async def ask(client: httpx.AsyncClient) -> httpx.Response:
+        _, writer = await asyncio.open_unix_connection(path)
+        writer.write(b'POST /v1/halt HTTP/1.1\r\nHost: x\r\nContent-Length: 99\r\n\r\n{"scope"')
+        await writer.drain()
+        await client.get("/v1/prune")
+        writer.transport.abort()
+        return await client.get("/v1/prune")
+
+    assert talk(path, commands, ask).status_code == 200
+    assert (commands.calls, caplog.records) == ([], [])
+
+
 def test_a_command_that_fails_in_a_way_nobody_foresaw_has_the_one_shape(path: Path) -> None:
     class Bad(Recorder):
         def pause(self, ids: Sequence[str] | None, reason: str, uid: int) -> CommandResult:
