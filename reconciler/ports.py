@@ -104,6 +104,18 @@ class TradingStatus(Protocol):
         """Everything that blocks, the strongest first; empty where nothing does."""
         ...
 
+    def caveats(self, instance_id: str, account_id: str) -> Sequence[Obstacle]:
+        """What keeps some of its orders back, though its gate is open."""
+        ...
+
+    def held_back(self) -> frozenset[str]:
+        """The instances of which some orders are held back."""
+        ...
+
+    def limited(self) -> tuple[frozenset[str], frozenset[str]]:
+        """The accounts whose new orders wait, and the servers that are not asked for data, for it was too often."""
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class InstanceFilter:

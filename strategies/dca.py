@@ -105,6 +105,11 @@ class Dca(Strategy):
         since, recent = self.context.now() - WAIT, self.context.orders.recent()
         return any(o.rejected_by is RejectedBy.EXCHANGE and o.created_at > since for o in recent)
 
+    def next_try(self) -> datetime:
+        """When a purchase is tried again after the exchange refused one."""
+        refused = (o.created_at for o in self.context.orders.recent() if o.rejected_by is RejectedBy.EXCHANGE)
+        return max(refused) + WAIT
+
     def too_dear(self) -> bool:
         return self.ceiling is not None and self.ask is not None and self.ask > self.ceiling
 
@@ -136,5 +141,7 @@ class Dca(Strategy):
         if self.too_dear():
             return badge("state", "State", "above the ceiling", "warning")
         if self.lately_refused():
-            return badge("state", "State", "refused by the exchange", "warning")
+            return badge(
+                "state", "State", f"refused by the exchange, next try at {self.next_try():%H:%M} UTC", "warning"
+            )
         return badge("state", "State", "waiting", "info")

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 from decimal import ROUND_HALF_EVEN, Decimal
 from typing import Any
 
 from reconciler.strategy import (
     AMOUNT,
     FRACTION,
+    Order,
     OrderType,
     Outcome,
     RejectedBy,
@@ -23,6 +24,8 @@ from reconciler.strategy import (
 )
 
 SENT = (Outcome.ACCEPTED, Outcome.SHADOW)
+LEAST_SOLD = Decimal("0.95")
+"""The part of a rung's quantity that must be held for it to be sold: fees may be kept of what was bought."""
 WAIT = timedelta(minutes=10)
 """After the exchange refused an order, how long none of its side is placed."""
 
@@ -30,7 +33,8 @@ WAIT = timedelta(minutes=10)
 class Grid(Strategy):
     """Keeps a ladder of limit orders around a centre: buys below the market, sells above it.
 
-    It sells only what its own position covers, so it begins with buys alone. Rungs are powers of 1 + spacing, the
+    It sells only what its own position covers, so it begins with buys alone; where a fee was kept of what was bought,
+    it sells that much less. Rungs are powers of 1 + spacing, the
     same ones for ever, so that a reload finds its own orders where it would put them; its centre is then the nearest
     to the market that keeps them all. A rung closer to the market than one spacing is left empty: what was just
     bought there would be sold at the same price. Without a `centre` of its own the ladder follows the market once
@@ -87,6 +91,14 @@ class Grid(Strategy):
                 "title": "Price step",
                 "description": "Prices are rounded to a multiple of this: what the exchange accepts",
             },
+            "quantity_step": {
+                "type": "string",
+                "pattern": AMOUNT,
+                "default": "0.00000001",
+                "title": "Quantity step",
+                "description": "What is sold of less than a rung is rounded down to a multiple of this: what the "
+                "exchange accepts",
+            },
             "changes_per_tick": {
                 "type": "integer",
                 "minimum": 1,
@@ -102,6 +114,7 @@ class Grid(Strategy):
         self.quantity = Decimal(self.config["quantity"])
         self.ratio = 1 + Decimal(self.config["spacing"])
         self.price_step = Decimal(self.config["price_step"])
+        self.step = Decimal(self.config["quantity_step"])
         self.market = Decimal(0)
         self.stays = "centre" in self.config
         self.centre = round(self.rung(Decimal(self.config["centre"]))) if self.stays else None
@@ -124,28 +137,33 @@ class Grid(Strategy):
         """Cancel own orders that are on no rung of the ladder, or of another size; returns how many."""
         prices = {self.price(rung) for rung in self.ladder()}
         sent = [order for order in self.context.orders.open() if order.outcome in SENT]
-        strays = [o for o in sent if o.limit_price not in prices or o.quantity != self.quantity]
+        strays = [o for o in sent if o.limit_price not in prices or not self.is_of_size(o)]
         for order in strays[:most]:
             self.context.orders.cancel(order.client_order_id)
         return len(strays[:most])
+
+    def is_of_size(self, order: Order) -> bool:
+        smallest = self.quantity if order.side is Side.BUY else self.quantity * LEAST_SOLD
+        return smallest <= order.quantity <= self.quantity
 
     def place_missing(self, most: int) -> None:
         """Place at most this many missing orders, nearest to the market first; a refusal ends its side for now."""
         taken = {order.limit_price for order in self.context.orders.open()}
         missing = [r for r in self.ladder() if abs(r - self.market) >= 1 and self.price(r) not in taken]
-        closed, covered = self.lately_refused(), self.covered()
+        closed, covered = set(self.lately_refused()), self.covered()
         self.is_complete = True
         for rung in sorted(missing, key=lambda r: abs(r - self.market)):
             side = Side.BUY if rung < self.market else Side.SELL
-            if side is Side.SELL and covered < self.quantity:
+            quantity = self.quantity if side is Side.BUY else min(self.quantity, covered // self.step * self.step)
+            if side is Side.SELL and quantity < self.quantity * LEAST_SOLD:
                 continue
             if side in closed or not most:
                 self.is_complete = False
                 continue
-            order = self.context.orders.place(side, self.quantity, type="limit", limit_price=self.price(rung))
+            order = self.context.orders.place(side, quantity, type="limit", limit_price=self.price(rung))
             most -= 1
             if side is Side.SELL:
-                covered -= self.quantity
+                covered -= quantity
             if order.outcome not in SENT:
                 closed.add(side)
                 self.context.log.warning(f"{side} at {self.price(rung)}: {order.outcome} {order.reason}".rstrip())
@@ -156,14 +174,15 @@ class Grid(Strategy):
         offered = sum((order.quantity - order.filled_quantity for order in sells), Decimal(0))
         return self.context.orders.position().quantity - offered
 
-    def lately_refused(self) -> set[Side]:
-        """The sides of which the exchange refused an order not long ago: asking at every tick would change nothing.
+    def lately_refused(self) -> dict[Side, datetime]:
+        """When the exchange last refused an order of a side, not long ago: asking at every tick would change nothing.
 
         Read from the book, so that neither an edit nor a restart asks sooner.
         """
         since = self.context.now() - WAIT
         recent = self.context.orders.recent(50)
-        return {o.side for o in recent if o.rejected_by is RejectedBy.EXCHANGE and o.created_at > since}
+        refused = [o for o in recent if o.rejected_by is RejectedBy.EXCHANGE and o.created_at > since]
+        return {order.side: order.created_at for order in reversed(refused)}
 
     def ladder(self) -> range:
         """The rungs of the ladder, its centre included; none before the first tick."""
@@ -187,18 +206,25 @@ class Grid(Strategy):
         exact: Decimal = self.ratio**rung
         return (exact / self.price_step).quantize(Decimal(1), ROUND_HALF_EVEN) * self.price_step
 
+    def state(self) -> dict[str, Any]:
+        """How far the ladder is, and what it waits for."""
+        if refused := self.lately_refused():
+            sides, until = ", ".join(sorted(refused)), f"{max(refused.values()) + WAIT:%H:%M} UTC"
+            return badge("ladder", "Ladder", f"{sides} refused by the exchange, next try at {until}", "warning")
+        return badge(
+            "ladder",
+            "Ladder",
+            "complete" if self.is_complete else "filling",
+            "ok" if self.is_complete else "info",
+        )
+
     def render(self) -> Sequence[dict[str, Any]]:
         if self.centre is None:
             return [badge("ladder", "Ladder", "waiting for the first tick", "info")]
         orders = sorted(self.context.orders.open(), key=lambda o: o.limit_price or Decimal(0), reverse=True)
         buys = sum(order.side is Side.BUY for order in orders)
         return [
-            badge(
-                "ladder",
-                "Ladder",
-                "complete" if self.is_complete else "filling",
-                "ok" if self.is_complete else "info",
-            ),
+            self.state(),
             metric("centre", "Centre", self.price(self.centre)),
             bar("sides", "Resting orders", {"buy": buys, "sell": len(orders) - buys}),
             table(

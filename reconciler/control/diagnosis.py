@@ -23,16 +23,21 @@ class Surroundings:
     """What the whole fleet depends on. `no_beat`: why no beat has fired for three heartbeats, so that nothing ticks.
 
     `awaited` are the exec-mcp servers that have not answered since the start and are waited for, `unheard` those that
-    are waited for no more.
+    are waited for no more. `held_back` are the instances whose orders were refused again and again, `limited` the
+    accounts whose new orders wait, and `unasked` the servers that are not asked for data, for it was too often.
     """
 
     no_beat: str = ""
     awaited: frozenset[str] = frozenset()
     unheard: frozenset[str] = frozenset()
+    held_back: frozenset[str] = frozenset()
+    limited: frozenset[str] = frozenset()
+    unasked: frozenset[str] = frozenset()
 
     def is_like(self, other: Surroundings) -> bool:
         """True where nothing is judged otherwise than in those."""
-        mine, others = (self.awaited, self.unheard), (other.awaited, other.unheard)
+        mine = (self.awaited, self.unheard, self.held_back, self.limited, self.unasked)
+        others = (other.awaited, other.unheard, other.held_back, other.limited, other.unasked)
         return bool(self.no_beat) is bool(other.no_beat) and mine == others
 
 
@@ -76,6 +81,12 @@ class Case:
         return self.view.mode
 
     @property
+    def is_braked(self) -> bool:
+        """True where some of its orders, or its server's data, are held back: asking more would be refused again."""
+        around, account_id = self.around, self.row.record.identity.account_id
+        return self.row.id in around.held_back or account_id in around.limited or self.server in around.unasked
+
+    @property
     def is_current(self) -> bool:
         """True where what runs is what the row wants, or neither is there."""
         if self.view is None:
@@ -107,6 +118,8 @@ def health(case: Case) -> Health:
     if view is not None and (view.failing or view.phase is Phase.FAILED):
         return Health.DEGRADED
     if case.wanted and (case.around.no_beat or case.server in case.around.unheard):
+        return Health.DEGRADED
+    if case.wanted and case.is_braked:
         return Health.DEGRADED
     if case.wanted and not case.can_load and view is None:
         is_coming = case.importing is not None and case.importing.reason == CODE_LOADING
@@ -208,13 +221,18 @@ def obstacles(case: Case, facts: RuntimeFacts | None, outside: Sequence[Obstacle
 
 
 def caveats(
-    case: Case, denials: Sequence[Mapping[str, Any]], differences: Sequence[Mapping[str, Any]]
+    case: Case,
+    denials: Sequence[Mapping[str, Any]],
+    differences: Sequence[Mapping[str, Any]],
+    held_back: Sequence[Obstacle],
 ) -> list[Obstacle]:
-    """What the exchange says otherwise than the ledger: of its own orders; where it trades, of its account."""
+    """What keeps some of its orders back; and what the exchange says otherwise than the ledger: of its own orders;
+    where it trades, of its account."""
     account_id = case.row.record.identity.account_id
     own = [one for one in denials if one["instance_id"] == case.row.id]
     found = [Obstacle(TradingCaveat.ORDER_MISSING, f"its exchange denies {_denied(own)}")] if own else []
     if case.effective_mode is Mode.ACTIVE:
+        found += held_back
         found += [
             Obstacle(TradingCaveat.POSITIONS_DIFFER, f"account {account_id} does not add up: {one['difference']}")
             for one in differences

@@ -247,7 +247,8 @@ class StatusBoard:
     def _around(self) -> Surroundings:
         parts = self._parts
         no_beat, awaited, unheard = parts.heartbeat.silence(), parts.awaited(), parts.unheard()
-        return Surroundings(no_beat, awaited, unheard) if no_beat or awaited or unheard else CALM
+        found = (no_beat, awaited, unheard, parts.trading.held_back(), *parts.trading.limited())
+        return Surroundings(*found) if any(found) else CALM
 
     def _server_of(self, row: Row) -> str:
         account = self._parts.accounts.get(row.record.identity.account_id)
@@ -315,6 +316,11 @@ class StatusBoard:
             drawn_at=None if facts is None else facts.drawn_at,
         )
 
+    def _caveats(self, case: Case) -> list[Obstacle]:
+        parts, account_id = self._parts, case.row.record.identity.account_id
+        held_back = parts.trading.caveats(case.row.id, account_id)
+        return caveats(case, parts.denials(), parts.differences(), held_back)
+
     def _is_halted(self, row: Row) -> bool:
         account_id = row.record.identity.account_id
         return any(halt.forbids(account_id, row.id) for halt in self._parts.halts())
@@ -329,7 +335,7 @@ class StatusBoard:
             self._condition(
                 case.row.id,
                 "Trading",
-                trading(closed_by, caveats(case, self._parts.denials(), self._parts.differences())),
+                trading(closed_by, self._caveats(case)),
             ),
         )
 

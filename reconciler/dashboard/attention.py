@@ -219,7 +219,8 @@ def _faults(
         else:
             yield Gravity.NOTICE, _because("Paused", _first_false(conditions, "Ready", "Trading"))
     elif instance.health is Health.DEGRADED and not (ready is not None and ready.reason in TOLD_OF_ALL):
-        yield Gravity.WARNING, _because("Degraded", _first_false(conditions, "Loaded", "Ready"))
+        because = _first_false(conditions, "Loaded", "Ready") or conditions.get("Trading")
+        yield Gravity.WARNING, _because("Degraded", because)
     if instance.sync in (Sync.INVALID, Sync.REFUSED, Sync.HELD):
         yield Gravity.WARNING, _because(str(instance.sync), _first_false(conditions, "Accepted"))
     if ready is not None and ready.reason == "TicksMissed":

@@ -33,6 +33,8 @@ REASONS: Mapping[str, str] = {
     TradingReason.UNKNOWN_ORDER: "order in doubt",
     TradingReason.EXEC_DOWN: "exec-mcp down",
     TradingCaveat.ORDER_MISSING: "order denied",
+    TradingCaveat.REFUSED_AGAIN: "refused again and again",
+    TradingReason.RATE_LIMITED: "rate limited",
 }
 WELL = ("Open", "Applied", "Loaded", "Ticking")
 """Why a condition is true where all is well with it; any other reason has something to say."""

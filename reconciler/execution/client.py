@@ -20,6 +20,8 @@ from reconciler.execution.mapping.request import chosen, confirming, request
 from reconciler.execution.mapping.shape import Offer, difference, shape
 from reconciler.execution.mapping.words import ToolWords
 from reconciler.execution.options import ServerOptions
+from reconciler.execution.rate_limits import DATA as DATA_HOLD
+from reconciler.execution.rate_limits import RateLimits, asked_s, is_said, retry_after_s
 from reconciler.execution.tool_memory import Recollection, ToolMemory
 from reconciler.records.tools import KnownTools
 
@@ -49,6 +51,7 @@ class ExecServer(Connection):
         self._is_told = False
         self._listed: Mapping[str, Offer] = {}
         self._data_turns = asyncio.Semaphore(_DATA_AT_ONCE)
+        self.limits = RateLimits(clock)
 
     async def call(
         self,
@@ -68,7 +71,10 @@ class ExecServer(Connection):
         words do not reach), ExecUnknown where it may have.
         """
         handover = handover or Handover()
+        limited = DATA_HOLD if tool in DATA else str(arguments.get("account_id", ""))
         try:
+            if tool in DATA and (told := self.limits.told(DATA_HOLD)):
+                raise ExecUnavailable(f"{self.name!r} is not asked for data: {told}")
             words = chosen(tool, self._words(tool), arguments)
             timeout_s = timeout_s or self.options.timeout_s
             if words.elsewhere:
@@ -77,10 +83,20 @@ class ExecServer(Connection):
                 answer = await self._once(tool, words, arguments, timeout_s, handover)
         except ExecError as error:
             error.args = (self.scrubbed(str(error)),)
+            self._note_limit(limited, error, handover)
             raise
         finally:
             handover.finish()
+        if tool in DATA or tool == PLACE:
+            self.limits.passed(limited)
         return {**answer, "reason": self.scrubbed(answer["reason"])} if "reason" in answer else answer
+
+    def _note_limit(self, limited: str, error: ExecError, handover: Handover) -> None:
+        """Heed what failed because there were too many requests."""
+        if handover.limited is not None:
+            self.limits.hit(limited, str(error), retry_after_s(handover.limited, self._clock.time()))
+        elif not isinstance(error, (ExecUnavailable, OrderNotFound)) and is_said(str(error)):
+            self.limits.hit(limited, str(error), asked_s(str(error)))
 
     async def _once(
         self, tool: str, words: ToolWords, arguments: Mapping[str, Any], timeout_s: float, handover: Handover

@@ -197,6 +197,8 @@ class Connection:
         if handover.is_abandoned and not handover.not_delivered:
             return ExecUnavailable(_GIVEN_UP)
         why = self.scrubbed(handover.not_delivered or handover.trouble or flat(error))
+        if handover.limited is not None:
+            return ExecUnknown(f"{self.name!r} was asked too often: {why}")  # it is there, and the connection, too
         self._lose(why)
         if handover.is_possibly_sent:
             return ExecUnknown(f"the connection to {self.name!r} failed while it was asked: {why}")

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from reconciler.clock import Clock, utc
 from reconciler.errors import CapabilityUnavailable, ExecUnavailable
+from reconciler.execution.brakes import Brakes
 from reconciler.execution.doubts import Doubts
 from reconciler.execution.limits import Book, Prices, breach, reduces, staleness
 from reconciler.execution.readiness import Readiness
@@ -24,7 +25,7 @@ from reconciler.records.halt import Halt, HaltScope
 from reconciler.records.holding import Holding
 from reconciler.records.mode import Mode
 from reconciler.records.order import Order, OrderRequest, OrderType
-from reconciler.records.status import TradingReason
+from reconciler.records.status import TradingCaveat, TradingReason
 
 if TYPE_CHECKING:
     from reconciler.execution.wholeness import Wholeness
@@ -62,7 +63,7 @@ class HaltBook(ActiveHalts, Protocol):
 class Refusal:
     """Why an order may not leave. `reason` is a `TradingReason` where the gate is shut.
 
-    Else it is `Limit`, `Request` or `Quote`.
+    Else it is `Limit`, `Request`, `Quote` or `RefusedAgain`.
     """
 
     reason: str
@@ -83,6 +84,7 @@ class Gatekeeper:
         doubts: Doubts,
         readiness: Readiness,
         wholeness: Wholeness,
+        brakes: Brakes,
         clock: Clock,
     ) -> None:
         self._orders = orders
@@ -91,6 +93,7 @@ class Gatekeeper:
         self._doubts = doubts
         self._readiness = readiness
         self._wholeness = wholeness
+        self._brakes = brakes
         self._clock = clock
         self._shut = ""
 
@@ -124,7 +127,10 @@ class Gatekeeper:
         exceeded = breach(gate.limits, order.request, Prices(order.quote_bid, order.quote_ask), book)
         if exceeded is None and not reducing:
             exceeded = self._stale(gate, order, real_money=real_money)
-        return None if exceeded is None else Refusal("Limit", exceeded)
+        if exceeded is not None:
+            return Refusal("Limit", exceeded)
+        held = self._brakes.held(order, reducing=reducing) if origin.mode is Mode.ACTIVE else ""
+        return Refusal(TradingCaveat.REFUSED_AGAIN, held) if held else None
 
     def _stale(self, gate: GateState, order: Order, *, real_money: bool) -> str | None:
         """Why the quote is no measure of what the order would trade at. What real money asks for unasked, it cannot ask
@@ -182,6 +188,15 @@ class Gatekeeper:
         behind = self._wholeness.behind(account_id)
         if behind is not None and (reduction is None or not self._wholeness.has_room(reduction)):
             yield Refusal(TradingReason.LEDGER_BEHIND, behind.message)
+        if reduction is None and (limited := self.limited(account_id)):
+            yield Refusal(TradingReason.RATE_LIMITED, limited)
+
+    def limited(self, account_id: str) -> str:
+        """Why, and until when, new orders of the account wait: too many requests, says the other side. Else empty."""
+        try:
+            return self._servers.reaching(account_id).limits.told(account_id)
+        except ExecUnavailable:
+            return ""
 
     def _book(self, gate: GateState, order: Order) -> Book:
         origin, shadow = order.provenance, order.provenance.mode is not Mode.ACTIVE

@@ -11,7 +11,7 @@ import asyncio
 from collections.abc import Sequence
 from dataclasses import replace
 from decimal import Decimal
-from typing import Any
+from typing import Any, Protocol
 
 from reconciler.clock import Clock, utc
 from reconciler.errors import CapabilityUnavailable, ExecError, ExecRejected, ExecUnavailable, StoreError
@@ -19,6 +19,7 @@ from reconciler.execution import bridge
 from reconciler.execution.aftercare import Aftercare
 from reconciler.execution.answers import Unreadable
 from reconciler.execution.arrivals import Arrivals
+from reconciler.execution.brakes import Brakes, Circumstances, relevant
 from reconciler.execution.bridge import GRACE_S, Bridge
 from reconciler.execution.comparing import Comparison
 from reconciler.execution.denials import Denial
@@ -42,14 +43,20 @@ from reconciler.execution.subject import Subject
 from reconciler.execution.wholeness import Wholeness
 from reconciler.ports import GateState, MarketData
 from reconciler.records.correction import Shares
-from reconciler.records.market import Position
+from reconciler.records.market import Balance, Position
 from reconciler.records.mode import Mode
 from reconciler.records.order import Order, OrderRequest, OrderState, Outcome, RejectedBy
-from reconciler.records.status import Obstacle, TradingReason
+from reconciler.records.status import Obstacle, TradingCaveat, TradingReason
 from reconciler.records.verdict import Verdict
 
 _SETTLING_CALLS = 4
 """So many calls, one after the other, an account is looked at with, about."""
+
+
+class MarketView(MarketData, Protocol):
+    """Market data, and what was told of balances without asking again."""
+
+    def last_balances(self, account_id: str, client_id: str) -> tuple[int, Sequence[Balance]] | None: ...
 
 
 class Gateway:
@@ -65,7 +72,7 @@ class Gateway:
         halts: HaltBook,
         events: EventLog,
         servers: Servers,
-        market: MarketData,
+        market: MarketView,
         bridge: Bridge,
         clock: Clock,
         ids: OrderIds | None = None,
@@ -73,6 +80,7 @@ class Gateway:
     ) -> None:
         self._ledger = ledger
         self._servers = servers
+        self._market = market
         self._quoting = Quoting(market, servers)
         self._bridge = bridge
         self._clock = clock
@@ -81,9 +89,12 @@ class Gateway:
         self._doubts = Doubts()
         self._readiness = Readiness(servers)
         self._wholeness = Wholeness(ledger, servers, events, clock)
-        self._gatekeeper = Gatekeeper(ledger, halts, servers, self._doubts, self._readiness, self._wholeness, clock)
+        self._brakes = Brakes(clock, self._circumstances)
+        self._gatekeeper = Gatekeeper(
+            ledger, halts, servers, self._doubts, self._readiness, self._wholeness, self._brakes, clock
+        )
         self._endings = Endings(clock)
-        self._settlement = Settlement(ledger, self._doubts, halts, events, self._endings)
+        self._settlement = Settlement(ledger, self._doubts, halts, events, self._endings, self._brakes)
         self._dispatch = Dispatch(servers, bridge, self._readiness, self._rate)
         self._aftercare = Aftercare(
             ledger,
@@ -101,6 +112,7 @@ class Gateway:
             clock,
         )
         self._shadow_fee = shadow_fee
+        servers.tell_limited(lambda told: events.record(None, "Warning", TradingReason.RATE_LIMITED, told))
         self._shadow_book = ShadowBook(ledger, self._quoting, clock, shadow_fee)
 
     def recover(self) -> Sequence[Order]:
@@ -263,6 +275,38 @@ class Gateway:
         """Everything for which the instance could open nothing, whatever its mode. From memory."""
         found = self._gatekeeper.obstacles(instance_id, account_id)
         return [Obstacle(refusal.reason, refusal.message) for refusal in found]
+
+    def caveats(self, instance_id: str, account_id: str) -> Sequence[Obstacle]:
+        """What keeps some of the instance's orders back, though its gate is open. From memory."""
+        found = []
+        if held := self._brakes.told(instance_id):
+            found.append(Obstacle(TradingCaveat.REFUSED_AGAIN, held))
+        try:
+            limited = self._servers.reaching(account_id).limits.data_told()
+        except ExecUnavailable:
+            limited = ""
+        if limited:
+            found.append(Obstacle(TradingCaveat.RATE_LIMITED, f"its server is not asked for data: {limited}"))
+        return found
+
+    def held_back(self) -> frozenset[str]:
+        """The instances of which some orders are held back, for they were refused again and again. From memory."""
+        return self._brakes.braked()
+
+    def limited(self) -> tuple[frozenset[str], frozenset[str]]:
+        """The accounts whose new orders wait, and the servers that are not asked for data. From memory."""
+        return self._servers.limited()
+
+    def _circumstances(self, order: Order) -> Circumstances:
+        """What a refusal of the order may hang on, as far as it is known without asking."""
+        origin = order.provenance
+        told = self._market.last_balances(origin.account_id, origin.client_id)
+        try:
+            connections = self._servers.reaching(origin.account_id).status.connections
+        except ExecUnavailable:
+            connections = 0
+        holding = self._ledger.holding(origin.instance_id, origin.symbol, False)
+        return Circumstances(holding.quantity, None if told is None else relevant(told[1], order), connections)
 
     def _cancelled_shadow(self, client_order_id: str) -> Order:
         """Cancelled, unless it came to another end in the meantime."""

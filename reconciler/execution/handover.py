@@ -25,6 +25,8 @@ class Handover:
         """Why it is certain that the server did not act, although the call was on its way."""
         self.trouble = ""
         """What went wrong on the way, where that leaves it open whether the server acted."""
+        self.limited: str | None = None
+        """What the server, asked too often, said of when to ask again (`Retry-After`, which may be empty)."""
 
     @property
     def is_possibly_sent(self) -> bool:

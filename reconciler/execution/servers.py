@@ -80,6 +80,16 @@ class Servers:
         for server in self._servers.values():
             server.on_connected = told
 
+    def tell_limited(self, told: Callable[[str], None]) -> None:
+        """Have `told` called, with a sentence, whenever a server or exchange says that it was asked too often."""
+        for name, server in self._servers.items():
+            server.limits.on_hold = partial(_told_limited, told, name)
+
+    def limited(self) -> tuple[frozenset[str], frozenset[str]]:
+        """The accounts whose new orders wait, and the servers that are not asked for data, for it was too often."""
+        accounts = frozenset(id for server in self._servers.values() for id in server.limits.accounts())
+        return accounts, frozenset(name for name, server in self._servers.items() if server.limits.data_told())
+
     def accept_tools(self, name: str) -> str:
         """Somebody has looked at the changed tools. Why that cannot be accepted, else empty. On the loop only."""
         server = self._servers.get(name)
@@ -93,6 +103,11 @@ class Servers:
     def statuses(self) -> tuple[ServerStatus, ...]:
         """How every connection is doing, by name."""
         return tuple(server.status for _, server in sorted(self._servers.items()))
+
+
+def _told_limited(told: Callable[[str], None], server: str, account_id: str, why: str) -> None:
+    what = f"new orders of account {account_id} wait" if account_id else f"data of server {server} is not asked for"
+    told(f"{what}: {why}")
 
 
 @asynccontextmanager

@@ -11,6 +11,7 @@ from typing import Literal, Protocol
 
 from reconciler.errors import StoreError
 from reconciler.execution.answers import OrderReport
+from reconciler.execution.brakes import Brakes
 from reconciler.execution.doubts import Doubts
 from reconciler.execution.endings import Endings
 from reconciler.execution.gatekeeper import HaltBook, OwnOrders
@@ -18,6 +19,7 @@ from reconciler.records import exact
 from reconciler.records.correction import Correction
 from reconciler.records.market import Position
 from reconciler.records.order import Fill, Order, OrderState, Outcome, RejectedBy, decimal_text
+from reconciler.records.status import TradingCaveat
 from reconciler.records.verdict import Verdict
 
 log = logging.getLogger(__name__)
@@ -113,13 +115,20 @@ class Settlement:
     """Blocks, for it writes; from any thread. Two who settle one order take turns, so neither undoes the other."""
 
     def __init__(
-        self, ledger: OrderBook, doubts: Doubts, halts: HaltBook, events: EventLog, endings: Endings | None = None
+        self,
+        ledger: OrderBook,
+        doubts: Doubts,
+        halts: HaltBook,
+        events: EventLog,
+        endings: Endings | None = None,
+        brakes: Brakes | None = None,
     ) -> None:
         self._ledger = ledger
         self._doubts = doubts
         self._halts = halts
         self._events = events
         self._endings = endings
+        self._brakes = brakes
         self._told: dict[str, str] = {}
         self._turns = tuple(threading.Lock() for _ in range(_TURNS))
 
@@ -128,7 +137,9 @@ class Settlement:
         with self._turn(order.client_order_id):
             known = self._ledger.get(order.client_order_id) or order
             if known.outcome is not Outcome.ACCEPTED:
-                return self._note(self._rejected(order, by, reason))
+                settled = self._note(self._rejected(order, by, reason))
+                self._brake(settled)
+                return settled
         self._tell(known, "Warning", "OrderTurnedUp", f"it is {known.state}, but its placing was answered: {reason}")
         return known
 
@@ -195,6 +206,7 @@ class Settlement:
             )
         self._is_known(order.client_order_id)
         self._note(settled)
+        self._brake(settled)
         if turned_up:
             self._tell(known, "Warning", "OrderTurnedUp", f"it is {settled.state}, but was taken for: {known.reason}")
         elif known.outcome is Outcome.UNKNOWN:
@@ -262,7 +274,18 @@ class Settlement:
             return self._note(self._ledger.settle(known.client_order_id, state=OrderState.CANCELLED, reason=reason))
         if known.outcome is Outcome.REJECTED:
             return known
-        return self._note(self._rejected(known, RejectedBy.EXCHANGE, reason))
+        settled = self._note(self._rejected(known, RejectedBy.EXCHANGE, reason))
+        self._brake(settled)
+        return settled
+
+    def _brake(self, settled: Order) -> None:
+        """What the exchange made of it counts for the requests that are like it."""
+        if self._brakes is None:
+            return
+        if settled.outcome is Outcome.ACCEPTED:
+            self._brakes.accepted(settled)
+        elif settled.rejected_by is RejectedBy.EXCHANGE and (held := self._brakes.refused(settled, settled.reason)):
+            self._events.record(settled.instance_id, "Warning", TradingCaveat.REFUSED_AGAIN, held)
 
     def _note(self, settled: Order) -> Order:
         """Have it looked up once more, where that may tell more."""

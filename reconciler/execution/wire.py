@@ -29,11 +29,12 @@ _READ_S = 300.0
 """A server may hold an event stream open this long; calls have their own, shorter, time-out."""
 _WRITE_S = 1.0
 """How long the writing of a call may take: a gate's lock is held meanwhile. What was cut off, no server can act on."""
-_NOT_ACTED_ON = frozenset({401, 403, 404, 405, 413, 415, 421, 426, 429})
+_TOO_MANY = 429
+_NOT_ACTED_ON = frozenset({401, 403, 404, 405, 413, 415, 421, 426})
 """The HTTP statuses that say that a call was turned away. To MCP, 404 means that the session is gone.
 
 Of every other failure nobody knows where on the way it happened: 408, 409 and 499 may come after the call was carried
-out, and 400 and 422 are whatever a gateway makes of them.
+out, and 400 and 422 are whatever a gateway makes of them. So is 429, which a server may only hand on.
 """
 
 
@@ -143,6 +144,9 @@ class Wire(httpx2.AsyncBaseTransport):
             call.finish()
         if response.status_code in _NOT_ACTED_ON:
             call.not_delivered = f"the server answered HTTP {response.status_code}"
+        elif response.status_code == _TOO_MANY:
+            call.limited = response.headers.get("retry-after", "")
+            call.trouble = f"the server answered HTTP {_TOO_MANY}"
         elif response.status_code >= 400:
             call.trouble = f"the server answered HTTP {response.status_code}"
         return response

@@ -43,6 +43,7 @@ class TradingReason(StrEnum):
     NOT_COMMITTED = "NotCommitted"
     LEDGER_DOWN = "LedgerDown"
     LEDGER_BEHIND = "LedgerBehind"
+    RATE_LIMITED = "RateLimited"
 
 
 class TradingCaveat(StrEnum):
@@ -50,6 +51,9 @@ class TradingCaveat(StrEnum):
 
     ORDER_MISSING = "OrderMissing"
     POSITIONS_DIFFER = "PositionsDiffer"
+    REFUSED_AGAIN = "RefusedAgain"
+    RATE_LIMITED = "RateLimited"
+    """Of data alone: orders may leave, but their server is asked for none."""
 
 
 class Obstacle(NamedTuple):

@@ -3,7 +3,7 @@
 `reconciler.strategy.testing` has the fakes to test a strategy with.
 """
 
-from reconciler.errors import CapabilityUnavailable, TradingClosed
+from reconciler.errors import CapabilityUnavailable, ExecError, TradingClosed
 from reconciler.records.market import Balance, Candle, Position, Quote, gaps
 from reconciler.records.order import Order, OrderState, OrderType, Outcome, RejectedBy, Side, TimeInForce
 from reconciler.strategy.amount import AMOUNT, FRACTION
@@ -29,6 +29,7 @@ __all__ = [
     "Candle",
     "CapabilityUnavailable",
     "Context",
+    "ExecError",
     "Order",
     "OrderState",
     "OrderType",

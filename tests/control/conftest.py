@@ -90,6 +90,20 @@ class NoOrders:
 
     obstructions: tuple[Obstacle, ...] = ()
 
+    braked: frozenset[str] = frozenset()
+    """The instances whose orders are held back."""
+    hushed: tuple[frozenset[str], frozenset[str]] = (frozenset(), frozenset())
+    """The accounts, and the servers, that were asked too often."""
+
+    def caveats(self, instance_id: str, account_id: str) -> Sequence[Obstacle]:
+        return [Obstacle("RefusedAgain", "buy orders are held back")] if instance_id in self.braked else []
+
+    def held_back(self) -> frozenset[str]:
+        return self.braked
+
+    def limited(self) -> tuple[frozenset[str], frozenset[str]]:
+        return self.hushed
+
     def blocked(self, instance_id: str, account_id: str) -> tuple[str, str] | None:
         return next(iter(self.obstructions), None)
 

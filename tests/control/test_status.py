@@ -104,6 +104,34 @@ def test_a_closed_gate_is_trouble_for_what_is_active(fleet: Any) -> None:
     assert troubled(fleet) == ["a"]
 
 
+def test_orders_that_are_held_back_degrade_their_instance_and_say_so(fleet: Any) -> None:
+    for mode in ("observe", "active"):
+        fleet.write("a", mode=mode)
+        fleet.write("b")
+        fleet.settle()
+    assert fleet.status("a").health is Health.HEALTHY
+    fleet.trading.braked = frozenset({"a"})
+    status = fleet.status("a")
+    (condition,) = (one for one in status.conditions if one.type == "Trading")
+    assert (condition.status, condition.reason) == (True, "RefusedAgain")
+    assert "buy orders are held back" in condition.message
+    assert (status.health, fleet.status("b").health) == (Health.DEGRADED, Health.HEALTHY)
+    assert ids(fleet, health="Degraded") == troubled(fleet) == ["a"]
+    fleet.trading.braked = frozenset()
+    assert ids(fleet, health="Healthy") == ["a", "b"]
+
+
+@pytest.mark.parametrize("hushed", [({"main"}, set()), (set(), {"paper"})])
+def test_an_account_or_a_server_that_asks_to_be_let_alone_degrades_its_instances(
+    fleet: Any, hushed: tuple[set[str], set[str]]
+) -> None:
+    fleet.write("a")
+    fleet.write("off", mode="off")
+    fleet.settle()
+    fleet.trading.hushed = tuple(map(frozenset, hushed))
+    assert (ids(fleet, health="Degraded"), fleet.status("a").health) == (["a"], Health.DEGRADED)
+
+
 def test_while_no_beat_fires_nothing_is_healthy_and_one_sentence_says_why(fleet: Any) -> None:
     fleet.write("a")
     fleet.write("b", mode="off")

@@ -35,8 +35,8 @@ def store(tmp_path: Path, clock: FakeClock) -> Iterator[Store]:
 
 
 @pytest.fixture
-def server() -> ScriptedServer:
-    return ScriptedServer()
+def server(clock: FakeClock) -> ScriptedServer:
+    return ScriptedServer(clock=clock)
 
 
 @pytest.fixture

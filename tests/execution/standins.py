@@ -17,6 +17,7 @@ from reconciler.execution.gateway import Gateway
 from reconciler.execution.handover import Handover
 from reconciler.execution.market import MarketData
 from reconciler.execution.options import ServerOptions
+from reconciler.execution.rate_limits import RateLimits
 from reconciler.execution.servers import Servers
 from reconciler.records.accounts import Account, Accounts
 from reconciler.records.mode import Mode
@@ -105,10 +106,11 @@ Answer = Callable[[Mapping[str, Any]], Awaitable[dict[str, Any]]]
 class ScriptedServer(ExecServer):
     """A server that answers as a test tells it to, and remembers what it was asked."""
 
-    def __init__(self, name: str = "paper", timeout_s: float = 5.0) -> None:
+    def __init__(self, name: str = "paper", timeout_s: float = 5.0, clock: FakeClock | None = None) -> None:
         self.calls: list[tuple[str, dict[str, Any]]] = []
         self.script: dict[str, Answer] = {}
         self.options = ServerOptions(name, "http", timeout_s=timeout_s)
+        self.limits = RateLimits(clock or FakeClock())
         self.status = ServerStatus(name, True, iso(0), TOOLS, "")
 
     def went_down(self, error: str = "gone") -> None:

@@ -291,7 +291,7 @@ def answering(status: int, app: Any) -> Any:
     return serve
 
 
-@pytest.mark.parametrize("status", [401, 403, 404, 405, 413, 415, 421, 426, 429])
+@pytest.mark.parametrize("status", [401, 403, 404, 405, 413, 415, 421, 426])
 def test_a_status_that_says_that_a_call_was_not_acted_on_is_certain_and_no_word_of_the_exchanges(status: int) -> None:
     async def run() -> None:
         app = answering(status, Exchange().mcp.streamable_http_app(json_response=True))
@@ -302,7 +302,9 @@ def test_a_status_that_says_that_a_call_was_not_acted_on_is_certain_and_no_word_
     asyncio.run(run())
 
 
-@pytest.mark.parametrize("status", [400, 402, 406, 408, 409, 410, 422, 423, 425, 431, 451, 499, 500, 502, 503, 504])
+@pytest.mark.parametrize(
+    "status", [400, 402, 406, 408, 409, 410, 422, 423, 425, 429, 431, 451, 499, 500, 502, 503, 504]
+)
 def test_every_other_failure_of_http_leaves_it_open_whether_the_server_acted(status: int) -> None:
     async def run() -> None:
         exchange = Exchange()
@@ -311,6 +313,35 @@ def test_every_other_failure_of_http_leaves_it_open_whether_the_server_acted(sta
             with pytest.raises(ExecUnknown, match=f"the server answered HTTP {status}"):
                 await asked(server, "place_order", {})
         assert exchange.placed == 1
+
+    asyncio.run(run())
+
+
+def hushing(app: Any, headers: list[tuple[bytes, bytes]]) -> Any:
+    """`app` behind a gateway that asks every tool call to come back later."""
+
+    async def serve(scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] == "http" and (b"mcp-method", b"tools/call") in scope["headers"]:
+            await send({"type": "http.response.start", "status": 429, "headers": headers})
+            await send({"type": "http.response.body", "body": b"slow down"})
+            return
+        await app(scope, receive, send)
+
+    return serve
+
+
+@pytest.mark.parametrize("header", ["60", ""])
+def test_a_429_is_heard_and_costs_no_connection(header: str) -> None:
+    async def run() -> None:
+        headers = [(b"retry-after", header.encode())] if header else []
+        app = hushing(Exchange().mcp.streamable_http_app(json_response=True), headers)
+        async with serve_app(app) as address, connected(address + "/mcp") as server:
+            made = server.status.connections
+            handover = Handover()
+            with pytest.raises(ExecUnknown, match="was asked too often: the server answered HTTP 429"):
+                await server.ask("place_order", {}, 5.0, handover)
+            assert (handover.limited, handover.is_possibly_sent) == (header, True)
+            assert (server.status.connected, server.status.connections) == (True, made)
 
     asyncio.run(run())
 

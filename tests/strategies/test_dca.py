@@ -90,7 +90,7 @@ def test_what_the_exchange_refused_is_tried_again_after_ten_minutes_and_not_at_e
     dca.reload()
     dca.tick()
     assert len(context.orders.all()) == 1
-    assert dca.widget("state")["label"] == "refused by the exchange"
+    assert dca.widget("state")["label"] == "refused by the exchange, next try at 12:20 UTC"
     context.advance(minutes=1)
     dca.tick()
     assert len(context.orders.all()) == 2

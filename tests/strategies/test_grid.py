@@ -252,3 +252,22 @@ def test_whatever_happens_no_rung_ever_holds_two_orders(grid_class: Any, happeni
         prices = [order.limit_price for order in context.orders.open()]
         assert len(prices) == len(set(prices))
         assert len(prices) <= 2 * CONFIG["levels"] + 1 + 6  # type: ignore[operator]
+
+
+@pytest.mark.parametrize(("held", "sold"), [("0.0999", "0.0999"), ("0.0951", "0.0951"), ("0.09", None), ("0.1", "0.1")])
+def test_where_a_fee_was_kept_of_what_was_bought_it_sells_that_much_less(
+    grid_class: Any, held: str, sold: str | None
+) -> None:
+    context, grid = bare(grid_class, "active", quantity_step="0.0001")
+    hold(context, held)
+    grid.tick()
+    grid.tick()
+    sells = [str(order.quantity.normalize()) for order in context.orders.open() if order.side == "sell"]
+    assert sells == ([] if sold is None else [sold]), "and what it sells is no stray at the next tick"
+
+
+def test_it_says_what_it_waits_for_after_a_refusal(start: Start, context: FakeContext) -> None:
+    context.orders.answer_next("rejected", "nothing to sell")
+    grid = start()
+    grid.tick()
+    assert grid.widget("ladder")["label"].startswith("sell refused by the exchange, next try at ")

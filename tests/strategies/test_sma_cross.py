@@ -139,3 +139,57 @@ def test_before_the_first_tick_there_is_something_to_show(start: Start) -> None:
 def test_a_fast_average_that_is_not_faster_is_refused(start: Start) -> None:
     with pytest.raises(ValueError, match=r"config\.fast: expected fewer candles than config\.slow \(4\), was 4"):
         start(fast=4)
+
+
+def holding(start: Start, context: FakeContext) -> StrategyRun[Any]:
+    """It bought 2, and wants to sell."""
+    cross = start()
+    context.market.set_closes("1m", UP)
+    cross.tick()
+    context.advance(minutes=1)
+    context.market.set_closes("1m", DOWN)
+    return cross
+
+
+def test_a_refused_sale_is_asked_for_again_after_ten_minutes_and_not_at_every_tick(
+    start: Start, context: FakeContext
+) -> None:
+    cross = holding(start, context)
+    context.orders.answer_next("rejected")
+    for _ in range(50):
+        cross.tick()
+        cross.reload()
+        context.advance(seconds=6)
+    assert placed(context) == ["buy 2", "sell 2"]
+    assert "refused by the exchange, next try at" in cross.widget("state")["label"]
+    context.advance(minutes=6)
+    context.market.set_closes("1m", DOWN)
+    cross.tick()
+    assert placed(context) == ["buy 2", "sell 2", "sell 2"]
+
+
+@pytest.mark.parametrize(
+    ("available", "sold"), [("1.998", "1.998"), ("7", "2"), ("0", "2"), (None, "2")], ids=["fee", "more", "none", "no"]
+)
+def test_after_a_refusal_it_sells_what_the_account_can_sell(
+    start: Start, context: FakeContext, available: str | None, sold: str
+) -> None:
+    if available is not None:
+        context.account.set_balance("BTC", available)
+    cross = holding(start, context)
+    context.orders.answer_next("rejected")
+    cross.tick()
+    context.advance(minutes=11)
+    context.market.set_closes("1m", DOWN)
+    cross.tick()
+    assert placed(context) == ["buy 2", "sell 2", f"sell {sold}"]
+
+
+def test_what_is_less_than_a_step_is_kept_and_stands_in_no_purchases_way(start: Start, context: FakeContext) -> None:
+    cross = holding(lambda: start(quantity_step="1.5"), context)
+    cross.tick()
+    assert placed(context) == ["buy 2", "sell 1.5"]
+    context.advance(minutes=1)
+    context.market.set_closes("1m", UP)
+    cross.tick()
+    assert placed(context) == ["buy 2", "sell 1.5", "buy 2"]
