@@ -330,6 +330,7 @@ class _Engine:
                 exposures=self._store.ledger,
                 halts=self._store.halts.active,
                 unstored_halts=self._store.halts.unstored,
+                descriptors_note=lambda: self._descriptors.fault,
                 awaited=arrivals.awaited,
                 unheard=arrivals.unheard,
                 exec_servers=lambda: tuple(status.to_json() for status in servers.statuses()),

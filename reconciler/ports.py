@@ -210,6 +210,8 @@ class EngineStatus:
     """False until the files have been looked at once: nothing can be said of them before."""
     no_beat: str = ""
     """Why no beat has fired for three heartbeats, so that nothing ticks; empty where beats fire."""
+    descriptors_note: str = ""
+    """That no file descriptor is left but the reserve; empty where there are some."""
     heartbeat_ended: str = ""
     """Why no beat will fire again until the process is started anew; empty where one may."""
     source_blocked_s: float = 0.0

@@ -18,22 +18,32 @@ def halts_of(engine: Engine) -> list[Halt]:
 
 
 def notes_of(engine: Engine) -> list[str]:
-    """What keeps the files from being read, vouched for or told committed, as a running engine has it."""
+    """What keeps beats from firing, halts from being stored, and files from being read or told committed."""
     found: Mapping[str, Any] = engine.get("/api/v1/engine") or {}
-    error = found.get("source_error", "")
-    return [*([error] if error else []), *found.get("source_notes", ())]
+    notes = [f"nothing ticks: {found['no_beat']}"] if found.get("no_beat") else []
+    unstored = [Halt.from_json(item).target for item in found.get("halts", ()) if not item.get("stored", True)]
+    notes += [f"the halt of {target} is in force, the database has not taken it yet" for target in unstored]
+    notes += [found[name] for name in ("descriptors_note", "source_error") if found.get(name)]
+    return [*notes, *found.get("source_notes", ())]
 
 
 def halts_without_engine(place: Place, stored: Iterable[Mapping[str, Any]]) -> list[Halt]:
-    """Those in the database, `stored`, and those that the file asks for: both hold from the next start."""
+    """Those in the database, `stored`, and those that files ask for: all hold from the next start."""
     from reconciler.clock import SystemClock, iso
+    from reconciler.errors import StoreError
     from reconciler.records.halt_file import read_halts
     from reconciler.sources.layout import HALT_PATHS
+    from reconciler.store.halt_requests import HaltRequests
 
+    clock = SystemClock()
     halts = [Halt.from_json(item) for item in stored]
+    try:
+        halts += [halt for halt in HaltRequests(place.state_dir(), clock).read() if halt not in halts]
+    except StoreError as error:
+        say(str(error), alarming=True)
     for path in HALT_PATHS:
         if (place.root() / path).exists():
-            halts += read_halts(_source(place, path), iso(SystemClock().time()))[0]
+            halts += read_halts(_source(place, path), iso(clock.time()))[0]
     return halts
 
 

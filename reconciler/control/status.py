@@ -98,6 +98,7 @@ class Parts:
     differences: Callable[[], Sequence[Mapping[str, Any]]] = tuple
     settings_note: Callable[[], str] = str
     unstored_halts: Callable[[], tuple[Halt, ...]] = tuple
+    descriptors_note: Callable[[], str] = str
     awaited: Callable[[], frozenset[str]] = frozenset
     unheard: Callable[[], frozenset[str]] = frozenset
 
@@ -425,6 +426,7 @@ class StatusBoard:
             beats_lost=parts.heartbeat.lost,
             clock_behind_s=parts.heartbeat.behind_s,
             no_beat=parts.heartbeat.silence(),
+            descriptors_note=parts.descriptors_note(),
             heartbeat_ended=parts.heartbeat.ended(),
             observed=fleet.observed,
             source_error=fleet.source_error or parts.controller.fault,

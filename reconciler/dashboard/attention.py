@@ -79,6 +79,8 @@ def engine_concerns(engine: EngineStatus, problems: Sequence[Problem], now_s: fl
         yield _critical("Clock", f"was set back: nothing ticks for another {duration(engine.clock_behind_s)}")
     if engine.database_error:
         yield _critical("Database", engine.database_error)
+    if engine.descriptors_note:
+        yield _critical("Descriptors", f"{engine.descriptors_note}: something does not close its files; restart soon")
     for halt in engine.halts:
         yield _halt(halt)
     if engine.source_error:

@@ -124,6 +124,7 @@ class FakeEngine:
     failed: tuple[tuple[str, str], ...] = ()
     held: PruneState = field(default_factory=PruneState)
     halts: list[Mapping[str, Any]] = field(default_factory=list)
+    engine_says: dict[str, Any] = field(default_factory=dict)
     orphans: list[Mapping[str, Any]] = field(default_factory=list)
     problems: list[Mapping[str, Any]] = field(default_factory=list)
     asked: dict[str, str] = field(default_factory=dict)
@@ -175,7 +176,7 @@ class FakeEngine:
         return JSONResponse({"items": self.items[offset : offset + limit], "total": len(self.items)})
 
     async def show_engine(self, request: Request) -> JSONResponse:
-        return JSONResponse({"halts": self.halts})
+        return JSONResponse({**self.engine_says, "halts": self.halts})
 
     async def list_problems(self, request: Request) -> JSONResponse:
         return JSONResponse({"items": self.problems, "total": len(self.problems)})

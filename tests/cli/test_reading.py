@@ -9,9 +9,11 @@ from decimal import Decimal
 import pytest
 
 from reconciler.clock import SystemClock, utc
+from reconciler.records.halt import Halt
 from reconciler.records.mode import Mode
 from reconciler.records.order import Order, OrderRequest, OrderState, OrderType, Outcome, Provenance, RejectedBy, Side
 from reconciler.records.status import Health, InstanceStatus, Sync, Ticks
+from reconciler.store.halt_requests import HaltRequests
 from tests.cli.conftest import START_S, FakeEngine, Fleet
 
 NO_ENGINE = "no engine is running here: this is what is applied, and nothing ticks\n"
@@ -167,6 +169,24 @@ def test_status_says_what_is_halted_before_all_else(fleet: Fleet, engine: FakeEn
     assert told["halts"] == HALTS
     one = json.loads(fleet.run("status", "a", "--format", "json").stdout)
     assert one["halts"] == [HALTS[0], HALTS[2]]
+
+
+def test_status_says_that_nothing_ticks_and_what_is_not_stored(fleet: Fleet, engine: FakeEngine) -> None:
+    engine.items = [live_item("a")]
+    engine.halts = [{**HALTS[0], "stored": False}]
+    engine.engine_says = {"no_beat": "no beat can be committed: disk full", "descriptors_note": "all are used up"}
+    said = fleet.run("status").stderr.splitlines()[1:]
+    assert said == [
+        "note: nothing ticks: no beat can be committed: disk full",
+        "note: the halt of everything is in force, the database has not taken it yet",
+        "note: all are used up",
+    ]
+
+
+def test_status_knows_halts_that_wait_for_an_engine(applied: Fleet) -> None:
+    waiting = Halt("all", "", False, "fire", "uid 0", "2026-01-31T12:00:00.000Z")
+    HaltRequests(applied.database.parent, applied.clock).append(waiting)
+    assert "HALTED  everything, no new exposure: fire (by uid 0" in applied.run("status").stderr
 
 
 def notes(fleet: Fleet, instance_id: str) -> str:

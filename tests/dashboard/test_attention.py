@@ -129,6 +129,12 @@ def test_an_engine_that_is_well_has_no_concerns(status: FakeStatus) -> None:
             "nothing ticks: no beat for 31 s, expected one every 6 s: disk full",
         ),
         ({"clock_behind_s": 90.0}, Gravity.CRITICAL, "Clock", "nothing ticks for another 90 s"),
+        (
+            {"descriptors_note": "all 960 are used up"},
+            Gravity.CRITICAL,
+            "Descriptors",
+            "all 960 are used up: something",
+        ),
         ({"database_error": "disk full"}, Gravity.CRITICAL, "Database", "disk full"),
         ({"source_notes": ("a rebase is under way",)}, Gravity.NOTICE, "Source", "a rebase is under way"),
         ({"source_error": "gone"}, Gravity.WARNING, "Source", "gone; the fleet runs on as last applied"),
