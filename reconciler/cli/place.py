@@ -88,6 +88,16 @@ class Place:
         except Failure:
             return Catalogue()
 
+    def refuse_lacking(self, found: Snapshot) -> None:
+        """Failure where HEAD has records that are not among the files found here."""
+        from reconciler.clock import SystemClock
+        from reconciler.sources.checkout import refuse_lacking
+
+        try:
+            refuse_lacking(self.root(), bool(found.instances), SystemClock())
+        except SourceError as error:
+            raise Failure(str(error)) from error
+
     def base(self, ref: str, head: Snapshot) -> Base:
         """The fleet where the files of `head` left `ref`, told by git; Failure where git cannot say."""
         from reconciler.clock import SystemClock

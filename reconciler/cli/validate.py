@@ -13,7 +13,7 @@ from reconciler.cli.failure import CouldNotRun, Failure
 from reconciler.cli.output import print_data, print_text, say
 from reconciler.cli.place import Place
 from reconciler.review import text
-from reconciler.review.check import EVERYTHING, Against, check, is_under, known_paths
+from reconciler.review.check import EVERYTHING, Against, check, could_be_refused, is_under, known_paths
 from reconciler.review.formats import FORMATS
 from reconciler.review.report import Report
 from reconciler.sources.whereabouts import locate
@@ -31,7 +31,7 @@ Examples:
 Exit codes:
   0  everything is valid
   1  there are problems
-  2  it could not run: no instances/, no such path or revision, unusable settings"""
+  2  it could not run: no instances/, records of HEAD that are not here, no such path or revision, unusable settings"""
 )
 @click.argument("paths", metavar="[PATH]...", nargs=-1, type=click.Path(path_type=Path))
 @click.option(
@@ -56,13 +56,15 @@ def validate(ctx: click.Context, paths: tuple[Path, ...], base: str | None, form
         print_text(written) if form == "text" else print_data(written)
     if form == "github":
         _write_step_summary(found)
-    say(text.summary(found))
+    say(text.summary(found), *text.notes(found))
     ctx.exit(0 if found.ok else 1)
 
 
 def _found(place: Place, paths: tuple[Path, ...], ref: str | None) -> Report:
     accounts = place.settings().accounts
     snapshot = place.snapshot(asks_git=ref is not None)
+    if ref is None:
+        place.refuse_lacking(snapshot)
     known, against = known_paths(snapshot), None
     if ref is not None:
         base = place.base(ref, snapshot)
@@ -71,7 +73,7 @@ def _found(place: Place, paths: tuple[Path, ...], ref: str | None) -> Report:
     where = locate(place.root())
     folder = "" if where is None else where.prefix
     found = check(snapshot, accounts, wanted, against, folder, place.catalogue())
-    return replace(found, here=place.way())
+    return replace(found, here=place.way(), unsure=() if against else could_be_refused(snapshot))
 
 
 def _relative(path: Path, root: Path, known: tuple[str, ...]) -> str:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from reconciler.errors import Problem
 from reconciler.records.accounts import Accounts
@@ -76,6 +77,14 @@ def _accounts_named(snapshot: Snapshot) -> Iterator[str]:
         account = values.get("account") if isinstance(values, Mapping) else None
         if isinstance(account, Mapping) and isinstance(account.get("account_id"), str):
             yield account["account_id"]
+
+
+_ACTIVE: Final = re.compile(rb"""^["']?mode["']? *: +["']?active\b""", re.MULTILINE)
+
+
+def could_be_refused(snapshot: Snapshot) -> tuple[str, ...]:
+    """The names of records that say active: good as they are, and yet a step that may be refused."""
+    return tuple(named_id(one.path) for one in snapshot.instances if one.data and _ACTIVE.search(one.data))
 
 
 def known_paths(snapshot: Snapshot) -> tuple[str, ...]:

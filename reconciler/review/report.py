@@ -19,13 +19,14 @@ class Report:
 
     `folder` is the way from the top of the repository to the fleet, `""` or `a/b/`: paths of problems begin at the
     fleet, and what reads these reports on a server begins at the repository. `here` is the way to the fleet from where
-    the command was called: terminals and editors begin there.
+    the command was called: terminals and editors begin there. `unsure` are ids that a comparison could yet refuse.
     """
 
     problems: tuple[Problem, ...] = ()
     checked: Mapping[str, tuple[Problem, ...]] = field(default_factory=dict)
     folder: str = ""
     here: str = ""
+    unsure: tuple[str, ...] = ()
 
     @property
     def ok(self) -> bool:

@@ -24,3 +24,16 @@ def summary(report: Report) -> str:
     if report.ok:
         return f"{files}, all valid" if report.files else "no instance files"
     return f"{files}, {report.valid:,} valid; {count(len(report.problems), 'problem')}"
+
+
+def notes(report: Report) -> list[str]:
+    """What was not looked at, and how to have it looked at."""
+    if not report.unsure:
+        return []
+    named = ", ".join(report.unsure[:3])
+    more = f" and {len(report.unsure) - 3:,} more" if len(report.unsure) > 3 else ""
+    verb = "say" if len(report.unsure) > 1 else "says"
+    return [
+        f"note: {named}{more} {verb} mode: active, which only follows on observe; "
+        "whether a change is such a step, and what else would be refused of it, is told by --base REF"
+    ]

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Final
 
+from reconciler.clock import Clock
 from reconciler.errors import SourceError
 from reconciler.records.snapshot import Snapshot
 from reconciler.sources.commit import Objects, every
@@ -36,6 +37,46 @@ def refuse_incomparable(repository: Repository, commit: str, tree: Tree, objects
             repository.git.text("update-index", "-z", "--index-info", told=entries, index=index)
             _refuse_converted(repository, wanted, f"in {commit[:8]}", index)
     _refuse_converted(repository, wanted | {file.path for file in every(head)}, "now")
+
+
+def refuse_lacking(root: Path, has_records: bool, clock: Clock) -> None:
+    """Raises SourceError, one sentence with the mend, where HEAD has records that are not checked out here, or has all
+    of them in another folder: finding nothing wrong with nothing is no good news. Asks git only where that may be."""
+    repository = Repository.discover(root, clock)
+    if repository is None or repository.is_linked_to:
+        return
+    is_sparse = (repository.where.git_dir / "info" / "sparse-checkout").exists()
+    if has_records and not is_sparse:
+        return
+    facts = repository.facts()
+    if facts.revision is None:
+        return
+    _refuse_missing(repository)
+    if has_records:
+        return
+    gone = [path for path in facts.tree.files if path.startswith(f"{INSTANCES}/") and counts(path)]
+    if gone:
+        raise SourceError(
+            f"{INSTANCES}: expected the {len(gone):,} files that HEAD has there, found none; "
+            "run `git checkout HEAD -- instances`, or commit that they are removed"
+        )
+    elsewhere = _elsewhere(repository, facts.revision)
+    if elsewhere:
+        raise SourceError(
+            f"{root}: expected instance files, found none, and HEAD has some in {', '.join(elsewhere[:3])}; "
+            f"name the fleet with --root {repository.where.top / elsewhere[0]}"
+        )
+
+
+def _elsewhere(repository: Repository, commit: str) -> list[str]:
+    """The folders of that commit, from the top, that hold a fleet with records."""
+    listing = repository.git.text("ls-tree", "-r", "-z", "--name-only", "--full-tree", commit)
+    found = set()
+    for path in filter(None, listing.split("\0")):
+        fleet, inside, _ = f"/{path}".rpartition(f"/{INSTANCES}/")
+        if inside and counts(path[len(fleet) :] if fleet else path):
+            found.add(fleet.lstrip("/") or ".")
+    return sorted(found)
 
 
 def _refuse_submodules(paths: Iterable[str], where: str) -> None:

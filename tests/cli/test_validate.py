@@ -203,3 +203,77 @@ def test_a_file_is_named_through_a_link_as_well(fleet: Fleet, link: Path) -> Non
     fleet.write("a")
     result = Fleet(link).run("validate", str(link / "instances" / "a.yaml"))
     assert (result.exit_code, result.stderr) == (0, "1 file, all valid\n")
+
+
+def test_without_a_base_it_says_that_active_may_yet_be_refused(fleet: Fleet) -> None:
+    fleet.write("a", mode="active")
+    fleet.write("b")
+    result = fleet.run("validate")
+    assert (result.exit_code, result.stdout) == (0, "")
+    first, note = result.stderr.splitlines()
+    assert first == "2 files, all valid"
+    assert note.startswith("note: a says mode: active, which only follows on observe; ")
+    assert note.endswith("is told by --base REF")
+
+
+def in_git(folder: Path, *arguments: str) -> None:
+    identity = ("-c", "user.name=Test", "-c", "user.email=test@example.com", "-c", "protocol.file.allow=always")
+    subprocess.run(("git", *identity, *arguments), cwd=folder, capture_output=True, check=True)
+
+
+@pytest.fixture
+def committed(fleet: Fleet) -> Fleet:
+    for id in ("a", "b"):
+        fleet.write(id)
+    for arguments in (("init", "-q"), ("add", "."), ("commit", "-q", "-m", "The fleet")):
+        in_git(fleet.root, *arguments)
+    return fleet
+
+
+def test_nothing_checked_out_where_head_has_records_is_not_green(committed: Fleet) -> None:
+    for id in ("a", "b"):
+        (committed.root / "instances" / f"{id}.yaml").unlink()
+    result = committed.run("validate")
+    assert result.exit_code == 2
+    assert "instances: expected the 2 files that HEAD has there, found none; run `git checkout" in result.stderr
+
+
+def test_a_sparse_checkout_is_not_green_whether_it_lacks_all_records_or_some(committed: Fleet) -> None:
+    for left in ("strategies", "strategies instances/a.yaml"):
+        in_git(committed.root, "sparse-checkout", "set", "--no-cone", *left.split())
+        (committed.root / "instances").mkdir(exist_ok=True)
+        result = committed.run("validate")
+        assert result.exit_code == 2, left
+        assert "was left out by a sparse checkout; run `git sparse-checkout disable`" in result.stderr
+    in_git(committed.root, "sparse-checkout", "disable")
+    assert committed.run("validate").exit_code == 0
+
+
+def test_a_submodule_that_is_not_fetched_is_not_green(
+    committed: Fleet, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    desk = tmp_path_factory.mktemp("desk")
+    (desk / "c.yaml").write_text("id: c\n")
+    for arguments in (("init", "-q"), ("add", "."), ("commit", "-q", "-m", "Desk")):
+        in_git(desk, *arguments)
+    in_git(committed.root, "rm", "-q", "-r", "instances")
+    in_git(committed.root, "submodule", "add", "-q", str(desk), "instances")
+    in_git(committed.root, "commit", "-q", "-m", "A desk of its own")
+    in_git(committed.root, "submodule", "deinit", "-q", "-f", "instances")
+    (committed.root / "instances").mkdir(exist_ok=True)
+    result = committed.run("validate")
+    assert result.exit_code == 2
+    assert "instances: expected files of this repository, was a submodule" in result.stderr
+
+
+def test_the_wrong_folder_is_not_green(committed: Fleet) -> None:
+    (committed.root / "other" / "instances").mkdir(parents=True)
+    result = Fleet(committed.root / "other").run("validate")
+    assert result.exit_code == 2
+    assert "expected instance files, found none, and HEAD has some in " in result.stderr
+    assert f"name the fleet with --root {committed.root}" in result.stderr
+
+
+def test_a_fleet_that_has_no_records_yet_is_none_to_complain_of(fleet: Fleet) -> None:
+    result = fleet.run("validate")
+    assert (result.exit_code, result.stderr) == (0, "no instance files\n")
