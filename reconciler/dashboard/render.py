@@ -39,7 +39,6 @@ REASONS: Mapping[str, str] = {
 WELL = ("Open", "Applied", "Loaded", "Ticking")
 """Why a condition is true where all is well with it; any other reason has something to say."""
 _DASH = "–"
-_AGES = re.compile(rb"<time data-now[^>]*>[^<]*|(<time [^>]*>)[^<]*")
 _DIGITS = 10
 
 
@@ -221,5 +220,14 @@ def render(template: str, **values: object) -> bytes:
 
 
 def lasting(page: bytes) -> bytes:
-    """What of a page is no age: two pages that are equal in it say the same, one later than the other."""
-    return _AGES.sub(rb"\1", page)
+    """What of a page is no age: two pages that are equal in it say the same, one later than the other.
+
+    No regular expression: one over a whole page would keep the interpreter from the event loop for as long as it takes.
+    """
+    first, *others = page.split(b"<time ")
+    kept = [first]
+    for part in others:
+        if not part.startswith(b"data-now"):
+            kept.append(part[: part.index(b">")])
+        kept.append(part[part.index(b"<") :])
+    return b"".join(kept)
