@@ -36,6 +36,7 @@ from reconciler.records.halt import Halt, stranger
 from reconciler.records.market import Quote
 from reconciler.records.mode import Mode
 from reconciler.records.origin import origins
+from reconciler.records.plan import Running
 from reconciler.records.record import Row
 from reconciler.records.status import (
     Condition,
@@ -111,6 +112,18 @@ class _Seen(NamedTuple):
     gate: tuple[str, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class _Glance:
+    """What is the same for every instance of one look: asked once, whatever the number of those looked at."""
+
+    fleet: Fleet
+    views: Mapping[str, Running]
+    exposed: frozenset[str]
+    around: Surroundings
+    denials: Sequence[Mapping[str, Any]]
+    differences: Sequence[Mapping[str, Any]]
+
+
 class StatusBoard:
     """Implements `ports.StatusReader`. Thread-safe."""
 
@@ -151,20 +164,21 @@ class StatusBoard:
                     partial(self._is_real_money, entry.row),
                 )
             )
-        return [self._status(self._case(entry.row)) for entry in entries[offset : offset + limit]], len(entries)
+        return self._statuses([entry.row for entry in entries[offset : offset + limit]]), len(entries)
 
     def instance(self, instance_id: str) -> InstanceStatus | None:
         row = self._parts.controller.fleet.rows.get(instance_id)
         if row is None:
             return None
-        case = self._case(row)
-        return self._status(case) if case.is_shown else None
+        glance = self._glance()
+        case = self._case(row, glance)
+        return self._status(case, glance) if case.is_shown else None
 
     def troubled(self) -> Sequence[InstanceStatus]:
         called, failing = self._called(), self._parts.host.render_failing() | self._parts.host.lagging()
         ids = {entry.row.id for entry in called.suspects if self._may_be_troubled(entry)} | failing
         rows = self._parts.controller.fleet.rows
-        return [self._status(self._case(rows[id_])) for id_ in sorted(ids) if id_ in rows]
+        return self._statuses([rows[id_] for id_ in sorted(ids) if id_ in rows])
 
     def summary(self) -> FleetSummary:
         called = self._called()
@@ -183,10 +197,10 @@ class StatusBoard:
 
     def look_at(self, ids: Iterable[str]) -> None:
         """Note since when the conditions of these instances have been as they are."""
-        rows, host = self._parts.controller.fleet.rows, self._parts.host
+        rows, host, glance = self._parts.controller.fleet.rows, self._parts.host, self._glance()
         for row in (rows[i] for i in ids if i in rows):
-            case, facts = self._case(row), host.facts(row.id)
-            self._conditions(case, facts, self._obstacles(case, facts))
+            case, facts = self._case(row, glance), host.facts(row.id)
+            self._conditions(case, facts, self._obstacles(case, facts), glance)
 
     def look_around(self) -> None:
         """As `look_at`, for whose conditions may have changed since it was called last. Once a beat, on one thread.
@@ -236,11 +250,25 @@ class StatusBoard:
             self._around(),
         )
 
-    def _case(self, row: Row) -> Case:
+    def _glance(self) -> _Glance:
         parts = self._parts
-        view, is_exposed = parts.host.views().get(row.id), row.id in parts.exposures.exposed()
+        return _Glance(
+            parts.controller.fleet,
+            parts.host.views(),
+            parts.exposures.exposed(),
+            self._around(),
+            parts.denials(),
+            parts.differences(),
+        )
+
+    def _statuses(self, rows: Iterable[Row]) -> list[InstanceStatus]:
+        glance = self._glance()
+        return [self._status(self._case(row, glance), glance) for row in rows]
+
+    def _case(self, row: Row, glance: _Glance) -> Case:
+        view, is_exposed = glance.views.get(row.id), row.id in glance.exposed
         can_load, server, importing = self._can_load(row), self._server_of(row), self._importing(row)
-        return Case(row, parts.controller.fleet, view, can_load, is_exposed, self._around(), server, importing)
+        return Case(row, glance.fleet, view, can_load, is_exposed, glance.around, server, importing)
 
     def _importing(self, row: Row) -> Importing | None:
         return self._parts.catalogue.importing(row.record.strategy_type)
@@ -282,7 +310,7 @@ class StatusBoard:
             found = (Obstacle(TradingReason.LEDGER_DOWN, f"no order can be written down: {fault}"), *found)
         return obstacles(case, facts, found)
 
-    def _status(self, case: Case) -> InstanceStatus:
+    def _status(self, case: Case, glance: _Glance) -> InstanceStatus:
         row, identity = case.row, case.row.record.identity
         facts = self._parts.host.facts(row.id)
         effective_mode = case.effective_mode
@@ -309,7 +337,7 @@ class StatusBoard:
             effective_config=row.record.effective_config,
             labels=row.record.labels,
             description=row.record.description,
-            conditions=self._conditions(case, facts, closed_by),
+            conditions=self._conditions(case, facts, closed_by, glance),
             ticks=Ticks() if facts is None else facts.ticks,
             frozen_with_exposure=is_frozen and case.is_exposed,
             real_money=self._is_real_money(row),
@@ -317,17 +345,16 @@ class StatusBoard:
             drawn_at=None if facts is None else facts.drawn_at,
         )
 
-    def _caveats(self, case: Case) -> list[Obstacle]:
-        parts, account_id = self._parts, case.row.record.identity.account_id
-        held_back = parts.trading.caveats(case.row.id, account_id)
-        return caveats(case, parts.denials(), parts.differences(), held_back)
+    def _caveats(self, case: Case, glance: _Glance) -> list[Obstacle]:
+        held_back = self._parts.trading.caveats(case.row.id, case.row.record.identity.account_id)
+        return caveats(case, glance.denials, glance.differences, held_back)
 
     def _is_halted(self, row: Row) -> bool:
         account_id = row.record.identity.account_id
         return any(halt.forbids(account_id, row.id) for halt in self._parts.halts())
 
     def _conditions(
-        self, case: Case, facts: RuntimeFacts | None, closed_by: Sequence[Obstacle]
+        self, case: Case, facts: RuntimeFacts | None, closed_by: Sequence[Obstacle], glance: _Glance
     ) -> tuple[Condition, ...]:
         return (
             self._condition(case.row.id, "Accepted", accepted(case)),
@@ -336,7 +363,7 @@ class StatusBoard:
             self._condition(
                 case.row.id,
                 "Trading",
-                trading(closed_by, self._caveats(case)),
+                trading(closed_by, self._caveats(case, glance)),
             ),
         )
 

@@ -827,6 +827,18 @@ async def test_labels_lead_to_whatever_has_them(connect: Connect, status: FakeSt
             assert '<a class="label" href="/?label=team%3Da%20b%26c#instances-title">team=a b&amp;c</a>' in page
 
 
+async def test_what_is_hidden_of_very_many_is_one_click_away(connect: Connect, status: FakeStatus) -> None:
+    one = status.fleet[0]
+    status.fleet = [replace(one, id=f"p-{n:03}", health=Health.PAUSED) for n in range(60)]
+    status.fleet += [replace(one, id=f"v-{n}", sync=Sync.INVALID) for n in range(2)]
+    async with connect() as client:
+        page = (await client.get("/")).text
+    assert "and 12 more instances:" in page
+    assert '<a href="/?health=Paused#instances-title">60 Paused</a>' in page
+    assert '<a href="/?sync=Invalid#instances-title">2 Invalid</a>' in page
+    assert ">0 Degraded<" not in page
+
+
 async def test_one_is_not_all_ones(connect: Connect, status: FakeStatus) -> None:
     text = (await read(connect, "/instances/btc-dca")).text
     assert "Its one order in the list" in text
@@ -835,6 +847,10 @@ async def test_one_is_not_all_ones(connect: Connect, status: FakeStatus) -> None
     text = (await read(connect, "/strategies/dca")).text
     assert "Its one instance in the fleet" in text
     assert "1 min 1 beat " in text
+    status.engine_now = replace(status.engine_now, beats_lost=1)
+    text = (await read(connect, "/")).text
+    assert "1 beat lost" in text
+    assert "1 instance 0" in text
 
 
 @pytest.mark.parametrize(
