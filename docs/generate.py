@@ -20,6 +20,7 @@ from reconciler.settings import SCHEMA, scalars
 from reconciler.strategy import (
     Balance,
     Candle,
+    InstrumentRules,
     Order,
     OrderState,
     OrderType,
@@ -268,7 +269,7 @@ def _reference() -> Iterator[str]:
         yield _table(
             ("", ""), [(f"`{name}{_signature(member)}`", _told(member)) for name, member in _members(protocol)]
         )
-    for value in (Quote, Candle, Position, Balance, Order):
+    for value in (Quote, Candle, InstrumentRules, Position, Balance, Order):
         yield f"### `{value.__name__}`\n"
         yield f"{_told(value)}\n"
         yield _table(("field", "type"), [(f"`{name}`", f"`{hint}`") for name, hint in _fields(value)])

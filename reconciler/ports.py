@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from reconciler.errors import Problem
-from reconciler.records.market import Balance, Candle, Position, Quote
+from reconciler.records.market import Balance, Candle, InstrumentRules, Position, Quote
 from reconciler.records.mode import Mode
 from reconciler.records.order import Order, OrderRequest, Provenance
 from reconciler.records.record import Limits, Row
@@ -86,6 +86,10 @@ class MarketData(Protocol):
 
     def candles(self, account_id: str, symbol: str, timeframe: str, limit: int, beat: int) -> Sequence[Candle]:
         """The last `limit` closed candles, oldest first."""
+        ...
+
+    def rules(self, account_id: str, symbol: str) -> InstrumentRules:
+        """What the market lets through, asked for once a connection."""
         ...
 
     def positions(self, account_id: str, client_id: str, beat: int) -> Sequence[Position]: ...

@@ -16,7 +16,7 @@ from typing import Any, Final
 from reconciler.execution import reading
 from reconciler.execution.reading import Unreadable
 from reconciler.records import exact
-from reconciler.records.market import Balance, Candle, Position, Quote, is_same_step
+from reconciler.records.market import Balance, Candle, InstrumentRules, Position, Quote, is_same_step
 from reconciler.records.order import OrderState
 
 __all__ = [
@@ -30,6 +30,7 @@ __all__ = [
     "order",
     "positions",
     "quote",
+    "rules",
 ]
 
 SIDES: Final = ("side", "positionSide", "position_side", "posSide", "holdSide", "direction")
@@ -156,6 +157,17 @@ def quote(answer: Mapping[str, Any], symbol: str) -> Quote:
     return Quote(
         symbol, bid, ask, exact.middle(bid, ask) if last is None else last, reading.time(answer.get("as_of"), "as_of")
     )
+
+
+def rules(answer: Mapping[str, Any]) -> InstrumentRules:
+    """`get_rules`. What is not told is unknown; so is what is told as 0 or as an empty text, as many servers do."""
+    read: dict[str, Decimal | None] = {}
+    for name in ("price_step", "quantity_step", "min_quantity", "min_notional", "contract_size"):
+        value = reading.optional_number(answer.get(name) or None, name) or None
+        if value is not None and value < 0:
+            raise Unreadable(f"{name}: expected more than zero, was {value}")
+        read[name] = value
+    return InstrumentRules(**read)
 
 
 def candles(answer: Mapping[str, Any], timeframe: str = "1m") -> tuple[Candle, ...]:

@@ -6,7 +6,7 @@ before it is handed over.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -21,6 +21,7 @@ from reconciler.execution.limits import Book, Prices, breach, reduces, staleness
 from reconciler.execution.readiness import Readiness
 from reconciler.execution.servers import Servers
 from reconciler.ports import GateState
+from reconciler.records import exact
 from reconciler.records.halt import Halt, HaltScope
 from reconciler.records.holding import Holding
 from reconciler.records.mode import Mode
@@ -86,7 +87,9 @@ class Gatekeeper:
         wholeness: Wholeness,
         brakes: Brakes,
         clock: Clock,
+        contract_size: Callable[[str, str], Decimal | None],
     ) -> None:
+        self._contract_size = contract_size
         self._orders = orders
         self._halts = halts
         self._servers = servers
@@ -124,6 +127,9 @@ class Gatekeeper:
             return Refusal(TradingReason.NOT_COMMITTED, "real money needs record, template and code to be committed")
         if order.request.reduce_only and not reducing:
             return Refusal("Request", "reduce_only: the instance's own position has no room for it")
+        if not reducing and self._contract_size(origin.account_id, origin.symbol) is None:
+            why = f"{origin.symbol} is a contract, and its server does not tell how much one of it is: contract_size"
+            return Refusal("Request", why)
         exceeded = breach(gate.limits, order.request, Prices(order.quote_bid, order.quote_ask), book)
         if exceeded is None and not reducing:
             exceeded = self._stale(gate, order, real_money=real_money)
@@ -212,7 +218,8 @@ class Gatekeeper:
         if gate.limits.max_orders_per_minute is not None:
             last_minute = utc(self._clock.time()) - _MINUTE
             placed = self._orders.passed(order.instance_id, shadow, last_minute, but=order.client_order_id)
-        return Book(holding.quantity, others, placed, loss)
+        size = self._contract_size(origin.account_id, origin.symbol) or Decimal(1)
+        return Book(holding.quantity, others, placed, None if loss is None else exact.multiply(loss, size), size)
 
 
 def _flaw(request: OrderRequest) -> str | None:

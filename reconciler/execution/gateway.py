@@ -91,7 +91,15 @@ class Gateway:
         self._wholeness = Wholeness(ledger, servers, events, clock)
         self._brakes = Brakes(clock, self._circumstances)
         self._gatekeeper = Gatekeeper(
-            ledger, halts, servers, self._doubts, self._readiness, self._wholeness, self._brakes, clock
+            ledger,
+            halts,
+            servers,
+            self._doubts,
+            self._readiness,
+            self._wholeness,
+            self._brakes,
+            clock,
+            self._quoting.contract_size,
         )
         self._endings = Endings(clock)
         self._settlement = Settlement(ledger, self._doubts, halts, events, self._endings, self._brakes)

@@ -19,13 +19,15 @@ class Book:
     """Where an instance stands before the order: its own position, its own open orders, its recent haste, its day.
 
     `placed_last_minute` is counted only where it is limited, and 0 otherwise. `loss_today` is what it lost since
-    00:00 UTC, a gain being negative; None where that cannot be measured.
+    00:00 UTC, a gain being negative; None where that cannot be measured. `contract_size` is how much of the base
+    currency one unit of quantity is.
     """
 
     position: Decimal
     open_orders: Sequence[Order]
     placed_last_minute: int
     loss_today: Decimal | None
+    contract_size: Decimal = Decimal(1)
 
     def remaining(self, side: Side) -> Decimal:
         """How much its open orders of `side` may still fill."""
@@ -84,7 +86,7 @@ def breach(limits: Limits, request: OrderRequest, prices: Prices, book: Book) ->
         _loss(limits, request, book)
         or _open_orders(limits, book)
         or _haste(limits, book)
-        or _notional(limits, request, prices)
+        or _notional(limits, request, prices, book.contract_size)
         or _position(limits, request, book)
         or _deviation(limits, request, prices)
     )
@@ -126,14 +128,14 @@ def _haste(limits: Limits, book: Book) -> str | None:
     return f"max_orders_per_minute: {count} in the last minute, the limit is {most}"
 
 
-def _notional(limits: Limits, request: OrderRequest, prices: Prices) -> str | None:
+def _notional(limits: Limits, request: OrderRequest, prices: Prices, contract_size: Decimal) -> str | None:
     most = limits.max_order_notional
     if most is None:
         return None
     price = dearest(request, prices)
     if price is None:
         return f"max_order_notional: {_NO_QUOTE}"
-    notional = exact.multiply(request.quantity, price)
+    notional = exact.multiply(exact.multiply(request.quantity, price), contract_size)
     if notional <= most:
         return None
     return f"max_order_notional: the order is worth {decimal_text(notional)}, the limit is {decimal_text(most)}"

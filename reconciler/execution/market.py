@@ -17,9 +17,10 @@ from reconciler.errors import ExecUnavailable
 from reconciler.execution import answers
 from reconciler.execution.bridge import GRACE_S, Bridge
 from reconciler.execution.client import ExecServer
+from reconciler.execution.mapping.contract import RULES
 from reconciler.execution.servers import Servers
 from reconciler.execution.settlement import EventLog
-from reconciler.records.market import TIMEFRAMES_S, Balance, Candle, Position, Quote
+from reconciler.records.market import TIMEFRAMES_S, Balance, Candle, InstrumentRules, Position, Quote
 
 T = TypeVar("T")
 
@@ -47,6 +48,8 @@ class MarketData:
         self._fetches: dict[tuple[str, ...], _Fetch[Any]] = {}
         self._newest = 0
         self._told: dict[tuple[str, str, str], tuple[int, Sequence[Any]]] = {}
+        self._rules: dict[tuple[str, str], tuple[int, InstrumentRules]] = {}
+        """By server and symbol: what was told, and on which of the server's connections."""
         self._unreadable: dict[tuple[str, ...], str] = {}
         """What could not be read when it was last asked for: server, tool and subject, and why."""
 
@@ -82,6 +85,26 @@ class MarketData:
         found = self._once(account_id, "get_balances", (account_id, client_id), arguments, beat, answers.balances)
         self._told["balances", account_id, client_id] = (beat, found)
         return found
+
+    def rules(self, account_id: str, symbol: str) -> InstrumentRules:
+        """What the market lets through: asked for once a connection, and kept, failures for so long as a beat."""
+        server = self._servers.reaching(account_id)
+        connection = server.status.connections
+        known = self._rules.get((server.name, symbol))
+        if known is not None and known[0] == connection:
+            return known[1]
+        arguments = {"account_id": account_id, "client_id": "", "symbol": symbol}
+        found = self._once(account_id, RULES, (symbol,), arguments, self._newest, answers.rules)
+        self._rules[server.name, symbol] = (connection, found)
+        return found
+
+    def last_rules(self, account_id: str, symbol: str) -> InstrumentRules | None:
+        """What was last told of the market, None where nothing was. Asks nobody."""
+        try:
+            known = self._rules.get((self._servers.reaching(account_id).name, symbol))
+        except ExecUnavailable:
+            return None
+        return None if known is None else known[1]
 
     def last_quote(self, account_id: str, symbol: str) -> Quote | None:
         """The quote that was last told, None where none was asked for in this beat or the last. Asks nobody."""

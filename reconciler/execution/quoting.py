@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 from dataclasses import replace
+from decimal import Decimal
 
 from reconciler.errors import CapabilityUnavailable, ExecError, ExecUnavailable, ExecUnknown
 from reconciler.execution.gatekeeper import Refusal
@@ -12,10 +13,12 @@ from reconciler.execution.limits import Prices
 from reconciler.execution.reading import Unreadable
 from reconciler.execution.servers import Servers
 from reconciler.ports import MarketData
-from reconciler.records.market import Quote
+from reconciler.records.market import Quote, is_contract
 from reconciler.records.mode import Mode
 from reconciler.records.order import Order, OrderType
 from reconciler.records.status import TradingReason
+
+_ONE = Decimal(1)
 
 log = logging.getLogger(__name__)
 
@@ -27,6 +30,8 @@ class Quoting:
         self._market = market
         self._servers = servers
         self._lock = threading.Lock()
+        self._sizes: dict[tuple[str, str], Decimal | None] = {}
+        """Contract sizes by account and symbol, None where one is needed and not told."""
         self._missing: set[tuple[str, str]] = set()
         """Account and symbol; the symbol is empty where the account's server gives no quote of any."""
 
@@ -37,6 +42,7 @@ class Quoting:
         gone there is none, and what such an order would trade at nobody knows.
         """
         origin = order.provenance
+        self._note_size(origin.account_id, origin.symbol)
         found = self._asked(origin.account_id, origin.symbol, origin.beat)
         if isinstance(found, Quote):
             return replace(order, quote_bid=found.bid, quote_ask=found.ask, quote_at=found.as_of), None
@@ -45,6 +51,26 @@ class Quoting:
         if order.type is OrderType.MARKET and not isinstance(found, CapabilityUnavailable):
             return order, Refusal(_reason(found), f"there is no quote, and a market order needs one: {found}")
         return order, None
+
+    def contract_size(self, account_id: str, symbol: str) -> Decimal | None:
+        """How much of the base currency one unit of quantity is. From memory, of whatever an order was placed for.
+
+        1 of what is no contract, and where the server has no tool that says it; None where it has, and did not.
+        """
+        return self._sizes.get((account_id, symbol), _ONE)
+
+    def _note_size(self, account_id: str, symbol: str) -> None:
+        if not is_contract(symbol):
+            return
+        size: Decimal | None = None
+        try:
+            size = self._market.rules(account_id, symbol).contract_size
+        except CapabilityUnavailable:
+            size = _ONE
+        except ExecError as error:
+            size = self._sizes.get((account_id, symbol))
+            log.warning("no rules", extra={"account_id": account_id, "symbol": symbol, "error": str(error)})
+        self._sizes[account_id, symbol] = size
 
     def prices(self, account_id: str, symbol: str, beat: int) -> Prices | None:
         """The quote of that beat; None where there is none, which is told like that of an order."""

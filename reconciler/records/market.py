@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
 from itertools import pairwise
+from typing import Final
 
 from reconciler.records import exact
 
 TIMEFRAMES_S = {"1m": 60, "5m": 300, "15m": 900, "30m": 1800, "1h": 3600, "4h": 14400, "1d": 86400}
 """Every timeframe a strategy may ask for, and its length in seconds."""
 
+_CONTRACT: Final = re.compile(
+    r"/[^/:]+:|[-_/ ](?:SWAP|PERP(?:ETUAL)?|FUT(?:URES?)?)\b|\wPERP$|[-_]\d{6,8}(?:[-_]|$)", re.IGNORECASE
+)
+"""BTC/USDT:USDT, BTC-USDT-SWAP, BTC-PERPETUAL, BTCUSDT_260327, BTC-USD-260327-90000-C."""
 _CLOCK_CHANGE_S = 3600
 """By so much a step that is longer may be shorter or longer: exchanges that go by a local clock put it back and on."""
 
@@ -46,6 +52,21 @@ class Candle:
 
 
 @dataclass(frozen=True, slots=True)
+class InstrumentRules:
+    """What a market lets through, as far as its server tells; None where it does not.
+
+    Steps are those that prices and quantities are multiples of, `min_notional` is in the quote currency,
+    `contract_size` how much of the base currency one unit of quantity is: 1 where quantities are in the base currency.
+    """
+
+    price_step: Decimal | None = None
+    quantity_step: Decimal | None = None
+    min_quantity: Decimal | None = None
+    min_notional: Decimal | None = None
+    contract_size: Decimal | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Position:
     """What is held of a symbol: positive long, negative short. `average_price` is None where flat."""
 
@@ -61,6 +82,11 @@ class Balance:
     asset: str
     total: Decimal
     available: Decimal
+
+
+def is_contract(symbol: str) -> bool:
+    """True where the name says that it is a future, a swap or an option: its quantities may be numbers of contracts."""
+    return _CONTRACT.search(symbol) is not None
 
 
 def is_same_step(one: datetime, other: datetime, timeframe: str) -> bool:

@@ -19,7 +19,7 @@ from reconciler.clock import Clock, utc
 from reconciler.errors import TradingClosed
 from reconciler.ports import MarketData, OrderGateway
 from reconciler.records.cadence import beat_at
-from reconciler.records.market import Balance, Candle, Position, Quote
+from reconciler.records.market import Balance, Candle, InstrumentRules, Position, Quote
 from reconciler.records.mode import Mode
 from reconciler.records.order import Order
 from reconciler.records.record import Identity
@@ -176,6 +176,10 @@ class _Market(_Part):
         desk = self._reach()
         identity = desk.identity
         return desk.world.market.candles(identity.account_id, identity.market, timeframe, limit, desk.beat)
+
+    def rules(self) -> InstrumentRules:
+        desk = self._reach()
+        return desk.world.market.rules(desk.identity.account_id, desk.identity.market)
 
 
 class _Account(_Part):

@@ -4,7 +4,7 @@
 """
 
 from reconciler.errors import CapabilityUnavailable, ExecError, TradingClosed
-from reconciler.records.market import Balance, Candle, Position, Quote, gaps
+from reconciler.records.market import Balance, Candle, InstrumentRules, Position, Quote, gaps
 from reconciler.records.order import Order, OrderState, OrderType, Outcome, RejectedBy, Side, TimeInForce
 from reconciler.strategy.amount import AMOUNT, FRACTION
 from reconciler.strategy.base import Strategy
@@ -30,6 +30,7 @@ __all__ = [
     "CapabilityUnavailable",
     "Context",
     "ExecError",
+    "InstrumentRules",
     "Order",
     "OrderState",
     "OrderType",

@@ -11,7 +11,7 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Protocol
 
-from reconciler.records.market import Balance, Candle, Position, Quote
+from reconciler.records.market import Balance, Candle, InstrumentRules, Position, Quote
 from reconciler.records.order import Order
 
 
@@ -65,6 +65,13 @@ class Market(Protocol):
         """The last `limit` closed candles, oldest first, each step once. Timeframes: 1m 5m 15m 30m 1h 4h 1d.
 
         A step that the server does not tell is missing, and not made up: `reconciler.strategy.gaps` says where.
+        """
+        ...
+
+    def rules(self) -> InstrumentRules:
+        """Steps and minimums of price and quantity, as far as the server tells; what it does not is None.
+
+        Asked for once a connection. Raises CapabilityUnavailable where the server has no such tool.
         """
         ...
 

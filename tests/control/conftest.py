@@ -23,7 +23,7 @@ from reconciler.ports import GateState, InstanceFilter
 from reconciler.records.accounts import Accounts
 from reconciler.records.correction import Shares
 from reconciler.records.crosscheck import EvaluationCache, evaluate_all
-from reconciler.records.market import Balance, Candle, Position, Quote
+from reconciler.records.market import Balance, Candle, InstrumentRules, Position, Quote
 from reconciler.records.order import Order, OrderRequest
 from reconciler.records.plan import Action, Phase, Running
 from reconciler.records.status import InstanceStatus, Obstacle
@@ -119,6 +119,9 @@ class NoMarket:
 
     def candles(self, account_id: str, symbol: str, timeframe: str, limit: int, beat: int) -> Sequence[Candle]:
         return ()
+
+    def rules(self, account_id: str, symbol: str) -> InstrumentRules:
+        return InstrumentRules()
 
     def positions(self, account_id: str, client_id: str, beat: int) -> Sequence[Position]:
         return ()

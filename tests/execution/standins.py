@@ -36,6 +36,7 @@ TOOLS = (
     "get_balances",
     "get_quote",
     "get_candles",
+    "get_rules",
 )
 QUOTE = {"bid": "99", "ask": "101", "as_of": iso(FakeClock().time())}
 
@@ -97,6 +98,7 @@ _ANSWERS: dict[str, dict[str, Any]] = {
     "place_order": {"status": "open", "order_id": "x-1"},
     "list_orders": {"orders": []},
     "get_positions": {"positions": []},
+    "get_rules": {},
 }
 """What a server answers where no test says otherwise."""
 

@@ -10,7 +10,7 @@ import pytest
 
 from reconciler.execution import answers
 from reconciler.execution.reading import Unreadable
-from reconciler.records.market import Position
+from reconciler.records.market import InstrumentRules, Position
 from reconciler.records.order import OrderState
 
 QUOTE = {"bid": "1", "ask": "2", "as_of": "2026-01-31T12:00:00Z"}
@@ -101,6 +101,13 @@ def test_a_clock_put_back_or_on_makes_no_two_candles_of_one_step(timeframe: str,
 def test_a_candle_that_no_market_can_have_is_unreadable(nonsense: dict[str, str]) -> None:
     with pytest.raises(Unreadable, match=r"opened 2026-01-31T12:00:00: expected 0 < low ≤ open and close ≤ high"):
         answers.candles({"candles": [*at("11:59:00"), *at("12:00:00", **nonsense)]}, "1m")
+
+
+def test_what_is_not_told_of_a_market_is_unknown() -> None:
+    told = {"price_step": "0.10", "quantity_step": "0", "min_quantity": "", "min_notional": None, "more": "x"}
+    assert answers.rules(told) == InstrumentRules(price_step=Decimal("0.1"))
+    with pytest.raises(Unreadable, match="min_notional: expected more than zero, was -1"):
+        answers.rules({"min_notional": "-1"})
 
 
 def test_a_last_price_of_zero_is_not_told_and_one_below_it_is_nonsense() -> None:

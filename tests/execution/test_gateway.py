@@ -403,6 +403,48 @@ def test_what_adds_exposure_does_not_leave_on_a_quote_of_another_time(
     assert desk.gateway.place(gate, request(side=Side.SELL), beat=8).outcome is Outcome.ACCEPTED
 
 
+SWAP = StandInGate(symbol="BTC-USDT-SWAP", limits=Limits(max_order_notional=Decimal(200)))
+
+
+@pytest.mark.parametrize(
+    ("told", "quantity", "reason"),
+    [
+        ({"contract_size": "0.01"}, "100", ""),
+        ({"contract_size": "10"}, "1", "Limit: max_order_notional: the order is worth 1010, the limit is 200"),
+        ({}, "1", "Request: BTC-USDT-SWAP is a contract, and its server does not tell how much one of it is"),
+        (None, "1", ""),
+    ],
+)
+def test_contracts_are_measured_by_what_one_of_them_is(
+    desk: Desk, told: dict[str, str] | None, quantity: str, reason: str
+) -> None:
+    if told is None:
+        desk.server.lost_tool("get_rules")
+    else:
+        desk.server.answers("get_rules", told)
+    order = desk.buy(SWAP, quantity)
+    assert order.reason.startswith(reason)
+    assert (order.outcome is Outcome.ACCEPTED) is (reason == "")
+
+
+def test_what_reduces_needs_no_contract_size(desk: Desk) -> None:
+    gate = StandInGate(symbol="BTC-USDT-SWAP")
+    desk.server.answers("get_rules", {"contract_size": "1"})
+    desk.server.answers("place_order", {"status": "filled", "order_id": "x-1"})
+    desk.buy(gate)
+    desk.server.returned()
+    desk.store.flush()
+    desk.server.answers("get_rules", {})
+    desk.follow_up()
+    assert desk.gateway.place(gate, request(side=Side.SELL), beat=9).outcome is Outcome.ACCEPTED
+    assert desk.gateway.place(gate, request(), beat=9).reason.startswith("Request: BTC-USDT-SWAP is a contract")
+
+
+def test_of_spot_markets_no_order_asks_for_rules(desk: Desk) -> None:
+    assert desk.buy(StandInGate()).outcome is Outcome.ACCEPTED
+    assert desk.server.asked("get_rules") == []
+
+
 def test_that_there_are_no_quotes_is_told_once_and_so_is_their_return(
     desk: Desk, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -97,6 +97,37 @@ def test_what_no_later_beat_asks_for_is_forgotten(market: MarketData) -> None:
     assert len(market._fetches) <= 2
 
 
+def test_what_a_market_lets_through_is_asked_for_once_a_connection(market: MarketData, server: ScriptedServer) -> None:
+    server.answers("get_rules", {"quantity_step": "0.001"})
+    assert market.last_rules("main", "BTC/USD") is None
+    for beat in (1, 2, 3):
+        market.quote("main", "BTC/USD", beat)
+        assert market.rules("main", "BTC/USD").quantity_step == Decimal("0.001")
+    assert len(server.asked("get_rules")) == 1
+    server.returned()
+    server.answers("get_rules", {"quantity_step": "0.01"})
+    market.quote("main", "BTC/USD", 4)
+    assert market.rules("main", "BTC/USD") == market.last_rules("main", "BTC/USD")
+    assert market.rules("main", "BTC/USD").quantity_step == Decimal("0.01")
+    assert len(server.asked("get_rules")) == 2
+
+
+def test_rules_that_could_not_be_had_are_asked_for_again_in_a_later_beat(
+    market: MarketData, server: ScriptedServer
+) -> None:
+    server.fails("get_rules", ExecUnavailable("down"))
+    for beat in (1, 2):
+        market.quote("main", "BTC/USD", beat)
+        for _ in range(2):
+            with pytest.raises(ExecUnavailable, match="down"):
+                market.rules("main", "BTC/USD")
+    assert len(server.asked("get_rules")) == 2
+    server.lost_tool("get_rules")
+    market.quote("main", "BTC/USD", 3)
+    with pytest.raises(CapabilityUnavailable, match="offers no 'get_rules'"):
+        market.rules("main", "BTC/USD")
+
+
 def test_what_cannot_be_is_told_once_and_again_when_it_was_something_else_meanwhile(
     desk: Desk, server: ScriptedServer
 ) -> None:

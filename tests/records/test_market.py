@@ -7,10 +7,22 @@ from decimal import Decimal
 
 import pytest
 
-from reconciler.records.market import Candle
+from reconciler.records.market import Candle, is_contract
 from reconciler.strategy import gaps
 
 ONE = Decimal(1)
+
+
+@pytest.mark.parametrize(
+    ("symbol", "expected"),
+    [
+        ("BTC/USDT:USDT", True), ("BTC-USDT-SWAP", True), ("BTC-PERPETUAL", True), ("ETHPERP", True),
+        ("BTCUSDT_260327", True), ("BTC-USD-260327-90000-C", True), ("BTC-USDT", False), ("BTC/USD", False),
+        ("NASDAQ:AAPL", False), ("SWAP/USD", False), ("AAPL", False), ("PERP/USD", False),
+    ],
+)  # fmt: skip
+def test_what_is_a_contract_says_so_in_its_name(symbol: str, expected: bool) -> None:
+    assert is_contract(symbol) is expected
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ import pytest
 from reconciler.clock import Clock, FakeClock
 from reconciler.ports import GateState
 from reconciler.records.cadence import steps
-from reconciler.records.market import Balance, Candle, Position, Quote
+from reconciler.records.market import Balance, Candle, InstrumentRules, Position, Quote
 from reconciler.records.mode import Mode
 from reconciler.records.order import Order, OrderRequest, OrderState, Outcome
 from reconciler.records.plan import Phase, Running
@@ -146,6 +146,9 @@ class FakeMarket:
 
     def candles(self, account_id: str, symbol: str, timeframe: str, limit: int, beat: int) -> Sequence[Candle]:
         return ()
+
+    def rules(self, account_id: str, symbol: str) -> InstrumentRules:
+        return InstrumentRules(min_quantity=Decimal("0.1"))
 
     def positions(self, account_id: str, client_id: str, beat: int) -> Sequence[Position]:
         return ()

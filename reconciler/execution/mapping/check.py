@@ -12,7 +12,7 @@ from difflib import get_close_matches
 from itertools import zip_longest
 from typing import Any
 
-from reconciler.execution.mapping.contract import CANCEL, LOOK_UP, PLACE, TOOLS, Argument
+from reconciler.execution.mapping.contract import CANCEL, LOOK_UP, OPTIONAL, PLACE, TOOLS, Argument
 from reconciler.execution.mapping.promises import may_hold, unconfirmed, unreadable
 from reconciler.execution.mapping.schemas import Schema, branches, enum_of, resolved, types_of, within
 from reconciler.execution.mapping.words import Confirmation, ServerWords, Target, ToolWords, leaves, reference
@@ -69,14 +69,15 @@ def fit(
     `gives` are the outputSchemas of those tools that have one.
     """
     mismatches: list[Mismatch] = []
+    lacking = {tool for tool in OPTIONAL if tool not in listed and (one := words.tool(tool)) and one.name == tool}
     for tool in TOOLS:
-        for one, value in _each(words, tool):
+        for one, value in () if tool in lacking else _each(words, tool):
             mismatches += _tool(tool, one, listed, value)
             mismatches += _answers(tool, one, listed, gives or {})
     mismatches += _accounts(words, accounts)
     mismatches = list(dict.fromkeys(mismatches))
     disabled = {one.tool for one in mismatches if one.disables}
-    usable = tuple(tool for tool in TOOLS if words.tool(tool) is not None and tool not in disabled)
+    usable = tuple(tool for tool in TOOLS if words.tool(tool) is not None and tool not in disabled | lacking)
     return Fit(tuple(mismatches), usable)
 
 

@@ -19,6 +19,7 @@ PLACE: Final = "place_order"
 CANCEL: Final = "cancel_order"
 LOOK_UP: Final = "get_order"
 CANDLES: Final = "get_candles"
+RULES: Final = "get_rules"
 POSITIONS: Final = "get_positions"
 
 STATES: Final = (*(str(state) for state in OrderState), "rejected")
@@ -104,10 +105,14 @@ TOOLS: Final[Mapping[str, Tool]] = {
         fields=("opened_at", "open", "high", "low", "close", "volume"),
         items="candles",
     ),
+    RULES: _tool(_SYMBOL, fields=("price_step", "quantity_step", "min_quantity", "min_notional", "contract_size")),
 }
 """Every tool of the contract, by name."""
 
-DATA: Final = frozenset({"get_quote", "get_candles", "get_positions", "get_balances"})
+OPTIONAL: Final = frozenset({RULES})
+"""What a server may lack without a word about it."""
+
+DATA: Final = frozenset({"get_quote", "get_candles", "get_positions", "get_balances", RULES})
 """The tools that only tell, and that orders go before."""
 
 SHARED: Final = ("type", "time_in_force")

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from reconciler.execution.mapping.contract import TOOLS
+from reconciler.execution.mapping.contract import OPTIONAL, TOOLS
 from reconciler.execution.mapping.schemas import Schema
 from reconciler.execution.mapping.words import ServerWords
 from reconciler.records.tools import Shape
@@ -37,6 +37,7 @@ class Offer:
 def shape(words: ServerWords, offered: Mapping[str, Offer]) -> Shape:
     """Of every tool that the mapping uses, by the server's names."""
     used = {name for tool in TOOLS if (spoken := words.tool(tool)) is not None for name in spoken.names()}
+    used -= OPTIONAL - offered.keys()
     return {name: _facts(offered[name]) if name in offered else {} for name in sorted(used)}
 
 

@@ -9,6 +9,7 @@ from typing_extensions import TypedDict
 
 from reconciler.clock import iso
 from reconciler.execution.paper.order import PaperFill, PaperOrder
+from reconciler.execution.paper.rules import MarketRules
 from reconciler.records.market import Balance, Candle, Position, Quote
 from reconciler.records.order import decimal_text
 
@@ -51,6 +52,16 @@ class OrderAnswer(TypedDict):
 
 class OrdersAnswer(TypedDict):
     orders: list[OrderAnswer]
+
+
+class RulesAnswer(TypedDict):
+    """What a market lets through; null where it has no such rule. Quantities are in the base currency."""
+
+    price_step: str | None
+    quantity_step: str | None
+    min_quantity: str | None
+    min_notional: str | None
+    contract_size: str
 
 
 class PositionAnswer(TypedDict):
@@ -174,3 +185,16 @@ def _optional(number: Decimal | None) -> str | None:
 
 def _time(moment: datetime) -> str:
     return iso(moment.timestamp())
+
+
+def rules_answer(rules: MarketRules) -> RulesAnswer:
+    def text(value: Decimal | None) -> str | None:
+        return None if value is None else decimal_text(value)
+
+    return {
+        "price_step": text(rules.price_step),
+        "quantity_step": text(rules.quantity_step),
+        "min_quantity": text(rules.min_quantity),
+        "min_notional": text(rules.min_notional),
+        "contract_size": "1",
+    }

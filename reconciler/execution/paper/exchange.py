@@ -21,6 +21,7 @@ from reconciler.execution.paper.matching import advanced, moves
 from reconciler.execution.paper.options import PaperOptions
 from reconciler.execution.paper.order import PaperFill, PaperOrder, Refused, Ticket
 from reconciler.execution.paper.resting import next_move
+from reconciler.execution.paper.rules import MarketRules
 from reconciler.records.market import TIMEFRAMES_S, Balance, Candle, Position, Quote
 from reconciler.records.order import OrderState, decimal_text
 
@@ -134,6 +135,10 @@ class PaperExchange:
         if timeframe not in TIMEFRAMES_S:
             raise Refused(f"timeframe: expected one of {', '.join(TIMEFRAMES_S)}, was {timeframe!r}")
         return self._prices.candles(known_symbol(symbol), timeframe, limit, self._clock.time())
+
+    def get_rules(self, symbol: str) -> MarketRules:
+        """What the market lets through. Raises Refused."""
+        return self._options.markets.of(known_symbol(symbol))
 
     def _look(self) -> datetime:
         """Try open orders against every price step since the last look, whichever comes first; the time it is now."""

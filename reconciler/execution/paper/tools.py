@@ -18,11 +18,13 @@ from reconciler.execution.paper.answers import (
     OrdersAnswer,
     PositionsAnswer,
     QuoteAnswer,
+    RulesAnswer,
     balance_answer,
     candle_answer,
     order_answer,
     position_answer,
     quote_answer,
+    rules_answer,
 )
 from reconciler.execution.paper.exchange import PaperExchange
 from reconciler.execution.paper.faults import Faults
@@ -124,6 +126,11 @@ class PaperTools:
             candles = await asyncio.to_thread(self._exchange.get_candles, symbol, timeframe, limit)
         return {"candles": [candle_answer(candle) for candle in candles]}
 
+    async def get_rules(self, symbol: str, account_id: str = "", client_id: str = "") -> RulesAnswer:
+        """Steps and minimums of price and quantity that the market has."""
+        with _refusals():
+            return rules_answer(self._exchange.get_rules(symbol))
+
 
 def mcp_server(exchange: PaperExchange, faults: Faults, *, fault_tools: bool = False) -> MCPServer[Any]:
     """The MCP server of `exchange`, beset by `faults`; with `fault_tools`, clients may set them.
@@ -146,6 +153,7 @@ def mcp_server(exchange: PaperExchange, faults: Faults, *, fault_tools: bool = F
         tools.get_balances,
         tools.get_quote,
         tools.get_candles,
+        tools.get_rules,
     ):
         server.add_tool(tool)
     if fault_tools:

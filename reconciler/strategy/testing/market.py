@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from decimal import Decimal
 
 from reconciler.clock import Clock, utc
-from reconciler.records.market import TIMEFRAMES_S, Candle, Quote
+from reconciler.records.market import TIMEFRAMES_S, Candle, InstrumentRules, Quote
 from reconciler.records.order import to_decimal
 from reconciler.strategy.testing.tools import Tools
 
@@ -21,6 +21,7 @@ class FakeMarket:
         self._tools = tools
         self._quote: Quote | None = None
         self._candles: dict[str, tuple[Candle, ...]] = {}
+        self._rules = InstrumentRules()
 
     def set_quote(
         self, bid: str | Decimal, ask: str | Decimal | None = None, last: str | Decimal | None = None
@@ -58,6 +59,15 @@ class FakeMarket:
                 f"the test has set no {timeframe} candles: call context.market.set_closes or set_candles"
             )
         return known[-limit:] if limit > 0 else ()
+
+    def set_rules(self, **rules: str | Decimal) -> None:
+        """What the market lets through from now on: `price_step`, `quantity_step`, `min_quantity`, `min_notional`,
+        `contract_size`; what is left out the server does not tell."""
+        self._rules = InstrumentRules(**{name: to_decimal(value, name) for name, value in rules.items()})
+
+    def rules(self) -> InstrumentRules:
+        self._tools.require("get_rules")
+        return self._rules
 
 
 def candles_of(closes: Iterable[str | Decimal], timeframe: str, end: datetime) -> tuple[Candle, ...]:

@@ -239,6 +239,15 @@ def test_only_a_tool_that_is_nearly_meant_is_suggested_and_never_one_of_another_
     assert fitting.why_not(tool) == f"the server has no tool {was!r}; {hint}"
 
 
+def test_a_server_without_rules_lacks_nothing_but_one_that_is_said_to_have_them() -> None:
+    listed = contract_server()
+    del listed["get_rules"]
+    fitting = found({}, listed)
+    assert (fitting.mismatches, fitting.tools) == ((), tuple(tool for tool in TOOLS if tool != "get_rules"))
+    said = found({"tools": {"get_rules": {"name": "instruments"}}}, listed)
+    assert said.why_not("get_rules").startswith("the server has no tool 'instruments'")
+
+
 PLACING = {"args": {"stop_price": None, "time_in_force": None, "reduce_only": None}}
 
 

@@ -27,7 +27,7 @@ from reconciler.execution.mapping.request import Unsayable
 from reconciler.execution.mapping.words import merged, read
 from reconciler.execution.options import ServerOptions
 from reconciler.execution.paper.server import serve_mcp
-from reconciler.records.market import Balance, Candle, Position
+from reconciler.records.market import Balance, Candle, InstrumentRules, Position
 from reconciler.records.order import OrderState
 from tests.execution.stubs.alpaca import AlpacaShaped
 from tests.execution.stubs.book import OPENED_MS, Book, told
@@ -250,6 +250,14 @@ def test_balances_and_positions_are_read_to_the_digit(shape: Shape) -> None:
                 await server.call("get_positions", WHO)
 
     on(shape, test)
+
+
+def test_what_alpaca_lets_through_is_read() -> None:
+    async def test(server: ExecServer, book: Book) -> None:
+        told = answers.rules(await server.call("get_rules", {**WHO, "symbol": "BTC/USD"}))
+        assert told == InstrumentRules(Decimal("0.01"), Decimal("0.000000001"), Decimal("0.000016"))
+
+    on(SHAPES[1], test)
 
 
 @shapes

@@ -10,6 +10,7 @@ import asyncio
 import json
 from collections.abc import Mapping
 from dataclasses import replace
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -25,12 +26,13 @@ from reconciler.execution.mapping.ready import names, ready
 from reconciler.execution.mapping.shape import Offer
 from reconciler.execution.mapping.words import merged, read
 from reconciler.execution.options import ServerOptions
+from reconciler.records.market import InstrumentRules
 from reconciler.records.order import OrderState
 
 FOLDER = Path(__file__).parent.parent / "recorded"
 SYMBOLS = {"bybit": "BTCUSDT", "mcp-okx": "BTC-USDT", "alpaca": "BTC/USD"}
 WHO = {"account_id": "main", "client_id": "desk"}
-AT_S = 1_796_031_000.0
+AT_S = 1_800_000_000.0
 
 
 class Replayed(ExecServer):
@@ -140,6 +142,12 @@ def test_prices_and_balances_are_read(mapping: str) -> None:
     assert answers.balances(server.hear("balances", "get_balances"))
     if "get_candles" in server.status.tools:
         assert answers.candles(server.hear("candles", "get_candles", timeframe="1m", limit=5))
+
+
+def test_what_bybit_lets_through_is_read() -> None:
+    assert answers.rules(Replayed("bybit").hear("rules", "get_rules")) == InstrumentRules(
+        Decimal("0.1"), Decimal("0.000001"), Decimal("0.000011"), Decimal(5)
+    )
 
 
 def test_a_market_order_that_bybit_would_take_for_another_quantity_is_not_sent() -> None:

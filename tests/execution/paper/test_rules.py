@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from reconciler.execution.paper.answers import rules_answer
 from reconciler.execution.paper.intake import read_ticket
 from reconciler.execution.paper.rules import MarketRules, Markets
 
@@ -80,3 +81,14 @@ def test_rules_of_a_symbol_stand_for_those_of_all_others() -> None:
     markets = Markets({"*": rest, "BTC/USD": named})
     assert (markets.of("BTC/USD"), markets.of("ETH/USD")) == (named, rest)
     assert Markets().of("ETH/USD") == MarketRules()
+
+
+def test_rules_are_told_as_they_are_held_to() -> None:
+    rules = MarketRules(Decimal("0.10"), Decimal("0.001"), None, Decimal(5), depth=Decimal(2))
+    assert rules_answer(rules) == {
+        "price_step": "0.1",
+        "quantity_step": "0.001",
+        "min_quantity": None,
+        "min_notional": "5",
+        "contract_size": "1",
+    }

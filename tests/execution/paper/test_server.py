@@ -35,7 +35,7 @@ def test_every_tool_of_the_contract_answers_with_decimal_strings_and_times_in_ut
                     await asyncio.sleep(0.005)
             assert set(server.status.tools) == {
                 "place_order", "cancel_order", "get_order", "list_orders",
-                "get_positions", "get_balances", "get_quote", "get_candles",
+                "get_positions", "get_balances", "get_quote", "get_candles", "get_rules",
             }  # fmt: skip
             quote = await server.call("get_quote", {**WHO, "symbol": "EUR/USD"})
             assert quote == {
@@ -81,6 +81,12 @@ def test_every_tool_of_the_contract_answers_with_decimal_strings_and_times_in_ut
                 "2023-11-14T22:11:00.000Z",
                 "2023-11-14T22:12:00.000Z",
             ]
+
+            rules = await server.call("get_rules", {**WHO, "symbol": "EUR/USD"})
+            assert rules == {
+                "price_step": None, "quantity_step": None, "min_quantity": None, "min_notional": None,
+                "contract_size": "1",
+            }  # fmt: skip
 
     asyncio.run(run())
 

@@ -48,6 +48,7 @@ class AlpacaShaped:
             self.get_account_info,
             self.get_crypto_latest_quote,
             self.get_crypto_bars,
+            self.get_asset,
         ):
             server.add_tool(tool)
         return server
@@ -109,6 +110,10 @@ class AlpacaShaped:
     async def get_account_info(self) -> CallToolResult:
         account = {"currency": "USD", "cash": "1234.56", "non_marginable_buying_power": "1000.10"}
         return _enveloped(account)
+
+    async def get_asset(self, symbol_or_asset_id: str) -> CallToolResult:
+        steps = {"min_order_size": "0.000016", "min_trade_increment": "0.000000001", "price_increment": "0.01"}
+        return _enveloped({"symbol": symbol_or_asset_id, "status": "active", **steps})
 
     async def get_crypto_latest_quote(self, symbols: str, loc: str) -> CallToolResult:
         quote = {"bp": 99.5, "ap": 100.5, "t": "2026-01-01T00:00:00.123456789Z"}
