@@ -10,7 +10,7 @@ import os
 import random
 import signal
 import sys
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import asdict, dataclass
 from types import FrameType
 
@@ -42,9 +42,11 @@ from reconciler.records.evaluation import Evaluation
 from reconciler.records.plan import Phase
 from reconciler.records.snapshot import Snapshot
 from reconciler.records.status import Sync
+from reconciler.runtime.at_work import AtWork, Culprit, culprit
 from reconciler.runtime.host import ThreadHost
 from reconciler.runtime.outcome import Report
 from reconciler.runtime.secrets import resolver
+from reconciler.runtime.surroundings import Surroundings
 from reconciler.serving import listen, serving, tell_refused_accepts_once
 from reconciler.settings import Settings
 from reconciler.settings.staleness import Staleness
@@ -54,11 +56,13 @@ from reconciler.store.reader import Reader
 from reconciler.store.store import Store
 from reconciler.strategy.catalogue import Catalogue
 from reconciler.strategy.importing import Importer
+from reconciler.strategy.loading import Version
 
 log = logging.getLogger(__name__)
 
 _SETTLING_S = 5.0
 """How long the exchanges wait for the fleet to be loaded, at most."""
+_BY_STRATEGY = "a strategy asked it to"
 _LOOKED_AFTER_S = 1.0
 """How often the engine looks whether all of it is still there."""
 _ONCE_S = 60.0
@@ -91,10 +95,12 @@ def run(settings: Settings, *, adopt: bool, once: bool) -> int:
                 "--adopt: expected an empty database, but it knows instances already, and their modes are "
                 "established; run without --adopt"
             )
-        last_resort = LastResort()
+        last_resort, at_work = LastResort(), AtWork(settings.state_dir, clock.uptime()[0])
         try:
-            engine = _Engine(settings, clock, store, descriptors, last_resort)
+            engine = _Engine(settings, clock, store, descriptors, last_resort, at_work)
             code = asyncio.run(engine.run(adopt=adopt, once=once))
+            if not engine.is_ended_by_strategy:
+                at_work.close()
         except BaseException:
             last_resort.arm(GRACE_S)  # told in the usual way, it ends in the usual way, which strategies may hinder
             raise
@@ -125,8 +131,15 @@ class _Engine:
     """One engine's life, on the main loop."""
 
     def __init__(
-        self, settings: Settings, clock: Clock, store: Store, descriptors: Descriptors, last_resort: LastResort
+        self,
+        settings: Settings,
+        clock: Clock,
+        store: Store,
+        descriptors: Descriptors,
+        last_resort: LastResort,
+        at_work: AtWork,
     ) -> None:
+        self._at_work = at_work
         self._settings = settings
         self._descriptors = descriptors
         self._clock = clock
@@ -139,6 +152,11 @@ class _Engine:
         self._last_resort = last_resort
         self._ending = ""
         """Why it ends, where nobody asked it to."""
+
+    @property
+    def is_ended_by_strategy(self) -> bool:
+        """True where a strategy sent the signal that it ended by."""
+        return self._ending.startswith(_BY_STRATEGY)
 
     async def run(self, *, adopt: bool, once: bool) -> int:
         tell_refused_accepts_once(self._descriptors.look)
@@ -179,6 +197,7 @@ class _Engine:
             self._follow_passes(fleet.controller, gateway, board)
             self._handle_signals(fleet.controller)
             self._handle_fencing(fleet.controller, gateway)
+            self._tell_ended()
             fleet.host.start()
             try:
                 if once:
@@ -251,7 +270,23 @@ class _Engine:
     def _fleet(self, gateway: Gateway, market: MarketData, arrivals: Arrivals, adopt: bool) -> _Fleet:
         settings, store, clock = self._settings, self._store, self._clock
         loop = asyncio.get_running_loop()
-        importer = Importer(clock, lambda: controller.hint(), settings.runtime.import_deadline_seconds)
+
+        @contextlib.contextmanager
+        def importing(version: Version) -> Iterator[None]:
+            with self._at_work.working(_source(version)):
+                yield
+            if changed := surroundings.put_back():
+                what = f"of the whole process was changed and put back: {', '.join(changed)}"
+                store.events.record(None, "Warning", "ProcessChanged", f"{what}; by importing {version.path}")
+
+        surroundings = Surroundings()
+        importer = Importer(
+            clock,
+            lambda: controller.hint(),
+            settings.runtime.import_deadline_seconds,
+            importing,
+            lambda version: self._at_work.suspicion(_source(version)),
+        )
         catalogue = Catalogue(importer=importer)
         judged = EvaluationCache()
 
@@ -278,6 +313,8 @@ class _Engine:
             settings.heartbeat_seconds,
             resolver(settings.root, os.environ),
             awaited=awaited,
+            at_work=self._at_work,
+            surroundings=surroundings,
         )
         chronicle = Chronicle(store.events)
         source = Worktree(settings.root, clock, WorktreeOptions())
@@ -406,15 +443,36 @@ class _Engine:
         def obey(number: int, frame: FrameType | None) -> None:
             self._arm()  # here, where no loop is needed that strategies may have broken
             if number in self._own_hand and not self._ending:
-                self._ending = f"a strategy asked it to: {self._own_hand[number]}"
+                self._ending = f"{_BY_STRATEGY}: {self._own_hand[number]}"
                 log.critical("the engine ends", extra={"error": self._ending})
+            elif number not in self._own_hand:
+                self._at_work.stop()
             loop.call_soon_threadsafe(stop)
 
-        notice_own_hand(self._own_hand.__setitem__)
+        def noticed(number: int, what: str) -> None:
+            self._own_hand[number] = what
+            self._at_work.note(what)
+
+        notice_own_hand(noticed)
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, stop)  # so that the loop wakes up, in whatever thread the signal came
             signal.signal(number, obey)
         loop.add_signal_handler(signal.SIGHUP, controller.hint)
+
+    def _tell_ended(self) -> None:
+        """How the engine before this one ended, where foreign code was at work: of an instance, or of a strategy."""
+        ended = self._at_work.ended
+        if ended is None:
+            return
+        names = ", ".join(one.name for one in ended.culprits)
+        log.error("the engine before this one ended in foreign code", extra={"at": names, "how": ended.how})
+        for one in ended.culprits:
+            others = ", ".join(other.name for other in ended.culprits if other is not one)
+            how = f"by {ended.how}" if ended.how else "without a word, while its code ran"
+            message = f"the engine before this one ended {how}{f'; so did that of {others}' if others else ''}"
+            more = "it is not run again" if self._at_work.suspicion(one) else "once more, and it is not run again"
+            told = f"{message}: {more} until it changes or somebody resumes it"
+            self._store.events.record(one.name if one.kind == "instance" else None, "Warning", "EngineEnded", told)
 
     def _arm(self) -> None:
         self._last_resort.arm(self._settings.runtime.shutdown_deadline_seconds + GRACE_S)
@@ -437,10 +495,15 @@ class _Engine:
         fleet.heartbeat.stop()
         fleet.watcher.stop()
         fleet.controller.stop()
+        fleet.catalogue.close()
         abandoned = fleet.host.stop(self._settings.runtime.shutdown_deadline_seconds)
         if abandoned:
             log.warning("instances abandoned: their hooks did not end in time", extra={"ids": ",".join(abandoned)})
         log.info("engine stopped")
+
+
+def _source(version: Version) -> Culprit:
+    return culprit("strategy", version.path, (version.digest,))
 
 
 def _converge(controller: Controller, board: StatusBoard) -> int:

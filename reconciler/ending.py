@@ -19,6 +19,8 @@ from functools import wraps
 from types import FrameType
 from typing import Any, Final, NoReturn
 
+from reconciler import forks
+
 log = logging.getLogger(__name__)
 
 GRACE_S: Final = 8.0
@@ -84,7 +86,7 @@ def notice_own_hand(told: Callable[[int, str], object]) -> None:
     """From now on `told` hears it before a strategy ends the process: the signal it sends, 0 for none, and where.
 
     By what Python has for it, `os.kill at strategies/grid.py:31 in on_tick`. Code that asks the system itself goes
-    unnoticed: this is about mistakes.
+    unnoticed: this is about mistakes. Nor is anything noticed in a forked child, which may end as it likes.
     """
 
     def sent(process: int, number: int) -> int | None:
@@ -99,7 +101,7 @@ def notice_own_hand(told: Callable[[int, str], object]) -> None:
     def raised(number: int = signal.SIGINT) -> int | None:
         return number
 
-    def ended(*arguments: Any) -> int | None:
+    def ended(code: int = 1) -> int | None:
         return 0
 
     _wrap(os, "kill", told, sent)
@@ -116,8 +118,10 @@ def _wrap(module: Any, name: str, told: Callable[[int, str], object], signal_of:
 
     @wraps(original)
     def noticed(*arguments: Any) -> Any:
-        where = strategy_frame(sys._getframe(1))
+        where = "" if forks.is_child else strategy_frame(sys._getframe(1))
         if where:
+            if name == "_exit" and arguments == (0,):
+                arguments = (1,)  # 0 says that a person asked for it: a supervisor would not start it again
             with contextlib.suppress(TypeError):  # the original says what is wrong with them
                 number = signal_of(*arguments)
                 if number is not None:

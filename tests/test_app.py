@@ -260,6 +260,22 @@ def test_an_engine_that_a_strategy_ended_is_to_be_started_again(
     assert f'error="{why}"' in (root / "engine.log").read_text()
 
 
+def test_an_instance_that_ended_the_engine_twice_is_not_loaded_a_third_time(
+    root: Path, start: Callable[[], Engine]
+) -> None:
+    places = 'self.context.orders.place("buy", self.config["quantity"])'
+    (root / "strategies" / "buyer.py").write_text(BUYER.replace(places, "import os; os._exit(0)"))
+    for _ in range(2):
+        engine = start()
+        assert engine.process.wait(40) == 1, "0 would say that somebody asked for it"
+    found = start().until_instance(lambda item: item["health"] == "Paused")
+    loaded = next(condition for condition in found["conditions"] if condition["type"] == "Loaded")
+    assert loaded["reason"] == "Quarantined"
+    assert loaded["message"].endswith(
+        "ended 2 times while its code ran, by os._exit at strategies/buyer.py:14 in on_tick"
+    )
+
+
 def test_a_second_engine_on_the_same_database_is_refused(root: Path, start: Callable[[], Engine]) -> None:
     start().until(lambda: (root / ".reconciler" / "control.sock").exists())
     second = subprocess.run(

@@ -13,6 +13,7 @@ from reconciler.records.record import Attempt, RowChange
 from reconciler.records.removal import Removal
 from reconciler.records.status import Sync
 from reconciler.runtime.outcome import (
+    Disturbed,
     HookFailed,
     Loaded,
     LoadFailed,
@@ -148,6 +149,9 @@ class Chronicle:
                 self._events.record(id_, WARNING, "HookFailed", f"{hook}: {error}")
             case Recovered(id=id_):
                 self._events.record(id_, NORMAL, "Recovered", "a tick succeeded again")
+            case Quarantined(id=id_, error=error, is_barred=True):
+                told = f"not loaded: {error}; look at it, then change it, or: reconciler resume {id_}"
+                self._events.record(id_, WARNING, "Quarantined", told)
             case Quarantined(id=id_, error=error):
                 self._events.record(id_, WARNING, "Quarantined", f"paused after repeated failed ticks: {error}")
             case Stuck(id=id_, hook=hook, deadline_s=deadline_s, at=at):
@@ -159,6 +163,8 @@ class Chronicle:
                 log.warning("ticks are missed", extra={"instance": id_, "missed": missed, "of": due})
             case TicksKept(id=id_):
                 self._events.record(id_, NORMAL, "TicksKept", "it keeps its ticks again")
+            case Disturbed(id=id_, hook=hook, changed=changed, others=others):
+                self._events.record(id_ or None, WARNING, "ProcessChanged", _disturbance(hook, changed, others))
             case Unstuck(id=id_, hook=hook, duration_s=duration_s):
                 self._events.record(id_, NORMAL, "Unstuck", f"{hook} returned after {duration_s:.1f} s")
             case _:
@@ -177,6 +183,14 @@ class Chronicle:
 
     def _record_many(self, reason: str, ids: Sequence[str]) -> None:
         self._events.record(None, NORMAL, reason, f"{len(ids):,} instances: {_some(ids)}")
+
+
+def _disturbance(hook: str, changed: Sequence[str], others: Sequence[str]) -> str:
+    what = f"of the whole process was changed and put back: {', '.join(changed)}"
+    if not hook:
+        return f"{what}; by one that ticked before: {_some(others)}" if others else what
+    whose = f"{hook}, or a hook of {_some(others)}, which ran meanwhile" if others else hook
+    return f"{what}; by {whose}"
 
 
 def _some(ids: Sequence[str], most: int = 10) -> str:

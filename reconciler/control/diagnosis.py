@@ -162,6 +162,8 @@ def loaded(case: Case, facts: RuntimeFacts | None) -> Finding:
             return False, "CodeMissing", "the strategy's code that this record was validated against is not at hand"
         return False, "Waiting", "about to be loaded"
     match view.phase:
+        case Phase.FAILED if _is_quarantined(facts):
+            return False, "Quarantined", "" if facts is None else facts.last_error
         case Phase.FAILED:
             return False, "InitFailed", "" if facts is None else facts.last_error
         case Phase.LOADING:
@@ -180,8 +182,16 @@ def loaded(case: Case, facts: RuntimeFacts | None) -> Finding:
             return True, "Loaded", f"generation {case.row.generation}"
 
 
+def _is_quarantined(facts: RuntimeFacts | None) -> bool:
+    return facts is not None and facts.pause is not None and facts.pause.by == "engine"
+
+
 def ready(case: Case, facts: RuntimeFacts | None) -> Finding:
     view = case.view
+    if view is not None and view.phase is Phase.FAILED and _is_quarantined(facts):
+        assert facts is not None
+        assert facts.pause is not None
+        return False, "Quarantined", f"not loaded: {facts.pause.reason}"
     if view is None or facts is None or view.phase in (Phase.LOADING, Phase.UNLOADING, Phase.FAILED):
         return False, "NotLoaded", "it is not loaded"
     if view.phase is Phase.STUCK:

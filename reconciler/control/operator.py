@@ -93,6 +93,7 @@ class Operator:
         if view is not None and not view.paused:
             raise _Refused("it is not paused")
         self._host.resume(instance_id)
+        self._controller.hint()  # one that was not loaded for what it did may be now
 
     def _each(
         self,

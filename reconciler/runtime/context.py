@@ -7,8 +7,9 @@ A capability, not a sandbox: no attribute of these objects leads to the engine. 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
 from types import MappingProxyType
@@ -24,6 +25,7 @@ from reconciler.records.mode import Mode
 from reconciler.records.order import Order
 from reconciler.records.record import Identity
 from reconciler.records.scrub import scrub
+from reconciler.runtime.at_work import AtWork
 from reconciler.runtime.gate import Gate, TickGate
 from reconciler.runtime.hook import WORKER, HookCall
 from reconciler.runtime.logs import LogRing
@@ -39,6 +41,17 @@ class World:
     gateway: OrderGateway
     market: MarketData
     heartbeat_s: float
+    at_work: AtWork = field(default_factory=AtWork)
+
+    @contextmanager
+    def asked(self) -> Iterator[World]:
+        """Foreign code asks for something: until it is answered, it is not its code that runs."""
+        back = self.at_work.engine_works()
+        try:
+            yield self
+        finally:
+            if back is not None:
+                back()
 
 
 class Desk:
@@ -170,12 +183,14 @@ class _Market(_Part):
     def quote(self) -> Quote:
         desk = self._reach()
         identity = desk.identity
-        return desk.world.market.quote(identity.account_id, identity.market, desk.beat)
+        with desk.world.asked() as world:
+            return world.market.quote(identity.account_id, identity.market, desk.beat)
 
     def candles(self, timeframe: str, limit: int) -> Sequence[Candle]:
         desk = self._reach()
         identity = desk.identity
-        return desk.world.market.candles(identity.account_id, identity.market, timeframe, limit, desk.beat)
+        with desk.world.asked() as world:
+            return world.market.candles(identity.account_id, identity.market, timeframe, limit, desk.beat)
 
     def rules(self) -> InstrumentRules:
         desk = self._reach()
@@ -187,11 +202,13 @@ class _Account(_Part):
 
     def positions(self) -> Sequence[Position]:
         desk = self._reach()
-        return desk.world.market.positions(desk.identity.account_id, desk.identity.client_id, desk.beat)
+        with desk.world.asked() as world:
+            return world.market.positions(desk.identity.account_id, desk.identity.client_id, desk.beat)
 
     def balances(self) -> Sequence[Balance]:
         desk = self._reach()
-        return desk.world.market.balances(desk.identity.account_id, desk.identity.client_id, desk.beat)
+        with desk.world.asked() as world:
+            return world.market.balances(desk.identity.account_id, desk.identity.client_id, desk.beat)
 
 
 class _Orders(_Part):
@@ -211,23 +228,28 @@ class _Orders(_Part):
         desk = self._reach()
         gate, beat = desk.gate_for_order()
         request = order_request(side, quantity, type, limit_price, stop_price, time_in_force, reduce_only)
-        return desk.world.gateway.place(gate, request, beat)
+        with desk.world.asked() as world:
+            return world.gateway.place(gate, request, beat)
 
     def cancel(self, client_order_id: str) -> Order:
         desk = self._reach()
-        return desk.world.gateway.cancel(desk.gate, client_order_id)
+        with desk.world.asked() as world:
+            return world.gateway.cancel(desk.gate, client_order_id)
 
     def open(self) -> Sequence[Order]:
         desk = self._reach()
-        return desk.world.gateway.open(desk.gate.row.id, shadow=desk.shadow)
+        with desk.world.asked() as world:
+            return world.gateway.open(desk.gate.row.id, shadow=desk.shadow)
 
     def recent(self, limit: int = 20) -> Sequence[Order]:
         desk = self._reach()
-        return desk.world.gateway.recent(desk.gate.row.id, limit, shadow=desk.shadow)
+        with desk.world.asked() as world:
+            return world.gateway.recent(desk.gate.row.id, limit, shadow=desk.shadow)
 
     def position(self) -> Position:
         desk = self._reach()
-        return desk.world.gateway.position(desk.gate.row.id, desk.identity.market, shadow=desk.shadow)
+        with desk.world.asked() as world:
+            return world.gateway.position(desk.gate.row.id, desk.identity.market, shadow=desk.shadow)
 
 
 class _Log(_Part):

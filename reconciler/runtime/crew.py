@@ -7,6 +7,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Sequence
 
+from reconciler.runtime.at_work import AtWork
 from reconciler.runtime.hook import WORKER, HookCall
 from reconciler.runtime.slot import Slot
 
@@ -28,10 +29,12 @@ class Crew:
         work: Callable[[HookCall, Slot], None],
         failed: Callable[[HookCall, Slot, BaseException], None],
         monotonic: Callable[[], float],
+        at_work: AtWork | None = None,
     ) -> None:
         self._work = work
         self._failed = failed
         self._monotonic = monotonic
+        self._at_work = at_work or AtWork()
         self._queue: deque[Slot | None] = deque()
         self._bell = threading.Condition(threading.Lock())
         self._lock = threading.Lock()
@@ -98,12 +101,15 @@ class Crew:
             return list(self._calls)
 
     def _run(self) -> None:
-        call = HookCall(threading.get_ident())
+        place = self._at_work.place()
+        self._at_work.settle(place)
+        call = HookCall(threading.get_ident(), place)
         with self._lock:
             self._calls[call] = None
         self._drain(call)
         with self._lock:
             del self._calls[call]
+        self._at_work.leave(place)
 
     def _drain(self, call: HookCall) -> None:
         """Work until dismissed. The boundary to the engine's own faults: a worker outlives them."""

@@ -54,6 +54,7 @@ class HookCall:
         "ended_s",
         "hook",
         "over",
+        "place",
         "slot",
         "started_s",
         "thread",
@@ -65,8 +66,10 @@ class HookCall:
     deadline_s: float
     ended_s: float
 
-    def __init__(self, thread: int) -> None:
+    def __init__(self, thread: int, place: int = 0) -> None:
+        """`place` is that of the thread in `AtWork`."""
         self.thread = thread
+        self.place = place
         self.over = True
 
     def stands_at(self) -> str:

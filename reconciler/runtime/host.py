@@ -11,18 +11,20 @@ from reconciler.records.mode import Mode
 from reconciler.records.plan import Running
 from reconciler.records.record import Row
 from reconciler.records.status import Ticks
+from reconciler.runtime.at_work import AtWork
 from reconciler.runtime.context import World
 from reconciler.runtime.crew import Crew
 from reconciler.runtime.facts import BeatReport, RuntimeFacts
 from reconciler.runtime.gate import PausedBy
 from reconciler.runtime.load_spec import LoadSpec
 from reconciler.runtime.options import HostOptions
-from reconciler.runtime.outcome import Report, TicksKept, TicksMissed
+from reconciler.runtime.outcome import Disturbed, Report, TicksKept, TicksMissed
 from reconciler.runtime.performer import CheckWidgets, Performer
 from reconciler.runtime.progress import Progress
 from reconciler.runtime.roster import Roster
 from reconciler.runtime.secrets import Resolve
 from reconciler.runtime.slot import Slot
+from reconciler.runtime.surroundings import Surroundings
 from reconciler.runtime.watchdog import Watchdog
 from reconciler.strategy.widgets import check_widgets as check_all_widgets
 
@@ -102,6 +104,10 @@ def _nobody() -> None:
     """Every account can be reached, as far as anybody knows."""
 
 
+_FEW = 50
+"""Of so many ticks in a beat each is looked at: which takes 0.1 ms."""
+
+
 class ThreadHost:
     """Implements `Host`: worker threads drain one queue, one watchdog knows every hook's deadline.
 
@@ -123,6 +129,8 @@ class ThreadHost:
         resolve: Resolve,
         check_widgets: CheckWidgets = check_all_widgets,
         awaited: Callable[[], Callable[[str], bool] | None] = _nobody,
+        at_work: AtWork | None = None,
+        surroundings: Surroundings | None = None,
     ) -> None:
         self._clock = clock
         self._options = options
@@ -131,9 +139,13 @@ class ThreadHost:
         self._lagging: dict[Slot, None] = {}
         self._roster = Roster(report, options.log_lines)
         progress = Progress(clock, options, self._roster, random_seed)
-        world = World(clock, gateway, market, heartbeat_s)
-        self._performer = Performer(world, options, progress, resolve, check_widgets)
-        self._crew = Crew(self._performer.work, progress.engine_failed, clock.monotonic)
+        self._at_work = at_work or AtWork()
+        self._surroundings = surroundings
+        world = World(clock, gateway, market, heartbeat_s, self._at_work)
+        self._performer = Performer(
+            world, options, progress, resolve, check_widgets, surroundings, lambda: self._crew.calls()
+        )
+        self._crew = Crew(self._performer.work, progress.engine_failed, clock.monotonic, self._at_work)
         self._watchdog = Watchdog(clock, options, self._crew, progress)
 
     def start(self) -> None:
@@ -171,6 +183,7 @@ class ThreadHost:
         self._roster.pause(instance_id, by, reason).gate.settle()
 
     def resume(self, instance_id: str) -> None:
+        self._at_work.forgive("instance", instance_id)
         self._roster.resume(instance_id)
 
     def views(self) -> Mapping[str, Running]:
@@ -179,10 +192,20 @@ class ThreadHost:
     def beat(self, beat: int) -> BeatReport:
         self._performer.look_at_the_clocks()
         due = self._roster.due(beat, self._waiting())
+        if self._surroundings is not None:
+            self._look_around(self._surroundings, due)
         missed = self._crew.offer_ticks(due, beat)
         if missed or self._lagging:
             self._tell_lagging(due)
         return BeatReport(beat, len(due), len(due) - missed, missed)
+
+    def _look_around(self, surroundings: Surroundings, due: Sequence[Slot]) -> None:
+        """What is of the whole process is put back each beat. Whose tick it was is told exactly where few tick."""
+        changed = surroundings.put_back()
+        self._performer.is_attentive = 0 < len(due) <= _FEW
+        if changed:
+            self._roster.outbox.put(Disturbed("", "", tuple(changed), tuple(slot.id for slot in due[:_FEW])))
+            self._roster.outbox.send()
 
     def facts(self, instance_id: str) -> RuntimeFacts | None:
         slot = self._roster.slot(instance_id)

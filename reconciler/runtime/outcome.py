@@ -48,11 +48,28 @@ class Recovered:
 
 @dataclass(frozen=True, slots=True)
 class Quarantined:
-    """Five failed ticks in a row: the engine paused it. `was_active` asks for a halt as well."""
+    """Five failed ticks in a row: the engine paused it. `was_active` asks for a halt as well.
+
+    `is_barred` where it was not even loaded, because the engine ended in its code before.
+    """
 
     id: str
     error: str
     was_active: bool
+    is_barred: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Disturbed:
+    """What a hook set for the whole process, which was put back. `others` are those whose hooks ran meanwhile.
+
+    `id` is empty where it was found only after many ticks: then it was one of them.
+    """
+
+    id: str
+    hook: str
+    changed: tuple[str, ...]
+    others: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,5 +108,15 @@ class TicksKept:
 
 
 Report = (
-    Loaded | LoadFailed | Unloaded | HookFailed | Recovered | Quarantined | Stuck | Unstuck | TicksMissed | TicksKept
+    Loaded
+    | LoadFailed
+    | Unloaded
+    | HookFailed
+    | Recovered
+    | Quarantined
+    | Disturbed
+    | Stuck
+    | Unstuck
+    | TicksMissed
+    | TicksKept
 )

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeAlias
 
 from reconciler.records.scrub import scrub, scrub_values
+from reconciler.runtime.at_work import culprit
 from reconciler.runtime.context import Desk, World
 from reconciler.runtime.hook import Failure, Hook, HookCall, attempt, describe
 from reconciler.runtime.instance import RunningInstance
@@ -13,6 +14,7 @@ from reconciler.runtime.options import HostOptions
 from reconciler.runtime.progress import Progress
 from reconciler.runtime.secrets import Resolve
 from reconciler.runtime.slot import Slot
+from reconciler.runtime.surroundings import Surroundings
 from reconciler.strategy.definition import Definition
 
 CheckWidgets: TypeAlias = Callable[[object, Callable[[str], str]], tuple[dict[str, Any], ...]]
@@ -24,8 +26,17 @@ class Performer:
     """Loads, ticks, renders and unloads. Called by whoever holds the slot's claim, so never twice at once for one."""
 
     def __init__(
-        self, world: World, options: HostOptions, progress: Progress, resolve: Resolve, check_widgets: CheckWidgets
+        self,
+        world: World,
+        options: HostOptions,
+        progress: Progress,
+        resolve: Resolve,
+        check_widgets: CheckWidgets,
+        surroundings: Surroundings | None = None,
+        busy: Callable[[], Sequence[HookCall]] = tuple,
     ) -> None:
+        """`busy` tells what all workers are at."""
+        self._busy = busy
         self._world = world
         self._monotonic = world.clock.monotonic
         self._time = world.clock.time
@@ -36,6 +47,11 @@ class Performer:
         self._progress = progress
         self._resolve = resolve
         self._check_widgets = check_widgets
+        self._at_work = world.at_work
+        self._marks = world.at_work.marks
+        self._surroundings = surroundings
+        self.is_attentive = False
+        """True while each tick is looked at for what it did to the process: where there are few."""
 
     def work(self, call: HookCall, slot: Slot) -> None:
         """Tick it, or do what is wanted of it more urgently. What that leaves undone, it is called for again.
@@ -55,7 +71,9 @@ class Performer:
         call.over = False
         slot.last_at_s = started_s + self._epoch_s
         desk.permit = call
+        self._marks[call.place] = slot.number
         error = attempt(instance.tick)
+        self._marks[call.place] = 0
         desk.permit = None
         if error is None:
             failure = None
@@ -67,6 +85,8 @@ class Performer:
         slot.last_duration_s = ended_s - started_s
         slot.count += 1
         slot.beat = None
+        if self.is_attentive:
+            self._look_around(call)
         if failure is not None or slot.failing or instance.renders or ended_s >= deadline_s:
             self._ticked(call, slot, instance, failure)
 
@@ -88,6 +108,11 @@ class Performer:
         spec = self._progress.load_begins(slot)
         if spec is None:
             return
+        who = culprit("instance", spec.row.id, (spec.row.config_digest, spec.row.code_digest))
+        if suspicion := self._at_work.suspicion(who):
+            self._progress.load_barred(slot, suspicion)
+            return
+        slot.number = self._at_work.number(who)
         desk = Desk(self._world, slot.gate, slot.log)
         made: list[RunningInstance] = []
 
@@ -163,10 +188,22 @@ class Performer:
         call.started_s = started_s
         call.deadline_s = started_s + self._deadlines_s[hook]
         call.over = False
+        self._marks[call.place] = slot.number
         error = attempt(function)
+        self._marks[call.place] = 0
         failure = None if error is None else describe(error, definition, desk.secrets)
         call.over = True
         call.ended_s = self._monotonic()
         if call.ended_s >= call.deadline_s:
             self._progress.late_call_over(call)
+        if self._surroundings is not None:
+            self._look_around(call)
         return failure
+
+    def _look_around(self, call: HookCall) -> None:
+        """What the hook that just ended set for the whole process is put back, and told."""
+        assert self._surroundings is not None
+        changed = self._surroundings.put_back()
+        if changed:
+            others = [other.slot.id for other in self._busy() if other is not call and not other.over]
+            self._progress.disturbed(call.slot, call.hook, changed, others)

@@ -5,6 +5,9 @@ No hook runs here, nothing blocks, and a tick that goes well never comes by.
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
+
 from reconciler.clock import Clock
 from reconciler.records.mode import Mode
 from reconciler.runtime.hook import HookCall
@@ -12,6 +15,7 @@ from reconciler.runtime.instance import RunningInstance
 from reconciler.runtime.load_spec import LoadSpec
 from reconciler.runtime.options import HostOptions
 from reconciler.runtime.outcome import (
+    Disturbed,
     HookFailed,
     Loaded,
     LoadFailed,
@@ -123,6 +127,29 @@ class Progress:
             slot.consecutive = 0
             self._board.refresh(slot)
             self._outbox.put(Recovered(slot.id))
+
+    def disturbed(self, slot: Slot, hook: str, changed: Sequence[str], others: Sequence[str]) -> None:
+        """A hook set something for the whole process."""
+        with self._roster.changing():
+            message = f"{hook} changed the process, which was put back: {', '.join(changed)}"
+            slot.log.append(self._clock.time(), "warning", message)
+            self._outbox.put(Disturbed(slot.id, hook, tuple(changed), tuple(others)))
+
+    def load_barred(self, slot: Slot, why: str) -> None:
+        """It is not to be loaded, until it changes or somebody resumes it."""
+        with self._roster.changing():
+            was_active = slot.gate.mode is Mode.ACTIVE
+            slot.loading = None
+            slot.gate.lower(Mode.OFF)
+            self._note(slot, why)
+            if slot.ending:
+                self._ended(slot, "")
+            else:
+                slot.failed = True
+                slot.retry_at_s = math.inf
+                slot.gate.engine_pause = why
+                self._outbox.put(Quarantined(slot.id, why, was_active, is_barred=True))
+            self._board.refresh(slot)
 
     def mark_stuck(self, call: HookCall, now_s: float) -> None:
         """`call` was late at `now_s`; it is Stuck unless it has ended since, whatever its worker is at by now."""

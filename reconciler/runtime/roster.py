@@ -142,4 +142,5 @@ class Roster:
             slot = self._slots[instance_id]
             slot.gate.operator_pause = slot.gate.engine_pause = None
             slot.consecutive = 0
+            slot.retry_at_s = 0.0  # one that was not to be loaded may be
             self.board.refresh(slot)

@@ -82,6 +82,7 @@ class Slot:
         "log",
         "missed",
         "missed_last_hour",
+        "number",
         "retry_at_s",
         "steps",
         "stuck",
@@ -100,6 +101,7 @@ class Slot:
         self.wanted: LoadSpec | None = None
         self.ceiling = Mode.OFF  # what `wanted` may rise to
         self.ending = False
+        self.number = 0  # what marks it as at work
         self.stuck: HookCall | None = None
         self.steps = 0  # the cadence it is scheduled at, 0 where it must not tick
         self.beat: int | None = None  # the tick that is queued or under way

@@ -66,6 +66,11 @@ class Catalogue:
         self._current = current
         self._files = files
 
+    def close(self) -> None:
+        """Import nothing more."""
+        if self._importer is not None:
+            self._importer.stop()
+
     def types(self) -> tuple[str, ...]:
         """The strategy types there are, broken ones included, by name."""
         return tuple(sorted(self._current))

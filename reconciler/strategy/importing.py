@@ -14,11 +14,12 @@ from __future__ import annotations
 import importlib
 import threading
 from collections.abc import Callable, Iterable
+from contextlib import nullcontext
 from typing import NamedTuple, TypeAlias
 
 from reconciler.clock import Clock
 from reconciler.errors import Problem
-from reconciler.strategy.loading import IMPORT_DEADLINE_S, Attempt, Result, Version
+from reconciler.strategy.loading import IMPORT_DEADLINE_S, Around, Attempt, Result, Version
 
 CODE_LOADING, IMPORT_FAILED = "CodeLoading", "ImportFailed"
 
@@ -43,7 +44,17 @@ class Importing(NamedTuple):
 class Importer:
     """Thread-safe. `changed` is called, on a thread of its own, when there is something new to `take` or to tell."""
 
-    def __init__(self, clock: Clock, changed: Callable[[], object], deadline_s: float = IMPORT_DEADLINE_S) -> None:
+    def __init__(
+        self,
+        clock: Clock,
+        changed: Callable[[], object],
+        deadline_s: float = IMPORT_DEADLINE_S,
+        around: Around = nullcontext,
+        barred: Callable[[Version], str] = lambda version: "",
+    ) -> None:
+        """`around` is entered on the thread of each import, `barred` says why a version must not be imported."""
+        self._around = around
+        self._barred = barred
         self._clock = clock
         self._changed = changed
         self._deadline_s = deadline_s
@@ -76,7 +87,7 @@ class Importer:
                 self._leave(self._wanted.pop(key))
             for key, version in named.items():
                 if key not in self._wanted and key not in self._done:
-                    self._wanted[key] = _Import(version, self._wake.set)
+                    self._wanted[key] = _Import(version, self._wake.set, self._around)
             self._note_idle()
             if self._wanted and self._thread is None:
                 self._thread = threading.Thread(target=self._run, name="imports", daemon=True)
@@ -104,6 +115,8 @@ class Importer:
         """Begin no other import. What is under way is left alone."""
         self._stopping = True
         self._wake.set()
+        if self._thread is not None:
+            self._thread.join(1.0)
 
     def _run(self) -> None:
         while not self._stopping:
@@ -140,9 +153,13 @@ class Importer:
         turn_s = max((other.begun_s + _SHARE_S for other in others), default=now_s)
         if now_s < turn_s:
             return turn_s - now_s
+        if why := self._barred(one.version):
+            one.hold_back(f"expected code that leaves the engine alive: {why}; change it", "code-ends-engine")
+            return _MOST_S
         hanging = [left for left in self._left if left.version.strategy_type == one.version.strategy_type]
         if len(hanging) >= _MOST_HANGING:
-            one.hold_back(len(hanging))
+            told = f"expected fewer than {len(hanging)} of its versions to hang while they are imported"
+            one.hold_back(f"{told}; restart the engine", "code-import-hangs")
             return _MOST_S
         one.begin(now_s)
         return min(_SHARE_S, self._deadline_s)
@@ -162,7 +179,8 @@ class Importer:
 class _Import:
     """One version on its way. `problems` is what it failed at last, empty until it does."""
 
-    def __init__(self, version: Version, ended: Callable[[], object]) -> None:
+    def __init__(self, version: Version, ended: Callable[[], object], around: Around) -> None:
+        self._around = around
         self.version = version
         self.attempt: Attempt | None = None
         self.problems: tuple[Problem, ...] = ()
@@ -182,7 +200,7 @@ class _Import:
         self._tries += 1
         self.begun_s = now_s
         self.is_over_deadline = False
-        self.attempt = Attempt(self.version, self._ended)
+        self.attempt = Attempt(self.version, self._ended, self._around)
         self.attempt.begin()
 
     def look(self, now_s: float, deadline_s: float) -> Result | None:
@@ -203,9 +221,8 @@ class _Import:
             attempt.end_own_loop()
         return None
 
-    def hold_back(self, hanging: int) -> None:
-        message = f"expected fewer than {hanging} of its versions to hang while they are imported; restart the engine"
-        self.problems = (Problem(self.version.path, 0, 0, "", message, rule="code-import-hangs"),)
+    def hold_back(self, message: str, rule: str) -> None:
+        self.problems = (Problem(self.version.path, 0, 0, "", message, rule=rule),)
         self.due_s = 0.0
 
     def leave(self) -> None:

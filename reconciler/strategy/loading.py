@@ -13,6 +13,7 @@ import linecache
 import sys
 import threading
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from importlib.machinery import ModuleSpec
 from pathlib import PurePath, PurePosixPath
 from types import FrameType, ModuleType
@@ -48,6 +49,10 @@ class Version(NamedTuple):
     source: bytes
     path: str
     digest: str
+
+
+Around: TypeAlias = Callable[[Version], AbstractContextManager[object]]
+"""What is entered on the thread that imports a version, for as long as that takes."""
 
 
 def load(
@@ -106,7 +111,8 @@ class Attempt:
     `is_final` where trying again can come to nothing else: it is the source, not the moment.
     """
 
-    def __init__(self, version: Version, ended: Callable[[], object] = bool) -> None:
+    def __init__(self, version: Version, ended: Callable[[], object] = bool, around: Around = nullcontext) -> None:
+        self._around = around
         self.done = threading.Event()
         self.result: Result = ()
         self.is_final = True
@@ -142,7 +148,8 @@ class Attempt:
         """The boundary: whatever the author's code does while it is imported and looked at becomes a problem."""
         sys.modules[self._module.__name__] = self._module
         try:
-            _Loader(self._source).exec_module(self._module)
+            with self._around(self._version):
+                _Loader(self._source).exec_module(self._module)
             self.result = inspect_module(self._module, self._source, self._version.strategy_type, self._version.digest)
         except BaseException as error:  # noqa: BLE001 - sys.exit and KeyboardInterrupt in it must not end the engine
             self.result = (_import_problem(self._source, error),)

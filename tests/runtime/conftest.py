@@ -19,10 +19,12 @@ from reconciler.records.mode import Mode
 from reconciler.records.order import Order, OrderRequest, OrderState, Outcome
 from reconciler.records.plan import Phase, Running
 from reconciler.records.record import Identity, InstanceRecord, Row, digest
+from reconciler.runtime.at_work import AtWork
 from reconciler.runtime.facts import BeatReport, RuntimeFacts
 from reconciler.runtime.host import HostOptions, LoadSpec, ThreadHost
 from reconciler.runtime.outcome import Loaded, Report
 from reconciler.runtime.secrets import Resolve, no_secrets
+from reconciler.runtime.surroundings import Surroundings
 from reconciler.strategy.base import Strategy
 from reconciler.strategy.definition import Definition
 
@@ -256,6 +258,8 @@ def make_stage() -> Iterator[MakeStage]:
         hear: Callable[[Report], object] = lambda report: None,
         clock: Clock | None = None,
         awaited: Callable[[], Callable[[str], bool] | None] = lambda: None,
+        at_work: AtWork | None = None,
+        surroundings: Surroundings | None = None,
     ) -> Stage:
         fake_clock, gateway, market = FakeClock(), FakeGateway(), FakeMarket()
         reports: list[Report] = []
@@ -266,7 +270,7 @@ def make_stage() -> Iterator[MakeStage]:
 
         host = ThreadHost(
             clock or fake_clock, options or HostOptions(), gateway, market, report, random_seed=7, heartbeat_s=6.0,
-            resolve=resolve, awaited=awaited,
+            resolve=resolve, awaited=awaited, at_work=at_work, surroundings=surroundings,
         )  # fmt: skip
         host.start()
         stages.append(Stage(fake_clock, gateway, market, reports, host))
