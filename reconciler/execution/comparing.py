@@ -187,6 +187,7 @@ class Comparing:
             return await self._clerk.do(lambda: self._wholeness.settle(account_id, unknown, theirs, ours, shares))
         finally:
             self._running.discard(account_id)
+            self._due_s[account_id] = self._clock.monotonic()
 
     def _failed(self, account_id: str, why: str) -> None:
         self._readiness.failed(account_id, why)
@@ -227,13 +228,19 @@ class Comparing:
             for order in self._ledger.unresolved()
             if order.outcome is Outcome.UNKNOWN or order.client_order_id in doubted
         ]
-        now = utc(self._clock.time())
-        gone = self._ledger.written_off(now - _WRITTEN_OFF)
-        # A fill that was under way when the engine stopped may be what an account differs in.
-        is_suspect = self._wholeness.suspects(account_id)
-        ended = self._ledger.ended_on(account_id, now - LATELY, _ENDED_ASKED) if is_suspect else ()
-        ours = (*in_doubt, *self._ledger.open_accepted(), *gone, *ended)
+        gone = self._ledger.written_off(utc(self._clock.time()) - _WRITTEN_OFF)
+        ours = (*in_doubt, *self._ledger.open_accepted(), *gone, *self._suspects(account_id))
         return [order for order in ours if order.provenance.account_id == account_id]
+
+    def _suspects(self, account_id: str) -> Sequence[Order]:
+        """Where an account holds something else than it should: what else, after a start, may have traded unseen.
+
+        A fill that was under way when the engine stopped, and what was heard as refused.
+        """
+        if not self._wholeness.suspects(account_id):
+            return ()
+        lately = utc(self._clock.time()) - LATELY
+        return (*self._ledger.ended_on(account_id, lately, _ENDED_ASKED), *self._ledger.refused(lately))
 
     async def _listed(
         self, server: ExecServer, account_id: str, client_ids: Sequence[str]

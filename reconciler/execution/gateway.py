@@ -84,7 +84,7 @@ class Gateway:
         self._quoting = Quoting(market, servers)
         self._bridge = bridge
         self._clock = clock
-        self._ids = ids or OrderIds(clock, ledger.tags[-1], ledger.latest())
+        self._ids = ids or OrderIds(clock, ledger.tags[-1], ledger.newest_ids())
         self._rate = OrderRate(clock)
         self._doubts = Doubts()
         self._readiness = Readiness(servers)

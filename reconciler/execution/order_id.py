@@ -6,8 +6,7 @@ import hashlib
 import re
 import secrets
 import threading
-from collections.abc import Callable
-from datetime import datetime
+from collections.abc import Callable, Iterable
 from functools import lru_cache
 
 from reconciler.clock import Clock
@@ -30,20 +29,20 @@ class OrderIds:
     """Makes ids of 18 characters of `[a-z0-9]`: prefix, the database's tag, milliseconds since the epoch.
 
     Eight base-36 digits of milliseconds last until the year 2059. They never repeat within one `OrderIds`, whatever the
-    clock does, and are later than `after`, the last order that the database knows. The tag tells databases apart;
-    without one it is random, for who has no database. Thread-safe.
+    clock does, and are later than those of `known`, the last ids that the database knows. The tag tells databases
+    apart; without one it is random, for who has no database. Thread-safe.
     """
 
     def __init__(
         self,
         clock: Clock,
         tag: str = "",
-        after: datetime | None = None,
+        known: Iterable[str] = (),
         random_below: Callable[[int], int] = secrets.randbelow,
     ) -> None:
         self._clock = clock
         self._tag = tag or str(random_below(10)) + _base36(random_below(36**3), 3)
-        self._last_ms = 0 if after is None else int(after.timestamp() * 1000) + 1
+        self._last_ms = max((made_ms(id) for id in known if tag_of(id) is not None), default=0)
         self._lock = threading.Lock()
 
     def make(self, instance_id: str) -> str:
@@ -65,9 +64,10 @@ def tag_of(client_order_id: str) -> str | None:
     return tag if tag[0].isdecimal() else ""
 
 
-def made_at(client_order_id: str) -> float:
-    """When an id of before there were tags was made, in seconds since the epoch."""
-    return int(client_order_id[PREFIX_LENGTH : PREFIX_LENGTH + _TIME_LENGTH], 36) / 1000
+def made_ms(client_order_id: str) -> int:
+    """When an id of ours was made, in milliseconds since the epoch, or later: of many at a time, each has its own."""
+    start = PREFIX_LENGTH + (_TAG_LENGTH if tag_of(client_order_id) else 0)
+    return int(client_order_id[start : start + _TIME_LENGTH], 36)
 
 
 def _base36(number: int, length: int) -> str:

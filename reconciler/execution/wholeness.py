@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 
 from reconciler.clock import Clock, iso
-from reconciler.execution.order_id import PREFIX_LENGTH, made_at, prefix, tag_of
+from reconciler.execution.order_id import PREFIX_LENGTH, made_ms, prefix, tag_of
 from reconciler.execution.servers import Servers
 from reconciler.execution.settlement import EventLog, KeptDifference, OrderBook
 from reconciler.execution.tally import Held, differences
@@ -172,7 +172,7 @@ class Wholeness:
         if tag:
             return tag in self._ledger.tags
         began = self._ledger.earliest()
-        if tag is None or began is None or made_at(client_order_id) < began.timestamp():
+        if tag is None or began is None or made_ms(client_order_id) < began.timestamp() * 1000:
             return False
         # Of before there were tags: another database may have had an instance of that name, but not at that time.
         return client_order_id[:PREFIX_LENGTH] in set(map(prefix, self._ledger.instance_ids()))

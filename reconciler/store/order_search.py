@@ -21,6 +21,8 @@ _REFUSED = (
     " AND updated_at >= ? ORDER BY updated_at DESC LIMIT ?"
 )
 _LATEST = 50
+_NEWEST = 1_000
+"""More than are on their way into the ledger at any time: they need not get there in the order they were made in."""
 _LEFT_ACTIVE = "(i.removed_at IS NOT NULL OR coalesce(i.mode_override, i.mode) <> 'active')"
 
 
@@ -81,6 +83,11 @@ class OrderSearch:
         """The newest orders that their exchanges refused, not before `since`: those of an engine's last seconds."""
         found = self._reads.query(_REFUSED, [time_text(since), _LATEST])
         return [order_from(columns) for columns in found]
+
+    def newest_ids(self) -> list[str]:
+        """The client_order_ids that were written down last."""
+        found = self._reads.query("SELECT client_order_id FROM orders ORDER BY id DESC LIMIT ?", [_NEWEST])
+        return [columns["client_order_id"] for columns in found]
 
     def latest(self) -> datetime | None:
         """When the last order was placed, None where none ever was."""

@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from reconciler.clock import FakeClock, utc
+from reconciler.clock import FakeClock
 from reconciler.execution.order_id import LENGTH, OrderIds, prefix, tag_of
 
 
@@ -56,9 +56,15 @@ def test_an_id_of_before_there_were_tags_has_none_and_one_of_others_even_less(to
     assert tag_of(told) == tag
 
 
-def test_an_id_is_later_than_the_last_order_whatever_the_clock_says() -> None:
+def test_an_id_is_later_than_those_that_the_database_knows_whatever_the_clock_says() -> None:
     clock = FakeClock()
-    last = OrderIds(clock, "7xyz").make("a")
-    after = utc(clock.time())
+    ids = OrderIds(clock, "7xyz")
+    known = [ids.make("a") for _ in range(50)]  # each later than the one before: the clock stands still
     clock.set_wall(clock.time() - 3600)
-    assert OrderIds(clock, "7xyz", after).make("a") > last
+    assert OrderIds(clock, "7xyz", ["by-hand", *known[::-1]]).make("a") > known[-1]
+
+
+def test_an_id_is_later_than_those_of_before_there_were_tags() -> None:
+    clock = FakeClock()
+    before = "8fl267" + OrderIds(clock).make("a")[-8:] + "l39j"
+    assert OrderIds(clock, "7xyz", [before]).make("a")[-8:] > before[6:14]

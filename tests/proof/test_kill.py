@@ -83,5 +83,6 @@ def test_a_kill_at_any_write_or_send_loses_no_order_and_sends_none_twice(tmp_pat
         os.kill(pid, signal.SIGTERM)
         assert engines.ended() == 0
         bench.compare(at_most=0)
+        assert bench.told("LedgerBehind") == [], "no kill loses a row, and none is taken to have"
         assert bench.shadows()
         assert len(bench.taken()) > len(POINTS) // 2

@@ -112,6 +112,11 @@ class Bench:
                 for order in journal.changes()
             }
 
+    def told(self, reason: str) -> list[str]:
+        """The messages of those events."""
+        with closing(Reader.open(self.root / ".reconciler" / "reconciler.db")) as reader:
+            return [str(item["message"]) for item in reader.events(limit=10_000)[0] if item["reason"] == reason]
+
     def rows(self, instance_id: str) -> list[dict[str, Any]]:
         """Its real orders, as the ledger has them, newest first."""
         with closing(Reader.open(self.root / ".reconciler" / "reconciler.db")) as reader:

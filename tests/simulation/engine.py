@@ -6,7 +6,6 @@ A crash leaves what kill -9 leaves: the files of the database as they are, and n
 from __future__ import annotations
 
 import asyncio
-import random
 import shutil
 from collections.abc import Awaitable, Callable, Mapping
 from concurrent.futures import Future
@@ -23,7 +22,7 @@ from reconciler.execution.gateway import Gateway
 from reconciler.execution.handover import Handover
 from reconciler.execution.market import MarketData
 from reconciler.execution.options import ServerOptions
-from reconciler.execution.order_id import OrderIds
+from reconciler.execution.rate_limits import RateLimits
 from reconciler.execution.servers import Servers
 from reconciler.execution.settlement import OrderBook
 from reconciler.records.mode import Mode
@@ -53,8 +52,9 @@ class World(Protocol):
 class Link(ExecServer):
     """The connection of one engine to the exchange: what it carries, and how badly, the world decides."""
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine, clock: FakeClock) -> None:
         self._engine = engine
+        self.limits = RateLimits(clock)
         self.options = ServerOptions("paper", "http")
         self.status = ServerStatus("paper", True, iso(0), TOOLS, "", connections=1)
 
@@ -152,7 +152,6 @@ class Engine:
         rows: Mapping[str, Row],
         main_loop: MainLoop,
         clock: FakeClock,
-        salt: random.Random,
     ) -> None:
         self.path = path
         self.world = world
@@ -165,7 +164,7 @@ class Engine:
         # What a killed process leaves is in the files whether the disk has it or not, and waiting for the disk is slow.
         self.store._writer._db.execute("PRAGMA synchronous = OFF")
         self.ledger = WatchedLedger(self, self.store)
-        self.link = Link(self)
+        self.link = Link(self, clock)
         self.servers = Servers({"paper": self.link}, ACCOUNTS)
         self.bridge = self._bridge()
         self.gateway = Gateway(
@@ -176,7 +175,6 @@ class Engine:
             MarketData(self.servers, self.bridge),
             self.bridge,
             clock,
-            OrderIds(clock, random_below=salt.randrange),
         )
         self.gateway.recover()
         self.gates = {id_: self._gate(row) for id_, row in rows.items()}

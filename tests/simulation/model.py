@@ -16,7 +16,7 @@ from typing import Any
 
 from reconciler.execution.order_id import prefix
 from reconciler.records.mode import Mode
-from tests.simulation.exchange import Exchange
+from tests.simulation.exchange import Exchange, Placed
 from tests.simulation.table import Act, act_of, leaves
 
 Columns = dict[str, Any]
@@ -92,6 +92,10 @@ class Judge:
     """Orders that the exchange took, and was said to have refused."""
     resolved: set[str] = field(default_factory=set)
     """Orders of which an operator said what became of them."""
+    lost: set[str] = field(default_factory=set)
+    """Orders of rows that are gone: an older ledger was put back."""
+    settled: set[str] = field(default_factory=set)
+    """Accounts of which an operator said whose is what they hold."""
     absences_s: defaultdict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
     """When this engine was told that there is no such order."""
 
@@ -164,6 +168,8 @@ class Judge:
         assert facts.committed or instance.account_id != "real", "real money moved though nothing was committed"
         assert instance.account_id in self.compared, "an order left before its account was compared on this connection"
         own = [row for row in self._own(instance.id) if row["client_order_id"] != asked["client_order_id"]]
+        if self.is_behind(instance):
+            self._require_reduction(instance, own, asked)
         doubts = [row["client_order_id"] for row in own if row["outcome"] in ("pending", "unknown")]
         assert not doubts, f"an order left though {doubts} are in doubt"
         ago_s = self.exchange.quoted_ago_s
@@ -176,6 +182,33 @@ class Judge:
             assert not any(full for _, _, full in halts), f"an order left under a full halt: {halts}"
             act = _act(own, asked["side"], Decimal(asked["quantity"]))
             assert act is Act.REDUCES, f"an order that {act} left under {halts}"
+
+    def is_behind(self, instance: Instance) -> bool:
+        """Whether what the ledger lost moves real money: something that is open, or a position."""
+        if instance.account_id != "real" or instance.account_id in self.settled:
+            return False
+        lost = [self.exchange.orders[id_] for id_ in self.lost if id_ in self.exchange.orders]
+        lost = [order for order in lost if order.arguments["account_id"] == instance.account_id]
+        return any(order.is_open for order in lost) or bool(sum(map(_signed, lost)))
+
+    def held_there(self, instance: Instance) -> Decimal:
+        """What the exchange holds of the instance's market, whoever bought it."""
+        own = (instance.account_id, instance.symbol)
+        told = [o for o in self.exchange.visible() if (o.arguments["account_id"], o.arguments["symbol"]) == own]
+        return sum(map(_signed, told), start=Decimal(0))
+
+    def _require_reduction(self, instance: Instance, own: Sequence[Columns], asked: Mapping[str, Any]) -> None:
+        quantity, there = Decimal(asked["quantity"]), self.held_there(instance)
+        act = _act(own, asked["side"], quantity)
+        assert act is Act.REDUCES, f"an order that {act} left while the ledger is behind"
+        room = there if asked["side"] == "sell" else -there
+        assert quantity <= room, f"{asked['side']} {quantity} left while the exchange holds {there}, and is behind"
+
+    def told(self, reason: str) -> list[str]:
+        """The messages of those events."""
+        with self.reading:
+            found = self._connected().execute("SELECT message FROM events WHERE reason = ?", [reason])
+            return [row["message"] for row in found]
 
     def cancel(self, asked: Mapping[str, Any]) -> None:
         """A cancel leaves, at this moment."""
@@ -215,6 +248,8 @@ class Judge:
         times = Counter(asked["client_order_id"] for asked in self.exchange.received)
         assert all(number == 1 for number in times.values()), f"sent twice: {times}"
         for id_, placed in self.exchange.orders.items():
+            if id_ in self.lost:
+                continue
             assert id_ in rows, f"{id_} is at the exchange, and the ledger does not know it"
             row = rows[id_]
             is_certain = row["outcome"] == "rejected" and not row["was_unknown"]
@@ -233,6 +268,8 @@ class Judge:
         undecided = [id_ for id_, row in rows.items() if row["outcome"] in ("pending", "unknown")]
         assert not undecided, f"still in doubt: {undecided}"
         for id_, placed in self.exchange.orders.items():
+            if id_ in self.lost:
+                continue
             if id_ in self.misheard and placed.is_over_unfilled and rows[id_]["rejected_by"] == "exchange":
                 continue  # many exchanges list what they refused as cancelled: nothing was traded
             assert rows[id_]["outcome"] == "accepted", f"{id_} was placed, and is {rows[id_]['outcome']} in the ledger"
@@ -241,13 +278,18 @@ class Judge:
     def turned_up(self) -> set[str]:
         """The orders that the ledger took for never placed, and that it knows better by now."""
         rows = self.rows()
-        return {id_ for id_ in self.written_off | self.misheard if rows[id_]["outcome"] == "accepted"}
+        known = (self.written_off | self.misheard) - self.lost
+        return {id_ for id_ in known if rows[id_]["outcome"] == "accepted"}
 
     def _agrees(self, id_: str, row: Columns) -> None:
         placed = self.exchange.orders[id_]
         ours = (row["state"], Decimal(row["filled_quantity"]))
         theirs = (placed.state.value, placed.filled)
         assert ours == theirs, f"{id_}: the ledger says {ours}, the exchange {theirs}"
+
+
+def _signed(placed: Placed) -> Decimal:
+    return placed.filled if placed.arguments["side"] == "buy" else -placed.filled
 
 
 def _held(own: Iterable[Columns]) -> Decimal:

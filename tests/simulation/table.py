@@ -51,6 +51,9 @@ RULES = {
     # "Ready again only when open orders and positions have been compared with the ledger; till then only cancels leave"
     "comparing": Rule(ORDERS, "ExecDown"),
     "disconnected": Rule(OWN, "ExecDown"),
+    # "While behind, cancels leave, and reductions of at most the smaller of book and exchange, same sign"
+    "behind": Rule(EXPOSING, "LedgerBehind"),
+    "behind, and the exchange holds less": Rule(ORDERS, "LedgerBehind"),
     # "Older quotes, or from further ahead, let nothing leave that adds exposure": unasked on real money
     "real money, and a quote of another time": Rule(EXPOSING, "Limit"),
     "real money, and no quote": Rule(EXPOSING, "Limit"),
@@ -58,6 +61,9 @@ RULES = {
     "at market, and no quote": Rule(ORDERS, "Quote"),
 }
 """By what is the case. What is not here keeps nothing in: a halt of others, a doubt of others, what rests."""
+
+BEHIND = frozenset(name for name in RULES if name.startswith("behind"))
+"""Of an older ledger that was put back: lives are led of that, but no random ones."""
 
 
 def leaves(act: Act, facts: Collection[str]) -> bool:

@@ -14,8 +14,9 @@ from pathlib import Path
 
 import pytest
 
+from reconciler.records.correction import Shares
 from reconciler.records.mode import Mode
-from reconciler.records.order import OrderRequest, OrderType, Side
+from reconciler.records.order import OrderRequest, OrderType, Outcome, Side
 from tests.execution.standins import MainLoop
 from tests.simulation.life import Life
 from tests.simulation.model import OF, HaltKey, Instance
@@ -40,6 +41,9 @@ HALTS: tuple[tuple[HaltKey, ...], ...] = (
       for full in (False, True)),
     (("instance", OURS.id, False), ("all", "", True)),
 )  # fmt: skip
+
+BEHIND = {**QUANTITIES, Act.REDUCES: 1}
+"""The same while the ledger is behind: a reduction, with what rests, is no more than the exchange holds, mostly."""
 
 
 @dataclass
@@ -210,3 +214,56 @@ def test_the_acts_are_what_they_are_called() -> None:
 def _request(side: Side, quantity: Decimal, limit: int | None) -> OrderRequest:
     kind, price = (OrderType.MARKET, None) if limit is None else (OrderType.LIMIT, Decimal(limit))
     return OrderRequest(side, kind, quantity, price)
+
+
+@pytest.mark.parametrize("side", list(Side))
+@pytest.mark.parametrize(
+    ("lost", "held", "facts"),
+    [
+        ((2, None), "5", ["behind"]),
+        ((-1, None), "2", ["behind"]),
+        ((-2, None), "1", ["behind, and the exchange holds less"]),
+        ((-4, None), "-1", ["behind, and the exchange holds less"]),
+        ((1, 90), "3", ["behind"]),
+    ],
+    ids=["more is held", "as much as is reduced", "less", "on the other side", "an order rests"],
+)
+def test_what_leaves_while_the_ledger_is_behind_is_what_the_table_says(
+    side: Side, lost: tuple[int, int | None], held: str, facts: list[str], main_loop: MainLoop, empty_database: Path
+) -> None:
+    """What was placed last is in no ledger any more: an older one was put back."""
+    life, real = Life(main_loop, empty_database), OF["btc-real"]
+    closing, sign = (Side.SELL, 1) if side is Side.BUY else (Side.BUY, -1)
+    life.place(real, _request(side, HELD, None))
+    rests = life.place(real, _request(closing, RESTING, 100))
+    assert rests is not None
+    life.one_beat()
+    copy = life.copied()
+    quantity, limit = lost
+    life.place(real, _request(side if quantity > 0 else closing, Decimal(abs(quantity)), limit))
+    life.put_back(copy)
+    assert life.judge.held_there(real) == sign * Decimal(held)
+    kept_in_at_first = life.place(real, _request(side, Decimal(1), 90), "refused")
+    for _ in range(2):
+        life.one_beat()
+    assert kept_in_at_first is not None
+    assert kept_in_at_first.reason.partition(":")[0] in ("ExecDown", "LedgerBehind")
+    told = life.judge.told("LedgerBehind")
+    assert len(told) == 1
+    for act, much in BEHIND.items():
+        order = life.place(real, _request(side if act is Act.OPENS else closing, Decimal(much), 100), "refused")
+        assert order is not None
+        left = order.rejected_by == "exchange"
+        assert left == leaves(act, facts), f"{act}: {order.reason}"
+        assert left or order.reason.startswith("LedgerBehind: ")
+    life.wire.faults["refused cancel_order"] = 1
+    assert life.cancel(real, rests.client_order_id)
+    life.check()
+    booked = sign * HELD
+    outside = Decimal(held) * sign - booked
+    life.settle("real", Shares("seen", "uid 1000", outside={"BTC/USD": outside}))
+    order = life.place(real, _request(side, Decimal(1), 90))
+    assert order is not None
+    assert order.outcome is Outcome.ACCEPTED
+    life.check()
+    life.end()

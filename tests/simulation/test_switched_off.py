@@ -19,6 +19,7 @@ from reconciler.execution.doubts import Doubts
 from reconciler.execution.gatekeeper import Gatekeeper
 from reconciler.execution.readiness import Readiness
 from reconciler.execution.settlement import Settlement
+from reconciler.execution.wholeness import Wholeness
 from reconciler.records.mode import Mode
 from reconciler.records.order import Order, OrderRequest, OrderType, Outcome, RejectedBy, Side
 from reconciler.records.verdict import Verdict
@@ -36,6 +37,10 @@ Scene = Callable[[Life], None]
 def buy(limit: int | None = None, quantity: int = 1) -> OrderRequest:
     kind, price = (OrderType.MARKET, None) if limit is None else (OrderType.LIMIT, Decimal(limit))
     return OrderRequest(Side.BUY, kind, Decimal(quantity), price)
+
+
+def sell(quantity: int) -> OrderRequest:
+    return OrderRequest(Side.SELL, OrderType.MARKET, Decimal(quantity))
 
 
 def placed(life: Life, way: str = "taken", late_s: float = 0.0, limit: int | None = 90) -> str:
@@ -126,6 +131,47 @@ def on_an_old_quote(life: Life) -> None:
     life.place(REAL, buy())
 
 
+def put_back(life: Life) -> None:
+    """An older ledger is put back: 2 were bought since the copy was made of one that knew of 3."""
+    life.place(REAL, buy(quantity=3))
+    life.one_beat()
+    copy = life.copied()
+    life.place(REAL, buy(quantity=2))
+    life.put_back(copy)
+
+
+def put_back_and_waited(life: Life) -> None:
+    put_back(life)
+    life.one_beat()
+    life.one_beat()
+    life.place(REAL, buy())
+
+
+def put_back_and_traded_at_once(life: Life) -> None:
+    put_back(life)
+    life.place(REAL, buy())
+
+
+def put_back_with_an_order_that_rests(life: Life) -> None:
+    life.one_beat()
+    copy = life.copied()
+    life.place(REAL, buy(90))
+    life.put_back(copy)
+    life.place(REAL, buy())
+
+
+def put_back_after_sales(life: Life) -> None:
+    """The copy knows of 3, of which 2 were sold since: selling them again would go short."""
+    life.place(REAL, buy(quantity=3))
+    life.one_beat()
+    copy = life.copied()
+    life.place(REAL, sell(2))
+    life.put_back(copy)
+    life.one_beat()
+    life.one_beat()
+    life.place(REAL, sell(2))
+
+
 # Rules, and what is left without them
 
 
@@ -199,6 +245,14 @@ RULES = (
     Rule("a pause pauses", NO_GATE, closed(("pause", None)), "its instance is paused"),
     Rule("off is off", NO_GATE, closed(("lower", Mode.OFF)), "left in mode off"),
     Rule("real money is committed", NO_GATE, uncommitted, "nothing was committed"),
+    Rule("a ledger that lost rows opens nothing", instead(Wholeness, "behind", always(None)), put_back_and_waited,
+         "left while the ledger is behind"),
+    Rule("the first comparison comes first", instead(Wholeness, "pending", always("")), put_back_and_traded_at_once,
+         "left while the ledger is behind"),
+    Rule("an unknown order of ours is a lost row", instead(Wholeness, "is_ours", always(False)),
+         put_back_with_an_order_that_rests, "left while the ledger is behind"),
+    Rule("what the exchange holds bounds reductions", instead(Wholeness, "has_room", always(True)),
+         put_back_after_sales, "left while the exchange holds 1, and is behind"),
     Rule("an old quote measures nothing", instead(gatekeeper, "staleness", always(None)), on_an_old_quote,
          "on a quote of 3600"),
 )  # fmt: skip
