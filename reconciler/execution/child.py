@@ -25,7 +25,6 @@ _PIECE_BYTES: Final = 65_536
 _LONGEST_BYTES: Final = 4_096
 """What is kept of a line of standard error."""
 _GRACE_STEPS: Final = 200
-_WHY_STEPS: Final = 50
 _STEP_S: Final = 0.01
 """A server has two seconds to end by itself once its input is closed, and two more once it is told to."""
 
@@ -51,17 +50,17 @@ async def child(
     )
     received, read = anyio.create_memory_object_stream[SessionMessage | Exception](0)
     write, sent = anyio.create_memory_object_stream[SessionMessage](0)
-    stopping = asyncio.Event()
     tasks = (
-        asyncio.create_task(_read(process, received, stopping, heard)),
+        asyncio.create_task(_read(process, received)),
         asyncio.create_task(_write(process, sent, received)),
         asyncio.create_task(_listen(process, heard)),
     )
     try:
         yield read, write
     finally:
-        stopping.set()
         with anyio.CancelScope(shield=True):  # whoever is cancelled here leaves no process behind
+            if tasks[0].done() and await _has_ended(process):
+                heard(f"(it has ended by itself, with exit code {process.returncode})")
             read.close()
             write.close()
             with contextlib.suppress(TimeoutError):
@@ -75,9 +74,7 @@ async def child(
             sent.close()
 
 
-async def _read(
-    process: asyncio.subprocess.Process, received: Received, stopping: asyncio.Event, heard: Callable[[str], None]
-) -> None:
+async def _read(process: asyncio.subprocess.Process, received: Received) -> None:
     assert process.stdout is not None
     lines, is_heard = Lines(), True
     async with received:
@@ -91,8 +88,6 @@ async def _read(
                     continue  # no answer to anything: what programs print where they should not
                 except (anyio.ClosedResourceError, anyio.BrokenResourceError):
                     is_heard = False  # nobody listens any more; a server that cannot write cannot end
-        if not stopping.is_set() and await _has_ended(process, _WHY_STEPS):
-            heard(f"(it has ended by itself, with exit code {process.returncode})")
 
 
 def _message(line: bytes, *, is_whole: bool) -> SessionMessage:
@@ -140,15 +135,15 @@ async def _end(process: asyncio.subprocess.Process) -> None:
         if told is not None:
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.killpg(process.pid, told)
-        if await _has_ended(process, _GRACE_STEPS):
+        if await _has_ended(process):
             break
     with contextlib.suppress(PermissionError):
         process._transport.close()  # type: ignore[attr-defined]  # a pipe may be held by what it started
 
 
-async def _has_ended(process: asyncio.subprocess.Process, steps: int) -> bool:
-    """Wait for so many steps. Not for `wait`, which also waits for whoever else holds its pipes."""
-    for _ in range(steps):
+async def _has_ended(process: asyncio.subprocess.Process) -> bool:
+    """Whether it ends within its grace. Not `wait`, which also waits for whoever else holds its pipes."""
+    for _ in range(_GRACE_STEPS):
         if process.returncode is not None:
             return True
         await asyncio.sleep(_STEP_S)

@@ -26,7 +26,7 @@ class Murmur:
         self._clock = clock
         self._scrubbed = scrubbed
         self._lines: deque[str] = deque(maxlen=_KEPT)
-        self._since_s = float("-inf")
+        self._since_s = -_MINUTE_S
         self._told = 0
         self._left_out = 0
 

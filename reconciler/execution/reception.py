@@ -151,6 +151,9 @@ def _require_room(size_bytes: int) -> None:
 
 async def _unpacked(response: httpx2.Response) -> AsyncIterator[bytes]:
     """What comes, unpacked a piece at a time. Nothing packed is asked for; some send it all the same."""
+    if response.is_stream_consumed:  # by whoever stands before the network in a test
+        yield response.content
+        return
     packing = response.headers.get("content-encoding", "identity").strip().lower()
     unpack = _unpacker(packing)
     async for packed in response.stream:  # type: ignore[union-attr]  # of an async client it is an async stream

@@ -14,6 +14,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+import httpx2
 import pytest
 
 from reconciler.clock import SystemClock
@@ -23,7 +24,8 @@ from reconciler.execution.handover import Handover
 from reconciler.execution.options import ServerOptions
 from reconciler.execution.paper.server import serve_app
 from reconciler.execution.reading import Unreadable
-from reconciler.execution.reception import MOST_BYTES, Lines, id_of
+from reconciler.execution.reception import MOST_BYTES, Lines, id_of, received
+from reconciler.execution.reception import UNREADABLE as UNREADABLE_CODE
 
 DEADLINE_S = 30.0
 JSON, EVENTS = "application/json", "text/event-stream"
@@ -83,10 +85,10 @@ READABLE: dict[str, Way] = {
 
 
 class Exchange:
-    """A server with one tool, which answers in one way to `name`, and honestly to all else. Counts what it sent."""
+    """A server with one tool, which answers in one way to `name`, and honestly to all else."""
 
     def __init__(self, way: Way, name: str = "tools/call") -> None:
-        self.way, self.name, self.sent_bytes = way, name, 0
+        self.way, self.name = way, name
         self.packings: set[bytes] = set()
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
@@ -105,7 +107,6 @@ class Exchange:
             ]
             await send({"type": "http.response.start", "status": 200, "headers": headers})
             for piece in pieces(id_):
-                self.sent_bytes += len(piece)
                 await send({"type": "http.response.body", "body": piece, "more_body": True})
             await send({"type": "http.response.body", "body": b""})
         else:
@@ -179,16 +180,41 @@ def test_what_can_be_read_is_read_however_it_comes(name: str) -> None:
     asyncio.run(over_http(Exchange(READABLE[name]), test))
 
 
-@pytest.mark.parametrize("kind", [JSON, EVENTS])
-def test_an_answer_without_end_is_not_read_to_it(kind: str) -> None:
-    exchange = Exchange((kind, "", lambda _: (b" " * 65_536 for _ in range(4_096))))
+class Endless(httpx2.AsyncByteStream):
+    """An answer that goes on for as long as it is read."""
 
-    async def test(server: Connection) -> None:
-        with pytest.raises(Unreadable, match="more than 4 MiB"):
-            await place(server)
-        assert exchange.sent_bytes < 4 * MOST_BYTES  # and not 256 MiB: the rest is what lies in buffers on the way
+    def __init__(self) -> None:
+        self.read_bytes, self.is_closed = 0, False
 
-    asyncio.run(over_http(exchange, test))
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        while True:
+            self.read_bytes += 65_536
+            yield b" " * 65_536
+
+    async def aclose(self) -> None:
+        self.is_closed = True
+
+
+@pytest.mark.parametrize("kind", [JSON, EVENTS, "text/html"])
+@pytest.mark.parametrize("id_", [7, None])
+def test_an_answer_without_end_is_read_no_further_than_it_may_be_long(kind: str, id_: Any) -> None:
+    async def run() -> bytes:
+        request = httpx2.Request("POST", "http://x/mcp")
+        answer = await received(request, httpx2.Response(200, headers={"content-type": kind}, stream=endless), id_)
+        try:
+            return await answer.aread()
+        finally:
+            await answer.aclose()
+
+    endless = Endless()
+    if id_ is None:
+        with pytest.raises(httpx2.RemoteProtocolError, match="the server answered more than 4 MiB"):
+            asyncio.run(run())
+    else:
+        said = asyncio.run(run()).removeprefix(b"event: message\ndata: ")
+        assert json.loads(said)["error"] == {"code": UNREADABLE_CODE, "message": "answered more than 4 MiB"}
+    assert endless.read_bytes <= MOST_BYTES + 65_536
+    assert endless.is_closed
 
 
 @pytest.mark.parametrize("name", ["too long", "deep", "an event that is too long"])
@@ -289,12 +315,9 @@ def test_a_child_that_writes_what_cannot_be_read_fails_its_call_alone(
     assert (wrote[0]["server"], wrote[0]["line"]) == ("x", "SECRET \u2022\u2022\u2022")
 
 
-def test_a_server_that_is_still_starting_is_said_to_be_and_what_to_raise(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(child, "_GRACE_STEPS", 1)
+def test_a_server_that_is_still_starting_is_said_to_be_and_what_to_raise(tmp_path: Path) -> None:
     script = tmp_path / "server.py"
-    script.write_text("import sys, time\nprint('loading', file=sys.stderr, flush=True)\ntime.sleep(600)\n")
+    script.write_text("import sys\nprint('loading', file=sys.stderr, flush=True)\nsys.stdin.read()\n")
     command = (sys.executable, "-S", "-E", str(script))
     options = ServerOptions("slow", "stdio", command=command, timeout_s=0.1, start_timeout_s=0.5)
 
@@ -307,7 +330,8 @@ def test_a_server_that_is_still_starting_is_said_to_be_and_what_to_raise(
     asyncio.run(run())
 
 
-def test_a_server_that_ends_at_its_start_is_said_to_have_and_what_it_wrote(tmp_path: Path) -> None:
+def test_a_server_that_ends_at_its_start_is_said_to_have_and_what_it_wrote(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(child, "_GRACE_STEPS", 3_000)
     command = (sys.executable, "-S", "-E", "-c", "raise SystemExit('no key')")
 
     async def run() -> None:

@@ -59,7 +59,8 @@ _IN_DOUBT: Final = re.compile(
     r"tim(?:ed?|ing)[ _-]?out|deadline|time limit|network|connect|socket|reset by|broken pipe|unreachable|\bEOF\b"
     r"|ECONN|EPIPE|EAI_|fetch failed|abort|terminat|unavailable|bad gateway|gateway time|hang ?up|redirect"
     r"|\bretr(?:y|ies)|attempts|rate limit|too many requests|internal (?:server )?error|\b5\d\d (?:server|error)"
-    r"|<html|<!doctype|(?:://\S+|\bHTTP\S*|\bstatus(?: code)?|\berror(?: code)?|\bcode|\banswered)\W{1,3}5\d\d\b"
+    r"|<html|<!doctype"
+    r"|(?:://\S+|\bHTTP\S*|\bstatus(?: code)?|\berror(?: code)?|\bcode|\banswered)\W{1,3}(?:408|5\d\d)\b"
     # The answer that could not be read, and the program that tripped over it.
     r"|status (?:is )?unknown|unknown status|being processed|\bparse|\bdecod|\bJSON\b|payload|\bbody\b|\bbytes\b"
     r"|\bheaders?\b|validation error|\berrno\b|traceback",
@@ -92,6 +93,12 @@ _TELLING: Final = frozenset(
 """The members of an answer that tell why it failed, in small letters and without signs. Others may be anything."""
 
 
+_NUMBERED: Final = frozenset(
+    {"code", "status", "httpstatus", "httpcode", "statuscode", "errorcode", "scode", "retcode"}
+)
+"""Those of them whose value may be a number: 503, say."""
+
+
 def says_refused(text: str) -> bool:
     """True where `text` names why the exchange did not take the order, and nothing in it leaves that open."""
     return _REFUSED.search(text[:_LONGEST]) is not None and not leaves_open(text)
@@ -122,6 +129,9 @@ def _texts(value: Any, *, is_telling: bool) -> Iterator[str]:
         case Mapping():
             for key, inner in value.items():
                 spelled = str(key).lower().replace("_", "").replace("-", "")
+                if spelled in _NUMBERED and str(inner).lstrip("-").isdecimal():
+                    yield f"code {inner}"
+                    continue
                 deeper = isinstance(inner, (Mapping, list))
                 yield from _texts(inner, is_telling=spelled in _TELLING or (is_telling and deeper))
         case list():

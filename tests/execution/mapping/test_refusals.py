@@ -12,7 +12,7 @@ import pytest
 from reconciler.clock import utc
 from reconciler.errors import ExecRejected, ExecUnknown
 from reconciler.execution.mapping import refusals
-from reconciler.execution.mapping.answer import Reply, answered
+from reconciler.execution.mapping.answer import OrderNotFound, Reply, answered
 from reconciler.execution.mapping.ready import ready
 from reconciler.execution.mapping.words import CONTRACT, ServerWords, read
 
@@ -173,6 +173,47 @@ def test_what_merely_stands_in_an_answer_is_no_reason() -> None:
     page = "insufficient balance " + "x" * 5_000
     assert heard(CONTRACT, Reply(False, {"error": page}, ""))[0] is ExecUnknown
     assert refusals.told({"error": {"a": [1, True, None, {"b": "c"}]}, "data": [{"sMsg": "d", "e": "f"}]}) == "1\nd"
+
+
+@pytest.mark.parametrize("name", ["status", "http_status", "code", "statusCode"])
+@pytest.mark.parametrize("number", [408, 502, "503", 529])
+def test_a_status_of_whatever_lies_between_leaves_it_open_whatever_is_said_beside_it(name: str, number: Any) -> None:
+    for answer in ({"error": "market closed", name: number}, {"error": {"message": "market closed", name: number}}):
+        assert heard(CONTRACT, Reply(False, answer, ""))[0] is ExecUnknown
+    assert heard(CONTRACT, Reply(False, {"error": "market closed", name: 422}, ""))[0] is ExecRejected
+
+
+RECORDED = [json.loads(line) for line in Path(__file__).with_name("recorded.jsonl").read_text().splitlines()]
+"""Answers of alpaca-mcp-server 2.4.0 and okx-trade-mcp 1.2.9, shortened, in front of stand-ins of their exchanges."""
+HEARD: dict[tuple[str, str], Any] = {
+    ("place_order", "taken"): {"client_order_id": "abtaken", "order_id": "x-1"},
+    ("place_order", "504"): ExecUnknown,
+    ("place_order", "duplicate"): ExecUnknown,
+    ("place_order", "refuse"): ExecRejected,
+    ("place_order", "resting"): {"client_order_id": "abrest", "order_id": "x-4", "status": "open"},
+    ("get_order", "taken"): {"status": "filled", "filled_quantity": "0.1", "average_price": "100"},
+    ("get_order", "not there"): OrderNotFound,
+    ("list_orders", "listed"): {"client_order_id": "abrest", "status": "open", "quantity": "0.5"},
+}
+
+
+@pytest.mark.parametrize("told", RECORDED, ids=lambda told: f"{told['mapping']} {told['tool']} {told['what']}")
+@pytest.mark.parametrize("is_text", [False, True])
+def test_what_servers_were_seen_to_answer_is_heard_as_what_it_was(told: dict[str, Any], is_text: bool) -> None:
+    answer, tool, wanted = told["answer"], told["tool"], HEARD[told["tool"], told["what"]]
+    words = {"alpaca": ALPACA, "okx": OKX}[told["mapping"]].tool(tool)
+    assert words is not None
+    text = answer if isinstance(answer, str) else json.dumps(answer)
+    reply = Reply(told["is_error"], None if is_text or not told["is_structured"] else answer, text)
+    asked = {**ORDER, "client_order_id": told["client_order_id"]}
+    if isinstance(wanted, type):
+        with pytest.raises(wanted) as caught:
+            answered(tool, words, asked, reply, utc(0))
+        assert type(caught.value) is wanted
+        return
+    found = answered(tool, words, asked, reply, utc(0))
+    (item,) = found["orders"] if tool == "list_orders" else [found]
+    assert item.items() >= wanted.items()
 
 
 @pytest.mark.parametrize(
