@@ -9,7 +9,7 @@ from enum import IntEnum
 from typing import Any
 
 from reconciler.dashboard.heartbeat import heartbeat_fault
-from reconciler.dashboard.render import duration, moment, segment
+from reconciler.dashboard.render import duration, segment
 from reconciler.errors import Problem
 from reconciler.ports import EngineStatus
 from reconciler.records.accounts import Accounts
@@ -56,6 +56,8 @@ class Concern:
     text: str
     href: str = ""
     command: str = ""
+    since: str = ""
+    """Since when it is so, ISO 8601; empty where nobody noted it."""
     orders: tuple[str, ...] = ()
     """The client_order_ids of what it is about, as far as they are named."""
 
@@ -92,7 +94,8 @@ def engine_concerns(engine: EngineStatus, problems: Sequence[Problem], now_s: fl
     for server in engine.exec_servers:
         if not server.get("connected", True):
             why = server.get("last_error") or "not connected"
-            yield _critical(f"exec-mcp {server.get('name', '')}", f"{why}; its accounts do not trade")
+            text, since = f"{why}; its accounts do not trade", str(server.get("since") or "")
+            yield Concern(Gravity.CRITICAL, False, f"exec-mcp {server.get('name', '')}", text, since=since)
         elif server.get("changed"):
             text = f"its tools changed while the engine ran, and no order leaves through it: {server['changed']}"
             command = f"reconciler exec accept {server['name']} --reason …"
@@ -143,6 +146,7 @@ def denial_concerns(denials: Iterable[Mapping[str, Any]], accounts: Accounts) ->
             text,
             href=href,
             command=f"reconciler orders resolve {ids[0]} --as … --reason …",
+            since=min(str(one.get("seen_at", "")) for one in own),
             orders=tuple(ids[:DENIALS_NAMED]),
         )
 
@@ -191,8 +195,14 @@ def concern(
         text,
         href=f"/instances/{segment(instance.id)}",
         command=f"reconciler orders resolve {ids[0]} --as … --reason …" if ids else "",
+        since=min((one.last_transition_at for one in instance.conditions if _is_told(one)), default=""),
         orders=ids[:DENIALS_NAMED],
     )
+
+
+def _is_told(condition: Condition) -> bool:
+    """True for a condition that has something to say: since then it has been so."""
+    return not condition.status and condition.reason != TradingReason.MODE
 
 
 def _faults(
@@ -246,7 +256,7 @@ def _because(what: str, condition: Condition | None) -> str:
 
 def _halt(item: Mapping[str, Any]) -> Concern:
     halt = Halt.from_json(item)
-    text = f"{halt.kind}: {halt.reason} (by {halt.by}, since {moment(halt.at)})"
+    text = f"{halt.kind}: {halt.reason} (by {halt.by})"
     command = ""
     if halt.is_declared:
         text += "; to lift it, change that file"
@@ -257,7 +267,7 @@ def _halt(item: Mapping[str, Any]) -> Concern:
         text += "\nin force, but the database has not taken it yet: it is tried again each beat"
     if item["note"]:
         text += f"\n{item['note']}: it halts nothing, and what was meant trades on"
-    return Concern(Gravity.CRITICAL, False, f"Halt of {halt.target}", text, command=command)
+    return Concern(Gravity.CRITICAL, False, f"Halt of {halt.target}", text, command=command, since=halt.at)
 
 
 def _is_real(account_id: str, accounts: Accounts) -> bool:

@@ -63,4 +63,17 @@ def conditional(request: Request, answer: Answer, media_type: str) -> Response:
     had = (one.strip().removeprefix("W/") for one in request.headers.get("if-none-match", "").split(","))
     if answer.etag.removeprefix("W/") in had:
         return Response(status_code=304, headers=headers)
+    if answer.packed:
+        headers["vary"] = "accept-encoding"
+        if takes_gzip(request.headers.get("accept-encoding", "")):
+            return Response(answer.packed, headers={**headers, "content-encoding": "gzip"}, media_type=media_type)
     return Response(answer.body, headers=headers, media_type=media_type)
+
+
+def takes_gzip(accepted: str) -> bool:
+    """True where an Accept-Encoding header names gzip, and does not forbid it."""
+    for one in accepted.split(","):
+        name, _, weight = one.partition(";")
+        if name.strip().lower() == "gzip":
+            return weight.replace(" ", "") not in ("q=0", "q=0.0", "q=0.00", "q=0.000")
+    return False

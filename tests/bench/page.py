@@ -168,7 +168,9 @@ def _parts(running: Fleet, known: Known, store: Store) -> Parts:
     nothing: Any = SimpleNamespace(last_beat=1, age_s=lambda: 1.0, lost=0, behind_s=0.0, silence=str, ended=str)
     controller: Any = SimpleNamespace(fleet=known, version=1, fault="")
     catalogue: Any = SimpleNamespace(definition=lambda *_: object(), types=tuple, importing=lambda *_: None)
-    trading: Any = SimpleNamespace(blocked=lambda *_: None, obstacles=lambda *_: (), caveats=lambda *_: ())
+    trading: Any = SimpleNamespace(
+        blocked=lambda *_: None, obstacles=lambda *_: (), caveats=lambda *_: (), held_back=tuple, limited=tuple
+    )
     return Parts(
         clock=SystemClock(),
         controller=controller,

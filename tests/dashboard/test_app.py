@@ -9,10 +9,11 @@ import httpx
 import pytest
 from starlette.applications import Starlette
 
-from reconciler.clock import FakeClock
+from reconciler.clock import FakeClock, iso
 from reconciler.dashboard.app import api_routes, create_app
 from reconciler.dashboard.guard import SECURITY_HEADERS
 from reconciler.dashboard.options import DashboardOptions
+from tests.dashboard.conftest import NOW_S
 
 if TYPE_CHECKING:
     from tests.dashboard.conftest import Connect, FakeReader, FakeStatus
@@ -92,6 +93,7 @@ async def test_every_response_carries_the_security_headers(connect: Connect, pat
 @pytest.mark.parametrize("path", [*PAGES, *JSON, *OTHERS, *MISSING])
 async def test_head_has_the_headers_of_get_and_no_body(connect: Connect, path: str) -> None:
     async with connect() as client:
+        client.headers["accept-encoding"] = "identity"
         got, head = await client.get(path), await client.head(path)
     assert head.status_code == got.status_code
     assert head.headers == got.headers
@@ -170,6 +172,35 @@ async def test_a_page_already_at_hand_is_not_sent_again(connect: Connect) -> Non
     assert again.status_code == 304
     assert again.content == b""
     assert again.headers["etag"] == first.headers["etag"]
+
+
+@pytest.mark.parametrize(
+    ("accepted", "encoding"),
+    [("gzip, deflate, br", "gzip"), ("br;q=1, GZIP;q=0.5", "gzip"), ("gzip;q=0", None), ("identity", None), ("", None)],
+)
+async def test_a_page_is_packed_for_whoever_takes_it_so(connect: Connect, accepted: str, encoding: str | None) -> None:
+    async with connect() as client:
+        plain = await client.get("/", headers={"accept-encoding": "identity"})
+        answer = await client.get("/", headers={"accept-encoding": accepted})
+    assert answer.headers.get("content-encoding") == encoding
+    assert answer.headers["vary"] == "accept-encoding"
+    assert answer.text == plain.text
+    assert (int(answer.headers["content-length"]) < len(plain.content) / 2) is (encoding == "gzip")
+
+
+async def test_a_page_is_kept_by_no_browser_and_the_same_but_for_its_ages_is_a_304(
+    connect: Connect, status: FakeStatus, clock: FakeClock
+) -> None:
+    async with connect() as client:
+        first = await client.get("/instances/btc-dca")
+        clock.advance(30)
+        again = await client.get("/instances/btc-dca", headers={"if-none-match": first.headers["etag"]})
+        clock.advance(120)  # by then its tick is late, which is no mere age
+        late = await client.get("/instances/btc-dca", headers={"if-none-match": first.headers["etag"]})
+    assert (first.status_code, again.status_code, late.status_code) == (200, 304, 200)
+    assert first.headers["cache-control"] == again.headers["cache-control"] == "no-store"
+    assert again.headers["reconciler-as-of"] == iso(NOW_S + 30)
+    assert again.headers["reconciler-beat-at"] == iso(NOW_S + 30 - 1.5)
 
 
 async def test_a_changed_list_has_another_etag(connect: Connect, status: FakeStatus) -> None:

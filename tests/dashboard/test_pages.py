@@ -237,8 +237,8 @@ async def test_the_fleet_page_says_first_what_needs_attention(connect: Connect, 
         exec_servers=({"name": "kraken", "connected": False, "last_error": "connection refused"},),
     )
     text = (await read(connect, "/")).text
-    assert "Critical Halt of account main no new exposure: odd fills (by uid 7, since 2025-12-31 23:59" in text
-    assert "23:59:00Z) reconciler unhalt --account main" in text
+    assert "Critical Halt of account main no new exposure: odd fills (by uid 7) since 2025-12-31 23:59:00Z ," in text
+    assert "23:59:00Z , 60 s ago reconciler unhalt --account main" in text
     assert "Critical exec-mcp kraken connection refused; its accounts do not trade" in text
     assert "still running: a-1, a-2, a-3, a-4 reconciler prune --confirm 9f31c2" in text
     assert text.index("Critical Halt") < text.index("Warning PruneHeld") < text.index("btc-dca")
@@ -360,7 +360,7 @@ async def test_an_instance_page_says_which_halts_are_in_force_on_it(connect: Con
     status.engine_now = replace(status.engine_now, halts=(*halts, halt("instance", "btc-dca")))
     text = (await read(connect, "/instances/btc-dca")).text
     assert (
-        "Halted with everything. Nothing passes: because of all By instances/_halt.yaml, since 23:59:00Z. "
+        "Halted with everything. Nothing passes: because of all By instances/_halt.yaml, since 23:59:00Z . "
         "To lift it, change that file."
     ) in text.replace("2025-12-31 ", "")
     assert "Halted with account sandbox. No new exposure: because of sandbox By uid 7, since" in text
