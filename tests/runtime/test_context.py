@@ -258,6 +258,12 @@ def test_all_that_a_tick_reads_is_of_its_own_beat_however_late_it_runs(stage: St
     assert stage.market.beats == [500, 500]
 
 
+def test_what_its_market_lets_through_is_told(stage: Stage) -> None:
+    probing = probe(init=lambda s: s.context.market.rules().min_quantity)
+    stage.load(probing)
+    assert probing.came == [Decimal("0.1")]
+
+
 def test_the_whole_account_is_asked_for_under_the_records_own_names(stage: Stage) -> None:
     probing = probe(init=lambda s: s.context.account.balances()[0].asset)
     stage.load(probing)

@@ -174,7 +174,7 @@ class Judge:
         assert not doubts, f"an order left though {doubts} are in doubt"
         ago_s = self.exchange.quoted_ago_s
         assert ago_s is not None or asked["type"] != "market", "an order at market left, and there is no quote"
-        if instance.account_id == "real" and (ago_s is None or ago_s > 60):
+        if instance.account_id == "real" and (ago_s is None or abs(ago_s) > 60):
             act = _act(own, asked["side"], Decimal(asked["quantity"]))
             assert act is Act.REDUCES, f"an order that {act} left on a quote of {ago_s} s ago"
         halts = facts.halted(instance)

@@ -17,6 +17,7 @@ import pytest
 from reconciler.execution import doubts, endings, gatekeeper
 from reconciler.execution.doubts import Doubts
 from reconciler.execution.gatekeeper import Gatekeeper
+from reconciler.execution.quoting import Quoting
 from reconciler.execution.readiness import Readiness
 from reconciler.execution.settlement import Settlement
 from reconciler.execution.wholeness import Wholeness
@@ -172,6 +173,16 @@ def put_back_after_sales(life: Life) -> None:
     life.place(REAL, sell(2))
 
 
+def on_a_quote_from_ahead(life: Life) -> None:
+    life.quoted(-3600.0)
+    life.place(REAL, buy())
+
+
+def at_market_without_a_quote(life: Life) -> None:
+    life.quoted(None)
+    life.place(OURS, buy())
+
+
 # Rules, and what is left without them
 
 
@@ -194,6 +205,11 @@ def only_what_was_accepted(order: Order, _more: Callable[[Order], bool] = ending
 
 def as_if_refused(self: Verdict, order: Order, _news: Any = Verdict.news) -> dict[str, Any]:
     return {**_news(self, order), "rejected_by": RejectedBy.EXCHANGE}
+
+
+def any_quote_will_do(patch: pytest.MonkeyPatch) -> None:
+    quoted = Quoting.quoted
+    patch.setattr(Quoting, "quoted", lambda self, order: (quoted(self, order)[0], None))
 
 
 def asked_once(patch: pytest.MonkeyPatch) -> None:
@@ -255,6 +271,9 @@ RULES = (
          put_back_after_sales, "left while the exchange holds 1, and is behind"),
     Rule("an old quote measures nothing", instead(gatekeeper, "staleness", always(None)), on_an_old_quote,
          "on a quote of 3600"),
+    Rule("a quote from ahead measures nothing", instead(gatekeeper, "staleness", always(None)), on_a_quote_from_ahead,
+         "on a quote of -3600"),
+    Rule("nothing leaves at market without a quote", any_quote_will_do, at_market_without_a_quote, "there is no quote"),
 )  # fmt: skip
 SCENES = {rule.scene: rule.what for rule in RULES}
 

@@ -252,12 +252,17 @@ def test_balances_and_positions_are_read_to_the_digit(shape: Shape) -> None:
     on(shape, test)
 
 
-def test_what_alpaca_lets_through_is_read() -> None:
+@pytest.mark.parametrize(
+    ("shape", "steps"),
+    [(SHAPES[1], ("0.01", "0.000000001", "0.000016")), (SHAPES[2], ("0.1", "0.00000001", "0.00001"))],
+    ids=("alpaca", "okx"),
+)
+def test_what_a_market_lets_through_is_read(shape: Shape, steps: tuple[str, str, str]) -> None:
     async def test(server: ExecServer, book: Book) -> None:
-        told = answers.rules(await server.call("get_rules", {**WHO, "symbol": "BTC/USD"}))
-        assert told == InstrumentRules(Decimal("0.01"), Decimal("0.000000001"), Decimal("0.000016"))
+        told = answers.rules(await server.call("get_rules", {**WHO, "symbol": shape.symbol}))
+        assert told == InstrumentRules(*map(Decimal, steps))
 
-    on(SHAPES[1], test)
+    on(shape, test)
 
 
 @shapes

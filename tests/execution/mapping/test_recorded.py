@@ -30,7 +30,7 @@ from reconciler.records.market import InstrumentRules
 from reconciler.records.order import OrderState
 
 FOLDER = Path(__file__).parent.parent / "recorded"
-SYMBOLS = {"bybit": "BTCUSDT", "mcp-okx": "BTC-USDT", "alpaca": "BTC/USD"}
+SYMBOLS = {"alpaca": "BTC/USD", "bybit": "BTCUSDT", "mcp-okx": "BTC-USDT", "okx": "BTC-USDT"}
 WHO = {"account_id": "main", "client_id": "desk"}
 AT_S = 1_800_000_000.0
 

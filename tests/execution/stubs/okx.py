@@ -53,6 +53,7 @@ class OkxShaped:
             self.account_get_balance,
             self.market_get_ticker,
             self.market_get_candles,
+            self.market_get_instruments,
         ):
             server.add_tool(tool)
         return server
@@ -113,6 +114,10 @@ class OkxShaped:
     async def market_get_ticker(self, instId: str) -> CallToolResult:
         ticker = {"instId": instId, "bidPx": "99.5", "askPx": "100.5", "last": "100", "ts": str(OPENED_MS)}
         return _done("market_get_ticker", [ticker])
+
+    async def market_get_instruments(self, instType: str, instId: str | None = None) -> CallToolResult:
+        steps = {"tickSz": "0.1", "lotSz": "0.00000001", "minSz": "0.00001", "ctVal": ""}
+        return _done("market_get_instruments", [{"instId": instId, "instType": instType, **steps}])
 
     async def market_get_candles(
         self,

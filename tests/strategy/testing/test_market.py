@@ -6,6 +6,7 @@ from decimal import Decimal
 import pytest
 
 from reconciler.errors import CapabilityUnavailable
+from reconciler.strategy import InstrumentRules
 from reconciler.strategy.testing import FakeContext, candles_of
 
 
@@ -55,13 +56,22 @@ def test_what_the_test_did_not_set_is_said_so(context: FakeContext) -> None:
         context.market.candles("2m", 5)
 
 
-@pytest.mark.parametrize("tool", ["get_quote", "get_candles", "get_positions", "get_balances"])
+def test_a_market_lets_through_what_the_test_says(context: FakeContext) -> None:
+    assert context.market.rules() == InstrumentRules()
+    context.market.set_rules(quantity_step="0.001", min_notional="5")
+    assert context.market.rules() == InstrumentRules(quantity_step=Decimal("0.001"), min_notional=Decimal(5))
+    with pytest.raises(TypeError):
+        context.market.set_rules(quantity="1")
+
+
+@pytest.mark.parametrize("tool", ["get_quote", "get_candles", "get_rules", "get_positions", "get_balances"])
 def test_a_tool_that_is_withdrawn_is_unavailable(context: FakeContext, tool: str) -> None:
     context.market.set_quote("1")
     context.market.set_closes("1m", ["1"])
     calls = {
         "get_quote": context.market.quote,
         "get_candles": lambda: context.market.candles("1m", 1),
+        "get_rules": context.market.rules,
         "get_positions": context.account.positions,
         "get_balances": context.account.balances,
     }
