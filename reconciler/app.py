@@ -380,6 +380,7 @@ class _Engine:
                 doubts=lambda: [asdict(doubt) for doubt in gateway.doubts()],
                 denials=lambda: [asdict(denial) for denial in gateway.denials()],
                 differences=lambda: [asdict(one) for one in gateway.comparisons() if one.difference],
+                unseen=gateway.unseen,
                 settings_note=self._staleness.note,
             )
         )

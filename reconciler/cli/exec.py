@@ -309,6 +309,8 @@ def _print(findings: Sequence[Finding], steps: Sequence[Step]) -> None:
             tell(f"  changed: {one.changed}")
         for account_id, why in one.closed.items():
             tell(f"  closed: account {account_id}: {why}")
+        for account_id, why in one.unseen.items():
+            tell(f"  unseen: account {account_id}: {why}")
     if not steps:
         tell("Lists of tools show what fits, and no more: whether orders work, only --place shows.")
     for step in steps:

@@ -261,14 +261,16 @@ def _denied(denials: Sequence[Mapping[str, Any]]) -> str:
     return f"{len(ids)} orders, which it took: {', '.join(ids[:3])}{more}; {way_out}"
 
 
-def trading(closed_by: Sequence[Obstacle], caveats: Sequence[Obstacle]) -> Finding:
+def trading(closed_by: Sequence[Obstacle], caveats: Sequence[Obstacle], unseen: str = "") -> Finding:
     """The first obstacle is the reason, the message names them all: a pause must not hide an order in doubt.
 
-    `caveats` do not close the gate, but all is not well where there are any.
+    `caveats` do not close the gate, but all is not well where there are any. `unseen` is what could not be told of an
+    open gate, whatever else is the case.
     """
     if closed_by:
         first, *others = closed_by
         return False, first.reason, "; ".join((first.message, *map(str, (*others, *caveats))))
+    more = f"; {unseen}" if unseen else ""
     if caveats:
-        return True, caveats[0].reason, f"orders may leave, but {'; '.join(one.message for one in caveats)}"
-    return True, "Open", "orders may leave"
+        return True, caveats[0].reason, f"orders may leave, but {'; '.join(one.message for one in caveats)}{more}"
+    return True, "Open", f"orders may leave{more}"

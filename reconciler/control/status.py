@@ -97,6 +97,8 @@ class Parts:
     doubts: Callable[[], Sequence[Mapping[str, Any]]] = tuple
     denials: Callable[[], Sequence[Mapping[str, Any]]] = tuple
     differences: Callable[[], Sequence[Mapping[str, Any]]] = tuple
+    unseen: Callable[[str], str] = lambda account_id: ""
+    """Why rows that the ledger lost could not be seen on an account; empty where they could."""
     settings_note: Callable[[], str] = str
     unstored_halts: Callable[[], tuple[Halt, ...]] = tuple
     descriptors_note: Callable[[], str] = str
@@ -363,7 +365,11 @@ class StatusBoard:
             self._condition(
                 case.row.id,
                 "Trading",
-                trading(closed_by, self._caveats(case, glance)),
+                trading(
+                    closed_by,
+                    self._caveats(case, glance),
+                    self._parts.unseen(case.row.record.identity.account_id),
+                ),
             ),
         )
 

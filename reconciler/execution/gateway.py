@@ -193,6 +193,10 @@ class Gateway:
         """Orders in doubt: whether they were placed, or what became of them, is not known. From memory."""
         return self._doubts.all()
 
+    def unseen(self, account_id: str) -> str:
+        """Why rows that the ledger lost could not be seen on the account; empty where they could. From memory."""
+        return self._wholeness.unseen(account_id)
+
     def comparisons(self) -> tuple[Comparison, ...]:
         """How every account compared with the ledger, last time. From memory."""
         return self._aftercare.comparing.comparisons()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from reconciler.clock import Clock
@@ -12,6 +12,7 @@ from reconciler.execution.client import ExecServer
 from reconciler.execution.connection import NOT_YET
 from reconciler.execution.mapping.contract import LOOK_UP, PLACE
 from reconciler.execution.servers import Servers
+from reconciler.execution.wholeness import unseen
 from reconciler.records.accounts import Accounts
 
 _GRACE_S = 10.0
@@ -41,6 +42,9 @@ class Finding:
     hindrances: tuple[str, ...] = ()
     """Those mismatches that leave no tool out, and that can never work all the same."""
 
+    unseen: Mapping[str, str] = field(default_factory=dict)
+    """By account, why rows that its ledger lost could not be seen there."""
+
     @property
     def is_fine(self) -> bool:
         """True where it can be traded through, and whatever the mapping names is there and can come about.
@@ -62,6 +66,7 @@ class Finding:
             "changed": self.changed,
             "stderr": list(self.murmur),
             "hindrances": list(self.hindrances),
+            "unseen": dict(self.unseen),
             "fine": self.is_fine,
         }
 
@@ -106,4 +111,5 @@ def _finding(server: ExecServer, accounts: Accounts) -> Finding:
         status.changed,
         () if status.connected else server.murmur,
         status.hindrances if status.connected else (),
+        dict.fromkeys(reached, why) if (why := unseen(status)) else {},
     )

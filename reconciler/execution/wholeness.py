@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 
 from reconciler.clock import Clock, iso
+from reconciler.errors import ExecUnavailable
+from reconciler.execution.connection import ServerStatus
 from reconciler.execution.order_id import PREFIX_LENGTH, made_ms, prefix, tag_of
 from reconciler.execution.servers import Servers
 from reconciler.execution.settlement import EventLog, KeptDifference, OrderBook
@@ -29,6 +31,7 @@ _UNTOLD_FEES = Decimal("0.01")
 _DOUBLES = Decimal("1e-9")
 """By less than this part, what is held differs only because a server adds doubles up."""
 _ZERO = Decimal(0)
+POSITIONS = "get_positions"
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,6 +129,13 @@ class Wholeness:
     def behind(self, account_id: str) -> Behind | None:
         """What is wrong with the account's ledger; None where it is whole, or its money is not real."""
         return self._behind.get(account_id)
+
+    def unseen(self, account_id: str) -> str:
+        """Why rows that the ledger lost cannot be seen on the account; empty where they can."""
+        try:
+            return unseen(self._servers.reaching(account_id).status)
+        except ExecUnavailable:
+            return ""
 
     def all_behind(self) -> tuple[Behind, ...]:
         return tuple(behind for _, behind in sorted(self._behind.items()))
@@ -339,7 +349,12 @@ class Wholeness:
         # What nobody told the fees of may differ by them the next time: that it does not now is kept, too.
         since = self._last_fills.get(found.account_id, max((one.last_fill for one in kept.values()), default=0))
         untold, last_fill = self._ledger.differences.untold_since(found.account_id, since)
-        agreed = {s: _of(now, s) for s in {*now, *before, *kept, *untold} if _of(now, s) == _of(before, s)}
+        # What an order in doubt may explain is not kept: it will be booked.
+        in_doubt = {
+            o.provenance.symbol for o in self._ledger.unresolved() if o.provenance.account_id == found.account_id
+        }
+        symbols = {*now, *before, *kept, *untold} - in_doubt
+        agreed = {symbol: _of(now, symbol) for symbol in symbols if _of(now, symbol) == _of(before, symbol)}
         if news := {s: quantity for s, quantity in agreed.items() if s in untold or not self._is_kept(found, s)}:
             self._ledger.differences.keep(found.account_id, news)
         if untold <= agreed.keys():
@@ -355,6 +370,14 @@ class Wholeness:
     def _is_real(self, account_id: str) -> bool:
         account = self._servers.account(account_id)
         return account is not None and account.real_money
+
+
+def unseen(status: ServerStatus) -> str:
+    """Why lost rows cannot be seen on the accounts of a connected server; empty where they can, or it is not there."""
+    if not status.connected or POSITIONS in status.tools:
+        return ""
+    why = status.missing.get(POSITIONS) or "it has no such tool"
+    return f"rows that its ledger lost cannot be seen, but for open orders: {status.name} tells no positions ({why})"
 
 
 def _stranger(books: Mapping[str, tuple[str, Decimal]], shares: Shares) -> str:

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from reconciler.control import roll
+from reconciler.control.diagnosis import trading
 from reconciler.ports import InstanceFilter
 from reconciler.records.accounts import Account, Accounts
 from reconciler.records.mode import Mode
@@ -360,6 +361,14 @@ def test_a_halt_that_matches_nothing_says_so(fleet: Any) -> None:
         ("btc-usd-gird", 'no instance is called btc-usd-gird (did you mean "btc-usd-grid"?)'),
         ("main", ""),
     ]
+
+
+def test_trading_says_of_an_open_gate_that_lost_rows_could_not_be_seen() -> None:
+    differs = Obstacle("PositionsDiffer", "it does not add up")
+    assert trading((), (), "nobody could see it") == (True, "Open", "orders may leave; nobody could see it")
+    told = "orders may leave, but it does not add up; nobody could see it"
+    assert trading((), (differs,), "nobody could see it") == (True, "PositionsDiffer", told)
+    assert trading((Obstacle("Mode", "it is off"),), (), "nobody could see it") == (False, "Mode", "it is off")
 
 
 def test_while_no_order_can_be_written_down_trading_says_so(fleet: Any) -> None:

@@ -53,6 +53,16 @@ def test_a_server_that_fits_is_fine_and_no_gate_of_it_is_closed() -> None:
     asyncio.run(run())
 
 
+def test_of_a_server_that_tells_no_positions_it_is_said_that_lost_rows_cannot_be_seen() -> None:
+    async def run() -> None:
+        async with serve_mcp(OkxShaped(Book()).server()) as url:
+            finding = await found(ServerOptions("okx", "http", url, words=WORDS, accounts=("main",)))
+        why = "rows that its ledger lost cannot be seen, but for open orders: okx tells no positions"
+        assert (finding.is_fine, finding.to_json()["unseen"]) == (True, {"main": f"{why} (it has no such tool)"})
+
+    asyncio.run(run())
+
+
 def test_a_server_that_cannot_be_reached_closes_the_gates_of_its_accounts() -> None:
     async def run() -> None:
         finding = await found(ServerOptions("okx", "http", "http://127.0.0.1:1/mcp", words=WORDS, accounts=("main",)))

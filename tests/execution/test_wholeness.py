@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from reconciler.clock import FakeClock
-from reconciler.errors import ExecUnavailable
+from reconciler.errors import ExecUnavailable, ExecUnknown
 from reconciler.execution.order_id import OrderIds, prefix
 from reconciler.records.correction import Correction, Shares
 from reconciler.records.mode import Mode
@@ -456,3 +456,24 @@ def test_an_account_that_cannot_be_looked_at_is_not_settled(desk: Desk, behind: 
         behind.gateway.settle("real", shares(outside={"BTC/USD": "0.6"}))
     with pytest.raises(ExecUnavailable, match="no exec-mcp server is declared"):
         behind.gateway.settle("mars", shares())
+
+
+def test_where_positions_are_not_told_it_is_told_that_lost_rows_cannot_be_seen(desk: Desk, start: Start) -> None:
+    assert start().gateway.unseen("real") == ""
+    desk.server.returned(*POSITIONLESS)
+    assert start().gateway.unseen("real") == (
+        "rows that its ledger lost cannot be seen, but for open orders: paper tells no positions (it has no such tool)"
+    )
+    assert start().gateway.unseen("mars") == ""
+
+
+def test_what_an_order_in_doubt_explains_is_not_kept_so_that_it_blocks_no_later_start(desk: Desk, start: Start) -> None:
+    engine = start().beats()
+    desk.server.fails("place_order", ExecUnknown("time-out"))
+    desk.server.fails("get_order", ExecUnknown("time-out"))
+    order = engine.trade(Side.BUY, "1")
+    holds(desk, "1")
+    engine.beats(4, apart_s=31)
+    answer = {"status": "filled", "filled_quantity": "1", "average_price": "100", "fee": "0"}
+    desk.server.answers("get_order", {**answer, "client_order_id": order.client_order_id})
+    assert start().beats().closed_by == ""
