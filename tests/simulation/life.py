@@ -102,6 +102,11 @@ class Life:
         self.exchange.quoted_ago_s = ago_s
         self.beat += 1
 
+    def hushed(self, account_id: str, wait_s: float) -> None:
+        """The exchange says that there were too many requests, and asks to wait."""
+        self.judge.hushed_s[account_id] = self.exchange.clock.monotonic() + wait_s
+        self.engine.link.limits.hit(account_id, "HTTP 429", wait_s)
+
     def cancel(self, instance: Instance, client_order_id: str) -> bool:
         """A strategy cancels an order; whether the cancel left. Raises KeyError where the order is not its own."""
         before = len(self.wire.cancels)

@@ -72,6 +72,22 @@ class Facts:
 
 
 @dataclass
+class InARow:
+    """Equal refusals of one kind of request, one after the other."""
+
+    reason: str
+    position: Decimal
+    connections: int
+    smallest: Decimal
+    number: int
+    last_s: float
+
+    @property
+    def pause_s(self) -> float:
+        return 0.0 if self.number < 5 else min(10.0 * 2 ** (self.number - 5), 600.0)
+
+
+@dataclass
 class Judge:
     """Raises AssertionError where a call must not have been made, or ledger and exchange cannot both be right."""
 
@@ -96,6 +112,11 @@ class Judge:
     """Orders of rows that are gone: an older ledger was put back."""
     settled: set[str] = field(default_factory=set)
     """Accounts of which an operator said whose is what they hold."""
+    refusals: dict[tuple[str, str, str], InARow] = field(default_factory=dict)
+    """By instance, side and type, as this engine saw them."""
+    hushed_s: dict[str, float] = field(default_factory=dict)
+    """Until when an account was asked to be let alone."""
+    connections: int = 0
     absences_s: defaultdict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
     """When this engine was told that there is no such order."""
 
@@ -103,6 +124,8 @@ class Judge:
         """Another engine: it knows nothing of what was asked before."""
         self.compared.clear()
         self.absences_s.clear()
+        self.refusals.clear()
+        self.hushed_s.clear()
 
     def begin(self, instance_id: str) -> None:
         self.placing, self.left = instance_id, 0
@@ -161,6 +184,32 @@ class Judge:
         self._require_open_gate(instance, asked)
         self.tally["sent"] += 1
 
+    def refused(self, asked: Mapping[str, Any], reason: str, connections: int) -> None:
+        """The exchange refused an order."""
+        assert self.placing is not None
+        key, quantity = (self.placing, asked["side"], asked["type"]), Decimal(asked["quantity"])
+        position, known = self.position(self.placing), self.refusals.get(key)
+        is_equal = known is not None and (known.reason, known.position) == (reason, position)
+        if known is None or not is_equal or known.connections != connections or quantity < known.smallest:
+            known = self.refusals[key] = InARow(reason, position, connections, quantity, 0, 0.0)
+        known.number += 1
+        known.last_s = self.exchange.clock.monotonic()
+
+    def taken(self, asked: Mapping[str, Any]) -> None:
+        """The exchange took an order, or may have: whatever was refused before it is no row any more."""
+        assert self.placing is not None
+        self.refusals.pop((self.placing, asked["side"], asked["type"]), None)
+
+    def _require_no_brake(self, instance: Instance, asked: Mapping[str, Any], act: Act) -> None:
+        known, now_s = self.refusals.get((instance.id, asked["side"], asked["type"])), self.exchange.clock.monotonic()
+        if act is not Act.REDUCES:
+            assert now_s >= self.hushed_s.get(instance.account_id, 0.0), "an order left, and its account was to wait"
+        if known is None or known.connections != self.connections or known.position != self.position(instance.id):
+            return
+        pause_s = min(known.pause_s, 30.0) if act is Act.REDUCES else known.pause_s
+        if Decimal(asked["quantity"]) >= known.smallest:
+            assert now_s >= known.last_s + pause_s, f"an order left, and {known.number} were refused in a row"
+
     def _require_open_gate(self, instance: Instance, asked: Mapping[str, Any]) -> None:
         facts = self.facts
         assert facts.modes[instance.id] is Mode.ACTIVE, f"an order left in mode {facts.modes[instance.id]}"
@@ -172,6 +221,7 @@ class Judge:
             self._require_reduction(instance, own, asked)
         doubts = [row["client_order_id"] for row in own if row["outcome"] in ("pending", "unknown")]
         assert not doubts, f"an order left though {doubts} are in doubt"
+        self._require_no_brake(instance, asked, _act(own, asked["side"], Decimal(asked["quantity"])))
         ago_s = self.exchange.quoted_ago_s
         assert ago_s is not None or asked["type"] != "market", "an order at market left, and there is no quote"
         if instance.account_id == "real" and (ago_s is None or abs(ago_s) > 60):

@@ -54,6 +54,10 @@ RULES = {
     # "While behind, cancels leave, and reductions of at most the smaller of book and exchange, same sign"
     "behind": Rule(EXPOSING, "LedgerBehind"),
     "behind, and the exchange holds less": Rule(ORDERS, "LedgerBehind"),
+    # "A 429 holds new orders of that account … cancels, look-ups and reductions excepted"
+    "asked to wait": Rule(EXPOSING, "RateLimited"),
+    # "Five equal refusals in a row … hold requests like it back"
+    "refused again and again": Rule(ORDERS, "RefusedAgain"),
     # "Older quotes, or from further ahead, let nothing leave that adds exposure": unasked on real money
     "real money, and a quote of another time": Rule(EXPOSING, "Limit"),
     "real money, and no quote": Rule(EXPOSING, "Limit"),
@@ -64,6 +68,7 @@ RULES = {
 
 BEHIND = frozenset(name for name in RULES if name.startswith("behind"))
 """Of an older ledger that was put back: lives are led of that, but no random ones."""
+BRAKED = frozenset({"asked to wait", "refused again and again"})
 
 
 def leaves(act: Act, facts: Collection[str]) -> bool:

@@ -143,6 +143,8 @@ class Scene:
         received = self.life.exchange.received
         before = len(received)
         side = self.opening if act is Act.OPENS else self.side
+        wire = self.life.wire
+        wire.refusal = "no money" if wire.refusal == "closed" else "closed"  # what is refused otherwise is no row
         order = self.life.place(OURS, _request(side, Decimal(QUANTITIES[act]), 100), "refused")
         assert order is not None
         row = self.life.judge.row(order.client_order_id)
@@ -202,6 +204,41 @@ def test_what_leaves_on_which_quote_is_what_the_table_says(
         assert (len(life.exchange.received) > before) is leaves(act, facts), act
         words = {RULES[fact].word for fact in facts if act in RULES[fact].keeps_in}
         assert not words or order.reason.split(":")[0] in words
+    life.end()
+
+
+@pytest.mark.parametrize("instance", [OURS, OF["btc-real"]], ids=lambda instance: instance.account_id)
+def test_what_leaves_while_an_account_is_asked_to_wait_is_what_the_table_says(
+    instance: Instance, main_loop: MainLoop, empty_database: Path
+) -> None:
+    life = Life(main_loop, empty_database)
+    life.place(instance, _request(Side.BUY, HELD, None))
+    life.place(instance, _request(Side.SELL, RESTING, 100))
+    life.hushed(instance.account_id, 60.0)
+    for act, quantity in QUANTITIES.items():
+        before = len(life.exchange.received)
+        side = Side.BUY if act is Act.OPENS else Side.SELL
+        order = life.place(instance, _request(side, Decimal(quantity), 100), "refused")
+        assert order is not None
+        assert (len(life.exchange.received) > before) is leaves(act, ["asked to wait"]), act
+        assert leaves(act, ["asked to wait"]) or order.reason.startswith(RULES["asked to wait"].word)
+    life.end()
+
+
+@pytest.mark.parametrize("act", [Act.OPENS, Act.REDUCES], ids=str)
+def test_what_is_refused_again_and_again_is_held_back_as_the_table_says(
+    act: Act, main_loop: MainLoop, empty_database: Path
+) -> None:
+    life = Life(main_loop, empty_database)
+    life.place(OURS, _request(Side.BUY, HELD, None))
+    side, quantity = (Side.BUY if act is Act.OPENS else Side.SELL), Decimal(QUANTITIES[act])
+    for number in range(8):
+        before = len(life.exchange.received)
+        order = life.place(OURS, _request(side, quantity, 100), "refused")
+        assert order is not None
+        facts = ["refused again and again"] if number >= 5 else []
+        assert (len(life.exchange.received) > before) is leaves(act, facts)
+        assert not facts or order.reason.startswith(RULES[facts[0]].word)
     life.end()
 
 

@@ -17,7 +17,7 @@ from hypothesis.stateful import run_state_machine_as_test
 
 from tests.execution.standins import MainLoop
 from tests.simulation.lives import BAD_CANCELS, UNANSWERED, Lives
-from tests.simulation.table import BEHIND, EXPOSING, RULES
+from tests.simulation.table import BEHIND, BRAKED, EXPOSING, RULES
 from tests.simulation.wire import POINTS, WAYS
 
 EXAMPLES = int(os.environ.get("SIMULATION_EXAMPLES", "0"))
@@ -25,13 +25,15 @@ SEEDS = range(8)
 LIVES = 11
 """To a seed. Of more, Hypothesis makes by far the most by repeating parts of earlier ones."""
 
+IN_SCENES = BEHIND | BRAKED
+"""What random lives hardly come by; scenes of their own do."""
 DEEDS = ("crash", "lose", "flap", "halt", "declare", "lower", "pause")
 REACHED = (
     *(f"way {way}" for way in WAYS),
     *(f"fault {fault}" for fault in (*UNANSWERED, *BAD_CANCELS)),
     # What became of orders.
     *("accepted", "unknown", "shadow", "raised", "rejected by exchange, no money"),
-    *(f"rejected by gateway, {rule.word}" for name, rule in RULES.items() if rule.word and name not in BEHIND),
+    *(f"rejected by gateway, {rule.word}" for name, rule in RULES.items() if rule.word and name not in IN_SCENES),
     *("rejected by gateway, NotCommitted", "rejected by gateway, Request"),
     *("became filled", "became partially_filled", "became expired"),
     *("given up", "turned up", "resolved as rejected", "withdrawn", "withdrawal held back"),
@@ -41,7 +43,7 @@ REACHED = (
     *(f"{act} while halted, kept in" for act in EXPOSING),
     "reduces while halted, left",
     # Cancels, by all that may be the case.
-    *(f"cancelled while {fact}" for fact in (*RULES.keys() - BEHIND, "over", "nothing") if "quote" not in fact),
+    *(f"cancelled while {fact}" for fact in (*RULES.keys() - IN_SCENES, "over", "nothing") if "quote" not in fact),
 )
 """What random lives must come by: what they never reach they prove nothing about."""
 

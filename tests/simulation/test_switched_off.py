@@ -15,9 +15,11 @@ from typing import Any
 import pytest
 
 from reconciler.execution import doubts, endings, gatekeeper
+from reconciler.execution.brakes import Brakes
 from reconciler.execution.doubts import Doubts
 from reconciler.execution.gatekeeper import Gatekeeper
 from reconciler.execution.quoting import Quoting
+from reconciler.execution.rate_limits import RateLimits
 from reconciler.execution.readiness import Readiness
 from reconciler.execution.settlement import Settlement
 from reconciler.execution.wholeness import Wholeness
@@ -183,6 +185,16 @@ def at_market_without_a_quote(life: Life) -> None:
     life.place(OURS, buy())
 
 
+def refused_again(life: Life) -> None:
+    for _ in range(6):
+        life.place(OURS, buy(), "refused")
+
+
+def asked_to_wait(life: Life) -> None:
+    life.hushed(OURS.account_id, 60.0)
+    life.place(OURS, buy())
+
+
 # Rules, and what is left without them
 
 
@@ -269,6 +281,9 @@ RULES = (
          put_back_with_an_order_that_rests, "left while the ledger is behind"),
     Rule("what the exchange holds bounds reductions", instead(Wholeness, "has_room", always(True)),
          put_back_after_sales, "left while the exchange holds 1, and is behind"),
+    Rule("what is refused again and again is held back", instead(Brakes, "held", always("")), refused_again,
+         "were refused in a row"),
+    Rule("who was asked to wait waits", instead(RateLimits, "told", always("")), asked_to_wait, "was to wait"),
     Rule("an old quote measures nothing", instead(gatekeeper, "staleness", always(None)), on_an_old_quote,
          "on a quote of 3600"),
     Rule("a quote from ahead measures nothing", instead(gatekeeper, "staleness", always(None)), on_a_quote_from_ahead,

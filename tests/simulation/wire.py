@@ -48,6 +48,7 @@ class Wire:
     judge: Judge
     tally: Counter[str]
     way: str = "taken"
+    refusal: str = "no money"
     late_s: float = 0.0
     """How long the exchange keeps an order that it took to itself."""
     interruption: tuple[str, Deed] | None = None
@@ -109,12 +110,17 @@ class Wire:
         if way == "not delivered":
             handover.not_delivered = "connection refused"
             raise ExecUnavailable("connection refused")
+        self.judge.connections = engine.link.status.connections
         self._judged(self.judge.place, arguments)
         self.exchange.received.append(dict(arguments))
-        answer: dict[str, Any] = {"status": "rejected", "reason": "no money"}
+        answer: dict[str, Any] = {"status": "rejected", "reason": self.refusal}
         if way not in ("refused", "refused in its answer", "lost"):
             is_told = way in ("taken", "over at once", "unwritten", "misheard")
             answer = self.exchange.take(arguments, 0.0 if is_told else self.late_s).told()
+        if way in ("refused", "refused in its answer"):
+            self.judge.refused(arguments, self.refusal, engine.link.status.connections)
+        elif way != "lost":
+            self.judge.taken(arguments)
         self.hook("arrived")
         if way == "slow":
             engine.link.impatient()
@@ -126,7 +132,7 @@ class Wire:
         self.hook("answering")
         match way:
             case "refused":
-                raise ExecRejected("no money")
+                raise ExecRejected(self.refusal)
             case "misheard":  # its server calls a refusal what was none
                 self.judge.misheard.add(arguments["client_order_id"])
                 raise ExecRejected("no money")
