@@ -19,7 +19,7 @@ from reconciler.connections import Connections
 from reconciler.control.chronicle import Chronicle
 from reconciler.control.controller import Controller, ControllerOptions
 from reconciler.control.heartbeat import Heartbeat
-from reconciler.control.observer import Observer
+from reconciler.control.observer import Observer, Source
 from reconciler.control.operator import Operator
 from reconciler.control.socket import PeerProtocol, bind_control_socket, create_control_app
 from reconciler.control.status import Parts, StatusBoard
@@ -125,6 +125,18 @@ class _Fleet:
     host: ThreadHost
     heartbeat: Heartbeat
     watcher: Watcher
+
+
+class _SparedSource:
+    """Files that can be read where no descriptor is left: a mode may be lowered in them, and a halt declared."""
+
+    def __init__(self, source: Source, descriptors: Descriptors) -> None:
+        self._source = source
+        self._descriptors = descriptors
+
+    def read(self) -> Snapshot:
+        with self._descriptors.spared():
+            return self._source.read()
 
 
 class _Engine:
@@ -320,7 +332,7 @@ class _Engine:
         source = Worktree(settings.root, clock, WorktreeOptions())
         observer = Observer(
             clock,
-            source,
+            _SparedSource(source, self._descriptors),
             catalogue,
             evaluate,
             store.desired,
@@ -342,10 +354,11 @@ class _Engine:
 
         def look() -> None:
             self._descriptors.look()
-            if store.take_halt_requests():
-                host.settle()
-                controller.hint()
-            store.halts.store_pending()
+            with self._descriptors.spared():
+                if store.take_halt_requests():
+                    host.settle()
+                    controller.hint()
+                store.halts.store_pending()
 
         heartbeat = Heartbeat(clock, settings.heartbeat_seconds, store.beats, fire, uncommitted, look)
         watcher = Watcher(settings.root, controller.hint, self._note_watching, clock)
@@ -420,10 +433,11 @@ class _Engine:
                 ) from error
             host, port = page.getsockname()[:2]
             control = bind_control_socket(settings.control_socket)
+            spared = self._descriptors.spared
             few = Connections(_CONTROL_CONNECTIONS, _CONTROL_CONNECTIONS)
             async with (
                 serving(pages, page, "dashboard", connections=self._page_connections()),
-                serving(commands, control, "control socket", connections=few, http=PeerProtocol),
+                serving(commands, control, "control socket", connections=few, http=PeerProtocol, spared=spared),
             ):
                 log.info("engine started", extra={"page": f"http://{host}:{port}", "epoch": self._store.epoch})
                 yield

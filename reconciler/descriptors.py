@@ -8,6 +8,7 @@ import logging
 import os
 import resource
 import threading
+from collections.abc import Iterator
 
 RESERVED = 64
 """For the control socket, files and the database, whoever has taken all the others."""
@@ -18,10 +19,9 @@ log = logging.getLogger(__name__)
 
 
 class Descriptors:
-    """The soft limit is raised to the hard one, but for a reserve. Once none is left, the reserve is given out.
+    """The soft limit is raised to the hard one, but for a reserve. Once none is left, who has `spared` gets of that.
 
-    What used them up, a strategy or a server, may take the reserve as well: it helps for as long as that takes.
-    Thread-safe.
+    Whatever used them up, a strategy or a server, finds the reserve closed but for those moments. Thread-safe.
     """
 
     def __init__(self) -> None:
@@ -30,6 +30,7 @@ class Descriptors:
         most = MOST if hard == resource.RLIM_INFINITY else max(soft, min(hard, MOST))
         self._hard = hard
         self._all = most
+        self._spared = 0
         self.limit = max(most - RESERVED, most // 2)
         """How many there are before the reserve."""
         self.fault = ""
@@ -37,24 +38,38 @@ class Descriptors:
         self._set(self.limit)
 
     def look(self) -> None:
-        """Give the reserve out where none is left, and take it back where there are some again. Cheap."""
-        with self._lock:
-            try:
-                number = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
-            except OSError as error:
-                if error.errno == errno.EMFILE and not self.fault:
-                    self._use_up()
+        """See whether there are some left. Cheap."""
+        try:
+            number = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
+        except OSError as error:
+            if error.errno != errno.EMFILE:
                 return
+            number = self.limit
+        else:
             os.close(number)
-            if self.fault and number < self.limit:
-                self._set(self.limit)
-                self.fault = ""
-                log.warning("there are file descriptors again")
+        if number >= self.limit and not self.fault:
+            self.fault = f"all {self.limit} file descriptors are used up, but for {self._all - self.limit} in reserve"
+            log.error("file descriptors are used up", extra={"limit": self.limit, "reserve": self._all - self.limit})
+        elif number < self.limit and self.fault:
+            self.fault = ""
+            log.warning("there are file descriptors again")
 
-    def _use_up(self) -> None:
-        self._set(self._all)
-        self.fault = f"all {self.limit} file descriptors are used up, the last {self._all - self.limit} are given out"
-        log.error("file descriptors are used up", extra={"limit": self.limit, "reserve": self._all - self.limit})
+    @contextlib.contextmanager
+    def spared(self) -> Iterator[None]:
+        """While inside, descriptors come from the reserve where no others are left: be brief."""
+        if not self.fault:
+            yield
+            return
+        with self._lock:
+            self._spared += 1
+            self._set(self._all)
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._spared -= 1
+                if not self._spared:
+                    self._set(self.limit)
 
     def _set(self, soft: int) -> None:
         with contextlib.suppress(OSError, ValueError):  # a container may forbid it: then it stays as it was

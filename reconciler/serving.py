@@ -35,8 +35,17 @@ _QUEUE = 1024
 """How many may wait to be taken."""
 
 
+Spared = Callable[[], contextlib.AbstractContextManager[None]]
+"""While inside, descriptors come from a reserve."""
+
+_rescues: dict[int, Callable[[], None]] = {}
+"""How a connection is taken all the same, by the number of its listener: of those that have a reserve."""
+
+
 def tell_refused_accepts_once(refused: Callable[[], object]) -> None:
     """Have the running loop call `refused` where it cannot take a connection, and log that once a minute.
+
+    Where the listener has a reserve, the connection is taken from that.
 
     asyncio tries again every second, and would log a traceback each time, for each listener.
     """
@@ -53,6 +62,9 @@ def tell_refused_accepts_once(refused: Callable[[], object]) -> None:
             loop.default_exception_handler(context)
             return
         refused()
+        listener = context.get("socket")
+        if listener is not None and (rescue := _rescues.get(listener.fileno())) is not None:
+            rescue()
         if not told:
             told = True
             loop.call_later(_TOLD_AGAIN_S, forget)
@@ -84,11 +96,13 @@ async def serving(
     *,
     connections: Connections | None = None,
     http: Callable[..., Any] | None = None,
+    spared: Spared | None = None,
     **config: Any,
 ) -> AsyncIterator[None]:
     """Serve `app` on `listener` while the context lasts. `config` goes to `uvicorn.Config`.
 
     `connections` are those it may have, `MOST` of each kind where nobody says otherwise; `http` is a `BoundedProtocol`.
+    With `spared`, connections are taken where no descriptor is left, too.
     """
     import uvicorn
 
@@ -118,7 +132,7 @@ async def serving(
         "http": partial(http or BoundedProtocol, connections=connections),
     }
     server = Quiet(uvicorn.Config(app, **{**defaults, **config}))
-    with listener, in_children(lambda: let_go([listener.fileno()])):
+    with listener, _rescuing(server, listener, spared), in_children(lambda: let_go([listener.fileno()])):
         task = asyncio.create_task(server.serve(sockets=[listener]), name=name)
         try:
             # The socket listens already: whoever connects now is served as soon as the server runs.
@@ -126,3 +140,31 @@ async def serving(
         finally:
             server.should_exit = True
             await task
+
+
+@contextlib.contextmanager
+def _rescuing(server: Any, listener: socket.socket, spared: Spared | None) -> Iterator[None]:
+    """While the context lasts, asyncio's failures to take a connection of this listener are made good."""
+    if spared is None:
+        yield
+        return
+    loop, number = asyncio.get_running_loop(), listener.fileno()
+    taken: set[asyncio.Task[Any]] = set()
+
+    def protocol() -> Any:
+        config, state = server.config, server.lifespan.state
+        return config.http_protocol_class(config=config, server_state=server.server_state, app_state=state, _loop=loop)
+
+    def rescue() -> None:
+        with contextlib.suppress(OSError), spared():  # nobody waits any more, or the reserve is used up as well
+            connection, _ = listener.accept()
+            connection.setblocking(False)
+            task = loop.create_task(loop.connect_accepted_socket(protocol, connection))
+            taken.add(task)
+            task.add_done_callback(taken.discard)
+
+    _rescues[number] = rescue
+    try:
+        yield
+    finally:
+        del _rescues[number]

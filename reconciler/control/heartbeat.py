@@ -233,7 +233,7 @@ class Heartbeat:
             log.warning(
                 "the clock is far ahead of the last beat: it is looked at before it counts", extra={"s": ahead_s}
             )
-        self._silent = "the clock jumped ahead: it counts once it has stayed there for some looks"
+        self._silent = "the clock is far ahead of the last beat: it counts once it has stayed there for three looks"
         return self._watch.is_confirmed()
 
     def _is_committed(self, beat: int) -> bool:

@@ -26,6 +26,7 @@ HALT_REQUESTS = "halt-requests"
 RESERVE_BYTES = 64 * 1024
 """Of disk, kept beside the file and given up where the disk is full: a halt needs a few hundred."""
 _LARGEST_BYTES = 1024 * 1024
+_FLAGS = os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
 _TRIES, _BETWEEN_S = 20, 0.1
 """How long a lock that somebody holds is waited for: it is held for moments only, unless its holder was stopped."""
 
@@ -38,6 +39,7 @@ class HaltRequests:
         self._reserve = folder / f"{HALT_REQUESTS}.reserve"
         self._clock = clock
         self._seen: tuple[int, int, int] | None = None
+        self._held: tuple[int, int] | None = None
         self._mutex = threading.Lock()
 
     def append(self, halt: Halt) -> None:
@@ -60,12 +62,38 @@ class HaltRequests:
     def keep_reserve(self) -> None:
         """Take some of the disk while there is some. Nothing is lost where that fails."""
         with contextlib.suppress(OSError):
-            file = os.open(self._reserve, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+            file = os.open(self._reserve, os.O_WRONLY | _FLAGS, 0o600)
             try:
                 if os.fstat(file).st_size < RESERVE_BYTES:
                     os.posix_fallocate(file, 0, RESERVE_BYTES)
             finally:
                 os.close(file)
+
+    def hold(self) -> None:
+        """Have the file and its lock open: where no descriptor is left, halts are read all the same. Until `close`.
+
+        Nothing is lost where that fails. Called again, it sees to it that it is still the file.
+        """
+        with self._mutex, contextlib.suppress(OSError):
+            if self._held is not None and self._held_file() is None:
+                self._let_go()
+            if self._held is None:
+                file = os.open(self._path, os.O_RDWR | _FLAGS, 0o600)
+                try:
+                    self._held = file, self._open_lock()
+                except BaseException:
+                    os.close(file)
+                    raise
+
+    def close(self) -> None:
+        """Let go what `hold` has open."""
+        with self._mutex:
+            self._let_go()
+
+    def _let_go(self) -> None:
+        held, self._held = self._held, None
+        for descriptor in held or ():
+            os.close(descriptor)
 
     def has_news(self) -> bool:
         """True where it is not as it was when it was read last. Cheap."""
@@ -123,14 +151,14 @@ class HaltRequests:
             return Halt("all", "", True, why, HALT_REQUESTS, iso(self._clock.time()))
 
     def _write(self, line: bytes) -> None:
-        flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
-        file = os.open(self._path, flags, 0o600)
+        held = self._held_file()
+        file = os.open(self._path, os.O_RDWR | os.O_APPEND | _FLAGS, 0o600) if held is None else held
         try:
             size = os.fstat(file).st_size
             if size and os.pread(file, 1, size - 1) != b"\n":
                 line = b"\n" + line  # after what somebody began and did not end
             try:
-                if os.write(file, line) != len(line):
+                if (os.write(file, line) if held is None else os.pwrite(file, line, size)) != len(line):
                     raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
                 os.fsync(file)
             except OSError:
@@ -138,8 +166,10 @@ class HaltRequests:
                     os.ftruncate(file, size)
                 raise
         finally:
-            os.close(file)
-        self._sync_folder()
+            if held is None:
+                os.close(file)
+        if held is None:
+            self._sync_folder()
 
     def _replace(self, data: bytes) -> None:
         """Emptied in place, which a full disk allows; else written anew beside it."""
@@ -147,7 +177,7 @@ class HaltRequests:
             os.truncate(self._path, 0)
             return
         beside = self._path.with_name(f"{HALT_REQUESTS}.new")
-        file = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        file = os.open(beside, os.O_WRONLY | os.O_TRUNC | _FLAGS, 0o600)
         try:
             if os.write(file, data) != len(data):
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
@@ -156,6 +186,15 @@ class HaltRequests:
             os.close(file)
         beside.replace(self._path)
         self._sync_folder()
+
+    def _held_file(self) -> int | None:
+        """The descriptor that is held, where it is still that of the file."""
+        if self._held is None:
+            return None
+        with contextlib.suppress(OSError):
+            if os.path.samestat(os.fstat(self._held[0]), os.stat(self._path)):
+                return self._held[0]
+        return None
 
     def _sync_folder(self) -> None:
         folder = os.open(self._path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
@@ -166,6 +205,8 @@ class HaltRequests:
 
     def _data(self) -> bytes:
         try:
+            if (held := self._held_file()) is not None:
+                return os.pread(held, _LARGEST_BYTES, 0)
             with self._path.open("rb") as file:
                 return file.read(_LARGEST_BYTES)
         except FileNotFoundError:
@@ -188,8 +229,7 @@ class HaltRequests:
         """The lock, or, where its holder does not let go, nothing: a halt does not wait for who was stopped."""
         with self._mutex:
             try:
-                flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
-                lock = os.open(self._path.with_name(f"{HALT_REQUESTS}.lock"), flags, 0o600)
+                lock = self._open_lock() if self._held is None else self._held[1]
             except OSError as error:
                 raise self._told(error) from error
             try:
@@ -201,7 +241,12 @@ class HaltRequests:
                         self._clock.wait(threading.Event(), _BETWEEN_S)
                 yield
             finally:
-                os.close(lock)
+                fcntl.flock(lock, fcntl.LOCK_UN)
+                if self._held is None:
+                    os.close(lock)
+
+    def _open_lock(self) -> int:
+        return os.open(self._path.with_name(f"{HALT_REQUESTS}.lock"), os.O_RDWR | _FLAGS, 0o600)
 
     def _told(self, error: OSError) -> StoreError:
         return StoreError(f"{self._path}: {error.strerror}: check the disk, and the file's owner and mode")

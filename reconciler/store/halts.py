@@ -123,8 +123,16 @@ class Halts:
         return tuple(found)
 
     def keep_reserve(self) -> None:
-        """See to it that a halt finds room on a disk that gets full later. Raises nothing."""
+        """See to it that a halt finds room on a disk that gets full later, and is read where files cannot be opened.
+
+        Raises nothing.
+        """
         self._requests.keep_reserve()
+        self._requests.hold()
+
+    def close(self) -> None:
+        """Last of all."""
+        self._requests.close()
 
     def store_pending(self) -> None:
         """Try once more what the database has not taken. Waits for nothing."""
@@ -199,7 +207,7 @@ class Halts:
         """Everything in force is stored: what is asked for in the file is done. Left there, it does no harm."""
         try:
             self._requests.drop(self._active)
-            self._requests.keep_reserve()
+            self.keep_reserve()
             self._trouble = ""
         except StoreError as error:
             if self._trouble != str(error):

@@ -75,6 +75,7 @@ class Store:
             reads = ReadPool(path)
             held.callback(reads.close)
             store = cls(writer, reads, clock, held, memory, HaltRequests(path.parent, clock))
+            held.callback(store.halts.close)
             store.take_halt_requests()
             return store
         except BaseException:
