@@ -147,6 +147,8 @@ def answered(tool: str, words: ToolWords, arguments: Mapping[str, Any], reply: R
 def understood(tool: str, words: ToolWords, arguments: Mapping[str, Any], reply: Reply) -> Any:
     """What the server answered, in its own words. Raises as `answered` does."""
     found = reply.read(words.name, keeps_result=words.reads_result)
+    if tool == LOOK_UP and not words.reads_result:
+        _require_order(words, arguments, reply.structured)
     try:
         _judge(tool, words, arguments, reply, found)
     except ExecRejected as refusal:
@@ -188,6 +190,17 @@ def _is_not_found(said: str, arguments: Mapping[str, Any]) -> bool:
     return found is not None and all(
         id in (arguments.get("client_order_id"), arguments.get("order_id")) for id in named
     )
+
+
+def _require_order(words: ToolWords, arguments: Mapping[str, Any], structured: Any) -> None:
+    """Raise where a look-up was answered with a wrapped text, or with nothing, in place of an order."""
+    if not isinstance(structured, dict) or structured.keys() != {"result"}:
+        return
+    said = structured["result"]
+    if said is None:
+        raise Unreadable(f"{words.name} answered null, which does not say that there is no such order, nor why")
+    if isinstance(said, str) and not words.not_found_when and _is_not_found(said, arguments):
+        raise OrderNotFound(said)
 
 
 def _judge(tool: str, words: ToolWords, arguments: Mapping[str, Any], reply: Reply, found: Any) -> None:

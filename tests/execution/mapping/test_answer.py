@@ -465,3 +465,42 @@ def test_a_number_without_end_is_no_fault_of_the_strategys(failed: bool) -> None
 
 def answers_quote(answer: dict[str, Any]) -> object:
     return quote(answer, "BTC/USD")
+
+
+def test_a_look_up_that_is_answered_with_a_wrapped_text_or_with_nothing_is_heard() -> None:
+    for text in ("order not found: abc", "Order not found"):
+        with pytest.raises(OrderNotFound):
+            replied("get_order", Reply(False, {"result": text}, text))
+    for said in ("order not found: def", "not available"):
+        answer = replied("get_order", Reply(False, {"result": said}, said))
+        assert "status" not in answer  # refused where answers are read: the order stays what it is
+    with pytest.raises(Unreadable, match="theirs answered null, which does not say that there is no such order"):
+        replied("get_order", Reply(False, {"result": None}, "null", is_wrapped=True))
+    mapped = {"result": {"status": "$.result"}}
+    assert replied("get_order", Reply(False, {"result": "open"}, "open"), mapped)["status"] == "open"
+
+
+@pytest.mark.parametrize("tool", ["place_order", "get_order", "cancel_order"])
+def test_one_of_several_kinds_of_object_is_read_without_its_wrapping(tool: str) -> None:
+    order = {"status": "open", "order_id": "x", "filled_quantity": 0.1}
+    text = '{"status": "open", "order_id": "x", "filled_quantity": 0.1000}'
+    for reply in (Reply(False, {"result": order}, text), Reply(False, {"result": order}, "", is_wrapped=True)):
+        answer = replied(tool, reply)
+        assert (answer["status"], answer["order_id"]) == ("open", "x")
+        assert Decimal(str(answer["filled_quantity"])) == Decimal("0.1")
+    # Neither its schema nor its text says that it is a wrapping: it is whatever it is.
+    assert "status" not in replied(tool, Reply(False, {"result": order}, ""))
+    # A mapping that reads through it reads it as it came, and hears what fails within all the same.
+    through = {"result": {"order_id": "$.result.order_id", "status": "$.result.status"}}
+    for reply in (Reply(False, {"result": order}, text), Reply(False, {"result": order}, "", is_wrapped=True)):
+        assert replied(tool, reply, through)["order_id"] == "x"
+    failed = {"result": {"error": "no funds"}}
+    for mapping in ({}, through):
+        with pytest.raises(ExecRejected, match="no funds"):
+            replied(tool, Reply(False, failed, json.dumps(failed["result"])), mapping)
+
+
+def test_a_wrapped_failure_of_a_look_up_may_say_that_there_is_no_such_order() -> None:
+    failed = {"result": {"error": "order not found: abc"}}
+    with pytest.raises(OrderNotFound):
+        replied("get_order", Reply(False, failed, json.dumps(failed["result"])))
