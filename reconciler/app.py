@@ -392,7 +392,7 @@ class _Engine:
                 orphans=lambda: [asdict(orphan) for orphan in gateway.orphans()],
                 doubts=lambda: [asdict(doubt) for doubt in gateway.doubts()],
                 denials=lambda: [asdict(denial) for denial in gateway.denials()],
-                differences=lambda: [asdict(one) for one in gateway.comparisons() if one.difference],
+                differences=gateway.differences,
                 unseen=gateway.unseen,
                 settings_note=self._staleness.note,
             )

@@ -325,9 +325,10 @@ class StatusReader(Protocol):
         ...
 
     def differences(self) -> Sequence[Mapping[str, Any]]:
-        """Accounts whose positions are not what the instances' own fills add up to.
+        """Accounts whose positions are not what the instances' own fills add up to, and those whose ledger is behind.
 
-        Items with `account_id difference at`.
+        Items with `account_id difference at behind`; `difference` is empty where only orders tell of lost rows,
+        `behind` says of a ledger that is what is wrong, empty where the account trades on.
         """
         ...
 

@@ -246,7 +246,7 @@ def caveats(
         found += [
             Obstacle(TradingCaveat.POSITIONS_DIFFER, f"account {account_id} does not add up: {one['difference']}")
             for one in differences
-            if one["account_id"] == account_id
+            if one["account_id"] == account_id and one["difference"]
         ]
     return found
 

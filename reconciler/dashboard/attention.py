@@ -26,6 +26,7 @@ EXPLAINED_ELSEWHERE = (
     TradingReason.HALTED,
     TradingReason.EXEC_DOWN,
     TradingReason.LEDGER_DOWN,
+    TradingReason.LEDGER_BEHIND,
 )
 """Closed gates that are no concern of their own: one halt or lost server would else fill the list a thousand times."""
 
@@ -152,10 +153,15 @@ def denial_concerns(denials: Iterable[Mapping[str, Any]], accounts: Accounts) ->
 
 
 def difference_concerns(differences: Iterable[Mapping[str, Any]], accounts: Accounts) -> Iterator[Concern]:
-    """Accounts that hold something else than the instances' own fills make."""
+    """Accounts that hold something else than the instances' own fills make, or whose ledger lost rows."""
     for one in differences:
         account_id = str(one["account_id"])
         real = _is_real(account_id, accounts)
+        if behind := one.get("behind"):
+            text = f"its ledger is behind, so it opens nothing: {behind}\nLook at the exchange, then say what is whose:"
+            command = f"reconciler exec settle {account_id} --assign ID=QTY@PRICE --outside SYMBOL=QTY --reason …"
+            yield Concern(Gravity.CRITICAL, real, f"Account {account_id}", text, command=command)
+            continue
         text = (
             f"does not add up: {one['difference']}\n"
             "Find out who else traded there, or which fill is missing. Nothing is stopped by it; to stop it:"

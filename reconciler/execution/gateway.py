@@ -193,6 +193,21 @@ class Gateway:
         """Orders in doubt: whether they were placed, or what became of them, is not known. From memory."""
         return self._doubts.all()
 
+    def differences(self) -> list[dict[str, str]]:
+        """Accounts that hold something else than is booked, or whose ledger is behind, as `ports.StatusReader` has it.
+
+        From memory.
+        """
+        found = {
+            one.account_id: {"account_id": one.account_id, "difference": one.difference, "at": one.at, "behind": ""}
+            for one in self.comparisons()
+            if one.difference
+        }
+        for one in self._wholeness.all_behind():
+            new = {"account_id": one.account_id, "difference": "", "at": one.at}
+            found[one.account_id] = {**found.get(one.account_id, new), "behind": one.what}
+        return [one for _, one in sorted(found.items())]
+
     def unseen(self, account_id: str) -> str:
         """Why rows that the ledger lost could not be seen on the account; empty where they could. From memory."""
         return self._wholeness.unseen(account_id)

@@ -103,7 +103,7 @@ def test_orphans_are_one_concern_for_each_account() -> None:
     assert (paper.real_money, paper.text) == (False, "an open order that the ledger does not know")
 
 
-@pytest.mark.parametrize("reason", ["Mode", "Paused", "Halted", "ExecDown", "LedgerDown"])
+@pytest.mark.parametrize("reason", ["Mode", "Paused", "Halted", "ExecDown", "LedgerDown", "LedgerBehind"])
 def test_a_halt_or_a_lost_server_is_one_concern_and_not_one_for_each_instance(
     well: InstanceStatus, reason: str
 ) -> None:
@@ -249,6 +249,17 @@ def test_positions_that_differ_weigh_more_where_money_is_real() -> None:
     assert "does not add up: BTC/USD: 1 is held, 0 is ours" in real.text
     assert real.command == "reconciler halt --account main --reason …"
     assert (paper.gravity, paper.real_money) == (Gravity.WARNING, False)
+
+
+def test_an_account_whose_ledger_is_behind_is_one_concern_that_says_how_to_settle_it(well: InstanceStatus) -> None:
+    differing = [
+        {"account_id": "main", "difference": "1 is held, 0 is ours", "at": "", "behind": "1 is held, 0 is ours"}
+    ]
+    (found,) = difference_concerns(differing, ACCOUNTS)
+    assert (found.gravity, found.subject, found.real_money) == (Gravity.CRITICAL, "Account main", True)
+    assert found.text.startswith("its ledger is behind, so it opens nothing: 1 is held, 0 is ours\n")
+    assert found.command.startswith("reconciler exec settle main --assign ID=QTY@PRICE")
+    assert concern(replace(well, mode=Mode.ACTIVE, obstacles=closed("LedgerBehind")), ACCOUNTS) is None
 
 
 def test_changed_tools_are_one_concern_that_says_how_to_accept_them(well: InstanceStatus, status: FakeStatus) -> None:

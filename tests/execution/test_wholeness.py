@@ -124,6 +124,8 @@ def test_a_ledger_that_lost_rows_lets_nothing_leave_that_adds_exposure(desk: Des
     assert gap in order.reason
     assert order.reason.endswith("then say what is whose: reconciler exec settle real")
     assert told(desk, "LedgerBehind") == [f"account real: {gap}"]
+    (differing,) = engine.gateway.differences()
+    assert (differing["account_id"], differing["behind"]) == ("real", gap)
     assert desk.server.asked("place_order")[1:] == []
 
 
