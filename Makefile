@@ -16,7 +16,7 @@ NEW_ENOUGH := import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))
 PYTHON ?= $(shell for python in python3.11 python3 python3.12 python3.13 python3.14; do \
 	$$python -c "$(NEW_ENOUGH)" 2>/dev/null && echo $$python && break; done)
 
-.PHONY: run test quick lint format bench docs clean
+.PHONY: run test quick lint format bench kill soak docs clean
 
 run: $(VENV)/.runs
 	@$(BIN)/reconciler run
@@ -40,6 +40,13 @@ format: $(VENV)/.installed
 
 bench: $(BENCH)/.installed
 	@$(BENCH)/bin/python -m tests.bench
+
+# How often, how long, how large: KILLS=1000, SOAK_SECONDS=600, SOAK_INSTANCES=2000, SOAK_EDITS=10, and SEED.
+kill: $(VENV)/.installed
+	@$(BIN)/python -m tests.proof
+
+soak: $(VENV)/.installed
+	@$(BIN)/python -m tests.proof.soak
 
 docs: $(VENV)/.installed
 	@$(BIN)/python docs/generate.py

@@ -117,9 +117,10 @@ def watch_sends(points: Points, placed: str) -> None:
         if step == "place_order":
             note(placed, call["arguments"]["client_order_id"])
         response = await inner(transport, request)
-        await response.aread()
+        answer = await response.aread()
         points.reach(f"{step}.after")
-        return response
+        kind = response.headers.get("content-type", "")
+        return httpx2.Response(response.status_code, headers={"content-type": kind}, content=answer, request=request)
 
     httpx2.AsyncHTTPTransport.handle_async_request = outer  # type: ignore[method-assign, assignment]
 
