@@ -31,6 +31,7 @@ from sqlite_utils import Database
 from reconciler.cli import main
 from reconciler.execution import doubts
 from reconciler.execution.order_id import prefix
+from reconciler.store.differences import Differences
 from reconciler.store.ledger import Ledger
 from reconciler.store.writer import Writer
 
@@ -41,8 +42,11 @@ WRITES: dict[str, tuple[str, Callable[..., bool]]] = {
     "refuse": ("refuse", lambda order: order.instance_id == TRADER),
     "settle": ("settle", lambda client_order_id: client_order_id.startswith(prefix(TRADER))),
     "mark_unknown_on_startup": ("mark", lambda: True),
+    "keep": ("keep", lambda account_id, agreed: True),
 }
-"""The steps that write, by the ledger's method: their names, and whether one is about the trader."""
+"""The steps that write, by the ledger's method, or that of its differences: their names, and whether one is about the
+trader."""
+OWNERS = (Ledger, Differences)
 
 
 class Points:
@@ -82,9 +86,10 @@ def watch_writes(points: Points) -> None:
         return write(writer, watched, *more)
 
     def around(name: str, step: str, is_traders: Callable[..., bool]) -> None:
-        inner = getattr(Ledger, name)
+        owner = next(owner for owner in OWNERS if name in vars(owner))
+        inner = getattr(owner, name)
 
-        def outer(ledger: Ledger, *args: Any, **kwargs: Any) -> Any:
+        def outer(ledger: Any, *args: Any, **kwargs: Any) -> Any:
             if not is_traders(*args):
                 return inner(ledger, *args, **kwargs)
             points.reach(f"{step}.before")
@@ -96,7 +101,7 @@ def watch_writes(points: Points) -> None:
             points.reach(f"{step}.after")
             return done
 
-        setattr(Ledger, name, outer)
+        setattr(owner, name, outer)
 
     Writer.write = written  # type: ignore[method-assign, assignment]
     for name, (step, is_traders) in WRITES.items():
