@@ -89,7 +89,7 @@ def test_a_tool_that_the_server_lacks_is_named_with_the_reason() -> None:
                 await exec_server.call("place_order", ORDER)
             with pytest.raises(CapabilityUnavailable, match="offers no 'get_positions': this strategy cannot use it"):
                 await exec_server.call("get_positions", {})
-            assert len(exec_server.status.to_json()["mismatches"]) == 6
+            assert len(exec_server.status.to_json()["mismatches"]) == 7
 
     asyncio.run(run())
 

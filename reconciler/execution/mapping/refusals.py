@@ -12,38 +12,47 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 _WHAT: Final = r"(?:symbol|market|asset|instrument|contract|(?:currency |trading )?pair|product|ticker)"
-_SIZE: Final = r"(?:price|quantity|qty|amount|size|volume|notional|cost|value|total|leverage)"
+_NAMED: Final = rf"\b{_WHAT}(?: (?-i:[^a-z ])\S*)?(?: is| was| does)?(?: currently| temporarily)?"
+"""One of them, and perhaps its name, which is no plain word."""
+_SIZE: Final = (
+    r"\b(?:price|quantity|qty|amount|volume|notional|cost basis|leverage|(?:order|lot|trade|position)[ _](?:size|value)"
+    r"|order (?:total|quantity|amount|price|count|cost))"
+)
 _MEANS: Final = (
     r"(?:fund|balance|margin|money|buying|cash|position|quantit|qty|asset|share|coin|collateral|equity|holding"
     r"|liquidity|permission)"
 )
 _SOME: Final = r"(?: \w+){0,3}"
+_LESS: Final = (
+    r"(?:exceed\w*|(?:is |are |was )?(?:below|above|under|over|outside|too \w+|out of)|(?:less|lower|more) than)"
+)
 
 _REFUSED: Final = re.compile(
     "|".join(
         (
             # What it would take.
-            rf"insufficient\W*(?:\w+\W+){{0,3}}?_?{_MEANS}|not enough (?:\w+ ){{0,3}}{_MEANS}|\bno (?:funds|money)\b",
-            rf"{_MEANS}\w*{_SOME} (?:too low|insufficient|not (?:enough|sufficient))|not enough for new order",
+            rf"insufficient\W*(?!data|info|memory|time|resource)(?:\w+\W+){{0,2}}?_?{_MEANS}",
+            rf"not enough (?:\w+ )?{_MEANS}|\bno (?:funds|money)\b|not enough for new order",
+            rf"{_MEANS}\w*{_SOME} (?:too low|insufficient|not (?:enough|sufficient))",
+            rf"exceed\w* (?:(?:the|your|available|current|allowed|max\w*) )*{_MEANS}",
             # Price and size.
             r"filter failure|MIN_NOTIONAL|LOT_SIZE|PRICE_FILTER|PERCENT_PRICE|\bMAX_NUM_\w*ORDERS|order minimum",
-            rf"(?:\b|_)min(?:imum|imal)?[ _-](?:\w+ ){{0,2}}?(?:order[ _-])?{_SIZE}|minimum (?:of|is|pricing)\b",
-            r"(?:below|above|less than|smaller than|lower than|greater than|larger than|higher than|over|exceed\w*"
-            r"|reach\w*)(?: \w+){0,4} (?:min|max|limit|price band|precision)",
-            rf"exceed\w*{_SOME} {_MEANS}|too many (?:decimals|open orders)|\b(?:tick|lot|step)[ _-]?size\b",
-            rf"{_SIZE}\b{_SOME} (?:too (?:small|large|low|high|big)|must be|should be|cannot be|out of|not multiple)",
-            rf"order (?:is )?too (?:small|large|big)|{_SIZE}[ _](?:tick|step|increment)",
-            rf"(?:invalid|wrong|incorrect)[ _](?:\w+[ _]){{0,2}}(?:{_SIZE}|{_WHAT}|side|order[ _]?type)\b",
+            r"(?:\b|_)min(?:imum|imal)?[ _-](?:\w+ ){0,2}?(?:order|price|quantit|qty|amount|size|notional|cost|value)"
+            r"|(?:below|under|less than) (?:the )?min(?:imum)?\b",
+            rf"{_SIZE}{_SOME} {_LESS}|{_SIZE}{_SOME} (?:must|should|can(?:not|'t)) be|minimum pricing",
+            r"\bprecision (?:is )?(?:over|too|exceed)|too many (?:decimals|open orders)|\b(?:tick|lot)[ _-]?size\b",
+            r"(?:order|position|price|risk|quantity|amount)s?[ _]limit\b|order (?:is )?too (?:small|large|big)",
+            rf"(?:invalid|wrong|incorrect)[ _](?:\w+[ _]){{0,2}}(?:{_SIZE[2:]}|{_WHAT}|side|order[ _]?type)\b",
             # The market.
             rf"(?:unknown|no such|unsupported) {_WHAT}\b|\bBadSymbol\b|\b{_WHAT} (?:is )?not permitted",
-            rf"\b{_WHAT}\b.{{0,40}}?(?:not (?:found|exist|active|trad\w+|supported|open)|n't exist"
-            r"|delisted|halted|suspended|disabled|closed|paused)",
+            rf"{_NAMED} (?:not (?:found|exist|active|trad\w+|supported|open)|delisted|halted|suspended|disabled|closed"
+            r"|paused)",
             rf"trading{_SOME} (?:halted|suspended|disabled|closed|paused|prohibited|not (?:allowed|open))",
             r"outside (?:of )?(?:\w+ )?(?:trading|market) hours|\bMarketClosed\b",
             # The order as such, and whose it is.
-            r"would (?:cross|(?:trigger )?immediately|take liquidity)|post[ _-]?only|reduce[ _-]?only|wash trade",
-            r"Order(?:Not|Immediately)Fillable|order[ _]?type\b.{0,40}not (?:supported|allowed|valid)",
-            r"(?:position|order|risk)s?[ _]limit (?:exceeded|reached)",
+            r"would (?:cross|(?:trigger )?immediately|take liquidity)|wash trade|Order(?:Not|Immediately)Fillable",
+            r"(?:post|reduce)[ _-]?only\b.{0,30}?\b(?:would|reject|mode|cross|not|increase)",
+            r"order[ _]?type\b.{0,40}not (?:supported|allowed|valid)",
             r"\bAuthenticationError\b|\bPermissionDenied\b|\bAccount(?:NotEnabled|Suspended)\b",
             r"(?:not |un)authori[sz]ed|account (?:is )?(?:blocked|suspended|restricted|frozen|not enabled)",
             r"(?:invalid|wrong|expired|missing) (?:\w+-)?(?:api[ _-]?)?(?:key|signature|secret|passphrase)\b",
@@ -58,12 +67,17 @@ _IN_DOUBT: Final = re.compile(
     # The line, and whoever is on it.
     r"tim(?:ed?|ing)[ _-]?out|deadline|time limit|network|connect|socket|reset by|broken pipe|unreachable|\bEOF\b"
     r"|ECONN|EPIPE|EAI_|fetch failed|abort|terminat|unavailable|bad gateway|gateway time|hang ?up|redirect"
-    r"|\bretr(?:y|ies)|attempts|rate limit|too many requests|internal (?:server )?error|\b5\d\d (?:server|error)"
-    r"|<html|<!doctype"
+    r"|\bretr(?:y|ies)|attempts|rate[ _]limit|too many requests|too frequent|request limit"
+    r"|internal (?:server )?error|\b5\d\d (?:server|error)|<html|<!doctype"
     r"|(?:://\S+|\bHTTP\S*|\bstatus(?: code)?|\berror(?: code)?|\bcode|\banswered)\W{1,3}(?:408|5\d\d)\b"
     # The answer that could not be read, and the program that tripped over it.
     r"|status (?:is )?unknown|unknown status|being processed|\bparse|\bdecod|\bJSON\b|payload|\bbody\b|\bbytes\b"
-    r"|\bheaders?\b|validation error|\berrno\b|traceback",
+    r"|\bheaders?\b|validation (?:error|fail)|\bschema\b|\boutput\b|\bin (?:the )?(?:response|answer|reply)\b"
+    r"|(?:must|should) be (?:an? )?(?:valid )?(?:str|num|int|bool|obj|arr|null|decimal|float)"
+    r"|(?:invalid|bad|malformed|empty|unexpected) (?:response|answer|reply)|\berrno\b|traceback"
+    # What had happened before it went wrong.
+    r"|\border (?:\S+ )?(?:was |is |has been |already )?(?:placed|submitted|created|sent|accepted|executed|filled)\b"
+    r"|\bfetch(?:ing)?[ _A-Z]|\bafter (?:plac|submit|creat|send)",
     re.IGNORECASE,
 )
 """What lies between the server and the exchange, or is the server's own: beside it, no word of a refusal counts."""

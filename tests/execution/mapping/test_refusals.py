@@ -128,7 +128,7 @@ def test_the_table_holds_enough_of_each() -> None:
         (OKX, {"data": {"data": [{"sCode": "51008", "sMsg": "Your account lacks it"}]}}, "Your account lacks it"),
         (OKX, {"error": True, "type": "OkxApiError", "code": "51020", "message": "too little"}, "too little"),
         (ALPACA, {"data": {"error": {"message": "no", "detail": {"code": 40310000}}}}, "no"),
-        (CCXT, {"error": "NotSupported: kraken createOrder() does not"}, "NotSupported"),
+        (CCXT, {"error": "NotSupported: kraken createOrder() does not do that"}, "NotSupported"),
     ],
 )
 def test_a_ready_made_mapping_knows_its_exchanges_codes_of_refusals_and_tells_its_words(
