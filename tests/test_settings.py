@@ -14,7 +14,8 @@ import pytest
 from reconciler.dashboard.options import DashboardOptions
 from reconciler.errors import SettingsError
 from reconciler.execution.mapping.ready import names, ready
-from reconciler.execution.mapping.words import Target, read
+from reconciler.execution.mapping.words import Target
+from reconciler.execution.mapping.written import read
 from reconciler.execution.options import embedded, resolved
 from reconciler.execution.paper.faults import Fault, FaultRule
 from reconciler.execution.paper.options import PaperOptions

@@ -114,7 +114,7 @@ def _unsendable(headers: Mapping[str, Any], path: Path, document: Document) -> I
 def _mapping_problems(server: Mapping[str, Any], here: Path, document: Document) -> Iterator[Problem]:
     if not any(key in server for key in _MAPPING):
         return
-    from reconciler.execution.mapping.words import BadMapping
+    from reconciler.execution.mapping.written import BadMapping
 
     if server["transport"]["kind"] == "paper":
         path = (*here, next(key for key in _MAPPING if key in server))
@@ -136,7 +136,7 @@ def _problem(place: Place, path: Path, message: str, hint: str, rule: str) -> Pr
 def words(server: Mapping[str, Any]) -> ServerWords:
     """How the server spells the contract: its ready-made mapping, and what is written on top. Raises BadMapping."""
     from reconciler.execution.mapping.ready import ready
-    from reconciler.execution.mapping.words import merged, read
+    from reconciler.execution.mapping.written import merged, read
 
     return read(merged(ready(server["mapping"]) if "mapping" in server else {}, server))
 
@@ -144,7 +144,7 @@ def words(server: Mapping[str, Any]) -> ServerWords:
 def mapping_id(settings: ServerSettings) -> str:
     """Another text for another mapping or another address: changing either is somebody's doing."""
     from reconciler.execution.mapping.ready import ready
-    from reconciler.execution.mapping.words import merged
+    from reconciler.execution.mapping.written import merged
 
     written = settings.mapping
     spoken = merged(ready(written["mapping"]) if "mapping" in written else {}, written)

@@ -82,7 +82,8 @@ def test_a_server_that_does_not_fit_is_not_fine_and_says_why(folder: Path) -> No
     said = "the server has no tool 'spot_get_ordre'; did you mean 'spot_get_order'?"
     assert f"  mismatch: get_order: {said}\n" in result.stdout
     assert (
-        "  its tools: account_get_balance, market_get_candles, market_get_ticker, spot_cancel_order, " in result.stdout
+        "  its tools: account_get_balance, market_get_candles, market_get_instruments, market_get_ticker, "
+        in result.stdout
     )
     assert f"  closed: account main: get_order: {said}\n" in result.stdout
 

@@ -17,7 +17,7 @@ from reconciler.clock import SystemClock
 from reconciler.errors import CapabilityUnavailable, ExecRejected, ExecUnavailable
 from reconciler.execution.client import ExecServer
 from reconciler.execution.mapping.ready import ready
-from reconciler.execution.mapping.words import merged, read
+from reconciler.execution.mapping.written import merged, read
 from reconciler.execution.options import ServerOptions
 from reconciler.execution.paper.server import serve_mcp
 from reconciler.execution.tool_memory import Recollection, ToolMemory

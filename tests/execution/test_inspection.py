@@ -14,7 +14,7 @@ import pytest
 from reconciler.clock import SystemClock
 from reconciler.execution.inspection import Finding, inspect
 from reconciler.execution.mapping.ready import ready
-from reconciler.execution.mapping.words import merged, read
+from reconciler.execution.mapping.written import merged, read
 from reconciler.execution.options import ServerOptions
 from reconciler.execution.paper.server import serve_mcp
 from reconciler.execution.rehearsal import Trial, rehearse

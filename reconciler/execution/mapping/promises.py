@@ -12,7 +12,7 @@ from typing import Final
 from reconciler.execution.mapping.contract import CANDLES, LOOK_UP, PLACE, STATES, TOOLS
 from reconciler.execution.mapping.path import Member, Path
 from reconciler.execution.mapping.schemas import Schema, enum_of, led, of_items, types_of, within
-from reconciler.execution.mapping.words import ToolWords, leaves
+from reconciler.execution.mapping.words import CONDITIONS, ToolWords, leaves
 
 Needs = Sequence[tuple[str, ...]]
 """Fields without which an answer says nothing: one of each group."""
@@ -28,7 +28,6 @@ _NEEDED: Final[Mapping[str, Needs]] = {
 }
 _AMONG_OTHERS: Final = ("client_order_id", "order_id")
 """By what an order is told from others of a list."""
-_CONDITIONS: Final = ("unknown_when", "refused_when", "error_when", "not_found_when")
 _TEXT_OF_A_FAILURE: Final = Member("error")
 """Where the text of a failure that is no JSON is found, whatever the schema of answers says."""
 _CONFIRMS: Final = re.compile(r"(?i)confirm|approv")
@@ -117,8 +116,8 @@ def _states(words: ToolWords, found: Sequence[Schema], gives: Schema) -> Iterato
 
 
 def _unmet(words: ToolWords, answers: Sequence[Schema], gives: Schema) -> Iterator[tuple[str, bool]]:
-    for key in _CONDITIONS:
-        for condition in getattr(words, key, ()):
+    for key in CONDITIONS:
+        for condition in getattr(words, key):
             path = condition.path
             if path.steps[:1] == (_TEXT_OF_A_FAILURE,) or any(led(path, one, gives) is not None for one in answers):
                 continue

@@ -17,7 +17,7 @@ from reconciler.execution.answers import Unreadable, quote
 from reconciler.execution.mapping.answer import OrderNotFound, Reply, answered
 from reconciler.execution.mapping.contract import TOOLS
 from reconciler.execution.mapping.ready import names, ready
-from reconciler.execution.mapping.words import merged, read
+from reconciler.execution.mapping.written import merged, read
 
 NOW = utc(1_767_225_690)  # half a minute into 2026-01-01 00:01 UTC
 

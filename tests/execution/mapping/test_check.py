@@ -9,7 +9,8 @@ import pytest
 
 from reconciler.execution.mapping.check import Fit, fit
 from reconciler.execution.mapping.contract import TOOLS
-from reconciler.execution.mapping.words import CONTRACT, read
+from reconciler.execution.mapping.words import CONTRACT
+from reconciler.execution.mapping.written import read
 
 TEXT = {"type": "string"}
 

@@ -8,7 +8,7 @@ import pytest
 
 from reconciler.execution.mapping.check import Fit, fit
 from reconciler.execution.mapping.contract import TOOLS
-from reconciler.execution.mapping.words import read
+from reconciler.execution.mapping.written import read
 from tests.execution.mapping.test_check import contract_server
 
 TEXT = {"type": "string"}

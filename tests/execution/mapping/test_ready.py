@@ -24,7 +24,7 @@ from reconciler.execution.client import ExecServer
 from reconciler.execution.mapping.answer import OrderNotFound, Reply, answered
 from reconciler.execution.mapping.ready import names, ready
 from reconciler.execution.mapping.request import Unsayable
-from reconciler.execution.mapping.words import merged, read
+from reconciler.execution.mapping.written import merged, read
 from reconciler.execution.options import ServerOptions
 from reconciler.execution.paper.server import serve_mcp
 from reconciler.records.market import Balance, Candle, InstrumentRules, Position

@@ -24,7 +24,7 @@ from reconciler.execution.handover import Handover
 from reconciler.execution.mapping.answer import OrderNotFound, Reply
 from reconciler.execution.mapping.ready import names, ready
 from reconciler.execution.mapping.shape import Offer
-from reconciler.execution.mapping.words import merged, read
+from reconciler.execution.mapping.written import merged, read
 from reconciler.execution.options import ServerOptions
 from reconciler.records.market import InstrumentRules
 from reconciler.records.order import OrderState

@@ -14,7 +14,8 @@ from reconciler.errors import ExecRejected, ExecUnknown
 from reconciler.execution.mapping import refusals
 from reconciler.execution.mapping.answer import OrderNotFound, Reply, answered
 from reconciler.execution.mapping.ready import ready
-from reconciler.execution.mapping.words import CONTRACT, ServerWords, read
+from reconciler.execution.mapping.words import CONTRACT, ServerWords
+from reconciler.execution.mapping.written import read
 
 TABLE = Path(__file__).with_name("failures.tsv")
 FACTS = [tuple(row.split("\t")) for row in TABLE.read_text().splitlines() if not row.startswith("#")]

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from mcp_types import CallToolRequest, CallToolRequestParams, JSONRPCRequest
 
 from reconciler.execution.mapping.request import Unsayable, converted, request
-from reconciler.execution.mapping.words import CONTRACT, Target, ToolWords, read
+from reconciler.execution.mapping.words import CONTRACT, Target, ToolWords
+from reconciler.execution.mapping.written import read
 from reconciler.records.order import decimal_text
 
 ORDER = {

@@ -19,7 +19,7 @@ from reconciler.execution.mapping.check import Fit, fit
 from reconciler.execution.mapping.forms import formed
 from reconciler.execution.mapping.request import Unsayable
 from reconciler.execution.mapping.shape import Offer, difference, shape
-from reconciler.execution.mapping.words import BadMapping, merged, read
+from reconciler.execution.mapping.written import BadMapping, merged, read
 from reconciler.execution.options import ServerOptions
 from reconciler.execution.paper.server import serve_mcp
 from reconciler.records.order import OrderState

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from reconciler.execution.mapping.shape import Offer, difference, shape
-from reconciler.execution.mapping.words import read
+from reconciler.execution.mapping.written import read
 
 WORDS = read({"tools": {"place_order": {"name": "createOrder"}}})
 TAKES: dict[str, Any] = {

@@ -9,7 +9,8 @@ import pytest
 
 from reconciler.execution.mapping.contract import TOOLS
 from reconciler.execution.mapping.path import parse
-from reconciler.execution.mapping.words import CONTRACT, BadMapping, Condition, Target, ToolWords, merged, read
+from reconciler.execution.mapping.words import CONTRACT, Condition, Target, ToolWords
+from reconciler.execution.mapping.written import BadMapping, merged, read
 
 
 def test_what_is_not_mapped_keeps_the_contracts_name() -> None:
