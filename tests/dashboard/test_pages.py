@@ -737,6 +737,13 @@ async def test_what_is_booked_so_far_is_no_position_and_no_profit_while_orders_a
     assert "it adds up" not in text
 
 
+async def test_an_account_that_does_not_add_up_makes_nobody_flat(connect: Connect, status: FakeStatus) -> None:
+    status.account_now = AccountView(difference="the exchange holds 1 BTC/USD, the fills make 0")
+    text = (await read(connect, "/instances/btc-dca")).text
+    assert "By its own fills it is flat, but its account does not add up: see below." in text
+    assert "Flat:" not in text
+
+
 async def test_an_order_that_is_known_is_not_in_doubt(connect: Connect, reader: FakeReader) -> None:
     for path in ("/", "/instances/btc-dca", "/orders", "/orders/k3j9x2a7b0001"):
         text = (await read(connect, path)).text

@@ -126,6 +126,7 @@
     for (const child of [...fresh.childNodes]) {
       let match = keyed.get(keyOf(child));
       if (!match || match.nodeName !== child.nodeName) match = next && isAlike(next, child) ? next : null;
+      else keyed.delete(keyOf(child)); // what is named twice is shown twice
       if (!match) {
         old.insertBefore(child, next);
         continue;
