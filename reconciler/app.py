@@ -35,7 +35,7 @@ from reconciler.execution.gateway import Gateway
 from reconciler.execution.market import MarketData
 from reconciler.execution.servers import Servers, open_servers
 from reconciler.forks import in_children, let_go_loop
-from reconciler.logfmt import log_to_stderr
+from reconciler.logfmt import foreign_code_told, log_to_stderr
 from reconciler.ports import InstanceFilter
 from reconciler.records.crosscheck import EvaluationCache, evaluate_all
 from reconciler.records.evaluation import Evaluation
@@ -98,7 +98,8 @@ def run(settings: Settings, *, adopt: bool, once: bool) -> int:
         last_resort, at_work = LastResort(), AtWork(settings.state_dir, clock.uptime()[0])
         try:
             engine = _Engine(settings, clock, store, descriptors, last_resort, at_work)
-            code = asyncio.run(engine.run(adopt=adopt, once=once))
+            with foreign_code_told():
+                code = asyncio.run(engine.run(adopt=adopt, once=once))
             if not engine.is_ended_by_strategy:
                 at_work.close()
         except BaseException:

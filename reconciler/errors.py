@@ -78,7 +78,9 @@ class StoreError(ReconcilerError):
 
 
 class StoreLocked(StoreError):
-    """Another engine holds this database."""
+    """Another engine holds this database, or a child that outlived it: then `has_ended`."""
+
+    has_ended = False
 
 
 class StoreFenced(StoreError):

@@ -6,6 +6,7 @@ import ast
 import json
 import logging
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,7 @@ from hypothesis import strategies as st
 import reconciler.cli
 from reconciler.cli.failure import Failure
 from reconciler.cli.output import print_json, print_json_line, print_table, say, tell
-from reconciler.logfmt import LogFormatter
+from reconciler.logfmt import LogFormatter, foreign_code_told
 from reconciler.visible import is_printable, visible, visible_json, visible_lines
 
 EVIL = "\x1b]0;TITLE\x07 \x1b[31mRED\x9b31m\u202e\u2066\x7f\r\nFORGED 2026-01-01 unhalted\u2028x"
@@ -120,3 +121,27 @@ def test_what_is_put_together_to_an_emoji_can_be_printed(name: str) -> None:
 )
 def test_what_hides_or_turns_text_around_can_not(name: str) -> None:
     assert not is_printable(name)
+
+
+def test_what_foreign_code_prints_raises_and_warns_of_is_told_and_acts_on_no_terminal(
+    capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail() -> None:
+        raise ValueError(EVIL)
+
+    before = sys.stdout
+    with foreign_code_told():
+        print(EVIL)
+        print("half a", end="")
+        print(" line\nand one")
+        thread = threading.Thread(target=fail, name="own")
+        thread.start()
+        thread.join()
+    assert sys.stdout is before
+    shown = capfd.readouterr().out.replace("\r\n", "\n")
+    assert all(line.startswith("| ") for line in shown.splitlines())
+    assert "| half a line\n| and one\n" in shown
+    assert is_seen(shown.replace("\n", ""))
+    (record,) = caplog.records
+    assert record.getMessage() == "a thread ended"
+    assert vars(record)["named"] == "own"

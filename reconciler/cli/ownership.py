@@ -26,7 +26,8 @@ def owned_store(place: Place) -> Iterator[tuple[Store, int]]:
                 say(begun)
             yield store, os.getuid()
     except StoreLocked as error:
-        raise Failure(str(error), "its control socket does not answer this user") from error
+        told = () if error.has_ended else ("its control socket does not answer this user",)
+        raise Failure(str(error), *told) from error
     except StoreError as error:
         raise Failure(str(error)) from error
 

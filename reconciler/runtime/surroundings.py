@@ -17,6 +17,7 @@ import logging
 import os
 import re
 import resource
+import signal
 import socket
 import sys
 import threading
@@ -25,6 +26,8 @@ from collections.abc import Callable
 from typing import Any, Final, NamedTuple
 
 _LIMITS: Final = ("RLIMIT_FSIZE", "RLIMIT_AS", "RLIMIT_DATA", "RLIMIT_CPU")
+_TIMERS: Final = ("ITIMER_REAL", "ITIMER_VIRTUAL", "ITIMER_PROF")
+"""Their signals end the process, whoever is at work then."""
 _SHOWN: Final = 60
 _ADDRESS: Final = re.compile(" at 0x[0-9a-f]+")
 
@@ -105,6 +108,7 @@ def _settings() -> list[_Setting]:
         _Setting("the time zone", _zone, _set_zone),
         _Setting("the decimal context of new threads", _decimals, _set_decimals),
         _Setting("the time-out of new sockets", socket.getdefaulttimeout, socket.setdefaulttimeout),
+        *(_Setting(f"the timer {name}", *_timer(getattr(signal, name))) for name in _TIMERS),
         _Setting("the garbage collector", gc.isenabled, lambda on: gc.enable() if on else gc.disable()),
         _Setting("the level below which nothing is logged", lambda: logging.root.manager.disable, logging.disable),
         _Setting("the level of the engine's log", lambda: (own.level, own.disabled), lambda kept: _set_log(own, kept)),
@@ -118,6 +122,10 @@ def _settings() -> list[_Setting]:
         if number is not None:
             found.append(_Setting(f"the limit {name}", *_limit(number)))
     return found
+
+
+def _timer(number: int) -> tuple[Callable[[], Any], Callable[[Any], object]]:
+    return lambda: signal.getitimer(number) == (0.0, 0.0), lambda _: signal.setitimer(number, 0)
 
 
 def _limit(number: int) -> tuple[Callable[[], Any], Callable[[Any], object]]:

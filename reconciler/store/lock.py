@@ -37,7 +37,7 @@ class EngineLock:
             holder = os.read(self._file, 20).decode("ascii", "replace") or "unknown"
             found = os.fstat(self._file)
             os.close(self._file)
-            raise StoreLocked(f"{path}: {_held(holder, _holders(found))}") from None
+            raise _refusal(path, holder, _holders(found)) from None
         except OSError as error:
             os.close(self._file)
             raise StoreError(f"{path}: cannot be locked: {error.strerror}: use a local file system") from error
@@ -51,15 +51,18 @@ class EngineLock:
         os.close(self._file)
 
 
-def _held(engine: str, holders: Sequence[int]) -> str:
+def _refusal(path: Path, engine: str, holders: Sequence[int]) -> StoreLocked:
     """Who is in the way, and what to do about it. A lock outlives its engine with a process that has the file, too."""
     heirs = [pid for pid in holders if str(pid) != engine]
     if str(os.getpid()) == engine or len(heirs) < len(holders) or not heirs:
-        return f"another engine (pid {engine}) holds this database: stop it first, or name another database"
+        holds = f"another engine (pid {engine}) holds this database"
+        return StoreLocked(f"{path}: {holds}: stop it first, or name another database")
     named = ", ".join(f"pid {pid} ({_command(pid)})" for pid in heirs)
     whose = "its child" if len(heirs) == 1 else "its children"
-    end = f"kill {' '.join(map(str, heirs))}"
-    return f"the engine (pid {engine}) has ended, and its lock is held by {whose}, {named}: end that first: {end}"
+    held = f"the engine (pid {engine}) has ended, and its lock is held by {whose}, {named}"
+    refusal = StoreLocked(f"{path}: {held}: end that first: kill {' '.join(map(str, heirs))}")
+    refusal.has_ended = True
+    return refusal
 
 
 def _holders(lock: os.stat_result) -> list[int]:

@@ -150,7 +150,8 @@ class Importer:
         if now_s < one.due_s:
             return one.due_s - now_s
         others = [other for other in self._wanted.values() if other.attempt is not None]
-        turn_s = max((other.begun_s + _SHARE_S for other in others), default=now_s)
+        share_s = _SHARE_S / max(1, len(others))  # many that hang delay the rest little more than one
+        turn_s = max((other.begun_s + share_s for other in others), default=now_s)
         if now_s < turn_s:
             return turn_s - now_s
         if why := self._barred(one.version):

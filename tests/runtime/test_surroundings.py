@@ -31,6 +31,7 @@ CHANGES = {
     "decimal.DefaultContext.prec = 3": DECIMALS,
     "decimal.DefaultContext.traps[decimal.Inexact] = True": DECIMALS,
     "socket.setdefaulttimeout(1)": "the time-out of new sockets was 1.0",
+    "signal.alarm(1000)": "the timer ITIMER_REAL was False",
     "gc.disable()": "the garbage collector was False",
     "logging.disable(50)": "the level below which nothing is logged was 50",
     "logging.getLogger('reconciler').setLevel(50)": "the level of the engine's log was (50, False)",
