@@ -17,7 +17,7 @@ from collections.abc import Collection, Iterator
 from dataclasses import fields, replace
 from pathlib import Path
 
-from reconciler.clock import Clock, iso
+from reconciler.clock import Clock, from_iso, iso
 from reconciler.errors import StoreError
 from reconciler.records.halt import Halt, shortened
 from reconciler.store.connection import make_folder
@@ -113,6 +113,8 @@ class HaltRequests:
             return ()
         data = self._data()
         self._seen = seen
+        if len(data) == _LARGEST_BYTES:
+            data += b"\nthere is more than is read"  # whatever it says: it is no halt
         return tuple(dict.fromkeys(self._halt(line) for line in data.splitlines() if line.strip(b"\0 \t")))
 
     def drop(self, done: Collection[Halt]) -> None:
@@ -125,6 +127,10 @@ class HaltRequests:
         is_done = {replace(halt, at="") for halt in done}
         with self._locked():
             data = self._data()
+            if len(data) == _LARGEST_BYTES:
+                raise StoreError(
+                    f"{self._path}: expected less than {_LARGEST_BYTES:,} bytes: look at it, and remove it"
+                )
             lines = [line for line in data.splitlines() if line.strip(b"\0 \t")]
             left = b"".join(line + b"\n" for line in lines if replace(self._halt(line), at="") not in is_done)
             if left == data:
@@ -142,7 +148,8 @@ class HaltRequests:
                 isinstance(told[name], str) for name in ("scope", "id", "reason", "by", "at")
             ):
                 raise ValueError("expected text, and true or false")
-            return Halt(**told)
+            from_iso(told["at"])
+            return replace(Halt(**told), reason=shortened(told["reason"]))
         except (ValueError, KeyError, TypeError, RecursionError):
             said = line[:80].decode("ascii", "backslashreplace")
             why = shortened(

@@ -112,7 +112,7 @@ class Halts:
                 return ()
             asked = self._requests.read()
         except StoreError as error:
-            log.error("halt requests cannot be read", extra={"error": str(error)})
+            self._complain("halt requests cannot be read", error)
             return ()
         found: list[Halt] = []
         for halt in asked:
@@ -140,7 +140,7 @@ class Halts:
             waiting = [one for one in self._unstored if one.writing is None or one.writing.done()]
         for one in waiting:
             self._write(one)
-        if not self._unstored and not self._requests.is_empty():
+        if not self._unstored:
             self._forget_requests()
 
     def lift(self, scope: HaltScope, id: str, by: str, reason: str) -> tuple[Halt, ...]:
@@ -206,13 +206,18 @@ class Halts:
     def _forget_requests(self) -> None:
         """Everything in force is stored: what is asked for in the file is done. Left there, it does no harm."""
         try:
-            self._requests.drop(self._active)
-            self.keep_reserve()
+            if not self._requests.is_empty():
+                self._requests.drop(self._active)
+                self.keep_reserve()
             self._trouble = ""
         except StoreError as error:
-            if self._trouble != str(error):
-                self._trouble = str(error)
-                log.error("halt requests are stored, and stay in their file", extra={"error": self._trouble})
+            self._complain("halt requests are stored, and stay in their file", error)
+
+    def _complain(self, what: str, error: StoreError) -> None:
+        """Once, until it is something else: it is looked at twice a second."""
+        if self._trouble != f"{what}: {error}":
+            self._trouble = f"{what}: {error}"
+            log.error(what, extra={"error": str(error)})
 
     def _keep(self, halt: Halt) -> bool:
         """On the disk, if not in the database. False where neither takes it."""

@@ -165,6 +165,7 @@ def test_a_halt_while_the_same_one_is_lifted_stays(store: Store, path: Path) -> 
         b"{",
         b"nonsense",
         b"[1]",
+        json.dumps({**HALT.to_json(), "at": "long ago"}).encode(),
         b'{"scope": "all"}',
         b'{"scope": "moon", "id": "x", "full": false, "reason": "r"}',
         b"\xff",
@@ -184,6 +185,17 @@ def test_a_line_that_cannot_be_understood_halts_everything_in_full(
     store.flush()
     store.halts.store_pending()
     assert file.read_bytes() == b""
+
+
+def test_a_file_that_is_too_long_to_be_read_halts_everything_and_is_left_alone(
+    store: Store, requests: HaltRequests, file: Path
+) -> None:
+    file.write_bytes((json.dumps(HALT.to_json()) + "\n").encode() * 10_000)
+    size_bytes = file.stat().st_size
+    assert {(halt.scope, halt.full) for halt in store.take_halt_requests()} == {("all", False), ("all", True)}
+    store.flush()
+    store.halts.store_pending()
+    assert file.stat().st_size == size_bytes
 
 
 def test_what_a_later_version_says_besides_is_left_out(requests: HaltRequests, file: Path) -> None:
