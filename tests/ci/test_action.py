@@ -51,7 +51,7 @@ def raise_it(repository: Repository) -> None:
 
 
 def break_it(repository: Repository) -> None:
-    repository.replace(INSTANCE, "minutes: 30", "minutes: half an hour")
+    repository.replace(INSTANCE, "# minutes: 30", "minutes: half an hour")
     repository.commit("Break it")
 
 
@@ -86,7 +86,7 @@ def test_a_second_run_brings_the_one_comment_up_to_date(job: Job) -> None:
     raise_it(job.repository)
     job.run()
     first = job.github.comments[0].body
-    job.repository.replace(INSTANCE, "minutes: 30", "minutes: 45")
+    job.repository.replace(INSTANCE, "# minutes: 30", "minutes: 45")
     job.repository.commit("And look further back")
     assert job.run().steps["Comment"].stdout == "comment brought up to date\n"
     (comment,) = job.github.comments
@@ -175,7 +175,7 @@ def test_a_fleet_in_a_folder_is_annotated_where_it_lies_and_has_a_comment_of_its
         job.repository.git("mv", name, str(inner / name))
     job.repository.commit("Move it")
     job.repository.git("update-ref", "refs/remotes/origin/main", "HEAD")
-    job.repository.replace(f"fleets/one/{INSTANCE}", "minutes: 30", "minutes: never")
+    job.repository.replace(f"fleets/one/{INSTANCE}", "# minutes: 30", "minutes: never")
     job.repository.commit("Break it")
     job.github.comments = [Comment(f"{MARKER}\nof the fleet at the top")]
     runner = job.run(root="fleets/one")

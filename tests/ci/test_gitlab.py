@@ -63,7 +63,7 @@ def test_a_good_change_passes_and_is_planned(repository: Repository, job: Any) -
 
 
 def test_a_bad_one_fails_with_every_report_written(repository: Repository, job: Any) -> None:
-    repository.replace("instances/eur-usd-dip.yaml", "minutes: 30", "minutes: never")
+    repository.replace("instances/eur-usd-dip.yaml", "# minutes: 30", "minutes: never")
     repository.commit("Break it")
     done = run(repository, job)
     assert done.returncode == 1

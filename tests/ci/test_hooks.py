@@ -50,7 +50,7 @@ def test_the_hooks_pass_on_a_good_fleet_and_fail_on_a_bad_one(
     repository.git("reset", "--quiet", "--hard")
     (repository.folder / ".pre-commit-config.yaml").unlink()
 
-    repository.replace("instances/eur-usd-dip.yaml", "minutes: 30", "minutes: never")
+    repository.replace("instances/eur-usd-dip.yaml", "# minutes: 30", "minutes: never")
     repository.replace("strategies/dip.py", '"default": 30', '"default": 31')
     repository.git("add", "--all")
     tried = pre_commit(repository.folder, tmp_path / "home", "try-repo", str(checkout), "--all-files")

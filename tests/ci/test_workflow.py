@@ -58,7 +58,7 @@ def test_a_good_change_passes_and_its_plan_is_one_comment_kept_up_to_date(
 
 
 def test_everything_that_is_wrong_is_said_at_once(repository: Repository, github_api: GitHub, tmp_path: Path) -> None:
-    repository.replace(INSTANCE, "minutes: 30", "minutes: never")
+    repository.replace(INSTANCE, "# minutes: 30", "minutes: never")
     repository.replace("strategies/dip.py", '"buy"', '"sell"')
     repository.replace("strategies/dip.py", '"default": 30', '"default": 31')
     repository.commit("Break all of it")
