@@ -46,6 +46,13 @@ class Place:
         way = os.path.relpath(real, os.path.realpath(os.curdir))
         return "" if way == os.curdir else f"{min(way, real, key=len)}/"
 
+    def prefix(self) -> str:
+        """The way from the top of the repository to the fleet, `""` or ending in a `/`; empty without a repository."""
+        from reconciler.sources.whereabouts import locate
+
+        where = locate(self.root())
+        return "" if where is None else where.prefix
+
     def settings(self, flags: Mapping[str, Any] | None = None) -> Settings:
         """What reconciler.yaml, the environment and `flags` (by dotted name) say; Failure where they cannot be used."""
         from reconciler.settings import load

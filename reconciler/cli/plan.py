@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from decimal import Decimal
+from hashlib import sha1, sha256
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import click
@@ -18,9 +21,11 @@ from reconciler.review.before import of_database, of_engine
 from reconciler.review.comparison import Comparison, compare, compare_revisions
 from reconciler.review.judging import judge
 from reconciler.review.plan import json, markdown, text
-from reconciler.review.plan.draft import plan_of, with_shadow_orders
-from reconciler.review.plan.fleet_plan import FleetPlan, Point
+from reconciler.review.plan.draft import plan_of, with_code_links, with_shadow_orders, with_stakes
+from reconciler.review.plan.fleet_plan import CodeChange, FleetPlan, Point
+from reconciler.review.plan.outlook import Stake, currency_of
 from reconciler.review.plan.phrase import Phrase, phrase
+from reconciler.sources.layout import STRATEGIES
 from reconciler.strategy.catalogue import Catalogue
 
 if TYPE_CHECKING:
@@ -28,10 +33,13 @@ if TYPE_CHECKING:
     from reconciler.records.record import Row
     from reconciler.records.snapshot import Snapshot
     from reconciler.records.subschema import Schema
+    from reconciler.store import Reader
 
 CODE_MISSING: Final = ("CodeMissing", "CodeLoading", "ImportFailed")
 """The reasons that the condition Loaded gives for what is not loaded for want of its code."""
 
+_MOST_ORDERS: Final = 1_000
+"""Of the newest so many the largest is told."""
 CHANGES = 2
 """The exit code that --detailed-exitcode gives where there is anything to report."""
 
@@ -127,9 +135,58 @@ def _with_database(place: Place, snapshot: Snapshot, accounts: Accounts) -> Flee
         comparison = compare(before, snapshot, judge(snapshot, accounts, catalogue, EvaluationCache()), accounts)
         comparison = replace(comparison, halts=(*operators, *comparison.halts))
         found = _drafted(place, comparison, snapshot, catalogue, basis)
+        found = with_stakes(found, _Stakes(reader, comparison.before.rows).of)
         return with_shadow_orders(found, lambda id_: reader.orders(id_, shadow=True, limit=0)[1])
     finally:
         reader.close()
+
+
+class _Stakes:
+    """What instances hold and have open, as the ledger knows it, engine or not."""
+
+    def __init__(self, reader: Reader, rows: Mapping[str, Row]) -> None:
+        self._reader = reader
+        self._rows = rows
+        self._prices: dict[tuple[str, str], tuple[Decimal, str] | None] = {}
+        self._books = reader.books(shadow=False)
+
+    def of(self, row: Row) -> Stake:
+        identity = row.record.identity
+        price = self._price(identity.account_id, identity.market)
+        held = (one.quantity for id_, one in self._books if id_ == row.id and one.symbol == identity.market)
+        open_, total = self._reader.orders(row.id, is_open=True, shadow=False, limit=_MOST_ORDERS)
+        placed, _ = self._reader.orders(row.id, limit=_MOST_ORDERS)
+        worth, unpriced = self._account(identity.account_id)
+        return Stake(
+            position=sum(held, Decimal(0)),
+            open_orders=total,
+            open_quantity=sum((Decimal(one["quantity"]) for one in open_), Decimal(0)),
+            largest=max((Decimal(one["quantity"]) for one in placed), default=Decimal(0)),
+            currency=currency_of(identity.market),
+            price=None if price is None else price[0],
+            price_at="" if price is None else price[1],
+            account=worth,
+            unpriced=unpriced,
+        )
+
+    def _account(self, account_id: str) -> tuple[Mapping[str, Decimal], tuple[str, ...]]:
+        worth: dict[str, Decimal] = {}
+        unpriced = []
+        for id_, holding in self._books:
+            row = self._rows.get(id_)
+            if row is None or row.record.identity.account_id != account_id or not holding.quantity:
+                continue
+            price, currency = self._price(account_id, holding.symbol), currency_of(holding.symbol)
+            if price is None:
+                unpriced.append(id_)
+            else:
+                worth[currency] = worth.get(currency, Decimal(0)) + abs(holding.quantity) * price[0]
+        return worth, tuple(sorted(unpriced))
+
+    def _price(self, account_id: str, symbol: str) -> tuple[Decimal, str] | None:
+        if (account_id, symbol) not in self._prices:
+            self._prices[account_id, symbol] = self._reader.last_price(account_id, symbol)
+        return self._prices[account_id, symbol]
 
 
 class _Running(NamedTuple):
@@ -169,7 +226,27 @@ def _drafted(
         return True if facts is None else facts.config_schema
 
     now = Point("HEAD" if snapshot.clean else "the work tree", snapshot.revision)
-    return plan_of(comparison, now, _settings_of(place), schema_of, basis)
+    found = plan_of(comparison, now, _settings_of(place), schema_of, basis)
+    before, prefix = comparison.before.revision or "", place.prefix()
+
+    def link(code: CodeChange) -> str:
+        return code_link(os.environ, before, f"{prefix}{STRATEGIES}/{code.strategy_type}.py")
+
+    return with_code_links(found, link) if before else found
+
+
+def code_link(environ: Mapping[str, str], before: str, path: str) -> str:
+    """Where the difference of the file at `path`, from the top of the repository, is to be seen: on the server that
+    this runs for, or by a command."""
+    sha = environ.get("GITHUB_SHA")
+    if sha and "GITHUB_REPOSITORY" in environ:
+        server = environ.get("GITHUB_SERVER_URL", "https://github.com")
+        anchor = sha256(path.encode()).hexdigest()
+        return f"{server}/{environ['GITHUB_REPOSITORY']}/compare/{before}...{sha}#diff-{anchor}"
+    if environ.get("CI_PROJECT_URL") and environ.get("CI_COMMIT_SHA"):
+        anchor = sha1(path.encode(), usedforsecurity=False).hexdigest()
+        return f"{environ['CI_PROJECT_URL']}/-/compare/{before}...{environ['CI_COMMIT_SHA']}#{anchor}"
+    return f"git diff {before[:12]} -- ':/{path}'"
 
 
 def _settings_of(place: Place) -> bytes | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from datetime import datetime
+from decimal import Decimal
 from pathlib import Path
 
 from sqlite_utils import Database
@@ -140,6 +141,19 @@ class Reader:
     def books(self, shadow: bool) -> list[tuple[str, Holding]]:
         """What the open books of all instances hold, removed ones too: by instance and symbol."""
         return Holdings(self._reads).everybody(shadow)
+
+    def last_price(self, account_id: str, symbol: str) -> tuple[Decimal, str] | None:
+        """The last price that an order on that account was judged or filled by, shadow orders too, and when."""
+        found = self._reads.query(
+            "SELECT quote_bid, quote_ask, average_price, updated_at FROM orders WHERE account_id = ? AND symbol = ?"
+            " AND (quote_bid IS NOT NULL OR average_price IS NOT NULL) ORDER BY id DESC LIMIT 1",
+            [account_id, symbol],
+        )
+        for one in found:
+            bid, ask = one["quote_bid"] or one["average_price"], one["quote_ask"] or one["average_price"]
+            if bid is not None and ask is not None:
+                return (Decimal(bid) + Decimal(ask)) / 2, one["updated_at"]
+        return None
 
     def row(self, instance_id: str) -> Row | None:
         """The applied row of that id, a tombstone too; None where there never was one."""

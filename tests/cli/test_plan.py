@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import subprocess
 import sys
 from dataclasses import dataclass
+from datetime import UTC, datetime
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 import pytest
 from jsonschema import Draft202012Validator
 
+from reconciler.cli.plan import code_link
+from reconciler.records.mode import Mode
+from reconciler.records.order import Order, OrderRequest, OrderState, OrderType, Outcome, Provenance, Side
 from tests.cli.conftest import STRATEGY, FakeEngine, Fleet
 
 SCHEMA = json.loads((Path(__file__).parents[2] / "schemas" / "plan.schema.json").read_text(encoding="utf-8"))
@@ -345,15 +351,26 @@ def test_without_a_base_it_compares_with_the_database_that_an_engine_left(fleet:
         "    ! Not what was observed: config changes in the same step",
         "    why: mode observe → active (instances/a.yaml:5); config changed",
         "    0 shadow orders so far, to see with reconciler orders a --shadow",
+        "    server paper, paper money",
         "    limits: none, nothing bounds its orders",
+        "    holds nothing now, 0 open orders",
+        "    1 active on account main then; max_order_notional: 1 without; max_daily_loss: 1 without",
         "      config.levels: 5 → 6 (instances/a.yaml:7)",
+        "    runs with",
+        "      config.levels: 6 (instances/a.yaml:7)",
+        '      config.pace: "slow" (default)',
         "",
         "1 starts trading",
     ]
 
 
 def item(id_: str, mode: str, in_force: str, reason: str) -> dict[str, Any]:
-    return {"id": id_, "mode": mode, "effective_mode": in_force, "conditions": [{"type": "Loaded", "reason": reason}]}
+    return {
+        "id": id_,
+        "mode": mode,
+        "effective_mode": in_force,
+        "conditions": [{"type": "Loaded", "reason": reason, "status": "False"}],
+    }
 
 
 def test_what_the_engine_could_not_load_starts_when_its_code_is_back(fleet: Fleet, engine: FakeEngine) -> None:
@@ -456,3 +473,45 @@ def test_a_server_that_moves_is_a_change_of_what_is_active(review: Review) -> No
     told = review.plan()
     assert told["active_changes"] == ["a"]
     assert [one["pointer"] for one in told["changes"][0]["differences"]] == ["exec_mcp.kraken.transport.url"]
+
+
+def test_where_a_strategy_s_code_differs_is_linked_on_the_server_it_runs_for() -> None:
+    github = {"GITHUB_SHA": "beef", "GITHUB_REPOSITORY": "desk/fleet", "GITHUB_SERVER_URL": "https://github.com"}
+    anchor = hashlib.sha256(b"fleets/one/strategies/dip.py").hexdigest()
+    link = code_link(github, "c0ffee", "fleets/one/strategies/dip.py")
+    assert link == f"https://github.com/desk/fleet/compare/c0ffee...beef#diff-{anchor}"
+    gitlab = {"CI_PROJECT_URL": "https://gitlab.example/desk/fleet", "CI_COMMIT_SHA": "beef"}
+    assert code_link(gitlab, "c0ffee", "strategies/dip.py").startswith(
+        "https://gitlab.example/desk/fleet/-/compare/c0ffee...beef#"
+    )
+    assert code_link({}, "c0ffee", "strategies/dip.py") == "git diff c0ffee -- ':/strategies/dip.py'"
+
+
+def test_what_it_holds_and_what_its_orders_are_worth_is_told_from_the_ledger(fleet: Fleet) -> None:
+    fleet.write("a")
+    fleet.write("b", mode="off")
+    fleet.apply()
+    at = datetime(2026, 1, 31, tzinfo=UTC)
+    origin = Provenance("a", "main", "desk-a", "BTC/USD", Mode.ACTIVE, 1, "c", "d", None, 7)
+    first, second = (OrderRequest(Side.BUY, OrderType.MARKET, Decimal(quantity)) for quantity in (2, 3))
+    with fleet.store() as store:
+        store.ledger.append(Order("a-1", origin, first, Outcome.PENDING, at, at))
+        store.ledger.settle("a-1", outcome=Outcome.ACCEPTED)
+        store.ledger.settle("a-1", state=OrderState.FILLED, filled_quantity=Decimal(2), average_price=Decimal(100))
+        store.ledger.append(Order("a-2", origin, second, Outcome.PENDING, at, at))
+    fleet.write("a", mode="active")
+    told = json.loads(fleet.run("plan", "--format", "json").stdout)
+    (change,) = told["changes"]
+    stake = change["stake"]
+    assert (stake["position"], stake["open_orders"], stake["largest_order"]) == ("2", 1, "3")
+    assert (stake["price"], stake["currency"], stake["position_worth"], stake["open_worth"]) == (
+        "100",
+        "USD",
+        "200",
+        "300",
+    )
+    assert stake["account_worth"] == {"USD": "200"}
+    text = fleet.run("plan").stdout
+    assert "    holds 2, worth 200.00 USD now, 1 open order" in text
+    assert "    open orders: 3, worth 300.00 USD" in text
+    assert "    all of account main holds 200.00 USD" in text

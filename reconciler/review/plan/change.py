@@ -10,6 +10,7 @@ from reconciler.records.mode import Mode
 from reconciler.records.pointer import parse
 from reconciler.records.record import Row
 from reconciler.review.plan.difference import Difference
+from reconciler.review.plan.outlook import Setting, Stake
 from reconciler.review.plan.phrase import Phrase
 
 
@@ -46,7 +47,9 @@ class Change:
 
     `before` and `after` are its rows, None where there is none or was removed. `reasons` say what brings the change
     about; `evidence` what speaks for it; `warnings` what a reviewer must not overlook. `mode_place` is `path:line`
-    of the mode that is asked for.
+    of the mode that is asked for. `server` reaches its account; `config` is all that it would run with, where it is new
+    or runs with something else; `account` says what bounds all that is active on its account; `stake` what it holds
+    now, None where nobody was asked.
     """
 
     section: Section
@@ -59,6 +62,10 @@ class Change:
     warnings: tuple[Phrase, ...] = ()
     differences: tuple[Difference, ...] = ()
     mode_place: str = ""
+    server: str = ""
+    config: tuple[Setting, ...] = ()
+    account: Phrase | None = None
+    stake: Stake | None = None
 
     @property
     def row(self) -> Row:

@@ -17,7 +17,8 @@ from reconciler.records.record import Row
 from reconciler.records.subschema import Schema
 from reconciler.review.comparison import Comparison
 from reconciler.review.plan.change import Change, Effect, Section
-from reconciler.review.plan.difference import Difference, Side, differences
+from reconciler.review.plan.difference import Difference, Hidden, Side, differences
+from reconciler.review.plan.outlook import Setting, account_sum, config_of
 from reconciler.review.plan.reasons import evidence, mode_step, reasons, returns, starts, unapplied, warnings
 from reconciler.review.plan.state import State, goes_elsewhere, state_of
 from reconciler.review.plan.way import way_differences
@@ -77,6 +78,9 @@ class _Classification:
         return replace(
             change,
             section=section,
+            server=state.server,
+            config=self._config(id_, change, new) if section in _RUNNING else (),
+            account=account_sum(change.row, comparison.after.values()) if section in _TRADING else None,
             reasons=tuple(why),
             evidence=tuple(evidence(change)),
             warnings=tuple(warnings(change, old, new)),
@@ -89,6 +93,14 @@ class _Classification:
             return ()  # the digests tell true from 1
         before = Side(old.row, self._comparison.before.evaluations.get(id_), self._schema_of(old.row))
         return differences(before, Side(new.row, self._files.get(id_), self._schema_of(new.row)))
+
+    def _config(self, id_: str, change: Change, new: State | None) -> tuple[Setting, ...]:
+        """What it would run with, where that is not what it runs with already."""
+        if new is None or not (change.before is None or change.rises or change.code or change.differences):
+            return ()
+        schemas = tuple(self._schema_of(row) for row in (change.before, new.row) if row is not None)
+        hidden = {one.pointer for one in change.differences if isinstance(one.new, Hidden)}
+        return config_of(Side(new.row, self._files.get(id_), schemas[-1]), schemas, hidden)
 
     def _mode_place(self, id_: str, new: State | None) -> str:
         file = self._files.get(id_)
@@ -161,4 +173,6 @@ def _rank(change: Change) -> tuple[int, bool, str]:
     return _ORDER[change.section], not change.real_money, change.id
 
 
+_RUNNING: Final = (Section.START, Section.ACTIVE, Section.RELOAD, Section.LOAD)
+_TRADING: Final = (Section.START, Section.ACTIVE)
 _ORDER: Final = {section: number for number, section in enumerate(Section)}

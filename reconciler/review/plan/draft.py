@@ -14,7 +14,7 @@ from reconciler.records.status import Sync
 from reconciler.review.before import Before
 from reconciler.review.comparison import Comparison
 from reconciler.review.plan import wording
-from reconciler.review.plan.change import Change
+from reconciler.review.plan.change import Change, Section
 from reconciler.review.plan.classification import SchemaOf, classify
 from reconciler.review.plan.difference import Difference
 from reconciler.review.plan.fleet_plan import (
@@ -28,6 +28,7 @@ from reconciler.review.plan.fleet_plan import (
     SettingsChange,
     Standing,
 )
+from reconciler.review.plan.outlook import Stake
 from reconciler.review.plan.phrase import Phrase, phrase
 from reconciler.review.plan.state import money_of
 from reconciler.review.plan.way import way_differences, way_of
@@ -81,6 +82,21 @@ def with_shadow_orders(plan: FleetPlan, orders_of: Callable[[str], int]) -> Flee
         return replace(change, evidence=(*change.evidence, shadow))
 
     return replace(plan, changes=tuple(map(seen, plan.changes)))
+
+
+def with_stakes(plan: FleetPlan, stake_of: Callable[[Row], Stake]) -> FleetPlan:
+    """The plan with what each that trades, did or will holds now, and what that is worth."""
+
+    def seen(change: Change) -> Change:
+        is_told = change.section in wording.TELLING or change.section in (Section.RELOAD, Section.LOAD)
+        return replace(change, stake=stake_of(change.row)) if is_told else change
+
+    return replace(plan, changes=tuple(map(seen, plan.changes)))
+
+
+def with_code_links(plan: FleetPlan, link: Callable[[CodeChange], str]) -> FleetPlan:
+    """The plan with a link to what differs in each strategy, or the command that shows it."""
+    return replace(plan, code=tuple(replace(one, link=link(one)) for one in plan.code))
 
 
 def _refused(comparison: Comparison) -> Iterator[Refused]:

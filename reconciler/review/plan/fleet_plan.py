@@ -64,7 +64,8 @@ class Held:
 class CodeChange:
     """A strategy whose code changed, by git blob id. `reloads` are the instances it reloads, active ones first.
 
-    `keeps` are those that go on with the old code, because their files are not valid with the new one.
+    `keeps` are those that go on with the old code, because their files are not valid with the new one. `link` is where
+    the difference is to be seen: an address, or a command.
     """
 
     strategy_type: str
@@ -72,6 +73,7 @@ class CodeChange:
     new: str
     reloads: tuple[Standing, ...] = ()
     keeps: tuple[Standing, ...] = ()
+    link: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,7 @@ Values stay what they are: decimal strings are strings, and nothing is shortened
 from __future__ import annotations
 
 import json
+from decimal import Decimal
 from typing import Any, Final
 
 from reconciler.records.mode import Mode
@@ -15,6 +16,7 @@ from reconciler.review.plan import wording
 from reconciler.review.plan.change import Change
 from reconciler.review.plan.difference import ABSENT, Difference, Hidden
 from reconciler.review.plan.fleet_plan import FleetPlan, HaltChange, Point, Refused, Standing
+from reconciler.review.plan.outlook import Stake
 
 VERSION: Final = 1
 """Rises when what is there changes its meaning; new keys may come without."""
@@ -48,6 +50,7 @@ def to_json(plan: FleetPlan) -> dict[str, Any]:
                 "after": found.new,
                 "reloads": [_standing(one) for one in found.reloads],
                 "keeps": [_standing(one) for one in found.keeps],
+                "link": found.link,
             }
             for found in plan.code
         ],
@@ -80,6 +83,7 @@ def _change(change: Change) -> dict[str, Any]:
         "effect": change.effect,
         "strategy_type": identity.strategy_type,
         "account": {"account_id": identity.account_id, "client_id": identity.client_id, "money": change.money},
+        "server": change.server,
         "market": identity.market,
         "mode": {"before": _mode(change.mode_before), "after": _mode(change.mode_after), "place": change.mode_place},
         "path": {"before": _path(change.before), "after": _path(change.after)},
@@ -90,6 +94,28 @@ def _change(change: Change) -> dict[str, Any]:
         "warnings": [str(warning) for warning in change.warnings],
         "differences": [_difference(found) for found in change.differences],
         "code": None if code is None else {"before": code[0], "after": code[1]},
+        "config": [{"pointer": one.pointer, **_side(one.value, one.origin)} for one in change.config],
+        "account_sum": None if change.account is None else str(change.account),
+        "stake": None if change.stake is None else _stake(change.stake),
+    }
+
+
+def _stake(stake: Stake) -> dict[str, Any]:
+    def money(value: Decimal | None) -> str | None:
+        return None if value is None else f"{value:f}"
+
+    return {
+        "position": money(stake.position),
+        "position_worth": money(stake.worth(stake.position)),
+        "open_orders": stake.open_orders,
+        "open_worth": money(stake.worth(stake.open_quantity)),
+        "largest_order": money(stake.largest),
+        "largest_worth": money(stake.worth(stake.largest)),
+        "currency": stake.currency,
+        "price": money(stake.price),
+        "price_at": stake.price_at or None,
+        "account_worth": {currency: money(amount) for currency, amount in stake.account.items()},
+        "account_unpriced": list(stake.unpriced),
     }
 
 

@@ -41,7 +41,7 @@ def render(plan: FleetPlan, largest: int = LARGEST) -> str:
     for block in blocks:
         found = [next(written) for _ in block.items]
         missing = sum(not text for text, _ in found)
-        shortened = sum(bool(text) and text != whole for text, ((*_, whole), _) in found)
+        shortened = sum(bool(text) and text not in versions[2:] for text, (versions, _) in found)
         parts += [_title(block), *(text for text, _ in found)]
         parts += [_shortened(shortened) if shortened else "", _more(missing) if missing else ""]
     return "".join(parts)
@@ -70,8 +70,8 @@ def _shortened(count: int) -> str:
     return f"- details of {count:,} left out for length: all are in the JSON, and `reconciler plan` shows them\n"
 
 
-def _versions(item: Item) -> tuple[str, str, str]:
-    """The item with nothing but its warnings, with its facts, and with all of its details."""
+def _versions(item: Item) -> tuple[str, str, str, str]:
+    """The item with nothing but its warnings, with its facts, with all of its details, and with what it runs with."""
     brief = f"- {span(item.name)} {_said(item.about)}\n"
     if item.is_strong:
         brief = f"- **{span(item.name)}** {_said(item.about).replace(wording.REAL, f'**{wording.REAL}**', 1)}\n"
@@ -81,7 +81,14 @@ def _versions(item: Item) -> tuple[str, str, str]:
     if len(item.details) > _UNFOLDED:
         summary = f"<details><summary>{len(item.details):,} differences</summary>"
         details = f"\n  {summary}\n\n{details}\n  </details>\n\n"
-    return brief, brief + facts, brief + facts + details
+    if item.link:
+        facts += f"  - [the difference]({item.link})\n"
+    config = "".join(f"  - {_said(one)}\n" for one in item.config)
+    if config:
+        values = f"{len(item.config):,} value{'' if len(item.config) == 1 else 's'}"
+        summary = f"<details><summary>runs with {values}</summary>"
+        config = f"\n  {summary}\n\n{config}\n  </details>\n\n"
+    return brief, brief + facts, brief + facts + details, brief + facts + details + config
 
 
 def _fitting(items: Sequence[tuple[Sequence[str], int]], largest: int) -> list[str]:
@@ -94,7 +101,7 @@ def _fitting(items: Sequence[tuple[Sequence[str], int]], largest: int) -> list[s
     by_weight = sorted(range(len(items)), key=lambda index: -items[index][1])
     grave = [index for index in by_weight if items[index][1] >= GRAVE]
     rest = by_weight[len(grave) :]
-    for group, level in ((grave, 0), (grave, 1), (rest, 0), (grave, 2), (rest, 1), (rest, 2)):
+    for group, level in ((grave, 0), (grave, 1), (rest, 0), (grave, 2), (rest, 1), (rest, 2), (grave, 3), (rest, 3)):
         for index in group:
             version = items[index][0][level]
             cost = _size(version) - _size(chosen[index])

@@ -17,6 +17,7 @@ class Item:
     """One line and what stands below it. `sign` is one of `! + - ~ ·`; `name` comes from a file, if only an id.
 
     `is_strong`: real money is at stake here. `details` may be folded away or cut, `facts` only after them.
+    `config` is what it would run with, cut before all else; `link` an address that shows more.
     """
 
     sign: str
@@ -25,6 +26,8 @@ class Item:
     warnings: tuple[Phrase, ...] = ()
     facts: tuple[Phrase, ...] = ()
     details: tuple[Phrase, ...] = ()
+    config: tuple[Phrase, ...] = ()
+    link: str = ""
     is_strong: bool = False
 
 
@@ -72,6 +75,7 @@ def _item(change: Change) -> Item:
         tuple(wording.warnings(change)),
         tuple(wording.facts(change)),
         tuple(map(wording.difference, change.differences)),
+        tuple(map(wording.setting, change.config)),
         is_strong=change.real_money and change.section in (Section.START, Section.ACTIVE),
     )
 
@@ -112,7 +116,11 @@ def _code(found: CodeChange) -> Item:
     warnings = (phrase("The old code is lost at the next restart: then nothing runs of what stays on it"),)
     digests = phrase("{} → {}", wording.short(found.old), wording.short(found.new))
     name = f"strategies/{found.strategy_type}.py"
-    return Item("~", name, digests, warnings if found.keeps else (), tuple(facts))
+    is_address = wording.is_address(found.link)
+    if found.link and not is_address:
+        facts.append(phrase("the difference: {}", found.link))
+    shown = warnings if found.keeps else ()
+    return Item("~", name, digests, shown, tuple(facts), link=found.link if is_address else "")
 
 
 def _halts(plan: FleetPlan) -> Iterator[Item]:

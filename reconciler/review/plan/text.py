@@ -53,8 +53,14 @@ class _Text:
             yield from self._wrapped(f"! {_said(warning)}", " " * 4)
         for fact in item.facts:
             yield from self._wrapped(_said(fact), " " * 4)
+        if item.link:
+            yield " " * 4 + f"the difference: {item.link}"
         for detail in item.details:
             yield from self._wrapped(_said(detail), " " * 6)
+        if item.config:
+            yield from self._wrapped("runs with", " " * 4)
+        for one in item.config:
+            yield from self._wrapped(_said(one), " " * 6)
 
     def _wrapped(self, line: str, indent: str = "", below: str = "", is_strong: bool = False) -> Iterator[str]:
         lines = [indent + line]

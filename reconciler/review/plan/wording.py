@@ -6,6 +6,7 @@ What comes from files stands in the values of phrases, never in their words.
 from __future__ import annotations
 
 import json
+import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ from reconciler.records.record import Row
 from reconciler.review.plan.change import Change, Money, Section
 from reconciler.review.plan.difference import ABSENT, Difference, Hidden
 from reconciler.review.plan.fleet_plan import AccountChange, FleetPlan, HaltChange, Refused, Standing
+from reconciler.review.plan.outlook import Setting, stake_facts
 from reconciler.review.plan.phrase import Phrase, phrase
 
 REAL: Final = "REAL MONEY"
@@ -102,8 +104,14 @@ def facts(change: Change) -> Iterator[Phrase]:
     values = tuple(value for reason in change.reasons for value in reason.values)
     yield Phrase(f"why: {words}", values)
     yield from change.evidence
+    if change.server:
+        yield phrase(f"server {{}}, {money(change.money, False)}", change.server)
     if change.section in (Section.START, Section.LOAD):
         yield _limits(change.row)
+    if change.stake is not None:
+        yield from stake_facts(change.stake, change.row.record.identity.account_id)
+    if change.account is not None:
+        yield change.account
     if change.code is not None:
         yield phrase("code: {} → {}", *map(short, change.code))
 
@@ -124,6 +132,22 @@ def difference(found: Difference) -> Phrase:
         case was, now:
             words, values = f"{words} ({{}} → {{}})", [*values, was, now]
     return Phrase(words, tuple(values))
+
+
+def setting(found: Setting) -> Phrase:
+    """`config.levels: 5 (a.yaml:9)`"""
+    value = _cut(_plain(found.value), 0)
+    return (
+        phrase("{}: {} ({})", found.pointer, value, found.origin)
+        if found.origin
+        else phrase("{}: {}", found.pointer, value)
+    )
+
+
+def _plain(value: Any) -> str:
+    if isinstance(value, Hidden):
+        return "… (not shown)"
+    return json.dumps(value, ensure_ascii=False, default=lambda _: "…")
 
 
 def moved(change: Change) -> Phrase:
@@ -170,6 +194,14 @@ def short(digest: str) -> str:
     return digest[:12] or "–"
 
 
+def is_address(link: str) -> bool:
+    """True for an address that can stand in markdown as it is, and act on nobody."""
+    return _ADDRESS.fullmatch(link) is not None
+
+
+_ADDRESS: Final = re.compile(r"https?://[A-Za-z0-9./_:#~%=?&-]+")
+
+
 def _limits(row: Row) -> Phrase:
     written = row.record.values.get("limits", {})
     limits = [(key, str(value)) for key, value in written.items() if not key.startswith("x-")]
@@ -185,9 +217,7 @@ def _mode_and_money(found: Standing) -> str:
 def _value(value: Any, found: Difference) -> str:
     if value is ABSENT:
         return "none (no limit)" if found.limit is not None else "not set"
-    return (
-        "… (not shown)" if isinstance(value, Hidden) else json.dumps(value, ensure_ascii=False, default=lambda _: "…")
-    )
+    return _plain(value)
 
 
 def _abbreviated(old: str, new: str) -> tuple[str, str]:

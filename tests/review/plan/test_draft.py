@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 
 from reconciler.records.accounts import Account, Accounts
+from reconciler.review.plan import markdown, text
+from reconciler.review.plan.draft import with_code_links
 from tests.review.plan.conftest import QUIET, REAL, World, fleet, instance, planned
 
 
@@ -115,3 +117,56 @@ def test_against_a_database_nobody_knows_whether_the_settings_changed() -> None:
     before = of_database(world.before().rows, (), REAL)
     plan = plan_of(compare(before, world.snapshot(), world.evaluations(), REAL), Point("HEAD"), b"heartbeat_seconds: 1")
     assert plan.is_empty
+
+
+def test_what_a_new_or_changed_instance_would_run_with_is_told_with_its_origins() -> None:
+    old = fleet(instance("a"), instance("b"))
+    new = fleet(instance("a", config="{levels: 7}"), instance("b"), instance("c", "off"), instance("d", "off"))
+    new["d"] = new["d"].replace("mode: off", "mode: off\ntemplate: t").replace("levels: 5", "note: x")
+    plan = planned(World(old), World(new, templates={"t": "config: {levels: 9}\n"}))
+    told = {change.id: [(one.pointer, one.value, one.origin) for one in change.config] for change in plan.changes}
+    assert told["a"] == [("config.levels", 7, "instances/a.yaml:7"), ("config.pace", "slow", "default")]
+    assert told["c"] == []  # it runs with nothing: its mode is off
+    assert "b" not in told
+
+
+def test_what_runs_upon_a_template_names_the_template_s_lines() -> None:
+    old = fleet(instance("d", "off"))
+    new = {"d": old["d"].replace("mode: off", "mode: observe\ntemplate: t").replace("levels: 5", "note: x")}
+    (change,) = planned(World(old), World(new, templates={"t": "config: {levels: 9}\n"})).changes
+    assert [(one.pointer, one.value, one.origin) for one in change.config] == [
+        ("config.levels", 9, "instances/_templates/t.yaml:1"),
+        ("config.note", "x", "instances/d.yaml:8"),
+        ("config.pace", "slow", "default"),
+    ]
+    assert change.server == "kraken"
+
+
+def test_a_secret_is_not_in_what_it_would_run_with() -> None:
+    old = fleet(instance("a", config="{levels: 5}"))
+    new = fleet(instance("a", config="{levels: 6, key: {env: NAME}}"))
+    (change,) = planned(World(old), World(new)).changes
+    assert [one.pointer for one in change.config] == ["config.levels", "config.key.env", "config.pace"]
+
+
+def test_what_is_active_on_the_account_together_is_summed_by_currency() -> None:
+    limits = 'limits: {max_order_notional: "500", max_daily_loss: "50"}\n'
+    before = fleet(instance("a"), instance("b", "active"), instance("c", "active"))
+    before["b"] += limits
+    after = dict(before)
+    after["a"] = before["a"].replace("mode: observe", "mode: active") + limits
+    change = next(one for one in planned(World(before), World(after)).changes if one.id == "a")
+    assert str(change.account) == (
+        "3 active on account main then; max_order_notional together 1,000 USD and 1 without; "
+        "max_daily_loss together 100 USD and 1 without"
+    )
+
+
+def test_the_difference_of_code_is_linked_where_there_is_an_address_and_a_command_elsewhere() -> None:
+    plan = planned(World(fleet(instance("a"))), World(fleet(instance("a")), code={"grid": "b" * 40}))
+    linked = with_code_links(plan, lambda code: f"https://example.com/compare#{code.strategy_type}")
+    assert "[the difference](https://example.com/compare#grid)" in markdown.render(linked)
+    assert "the difference: https://example.com/compare#grid" in text.render(linked)
+    evil = with_code_links(plan, lambda code: "https://example.com/](javascript:x)")
+    assert "[the difference]" not in markdown.render(evil)
+    assert "the difference: `git diff c0ffee`" in markdown.render(with_code_links(plan, lambda code: "git diff c0ffee"))

@@ -32,18 +32,32 @@ STARTS TO TRADE: REAL MONEY
 ! rise  REAL MONEY on account main as desk-a, BTC/USD, strategy grid
     why: mode observe → active (instances/rise.yaml:5)
     config and code stay those it observes with, code aaaaaaaaaaaa
+    server kraken, real money
     limits: max_order_notional 500
+    2 active on account main then; max_order_notional together 500 USD and 1 without; max_daily_loss: 2 without
+    runs with
+      config.levels: 5 (instances/rise.yaml:7)
+      config.pace: "slow" (default)
 
 CHANGES WHILE ACTIVE: REAL MONEY
 ! live  REAL MONEY on account main as desk-a, BTC/USD, strategy grid
     ! Limits are wider, or removed
     why: limits changed
+    server kraken, real money
+    2 active on account main then; max_order_notional together 500 USD and 1 without; max_daily_loss: 2 without
       limits.max_position: "2" → none (no limit) REMOVED (instances/live.yaml:8)
+    runs with
+      config.levels: 5 (instances/live.yaml:7)
+      config.pace: "slow" (default)
 
 RELOADS
 ~ b  real money on account main as desk-a, BTC/USD, strategy grid
     why: config changed
+    server kraken, real money
       config.levels: 5 → 7 (instances/b.yaml:7)
+    runs with
+      config.levels: 7 (instances/b.yaml:7)
+      config.pace: "slow" (default)
 
 NOT APPLIED
 ! instances/c.yaml  refused, 1 problem; nothing of it is applied
