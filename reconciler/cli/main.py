@@ -23,6 +23,7 @@ COMMANDS = {
     "events": "Show what happened.",
     "history": "Show every generation of one instance.",
     "orders": "Show the order ledger.",
+    "book": "Put right what an instance holds.",
     "positions": "Show what instances hold, and the profit they made.",
     "logs": "Show what an instance logged.",
     "wait": "Wait until instances are as they should be.",

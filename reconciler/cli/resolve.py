@@ -9,7 +9,7 @@ import click
 from reconciler.cli.choice import reason_option
 from reconciler.cli.engine import NoEngine
 from reconciler.cli.failure import Failure
-from reconciler.cli.money import Money
+from reconciler.cli.money import Fee, Money
 from reconciler.cli.outcome import print_outcome
 from reconciler.cli.output import say, tell
 from reconciler.cli.place import Place
@@ -32,7 +32,12 @@ Examples:
 )
 @click.option("--filled", type=Money(zero_too=True), metavar="QUANTITY", help="How much is filled in all.")
 @click.option("--price", type=Money(), help="The average price of what is filled.")
-@click.option("--fee", type=Money(zero_too=True), help="The fees of all that is filled, in the quote currency.")
+@click.option(
+    "--fee",
+    type=Fee(),
+    metavar="AMOUNT[:CURRENCY]",
+    help="The fees of all that is filled, in the quote currency where none is named.",
+)
 @click.option("--exchange-id", metavar="ID", help="What the exchange calls the order.")
 @reason_option
 @click.pass_obj
@@ -42,27 +47,31 @@ def resolve(
     word: VerdictWord,
     filled: Decimal | None,
     price: Decimal | None,
-    fee: Decimal | None,
+    fee: tuple[Decimal, str | None] | None,
     exchange_id: str | None,
     reason: str,
 ) -> None:
     """Settle an order by hand, when the exchange cannot be asked what became of it: look there first.
 
-    Of one in doubt, every word can be said; of one that the exchange took, but has forgotten, how it ended. What is
-    final is never changed. With an engine running, and with none.
+    Of one in doubt, every word can be said; of one that the exchange took, but has forgotten, how it ended. Of one that
+    is over, what is filled can be put right, both ways: more than was ordered, too, where the exchange rounded up. With
+    an engine running, and with none.
     """
-    amounts = {"filled_quantity": filled, "average_price": price, "fee": fee}
+    charged, currency = fee or (None, None)
+    amounts = {"filled_quantity": filled, "average_price": price, "fee": charged}
     try:
         body = {
             "client_order_id": client_order_id,
             "as": word,
             "reason": reason,
             **{name: decimal_text(amount) for name, amount in amounts.items() if amount is not None},
+            **({} if currency is None else {"fee_currency": currency}),
             **({} if exchange_id is None else {"exchange_order_id": exchange_id}),
         }
         print_outcome(f"resolved as {word}", place.engine().post("/v1/resolve", body))
     except NoEngine:
-        _resolve_without_engine(place, client_order_id, Verdict(word, reason, "", filled, price, fee, exchange_id))
+        said = Verdict(word, reason, "", filled, price, charged, exchange_id, currency)
+        _resolve_without_engine(place, client_order_id, said)
         tell(f"{client_order_id}: resolved as {word}")
         say("no engine is running here: the ledger was written to")
 

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from reconciler.records.correction import Shares
+from reconciler.records.correction import Correction, Shares
 from reconciler.records.verdict import Verdict
 
 
@@ -71,6 +71,10 @@ class Commands(Protocol):
 
     def resolve(self, client_order_id: str, verdict: Verdict, uid: int) -> CommandResult:
         """Write down what the operator says became of an order that cannot be looked up."""
+        ...
+
+    def correct(self, instance_id: str, correction: Correction, uid: int) -> CommandResult:
+        """Write down what the operator says an instance holds: its book is put right."""
         ...
 
     def settle(self, account: str, shares: Shares, uid: int) -> CommandResult:

@@ -10,7 +10,7 @@ from reconciler.control.commands import CommandResult, PruneState, named
 from reconciler.control.controller import Controller
 from reconciler.errors import CapabilityUnavailable, ExecError
 from reconciler.records.cadence import NOTHING_AHEAD, BeatRun, forgetting
-from reconciler.records.correction import Shares
+from reconciler.records.correction import Correction, Shares
 from reconciler.records.halt import WAS_IT_MEANT, Halt, HaltScope, stranger
 from reconciler.records.verdict import Verdict
 from reconciler.runtime.host import Host
@@ -36,6 +36,10 @@ class Orders(Protocol):
 
     def settle(self, account_id: str, shares: Shares) -> str:
         """The same of what is said of all that an account holds."""
+        ...
+
+    def correct(self, instance_id: str, correction: Correction) -> str:
+        """The same of what one instance holds."""
         ...
 
 
@@ -168,6 +172,14 @@ class Operator:
         self._operations.record(uid, "resolve", f"order {client_order_id}", f"{verdict}: {verdict.reason}")
         self._controller.hint()
         return CommandResult(done=(client_order_id,))
+
+    def correct(self, instance_id: str, correction: Correction, uid: int) -> CommandResult:
+        fault = self._orders.correct(instance_id, correction)
+        if fault:
+            return CommandResult(failed=((instance_id, fault),))
+        self._operations.record(uid, "book", f"instance {instance_id}", f"{correction}: {correction.reason}")
+        self._controller.hint()
+        return CommandResult(done=(instance_id,))
 
     def settle(self, account: str, shares: Shares, uid: int) -> CommandResult:
         try:

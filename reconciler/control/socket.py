@@ -5,6 +5,7 @@
     POST /v1/unhalt               "scope", "id", "reason"                        → {"done", "failed"}
     POST /v1/resolve              "client_order_id", "as", "reason" (and more)   → {"done", "failed"}
     POST /v1/accept       "server", "reason"                                     → {"done", "failed"}
+    POST /v1/book                 "id", "quantity", "price", "reason" (and fee)  → {"done", "failed"}
     POST /v1/settle               "account", "reason" (and "assign", "outside")  → {"done", "failed"}
     POST /v1/placing              "account", "order", "reason"                   → {"done", "failed"}
     GET  /v1/prune                                                              → {"digest", "held"}
@@ -155,6 +156,14 @@ class _Body:
             self._amount("average_price"),
             self._amount("fee"),
             exchange_order_id,
+            self.text("fee_currency") if "fee_currency" in self.values else None,
+        )
+
+    def correction(self, by: str) -> Correction:
+        """What an instance holds."""
+        currency = self.text("fee_currency") if "fee_currency" in self.values else None
+        return Correction(
+            self.amount("quantity"), self.amount("price"), self.reason(), by, self._amount("fee"), currency
         )
 
     def shares(self, by: str) -> Shares:
@@ -219,6 +228,9 @@ def create_control_app(commands: Commands, read_routes: Sequence[BaseRoute] = ()
     def resolve(body: _Body, uid: int) -> CommandResult:
         return commands.resolve(body.text("client_order_id"), body.verdict(named(uid)), uid)
 
+    def correct(body: _Body, uid: int) -> CommandResult:
+        return commands.correct(body.text("id"), body.correction(named(uid)), uid)
+
     def settle(body: _Body, uid: int) -> CommandResult:
         return commands.settle(body.text("account"), body.shares(named(uid)), uid)
 
@@ -250,6 +262,7 @@ def create_control_app(commands: Commands, read_routes: Sequence[BaseRoute] = ()
             _command("/v1/unhalt", unhalt),
             _command("/v1/resolve", resolve),
             _command("/v1/settle", settle),
+            _command("/v1/book", correct),
             _command("/v1/accept", accept),
             _command("/v1/placing", note_placing),
             Route("/v1/prune", prune, methods=["GET"]),

@@ -42,7 +42,7 @@ from reconciler.execution.shadow_book import ShadowBook
 from reconciler.execution.subject import Subject
 from reconciler.execution.wholeness import Wholeness
 from reconciler.ports import GateState, MarketData
-from reconciler.records.correction import Shares
+from reconciler.records.correction import Correction, Shares
 from reconciler.records.market import Balance, Position
 from reconciler.records.mode import Mode
 from reconciler.records.order import Order, OrderRequest, OrderState, Outcome, RejectedBy
@@ -172,6 +172,13 @@ class Gateway:
         """
         timeout_s = _SETTLING_CALLS * (self._servers.reaching(account_id).options.timeout_s + GRACE_S)
         return self._bridge.call(lambda: self._aftercare.comparing.settle(account_id, shares), timeout_s)
+
+    def correct(self, instance_id: str, correction: Correction) -> str:
+        """An operator's word on what an instance holds. Why it cannot be taken, empty where it was. Blocks.
+
+        Raises StoreError.
+        """
+        return self._settlement.corrected(instance_id, correction)
 
     def shut(self, why: str) -> None:
         """Let nothing leave any more, cancels included: the ledger is lost. For as long as the process lives."""

@@ -7,7 +7,7 @@ import threading
 from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from decimal import Decimal
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 from reconciler.errors import StoreError
 from reconciler.execution.answers import OrderReport
@@ -17,6 +17,7 @@ from reconciler.execution.endings import Endings
 from reconciler.execution.gatekeeper import HaltBook, OwnOrders
 from reconciler.records import exact
 from reconciler.records.correction import Correction
+from reconciler.records.holding import Holding
 from reconciler.records.market import Position
 from reconciler.records.order import Fill, Order, OrderState, Outcome, RejectedBy, decimal_text
 from reconciler.records.status import TradingCaveat
@@ -100,7 +101,8 @@ class OrderBook(OwnOrders, Protocol):
     def newest_ids(self) -> list[str]: ...
     def instance_ids(self) -> list[str]: ...
     def books_on(self, account_id: str) -> dict[str, tuple[str, Decimal]]: ...
-    def correct(self, corrections: Mapping[str, Correction]) -> object: ...
+    def correct(self, corrections: Mapping[str, Correction]) -> Mapping[str, tuple[Holding, Holding]]: ...
+    def resolve(self, client_order_id: str, said: str, news: Mapping[str, Any]) -> Order: ...
 
 
 class EventLog(Protocol):
@@ -240,10 +242,22 @@ class Settlement:
                 return "it is being sent right now: wait for its outcome"
             fault = verdict.fault(known, was_unknown=self._ledger.was_unknown(client_order_id))
             if not fault:
-                self._ledger.settle(client_order_id, **verdict.news(known))
+                said = f"order {client_order_id} resolved as {verdict}: {verdict.reason} ({verdict.by})"
+                self._ledger.resolve(client_order_id, said, verdict.news(known))
                 self._is_known(client_order_id)
                 self._tell(known, "Warning", "OrderResolved", f"{verdict}: {verdict.reason} ({verdict.by})")
             return fault
+
+    def corrected(self, instance_id: str, correction: Correction) -> str:
+        """A person's word on what an instance holds. Why it cannot be taken, empty where it was."""
+        if instance_id not in self._ledger.instance_ids():
+            return "there is and was no such instance; see: reconciler status"
+        if fault := correction.fault():
+            return fault
+        before, after = self._ledger.correct({instance_id: correction})[instance_id]
+        told = f"holds {decimal_text(before.quantity)} {after.symbol} → {correction}: {correction.reason}"
+        self._events.record(instance_id, "Warning", "BookCorrected", f"{told} ({correction.by})")
+        return ""
 
     def _turn(self, client_order_id: str) -> threading.Lock:
         """Held by whoever settles that order. Others' orders need not wait: what they write shares its commit."""

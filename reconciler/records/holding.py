@@ -87,8 +87,13 @@ class Holding:
         if correction.fee:
             price = correction.price if before.average_price is None else before.average_price
             after = after._charged(correction.fee, correction.fee_currency, price, lowers=False)
-        kept = Corrected(replace(before, corrected=()), replace(after, corrected=()), correction.price)
-        return replace(after, corrected=(*before.corrected, kept))
+        return after.by_hand(before, correction.price, on)
+
+    def by_hand(self, before: Holding, price: Decimal | None, on: date) -> Holding:
+        """This holding, which a person's word made of `before` on that day: the loss of the day is no less for it."""
+        was = before._on(on)
+        kept = Corrected(replace(was, corrected=()), replace(self, corrected=()), price or _ZERO)
+        return replace(self, corrected=(*was.corrected, kept))
 
     def unrealised(self, bid: Decimal, ask: Decimal) -> Decimal | None:
         """The profit of closing what is held at these prices, fees aside; None where its cost is not known."""

@@ -20,7 +20,8 @@ class Verdict:
     """`word`: accepted (it is there and open), filled, cancelled, expired, or rejected (it was never placed).
 
     `filled_quantity` is how much of it is filled in all, None for all of it where it is filled, else for what is
-    known; `average_price` and `fee` are of all of that. `by` says who (`uid 1000`).
+    known; more than was ordered where the exchange rounded up, or less than is known where that was wrong.
+    `average_price` and `fee`, in `fee_currency`, are of all of that. `by` says who (`uid 1000`).
     """
 
     word: VerdictWord
@@ -30,6 +31,7 @@ class Verdict:
     average_price: Decimal | None = None
     fee: Decimal | None = None
     exchange_order_id: str | None = None
+    fee_currency: str | None = None
 
     def fault(self, order: Order, *, was_unknown: bool) -> str:
         """Why this cannot be said of `order`, with what to do; empty where it can.
@@ -62,6 +64,7 @@ class Verdict:
             "filled_quantity": filled,
             "average_price": self.average_price,
             "fee": self.fee,
+            "fee_currency": self.fee_currency,
             "exchange_order_id": self.exchange_order_id,
             "reason": reason,
         }
@@ -85,8 +88,9 @@ class Verdict:
         return ""
 
     def _addition_fault(self, order: Order, state: OrderState) -> str:
-        """Nothing but fills can be added to an order that is over: its state stays, and what is filled, too."""
-        if self.word != state:
+        """Of an order that is over, what is filled may be more, or less; its state stays, unless not all was filled."""
+        takes_back = state is OrderState.FILLED and self._filled(order) < order.quantity
+        if self.word != state and not (takes_back and self.word in ("cancelled", "expired")):
             return f"it is {state}, and that is final: say {state}, with what is filled in all"
         told = ((self.average_price, order.average_price), (self.fee, order.fee))
         is_told = any(new is not None and known is None for new, known in told)
@@ -97,12 +101,10 @@ class Verdict:
 
     def _fill_fault(self, order: Order) -> str:
         filled, known = self._filled(order), order.filled_quantity
-        if not known <= filled <= order.quantity:
-            bounds = f"{decimal_text(known)} to {decimal_text(order.quantity)}"
-            return f"filled quantity: expected {bounds}, was {decimal_text(filled)}"
-        if self.word == "filled" and filled != order.quantity:
+        if self.word == "filled" and filled < order.quantity:
             return f"filled quantity: expected {decimal_text(order.quantity)}, all; else say cancelled or accepted"
-        if self.word == "accepted" and filled == order.quantity:
+        is_more = filled > order.quantity and self.word != "filled"
+        if is_more or (self.word == "accepted" and filled == order.quantity):
             return "all of it is filled: say filled"
         if filled > known and self.average_price is None:
             return "price: expected the average of what is filled: position and profit are made of it"

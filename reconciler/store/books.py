@@ -38,14 +38,21 @@ ENDED = "the instance was made active or removed: its shadow book ended"
 
 
 def enter(
-    db: Database, order: Order, known: Sequence[Fill], told: Sequence[Fill], average: Decimal | None, now: datetime
+    db: Database,
+    order: Order,
+    known: Sequence[Fill],
+    told: Sequence[Fill],
+    average: Decimal | None,
+    now: datetime,
+    by_hand: bool = False,
 ) -> Holding | None:
     """Write down the fills that bring the ledger up to what `order` says is filled, and add them to its book.
 
     Returns what the book holds now, None where nothing was new. `known` are the order's fills so far, `told` the
     executions as the exchange tells them apart, known ones among them; `average` is the order's average price where
     it was told with them: a fill whose price was not told at the time has it from now on, and its book is what it
-    would have been. A shadow order begins a book where there is none.
+    would have been. A shadow order begins a book where there is none. `by_hand` where a person says so: that lowers no
+    loss of the day.
     """
     news = new_fills(order, known, told, average, now)
     late = late_prices(order, (*known, *news), average)
@@ -61,6 +68,8 @@ def enter(
     else:
         for number, fill in zip(numbers, news, strict=True):
             book = book.filled(order.side, number, fill, now.date())
+    if by_hand and book.holding != before.holding:
+        book = replace(book, holding=book.holding.by_hand(before.holding, order.average_price or average, now.date()))
     if book != before:
         keep(db, book, now)
     return book.holding
@@ -119,7 +128,8 @@ def _added_up_anew(db: Database, order: Order, book: Book, today: date) -> Book:
     for columns in db.query(_SINCE, [book.unpriced_from, order.instance_id, order.provenance.symbol]):
         fill = fill_from(columns)
         anew = anew.filled(Side(columns["side"]), columns["id"], fill, min(fill.at.date(), today))
-    return anew
+    corrected = book.holding.corrected if book.holding.is_of(today) else ()
+    return replace(anew, holding=replace(anew.holding, corrected=corrected))
 
 
 def end_shadow_books(db: Database, instance_ids: Iterable[str], now: datetime) -> list[str]:

@@ -60,8 +60,13 @@ def correct(db: Database, instance_id: str, correction: Correction, now: datetim
     }
     insert(db, "corrections", row)
     told = f"holds {decimal_text(before.quantity)} {owner.symbol} → {correction}: {correction.reason} ({correction.by})"
-    db.execute(_IN_HISTORY, [storable(told), time_text(now), instance_id])
+    note(db, instance_id, told, now)
     return before, after
+
+
+def note(db: Database, instance_id: str, told: str, now: datetime) -> None:
+    """Put a line of what a person said of its book into the instance's history."""
+    db.execute(_IN_HISTORY, [storable(told), time_text(now), instance_id])
 
 
 def _owner(db: Database, instance_id: str) -> Owner:

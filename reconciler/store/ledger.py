@@ -20,7 +20,7 @@ from reconciler.records.order import Fill, Order, OrderState, Outcome, RejectedB
 from reconciler.records.text import storable
 from reconciler.store.books import enter, fills_of
 from reconciler.store.connection import ReadPool
-from reconciler.store.corrections import correct
+from reconciler.store.corrections import correct, note
 from reconciler.store.differences import Differences
 from reconciler.store.exposure import Exposure
 from reconciler.store.holdings import Holdings
@@ -29,7 +29,7 @@ from reconciler.store.open_orders import OpenOrders
 from reconciler.store.order_search import OrderSearch
 from reconciler.store.orders import fill_from, order_columns, order_from, settled_columns
 from reconciler.store.refusals import refuse
-from reconciler.store.settlement import settled_order
+from reconciler.store.settlement import resolved_order, settled_order
 from reconciler.store.statements import insert, update
 from reconciler.store.text import time_text
 from reconciler.store.writer import Writer
@@ -125,6 +125,18 @@ class Ledger(OrderSearch):
         }
         news = {name: value for name, value in told.items() if value is not None}
         return self._writer.write(lambda db: self._settle(db, client_order_id, news, fills), self._changed).after
+
+    def resolve(self, client_order_id: str, said: str, news: Mapping[str, Any]) -> Order:
+        """Write down what a person says became of an order: `news` are fields of `Order` by name, None leaves one as it
+        is. Returns the order as it is now.
+
+        Both ways: less may be filled than is known, and what is over may have ended otherwise. What that takes back is
+        a fill of a negative quantity, and `said` stands in the instance's history. It lowers no loss of the day.
+        Raises StoreError as `settle` does.
+        """
+        told = {name: storable(value) if isinstance(value, str) else value for name, value in news.items()}
+        kept = {name: value for name, value in told.items() if value is not None}
+        return self._writer.write(lambda db: self._settle(db, client_order_id, kept, said=said), self._changed).after
 
     def correct(self, corrections: Mapping[str, Correction]) -> dict[str, tuple[Holding, Holding]]:
         """Put the books of these instances right, each in its own market, all in one commit; on the disk on return.
@@ -246,13 +258,13 @@ class Ledger(OrderSearch):
         return [order_from(columns) for columns in self._reads.query(f"SELECT * FROM orders WHERE {where}", parameters)]
 
     def _settle(
-        self, db: Database, client_order_id: str, news: Mapping[str, Any], fills: Sequence[Fill] = ()
+        self, db: Database, client_order_id: str, news: Mapping[str, Any], fills: Sequence[Fill] = (), said: str = ""
     ) -> _Change:
-        """What `news` make of the order: the same object where nothing was new."""
+        """What `news` make of the order: the same object where nothing was new. `said` where a person says so."""
         known = _found(db, client_order_id)
         if known is None:
             raise _unknown(client_order_id)
-        told = settled_order(known, news)
+        told = resolved_order(known, news) if said else settled_order(known, news)
         if told == known:
             return _Change(known, known)
         now = max(utc(self._clock.time()), known.updated_at)
@@ -265,7 +277,10 @@ class Ledger(OrderSearch):
         if _traded(settled) != _traded(known):
             has_fills = known.filled_quantity or known.fee is not None
             before = fills_of(db, client_order_id) if has_fills else ()
-            holding = enter(db, settled, before, fills, news.get("average_price"), now)
+            average = news.get("average_price", known.average_price if said else None)
+            holding = enter(db, settled, before, fills, average, now, by_hand=bool(said))
+            if said:
+                note(db, known.instance_id, said, now)
         return _Change(known, settled, holding)
 
 

@@ -41,13 +41,29 @@ def settled_order(known: Order, news: Mapping[str, Any]) -> Order:
     return told
 
 
+def resolved_order(known: Order, news: Mapping[str, Any]) -> Order:
+    """`known` as a person has it: with less filled, too, than is known, and another end. Else as `settled_order`."""
+    told = replace(known, **news)
+    if told.outcome is Outcome.ACCEPTED:
+        told = replace(told, rejected_by=None)
+    if not told.filled_quantity:
+        told = replace(told, average_price=None)
+    return settled_order(replace(known, state=None, filled_quantity=exact.ZERO), _differing(known, told))
+
+
+def _differing(known: Order, told: Order) -> dict[str, Any]:
+    names = ("outcome", "state", "filled_quantity", "average_price", "fee", "fee_currency", "exchange_order_id")
+    return {name: getattr(told, name) for name in (*names, "reason", "rejected_by")}
+
+
 def new_fills(
     order: Order, known: Sequence[Fill], told: Sequence[Fill], average: Decimal | None, now: datetime
 ) -> list[Fill]:
     """The fills, besides those `known`, that add up to what `order` says is filled.
 
     They are those `told` that are not known, and, for what these leave unexplained, one made of the difference; its
-    price follows from `average`, the order's average price, and is None without one. Where more is told than is
+    price follows from `average`, the order's average price, and is None without one. One of a negative quantity takes
+    back what is filled no more. Where more is told than is
     filled, or where one was made up before, executions told apart would count twice: then all is made up.
 
     Their fees in the order's currency add up to its fee, where that was told: what is missing, or too much, is on the
@@ -91,8 +107,11 @@ def _executions(
 ) -> list[Fill]:
     """The new fills with the fees that were told of each."""
     missing = exact.subtract(order.filled_quantity, _sum(known))
-    if missing <= 0:
+    if not missing:
         return []
+    if missing < 0:  # a person took it back
+        price = _price_of_rest(order.filled_quantity, average, known, missing)
+        return [Fill(order.client_order_id, f"less-{len(known) + 1}", missing, price, None, now, is_made_up=True)]
     ids = {fill.exchange_fill_id for fill in known}
     news = list({f.exchange_fill_id: f for f in told if f.exchange_fill_id not in ids and f.quantity > 0}.values())
     if any(fill.is_made_up and fill.quantity for fill in known) or _sum(news) > missing:

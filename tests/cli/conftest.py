@@ -22,7 +22,7 @@ from reconciler.control.commands import CommandResult, PruneState
 from reconciler.control.socket import PeerProtocol, bind_control_socket, create_control_app
 from reconciler.records.accounts import Accounts
 from reconciler.records.admission import Arrival, admit
-from reconciler.records.correction import Shares
+from reconciler.records.correction import Correction, Shares
 from reconciler.records.crosscheck import EvaluationCache, evaluate_all
 from reconciler.records.verdict import Verdict
 from reconciler.serving import serving
@@ -143,6 +143,9 @@ class FakeEngine:
 
     def resolve(self, client_order_id: str, verdict: Verdict, uid: int) -> CommandResult:
         return self._called((client_order_id,), "resolve", client_order_id, verdict)
+
+    def correct(self, instance_id: str, correction: Correction, uid: int) -> CommandResult:
+        return self._called((instance_id,), "correct", instance_id, correction)
 
     def settle(self, account: str, shares: Shares, uid: int) -> CommandResult:
         return self._called((account,), "settle", account, shares)

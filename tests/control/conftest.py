@@ -21,7 +21,7 @@ from reconciler.control.status import Parts, StatusBoard
 from reconciler.errors import ExecUnavailable
 from reconciler.ports import GateState, InstanceFilter
 from reconciler.records.accounts import Accounts
-from reconciler.records.correction import Shares
+from reconciler.records.correction import Correction, Shares
 from reconciler.records.crosscheck import EvaluationCache, evaluate_all
 from reconciler.records.market import Balance, Candle, InstrumentRules, Position, Quote
 from reconciler.records.order import Order, OrderRequest
@@ -82,6 +82,9 @@ class NoOrders:
 
     def resolve(self, client_order_id: str, verdict: Verdict) -> str:
         return "" if client_order_id == "known" else "the ledger knows no such order"
+
+    def correct(self, instance_id: str, correction: Correction) -> str:
+        return "" if instance_id == "a" else "there is and was no such instance"
 
     def settle(self, account_id: str, shares: Shares) -> str:
         if account_id == "gone":

@@ -62,6 +62,9 @@ class Recorder:
     def resolve(self, client_order_id: str, verdict: Verdict, uid: int) -> CommandResult:
         return self._called("resolve", client_order_id, verdict, uid)
 
+    def correct(self, instance_id: str, correction: Correction, uid: int) -> CommandResult:
+        return self._called("correct", instance_id, correction, uid)
+
     def settle(self, account: str, shares: Shares, uid: int) -> CommandResult:
         return self._called("settle", account, shares, uid)
 
@@ -134,6 +137,16 @@ ME = os.getuid()
         ),
         ("/v1/unhalt", {"scope": "instance", "id": "a", "reason": "why"}, ("unhalt", "instance", "a", "why", ME)),
         ("/v1/accept", {"server": "kraken", "reason": "why"}, ("accept_tools", "kraken", "why", ME)),
+        (
+            "/v1/book",
+            {"id": "a", "quantity": "-0.5", "price": "100", "reason": "why"},
+            ("correct", "a", Correction(Decimal("-0.5"), Decimal(100), "why", named(ME)), ME),
+        ),
+        (
+            "/v1/book",
+            {"id": "a", "quantity": "0", "price": "0", "fee": "0.1", "fee_currency": "BNB", "reason": "why"},
+            ("correct", "a", Correction(Decimal(0), Decimal(0), "why", named(ME), Decimal("0.1"), "BNB"), ME),
+        ),
         ("/v1/settle", {"account": "main", "reason": "why"}, ("settle", "main", Shares("why", named(ME)), ME)),
         (
             "/v1/settle",

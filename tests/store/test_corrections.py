@@ -116,3 +116,48 @@ def test_the_loss_of_the_day_outlives_a_restart_and_a_correction(
     with Store.open(path, clock) as again:
         held = again.ledger.holding("dca", BTC, False)
         assert held.loss_on(today, Decimal(60), Decimal(60)) == 40, "at 60, what was held would have lost so much"
+
+
+def resolved(store: Store, **news: object) -> Order:
+    return store.ledger.resolve("one", "order one resolved: looked (uid 7)", news)
+
+
+def test_what_a_person_takes_back_of_an_order_is_a_fill_of_its_own(bought: Store, reader: Reader) -> None:
+    order = resolved(bought, state=OrderState.CANCELLED, filled_quantity=Decimal("0.9"))
+    assert (order.state, order.filled_quantity, order.average_price) == ("cancelled", Decimal("0.9"), Decimal(100))
+    held = bought.ledger.holding("dca", BTC, False)
+    assert (held.quantity, held.average_price, held.realised) == (Decimal("0.9"), Decimal(100), Decimal(0))
+    assert [(one.exchange_fill_id, one.quantity, one.price) for one in bought.ledger.fills("one")] == [
+        ("to-1", Decimal(1), Decimal(100)),
+        ("less-2", Decimal("-0.1"), Decimal(100)),
+    ]
+    newest = reader.history("dca")[0][0]
+    assert (newest["kind"], newest["summary"]) == ("corrected", "order one resolved: looked (uid 7)")
+    assert [item["quantity"] for item in reader.exported("fills")] == ["1", "-0.1"]
+
+
+def test_all_of_it_may_be_taken_back_and_more_than_was_ordered_be_booked(bought: Store) -> None:
+    order = resolved(bought, state=OrderState.CANCELLED, filled_quantity=Decimal(0))
+    assert (order.filled_quantity, order.average_price) == (Decimal(0), None)
+    assert bought.ledger.holding("dca", BTC, False).quantity == 0
+    assert not bought.ledger.exposed()
+    more = resolved(bought, state=OrderState.FILLED, filled_quantity=Decimal("1.1"), average_price=Decimal(90))
+    assert (more.filled_quantity, bought.ledger.holding("dca", BTC, False).quantity) == (Decimal("1.1"), Decimal("1.1"))
+
+
+def test_taking_back_a_loss_lowers_no_loss_of_the_day(bought: Store, make_order: MakeOrder) -> None:
+    buy(bought, make_order, "out", "60", Side.SELL)
+    before = bought.ledger.holding("dca", BTC, False)
+    assert before.day is not None
+    assert before.loss_on(before.day, Decimal(60), Decimal(60)) == 40
+    resolved(bought, state=OrderState.CANCELLED, filled_quantity=Decimal(0))
+    after = bought.ledger.holding("dca", BTC, False)
+    assert after.loss_on(before.day, Decimal(60), Decimal(60)) == 40
+    assert after.quantity == -1
+
+
+def test_the_same_word_again_writes_nothing(bought: Store, reader: Reader) -> None:
+    resolved(bought, filled_quantity=Decimal("0.9"))
+    resolved(bought, filled_quantity=Decimal("0.9"))
+    assert len(bought.ledger.fills("one")) == 2
+    assert [item["kind"] for item in reader.history("dca")[0]] == ["corrected", "created"]
