@@ -41,7 +41,6 @@ from reconciler.records.order import OrderState, Outcome
 from reconciler.records.status import Health, InstanceStatus, Sync, TradingReason
 
 FEWEST_REFRESH_S = 1
-LEDGER_BEHIND = "LedgerBehind"
 NO_INSTANCES: Sequence[InstanceStatus] = ()
 NO_ROWS: Sequence[Item] = ()
 STRATEGY_INSTANCES_SHOWN = 100
@@ -238,6 +237,6 @@ def _uncertain(instance: InstanceStatus, doubts: int, denials: int) -> str:
         for count, what in ((doubts, "in doubt"), (denials, "denied by the exchange"))
         if count
     ]
-    if LEDGER_BEHIND in reasons:
+    if TradingReason.LEDGER_BEHIND in reasons:
         told.append("the ledger has lost rows")
     return " and ".join(told)

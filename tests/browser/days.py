@@ -62,7 +62,7 @@ def a_hard_day(engine: Engine) -> None:
             **active,
             conditions=(*well[:3], closed),
             obstacles=(Obstacle("UnknownOrder", DOUBT),),
-            ticks=a_tick(40, errors_last_hour=3),
+            ticks=replace(a_tick(40), errors=7, errors_last_hour=3),
             drawn_at=iso(NOW_S - 9),
         ),
         an_instance("lowered", **{**active, "effective_mode": Mode.OBSERVE}, ticks=a_tick(), frozen_with_exposure=True),

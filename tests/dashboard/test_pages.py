@@ -767,6 +767,9 @@ async def test_nothing_is_said_to_be_well_before_it_was_looked_at(connect: Conne
     status.engine_now = replace(engine, source_error="instances/ is gone", source_notes=("not told committed",))
     text = (await read(connect, "/problems")).text
     assert "Not known: the files cannot be read. instances/ is gone not told committed" in text
+    status.engine_now = replace(engine, source_notes=("a rebase is under way",))
+    text = (await read(connect, "/problems")).text
+    assert "None is known, but not all of the files can be vouched for: a rebase is under way" in text
     for path in ("/", "/problems"):
         text = (await read(connect, path)).text
         assert "Nothing." not in text
