@@ -75,6 +75,7 @@ def fit(
             mismatches += _tool(tool, one, listed, value)
             mismatches += _answers(tool, one, listed, gives or {})
     mismatches += _accounts(words, accounts)
+    mismatches += _never_over(words)
     mismatches = list(dict.fromkeys(mismatches))
     disabled = {one.tool for one in mismatches if one.disables}
     usable = tuple(tool for tool in TOOLS if words.tool(tool) is not None and tool not in disabled | lacking)
@@ -110,6 +111,19 @@ def _answers(
         if staged is not None and not may_hold(path, staged):
             why = f"{name} of {confirm.name} is read at {path}, which is not in the outputSchema of {words.name}"
             yield Mismatch(tool, why)
+
+
+def _never_over(words: ServerWords) -> Iterator[Mismatch]:
+    """Look-ups that only see open orders: what fills at once, or was never placed, stays in doubt for ever."""
+    places = [one for one, _ in _each(words, LOOK_UP)]
+    if places and all(one.items is not None and not one.lists_finished for one in places):
+        yield Mismatch(
+            LOOK_UP,
+            "it looks in lists of open orders alone, where an order that filled at once can never be found: name a"
+            " place that shows orders that are over, too, and say so with lists_finished",
+            disables=False,
+            hinders=True,
+        )
 
 
 def _confirmation(tool: str, confirm: Confirmation, listed: Mapping[str, Schema]) -> Iterator[Mismatch]:

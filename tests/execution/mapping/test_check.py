@@ -158,9 +158,19 @@ def test_an_order_may_be_cancelled_by_the_exchanges_id_and_looked_up_in_a_list()
     listed["cancel_order"] = listed["get_order"] = {"properties": {"account_id": TEXT, "client_id": TEXT, "id": TEXT}}
     tools = {
         "cancel_order": {"args": {"client_order_id": None, "symbol": None, "order_id": "id"}},
-        "get_order": {"args": {"client_order_id": None}, "items": "$"},
+        "get_order": {"args": {"client_order_id": None}, "items": "$", "lists_finished": True},
     }
     assert found({"tools": tools}, listed) == Fit((), tuple(TOOLS))
+
+
+def test_look_ups_that_see_open_orders_alone_are_not_called_fine() -> None:
+    listed = contract_server()
+    del listed["get_order"]["properties"]["client_order_id"]
+    listed["get_order"]["required"].remove("client_order_id")
+    fitting = found({"tools": {"get_order": {"args": {"client_order_id": None}, "items": "$"}}}, listed)
+    (said,) = fitting.hindrances
+    assert said.startswith("get_order: it looks in lists of open orders alone, where an order that filled at once")
+    assert fitting.tools == tuple(TOOLS)
 
 
 def test_a_server_that_takes_no_account_is_one_account() -> None:

@@ -89,9 +89,12 @@ def test_what_can_never_come_about_is_said_and_disables_nothing(
         ({}, {"anyOf": [answer(status=TEXT), answer(error=TEXT)]}),
         ({}, answer(result={"anyOf": [{"$ref": "#/$defs/order"}, {"type": "null"}]}) | {"$defs": {"order": ORDER}}),
         ({"not_found_when": ["$.error"], "error_when": ["$.error.code"]}, answer(status=TEXT)),  # of a failure's text
-        ({"items": "$", "result": {"client_order_id": "$.id"}}, answer(result=ORDERS)),
-        ({"items": "$.result", "result": {"client_order_id": "$.id"}}, answer(result=ORDERS)),
-        ({"items": "$.orders", "result": {"order_id": "$.id"}}, answer(orders={"anyOf": [ORDERS, {"type": "null"}]})),
+        ({"lists_finished": True, "items": "$", "result": {"client_order_id": "$.id"}}, answer(result=ORDERS)),
+        ({"lists_finished": True, "items": "$.result", "result": {"client_order_id": "$.id"}}, answer(result=ORDERS)),
+        (
+            {"lists_finished": True, "items": "$.orders", "result": {"order_id": "$.id"}},
+            answer(orders={"anyOf": [ORDERS, {"type": "null"}]}),
+        ),
         ({}, {"$ref": "#/$defs/a", "$defs": {"a": {"$ref": "#/$defs/a"}}}),
     ],
 )
