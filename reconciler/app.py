@@ -88,8 +88,8 @@ def run(settings: Settings, *, adopt: bool, once: bool) -> int:
     clock = SystemClock()
     descriptors = Descriptors()
     with Store.open(settings.database, clock) as store:
-        if begun := store.tell_begun(settings.database):
-            log.warning(begun)
+        for told in store.tell_opened(settings.database):
+            log.warning(told)
         if adopt and store.desired.rows():
             raise ReconcilerError(
                 "--adopt: expected an empty database, but it knows instances already, and their modes are "

@@ -70,8 +70,7 @@ def _halt_without_answer(
     clock, uid = SystemClock(), os.getuid()
     try:
         with Store.open(place.database(), clock) as store:
-            if begun := store.tell_begun(place.database()):
-                say(begun)
+            say(*store.tell_opened(place.database()))
             added = store.halts.add(scope, id_, full, reason, named(uid))
             tell_halting(store, uid, "Halted", added.told, scope, id_, reason)
             rows = store.desired.rows()

@@ -22,8 +22,7 @@ def owned_store(place: Place) -> Iterator[tuple[Store, int]]:
     """The store under its lock, and the uid that acts; Failure where an engine holds it after all."""
     try:
         with Store.open(place.database(), SystemClock()) as store:
-            if begun := store.tell_begun(place.database()):
-                say(begun)
+            say(*store.tell_opened(place.database()))
             yield store, os.getuid()
     except StoreLocked as error:
         told = () if error.has_ended else ("its control socket does not answer this user",)

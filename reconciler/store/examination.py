@@ -21,6 +21,7 @@ from reconciler.records.order import Side, decimal_text
 from reconciler.store import schema
 from reconciler.store.connection import explained, explanation, open_read_only
 from reconciler.store.orders import fill_from
+from reconciler.store.wal import broken
 
 _NAMED = 100
 """So many faults of a kind are named."""
@@ -66,8 +67,12 @@ def examine(path: Path) -> Examination:
     if not path.exists():
         raise StoreError(f"{path}: no database there: start the engine once, it makes one")
     try:
+        damage = broken(f"{path.resolve()}-wal")  # SQLite, once it has looked, knows nothing of it
+    except OSError as error:
+        raise StoreError(f"{path}: its log cannot be read: {error.strerror}") from error
+    try:
         with closing(open_read_only(path)) as db, db.atomic():
-            faults = [*_of_the_file(db)]
+            faults = [*_of_the_file(db), *([] if damage is None else [f"the file: {damage}"])]
             if faults:
                 return Examination(0, 0, 0, tuple(faults))
             schema.require_current(db, path)

@@ -21,6 +21,7 @@ from reconciler.store.lineage import Memory, add_tag
 from reconciler.store.lock import EngineLock
 from reconciler.store.operators import Operators
 from reconciler.store.tools import Tools
+from reconciler.store.wal import broken
 from reconciler.store.writer import Writer
 
 BUSY_TIMEOUT_S = 5.0
@@ -41,11 +42,13 @@ class Store:
         held: ExitStack,
         memory: Memory,
         requests: HaltRequests,
+        damage: str,
     ) -> None:
-        """Use `open`. `held` closes what the store stands on."""
+        """Use `open`. `held` closes what the store stands on, `damage` says what was wrong with the log it was left."""
         self._writer = writer
         self._held = held
         self._memory = memory
+        self._damage = damage
         self.events = Events(writer, clock)
         self.ledger = Ledger(writer, reads, clock)
         memory.compare(self.ledger.tags[0])
@@ -68,13 +71,14 @@ class Store:
             held.callback(EngineLock(path.with_name(f"{path.name}.lock")).release)
             held.enter_context(in_children(lambda: let_go_files(path.parent)))
             memory = Memory(path)
+            damage = _damage(path)
             db = open_writable(path, busy_timeout_s)
             held.callback(db.close)
             writer = Writer(db, path)
             held.callback(writer.close)
             reads = ReadPool(path)
             held.callback(reads.close)
-            store = cls(writer, reads, clock, held, memory, HaltRequests(path.parent, clock))
+            store = cls(writer, reads, clock, held, memory, HaltRequests(path.parent, clock), damage)
             held.callback(store.halts.close)
             store.take_halt_requests()
             return store
@@ -82,17 +86,23 @@ class Store:
             held.close()
             raise
 
-    def tell_begun(self, path: Path) -> str:
-        """That this opening began a new database, as an event and in a sentence; empty where it did not."""
-        if not self._memory.is_begun:
-            return ""
-        lost = self._memory.lost
-        known = "it knows no orders and no positions of before"
-        what = f"a new, empty database was made: {path}: {known}"
-        if lost:
-            what += f"; the one that was here ({lost}) is gone: to go on with it, restore a backup"
-        self.events.record(None, "Warning" if lost else "Normal", "DatabaseMade", what)
-        return what
+    def tell_opened(self, path: Path) -> list[str]:
+        """What of this opening somebody should know, as events and in sentences: that it began a new database, or found
+        its log damaged. None of it where the database was as it was left.
+        """
+        told = []
+        if self._memory.is_begun:
+            lost = self._memory.lost
+            what = f"a new, empty database was made: {path}: it knows no orders and no positions of before"
+            if lost:
+                what += f"; the one that was here ({lost}) is gone: to go on with it, restore a backup"
+            self.events.record(None, "Warning" if lost else "Normal", "DatabaseMade", what)
+            told.append(what)
+        if self._damage:
+            what = f"{path}: {self._damage}: accounts are compared, and real money waits where rows are missing"
+            self.events.record(None, "Warning", "LogDamaged", what)
+            told.append(what)
+        return told
 
     @property
     def epoch(self) -> int:
@@ -139,3 +149,12 @@ class Store:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+def _damage(path: Path) -> str:
+    """What is wrong with the log that was left beside the database, before SQLite drops it; empty where nothing is."""
+    try:
+        found = broken(f"{path.resolve()}-wal")
+    except OSError as error:
+        return f"its log cannot be read: {error.strerror}"
+    return "" if found is None else str(found)

@@ -21,6 +21,7 @@ _BACK = struct.Struct("=I28xI")
 _BACK_AT = 2 * _INDEX.size
 _LOG_HEAD, _FRAME_HEAD = 32, 24
 _SALT = slice(16, 24)
+_MAGIC = 0x377F_0682
 _READ_BYTES = 1024 * 1024
 _AT_A_TIME_BYTES = 256 * 1024
 """So much of the log may be read again for each commit, on average."""
@@ -105,3 +106,53 @@ class Wal:
             checksum = zlib.crc32(piece, checksum)
             start += len(piece)
         return checksum
+
+
+class Break(NamedTuple):
+    """Where a log that was left is damaged, and how many transactions stand behind that: they are lost."""
+
+    at: int
+    transactions: int
+
+    def __str__(self) -> str:
+        return f"its log is damaged at byte {self.at}, and the {self.transactions} transactions behind that are lost"
+
+
+def broken(log: str) -> Break | None:
+    """Where a log that an engine left, as a killed one does, is damaged in its middle: SQLite reads as far as that, and
+    says nothing. None where it is whole, or was cut off within its last transaction, which nobody waited for.
+
+    Raises OSError where it is there and cannot be read.
+    """
+    try:
+        with open(log, "rb") as file:
+            head = file.read(_LOG_HEAD)
+            if len(head) < _LOG_HEAD:
+                return None
+            magic, _, page_bytes = struct.unpack(">3I", head[:12])
+            if magic & ~1 != _MAGIC or page_bytes & (page_bytes - 1) or not 512 <= page_bytes <= 65_536:
+                return None
+            words = struct.Struct(">2I" if magic & 1 else "<2I")
+            sums, at, broke_at, behind = _checksum(words, head[:24], (0, 0)), _LOG_HEAD, 0, 0
+            if sums != struct.unpack(">2I", head[24:]):
+                return None
+            while len(frame := file.read(_FRAME_HEAD + page_bytes)) == _FRAME_HEAD + page_bytes:
+                is_ours, ends = frame[8:16] == head[_SALT], frame[4:8] != bytes(4)
+                if not broke_at:
+                    sums = _checksum(words, frame[_FRAME_HEAD:], _checksum(words, frame[:8], sums))
+                    if not is_ours or sums != struct.unpack(">2I", frame[16:24]):
+                        broke_at = at
+                behind += bool(broke_at and is_ours and ends)
+                at += len(frame)
+    except FileNotFoundError:
+        return None
+    # One alone may have been cut off by a loss of power.
+    return Break(broke_at, behind) if behind > 1 else None
+
+
+def _checksum(words: struct.Struct, data: bytes, sums: tuple[int, int]) -> tuple[int, int]:
+    one, two = sums
+    for first, second in words.iter_unpack(data):
+        one = (one + first + two) & 0xFFFF_FFFF
+        two = (two + second + one) & 0xFFFF_FFFF
+    return one, two

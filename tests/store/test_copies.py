@@ -116,7 +116,7 @@ def test_what_is_put_back_is_halted_and_told_what_to_compare_with(
         (halt,) = again.halts.active()
         why = "restored from copy.db: the disk failed: compare with the exchanges, then unhalt"
         assert (halt.scope, halt.full, halt.reason, halt.by) == ("all", False, why, "uid 1000")
-        assert not again.tell_begun(path)
+        assert again.tell_opened(path) == []
         done_by = again.ledger._reads.query("SELECT uid, reason FROM operations WHERE action = 'restore'")
         assert done_by == [{"uid": 1000, "reason": "the disk failed"}]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sqlite3
 import stat
 import subprocess
@@ -16,7 +17,7 @@ from sqlite_utils import Database
 from reconciler.clock import FakeClock
 from reconciler.errors import StoreError, StoreFenced, StoreLocked
 from reconciler.records.record import Row, RowChange
-from reconciler.store import Store
+from reconciler.store import Store, examine
 
 MakeRow = Callable[..., Row]
 
@@ -49,7 +50,7 @@ def test_a_lock_that_is_a_link_is_refused_and_what_it_leads_to_left_alone(path: 
 def begun(path: Path, clock: FakeClock) -> list[tuple[str, str, str]]:
     """What a start says of a database that it makes, as events."""
     with Store.open(path, clock) as store:
-        store.tell_begun(path)
+        store.tell_opened(path)
         store.flush()
         found = store.ledger._reads.query("SELECT type, reason, message FROM events ORDER BY id DESC")
     return [(item["type"], item["reason"], item["message"]) for item in found]
@@ -80,6 +81,43 @@ def test_a_database_that_was_emptied_is_not_begun_anew(path: Path, clock: FakeCl
     assert path.stat().st_size == 0
     path.with_name("reconciler.db.id").unlink()  # as a first start leaves it that was killed at once
     Store.open(path, clock).close()
+
+
+def left_by_a_kill(path: Path, clock: FakeClock, commits: int) -> Path:
+    """The files as a killed engine leaves them, elsewhere."""
+    left = path.with_name("left") / path.name
+    left.parent.mkdir(parents=True)
+    with Store.open(path, clock) as store:
+        for number in range(commits):
+            store.beats.fired(283_333_333 + number, 6.0)
+        for end in ("", "-wal"):
+            subprocess.run(["cp", f"{path}{end}", f"{left}{end}"], check=True)
+    return left
+
+
+def test_a_log_that_a_killed_engine_left_is_read_and_no_damage(path: Path, clock: FakeClock) -> None:
+    left = left_by_a_kill(path, clock, 5)
+    size = os.stat(f"{left}-wal").st_size
+    os.truncate(f"{left}-wal", size - 5_000)  # a loss of power may leave the last transaction so
+    assert examine(left).faults == ()
+    with Store.open(left, clock) as store:
+        assert store.tell_opened(left) == []
+        assert store.beats.last() is not None
+
+
+def test_a_log_that_is_damaged_in_its_middle_is_told_before_sqlite_drops_the_rest(path: Path, clock: FakeClock) -> None:
+    left = left_by_a_kill(path, clock, 20)
+    with open(f"{left}-wal", "r+b") as log:
+        log.seek(os.stat(f"{left}-wal").st_size // 2)
+        log.write(b"x")
+    (fault,) = examine(left).faults
+    assert re.search(r"its log is damaged at byte \d+, and the \d+ transactions behind that are lost", fault)
+    with Store.open(left, clock) as store:
+        (told,) = store.tell_opened(left)
+        assert told.startswith(f"{left}: its log is damaged at byte ")
+        store.flush()
+        (event,) = store.ledger._reads.query("SELECT type, reason FROM events")
+        assert event == {"type": "Warning", "reason": "LogDamaged"}
 
 
 def test_another_ledger_in_the_place_of_ours_is_refused(path: Path, clock: FakeClock) -> None:
