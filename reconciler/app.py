@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import gc
 import logging
 import os
@@ -102,6 +103,12 @@ def run(settings: Settings, *, adopt: bool, once: bool) -> int:
                 code = asyncio.run(engine.run(adopt=adopt, once=once))
             if not engine.is_ended_by_strategy:
                 at_work.close()
+        except OSError as error:
+            last_resort.arm(GRACE_S)
+            if error.errno != errno.EBADF:
+                raise
+            why = "its descriptors were closed under it: look whether a strategy closes what is not its own"
+            raise ReconcilerError(f"the engine ends: {why}") from error
         except BaseException:
             last_resort.arm(GRACE_S)  # told in the usual way, it ends in the usual way, which strategies may hinder
             raise
@@ -220,7 +227,7 @@ class _Engine:
                     fleet.controller.start()
                     fleet.watcher.start()
                     await asyncio.to_thread(self._clock.wait, fleet.controller.settled, _SETTLING_S)
-                    running = sum(view.phase is Phase.RUNNING for view in fleet.host.views().values())
+                    running = _running(fleet.host)
                     is_loaded = fleet.controller.has_settled
                     log.info("fleet loaded" if is_loaded else "fleet still loading", extra={"instances": running})
                     settle_memory()
@@ -245,7 +252,11 @@ class _Engine:
             "reconcile loop": fleet.controller.is_alive,
             "lookout": lookout.is_alive,
         }
+        is_told = fleet.controller.has_settled
         while not self._stopping.is_set():
+            if not is_told and fleet.controller.has_settled:
+                is_told = True
+                log.info("fleet loaded", extra={"instances": _running(fleet.host)})
             for name, is_alive in parts.items():
                 if not is_alive():
                     self._end(fleet.controller, f"its {name} has ended: look whether a strategy changes threads")
@@ -516,6 +527,10 @@ class _Engine:
         if abandoned:
             log.warning("instances abandoned: their hooks did not end in time", extra={"ids": ",".join(abandoned)})
         log.info("engine stopped")
+
+
+def _running(host: ThreadHost) -> int:
+    return sum(view.phase is Phase.RUNNING for view in host.views().values())
 
 
 def _source(version: Version) -> Culprit:

@@ -26,8 +26,9 @@ CODE_LOADING, IMPORT_FAILED = "CodeLoading", "ImportFailed"
 _SHARE_S = 0.25
 """How long an import has to itself before the next begins."""
 _FIRST_S, _MOST_S = 1.0, 300.0
-_MOST_HANGING = 4
-"""How many versions of one strategy may hang at once: none of them can be taken away."""
+_FREELY, _MOST_HANGING = 4, 12
+"""How many versions of one strategy may hang before the next has to stay as it is for a while, and how many at most:
+none of them can be taken away."""
 
 Key: TypeAlias = tuple[str, str]
 """A strategy's type and the digest of its source."""
@@ -158,6 +159,10 @@ class Importer:
             one.hold_back(f"expected code that leaves the engine alive: {why}; change it", "code-ends-engine")
             return _MOST_S
         hanging = [left for left in self._left if left.version.strategy_type == one.version.strategy_type]
+        if len(hanging) >= _FREELY and not one.has_waited:
+            one.has_waited = True
+            one.due_s = now_s + _FIRST_S * 2.0 ** (len(hanging) - _FREELY)
+            return one.due_s - now_s
         if len(hanging) >= _MOST_HANGING:
             told = f"expected fewer than {len(hanging)} of its versions to hang while they are imported"
             one.hold_back(f"{told}; restart the engine", "code-import-hangs")
@@ -188,6 +193,7 @@ class _Import:
         self.begun_s = 0.0
         self.due_s = 0.0
         self.is_over_deadline = False
+        self.has_waited = False
         self._ended = ended
         self._tries = 0
 

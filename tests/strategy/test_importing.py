@@ -65,10 +65,11 @@ class Stage:
             pause.wait(0.001)
         raise AssertionError("waited in vain")
 
-    def until_taken(self, version: Version) -> object:
+    def until_taken(self, version: Version, advancing_s: float = 0.0) -> object:
         key = (version.strategy_type, version.digest)
 
         def is_there() -> bool:
+            self.clock.advance(advancing_s)
             self.taken.update(self.importer.take())
             return key in self.taken
 
@@ -181,17 +182,36 @@ def test_what_is_wrong_with_the_source_is_final(stage: Stage) -> None:
 
 
 def test_versions_of_one_file_that_hang_do_not_pile_up_and_are_told(stage: Stage) -> None:
+    for number in range(12):
+        version, other = stage.version("hangs", stage.GATED, f"# {number}\n"), stage.version(f"other{number}")
+        stage.want(version, *[other] * (number >= 4))
+        if number >= 4:  # it has to stay as it is for a while, which holds nobody else up
+            assert isinstance(stage.until_taken(other), Definition)
+            assert len(stage.entered) == number
+            stage.clock.advance(2.0 ** (number - 4))
+        stage.until_entered(number + 1)
+    last, other = stage.version("hangs", more="# mended\n"), stage.version("other")
+    stage.want(last, other)
+    assert isinstance(stage.until_taken(other), Definition)
+    stage.clock.advance(2.0**9)
+    assert "expected fewer than 12 of its versions to hang" in stage.until_failed(last).message
+    stage.gate.set()  # those that hung have ended
+    stage.until(lambda: not [one for one in threading.enumerate() if one.name == "import hangs"])
+    assert isinstance(stage.until_taken(last), Definition)
+
+
+def test_the_version_that_mends_those_that_hang_is_loaded_soon(stage: Stage) -> None:
     for number in range(4):
         stage.want(stage.version("hangs", stage.GATED, f"# {number}\n"))
         stage.until_entered(number + 1)
-    fifth, other = stage.version("hangs", more="# mended\n"), stage.version("other")
-    stage.want(fifth, other)
-    assert isinstance(stage.until_taken(other), Definition)
-    assert "expected fewer than 4 of its versions to hang" in stage.until_failed(fifth).message
-    stage.gate.set()  # those that hung have ended
-    stage.until(lambda: not [one for one in threading.enumerate() if one.name == "import hangs"])
-    stage.clock.advance(1.0)
-    assert isinstance(stage.until_taken(fifth), Definition)
+    for number in range(5):  # saved again and again, none stays for long enough
+        stage.want(stage.version("hangs", stage.GATED, f"# again {number}\n"))
+        stage.clock.advance(0.9)
+    mended = stage.version("hangs", more="# mended\n")
+    stage.want(mended)
+    stage.until(lambda: stage.state(mended))
+    assert isinstance(stage.until_taken(mended, advancing_s=0.1), Definition)
+    assert len(stage.entered) == 4
 
 
 def test_a_catalogue_waits_a_moment_and_tells_what_is_not_there_yet(stage: Stage) -> None:
