@@ -123,9 +123,9 @@ def test_an_import_that_fails_has_its_own_reason_and_is_tried_again(make_fleet: 
     until_loaded(fleet)
     before = fleet.views()["a"]
     fleet.write_code("v2", GATED + PROBE)
-    fleet.wait_until(lambda: look(fleet, 1) and loaded(fleet.status("a"))[1] == "ImportFailed")
+    fleet.wait_until(lambda: look(fleet, 1) and fleet.status("a").sync is Sync.INVALID)
+    assert loaded(fleet.status("a"))[1] == "ImportFailed"
     assert "strategies/probe.py:2:1: expected 'pandas' to be installed" in loaded(fleet.status("a"))[2]
-    assert fleet.status("a").sync is Sync.INVALID
     assert [problem.rule for problem in fleet.board.problems()] == ["definition-broken"]
     assert fleet.views()["a"] is before
     gate.fault = None
