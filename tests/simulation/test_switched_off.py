@@ -18,6 +18,7 @@ from reconciler.execution import doubts, endings, gatekeeper
 from reconciler.execution.brakes import Brakes
 from reconciler.execution.doubts import Doubts
 from reconciler.execution.gatekeeper import Gatekeeper
+from reconciler.execution.mapping import refusals
 from reconciler.execution.quoting import Quoting
 from reconciler.execution.rate_limits import RateLimits
 from reconciler.execution.readiness import Readiness
@@ -27,6 +28,7 @@ from reconciler.records.mode import Mode
 from reconciler.records.order import Order, OrderRequest, OrderType, Outcome, RejectedBy, Side
 from reconciler.records.verdict import Verdict
 from reconciler.store.ledger import Ledger
+from tests.execution.mapping import test_refusals as table
 from tests.execution.standins import MainLoop
 from tests.simulation.life import BEAT_S, Life
 from tests.simulation.model import OF
@@ -319,3 +321,26 @@ def test_a_rule_that_is_switched_off_is_caught(rule: Rule, life: Life, monkeypat
     rule.off(monkeypatch)
     with pytest.raises(AssertionError, match=rule.caught):
         lead()
+
+
+HEARD = (
+    ("only what names a refusal is one", "says_refused", always(True)),
+    ("what lies between counts more than words", "leaves_open", always(False)),
+    ("an id that is taken is no refusal", "says_taken", always(False)),
+    ("what an answer says is read where it says it", "told", always("insufficient funds")),
+)
+"""Rules of what is heard of a server, which the table of failures holds."""
+
+
+@pytest.mark.parametrize(("name", "off"), [rule[1:] for rule in HEARD], ids=[rule[0] for rule in HEARD])
+def test_a_rule_of_what_is_heard_that_is_switched_off_is_caught(
+    name: str, off: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(refusals, name, off)
+
+    def hear() -> None:
+        for way in ("an error", "an error with its cause", "a status", "alpaca"):
+            table.test_only_what_names_a_refusal_is_one_in_whatever_way_it_is_told(way)
+
+    with pytest.raises(AssertionError):
+        hear()
