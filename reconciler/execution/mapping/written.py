@@ -112,7 +112,9 @@ def _chosen(name: str, tool: Mapping[str, Any], bind: Mapping[str, Any], here: W
     common = {key: value for key, value in tool.items() if key not in ("by", *_VARIANTS)}
     if by not in common.get("args", {}):
         common["args"] = {**common.get("args", {}), by: None}  # which tool it is says it
-    base = _tool(name, common, bind, here, faults)
+    shared: Faults = []
+    base = _one(name, common, bind, here, shared)
+    faults += shared
     if name != PLACE:
         faults.append(((*here, "by"), f"expected it under {PLACE} alone"))
     for value in written:
@@ -120,11 +122,14 @@ def _chosen(name: str, tool: Mapping[str, Any], bind: Mapping[str, Any], here: W
             faults.append(((*here, value), f"expected a value of {by}, one of {', '.join(_BY[by])}, was {value!r}"))
     if not set(written) & set(_BY[by]):
         faults.append(((*here, "by"), f"expected a tool for a value of {by}: {', '.join(_BY[by])}"))
-    variants = {
-        value: replace(_one(name, _both(common, tool[value]), bind, (*here, value), faults), by=by)
-        for value in written
-        if value in _BY[by]
-    }
+    told = {(where[len(here) :], sentence) for where, sentence in shared}
+    variants = {}
+    for value in written:
+        if value in _BY[by]:
+            own: Faults = []
+            variants[value] = replace(_one(name, _both(common, tool[value]), bind, (*here, value), own), by=by)
+            # What is wrong with what holds for all is told once, where it stands.
+            faults += [fault for fault in own if (fault[0][len(here) + 1 :], fault[1]) not in told]
     return replace(base, by=by, variants=variants)
 
 

@@ -227,6 +227,15 @@ def test_what_makes_no_sense_is_told_with_its_place(
     assert ((("tools", *where), sentence)) in caught.value.faults
 
 
+def test_what_is_wrong_with_what_holds_for_all_is_told_once_and_where_it_stands() -> None:
+    with pytest.raises(BadMapping) as caught:
+        read(changed(place_order={"args": {"quantiy": "q"}, "limit": {"args": {"sid": "s"}}}))
+    assert [where for where, _ in caught.value.faults] == [
+        ("tools", "place_order", "args", "quantiy"),
+        ("tools", "place_order", "limit", "args", "sid"),
+    ]
+
+
 def fitting(**tools: Any) -> Fit:
     text, number = {"type": "string"}, {"type": "number"}
     order: dict[str, Any] = {
