@@ -23,6 +23,7 @@ from reconciler.records.pointer import Path
 from reconciler.records.walk import Walk, index
 
 MAX_BYTES: Final = 256 * 1024
+_LFS_POINTER: Final = b"version https://git-lfs.github.com/spec/"
 
 
 class Place(NamedTuple):
@@ -85,6 +86,10 @@ def parse(data: bytes, path: str) -> Document | tuple[Problem, ...]:
     if len(data) > MAX_BYTES:
         message = f"expected at most {MAX_BYTES // 1024} KiB, was {len(data):,} bytes"
         return (Problem(path, 0, 0, "", message, "split it into several files", "yaml-size"),)
+    if data.startswith(_LFS_POINTER):
+        message = "expected the file itself, was what git LFS keeps in its place"
+        hint = "run `git lfs pull`, and keep the fleet's files out of LFS: they are small, and read by their commit"
+        return (Problem(path, 1, 1, "", message, hint, "lfs-pointer"),)
     unreadable = syntax.unreadable(data, path)
     if unreadable:
         return unreadable

@@ -37,6 +37,7 @@ _TITLES: Final = {
     "template-name": "Two templates have one name",
     "definition-broken": "The strategy has problems of its own",
     "no-record": "What looks like a record is none by its name",
+    "lfs-pointer": "A pointer of git LFS instead of the file",
     "conflict": "A conflict that nobody has merged",
     "file-unreadable": "The file cannot be read",
     "unreadable": "The file cannot be read",

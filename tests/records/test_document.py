@@ -255,3 +255,9 @@ def test_it_agrees_with_pyyaml_on_what_yaml_1_1_and_1_2_read_alike(values: Any, 
     found = parse(text.encode(), "a.yaml")
     assert isinstance(found, Document), (text, found)
     assert found.values == written == values
+
+
+def test_a_pointer_of_git_lfs_is_called_that() -> None:
+    (problem,) = refused("version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 12345\n")
+    assert str(problem) == "a.yaml:1:1: expected the file itself, was what git LFS keeps in its place"
+    assert problem.hint.startswith("run `git lfs pull`")

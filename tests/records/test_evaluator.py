@@ -404,3 +404,10 @@ def test_defaults_without_end_are_a_problem_of_that_file() -> None:
     schema = {"type": "object", "properties": {"levels": {}, "n": loop}}
     evaluation = judge(grid=DefinitionFacts("grid", "strategies/grid.py", "c0de", schema, committed=True))
     assert [problem.rule for problem in evaluation.problems] == ["engine-fault"]
+
+
+def test_a_blank_that_only_looks_like_a_space_is_named_where_it_is_part_of_a_key_or_a_value() -> None:
+    key = judge(TEXT.replace("{levels: 5}", "{levels: 5, \u00a0spacing: x}"))
+    assert "(with U+00A0 no-break space)" in said(key)[0]
+    value = judge(TEXT.replace("levels: 5", "levels: 5\u2003"))
+    assert said(value) == ['6:18: config.levels: expected an integer, was "5\u2003" (with U+2003 em space)']
