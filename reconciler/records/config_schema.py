@@ -9,6 +9,7 @@ from typing import Any, Final
 
 from reconciler.records import regex
 from reconciler.records.defaults import EndlessDefaults, defaults
+from reconciler.records.formats import CHECKS
 from reconciler.records.pointer import Path, spell
 from reconciler.records.secrets import with_references
 from reconciler.records.subschema import LIST, MAP, ONE, Schema, every, referred
@@ -95,6 +96,10 @@ def _own_faults(
             near = did_you_mean(name, _KNOWN)
             if near:
                 yield name, f"unknown keyword, {near}"
+    if "format" in part and part["format"] not in CHECKS:
+        near = did_you_mean(part["format"], CHECKS)
+        known = f"expected one of {', '.join(sorted(CHECKS))}, which are checked, was {quoted(part['format'])}"
+        yield "format", f"{known}; {near}" if near else f"{known}; for all else there is pattern"
     if "$ref" in part:
         target = referred(part["$ref"], root)
         if target is None or id(target) not in places:

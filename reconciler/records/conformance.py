@@ -6,8 +6,7 @@ patterns are matched by the one engine for them (`regex`), and no `$ref` is fetc
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from datetime import datetime
+from collections.abc import Callable, Iterator
 from fractions import Fraction
 from typing import Any, Final
 
@@ -16,7 +15,7 @@ from jsonschema.exceptions import ValidationError
 from jsonschema.validators import extend
 from referencing import Registry
 
-from reconciler.records import regex
+from reconciler.records import formats, regex
 from reconciler.records.fault import Fault
 from reconciler.records.pointer import Path
 from reconciler.records.subschema import LIST, MAP, ONE, Schema, by_pattern
@@ -105,13 +104,8 @@ def _additional_properties(validator: Any, part: Schema, value: Any, schema: Any
         yield ValidationError("more keys than there may be")
 
 
-def _is_moment(value: object) -> bool:
-    if not isinstance(value, str):
-        return True
-    try:
-        return "T" in value.upper() and datetime.fromisoformat(value).tzinfo is not None
-    except ValueError:
-        return False
+def _is_of_format(check: Callable[[str], bool]) -> Callable[[object], bool]:
+    return lambda value: not isinstance(value, str) or check(value)
 
 
 _Validator: Final[Any] = extend(  # type: ignore[no-untyped-call]
@@ -123,5 +117,5 @@ _Validator: Final[Any] = extend(  # type: ignore[no-untyped-call]
         "additionalProperties": _additional_properties,
     },
 )
-_FORMATS: Final = FormatChecker()
-_FORMATS.checks("date-time")(_is_moment)
+_FORMATS: Final = FormatChecker(formats=())
+_FORMATS.checkers = {name: (_is_of_format(check), ()) for name, check in formats.CHECKS.items()}

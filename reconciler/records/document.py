@@ -18,7 +18,7 @@ from yaml._yaml import CParser
 from yaml.events import ScalarEvent
 
 from reconciler.errors import Problem
-from reconciler.records import syntax
+from reconciler.records import looseness, syntax
 from reconciler.records.pointer import Path
 from reconciler.records.walk import Walk, index
 
@@ -93,12 +93,19 @@ def parse(data: bytes, path: str) -> Document | tuple[Problem, ...]:
     unreadable = syntax.unreadable(data, path)
     if unreadable:
         return unreadable
+    if data[-1:] == b" " and not data.rpartition(b"\n")[2].strip(b" "):
+        data += b"\n"  # without it libyaml takes the blanks of such a last line for text
     walk = Walk()
     broken: tuple[Problem, ...] = ()
     try:
         walk.run(CParser(data).get_event)
     except yaml.YAMLError as error:
-        broken = (syntax.problem(error, data.decode("utf-8-sig"), path),)
+        broken = syntax.problems(error, data.decode("utf-8-sig"), path)
+    else:
+        if b"\n<<<<<<< " in b"\n" + data:
+            broken = syntax.conflicts(data.decode("utf-8-sig"), path)
+        if not broken and not walk.faults and looseness.is_suspect(data):
+            broken = tuple(looseness.problems(data.decode("utf-8-sig"), walk.events, path))
     walk.check_size()
     problems = (*walk.problems(path), *broken)
     if problems:

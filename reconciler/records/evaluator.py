@@ -14,12 +14,14 @@ from reconciler.records.document import Document
 from reconciler.records.engine_fault import engine_fault
 from reconciler.records.evaluation import DefinitionFacts, Evaluation
 from reconciler.records.file import document_of, leaks
+from reconciler.records.integers import too_large, with_integers
 from reconciler.records.merged import Merged
 from reconciler.records.mode import Mode
 from reconciler.records.plain import values_of
 from reconciler.records.pointer import spell
 from reconciler.records.record import Identity, InstanceRecord, Limits, digest
 from reconciler.records.rules import claimed_id, template_violations, violations
+from reconciler.records.schema import instance_schema
 from reconciler.records.snapshot import SourceFile
 from reconciler.records.template import Template, find_template, upon
 from reconciler.records.violation import Violation, in_order
@@ -75,8 +77,9 @@ def is_valid(
             return False
         if any(_violations(case, accounts, known_types, templates)) or any(leaks(file, None)):
             return False
-        defaults(case.source.values["config"], case.definition.config_schema)  # raises where they come to no end
-        return True
+        config = case.source.values["config"]
+        defaults(config, case.definition.config_schema)  # raises where they come to no end
+        return not any(too_large(config, case.definition.config_schema))
     except Exception:  # noqa: BLE001 - one file must not stop the others
         return False
 
@@ -118,6 +121,10 @@ def _violations(
     values, path, lacks_template = case.source.values, case.file.path, _lacks_template(case.source)
     yield from violations(values, path, case.definition, accounts, known_types, lacks_template)
     yield from template_violations(case.claims["claimed_template"], case.template, templates)
+    if case.definition is not None:
+        for where, value in too_large(_get(values, "config"), case.definition.config_schema):
+            message = f"expected an integer of at most 64 bits, was {value}"
+            yield Violation(("config", *where), message, "write it as text, if it is a name", "schema-range")
 
 
 def _evaluation(case: _Case, problems: tuple[Problem, ...]) -> Evaluation:
@@ -217,7 +224,7 @@ def _record(values: dict[str, Any], definition: DefinitionFacts) -> InstanceReco
         identity=Identity(values["strategy_type"], account["account_id"], account["client_id"], values["market"]),
         mode=Mode(values["mode"]),
         config=values["config"],
-        effective_config=defaults(values["config"], definition.config_schema),
+        effective_config=with_integers(defaults(values["config"], definition.config_schema), definition.config_schema),
         limits=_limits(values.get("limits", {})),
         values=values,
         **{key: values[key] for key in _OPTIONAL if key in values},
@@ -226,6 +233,7 @@ def _record(values: dict[str, Any], definition: DefinitionFacts) -> InstanceReco
 
 def _limits(written: dict[str, Any]) -> Limits:
     exact: dict[str, Any] = {k: Decimal(v) if isinstance(v, str) else v for k, v in written.items() if k in _LIMITS}
+    exact = with_integers(exact, instance_schema()["properties"]["limits"], instance_schema())
     return Limits(**exact, takes_any_quote=written.get("max_quote_age_seconds", 0) is None)
 
 

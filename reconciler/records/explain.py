@@ -6,6 +6,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Final
 
 from reconciler.records.fault import Fault
+from reconciler.records.formats import WORDS
 from reconciler.records.pointer import Path
 from reconciler.records.scalars import resolve
 from reconciler.records.subschema import Schema, by_pattern, referred
@@ -20,16 +21,6 @@ _TYPES: Final = {
     "null": "null",
     "object": "a mapping",
     "array": "a list",
-}
-_FORMATS: Final = {
-    "date": "a date like 2026-01-31",
-    "date-time": "a time like 2026-01-31T12:00:00Z",
-    "time": "a time of day like 12:00:00",
-    "email": "an e-mail address",
-    "ipv4": "an IPv4 address",
-    "ipv6": "an IPv6 address",
-    "uuid": "a UUID",
-    "regex": "a regular expression",
 }
 _BOUNDS: Final = {
     "minimum": "at least",
@@ -156,7 +147,7 @@ class _Explainer:
         return [Violation(fault.path, f"expected text {like}, {self._was(fault)}", hint, "schema-pattern")]
 
     def _format(self, fault: Fault) -> Iterable[Violation]:
-        words = _FORMATS.get(fault.expected, f"the format {fault.expected}")
+        words = WORDS.get(fault.expected, f"the format {fault.expected}")
         return [Violation(fault.path, f"expected {words}, {self._was(fault)}", "", "schema-format")]
 
     def _no_more_items(self, fault: Fault) -> Iterable[Violation]:

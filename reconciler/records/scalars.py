@@ -32,10 +32,11 @@ _LARGEST: Final = 2**63 - 1
 
 @dataclass(frozen=True, slots=True)
 class Unusable:
-    """A scalar that means something, but nothing this project can hold exactly."""
+    """A scalar that means something, but nothing this project can hold exactly, or that others read otherwise."""
 
     message: str
     hint: str
+    rule: str = "yaml-number"
 
 
 Scalar = str | int | float | bool | None
@@ -71,3 +72,4 @@ def _number(text: str) -> Scalar | Unusable:
 
 
 _QUOTE: Final = "quote it if it is meant as text"
+LONE_DASH: Final = Unusable('expected a value, was a lone "-"', _QUOTE, "yaml-otherwise")

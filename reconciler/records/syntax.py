@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from typing import Final
 
 import yaml
@@ -12,6 +13,22 @@ from reconciler.errors import Problem
 _CONTROL: Final = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u2028\u2029\ufeff\ufffe\uffff]")
 """What no file should hold: invisible, refused by libyaml, or (U+0085, U+2028) a line break to libyaml alone."""
 _ASCII_CONTROL: Final = bytes(i for i in (*range(32), 127) if chr(i) not in "\t\n\r")
+
+# fmt: off
+_RESEMBLING: Final = {
+    **dict.fromkeys("\u00a0\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a\u200b\u202f\u205f\u2060\u3000",
+                    "a space"),
+    **dict.fromkeys("\u02d0\u02d1\u2236\ua789\ufe13\ufe55\uff1a", '":"'),
+    **dict.fromkeys("\u00ad\u2010\u2011\u2012\u2013\u2014\u2015\u2043\u2212\ufe58\ufe63\uff0d", '"-"'),
+    **dict.fromkeys("\u201a\u3001\ufe10\ufe50\ufe51\uff0c\uff64", '","'),
+    **dict.fromkeys("\u201c\u201d\u201e\u201f\u00ab\u00bb\u2033\uff02", 'a straight quote, ",'),
+    **dict.fromkeys("\u2018\u2019\u201b\u2032\u02bc\uff07\u00b4", "a straight quote, ',"),
+    "\uff5b": '"{"', "\ufe5b": '"{"', "\uff5d": '"}"', "\ufe5c": '"}"',
+    "\uff3b": '"["', "\u3010": '"["', "\uff3d": '"]"', "\u3011": '"]"',
+    "\uff03": '"#"', "\ufe5f": '"#"',
+}
+# fmt: on
+"""What looks like a character that YAML has a use for, and is another, by what was meant."""
 
 _INDENTATION: Final = "look at the indentation of this line and of those above"
 _SPACES: Final = "YAML is indented with spaces"
@@ -60,6 +77,72 @@ def unreadable(data: bytes, path: str) -> tuple[Problem, ...]:
             message = f"expected no control characters, was U+{ord(match[0]):04X}"
             problems.append(Problem(path, number, match.start() + 1, "", message, hint, "yaml-control"))
     return tuple(problems)
+
+
+def problems(error: yaml.YAMLError, text: str, path: str) -> tuple[Problem, ...]:
+    """What libyaml stopped at: where git left it, each conflict; else the one thing, in the clearest words."""
+    return conflicts(text, path) or (_resembling(problem(error, text, path), error, text),)
+
+
+def conflicts(text: str, path: str) -> tuple[Problem, ...]:
+    """Each conflict whose markers git, or `stash pop`, left in the file: of a merge that somebody has yet to make."""
+    found: list[tuple[int, int]] = []
+    opened = 0
+    for number, line in enumerate(_lines(text), start=1):
+        if line.startswith("<<<<<<< ") or line == "<<<<<<<":
+            opened = number
+        elif opened and (line.startswith(">>>>>>> ") or line == ">>>>>>>"):
+            found.append((opened, number))
+            opened = 0
+    if opened and found == []:
+        found.append((opened, opened))
+    return tuple(
+        Problem(
+            path,
+            first,
+            1,
+            "",
+            f"expected a merged file, was a conflict: git's markers stand on lines {first} to {last}"
+            if last > first
+            else "expected a merged file, was a conflict marker of git",
+            "keep what is right of both sides, and remove the lines with <<<<<<<, |||||||, ======= and >>>>>>>",
+            "conflict",
+        )
+        for first, last in found
+    )
+
+
+def resembling(text: str) -> tuple[int, str, str] | None:
+    """The first character that looks like one of YAML's own and is another: where, its name, what to write; None
+    where there is none."""
+    if text.isascii():
+        return None
+    for at, character in enumerate(text):
+        meant = _RESEMBLING.get(character)
+        if meant is not None:
+            return at, named(character), meant
+    return None
+
+
+def named(character: str) -> str:
+    """`U+FF1A fullwidth colon`."""
+    return f"U+{ord(character):04X} {unicodedata.name(character, 'without a name').lower()}"
+
+
+def _resembling(found: Problem, error: yaml.YAMLError, text: str) -> Problem:
+    """Where a character that only looks like the one expected stands on the lines concerned, that is the fault."""
+    lines = _lines(text)
+    marks = [getattr(error, name, None) for name in ("context_mark", "problem_mark")]
+    numbers = dict.fromkeys((found.line, *(mark.line + 1 for mark in marks if mark is not None)))
+    above = [number for number, line in enumerate(lines[: found.line], start=1) if line.lstrip(" ")[:1] in _RESEMBLING]
+    for number in (*numbers, *above):
+        look_alike = resembling(lines[number - 1]) if 0 < number <= len(lines) else None
+        if look_alike is not None:
+            at, name, meant = look_alike
+            hint = f"{found.message}; write {meant} instead of {name}, which only looks like it"
+            message = f"expected {meant} here, was {name}"
+            return Problem(found.path, number, at + 1, "", message, hint, "yaml-resembling")
+    return found
 
 
 def problem(error: yaml.YAMLError, text: str, path: str) -> Problem:

@@ -25,7 +25,7 @@ from yaml.events import (
 from reconciler.errors import Problem
 from reconciler.records import syntax
 from reconciler.records.pointer import Path, spell
-from reconciler.records.scalars import SPECIAL_STARTS, Unusable, resolve
+from reconciler.records.scalars import LONE_DASH, SPECIAL_STARTS, Unusable, resolve
 from reconciler.records.wording import quoted, shown
 
 MAX_DEPTH: Final = 32
@@ -79,9 +79,9 @@ class Walk:
                     self._refuse_properties(event, here, key)
                 if not style:
                     if value[:1] in SPECIAL_STARTS:
-                        value = resolve(value)
+                        value = resolve(value) if value != "-" else LONE_DASH
                         if value.__class__ is Unusable:
-                            self._fault(event, here, key, value.message, value.hint, "yaml-number")
+                            self._fault(event, here, key, value.message, value.hint, value.rule)
                 elif style == '"' and not value.isprintable() and syntax.has_control_character(value):
                     self._fault(event, here, key, "expected text without control characters", "", "yaml-control")
                 if not in_mapping:

@@ -9,6 +9,7 @@ from typing import Any, Final
 
 from reconciler.records import literals
 from reconciler.records.scalars import resolve
+from reconciler.records.syntax import resembling
 
 _LONGEST: Final = 60
 _KINDS: Final = {
@@ -23,10 +24,13 @@ _KINDS: Final = {
 
 
 def quoted(text: str) -> str:
-    """Text in double quotes, shortened; `"…"` for what looks like a key."""
+    """Text in double quotes, shortened; `"…"` for what looks like a key. A character in it that only looks like one
+    that YAML has a use for is named: nobody sees it."""
     if literals.find(text):
         return '"…"'
-    return json.dumps(text if len(text) <= _LONGEST else text[: _LONGEST - 1] + "…", ensure_ascii=False)
+    spelled = json.dumps(text if len(text) <= _LONGEST else text[: _LONGEST - 1] + "…", ensure_ascii=False)
+    look_alike = resembling(text)
+    return spelled if look_alike is None else f"{spelled} (with {look_alike[1]})"
 
 
 def shown(value: Any) -> str:

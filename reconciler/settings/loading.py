@@ -16,6 +16,7 @@ from reconciler.errors import Problem, SettingsError
 from reconciler.records.accounts import Accounts
 from reconciler.records.defaults import defaults
 from reconciler.records.document import Document, parse
+from reconciler.records.integers import with_integers
 from reconciler.records.pointer import Path as Pointer
 from reconciler.records.pointer import spell
 from reconciler.records.validation import check, compile_schema
@@ -56,7 +57,7 @@ def load(root: Path, environ: Mapping[str, str], flags: Mapping[str, Any] | None
     problems = list(compile_schema(SCHEMA).problems(document))
     problems += [problem for override in overrides for problem in _override_problems(override)]
     if not problems:
-        values = _merged(defaults(document.values, SCHEMA), overrides)
+        values = _merged(with_integers(defaults(document.values, SCHEMA), SCHEMA), overrides)
         problems = list(_cross_problems(root, values, document, {o.scalar.path: o for o in overrides}))
     if problems:
         raise SettingsError(tuple(sorted(problems)))

@@ -257,6 +257,83 @@ def test_it_agrees_with_pyyaml_on_what_yaml_1_1_and_1_2_read_alike(values: Any, 
     assert found.values == written == values
 
 
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("{ ?id: a }\n", ['1:3: expected a space after this "?"']),
+        ("[?x]\n", ['1:2: expected a space after this "?"']),
+        ('{ ?"a": b }\n', ['1:3: expected a space after this "?"']),
+        ("a: [-]\n", ['1:5: a[0]: expected a value, was a lone "-"']),
+        ("- {a: -, b: c}\n", ['1:7: [0].a: expected a value, was a lone "-"']),
+        ('a: "b"# c\n', ["1:7: expected a space before this #"]),
+        ("a: [b]# c\n", ["1:7: expected a space before this #"]),
+        ("a: [b,#c\n  d]\n", ["1:7: expected a space before this #"]),
+        ("a: ># c\n  b\n", ["1:5: expected a space before this #"]),
+        ("a: [b,\nc]\n", ["2:1: expected more than 0 spaces before this, were 0"]),
+        ('a:\n  b: "c\n  d"\n', ["3:3: expected more than 2 spaces before this, were 2"]),
+        ('a: "b\n\tc"\n', ["2:1: expected more than 0 spaces before this, were 0"]),
+        ("- [\n\ta,\n b\n ]\n", ["2:1: expected more than 0 spaces before this, were 0"]),
+        ("a: >\n   \n # c\n", ["2:1: expected at most 1 spaces in this empty line, were 3"]),
+    ],
+)
+def test_what_other_readers_refuse_or_read_otherwise_is_refused_at_its_place(text: str, told: list[str]) -> None:
+    assert lines(text) == told
+
+
+@pytest.mark.parametrize(
+    ("text", "values"),
+    [
+        ("?id: a\n", {"?id": "a"}),
+        ("a: what?yes#no\n", {"a": "what?yes#no"}),
+        ("a: '?x #y'#z: 1\n".replace("#z", " #z"), {"a": "?x #y"}),
+        ("a: [b, # c#d\n  e]\n", {"a": ["b", "e"]}),
+        ("a: [\n  b,\n# c\n\n  d\n]\n", {"a": ["b", "d"]}),
+        ("a: {\n  b: c\n}\n", {"a": {"b": "c"}}),
+        ("[\na,\nb\n]\n", ["a", "b"]),
+        ('a: "b\n\n  c"\n', {"a": "b\nc"}),
+        ("a: |\n  b#c\n  #d\n", {"a": "b#c\n#d\n"}),
+        ("a: |1\n  \n b\n", {"a": " \nb\n"}),
+        ("a: |\n  b\n   ", {"a": "b\n \n"}),
+        ("- -\n", [[None]]),
+    ],
+)
+def test_what_only_looks_like_it_is_read(text: str, values: Any) -> None:
+    assert read(text).values == values
+
+
+def test_what_git_leaves_of_a_merge_is_called_a_conflict() -> None:
+    text = "id: a\n<<<<<<< ours\nmode: off\n||||||| base\nmode: active\n=======\nmode: observe\n>>>>>>> theirs\nb: c\n"
+    (problem,) = refused(text)
+    assert str(problem) == "a.yaml:2:1: expected a merged file, was a conflict: git's markers stand on lines 2 to 8"
+    assert problem.hint.startswith("keep what is right of both sides")
+    twice = "\n".join((text, text)).replace("\n", "\r\n")
+    assert [problem.line for problem in refused(twice)] == [2, 12]
+    assert [str(problem) for problem in refused("<<<<<<< ours\na: b\n")] == [
+        "a.yaml:1:1: expected a merged file, was a conflict marker of git"
+    ]
+
+
+def test_a_conflict_in_what_is_yaml_all_the_same_is_one() -> None:
+    assert [problem.rule for problem in refused("<<<<<<< ours\na\n=======\nb\n>>>>>>> theirs\n")] == ["conflict"]
+    assert read("a: |\n  <<<<<<< ours\n  b\n").values == {"a": "<<<<<<< ours\nb\n"}
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("id: a\nmode\uff1a active\n", '2:5: expected ":" here, was U+FF1A fullwidth colon'),
+        ("id: a\nmode:\u00a0active\nb: c\n", "2:6: expected a space here, was U+00A0 no-break space"),
+        ("a:\n\u3000b: c\n  d: e\n", "2:1: expected a space here, was U+3000 ideographic space"),
+        ("a: [b\uff3d\n", '1:6: expected "]" here, was U+FF3D fullwidth right square bracket'),
+        ("a:\n- b\n\u2013 c\n", '3:1: expected "-" here, was U+2013 en dash'),
+    ],
+)
+def test_a_character_that_only_looks_like_the_one_meant_is_named(text: str, told: str) -> None:
+    (problem,) = refused(text)
+    assert str(problem) == f"a.yaml:{told}"
+    assert "which only looks like it" in problem.hint
+
+
 def test_a_pointer_of_git_lfs_is_called_that() -> None:
     (problem,) = refused("version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 12345\n")
     assert str(problem) == "a.yaml:1:1: expected the file itself, was what git LFS keeps in its place"

@@ -154,7 +154,7 @@ def test_a_file_that_is_invalid_elsewhere_still_claims_its_id_and_mode() -> None
 
 
 @pytest.mark.parametrize(
-    ("old", "new"), [("id: a", "id: 5"), ("id: a", "id: A"), ("id: a", "id: 'a\n\n'"), ("id: a", "x-id: a")]
+    ("old", "new"), [("id: a", "id: 5"), ("id: a", "id: A"), ("id: a", "id: 'a\n\n '"), ("id: a", "x-id: a")]
 )
 def test_an_id_that_is_not_of_its_form_claims_nothing(old: str, new: str) -> None:
     evaluation = judge(TEXT.replace(old, new))
@@ -411,3 +411,29 @@ def test_a_blank_that_only_looks_like_a_space_is_named_where_it_is_part_of_a_key
     assert "(with U+00A0 no-break space)" in said(key)[0]
     value = judge(TEXT.replace("levels: 5", "levels: 5\u2003"))
     assert said(value) == ['6:18: config.levels: expected an integer, was "5\u2003" (with U+2003 em space)']
+
+
+def test_an_integral_float_is_handed_over_as_the_integer_that_the_schema_promised() -> None:
+    text = TEXT.replace("{levels: 5}", "{levels: 5.0}") + "limits: {max_open_orders: 3.0}\n"
+    record = judge(text).record
+    assert record is not None
+    assert repr(record.config["levels"]) == "5.0"
+    assert repr(record.effective_config["levels"]) == "5"
+    assert repr(record.limits.max_open_orders) == "3"
+    upon = TEXT.replace("config: {levels: 5}", "template: majors\nconfig: {}")
+    from_template = judge(upon, template="config: {levels: 7e0}\n")
+    assert from_template.record is not None
+    assert repr(from_template.record.effective_config["levels"]) == "7"
+
+
+def test_a_default_that_is_an_integral_float_is_an_integer_too() -> None:
+    schema = {"type": "object", "properties": {"levels": {"type": "integer", "default": 5.0}}}
+    grid = DefinitionFacts("grid", "strategies/grid.py", "c0de", schema, committed=True)
+    record = judge(TEXT.replace("{levels: 5}", "{}"), grid=grid).record
+    assert record is not None
+    assert repr(record.effective_config) == "{'levels': 5}"
+
+
+def test_an_integer_that_is_written_as_a_float_and_too_large_is_refused() -> None:
+    evaluation = judge(TEXT.replace("levels: 5", "levels: 1e300"))
+    assert said(evaluation) == ["6:18: config.levels: expected an integer of at most 64 bits, was 1e+300"]

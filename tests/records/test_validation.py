@@ -70,6 +70,9 @@ def said_of(schema: Any, value: str) -> list[str]:
         ({"pattern": "^[0-9]+$"}, "5OO", 'expected text matching ^[0-9]+$, was "5OO"'),
         ({"format": "date"}, "31.1.2026", 'expected a date like 2026-01-31, was "31.1.2026"'),
         ({"format": "date-time"}, "2026-01-31", 'expected a time like 2026-01-31T12:00:00Z, was "2026-01-31"'),
+        ({"format": "time"}, "08:30:06", 'expected a time of day with its offset, like 12:00:00Z, was "08:30:06"'),
+        ({"format": "uri"}, '"::"', 'expected a URI with its scheme, like https://example.com/, was "::"'),
+        ({"format": "duration"}, "P", 'expected a duration like P1DT12H, was "P"'),
         ({"not": {"type": "string"}}, "x", 'expected something else (not), was "x"'),
         ({"anyOf": [{"type": "integer"}, {"type": "null"}]}, "x", 'expected an integer or null, was "x"'),
         ({"anyOf": [{"type": "integer", "maximum": 9}, {"type": "null"}]}, "12", "expected at most 9, was 12"),
@@ -337,3 +340,37 @@ def test_patterns_beside_unevaluated_properties_are_a_problem_of_the_schema() ->
 def test_a_schema_knows_whether_it_has_secrets(schema: dict[str, Any], has_secrets: bool) -> None:
     assert CompiledSchema(schema).has_secrets is has_secrets
     assert compile_config_schema(schema).has_secrets is has_secrets
+
+
+@pytest.mark.parametrize(
+    ("name", "right", "wrong"),
+    [
+        ("time", ("08:30:06Z", "08:30:06z", "23:59:60Z", "08:29:60.5-15:30"), ("08:30:06", "24:00:00Z", "12:00:60Z")),
+        ("date-time", ("1998-12-31t23:59:60z", "2026-01-31T12:00:00+01:00"), ("2026-02-30T12:00:00Z", "2026-01-31 12:00:00Z")),
+        ("date", ("2026-02-28",), ("2026-02-29", "20260228")),
+        ("duration", ("P1D", "PT36H", "P4W", "P1Y2M3DT4H5M6S"), ("P", "PT", "P1H", "P1D2W", "1D")),
+        ("hostname", ("a.example", "a-b"), ("-a_b", "a..b", "a" * 64)),
+        ("email", ("a.b@example.org", '"a b"@example.org', "a@[127.0.0.1]"), ("a", "a..b@example.org", "a@-b")),
+        ("uri", ("http://a/b?c#d", "urn:x:y", "http://[::1]:8080/"), ("::", "//a/b", "http://a b", "http://[x]/")),
+        ("uri-reference", ("../a", "#b", ""), ("\\\\a", "a b")),
+        ("json-pointer", ("", "/a/~0~1"), ("a", "/~2")),
+        ("relative-json-pointer", ("0#", "1/a"), ("01", "/a")),
+        ("uri-template", ("http://a/{b}",), ("http://a/{b",)),
+        ("uuid", ("2eb8aa08-aa98-11ea-b4aa-73b441d16380",), ("2eb8aa08aa9811eab4aa73b441d16380",)),
+        ("ipv6", ("::1",), ("::1%eth0", "1::2::3")),
+        ("regex", ("^a+$",), ("a(", "\\a")),
+    ],
+)  # fmt: skip
+def test_a_format_is_what_its_standard_says(name: str, right: tuple[str, ...], wrong: tuple[str, ...]) -> None:
+    schema = {"type": "string", "format": name}
+    assert [text for text in right if check(text, schema)] == []
+    assert [text for text in wrong if not check(text, schema)] == []
+    assert check(5, {"format": name}) == []
+
+
+def test_a_format_that_nothing_checks_is_told_to_the_author() -> None:
+    schema = {"type": "object", "properties": {"v": {"format": "date-tme"}, "w": {"format": "price"}}}
+    first, second = schema_problems(schema)
+    assert first.startswith("properties.v.format: expected one of date, date-time, ")
+    assert first.endswith(', which are checked, was "date-tme"; did you mean "date-time"?')
+    assert second.endswith(', which are checked, was "price"; for all else there is pattern')

@@ -10,6 +10,7 @@ from typing import Any, Generic, TypeVar
 
 from reconciler.errors import Problem
 from reconciler.records.defaults import defaults
+from reconciler.records.integers import with_integers
 from reconciler.records.pointer import spell
 from reconciler.records.secrets import secret_places
 from reconciler.records.validation import compile_config_schema
@@ -92,7 +93,7 @@ def _effective(config: Mapping[str, Any], schema: Mapping[str, Any]) -> Mapping[
     wrong = [v for v in compile_config_schema(schema).violations(config) if v.path not in secrets]
     if wrong:
         raise ValueError("\n".join(f"{spell(('config', *v.path))}: {v.message}" for v in wrong))
-    effective: Mapping[str, Any] = defaults(config, schema)
+    effective: Mapping[str, Any] = with_integers(defaults(config, schema), schema)
     return effective
 
 

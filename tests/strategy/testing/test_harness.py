@@ -163,3 +163,17 @@ def test_context_identity_and_time_are_the_tests_to_say() -> None:
     assert (context.instance.id, context.instance.market, context.instance.labels["team"]) == ("a", "EUR/USD", "x")
     with pytest.raises(ValueError, match="mode: expected observe or active"):
         FakeContext(mode="off")
+
+
+def test_an_integral_float_arrives_as_the_integer_that_the_schema_promised() -> None:
+    class Counter(Strategy):
+        TICK_MINUTES = 1
+        CONFIG_SCHEMA = {"type": "object", "properties": {"n": {"type": "integer"}}}
+
+        def init(self) -> None:
+            self.steps = list(range(self.config["n"]))
+
+        def on_tick(self) -> None:
+            pass
+
+    assert run(Counter, {"n": 3.0}).strategy.steps == [0, 1, 2]
