@@ -235,6 +235,8 @@ class FleetSummary:
     by_sync: Mapping[Sync, int]
     by_health: Mapping[Health, int]
     real_money_active: int
+    active_accounts: frozenset[str] | None = None
+    """The accounts on which an instance is active; None where nobody says."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -184,14 +184,14 @@ class StatusBoard:
 
     def summary(self) -> FleetSummary:
         called = self._called()
+        active = [entry.row for entry in called.entries if entry.effective_mode is Mode.ACTIVE]
         return FleetSummary(
             total=len(called.entries),
             by_mode=called.by_mode,
             by_sync=called.by_sync,
             by_health=called.by_health,
-            real_money_active=sum(
-                1 for entry in called.entries if entry.effective_mode is Mode.ACTIVE and self._is_real_money(entry.row)
-            ),
+            real_money_active=sum(1 for row in active if self._is_real_money(row)),
+            active_accounts=frozenset(row.record.identity.account_id for row in active),
         )
 
     def ticks(self) -> Ticks:

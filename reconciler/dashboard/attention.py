@@ -72,8 +72,14 @@ def gravest_first(concerns: Iterable[Concern]) -> list[Concern]:
     return sorted(concerns, key=lambda one: (one.gravity, not one.real_money, one.subject))
 
 
-def engine_concerns(engine: EngineStatus, problems: Sequence[Problem], now_s: float) -> Iterator[Concern]:
-    """What is wrong with the engine itself and with what it was given."""
+def engine_concerns(
+    engine: EngineStatus, problems: Sequence[Problem], now_s: float, active_on: Collection[str] | None = None
+) -> Iterator[Concern]:
+    """What is wrong with the engine itself and with what it was given.
+
+    `active_on` are the servers on whose accounts an instance is active: with one that is down, less is at stake where
+    none is. None where nobody says.
+    """
     fault = heartbeat_fault(engine, now_s)
     if fault:
         command = "reconciler beats forget --reason …" if engine.clock_behind_s > 0 else ""
@@ -95,8 +101,15 @@ def engine_concerns(engine: EngineStatus, problems: Sequence[Problem], now_s: fl
     for server in engine.exec_servers:
         if not server.get("connected", True):
             why = server.get("last_error") or "not connected"
-            text, since = f"{why}; its accounts do not trade", str(server.get("since") or "")
-            yield Concern(Gravity.CRITICAL, False, f"exec-mcp {server.get('name', '')}", text, since=since)
+            is_idle = active_on is not None and server.get("name") not in active_on
+            at_stake = "no instance is active on its accounts" if is_idle else "its accounts do not trade"
+            yield Concern(
+                Gravity.WARNING if is_idle else Gravity.CRITICAL,
+                False,
+                f"exec-mcp {server.get('name', '')}",
+                f"{why}; {at_stake}",
+                since=str(server.get("since") or ""),
+            )
         elif server.get("changed"):
             text = f"its tools changed while the engine ran, and no order leaves through it: {server['changed']}"
             command = f"reconciler exec accept {server['name']} --reason …"

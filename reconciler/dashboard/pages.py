@@ -34,7 +34,7 @@ from reconciler.dashboard.refusal import no_such
 from reconciler.dashboard.render import lasting, render
 from reconciler.dashboard.survey import Surveyor
 from reconciler.dashboard.widgets import picture
-from reconciler.ports import StatusReader
+from reconciler.ports import FleetSummary, StatusReader
 from reconciler.records.accounts import Accounts
 from reconciler.records.mode import Mode
 from reconciler.records.order import OrderState, Outcome
@@ -100,7 +100,7 @@ class Pages:
             items=items,
             query=query,
             paging=Paging.of("/", query, len(items), total),
-            concerns=sorted((*self._engine_concerns(), *survey.concerns), key=attrgetter("gravity")),
+            concerns=sorted((*self._engine_concerns(survey.fleet), *survey.concerns), key=attrgetter("gravity")),
             concerns_hidden=survey.concern_count - len(survey.concerns),
             survey=survey,
         )
@@ -193,10 +193,12 @@ class Pages:
         paging = Paging.of("/events", query, len(items), total)
         return self._page("events.html", items=items, query=query, paging=paging)
 
-    def _engine_concerns(self) -> list[Concern]:
+    def _engine_concerns(self, fleet: FleetSummary) -> list[Concern]:
         engine, problems, orphans = self._status.engine(), self._status.problems(), self._status.orphans()
+        accounts = None if fleet.active_accounts is None else map(self._accounts.get, fleet.active_accounts)
+        active_on = None if accounts is None else {one.server for one in accounts if one is not None}
         return [
-            *engine_concerns(engine, problems, self._clock.time()),
+            *engine_concerns(engine, problems, self._clock.time(), active_on),
             *denial_concerns(self._status.denials(), self._accounts),
             *difference_concerns(self._status.differences(), self._accounts),
             *orphan_concerns(orphans, self._accounts),

@@ -239,6 +239,7 @@ def test_what_is_active_on_real_money_is_exactly_what_is_found_so(make_fleet: An
     assert ids(fleet, money="paper") == ids(fleet, account="spare") == ["c"]
     assert ids(fleet, money="real", effective_mode="active") == ["a"]
     assert fleet.board.summary().real_money_active == 1
+    assert fleet.board.summary().active_accounts == {"main", "spare"}
 
 
 def test_a_fleet_is_judged_once_and_then_only_what_changed(fleet: Any, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -38,6 +38,23 @@ def closed(*reasons: str) -> tuple[Obstacle, ...]:
     return tuple(Obstacle(reason, "because") for reason in reasons)
 
 
+@pytest.mark.parametrize(
+    ("active_on", "gravity", "text"),
+    [
+        (None, Gravity.CRITICAL, "refused; its accounts do not trade"),
+        ({"kraken", "other"}, Gravity.CRITICAL, "refused; its accounts do not trade"),
+        ({"other"}, Gravity.WARNING, "refused; no instance is active on its accounts"),
+        (set(), Gravity.WARNING, "refused; no instance is active on its accounts"),
+    ],
+)
+def test_a_server_that_is_down_is_as_grave_as_what_is_at_stake(
+    status: FakeStatus, active_on: set[str] | None, gravity: Gravity, text: str
+) -> None:
+    down = ({"name": "kraken", "connected": False, "last_error": "refused", "since": ""},)
+    (found,) = engine_concerns(replace(status.engine_now, exec_servers=down), [], NOW_S, active_on)
+    assert (found.gravity, found.text) == (gravity, text)
+
+
 def test_a_concern_says_since_when_the_oldest_of_its_faults_is_there(well: InstanceStatus) -> None:
     conditions = (
         Condition("Accepted", False, "Invalid", "because", "2026-01-03"),

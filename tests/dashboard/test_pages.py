@@ -737,6 +737,13 @@ async def test_what_is_booked_so_far_is_no_position_and_no_profit_while_orders_a
     assert "it adds up" not in text
 
 
+async def test_a_ledger_that_lost_rows_knows_no_position(connect: Connect, status: FakeStatus) -> None:
+    status.fleet = [replace(status.fleet[0], obstacles=(Obstacle("LedgerBehind", "because"),))]
+    text = (await read(connect, "/instances/btc-dca")).text
+    assert "Position not known: the ledger has lost rows." in text
+    assert "Flat" not in text
+
+
 async def test_an_account_that_does_not_add_up_makes_nobody_flat(connect: Connect, status: FakeStatus) -> None:
     status.account_now = AccountView(difference="the exchange holds 1 BTC/USD, the fills make 0")
     text = (await read(connect, "/instances/btc-dca")).text
