@@ -53,7 +53,7 @@ POINTS = (
     *(f"recovering/settle.{when}:1" for when in WRITES),
 )
 """In the order in which they are died at."""
-BY_HAND = {"correct", "settle_strays"}
+BY_HAND = {"correct", "resolve", "settle_strays"}
 """Writes of people, which no engine makes by itself: one transaction each, of which nothing is sent."""
 
 
