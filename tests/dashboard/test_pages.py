@@ -441,13 +441,14 @@ async def test_every_order_leads_to_its_whole_provenance(connect: Connect, reade
         "made_up": False,
     }
     reader.order_rows[0]["fills"] = [{**fill, "at": "2025-12-31T23:59:01.000000Z"}]
+    reader.order_rows[0]["quote_at"] = "2025-12-31T23:58:57.000000Z"
     async with connect() as client:
         assert 'href="/orders/k3j9x2a7b0001"' in (await client.get("/orders")).text
     text = (await read(connect, "/orders/k3j9x2a7b0001")).text
     assert "Instance btc-dca Account main / desk-a real money Mode in force active" in text
     assert "Commit 4f2c9d1e8b7a60513f2c9d1e8b7a60513f2c9d1e Generation 3 since" in text
     assert "counted from 1970 Config c0ffee Code 0123456789abcdef" in text
-    assert "Quote it saw 59999.5 bid, 60000.5 ask" in text
+    assert "Quote it saw 59999.5 bid, 60000.5 ask, as of 2025-12-31 23:58:57" in text
     assert "0.00042 59999.90 0.065 USD f-1" in text
     assert f"git log -1 --stat {REVISION} -- instances/btc-dca.yaml strategies/dca.py" in text
     assert "a pull request that it names holds the review" in text

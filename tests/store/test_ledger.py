@@ -79,6 +79,7 @@ orders = st.builds(
     rejected_by=st.none() | st.sampled_from(list(RejectedBy)),
     quote_bid=st.none() | amounts,
     quote_ask=st.none() | amounts,
+    quote_at=st.none() | moments,
 )
 
 
