@@ -68,7 +68,8 @@ class MarketData:
         if limit < 1:
             raise ValueError(f"limit: expected at least 1, was {limit}")
         subject = {"symbol": symbol, "timeframe": timeframe}
-        size = next((step for step in _CANDLES if limit <= step), limit)
+        # One to spare, for the candle that still runs is left out; but no more than what servers give at most.
+        size = next((step for step in _CANDLES if limit < step), max(limit, _CANDLES[-1]))
         arguments = {"account_id": account_id, "client_id": "", **subject, "limit": size}
         key = tuple(subject.values())
         read = partial(answers.candles, timeframe=timeframe)

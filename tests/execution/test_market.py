@@ -66,8 +66,17 @@ def test_differing_numbers_of_candles_are_one_fetch_and_each_gets_its_own(
     server.answers("get_candles", candles(5))
     assert [c.opened_at.minute for c in market.candles("main", "BTC/USD", "1m", 2, 7)] == [3, 4]
     assert len(market.candles("main", "BTC/USD", "1m", 5, 7)) == 5
-    market.candles("main", "BTC/USD", "1m", 100, 7)
+    market.candles("main", "BTC/USD", "1m", 99, 7)
     assert [call["limit"] for call in server.asked("get_candles")] == [100]
+
+
+def test_one_candle_more_is_asked_for_than_is_wanted_for_the_running_one_is_left_out(
+    market: MarketData, server: ScriptedServer
+) -> None:
+    server.answers("get_candles", candles(5))
+    for beat, (limit, asked) in enumerate(((99, 100), (100, 300), (300, 500), (999, 1_000), (1_000, 1_000))):
+        market.candles("main", "BTC/USD", "1m", limit, beat)
+        assert server.asked("get_candles")[-1]["limit"] == asked
 
 
 def test_far_more_candles_are_a_fetch_of_their_own_which_then_serves_the_fewer(
@@ -76,7 +85,7 @@ def test_far_more_candles_are_a_fetch_of_their_own_which_then_serves_the_fewer(
     server.answers("get_candles", candles(5))
     for limit in (100, 101, 300, 301, 501, 1_001, 7):
         market.candles("main", "BTC/USD", "1m", limit, 7)
-    assert [call["limit"] for call in server.asked("get_candles")] == [100, 300, 500, 1_000, 1_001]
+    assert [call["limit"] for call in server.asked("get_candles")] == [300, 500, 1_000, 1_001]
 
 
 def test_a_failure_is_shared_within_its_beat_and_tried_again_in_the_next(
