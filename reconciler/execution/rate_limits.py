@@ -21,8 +21,9 @@ _LONGEST_S: Final = 60.0
 _LONGEST_ASKED_S: Final = 3_600.0
 """However long a server asks to be let alone: it is asked again then."""
 _SAID: Final = re.compile(
-    r"(?i)(?:^|(?:http\S*|status|code|error|answered)\W{1,3})429\b|\btoo[ _-]?many[ _-]?(?:new )?(?:requests|visits)"
-    r"|too many new orders|request weight|rate[ _-]?limit|requests? (?:rate|frequency)|\bthrottl|\b50011\b|-1015\b"
+    r"(?i)^429\b|(?:http\S*|status|code|error|answered)\W{1,4}(?:is )?(?:429|50011|-1015)\b|request weight|\bthrottl"
+    r"|\btoo[ _-]?many[ _-]?(?:new )?(?:requests|visits)|too many new orders|rate[ _-]?limit"
+    r"|requests? (?:rate|frequency)"
 )
 """How failures say it."""
 _AFTER: Final = re.compile(

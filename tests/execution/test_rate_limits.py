@@ -31,6 +31,8 @@ from tests.execution.standins import TOOLS, Desk, StandInGate, events
         "Too much request weight used; current limit is 6000 request weight per 1 MINUTE.",
         "Too many new orders; current limit is 50 orders per TEN_SECONDS.",
         "rate_limit_exceeded",
+        "$.data.data[0].sCode is 50011",
+        '{"code":-1015,"msg":"…"}',
         "Request was throttled. Expected available in 3 seconds.",
         "EAPI:Rate limit exceeded",
         "Requests too frequent: request frequency exceeded",
@@ -41,7 +43,14 @@ def test_it_is_said_in_many_words(text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["insufficient balance: need 429 USD", "Too many open orders", "order 42900 not found", "Filter failure"]
+    "text",
+    [
+        "insufficient balance: need 429 USD",
+        "need 50011 USD",
+        "Too many open orders",
+        "order 42900 not found",
+        "Filter failure",
+    ],
 )
 def test_what_does_not_say_it(text: str) -> None:
     assert not is_said(text)
