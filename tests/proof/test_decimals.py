@@ -25,6 +25,7 @@ CONVERSIONS = {
     "execution/mapping/request.py": "a server's own JSON wants a number; refused where it is not exactly the amount",
     "execution/paper/faults.py": "probabilities and seconds",
     "execution/paper/pace.py": "times of the rows of a file of prices",
+    "execution/rate_limits.py": "seconds for which a server wants to be left alone",
     "records/scalars.py": "numbers of YAML that are no money: money is quoted there",
     "strategy/inspection.py": "minutes from tick to tick",
     "strategy/widgets.py": "points of a chart",
