@@ -15,6 +15,7 @@ from reconciler.records.correction import Correction
 from reconciler.records.order import Order, OrderState, Side
 from reconciler.records.record import Row, RowChange
 from reconciler.store import Reader, Store
+from reconciler.store.books import holding_columns, holding_from
 
 MakeOrder = Callable[..., Order]
 MakeRow = Callable[..., Row]
@@ -161,3 +162,9 @@ def test_the_same_word_again_writes_nothing(bought: Store, reader: Reader) -> No
     resolved(bought, filled_quantity=Decimal("0.9"))
     assert len(bought.ledger.fills("one")) == 2
     assert [item["kind"] for item in reader.history("dca")[0]] == ["corrected", "created"]
+
+
+def test_what_an_older_version_kept_of_a_book_is_read_as_it_was(bought: Store) -> None:
+    held = bought.ledger.holding("dca", BTC, False)
+    older = {name: value for name, value in holding_columns(held).items() if name not in ("other_fees", "corrected")}
+    assert holding_from({**older, "symbol": BTC}) == held
