@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from reconciler import strategy
-from reconciler.records.schema import instance_schema
+from reconciler.records.instance_schema import instance_schema
 from reconciler.settings import SCHEMA, scalars
 from reconciler.strategy import (
     Balance,

@@ -16,26 +16,24 @@ from dataclasses import asdict, dataclass
 from types import FrameType
 
 from reconciler.clock import Clock, SystemClock
-from reconciler.connections import Connections
+from reconciler.connections import Connections, Descriptors
+from reconciler.control.board import Parts, StatusBoard
 from reconciler.control.chronicle import Chronicle
 from reconciler.control.controller import Controller, ControllerOptions
+from reconciler.control.diagnosis import Lookout
 from reconciler.control.heartbeat import Heartbeat
 from reconciler.control.observer import Observer, Source
 from reconciler.control.operator import Operator
 from reconciler.control.socket import PeerProtocol, bind_control_socket, create_control_app
-from reconciler.control.status import Parts, StatusBoard
-from reconciler.control.transitions import Lookout
-from reconciler.dashboard.app import api_routes, create_app
-from reconciler.descriptors import Descriptors
-from reconciler.ending import GRACE_S, LastResort, leave, notice_own_hand
+from reconciler.dashboard.routes import api_routes, create_app
+from reconciler.ending import GRACE_S, LastResort, in_children, leave, let_go_loop, notice_own_hand
 from reconciler.errors import ReconcilerError
-from reconciler.execution.account_view import AccountViews
-from reconciler.execution.arrivals import Arrivals
-from reconciler.execution.bridge import Bridge
+from reconciler.exec_mcp.bridge import Bridge
+from reconciler.exec_mcp.market_data import MarketData
+from reconciler.exec_mcp.servers import Servers, open_servers
+from reconciler.execution.comparing import AccountViews
+from reconciler.execution.gate_checks import Arrivals
 from reconciler.execution.gateway import Gateway
-from reconciler.execution.market import MarketData
-from reconciler.execution.servers import Servers, open_servers
-from reconciler.forks import in_children, let_go_loop
 from reconciler.logfmt import foreign_code_told, log_to_stderr
 from reconciler.ports import InstanceFilter
 from reconciler.records.crosscheck import EvaluationCache, evaluate_all
@@ -45,19 +43,19 @@ from reconciler.records.snapshot import Snapshot
 from reconciler.records.status import Sync
 from reconciler.runtime.at_work import AtWork, Culprit, culprit
 from reconciler.runtime.host import ThreadHost
-from reconciler.runtime.outcome import Report
-from reconciler.runtime.secrets import resolver
+from reconciler.runtime.performer import resolver
+from reconciler.runtime.protocol import Report
 from reconciler.runtime.surroundings import Surroundings
 from reconciler.serving import listen, serving, tell_refused_accepts_once
 from reconciler.settings import Settings
-from reconciler.settings.staleness import Staleness
-from reconciler.sources.watch import Watcher
+from reconciler.settings.loading import Staleness
+from reconciler.sources.hints import Watcher
 from reconciler.sources.worktree import Worktree, WorktreeOptions
 from reconciler.store.reader import Reader
 from reconciler.store.store import Store
 from reconciler.strategy.catalogue import Catalogue
 from reconciler.strategy.importing import Importer
-from reconciler.strategy.loading import Version
+from reconciler.strategy.module_loading import Version
 
 log = logging.getLogger(__name__)
 

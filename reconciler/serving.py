@@ -14,7 +14,7 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from reconciler.forks import in_children, let_go
+from reconciler.ending import in_children, let_go
 
 if TYPE_CHECKING:
     from reconciler.connections import Connections

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import json
 import re
+import traceback
 import unicodedata
-from typing import Final
+from typing import Any, Final
 
 _INVISIBLE: Final = "\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2800\u3164\ufe00-\ufe0f\uffa0\U000e0100-\U000e01ef"
 """What shows nothing although Unicode calls it a letter, a mark or a symbol; all else that does is unprintable."""
@@ -80,3 +81,35 @@ def _joins_emoji(text: str, at: int) -> bool:
         return unicodedata.category(before) in ("So", "Sm")
     is_emoji = unicodedata.category(before) == "So" or before == _EMOJI_STYLE or ord(before) in _SKIN_TONES
     return text[at] == _JOINER and is_emoji and after != "" and unicodedata.category(after) in ("So", "Sm")
+
+
+_LONE: Final = re.compile("[\ud800-\udfff]")
+
+
+def json_text(document: Any, indent: int | None = None) -> str:
+    r"""`document` on one line, or indented; a lone surrogate in a text is read back as the six characters `\ud800`."""
+    text = json.dumps(document, indent=indent, ensure_ascii=False)
+    return visible_json(_LONE.sub(lambda found: f"\\{ascii(found[0])[1:-1]}", text))
+
+
+_LONGEST: Final = 300
+
+
+def is_storable(text: str) -> bool:
+    """True where UTF-8 can hold `text`: no lone surrogates."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def storable(text: str) -> str:
+    """`text` with what UTF-8 cannot hold escaped: exceptions, servers' answers and file names may contain it."""
+    return text if is_storable(text) else text.encode("utf-8", "backslashreplace").decode()
+
+
+def said(error: BaseException) -> str:
+    """`ValueError: message` on one line, storable, bounded; an exception that cannot be printed says so."""
+    text = storable(" ".join(traceback.format_exception_only(type(error), error)[-1].split()))
+    return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 3]}…"

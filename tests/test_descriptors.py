@@ -9,7 +9,7 @@ from pathlib import Path
 PROGRAM = """
 import os, resource
 resource.setrlimit(resource.RLIMIT_NOFILE, (64, 256))
-from reconciler.descriptors import RESERVED, Descriptors
+from reconciler.connections import RESERVED, Descriptors
 
 descriptors = Descriptors()
 assert resource.getrlimit(resource.RLIMIT_NOFILE) == (256 - RESERVED, 256) == (descriptors.limit, 256)
@@ -56,7 +56,7 @@ from pathlib import Path
 resource.setrlimit(resource.RLIMIT_NOFILE, (256, 256))
 from reconciler.clock import SystemClock
 from reconciler.control.socket import PeerProtocol, bind_control_socket
-from reconciler.descriptors import Descriptors
+from reconciler.connections import Descriptors
 from reconciler.records.halt import Halt
 from reconciler.serving import serving, tell_refused_accepts_once
 from reconciler.store.halt_requests import HaltRequests

@@ -14,10 +14,10 @@ from pathlib import Path
 import pytest
 
 from reconciler.clock import FakeClock
+from reconciler.ending import in_children, let_go, let_go_files, let_go_loop
 from reconciler.errors import StoreLocked
-from reconciler.forks import in_children, let_go, let_go_files, let_go_loop
 from reconciler.store import Store
-from reconciler.store.lock import EngineLock
+from reconciler.store.files import EngineLock
 
 pytestmark = pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")  # that forks with threads are risky
 

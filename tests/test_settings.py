@@ -11,20 +11,18 @@ from typing import Any
 
 import pytest
 
-from reconciler.dashboard.options import DashboardOptions
+from reconciler.dashboard.guard import DashboardOptions
 from reconciler.errors import SettingsError
-from reconciler.execution.mapping.ready import names, ready
-from reconciler.execution.mapping.words import Target
-from reconciler.execution.mapping.written import read
-from reconciler.execution.options import embedded, resolved
-from reconciler.execution.paper.faults import Fault, FaultRule
-from reconciler.execution.paper.options import PaperOptions
-from reconciler.execution.paper.rules import MarketRules
+from reconciler.exec_mcp.options import embedded, names, ready, resolved
+from reconciler.exec_mcp.words import Target
+from reconciler.exec_mcp.written import read
 from reconciler.execution.shadow import DEFAULT_FEE
-from reconciler.records.accounts import Account, Accounts
-from reconciler.records.validation import check
-from reconciler.runtime.options import HostOptions
+from reconciler.paper.faults import Fault, FaultRule
+from reconciler.paper.terms import MarketRules, PaperOptions
+from reconciler.records.accounts import Accounts, DeclaredAccount
+from reconciler.runtime.protocol import HostOptions
 from reconciler.settings import FILE, SCHEMA, Settings, accounts_in, load, scalars
+from reconciler.validation.validator import check
 from tests.full_mapping import FULL_MAPPING
 
 NOTHING: Mapping[str, str] = {}
@@ -175,8 +173,8 @@ def test_servers_and_accounts_are_read_with_their_secrets(tmp_path: Path) -> Non
     settings = written(tmp_path, SERVERS)
     assert settings.accounts.any_on is None
     assert settings.accounts.get("nobody") is None
-    assert settings.accounts.get("main") == Account("main", "kraken", True, max_orders_per_minute=60)
-    assert settings.accounts.get("spare") == Account("spare", "kraken", real_money=False)
+    assert settings.accounts.get("main") == DeclaredAccount("main", "kraken", True, max_orders_per_minute=60)
+    assert settings.accounts.get("spare") == DeclaredAccount("spare", "kraken", real_money=False)
     kraken, desk, practice = settings.server_options({"KRAKEN_TOKEN": "kraken-secret"})
     assert (kraken.name, kraken.kind, kraken.url, kraken.timeout_s) == (
         "kraken",
@@ -529,7 +527,7 @@ def test_the_schema_is_a_schema_and_its_defaults_meet_it() -> None:
         ("paper: {prices: nowhere.csv}\n", Accounts()),
         (
             "exec_mcp: {k: {transport: {kind: http, url: 'http://x/mcp'}, accounts: {main: {money: real}}}}\n",
-            Accounts({"main": Account("main", "k", real_money=True)}, any_on=None),
+            Accounts({"main": DeclaredAccount("main", "k", real_money=True)}, any_on=None),
         ),
         ("exec_mcp: [\n", None),
         ("exec_mcp: {k: {}}\n", None),

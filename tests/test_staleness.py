@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from reconciler.settings.staleness import CHANGED, Staleness
+from reconciler.settings.loading import CHANGED, Staleness
 
 
 def test_settings_that_change_are_told_until_they_are_as_they_were(tmp_path: Path) -> None:

@@ -6,16 +6,14 @@ from decimal import Decimal
 
 import click
 
-from reconciler.cli.choice import reason_option
 from reconciler.cli.engine import NoEngine
 from reconciler.cli.failure import Failure
-from reconciler.cli.money import Fee, Held
-from reconciler.cli.outcome import print_outcome
-from reconciler.cli.output import say, tell
+from reconciler.cli.output import print_outcome, say, tell
+from reconciler.cli.parameters import Fee, Held, reason_option
 from reconciler.cli.place import Place
-from reconciler.control.commands import named
-from reconciler.records.correction import Correction
-from reconciler.records.order import decimal_text
+from reconciler.control.operator import named
+from reconciler.orders.order import decimal_text
+from reconciler.orders.verdict import Correction
 
 _DONE = "book put right"
 
@@ -79,8 +77,8 @@ def _correct_without_engine(place: Place, instance_id: str, said: Correction) ->
     from dataclasses import replace
 
     from reconciler.cli.ownership import owned_store
-    from reconciler.execution.doubts import Doubts
     from reconciler.execution.settlement import Settlement
+    from reconciler.execution.watch import Doubts
 
     with owned_store(place) as (store, uid):
         correction = replace(said, by=named(uid))

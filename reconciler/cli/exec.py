@@ -11,19 +11,16 @@ from typing import TYPE_CHECKING
 
 import click
 
-from reconciler.cli.choice import reason_option
 from reconciler.cli.engine import NoEngine
 from reconciler.cli.failure import Failure
-from reconciler.cli.money import Money
-from reconciler.cli.outcome import print_outcome
-from reconciler.cli.output import print_json, say, tell
+from reconciler.cli.output import print_json, print_outcome, say, tell
+from reconciler.cli.parameters import Money, reason_option
 from reconciler.cli.place import Place
-from reconciler.records.order import decimal_text
+from reconciler.orders.order import decimal_text
 
 if TYPE_CHECKING:
-    from reconciler.execution.inspection import Finding
-    from reconciler.execution.rehearsal import Step, Trial
-    from reconciler.records.tools import KnownTools
+    from reconciler.exec_mcp.trial import Finding, Trial, TrialStep
+    from reconciler.records.accounts import KnownTools
     from reconciler.settings import Settings
 
 
@@ -253,15 +250,14 @@ def _known_tools(place: Place) -> Mapping[str, KnownTools]:
 
 async def _look(
     place: Place, settings: Settings, server: str | None, wish: _Wish | None
-) -> tuple[Sequence[Finding], Sequence[Step]]:
+) -> tuple[Sequence[Finding], Sequence[TrialStep]]:
     import logging
     import os
 
     from reconciler.clock import SystemClock
-    from reconciler.execution.inspection import inspect
-    from reconciler.execution.rehearsal import rehearse
-    from reconciler.execution.servers import open_servers
-    from reconciler.execution.tool_memory import Recollection
+    from reconciler.exec_mcp.server import Recollection
+    from reconciler.exec_mcp.servers import open_servers
+    from reconciler.exec_mcp.trial import inspect, rehearse
 
     logging.getLogger().addHandler(logging.NullHandler())  # what there is to say stands in the findings
     clock = SystemClock()
@@ -285,14 +281,14 @@ async def _look(
 
 def _trial(wish: _Wish) -> Trial:
     from reconciler.clock import SystemClock
+    from reconciler.exec_mcp.trial import Trial
     from reconciler.execution.order_id import OrderIds
-    from reconciler.execution.rehearsal import Trial
 
     made = OrderIds(SystemClock()).make("exec check")
     return Trial(wish.account, wish.client, wish.market, wish.quantity, made, wish.price)
 
 
-def _print(findings: Sequence[Finding], steps: Sequence[Step]) -> None:
+def _print(findings: Sequence[Finding], steps: Sequence[TrialStep]) -> None:
     for one in findings:
         tell(f"{one.server}: {'fine' if one.is_fine else 'not fine' if one.reachable else 'not reachable'}")
         if not one.reachable:

@@ -12,11 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from reconciler.cli.known import require_known
-from reconciler.cli.place import Place
-from reconciler.cli.when import between
-from reconciler.review.json_text import json_text
-from reconciler.visible import visible
+from reconciler.cli.parameters import between
+from reconciler.cli.place import Place, require_known
+from reconciler.visible import json_text, visible
 
 if TYPE_CHECKING:
     from reconciler.store.exports import Export

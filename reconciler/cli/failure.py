@@ -10,8 +10,7 @@ from typing import IO, Any
 import click
 
 from reconciler.errors import SettingsError
-from reconciler.records.text import said
-from reconciler.visible import visible
+from reconciler.visible import said, visible
 
 
 class Failure(click.ClickException):

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
+from typing import Any
+
 import click
 
-from reconciler.cli.choice import asked_reason, scope_of, scope_options
-from reconciler.cli.engine import NoAnswer, NoEngine
+from reconciler.cli.engine import Engine, NoAnswer, NoEngine
 from reconciler.cli.failure import Failure
-from reconciler.cli.outcome import print_outcome
-from reconciler.cli.output import say, tell
+from reconciler.cli.output import print_outcome, say, tell
+from reconciler.cli.parameters import asked_reason, scope_of, scope_options
 from reconciler.cli.place import Place
-from reconciler.control.commands import named
-from reconciler.records.halt import WAS_IT_MEANT, HaltScope, stranger
+from reconciler.control.operator import named
+from reconciler.records.halt import WAS_IT_MEANT, Halt, HaltScope, stranger
 
 ANSWER_S = 5.0
 """How long the engine may take to answer before the halt goes another way."""
@@ -87,3 +89,93 @@ def _halt_without_answer(
             f"the halt is on the disk, in {place.state_dir() / HALT_REQUESTS}: an engine that runs puts it in force "
             "within a beat, and one that starts before anything else",
         )
+
+
+def halts_of(engine: Engine) -> list[Halt]:
+    """The halts in force in a running engine. Raises NoEngine."""
+    found: Mapping[str, Any] = engine.get("/api/v1/engine") or {"halts": ()}
+    return [Halt.from_json(item) for item in found["halts"]]
+
+
+def notes_of(engine: Engine) -> list[str]:
+    """What keeps beats from firing, halts from being stored, and files from being read or told committed."""
+    found: Mapping[str, Any] = engine.get("/api/v1/engine") or {}
+    notes = [f"nothing ticks: {found['no_beat']}"] if found.get("no_beat") else []
+    unstored = [Halt.from_json(item).target for item in found.get("halts", ()) if not item.get("stored", True)]
+    notes += [f"the halt of {target} is in force, the database has not taken it yet" for target in unstored]
+    notes += [found[name] for name in ("descriptors_note", "source_error") if found.get(name)]
+    return [*notes, *found.get("source_notes", ())]
+
+
+def halts_without_engine(place: Place, stored: Iterable[Mapping[str, Any]]) -> list[Halt]:
+    """Those in the database, `stored`, and those that files ask for: all hold from the next start."""
+    from reconciler.clock import SystemClock, iso
+    from reconciler.errors import StoreError
+    from reconciler.records.halt import read_halts
+    from reconciler.sources.layout import HALT_PATHS
+    from reconciler.store.halt_requests import HaltRequests
+
+    clock = SystemClock()
+    halts = [Halt.from_json(item) for item in stored]
+    try:
+        halts += [halt for halt in HaltRequests(place.state_dir(), clock).read() if halt not in halts]
+    except StoreError as error:
+        say(str(error), alarming=True)
+    for path in HALT_PATHS:
+        if (place.root() / path).exists():
+            halts += read_halts(_source(place, path), iso(clock.time()))[0]
+    return halts
+
+
+def say_halts(halts: Iterable[Halt]) -> None:
+    """One red line for each, on stderr."""
+    for halt in halts:
+        say(f"HALTED  {halt.target}, {halt.kind}: {halt.reason} (by {halt.by}, since {halt.at})", alarming=True)
+
+
+def say_still_halted(halts: Iterable[Halt]) -> None:
+    """What is left in force where one was lifted; nothing where none is."""
+    if left := list(halts):
+        say("still halted:")
+        say_halts(left)
+
+
+def _source(place: Place, path: str) -> Any:
+    from reconciler.records.snapshot import SourceFile
+
+    try:
+        return SourceFile(path, (place.root() / path).read_bytes(), "", committed=False)
+    except OSError as error:
+        return SourceFile(path, None, "", committed=False, error=f"cannot be read: {error.strerror}")
+
+
+@click.command(
+    epilog="""\b
+Examples:
+  reconciler unhalt --all --reason "prices are right again"
+  reconciler unhalt --account main --reason "margin restored"
+  reconciler unhalt --instance btc-grid-1 --reason "fixed and reviewed\""""
+)
+@scope_options
+@asked_reason
+@click.pass_obj
+def unhalt(place: Place, everything: bool, account: str | None, instance: str | None, reason: str | None) -> None:
+    """End the halts of exactly this scope. Another scope's stay: ending --all does not end an account's."""
+    scope, id_, why = scope_of(everything, account, instance, reason)
+    try:
+        engine = place.engine()
+        print_outcome("no longer halted", engine.post("/v1/unhalt", {"scope": scope, "id": id_, "reason": why}))
+        say_still_halted(halts_of(engine))
+    except NoEngine:
+        from reconciler.cli.ownership import owned_store, tell_halting
+
+        with owned_store(place) as (store, uid):
+            lifted = store.halts.lift(scope, id_, named(uid), why)
+            if not lifted:
+                raise Failure(f"{id_ or 'all'}: no halt of exactly this scope is in force") from None
+            strongest = max(lifted, key=lambda halt: halt.full)
+            store.operators.record(uid, "unhalt", strongest.told_lifted, why)
+            tell_halting(store, uid, "Unhalted", strongest.told_lifted, scope, id_, why)
+            left = [halt.to_json() for halt in store.halts.active()]
+        tell(f"{id_ or 'all'}: no longer halted")
+        say_still_halted(halts_without_engine(place, left))

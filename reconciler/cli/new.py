@@ -9,22 +9,21 @@ from pathlib import PurePosixPath
 import click
 
 from reconciler.cli.failure import Failure
+from reconciler.cli.init import write_new
 from reconciler.cli.output import say, tell
 from reconciler.cli.place import Place
-from reconciler.cli.writing import write_new
+from reconciler.documents.document import Document, parse
+from reconciler.documents.wording import did_you_mean
 from reconciler.errors import Problem
 from reconciler.records.accounts import Accounts
-from reconciler.records.document import Document, parse
-from reconciler.records.schema import ID_PATTERN
+from reconciler.records.instance_schema import ID_PATTERN
 from reconciler.records.snapshot import Snapshot
-from reconciler.records.text import is_storable
-from reconciler.records.wording import did_you_mean
-from reconciler.review.check import check
 from reconciler.review.scaffold.instance import Draft, Wanted, instance_file
+from reconciler.review.validate.check import check
 from reconciler.sources.folder import DEPTH_LIMIT
 from reconciler.sources.layout import INSTANCES, counts, is_template
 from reconciler.strategy.catalogue import Catalogue
-from reconciler.visible import is_printable
+from reconciler.visible import is_printable, is_storable
 
 
 @click.command(

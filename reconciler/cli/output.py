@@ -5,17 +5,19 @@ from __future__ import annotations
 import codecs
 import io
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+import threading
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from reconciler.review.json_text import json_text
-from reconciler.visible import visible
+from reconciler.cli.failure import Failure
+from reconciler.visible import json_text, visible
 
 if TYPE_CHECKING:
     from rich.table import Table
+
 
 _UNCUT = 10_000
 _GAP = 2
@@ -151,3 +153,29 @@ def _cell(value: Any) -> str:
     if value is None or value == "":
         return "-"
     return visible(str(value))
+
+
+def print_outcome(verb: str, outcome: Mapping[str, Any]) -> None:
+    """`outcome` is `{"done": [...], "failed": [{"id", "message"}]}`. Failure where anything failed."""
+    for name in outcome["done"]:
+        tell(f"{name}: {verb}")
+    if note := outcome.get("note"):
+        say(note)
+    if outcome["failed"]:
+        raise Failure(*(f"{one['id']}: {one['message']}" for one in outcome["failed"]))
+
+
+INTERRUPTED = 130
+"""What shells expect of a command that Ctrl-C ended."""
+
+
+def watch(look: Callable[[], None], interval_s: float) -> None:
+    """`look` now and every `interval_s`. Ends quietly, with exit code 130, where Ctrl-C is pressed."""
+    from reconciler.clock import SystemClock
+
+    try:
+        look()
+        while not SystemClock().wait(threading.Event(), interval_s):
+            look()
+    except KeyboardInterrupt:
+        raise click.exceptions.Exit(INTERRUPTED) from None

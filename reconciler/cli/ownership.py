@@ -11,7 +11,7 @@ from reconciler.cli.failure import Failure
 from reconciler.cli.output import say
 from reconciler.cli.place import Place
 from reconciler.clock import SystemClock
-from reconciler.control.commands import named
+from reconciler.control.operator import named
 from reconciler.errors import StoreError, StoreLocked
 from reconciler.records.halt import HaltScope
 from reconciler.store import Store

@@ -19,8 +19,8 @@ from reconciler.clock import SystemClock, iso
 from reconciler.errors import SettingsError
 
 if TYPE_CHECKING:
-    from reconciler.execution.paper.faults import FaultRule
-    from reconciler.execution.paper.standalone import StandaloneOptions
+    from reconciler.paper.faults import FaultRule
+    from reconciler.paper.mcp_server import StandaloneOptions
     from reconciler.settings import Settings
 
 _SNIPPET = """\
@@ -105,7 +105,7 @@ def paper(
 
 
 def _serve(wanted: StandaloneOptions, stdio: bool) -> None:
-    from reconciler.execution.paper.standalone import serve_http, serve_stdio
+    from reconciler.paper.mcp_server import serve_http, serve_stdio
 
     def on_url(url: str) -> None:
         _introduce(wanted, f"on {url}")
@@ -150,7 +150,7 @@ def _settings(ctx: click.Context, flags: dict[str, Any]) -> Settings:
 def _options(
     settings: Settings, state: Path | None, port: int, faults: tuple[FaultRule, ...], fault_tools: bool
 ) -> StandaloneOptions:
-    from reconciler.execution.paper.standalone import StandaloneOptions
+    from reconciler.paper.mcp_server import StandaloneOptions
 
     site = settings.paper_site()
     return StandaloneOptions(
@@ -166,7 +166,7 @@ def _options(
 
 def _fault(text: str) -> FaultRule:
     """`slow,tool=place_order,seconds=2` as a rule."""
-    from reconciler.execution.paper.faults import FaultRule
+    from reconciler.paper.faults import FaultRule
 
     values: dict[str, str] = {}
     try:

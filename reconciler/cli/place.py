@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from reconciler.cli.failure import Failure, of_settings
 from reconciler.cli.output import say
+from reconciler.documents.wording import did_you_mean
 from reconciler.errors import SettingsError, SourceError, StoreError
 from reconciler.sources.layout import INSTANCES
 
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from reconciler.records.accounts import Accounts
     from reconciler.records.snapshot import Snapshot
     from reconciler.settings import Settings
-    from reconciler.sources.base import Base
+    from reconciler.sources.compared import Base
     from reconciler.store import Reader
     from reconciler.strategy.catalogue import Catalogue
 
@@ -48,7 +49,7 @@ class Place:
 
     def prefix(self) -> str:
         """The way from the top of the repository to the fleet, `""` or ending in a `/`; empty without a repository."""
-        from reconciler.sources.whereabouts import locate
+        from reconciler.sources.git import locate
 
         where = locate(self.root())
         return "" if where is None else where.prefix
@@ -98,7 +99,7 @@ class Place:
     def refuse_lacking(self, found: Snapshot) -> None:
         """Failure where HEAD has records that are not among the files found here."""
         from reconciler.clock import SystemClock
-        from reconciler.sources.checkout import refuse_lacking
+        from reconciler.sources.compared import refuse_lacking
 
         try:
             refuse_lacking(self.root(), bool(found.instances), SystemClock())
@@ -108,7 +109,7 @@ class Place:
     def base(self, ref: str, head: Snapshot) -> Base:
         """The fleet where the files of `head` left `ref`, told by git; Failure where git cannot say."""
         from reconciler.clock import SystemClock
-        from reconciler.sources.base import read_base
+        from reconciler.sources.compared import read_base
 
         try:
             return read_base(self.root(), ref, head, SystemClock())
@@ -169,3 +170,15 @@ def _here() -> Path:
     said, here = os.environ.get("PWD", ""), Path.cwd()
     is_usable = os.path.isabs(said) and os.path.normpath(said) == said and os.path.isdir(said)
     return Path(said) if is_usable and os.path.samefile(said, here) else here
+
+
+def require_known(reader: Reader, instance_id: str) -> None:
+    """Raises Failure where no instance of that id is, or ever was, in the database."""
+    if reader.row(instance_id) is None:
+        raise no_such(instance_id, reader.ids())
+
+
+def no_such(instance_id: str, ids: Iterable[str]) -> Failure:
+    """What to say of an id that is none of `ids`."""
+    near = did_you_mean(instance_id, ids)
+    return Failure(f"{instance_id}: there is no such instance; {near or 'all there are: reconciler status'}")

@@ -17,14 +17,14 @@ from reconciler.cli.output import print_data, print_text
 from reconciler.cli.place import Place
 from reconciler.records.crosscheck import EvaluationCache
 from reconciler.records.mode import Mode
-from reconciler.review.before import of_database, of_engine
-from reconciler.review.comparison import Comparison, compare, compare_revisions
 from reconciler.review.judging import judge
 from reconciler.review.plan import json, markdown, text
+from reconciler.review.plan.before import of_database, of_engine
+from reconciler.review.plan.comparison import Comparison, compare, compare_revisions
+from reconciler.review.plan.differences import Phrase, phrase
 from reconciler.review.plan.draft import plan_of, with_code_links, with_shadow_orders, with_stakes
-from reconciler.review.plan.fleet_plan import CodeChange, FleetPlan, Point
+from reconciler.review.plan.model import CodeChange, FleetPlan, Point
 from reconciler.review.plan.outlook import Stake, currency_of
-from reconciler.review.plan.phrase import Phrase, phrase
 from reconciler.sources.layout import STRATEGIES
 from reconciler.strategy.catalogue import Catalogue
 
@@ -32,8 +32,8 @@ if TYPE_CHECKING:
     from reconciler.records.accounts import Accounts
     from reconciler.records.record import Row
     from reconciler.records.snapshot import Snapshot
-    from reconciler.records.subschema import Schema
     from reconciler.store import Reader
+    from reconciler.validation.schema_tree import Schema
 
 CODE_MISSING: Final = ("CodeMissing", "CodeLoading", "ImportFailed")
 """The reasons that the condition Loaded gives for what is not loaded for want of its code."""
@@ -116,8 +116,7 @@ def _with_revision(place: Place, ref: str, snapshot: Snapshot, accounts: Account
 
 def _with_database(place: Place, snapshot: Snapshot, accounts: Accounts) -> FleetPlan:
     """Halts of the file are not in the database: they count as they are now. Those of operators stay in force."""
-    from reconciler.records.halt import Halt
-    from reconciler.records.halt_file import read_halts
+    from reconciler.records.halt import Halt, read_halts
 
     reader = place.reader()
     try:

@@ -10,9 +10,9 @@ from pathlib import Path, PurePosixPath
 import click
 
 from reconciler.cli.failure import Failure
+from reconciler.cli.init import write_over
 from reconciler.cli.output import say, tell
 from reconciler.cli.place import Place
-from reconciler.cli.writing import write_over
 from reconciler.errors import Problem
 from reconciler.records.snapshot import Snapshot
 from reconciler.review.editor import FOLDER, differences, exported, is_ours

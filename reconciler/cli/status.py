@@ -12,20 +12,18 @@ import click
 
 from reconciler.cli.engine import NoEngine
 from reconciler.cli.failure import Failure
-from reconciler.cli.halted import halts_of, halts_without_engine, notes_of, say_halts
-from reconciler.cli.known import no_such
-from reconciler.cli.output import print_json, print_table, say, tell
-from reconciler.cli.place import Place
-from reconciler.cli.watching import watch
+from reconciler.cli.halt import halts_of, halts_without_engine, notes_of, say_halts
+from reconciler.cli.output import print_json, print_table, say, tell, watch
+from reconciler.cli.place import Place, no_such
+from reconciler.orders.holding import Holding
+from reconciler.orders.order import decimal_text
 from reconciler.ports import InstanceFilter
+from reconciler.records.cadence import ago
 from reconciler.records.halt import Halt
-from reconciler.records.holding import Holding
 from reconciler.records.mode import Mode
-from reconciler.records.moment import ago
-from reconciler.records.order import decimal_text
 from reconciler.records.record import told_of_removed
 from reconciler.records.status import Health, Sync
-from reconciler.review.wording import count
+from reconciler.review.validate.wording import count
 
 WATCH_S = 2.0
 COLUMNS = (

@@ -12,11 +12,10 @@ import click
 from reconciler.cli.failure import CouldNotRun, Failure
 from reconciler.cli.output import print_data, print_text, say
 from reconciler.cli.place import Place
-from reconciler.review import text
-from reconciler.review.check import EVERYTHING, Against, check, could_be_refused, is_under, known_paths
-from reconciler.review.formats import FORMATS
-from reconciler.review.report import Report
-from reconciler.sources.whereabouts import locate
+from reconciler.review.validate import text
+from reconciler.review.validate.check import EVERYTHING, Against, check, could_be_refused, is_under, known_paths
+from reconciler.review.validate.report import FORMATS, Report
+from reconciler.sources.git import locate
 
 
 @click.command(
@@ -97,7 +96,7 @@ def _inside(path: str, root: str) -> str | None:
 
 def _write_step_summary(found: Report) -> None:
     """Append to the summary of the step that GitHub runs this in, where it does."""
-    from reconciler.review.github import step_summary
+    from reconciler.review.validate.github import step_summary
 
     path = os.environ.get("GITHUB_STEP_SUMMARY")
     if not path:

@@ -10,9 +10,8 @@ import click
 
 from reconciler.cli.engine import Engine, NoEngine
 from reconciler.cli.failure import Failure
-from reconciler.cli.known import require_known
 from reconciler.cli.output import tell
-from reconciler.cli.place import Place
+from reconciler.cli.place import Place, require_known
 from reconciler.records.status import ConditionType, Health, Sync
 
 LOOK_S = 0.5

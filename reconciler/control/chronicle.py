@@ -5,14 +5,15 @@ from __future__ import annotations
 import logging
 from collections import defaultdict
 from collections.abc import Sequence
-from typing import Literal, Protocol, assert_never
+from typing import Literal, assert_never
 
+from reconciler.ports import EventLog
+from reconciler.records.admission import Removal
 from reconciler.records.halt import Halt
 from reconciler.records.plan import Action, Load, Reload, SetMode, Unload, Update
 from reconciler.records.record import Attempt, RowChange
-from reconciler.records.removal import Removal
 from reconciler.records.status import Sync
-from reconciler.runtime.outcome import (
+from reconciler.runtime.protocol import (
     Disturbed,
     HookFailed,
     Loaded,
@@ -39,10 +40,6 @@ MANY = 100
 """More than this of a kind at once are told in one event of the engine: a fleet that starts would otherwise push
 everything else out of the log. The history of each instance is kept apart from it, and faults are always told singly.
 """
-
-
-class EventLog(Protocol):
-    def record(self, instance_id: str | None, type: EventType, reason: str, message: str) -> None: ...
 
 
 class Chronicle:

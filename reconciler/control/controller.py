@@ -9,23 +9,58 @@ from __future__ import annotations
 import logging
 import threading
 from collections import deque
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol, TypeVar, assert_never
 
 from reconciler.clock import Clock
-from reconciler.control.absence import SETTLING_S
 from reconciler.control.chronicle import Chronicle
 from reconciler.control.fleet import Fleet
-from reconciler.control.observer import Observer
-from reconciler.control.rollout import Rollout
+from reconciler.control.observer import SETTLING_S, Observer
 from reconciler.errors import StoreError
 from reconciler.records.halt import HaltScope
-from reconciler.records.plan import Action, Load, Phase, Reload, Running, SetMode, Unload, Update, plan
+from reconciler.records.plan import Action, Load, Phase, Reload, Running, SetMode, Unload, Update, load_key, plan
 from reconciler.records.record import Row
 from reconciler.records.status import Sync
-from reconciler.runtime.host import Host, LoadSpec
-from reconciler.runtime.outcome import LoadFailed, Quarantined, Report
+from reconciler.runtime.host import Host
+from reconciler.runtime.protocol import LoadFailed, LoadSpec, Quarantined, Report
+
+
+class Rollout:
+    """Lets through the next code reload of each strategy type once the one before it has arrived."""
+
+    def __init__(self) -> None:
+        self._on_its_way: dict[str, str] = {}
+
+    def admit(self, actions: Sequence[Action], running: Mapping[str, Running]) -> tuple[Action, ...]:
+        """`actions` less the code reloads that must wait their turn; the next plan yields those again."""
+        loading = {action.row.id for action in actions if isinstance(action, Load)}
+        self._on_its_way = {
+            strategy_type: instance_id
+            for strategy_type, instance_id in self._on_its_way.items()
+            if instance_id in loading or _is_travelling(running.get(instance_id))
+        }
+        admitted = []
+        for action in actions:
+            if isinstance(action, Reload) and _is_for_code(action, running.get(action.row.id)):
+                strategy_type = action.row.record.strategy_type
+                if self._on_its_way.setdefault(strategy_type, action.row.id) != action.row.id:
+                    continue
+            admitted.append(action)
+        return tuple(admitted)
+
+
+def _is_travelling(view: Running | None) -> bool:
+    return view is not None and view.phase in (Phase.LOADING, Phase.UNLOADING)
+
+
+def _is_for_code(action: Reload, view: Running | None) -> bool:
+    """True for a reload whose only urgency is new code; a change of mode never waits for its turn."""
+    if view is None:
+        return False
+    key = load_key(action.row)
+    return view.key.code_digest != key.code_digest and view.key.mode is key.mode
+
 
 T = TypeVar("T")
 

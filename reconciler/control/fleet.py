@@ -6,9 +6,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from reconciler.errors import Problem
+from reconciler.records.admission import Removal
 from reconciler.records.evaluation import Evaluation
 from reconciler.records.record import Attempt, Row, RowChange
-from reconciler.records.removal import Removal
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,29 +2,152 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+import logging
+from collections.abc import Callable, Collection, Container, Mapping, Sequence
 from dataclasses import replace
 from typing import Protocol
 
 from reconciler.clock import Clock, iso
-from reconciler.control.absence import Absence
 from reconciler.control.chronicle import Chronicle
-from reconciler.control.drift import Drift
 from reconciler.control.fleet import Fleet
-from reconciler.control.halt_watch import DeclaredHalts, HaltWatch
-from reconciler.errors import Problem, SourceError
-from reconciler.records.admission import Admission, Arrival, admit
+from reconciler.errors import Problem, SourceError, StoreError
+from reconciler.records.admission import Admission, Arrival, Removal, admit, removal_digest
 from reconciler.records.crosscheck import template_problems
 from reconciler.records.evaluation import Evaluation
-from reconciler.records.halt_file import strange_halts
+from reconciler.records.halt import Halt, read_halts, strange_halts
 from reconciler.records.mode import Mode, descent
 from reconciler.records.plan import SetMode
 from reconciler.records.record import Row, RowChange
-from reconciler.records.snapshot import Snapshot, named_id
+from reconciler.records.snapshot import Snapshot, SourceFile, named_id
 from reconciler.runtime.host import Host
 from reconciler.store.desired import Desired
 from reconciler.strategy.catalogue import Catalogue
 from reconciler.strategy.definition import Definition
+
+log = logging.getLogger(__name__)
+
+
+class Drift:
+    """Compares the table with what the engine wrote, whenever somebody else has written to the database."""
+
+    def __init__(self, desired: Desired) -> None:
+        self._desired = desired
+        self._is_suspected = False
+
+    def changes(self, rows: Mapping[str, Row], at: str) -> tuple[RowChange, ...]:
+        """What puts the table back to `rows`. The suspicion stays until `settled` says that it was written."""
+        self._is_suspected |= self._desired.changed_by_others()
+        if not self._is_suspected:
+            return ()
+        try:
+            stored = self._desired.rows()
+        except StoreError as error:
+            log.warning("rows changed by hand cannot be read: all are written back", extra={"error": str(error)})
+            stored = {}
+        back = [
+            RowChange(row, "drift", "changed by hand in the database; written back")
+            for row in rows.values()
+            if stored.get(row.id) != row
+        ]
+        back.extend(
+            RowChange(replace(row, removed_at=at), "drift", "inserted by hand in the database; removed")
+            for row in stored.values()
+            if row.id not in rows
+        )
+        return tuple(back)
+
+    def settled(self) -> None:
+        """The table is as it should be again."""
+        self._is_suspected = False
+
+
+class DeclaredHalts(Protocol):
+    """Where the halts of a file come into force."""
+
+    def declare(self, halts: tuple[Halt, ...]) -> None: ...
+
+
+class HaltWatch:
+    """Follows the halt file from snapshot to snapshot."""
+
+    def __init__(self, halts: DeclaredHalts) -> None:
+        self._halts = halts
+        self._seen: tuple[SourceFile | None, bool] = (None, True)
+        self.declared: tuple[Halt, ...] = ()
+        self.problems: tuple[Problem, ...] = ()
+
+    def follow(self, snapshot: Snapshot, at: str) -> bool:
+        """True where the halts in force have changed. A snapshot that is not whole, or a file that is still being
+        written, may add halts; it lifts none."""
+        seen = (snapshot.halt, snapshot.whole)
+        if seen == self._seen:
+            return False
+        halts, problems = read_halts(snapshot.halt, at)
+        if not snapshot.whole or (snapshot.halt is not None and snapshot.halt.is_unfinished):
+            halts = tuple(dict.fromkeys((*self.declared, *halts)))
+        self._halts.declare(halts)
+        self._seen, self.declared, self.problems = seen, halts, problems
+        return True
+
+
+SETTLING_S = 1.0
+"""A file must be missing from two whole reads at least this far apart."""
+QUIET_S = 1.5
+"""And for so long no other may have gone: whoever deletes slowly, over a network or by hand, has not ended yet."""
+ACTIVE_S = 10.0
+"""What is active is looked for so long: who uploads often deletes first, and a returning id starts from off."""
+RECENT_S = 600.0
+"""So long what went counts with what goes."""
+
+
+class Absence:
+    """Remembers between snapshots; `confirm` may come from any thread."""
+
+    def __init__(self) -> None:
+        self._missing_since_s: dict[str, float] = {}
+        self._grew_at_s = float("-inf")
+        self._removed_at_s: dict[str, float] = {}
+        self._holds = False
+        self.confirmed = ""
+        """The digest of the held removal that may happen; empty where none may."""
+
+    def confirm(self, removal_digest: str) -> None:
+        """Let the held removal that `removal_digest` stands for happen, and no other."""
+        self.confirmed = removal_digest
+
+    def settled(self, now_s: float, active: Container[str] = ()) -> frozenset[str]:
+        """The ids that were missing from a whole snapshot long enough ago; none while others still go."""
+        if now_s < self._grew_at_s + QUIET_S:
+            return frozenset()
+        return frozenset(
+            i
+            for i, since_s in self._missing_since_s.items()
+            if since_s <= now_s - (ACTIVE_S if i in active else SETTLING_S)
+        )
+
+    def recent(self, now_s: float) -> frozenset[str]:
+        """The ids that went within the last ten minutes, those that somebody confirmed left out.
+
+        While a removal is held because of them they do not grow old: it passes once somebody has looked, not by time.
+        """
+        return frozenset(i for i, at_s in self._removed_at_s.items() if self._holds or at_s > now_s - RECENT_S)
+
+    def note(self, removal: Removal, confirmed: str, now_s: float) -> None:
+        """Take what became of the missing ids of a whole snapshot, judged with `confirmed`.
+
+        A confirmation is good for the moment: where the set it stands for is no longer what is held, it lapses.
+        """
+        missing = (*removal.waiting, *removal.held, *removal.protected)
+        if not self._missing_since_s.keys() >= set(missing):
+            self._grew_at_s = now_s
+        self._missing_since_s = {i: self._missing_since_s.get(i, now_s) for i in missing}
+        recent = self.recent(now_s)
+        self._holds = bool(removal.held)
+        self._removed_at_s = {i: at_s for i, at_s in self._removed_at_s.items() if i in recent}
+        if removal.remove and removal_digest(removal.remove) != confirmed:
+            self._removed_at_s |= dict.fromkeys(removal.remove, now_s)
+        if self.confirmed == confirmed and removal.held_digest != confirmed:
+            self.confirmed = ""
 
 
 class Source(Protocol):

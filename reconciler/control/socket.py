@@ -39,13 +39,12 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Route
 
 from reconciler.connections import BoundedProtocol
-from reconciler.control.commands import CommandResult, Commands, named
+from reconciler.control.operator import CommandResult, Commands, named
 from reconciler.errors import ReconcilerError
-from reconciler.records.correction import Correction, Shares
+from reconciler.orders.order import to_amount
+from reconciler.orders.verdict import WORDS, Correction, Shares, Verdict
 from reconciler.records.halt import REASON_LIMIT
-from reconciler.records.order import to_amount
-from reconciler.records.text import is_storable
-from reconciler.records.verdict import WORDS, Verdict
+from reconciler.visible import is_storable
 
 PATH_LIMIT_BYTES = 107
 """What a Unix socket's address holds on Linux, its closing zero excluded."""

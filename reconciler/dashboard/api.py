@@ -8,12 +8,11 @@ from datetime import datetime
 from typing import Any
 
 from reconciler.clock import Clock, utc
-from reconciler.dashboard.query import HIGHEST_LIMIT, Query
-from reconciler.dashboard.reader import Item, OrdersReader
-from reconciler.dashboard.refusal import Refusal, no_such
+from reconciler.dashboard.query import HIGHEST_LIMIT, Query, QueryRefusal, no_such
+from reconciler.dashboard.reading import Item, OrdersReader
 from reconciler.dashboard.render import to_json
 from reconciler.ports import AccountView, EngineStatus, InstanceFilter, StatusReader, StrategySummary
-from reconciler.records.moment import moment
+from reconciler.records.cadence import moment
 from reconciler.records.record import told_of_removed
 from reconciler.records.status import InstanceStatus
 
@@ -120,13 +119,13 @@ def find_order(reader: OrdersReader, client_order_id: str) -> Item:
     return found
 
 
-def no_instance(reader: OrdersReader, instance_id: str, where: str) -> Refusal:
+def no_instance(reader: OrdersReader, instance_id: str, where: str) -> QueryRefusal:
     """404 for an instance that is not there; of one that was, when it went and where its past is."""
     row = reader.row(instance_id)
     if row is None or row.removed_at is None:
         return no_such("instance", instance_id, where)
     told = told_of_removed(row, reader.attempts_of(instance_id))
-    return Refusal(404, f"{told}; see: reconciler history {instance_id}")
+    return QueryRefusal(404, f"{told}; see: reconciler history {instance_id}")
 
 
 def find_strategy(status: StatusReader, strategy_type: str) -> StrategySummary | None:

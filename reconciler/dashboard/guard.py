@@ -5,15 +5,32 @@ from __future__ import annotations
 import hashlib
 import hmac
 import re
+from dataclasses import dataclass, field
 from http.cookies import CookieError, SimpleCookie
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from reconciler.dashboard.errors import error_response
-from reconciler.dashboard.options import DashboardOptions
-from reconciler.dashboard.refusal import Refusal
+from reconciler.dashboard.query import QueryRefusal, error_response
 from reconciler.dashboard.tries import Tries
+from reconciler.records.accounts import Accounts
+
+LOOPBACK_HOSTS = ("localhost", "127.0.0.1", "::1")
+
+
+@dataclass(frozen=True, slots=True)
+class DashboardOptions:
+    """`token` None asks nobody who they are, which is for loopback only; the settings see to that.
+
+    `allowed_hosts` are the names a request's Host header may carry, without port; empty allows any. Loopback
+    needs the check: without it any web page can point a name of its own at 127.0.0.1 and read this one.
+    `accounts` says whose money is real.
+    """
+
+    token: str | None = field(default=None, repr=False)
+    allowed_hosts: tuple[str, ...] = LOOPBACK_HOSTS
+    accounts: Accounts = field(default_factory=Accounts)
+
 
 COOKIE = "reconciler_session"
 METHODS = ("GET", "HEAD")
@@ -67,24 +84,26 @@ class Guard:
         app = self._app if refusal is None else error_response(scope["path"], refusal)
         await app(scope, receive, guarded_send)
 
-    async def _refusal(self, scope: Scope) -> Refusal | None:
+    async def _refusal(self, scope: Scope) -> QueryRefusal | None:
         allowed = (*METHODS, "POST") if self._session is not None and scope["path"] == LOGIN else METHODS
         if scope["method"] not in allowed:
             expected = "GET or HEAD" if allowed is METHODS else "GET, HEAD or POST"
-            return Refusal(405, f"this page only reads: expected {expected}", headers={"allow": ", ".join(allowed)})
+            return QueryRefusal(
+                405, f"this page only reads: expected {expected}", headers={"allow": ", ".join(allowed)}
+            )
         headers = Headers(scope=scope)
         given = headers.get("host", "")
         if self._options.allowed_hosts and host_name(given) not in self._options.allowed_hosts:
             expected = ", ".join(self._options.allowed_hosts)
-            return Refusal(400, f"expected the Host to be one of {expected}, was {given[:100]!r}", code="bad_host")
+            return QueryRefusal(400, f"expected the Host to be one of {expected}, was {given[:100]!r}", code="bad_host")
         if self._session is None or _is_public(scope["path"]):
             return None
         try:
             if await self._knows(headers, scope):
                 return None
-        except Refusal as refusal:
+        except QueryRefusal as refusal:
             return refusal
-        return Refusal(
+        return QueryRefusal(
             401,
             "a token is needed: send it as `Authorization: Bearer …`, or sign in at /login",
             headers={"www-authenticate": "Bearer"},

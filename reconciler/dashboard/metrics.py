@@ -12,9 +12,8 @@ from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
 from reconciler.clock import Clock
-from reconciler.dashboard.heartbeat import heartbeat_age_s
+from reconciler.dashboard.attention import Surveyor, heartbeat_age_s
 from reconciler.dashboard.query import Query
-from reconciler.dashboard.survey import Surveyor
 from reconciler.ports import StatusReader
 from reconciler.records.mode import Mode
 from reconciler.records.status import Health, Sync

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import shlex
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from math import ceil
 from operator import attrgetter
+from typing import Any, NamedTuple
 
 from reconciler.clock import Clock, iso, utc
-from reconciler.dashboard.answers import Page
 from reconciler.dashboard.api import (
     OWN_ROWS,
     find_order,
@@ -20,25 +21,112 @@ from reconciler.dashboard.api import (
 )
 from reconciler.dashboard.attention import (
     Concern,
+    Surveyor,
     denial_concerns,
     difference_concerns,
     engine_concerns,
+    heartbeat_fault,
     orphan_concerns,
 )
-from reconciler.dashboard.config import config_lines
-from reconciler.dashboard.heartbeat import heartbeat_fault
-from reconciler.dashboard.provenance import traces
-from reconciler.dashboard.query import MONEYS, Query
-from reconciler.dashboard.reader import EVENT_TYPES, Item, OrdersReader
-from reconciler.dashboard.refusal import no_such
-from reconciler.dashboard.render import lasting, render
-from reconciler.dashboard.survey import Surveyor
-from reconciler.dashboard.widgets import picture
+from reconciler.dashboard.bodies import Page
+from reconciler.dashboard.charts import picture
+from reconciler.dashboard.query import MONEYS, Query, no_such
+from reconciler.dashboard.reading import EVENT_TYPES, Item, OrdersReader
+from reconciler.dashboard.render import lasting, render, written
+from reconciler.documents.pointer import Path, spell
+from reconciler.orders.order import OrderState, Outcome
 from reconciler.ports import FleetSummary, StatusReader
 from reconciler.records.accounts import Accounts
 from reconciler.records.mode import Mode
-from reconciler.records.order import OrderState, Outcome
+from reconciler.records.record import Row
+from reconciler.records.snapshot import TEMPLATES_FOLDER
 from reconciler.records.status import Health, InstanceStatus, Sync, TradingReason
+
+
+@dataclass(frozen=True, slots=True)
+class ConfigLine:
+    """`pointer` as problems spell it, below `config` (`levels.step`).
+
+    `as_written` is empty where the schema's default applies. `origin` is the file and line it was written at
+    (`instances/a.yaml:7`, or its template's), empty where nobody knows.
+    """
+
+    pointer: str
+    as_written: str
+    effective: str
+    is_default: bool
+    origin: str = ""
+
+
+def config_lines(
+    config: Mapping[str, Any], effective: Mapping[str, Any], origins: Mapping[str, str]
+) -> list[ConfigLine]:
+    """Every value in force, maps opened up, in the order of the effective config. `origins` by whole pointers."""
+    return list(_lines(config, effective, origins, ()))
+
+
+_ABSENT = object()
+
+
+def _lines(
+    config: Mapping[str, Any], effective: Mapping[str, Any], origins: Mapping[str, str], above: Path
+) -> Iterator[ConfigLine]:
+    for key, value in effective.items():
+        path = (*above, key)
+        own = config.get(key, _ABSENT)
+        if isinstance(value, Mapping) and value:
+            yield from _lines(own if isinstance(own, Mapping) else {}, value, origins, path)
+        elif own is _ABSENT:
+            yield ConfigLine(spell(path), "", written(value), is_default=True)
+        else:
+            origin = origins.get(spell(("config", *path)), "")
+            yield ConfigLine(spell(path), written(own), written(value), is_default=False, origin=origin)
+
+
+class Trace(NamedTuple):
+    """A question, and the command that answers it where the fleet's files are."""
+
+    question: str
+    command: str
+
+
+def traces(order: Mapping[str, Any], values: Mapping[str, Any], row: Row | None) -> tuple[Trace, ...]:
+    """What to type about the record, its template and its strategy.
+
+    An order's revision is the commit that was checked out, which may have changed anything: of what stood in it, this
+    tells the change that counted, and the step of the main line that brought it (the merge, where it was merged; the
+    change itself, where it was squashed or pushed). An order that came from no commit has files that may be committed
+    by now, or changed again: all that git can tell is how they stand today. `values` is the record as its file had
+    it; `row` knows the file's place.
+    """
+    paths = shlex.join(_paths(order, values, row))
+    if not order["revision"]:
+        return (
+            Trace("What is not committed of them now", f"git status --short -- {paths}"),
+            Trace("What differs from the last commit now", f"git diff HEAD -- {paths}"),
+            Trace("What was committed of them last", f"git log -1 --stat -- {paths}"),
+        )
+    revision = shlex.quote(order["revision"])
+    return (
+        Trace("Who wrote it, and in which change", f"git log -1 --stat {revision} -- {paths}"),
+        Trace(
+            "Who merged it; a pull request that it names holds the review",
+            f"git log -1 --first-parent -m --stat {revision} -- {paths}",
+        ),
+    )
+
+
+def _paths(order: Mapping[str, Any], values: Mapping[str, Any], row: Row | None) -> list[str]:
+    instance_id, template = order["instance_id"], values.get("template")
+    paths = [row.path if row is not None else f"instances/{instance_id}.yaml"]
+    if row is not None and row.template_path:
+        paths.append(row.template_path)
+    elif template:
+        paths.append(f"instances/{TEMPLATES_FOLDER}/{template}.yaml")
+    if strategy_type := values.get("strategy_type") or (row.record.strategy_type if row is not None else ""):
+        paths.append(f"strategies/{strategy_type}.py")
+    return paths
+
 
 FEWEST_REFRESH_S = 1
 NO_INSTANCES: Sequence[InstanceStatus] = ()

@@ -3,11 +3,37 @@
 from __future__ import annotations
 
 import difflib
+import json
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
+from http import HTTPStatus
 from urllib.parse import urlencode
 
-from reconciler.dashboard.refusal import Refusal
+from starlette.responses import Response
+
+from reconciler.dashboard.render import HTML, JSON, render
+
+
+class QueryRefusal(Exception):
+    """Raised anywhere below a route; becomes `{"error": {"code", "message"}}` or a page saying the same."""
+
+    def __init__(self, status: int, message: str, *, code: str = "", headers: Mapping[str, str] | None = None) -> None:
+        super().__init__(message)
+        self.status = status
+        self.code = code or code_of(status)
+        self.message = message
+        self.headers = dict(headers or {})
+
+
+def code_of(status: int) -> str:
+    """`not_found` for 404, `method_not_allowed` for 405: the standard phrase as an identifier."""
+    return HTTPStatus(status).phrase.lower().replace(" ", "_").replace("-", "_")
+
+
+def no_such(what: str, name: str, where: str) -> QueryRefusal:
+    """404 for a thing that is named and not there, with where to find those that are."""
+    return QueryRefusal(404, f"there is no {what} {name!r}; {where} lists those there are")
+
 
 DEFAULT_LIMIT = 100
 HIGHEST_LIMIT = 1_000
@@ -68,7 +94,7 @@ def parse(pairs: Iterable[tuple[str, str]], filters: Filters, *, paged: bool) ->
     wanted = tuple((name, given[name]) for name in filters if given.get(name))
     faults.extend(fault for name, value in wanted if (fault := _bad_filter(name, value, filters[name])))
     if faults:
-        raise Refusal(400, "; ".join(faults), code="bad_query")
+        raise QueryRefusal(400, "; ".join(faults), code="bad_query")
     return Query(wanted, limit, offset)
 
 
@@ -117,3 +143,17 @@ def _meant(text: str, words: tuple[str, ...]) -> str:
 
 def _shown(text: str) -> str:
     return repr(text if len(text) <= 60 else text[:59] + "…")
+
+
+MACHINE_PATHS = ("/livez", "/readyz", "/metrics")
+
+
+def error_response(path: str, refusal: QueryRefusal) -> Response:
+    """The response that says `refusal` to whoever asked for `path`. Small enough for the event loop."""
+    if path.startswith("/api/") or path in MACHINE_PATHS:
+        error = {"error": {"code": refusal.code, "message": refusal.message}}
+        body, media_type = json.dumps(error, ensure_ascii=False).encode(errors="backslashreplace"), JSON
+    else:
+        body, media_type = render("error.html", refusal=refusal), HTML
+    headers = {**refusal.headers, "cache-control": "no-store"}
+    return Response(body, refusal.status, headers, media_type)

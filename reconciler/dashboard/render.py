@@ -13,9 +13,9 @@ from urllib.parse import quote
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from reconciler.clock import from_iso
+from reconciler.orders.order import decimal_text
+from reconciler.records.cadence import duration as spelled
 from reconciler.records.mode import Mode
-from reconciler.records.moment import duration as spelled
-from reconciler.records.order import decimal_text
 from reconciler.records.status import Condition, Health, InstanceStatus, Sync, TradingCaveat, TradingReason
 from reconciler.visible import visible_json, visible_lines
 

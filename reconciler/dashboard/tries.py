@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from reconciler.clock import Clock
-from reconciler.dashboard.refusal import Refusal
+from reconciler.dashboard.query import QueryRefusal
 
 FREE = 3
 """So many wrong ones are answered at once: people mistype."""
@@ -41,7 +41,7 @@ class Tries:
         if known.waiting >= WAITING:
             wait_s = round(WAITING * LONGEST_DELAY_S)
             message = f"too many wrong tokens from {client or 'here'}: try again in {wait_s} s"
-            raise Refusal(429, message, headers={"retry-after": str(wait_s)})
+            raise QueryRefusal(429, message, headers={"retry-after": str(wait_s)})
         known.waiting += 1
         try:
             async with known.turn:

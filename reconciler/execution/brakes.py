@@ -13,11 +13,10 @@ from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import Final
 
+from reconciler import exact
 from reconciler.clock import Clock, iso
-from reconciler.records import exact
-from reconciler.records.market import Balance
-from reconciler.records.order import Order, OrderType, Side
-from reconciler.records.pair import pair_of, usual
+from reconciler.orders.market import Balance, pair_of, usual
+from reconciler.orders.order import Order, OrderType, Side
 
 EQUAL: Final = 5
 """So many equal refusals in a row hold requests like them back."""

@@ -9,31 +9,30 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import defaultdict
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
 
 from reconciler.clock import Clock, iso, utc
 from reconciler.errors import CapabilityUnavailable, ExecError, ExecUnavailable, StoreError
-from reconciler.execution import answers
-from reconciler.execution.answers import Listed, OrderReport, Unreadable
-from reconciler.execution.clerk import Clerk
-from reconciler.execution.client import ExecServer
-from reconciler.execution.doubts import Doubts
-from reconciler.execution.endings import LATELY
-from reconciler.execution.lingering import Lingering
-from reconciler.execution.look_up import LookUp, is_news
-from reconciler.execution.orphans import Orphan, Orphans
-from reconciler.execution.readiness import Readiness
-from reconciler.execution.servers import Servers
-from reconciler.execution.settlement import EventLog, OrderBook, Settlement
-from reconciler.execution.subject import Subject, names_another, own_part
-from reconciler.execution.tally import Held, added_up, difference, whole
+from reconciler.exec_mcp import answers
+from reconciler.exec_mcp.answers import Listed, OrderReport, Unreadable
+from reconciler.exec_mcp.market_data import MarketData
+from reconciler.exec_mcp.server import ExecServer
+from reconciler.exec_mcp.servers import Servers
+from reconciler.exec_mcp.subject import Subject, names_another, own_part
+from reconciler.execution.gate_checks import Readiness
+from reconciler.execution.look_up import Clerk, LookUp, is_news
+from reconciler.execution.settlement import OrderBook, Settlement
+from reconciler.execution.tally import Held, Orphan, Orphans, added_up, difference, whole
+from reconciler.execution.watch import LATELY, Doubts, Lingering
 from reconciler.execution.wholeness import Wholeness
-from reconciler.records.correction import Shares
-from reconciler.records.order import Order, Outcome
-from reconciler.records.pair import spelled_as
+from reconciler.orders.market import spelled_as
+from reconciler.orders.order import Order, Outcome
+from reconciler.orders.verdict import Shares
+from reconciler.ports import AccountView, EventLog
+from reconciler.records.cadence import beat_time
 
 log = logging.getLogger(__name__)
 
@@ -49,7 +48,7 @@ _WRITTEN_OFF = timedelta(days=1)
 
 
 @dataclass(frozen=True, slots=True)
-class Comparison:
+class AccountComparison:
     """How the positions of an account last compared. `difference` is what they differ in, empty where they add up."""
 
     account_id: str
@@ -89,12 +88,12 @@ class Comparing:
         self._unreadable: dict[str, str] = {}
         self._lingering = Lingering(clock)
         self._orphans = Orphans(events, clock)
-        self._comparisons: dict[str, Comparison] = {}
+        self._comparisons: dict[str, AccountComparison] = {}
 
     def orphans(self) -> tuple[Orphan, ...]:
         return self._orphans.snapshot()
 
-    def comparisons(self) -> tuple[Comparison, ...]:
+    def comparisons(self) -> tuple[AccountComparison, ...]:
         """By account; of those whose positions were compared since the start."""
         return tuple(comparison for _, comparison in sorted(self._comparisons.items()))
 
@@ -199,7 +198,7 @@ class Comparing:
         self._due_s[account_id] = self._clock.monotonic() + _AGAIN_S
         differing = await self._difference(server, account_id, client_ids, unknown)
         if differing is not None:
-            self._comparisons[account_id] = Comparison(account_id, iso(self._clock.time()), differing)
+            self._comparisons[account_id] = AccountComparison(account_id, iso(self._clock.time()), differing)
 
     async def _looked_up(self, server: ExecServer, account_id: str, client_ids: Sequence[str]) -> frozenset[str]:
         """Learn what became of the orders on the account. The client_order_ids of what is open there and not ours."""
@@ -345,3 +344,30 @@ class Comparing:
 def _lingers(order: Order, report: OrderReport) -> bool:
     is_over = order.outcome is Outcome.ACCEPTED and not order.is_open
     return is_over and report.state is not None and not report.state.is_final
+
+
+class AccountViews:
+    """Thread-safe. `comparisons` are asked anew each time."""
+
+    def __init__(
+        self, market: MarketData, comparisons: Callable[[], Sequence[AccountComparison]], heartbeat_s: float
+    ) -> None:
+        self._market = market
+        self._comparisons = comparisons
+        self._heartbeat_s = heartbeat_s
+
+    def view(self, account_id: str, client_id: str) -> AccountView:
+        positions = self._market.last_positions(account_id, client_id)
+        balances = self._market.last_balances(account_id, client_id)
+        compared = next((one for one in self._comparisons() if one.account_id == account_id), None)
+        return AccountView(
+            positions=None if positions is None else positions[1],
+            positions_at=None if positions is None else self._time_of(positions[0]),
+            balances=None if balances is None else balances[1],
+            balances_at=None if balances is None else self._time_of(balances[0]),
+            compared_at=None if compared is None else compared.at,
+            difference="" if compared is None else compared.difference,
+        )
+
+    def _time_of(self, beat: int) -> str:
+        return iso(beat_time(beat, self._heartbeat_s))

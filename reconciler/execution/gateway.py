@@ -15,39 +15,31 @@ from typing import Any, Protocol
 
 from reconciler.clock import Clock, utc
 from reconciler.errors import CapabilityUnavailable, ExecError, ExecRejected, ExecUnavailable, StoreError
-from reconciler.execution import bridge
-from reconciler.execution.aftercare import Aftercare
-from reconciler.execution.answers import Unreadable
-from reconciler.execution.arrivals import Arrivals
+from reconciler.exec_mcp import bridge
+from reconciler.exec_mcp.answers import Unreadable
+from reconciler.exec_mcp.bridge import GRACE_S, Bridge, Handover
+from reconciler.exec_mcp.request import Unsayable
+from reconciler.exec_mcp.servers import Servers
+from reconciler.exec_mcp.subject import Subject
 from reconciler.execution.brakes import Brakes, Circumstances, relevant
-from reconciler.execution.bridge import GRACE_S, Bridge
-from reconciler.execution.comparing import Comparison
-from reconciler.execution.denials import Denial
-from reconciler.execution.dispatch import Dispatch, Sending
-from reconciler.execution.doubts import Doubt, Doubts
-from reconciler.execution.endings import LATELY, Endings
-from reconciler.execution.gatekeeper import Gatekeeper, HaltBook, Refusal
-from reconciler.execution.handover import Handover
+from reconciler.execution.comparing import AccountComparison
+from reconciler.execution.follow_up import Aftercare
+from reconciler.execution.gate_checks import MINUTE, Arrivals, Gatekeeper, HaltBook, OrderRate, Readiness, Refusal
 from reconciler.execution.look_up import addressed
-from reconciler.execution.mapping.request import Unsayable
 from reconciler.execution.order_id import OrderIds
-from reconciler.execution.orphans import Orphan
-from reconciler.execution.quoting import Quoting
-from reconciler.execution.rate import MINUTE, OrderRate
-from reconciler.execution.readiness import Readiness
-from reconciler.execution.servers import Servers
-from reconciler.execution.settlement import EventLog, OrderBook, Settlement
+from reconciler.execution.sending import Dispatch, Sending
+from reconciler.execution.settlement import OrderBook, Settlement
 from reconciler.execution.shadow import DEFAULT_FEE, shadowed
-from reconciler.execution.shadow_book import ShadowBook
-from reconciler.execution.subject import Subject
+from reconciler.execution.shadow_book import Quoting, ShadowBook
+from reconciler.execution.tally import Orphan
+from reconciler.execution.watch import LATELY, Denial, Doubt, Doubts, Endings
 from reconciler.execution.wholeness import Wholeness
-from reconciler.ports import GateState, MarketData
-from reconciler.records.correction import Correction, Shares
-from reconciler.records.market import Balance, Position
+from reconciler.orders.market import Balance, Position
+from reconciler.orders.order import Order, OrderRequest, OrderState, Outcome, RejectedBy
+from reconciler.orders.verdict import Correction, Shares, Verdict
+from reconciler.ports import EventLog, GateState, MarketData
 from reconciler.records.mode import Mode
-from reconciler.records.order import Order, OrderRequest, OrderState, Outcome, RejectedBy
 from reconciler.records.status import Obstacle, TradingCaveat, TradingReason
-from reconciler.records.verdict import Verdict
 
 _SETTLING_CALLS = 4
 """So many calls, one after the other, an account is looked at with, about."""
@@ -219,7 +211,7 @@ class Gateway:
         """Why rows that the ledger lost could not be seen on the account; empty where they could. From memory."""
         return self._wholeness.unseen(account_id)
 
-    def comparisons(self) -> tuple[Comparison, ...]:
+    def comparisons(self) -> tuple[AccountComparison, ...]:
         """How every account compared with the ledger, last time. From memory."""
         return self._aftercare.comparing.comparisons()
 

@@ -7,15 +7,15 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from decimal import Decimal
 
-from reconciler.records import exact
-from reconciler.records.order import Order, OrderRequest, Side, decimal_text
+from reconciler import exact
+from reconciler.orders.order import Order, OrderRequest, Side, decimal_text
 from reconciler.records.record import Limits
 
 _NO_QUOTE = "there is no quote to measure it by"
 
 
 @dataclass(frozen=True, slots=True)
-class Book:
+class Standing:
     """Where an instance stands before the order: its own position, its own open orders, its recent haste, its day.
 
     `placed_last_minute` is counted only where it is limited, and 0 otherwise. `loss_today` is what it lost since
@@ -36,7 +36,7 @@ class Book:
 
 
 @dataclass(frozen=True, slots=True)
-class Prices:
+class QuotePrices:
     """The quote seen, or None where there was none."""
 
     bid: Decimal | None
@@ -47,13 +47,13 @@ class Prices:
         return self.ask if side is Side.BUY else self.bid
 
 
-def reduces(book: Book, request: OrderRequest) -> bool:
+def reduces(book: Standing, request: OrderRequest) -> bool:
     """True where the order can only bring the position nearer to zero, even if all that is open fills first."""
     held = book.position if request.side is Side.SELL else exact.negative(book.position)
     return exact.add(request.quantity, book.remaining(request.side)) <= held
 
 
-def dearest(request: OrderRequest, prices: Prices) -> Decimal | None:
+def dearest(request: OrderRequest, prices: QuotePrices) -> Decimal | None:
     """The most that one unit of the order may trade at, as far as its prices and the quote tell; None without a quote
     where that is needed.
 
@@ -74,7 +74,7 @@ def dearest(request: OrderRequest, prices: Prices) -> Decimal | None:
     return None if quoted is None else max((quoted, *named))
 
 
-def breach(limits: Limits, request: OrderRequest, prices: Prices, book: Book) -> str | None:
+def breach(limits: Limits, request: OrderRequest, prices: QuotePrices, book: Standing) -> str | None:
     """The first limit that the order would exceed, as a sentence. What cannot be measured counts as exceeded.
 
     Of what can only reduce the position a missing quote says nothing: else nobody could get out of a market that lost
@@ -104,7 +104,7 @@ def staleness(most_s: int, quoted_at: datetime | None, now: datetime) -> str | N
     )
 
 
-def _loss(limits: Limits, request: OrderRequest, book: Book) -> str | None:
+def _loss(limits: Limits, request: OrderRequest, book: Standing) -> str | None:
     """Reached is exceeded: every new order may only lose more. What reduces the position always passes."""
     most, lost = limits.max_daily_loss, book.loss_today
     if most is None or (lost is not None and lost < most) or reduces(book, request):
@@ -114,21 +114,21 @@ def _loss(limits: Limits, request: OrderRequest, book: Book) -> str | None:
     return f"max_daily_loss: {decimal_text(lost)} is lost today, the limit is {decimal_text(most)}"
 
 
-def _open_orders(limits: Limits, book: Book) -> str | None:
+def _open_orders(limits: Limits, book: Standing) -> str | None:
     most, count = limits.max_open_orders, len(book.open_orders)
     if most is None or count < most:
         return None
     return f"max_open_orders: {count} are open, the limit is {most}"
 
 
-def _haste(limits: Limits, book: Book) -> str | None:
+def _haste(limits: Limits, book: Standing) -> str | None:
     most, count = limits.max_orders_per_minute, book.placed_last_minute
     if most is None or count < most:
         return None
     return f"max_orders_per_minute: {count} in the last minute, the limit is {most}"
 
 
-def _notional(limits: Limits, request: OrderRequest, prices: Prices, contract_size: Decimal) -> str | None:
+def _notional(limits: Limits, request: OrderRequest, prices: QuotePrices, contract_size: Decimal) -> str | None:
     most = limits.max_order_notional
     if most is None:
         return None
@@ -141,7 +141,7 @@ def _notional(limits: Limits, request: OrderRequest, prices: Prices, contract_si
     return f"max_order_notional: the order is worth {decimal_text(notional)}, the limit is {decimal_text(most)}"
 
 
-def _position(limits: Limits, request: OrderRequest, book: Book) -> str | None:
+def _position(limits: Limits, request: OrderRequest, book: Standing) -> str | None:
     """Counts all open orders of the side as filled: the position that the order may lead to."""
     most = limits.max_position
     if most is None:
@@ -155,7 +155,7 @@ def _position(limits: Limits, request: OrderRequest, book: Book) -> str | None:
     return f"max_position: the position could become {decimal_text(after)}, the limit is {decimal_text(most)}"
 
 
-def _deviation(limits: Limits, request: OrderRequest, prices: Prices) -> str | None:
+def _deviation(limits: Limits, request: OrderRequest, prices: QuotePrices) -> str | None:
     most = limits.max_price_deviation
     named = [p for p in (request.limit_price, request.stop_price) if p is not None]
     if most is None or not named:

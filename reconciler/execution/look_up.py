@@ -5,21 +5,39 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import defaultdict
-from typing import Any
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, TypeVar
 
 from reconciler.clock import Clock
 from reconciler.errors import CapabilityUnavailable, ExecError, ExecRejected, ExecUnavailable, StoreError
-from reconciler.execution.answers import OrderReport, Unreadable
-from reconciler.execution.clerk import Clerk
-from reconciler.execution.denials import Denials
-from reconciler.execution.doubts import Absences, Doubts
-from reconciler.execution.endings import Endings
-from reconciler.execution.mapping.answer import OrderNotFound
-from reconciler.execution.mapping.request import Unsayable
-from reconciler.execution.servers import Servers
-from reconciler.execution.settlement import EventLog, Settlement
-from reconciler.execution.subject import Subject
-from reconciler.records.order import Order, Outcome
+from reconciler.exec_mcp.answers import OrderReport, Unreadable
+from reconciler.exec_mcp.reply import OrderNotFound
+from reconciler.exec_mcp.request import Unsayable
+from reconciler.exec_mcp.servers import Servers
+from reconciler.exec_mcp.subject import Subject
+from reconciler.execution.settlement import Settlement
+from reconciler.execution.watch import Absences, Denials, Doubts, Endings
+from reconciler.orders.order import Order, Outcome
+from reconciler.ports import EventLog
+
+T = TypeVar("T")
+
+
+class Clerk:
+    """Does one thing after the other. `close` it once nobody asks any more; what is asked then is a RuntimeError."""
+
+    def __init__(self, name: str) -> None:
+        self._thread = ThreadPoolExecutor(1, name)
+        self.is_closed = False
+
+    async def do(self, work: Callable[[], T]) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._thread, work)
+
+    def close(self) -> None:
+        self.is_closed = True
+        self._thread.shutdown(wait=True)
+
 
 log = logging.getLogger(__name__)
 

@@ -9,19 +9,18 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Any, Literal, Protocol
 
+from reconciler import exact
 from reconciler.errors import StoreError
-from reconciler.execution.answers import OrderReport
+from reconciler.exec_mcp.answers import OrderReport
 from reconciler.execution.brakes import Brakes
-from reconciler.execution.doubts import Doubts
-from reconciler.execution.endings import Endings
-from reconciler.execution.gatekeeper import HaltBook, OwnOrders
-from reconciler.records import exact
-from reconciler.records.correction import Correction
-from reconciler.records.holding import Holding
-from reconciler.records.market import Position
-from reconciler.records.order import Fill, Order, OrderState, Outcome, RejectedBy, decimal_text
+from reconciler.execution.gate_checks import HaltBook, OwnOrders
+from reconciler.execution.watch import Doubts, Endings
+from reconciler.orders.holding import Holding
+from reconciler.orders.market import Position
+from reconciler.orders.order import Fill, Order, OrderState, Outcome, RejectedBy, decimal_text
+from reconciler.orders.verdict import Correction, Verdict
+from reconciler.ports import EventLog
 from reconciler.records.status import TradingCaveat
-from reconciler.records.verdict import Verdict
 
 log = logging.getLogger(__name__)
 
@@ -103,14 +102,6 @@ class OrderBook(OwnOrders, Protocol):
     def books_on(self, account_id: str) -> dict[str, tuple[str, Decimal]]: ...
     def correct(self, corrections: Mapping[str, Correction]) -> Mapping[str, tuple[Holding, Holding]]: ...
     def resolve(self, client_order_id: str, said: str, news: Mapping[str, Any]) -> Order: ...
-
-
-class EventLog(Protocol):
-    """Where what people should read is written. Neither waits nor raises."""
-
-    def record(
-        self, instance_id: str | None, type: Literal["Normal", "Warning"], reason: str, message: str
-    ) -> None: ...
 
 
 class Settlement:

@@ -12,9 +12,9 @@ from dataclasses import replace
 from datetime import date
 from decimal import ROUND_CEILING, Decimal
 
-from reconciler.execution.limits import Prices
-from reconciler.records import exact
-from reconciler.records.order import Order, OrderState, OrderType, Outcome, Side, TimeInForce
+from reconciler import exact
+from reconciler.execution.limits import QuotePrices
+from reconciler.orders.order import Order, OrderState, OrderType, Outcome, Side, TimeInForce
 
 DEFAULT_FEE = Decimal("0.0025")
 """The fee of a shadow fill, as a fraction of its notional: what exchanges charge those who trade little, or more."""
@@ -27,13 +27,13 @@ _IMPATIENT = (TimeInForce.IOC, TimeInForce.FOK)
 def shadowed(order: Order, fee_rate: Decimal) -> Order:
     """The order as the shadow book takes it in, judged by the quote that it saw, which must be there."""
     order = replace(order, outcome=Outcome.SHADOW, state=OrderState.OPEN)
-    met = _met(order, Prices(order.quote_bid, order.quote_ask), fee_rate, waited=False)
+    met = _met(order, QuotePrices(order.quote_bid, order.quote_ask), fee_rate, waited=False)
     if met.is_open and met.request.time_in_force in _IMPATIENT:
         return _ended(met, OrderState.CANCELLED, f"{met.request.time_in_force}: it could not be filled at once")
     return met
 
 
-def followed(order: Order, prices: Prices, fee_rate: Decimal, today: date) -> Order:
+def followed(order: Order, prices: QuotePrices, fee_rate: Decimal, today: date) -> Order:
     """An open shadow order after a quote of a later beat; the same object where nothing happened to it.
 
     `today` is the UTC day: an order for the day ends with the one it was placed on.
@@ -55,7 +55,7 @@ def part_of(filled: Order, quantity: Decimal, fee_rate: Decimal) -> Order:
     return replace(filled, filled_quantity=quantity, fee=fee_on(quantity, filled.average_price, fee_rate))
 
 
-def _met(order: Order, prices: Prices, fee_rate: Decimal, *, waited: bool) -> Order:
+def _met(order: Order, prices: QuotePrices, fee_rate: Decimal, *, waited: bool) -> Order:
     price = prices.against(order.side)
     assert price is not None
     if order.type in _STOPS and not order.is_triggered:

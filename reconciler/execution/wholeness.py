@@ -11,16 +11,17 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
 
+from reconciler import exact
 from reconciler.clock import Clock, iso
 from reconciler.errors import ExecUnavailable
-from reconciler.execution.connection import ServerStatus
+from reconciler.exec_mcp.server import unseen
+from reconciler.exec_mcp.servers import Servers
 from reconciler.execution.order_id import PREFIX_LENGTH, made_ms, prefix, tag_of
-from reconciler.execution.servers import Servers
-from reconciler.execution.settlement import EventLog, KeptDifference, OrderBook
+from reconciler.execution.settlement import KeptDifference, OrderBook
 from reconciler.execution.tally import Held, differences
-from reconciler.records import exact
-from reconciler.records.correction import Shares
-from reconciler.records.order import Order, Side, decimal_text
+from reconciler.orders.order import Order, Side, decimal_text
+from reconciler.orders.verdict import Shares
+from reconciler.ports import EventLog
 
 _LOOKS = 3
 """What differs otherwise at so many looks in a row is no fill on its way any more, though no two of them agree."""
@@ -31,7 +32,6 @@ _UNTOLD_FEES = Decimal("0.01")
 _DOUBLES = Decimal("1e-9")
 """By less than this part, what is held differs only because a server adds doubles up."""
 _ZERO = Decimal(0)
-POSITIONS = "get_positions"
 
 
 @dataclass(frozen=True, slots=True)
@@ -370,14 +370,6 @@ class Wholeness:
     def _is_real(self, account_id: str) -> bool:
         account = self._servers.account(account_id)
         return account is not None and account.real_money
-
-
-def unseen(status: ServerStatus) -> str:
-    """Why lost rows cannot be seen on the accounts of a connected server; empty where they can, or it is not there."""
-    if not status.connected or POSITIONS in status.tools:
-        return ""
-    why = status.missing.get(POSITIONS) or "it has no such tool"
-    return f"rows that its ledger lost cannot be seen, but for open orders: {status.name} tells no positions ({why})"
 
 
 def _stranger(books: Mapping[str, tuple[str, Decimal]], shares: Shares) -> str:

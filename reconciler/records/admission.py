@@ -6,18 +6,150 @@ except where two claim one id. The one thing an otherwise unusable file may do i
 
 from __future__ import annotations
 
+import json
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from typing import Any
 
 from reconciler.errors import Problem
-from reconciler.records.difference import identity_differences, summarise
 from reconciler.records.evaluation import Evaluation
 from reconciler.records.mode import REFUSAL_HINT, Mode, lowers, refusal
-from reconciler.records.record import Attempt, ChangeKind, Row, RowChange
-from reconciler.records.removal import Removal, judge_removal
+from reconciler.records.record import Attempt, ChangeKind, Identity, Row, RowChange, digest
 from reconciler.records.snapshot import named_id
 from reconciler.records.status import Sync
+
+
+@dataclass(frozen=True, slots=True)
+class Removal:
+    """What becomes of the live ids whose files are missing; each is in exactly one of the tuples, sorted.
+
+    `remove`: seen missing twice, unprotected, few enough: unload and tombstone. `waiting`: to be looked
+    for once more. `protected`: run on, whatever happens to the file. `held`: too many at once; they run on
+    until somebody confirms `held_digest`, which stands for exactly this set; `held_why` says what they are too many of.
+    """
+
+    remove: tuple[str, ...] = ()
+    waiting: tuple[str, ...] = ()
+    protected: tuple[str, ...] = ()
+    held: tuple[str, ...] = ()
+    held_digest: str = ""
+    held_why: str = ""
+
+
+def too_many(missing: int, live: int) -> bool:
+    """True where so many missing of so many live records must be confirmed: all, or over max(3, 20 %)."""
+    return missing > 0 and (missing >= live or missing > max(3, live * 0.2))
+
+
+def removal_digest(ids: Iterable[str]) -> str:
+    """What stands for exactly this set of ids, where somebody confirms that they may go."""
+    return digest(sorted(ids))[:12]
+
+
+def _why(missing: int, gone: int, live: int) -> str:
+    if missing == live:
+        return "it is the only one" if live == 1 and not gone else "nothing would be left"
+    others = f"{missing} of {live} are missing"
+    return f"{others}, and {gone} went within the last ten minutes" if gone else f"{others} at once"
+
+
+def judge_removal(
+    missing: frozenset[str],
+    rows: Mapping[str, Row],
+    whole: bool,
+    settled: frozenset[str],
+    confirmed_digest: str,
+    recent: Collection[str] = (),
+) -> Removal:
+    """Decide for each missing id. Whether they are too many is judged on all of them, looked for twice or not, and on
+    `recent` ones, which went a short while ago: what deletes slowly deletes all the same."""
+    if not missing:
+        return Removal()
+    if not whole:
+        return Removal(waiting=tuple(sorted(missing)))
+    protected = tuple(sorted(i for i in missing if rows[i].record.protect))
+    open_to_removal = tuple(sorted(missing.difference(protected)))
+    live = sum(1 for row in rows.values() if row.is_live)
+    gone = sum(1 for i in recent if i in rows and not rows[i].is_live)
+    if too_many(len(open_to_removal) + gone, live + gone):
+        held_digest = removal_digest(open_to_removal)
+        if held_digest != confirmed_digest or not settled.issuperset(open_to_removal):
+            why = _why(len(open_to_removal), gone, live)
+            return Removal(protected=protected, held=open_to_removal, held_digest=held_digest, held_why=why)
+    return Removal(
+        remove=tuple(i for i in open_to_removal if i in settled),
+        waiting=tuple(i for i in open_to_removal if i not in settled),
+        protected=protected,
+    )
+
+
+_LONGEST = 60
+_MOST = 12
+_ABSENT: Any = object()
+
+
+def differences(old: Any, new: Any, pointer: str = "") -> Iterator[tuple[str, Any, Any]]:
+    """Each changed leaf as (pointer, old, new), in the order of keys; lists are leaves."""
+    if isinstance(old, dict) and isinstance(new, dict):
+        for key in [*old, *(k for k in new if k not in old)]:
+            yield from differences(old.get(key, _ABSENT), new.get(key, _ABSENT), f"{pointer}.{key}" if pointer else key)
+    elif old is _ABSENT or new is _ABSENT or type(old) is not type(new) or old != new:
+        yield pointer, old, new
+
+
+def identity_differences(old: Identity, new: Identity) -> tuple[tuple[str, str, str], ...]:
+    """The changed parts of an identity as (pointer in the file, old, new)."""
+    parts = (
+        ("strategy_type", old.strategy_type, new.strategy_type),
+        ("account.account_id", old.account_id, new.account_id),
+        ("account.client_id", old.client_id, new.client_id),
+        ("market", old.market, new.market),
+    )
+    return tuple(part for part in parts if part[1] != part[2])
+
+
+def summarise(old: Row, new: Row) -> str:
+    """One line naming what changed from one row to the next."""
+    changed = differences(dict(old.record.values), dict(new.record.values))
+    parts = [f"{pointer}: {shown(was)} → {shown(now)}" for pointer, was, now in changed]
+    if len(parts) > _MOST:
+        parts = [*parts[:_MOST], f"and {len(parts) - _MOST} more"]
+    parts.extend(_through_template(old, new, has_changes=bool(parts)))
+    if not old.is_live:
+        parts.insert(0, "restored after removal")
+    if old.mode_override is not None and new.mode_override is None and old.mode is not new.mode:
+        parts.append(f"mode in force: {old.mode} → {new.mode}")
+    if old.code_digest != new.code_digest:
+        parts.append(f"strategy code: {old.code_digest[:12]} → {new.code_digest[:12]}")
+    if old.path != new.path:
+        parts.append(f"path: {old.path} → {new.path}")
+    if old.committed != new.committed:
+        parts.append(f"committed as {new.revision[:12]}" if new.revision else "no longer committed")
+    return "; ".join(parts) or "rewritten without a change of values"
+
+
+def _through_template(old: Row, new: Row, *, has_changes: bool) -> Iterator[str]:
+    """Whether what changed came from the template; where both files changed, only that it did, too."""
+    if not new.template_path or new.template_digest == old.template_digest:
+        return
+    if old.template_path != new.template_path and old.template_path:
+        yield f"template: {old.template_path} → {new.template_path}"
+    elif old.template_path:
+        if not has_changes:
+            yield f"{new.template_path} rewritten without a change of values"
+        elif old.file_digest == new.file_digest:
+            yield f"through {new.template_path}"
+        else:
+            yield f"{new.template_path} changed as well"
+
+
+def shown(value: Any) -> str:
+    """A value as JSON, shortened; `–` where there is none."""
+    if value is _ABSENT:
+        return "–"
+    text = json.dumps(value, ensure_ascii=False)
+    return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 1]}…"
 
 
 @dataclass(frozen=True, slots=True)

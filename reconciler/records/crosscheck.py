@@ -10,14 +10,14 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
+from reconciler.documents.document import Mark
 from reconciler.errors import Problem
 from reconciler.records.accounts import Accounts
-from reconciler.records.document import Place
 from reconciler.records.evaluation import DefinitionFacts, Evaluation
 from reconciler.records.evaluator import FindFacts, evaluate
 from reconciler.records.snapshot import SourceFile, named_id
 from reconciler.records.template import Template, find_template, templates_by_name
-from reconciler.records.violation import in_order
+from reconciler.validation.violation import in_order
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,7 +161,7 @@ def _rivalry(file: Evaluation, claimants: Sequence[Evaluation]) -> Problem:
     whose = [f"by {', '.join(readable)}"] if readable else []
     whose += [f"as far as its name tells, by the unreadable {', '.join(unreadable)}"] if unreadable else []
     how = f"also claimed{'' if readable else ','} {' and, '.join(whose)}{f' and {more:,} more' if more else ''}"
-    place = Place(file.path, 0, 0) if file.source is None else file.place("id")
+    place = Mark(file.path, 0, 0) if file.source is None else file.place("id")
     hint = "an id belongs to one file: give one of the two another, or remove it"
     return Problem(*place, "id", how, hint, "duplicate-id")
 

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import lru_cache
+from typing import Any
 
+from reconciler.documents.document import Document, Mark, parse
+from reconciler.documents.merged import Merged
+from reconciler.documents.pointer import Path, spell
+from reconciler.documents.pointer import parse as parse_pointer
 from reconciler.errors import Problem
-from reconciler.records.document import Document, Place, parse
-from reconciler.records.merged import Merged
 from reconciler.records.mode import Mode
-from reconciler.records.pointer import parse as parse_pointer
 from reconciler.records.record import InstanceRecord, Values
 from reconciler.records.template import Template, upon
 
@@ -63,9 +65,9 @@ class Evaluation:
     claimed_template: str | None = None
     template: Template | None = field(default=None, repr=False, compare=False)
     waiting: str = ""
-    _places: dict[str, Place] = field(default_factory=dict, init=False, repr=False, compare=False)
+    _places: dict[str, Mark] = field(default_factory=dict, init=False, repr=False, compare=False)
 
-    def place(self, pointer: str) -> Place:
+    def place(self, pointer: str) -> Mark:
         """Where the value at `pointer` begins, in the file it comes from: this one or its template.
 
         Of what stands nowhere, where its nearest ancestor does; line 1, column 1 where the file does not parse.
@@ -73,7 +75,7 @@ class Evaluation:
         found = self._places.get(pointer)
         if found is None:
             values = self._upon_template(_document)
-            found = Place(self.path, 1, 1) if values is None else values.place(parse_pointer(pointer))
+            found = Mark(self.path, 1, 1) if values is None else values.place(parse_pointer(pointer))
             self._places[pointer] = found
         return found
 
@@ -91,3 +93,35 @@ class Evaluation:
 _document = lru_cache(maxsize=4)(parse)
 """The documents that were asked for last: many places are asked of one file, or of a few in turn. Evaluations
 themselves hold none: the engine keeps one for each file."""
+
+
+def leaves(values: Any, path: Path = ()) -> Iterator[tuple[Path, Any]]:
+    """Every value with its path: mappings are opened up, lists and empty mappings are values."""
+    if isinstance(values, dict) and values:
+        for key, inner in values.items():
+            yield from leaves(inner, (*path, key))
+    else:
+        yield path, values
+
+
+def holds(values: Any, path: Path) -> bool:
+    """True where there is a value at `path`, which leads through mappings."""
+    for step in path:
+        if not isinstance(values, dict) or step not in values:
+            return False
+        values = values[step]
+    return True
+
+
+def line_of(located: Document | Merged, path: Path) -> str:
+    """`instances/a.yaml:7`: the file and line that the value at `path` comes from."""
+    place = located.place(path)
+    return f"{place.path}:{place.line}"
+
+
+def origins(evaluation: Evaluation) -> dict[str, str]:
+    """File and line of every value that was written, by its pointer; nothing where the file does not parse."""
+    located = evaluation.located()
+    if located is None:
+        return {}
+    return {spell(path): line_of(located, path) for path, _ in leaves(located.values) if path}

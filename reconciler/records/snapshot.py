@@ -2,9 +2,17 @@
 
 from __future__ import annotations
 
+import logging
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
+
+from reconciler.documents import wording as literals
+from reconciler.documents.document import Document, parse
+from reconciler.documents.pointer import spell
+from reconciler.errors import Problem
+from reconciler.visible import said
 
 HALT_FILES = ("_halt.yaml", "_halt.yml")
 """Either counts: a kill switch must not fail for a letter."""
@@ -70,3 +78,41 @@ class Snapshot:
     """What else is to be said of them and git: that there is no repository, or that nothing of HEAD is checked out."""
     lost: str = ""
     """Why nothing can be said of the records at all, empty where it can: `instances/` is missing or shut."""
+
+
+_REVOKE: Final = "revoke it, it may have been seen; name a secret, {env: NAME} or {file: PATH}, and keep it elsewhere"
+
+
+_COUNTS_BY: Final = "a record's name ends in .yaml; begin it with _ or . where it is only kept"
+_HALTS_BY: Final = "it halts nothing: call it instances/_halt.yaml"
+
+
+def document_of(file: SourceFile) -> Document | tuple[Problem, ...]:
+    """The document, or every problem that keeps it from being one; what looks like a key is then among them."""
+    if file.error == NO_RECORD:
+        is_halt = file.path.rpartition("/")[2].lower().startswith("_halt")
+        expected, hint = ("the halt file", _HALTS_BY) if is_halt else ("a record", _COUNTS_BY)
+        return (Problem(file.path, 0, 0, "", f"expected {expected}, {NO_RECORD}", hint, "no-record"),)
+    if file.data is None:
+        return (Problem(file.path, 0, 0, "", f"expected a readable file: {file.error}", "", "file-unreadable"),)
+    document = parse(file.data, file.path)
+    return document if isinstance(document, Document) else (*document, *leaks(file, None))
+
+
+def leaks(file: SourceFile, document: Document | None) -> Iterator[Problem]:
+    """Everything in the file, comments included, that looks like a key; `document` names the values it is in."""
+    text = (file.data or b"").decode(errors="replace").removeprefix("\ufeff")
+    for what, line, column in literals.find(text):
+        pointer = "" if document is None else spell(document.path_at(line, column))
+        message = f"expected no secrets, was what looks like {what}"
+        yield Problem(file.path, line, column, pointer, message, _REVOKE, "secret-literal")
+
+
+_log = logging.getLogger(__name__)
+
+
+def engine_fault(path: str, error: Exception) -> Problem:
+    """The problem of the file at `path`; the traceback goes to the log. For the boundaries of foreign input only."""
+    _log.error("the engine failed on a file", extra={"path": path}, exc_info=error)
+    hint = "the other files are not affected; the engine's log has the details, which its authors would like to see"
+    return Problem(path, 0, 0, "", f"the engine failed on it: {said(error)}", hint, "engine-fault")

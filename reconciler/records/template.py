@@ -10,15 +10,13 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Final
 
+from reconciler.documents.document import Document
+from reconciler.documents.merged import INHERITED, Merged
 from reconciler.errors import Problem
-from reconciler.records.document import Document
-from reconciler.records.engine_fault import engine_fault
-from reconciler.records.file import document_of, leaks
-from reconciler.records.merged import INHERITED, Merged
-from reconciler.records.schema import instance_schema, template_schema
-from reconciler.records.snapshot import TEMPLATES_FOLDER, SourceFile, named_id
-from reconciler.records.validation import compile_schema
-from reconciler.records.violation import Violation, in_order
+from reconciler.records.instance_schema import instance_schema, template_schema
+from reconciler.records.snapshot import TEMPLATES_FOLDER, SourceFile, document_of, engine_fault, leaks, named_id
+from reconciler.validation.validator import compile_schema
+from reconciler.validation.violation import Violation, in_order
 
 ANY_NAME: Final = ""
 """The name of what stands for every template: their folder, where it could not be read."""

@@ -45,7 +45,7 @@ class NotAllowed(Exception):
     """The token may not do this."""
 
 
-class NoAnswer(Exception):
+class NoForgeAnswer(Exception):
     """GitHub could not be asked, or did not do what it was asked."""
 
 
@@ -68,34 +68,34 @@ class GitHub:
         except urllib.error.HTTPError as error:
             raise _refusal(error) from error
         except (OSError, ValueError) as error:
-            raise NoAnswer(str(error)) from error
+            raise NoForgeAnswer(str(error)) from error
         if not isinstance(answer, dict):
-            raise NoAnswer("its answer was no mapping")
+            raise NoForgeAnswer("its answer was no mapping")
         for wrong in answer.get("errors") or ():
             raise _fault(wrong if isinstance(wrong, dict) else {"message": wrong})
         return answer.get("data")
 
 
-def _refusal(error: urllib.error.HTTPError) -> NotAllowed | NoAnswer:
+def _refusal(error: urllib.error.HTTPError) -> NotAllowed | NoForgeAnswer:
     """What a status means. Limits of use, the secondary ones too, come as 403 like a missing right: another time it
     would be done, so the comment is not up to date."""
     said = f"status {error.code}"
     if error.code not in (401, 403):
-        return NoAnswer(said)
+        return NoForgeAnswer(said)
     try:
         body = error.read(_LONGEST_ERROR).decode(errors="replace")
     except OSError:
         body = ""
     is_limited = "retry-after" in error.headers or error.headers.get("x-ratelimit-remaining") == "0"
     if error.code == 403 and (is_limited or _is_limit(body)):
-        return NoAnswer(f"{said}, too many requests: run this job again later")
+        return NoForgeAnswer(f"{said}, too many requests: run this job again later")
     return NotAllowed(said)
 
 
-def _fault(wrong: Mapping[str, Any]) -> NotAllowed | NoAnswer:
+def _fault(wrong: Mapping[str, Any]) -> NotAllowed | NoForgeAnswer:
     message = _one_line(wrong.get("message"))
     may_not = wrong.get("type") in ("FORBIDDEN", "INSUFFICIENT_SCOPES") and not _is_limit(message)
-    return NotAllowed(message) if may_not else NoAnswer(message)
+    return NotAllowed(message) if may_not else NoForgeAnswer(message)
 
 
 def _is_limit(text: str) -> bool:
@@ -129,7 +129,7 @@ def _pages(github: GitHub, variables: Mapping[str, Any]) -> Iterator[Any]:
         repository = found.get("repository") if isinstance(found, dict) else None
         pull_request = repository.get("pullRequest") if isinstance(repository, dict) else None
         if not isinstance(pull_request, dict):
-            raise NoAnswer(
+            raise NoForgeAnswer(
                 f"there is no pull request {variables['number']} in {variables['owner']}/{variables['name']}"
             )
         yield pull_request
@@ -175,7 +175,7 @@ def main(arguments: Sequence[str], environ: Mapping[str, str]) -> int:
     except NotAllowed as error:
         print(f"::notice title=reconciler plan::No comment, this token may not write one ({error}): see the summary")
         return 0
-    except NoAnswer as error:
+    except NoForgeAnswer as error:
         print(f"::error title=reconciler plan::The comment is not up to date, GitHub did not take it ({error})")
         return 1
     print(f"comment {done}")

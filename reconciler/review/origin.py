@@ -6,12 +6,12 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
-from reconciler.records.document import Document, parse
-from reconciler.records.merged import INHERITED, Merged
-from reconciler.records.origin import holds, leaves, line_of
-from reconciler.records.pointer import Path, spell
+from reconciler.documents.document import Document, parse
+from reconciler.documents.merged import INHERITED, Merged
+from reconciler.documents.pointer import Path, spell
+from reconciler.documents.scalars import resolve
+from reconciler.records.evaluation import holds, leaves, line_of
 from reconciler.records.record import Row
-from reconciler.records.scalars import resolve
 from reconciler.sources.git import GitFacts
 
 DEFAULT = "default"

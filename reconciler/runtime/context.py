@@ -6,114 +6,19 @@ A capability, not a sandbox: no attribute of these objects leads to the engine. 
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from decimal import Decimal
 from types import MappingProxyType
 from typing import TypeAlias
 
-from reconciler import forks
-from reconciler.clock import Clock, utc
-from reconciler.errors import TradingClosed
-from reconciler.ports import MarketData, OrderGateway
-from reconciler.records.cadence import beat_at
-from reconciler.records.market import Balance, Candle, InstrumentRules, Position, Quote
-from reconciler.records.mode import Mode
-from reconciler.records.order import Order
-from reconciler.records.record import Identity
-from reconciler.records.scrub import scrub
-from reconciler.runtime.at_work import AtWork
-from reconciler.runtime.gate import Gate, TickGate
-from reconciler.runtime.hook import WORKER, HookCall
-from reconciler.runtime.logs import LogRing
+from reconciler.clock import utc
+from reconciler.orders.market import Balance, Candle, InstrumentRules, Position, Quote
+from reconciler.orders.order import Order
+from reconciler.runtime.slot import Desk
 from reconciler.strategy.context import Context
 from reconciler.strategy.placing import order_request
-
-
-@dataclass(frozen=True, slots=True)
-class World:
-    """What all instances of a host share."""
-
-    clock: Clock
-    gateway: OrderGateway
-    market: MarketData
-    heartbeat_s: float
-    at_work: AtWork = field(default_factory=AtWork)
-
-    @contextmanager
-    def asked(self) -> Iterator[World]:
-        """Foreign code asks for something: until it is answered, it is not its code that runs."""
-        back = self.at_work.engine_works()
-        try:
-            yield self
-        finally:
-            if back is not None:
-                back()
-
-
-class Desk:
-    """What one instance's context stands on. `permit` is the `on_tick` under way, None between ticks."""
-
-    __slots__ = ("_has_strayed", "gate", "loaded_mode", "log", "permit", "secrets", "world")
-
-    def __init__(self, world: World, gate: Gate, log: LogRing) -> None:
-        self.world = world
-        self.gate = gate
-        self.log = log
-        self.secrets: tuple[str, ...] = ()
-        self.loaded_mode = gate.row.mode
-        self.permit: HookCall | None = None
-        self._has_strayed = False
-
-    @property
-    def identity(self) -> Identity:
-        return self.gate.row.record.identity
-
-    @property
-    def beat(self) -> int:
-        """The tick's own beat, so that all it reads is of one moment; between ticks the beat under way."""
-        permit = self.permit
-        if permit is not None:
-            return permit.beat
-        return beat_at(self.world.clock.time(), self.world.heartbeat_s)
-
-    @property
-    def shadow(self) -> bool:
-        """Which book is the instance's own. While it is unloaded its gate is shut, but not its book."""
-        mode = self.gate.mode
-        return (self.loaded_mode if mode is Mode.OFF else mode) is not Mode.ACTIVE
-
-    def gate_for_order(self) -> tuple[TickGate, int]:
-        """The gate that an order meets now, and the beat to place for. Raises TradingClosed where none may be."""
-        permit = self.permit
-        if forks.is_child:
-            raise TradingClosed("orders are placed by the engine's own process: this is a child of it")
-        if permit is None or permit.over or threading.get_ident() != permit.thread:
-            self._refuse_strays()
-        if permit is None or permit.over:
-            raise TradingClosed("orders are placed from on_tick: expected it to be running, it is not")
-        if threading.get_ident() != permit.thread:
-            raise TradingClosed("orders are placed from on_tick's own thread: this is another one")
-        if self.world.clock.monotonic() >= permit.deadline_s:
-            limit_s = permit.deadline_s - permit.started_s
-            raise TradingClosed(f"on_tick has outlived its deadline of {limit_s:g} s: it may place nothing more")
-        return TickGate(self.gate, self.world.clock, permit.deadline_s), permit.beat
-
-    def _refuse_strays(self) -> None:
-        """Told as what it is, and the first time in the instance's log: nobody sees what a thread of its own raises."""
-        thread = threading.current_thread()
-        if thread.name == WORKER or thread is threading.main_thread():
-            return
-        whose = f"{thread.name!r} is another one, which the strategy started"
-        message = f"orders are placed from on_tick's own thread, while it runs: {whose}"
-        if not self._has_strayed:
-            self._has_strayed = True
-            self.log.append(self.world.clock.time(), "warning", scrub(f"an order was refused: {message}", self.secrets))
-        raise TradingClosed(message)
-
+from reconciler.validation.secrets import scrub
 
 _Reach: TypeAlias = Callable[[], Desk]
 

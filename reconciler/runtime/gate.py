@@ -6,8 +6,8 @@ import threading
 from typing import Literal, NamedTuple
 
 from reconciler.clock import Clock
+from reconciler.orders.order import Provenance
 from reconciler.records.mode import Mode, lowers
-from reconciler.records.order import Provenance
 from reconciler.records.record import Limits, Row
 
 PausedBy = Literal["operator", "engine"]

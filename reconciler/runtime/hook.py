@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Callable
 from decimal import getcontext, setcontext
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-from reconciler import forks
+from reconciler import ending as forks
 from reconciler.errors import CapabilityUnavailable, ExecError, StoreError
-from reconciler.records.exact import standard_context
-from reconciler.records.scrub import scrub
-from reconciler.records.text import storable
+from reconciler.exact import standard_context
+from reconciler.validation.secrets import scrub
+from reconciler.visible import storable
 
 if TYPE_CHECKING:
-    from reconciler.runtime.slot import Slot
     from reconciler.strategy.definition import Definition
 
-Hook = Literal["init", "on_tick", "render", "on_unload"]
 
 WORKER = "worker"
 """The name of the threads that hooks run on."""
@@ -30,62 +27,11 @@ _NOT_ITS_FAULT = (ExecError, CapabilityUnavailable, StoreError)
 """What the context raises where no strategy can help it: the exchange, what its server lacks, the database."""
 
 
-class Failure(NamedTuple):
+class HookFailure(NamedTuple):
     """What a hook raised, for people; `counts` says whether to blame the strategy."""
 
     text: str
     counts: bool
-
-
-class HookCall:
-    """What one worker is at: which hook of which slot, since when and until when (monotonic seconds).
-
-    A worker has one for as long as it lives, and writes it anew for every hook: nothing is made per tick. While
-    `on_tick` runs it is also the instance's permit to place orders for `beat`, on `thread` and nowhere else.
-
-    `over` is unset last when a hook begins, and set before its end is timed. So whoever sees a late call that is
-    not over knows that its end will be seen as late too. `ended_s` is when the worker was last free: a tick taken
-    from the queue at once starts then, so that the clock is read once per tick.
-    """
-
-    __slots__ = (
-        "beat",
-        "deadline_s",
-        "ended_s",
-        "hook",
-        "over",
-        "place",
-        "slot",
-        "started_s",
-        "thread",
-    )
-    slot: Slot
-    hook: Hook
-    beat: int
-    started_s: float
-    deadline_s: float
-    ended_s: float
-
-    def __init__(self, thread: int, place: int = 0) -> None:
-        """`place` is that of the thread in `AtWork`."""
-        self.thread = thread
-        self.place = place
-        self.over = True
-
-    def stands_at(self) -> str:
-        """Where the hook is: `strategies/grid.py:31 in on_tick`, and in what it waits. Empty once it is over."""
-        innermost = frame = sys._current_frames().get(self.thread)
-        made_from = self.slot.instance or self.slot.loading
-        if innermost is None or made_from is None or self.over:
-            return ""
-        definition = made_from.definition
-        while frame is not None and frame.f_globals.get("__name__") != definition.cls.__module__:
-            frame = frame.f_back
-        within = f"{innermost.f_globals.get('__name__')}:{innermost.f_lineno} in {innermost.f_code.co_name}"
-        if frame is None:
-            return within
-        own = f"{definition.path}:{frame.f_lineno} in {frame.f_code.co_name}"
-        return own if frame is innermost else f"{own}, waiting in {within}"
 
 
 def attempt(hook: Callable[[], object]) -> BaseException | None:
@@ -112,7 +58,7 @@ def attempt(hook: Callable[[], object]) -> BaseException | None:
     return None
 
 
-def describe(error: BaseException, definition: Definition, secrets: tuple[str, ...]) -> Failure:
+def describe(error: BaseException, definition: Definition, secrets: tuple[str, ...]) -> HookFailure:
     """What a hook raised, for people: the error, then the strategy's own frames, innermost last.
 
     Bounded in length, free of `secrets` and of lone surrogates. The engine's and the libraries' frames are left out:
@@ -126,7 +72,7 @@ def describe(error: BaseException, definition: Definition, secrets: tuple[str, .
     first = storable(scrub(f"{name}: {message}" if message else name, secrets))
     if len(first) > ERROR_LENGTH:
         first = first[: ERROR_LENGTH - 1] + "…"
-    return Failure("\n".join([first, *_own_frames(error, definition)]), not isinstance(error, _NOT_ITS_FAULT))
+    return HookFailure("\n".join([first, *_own_frames(error, definition)]), not isinstance(error, _NOT_ITS_FAULT))
 
 
 def _message(error: BaseException) -> str:

@@ -12,20 +12,23 @@ from reconciler.records.plan import Running
 from reconciler.records.record import Row
 from reconciler.records.status import Ticks
 from reconciler.runtime.at_work import AtWork
-from reconciler.runtime.context import World
-from reconciler.runtime.crew import Crew
-from reconciler.runtime.facts import BeatReport, RuntimeFacts
+from reconciler.runtime.crew import Crew, Watchdog
 from reconciler.runtime.gate import PausedBy
-from reconciler.runtime.load_spec import LoadSpec
-from reconciler.runtime.options import HostOptions
-from reconciler.runtime.outcome import Disturbed, Report, TicksKept, TicksMissed
-from reconciler.runtime.performer import CheckWidgets, Performer
+from reconciler.runtime.performer import CheckWidgets, Performer, Resolve
 from reconciler.runtime.progress import Progress
+from reconciler.runtime.protocol import (
+    BeatReport,
+    Disturbed,
+    HostOptions,
+    LoadSpec,
+    Report,
+    RuntimeFacts,
+    TicksKept,
+    TicksMissed,
+)
 from reconciler.runtime.roster import Roster
-from reconciler.runtime.secrets import Resolve
-from reconciler.runtime.slot import Slot
+from reconciler.runtime.slot import Slot, World
 from reconciler.runtime.surroundings import Surroundings
-from reconciler.runtime.watchdog import Watchdog
 from reconciler.strategy.widgets import check_widgets as check_all_widgets
 
 __all__ = ["BeatReport", "Host", "HostOptions", "LoadSpec", "RuntimeFacts", "ThreadHost"]

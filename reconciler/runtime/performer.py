@@ -3,19 +3,80 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any, TypeAlias
 
-from reconciler.records.scrub import scrub, scrub_values
+from reconciler.errors import ReconcilerError
+from reconciler.records.record import Values
 from reconciler.runtime.at_work import culprit
-from reconciler.runtime.context import Desk, World
-from reconciler.runtime.hook import Failure, Hook, HookCall, attempt, describe
-from reconciler.runtime.instance import RunningInstance
-from reconciler.runtime.options import HostOptions
+from reconciler.runtime.context import context_at
+from reconciler.runtime.hook import HookFailure, attempt, describe
 from reconciler.runtime.progress import Progress
-from reconciler.runtime.secrets import Resolve
-from reconciler.runtime.slot import Slot
+from reconciler.runtime.protocol import Hook, HostOptions
+from reconciler.runtime.slot import Desk, HookCall, RunningInstance, Slot, World
 from reconciler.runtime.surroundings import Surroundings
 from reconciler.strategy.definition import Definition
+from reconciler.validation.secrets import SecretReference, scrub, scrub_values, secret_references, with_secrets
+from reconciler.validation.validator import compile_config_schema
+
+Resolve: TypeAlias = Callable[[Values, Mapping[str, Any]], tuple[Values, tuple[str, ...]]]
+"""(effective config, CONFIG_SCHEMA) → the config with its references resolved, and the secrets put into it."""
+
+_SIZE_BYTES = 65_536
+
+
+class SecretUnavailable(ReconcilerError):
+    """A reference leads nowhere. Names the reference, never what was found."""
+
+
+def no_secrets(config: Values, schema: Mapping[str, Any]) -> tuple[Values, tuple[str, ...]]:
+    """The `Resolve` of a fleet without secrets."""
+    return config, ()
+
+
+def resolver(base: Path, environment: Mapping[str, str]) -> Resolve:
+    """A `Resolve` that looks into `environment` and into files, a relative path under `base`.
+
+    What it returns raises SecretUnavailable where a reference leads to nothing, or to nothing readable.
+    """
+
+    def resolve(config: Values, schema: Mapping[str, Any]) -> tuple[Values, tuple[str, ...]]:
+        if not compile_config_schema(schema).has_secrets:
+            return config, ()
+        found = {at: _read(at, reference, base, environment) for at, reference in secret_references(config, schema)}
+        return with_secrets(config, found), tuple(found.values())
+
+    return resolve
+
+
+def _read(at: str, reference: SecretReference, base: Path, environment: Mapping[str, str]) -> str:
+    where = f"config.{at}: {{{reference.kind}: {reference.name}}}"
+    if reference.kind == "file":
+        return _read_file(where, base / reference.name)
+    secret = environment.get(reference.name, "")
+    if not secret:
+        raise SecretUnavailable(f"{where}: expected an environment variable with a secret, was not set")
+    return secret
+
+
+def _read_file(where: str, path: Path) -> str:
+    """The secret in a file, the end of its last line taken off."""
+    try:
+        with path.open("rb") as file:
+            data = file.read(_SIZE_BYTES + 1)
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else str(error)
+        raise SecretUnavailable(f"{where}: expected a readable file, was refused: {reason}") from None
+    if len(data) > _SIZE_BYTES:
+        raise SecretUnavailable(f"{where}: expected at most {_SIZE_BYTES:,} bytes, was more")
+    try:
+        secret = data.decode().removesuffix("\n").removesuffix("\r")
+    except UnicodeDecodeError:
+        raise SecretUnavailable(f"{where}: expected UTF-8, was not") from None
+    if not secret:
+        raise SecretUnavailable(f"{where}: expected a secret, was an empty file")
+    return secret
+
 
 CheckWidgets: TypeAlias = Callable[[object, Callable[[str], str]], tuple[dict[str, Any], ...]]
 """What `render` returned → plain, bounded widgets. Raises ValueError saying what is wrong with them, of which what must
@@ -119,7 +180,7 @@ class Performer:
         def load() -> None:
             record = spec.row.record
             config, desk.secrets = self._resolve(record.effective_config, spec.definition.config_schema)
-            made.append(RunningInstance(spec.definition, config, desk, self._time()))
+            made.append(RunningInstance(spec.definition, config, desk, context_at(desk), self._time()))
             made[0].strategy.init()
 
         failure = self._call(call, slot, "init", load, spec.definition, desk)
@@ -131,7 +192,7 @@ class Performer:
         if instance.renders and not slot.ending:
             self._render(call, slot, instance)
 
-    def _ticked(self, call: HookCall, slot: Slot, instance: RunningInstance, failure: Failure | None) -> None:
+    def _ticked(self, call: HookCall, slot: Slot, instance: RunningInstance, failure: HookFailure | None) -> None:
         """What is to be said of a tick that did not simply go well, and what is to be shown after one."""
         if call.ended_s >= call.deadline_s:
             self._progress.late_call_over(call)
@@ -180,7 +241,7 @@ class Performer:
         function: Callable[[], object],
         definition: Definition,
         desk: Desk,
-    ) -> Failure | None:
+    ) -> HookFailure | None:
         """Run one hook under the watchdog's eyes, its error's text included."""
         started_s = self._monotonic()
         call.slot = slot

@@ -6,28 +6,38 @@ No hook runs here, nothing blocks, and a tick that goes well never comes by.
 from __future__ import annotations
 
 import math
+import random
 from collections.abc import Sequence
 
 from reconciler.clock import Clock
 from reconciler.records.mode import Mode
-from reconciler.runtime.hook import HookCall
-from reconciler.runtime.instance import RunningInstance
-from reconciler.runtime.load_spec import LoadSpec
-from reconciler.runtime.options import HostOptions
-from reconciler.runtime.outcome import (
+from reconciler.runtime.protocol import (
     Disturbed,
     HookFailed,
+    HostOptions,
     Loaded,
     LoadFailed,
+    LoadSpec,
     Quarantined,
     Recovered,
     Stuck,
     Unloaded,
     Unstuck,
 )
-from reconciler.runtime.retry import retry_in_s
 from reconciler.runtime.roster import Roster
-from reconciler.runtime.slot import Slot
+from reconciler.runtime.slot import HookCall, RunningInstance, Slot
+
+_JITTER = 0.2
+
+
+def retry_in_s(first_s: float, most_s: float, attempt: int, instance_id: str, random_seed: int) -> float:
+    """Seconds until the next try after failed attempt number `attempt`, counted from 1.
+
+    `first_s`, doubling up to `most_s`, less up to a fifth of it: instances that failed together do not come
+    back together. The same seed, id and attempt give the same delay, in whatever order loads fail.
+    """
+    longest_s = min(most_s, first_s * 2.0 ** min(attempt - 1, 60))
+    return longest_s * (1 - _JITTER * random.Random(f"{random_seed}:{instance_id}:{attempt}").random())
 
 
 class Progress:

@@ -6,19 +6,133 @@ under the lock and told outside it, one report at a time and in order.
 
 from __future__ import annotations
 
+import threading
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from types import MappingProxyType
 
+from reconciler.records.cadence import is_due
 from reconciler.records.mode import Mode, lowers
 from reconciler.records.plan import Running
 from reconciler.records.record import Row
-from reconciler.runtime.board import Board
-from reconciler.runtime.brief_lock import BriefLock
 from reconciler.runtime.gate import Gate, PausedBy
-from reconciler.runtime.load_spec import LoadSpec
-from reconciler.runtime.outbox import Outbox
-from reconciler.runtime.outcome import Report, Unloaded
+from reconciler.runtime.protocol import LoadSpec, Report, Unloaded
 from reconciler.runtime.slot import Slot
+
+
+class Schedule:
+    """Slots by cadence. Not thread-safe: the roster's lock guards it."""
+
+    def __init__(self) -> None:
+        self._groups: dict[int, dict[Slot, None]] = {}
+        self._once: dict[Slot, None] = {}
+
+    def place(self, slot: Slot, steps: int) -> None:
+        """Schedule `slot` every `steps` beats from now on, and no longer at any other cadence; 0 takes it out."""
+        if slot.steps == steps:
+            return
+        if slot.steps:
+            group = self._groups[slot.steps]
+            del group[slot]
+            if not group:
+                del self._groups[slot.steps]
+            self._once.pop(slot, None)
+        if steps:
+            self._groups.setdefault(steps, {})[slot] = None
+        slot.steps = steps
+
+    def place_once(self, slot: Slot) -> None:
+        """One more tick for a scheduled slot, at the next beat."""
+        if slot.steps:
+            self._once[slot] = None
+
+    def due(self, beat: int, waits: Callable[[Slot], bool] | None = None) -> list[Slot]:
+        """Who ticks at `beat`, each slot once. Forgets whom `place_once` asked for, but those that must wait."""
+        due: list[Slot] = []
+        for steps, group in self._groups.items():
+            if is_due(beat, steps):
+                due.extend(group)
+        if self._once:
+            due.extend(slot for slot in self._once if not is_due(beat, slot.steps))
+            self._once = {} if waits is None else {slot: None for slot in self._once if waits(slot)}
+        return due if waits is None else [slot for slot in due if not waits(slot)]
+
+
+class Board:
+    """Not thread-safe: the roster's lock guards it. `empty` is set while there is nothing to see."""
+
+    def __init__(self) -> None:
+        self.schedule = Schedule()
+        self.empty = threading.Event()
+        self.empty.set()
+        self._views: dict[str, Running] = {}
+        self._shown: Mapping[str, Running] | None = None
+
+    def refresh(self, slot: Slot) -> None:
+        """Show `slot` as it is now."""
+        self._shown = None
+        view = slot.view()
+        if view is None:
+            self._views.pop(slot.id, None)
+        else:
+            self._views[slot.id] = view
+        self.schedule.place(slot, slot.due_steps())
+        if not self._views:
+            self.empty.set()
+        elif self.empty.is_set():
+            self.empty.clear()
+
+    def views(self) -> Mapping[str, Running]:
+        """Everything by id: a snapshot, the same object until something changes."""
+        if self._shown is None:
+            self._shown = MappingProxyType(self._views.copy())
+        return self._shown
+
+
+class Outbox:
+    """Put reports in where they come about, under whatever lock; send them once that lock is free."""
+
+    def __init__(self, listener: Callable[[Report], None]) -> None:
+        self._listener = listener
+        self._reports: deque[Report] = deque()
+        self._sending = threading.Lock()
+
+    def put(self, report: Report) -> None:
+        self._reports.append(report)
+
+    def send(self) -> None:
+        """Send what is there, unless another thread is at it: that one looks again. Hold no lock here."""
+        while self._reports and self._sending.acquire(blocking=False):
+            try:
+                while self._reports:
+                    self._listener(self._reports.popleft())
+            finally:
+                self._sending.release()
+
+
+_GLANCE_S = 1e-6
+
+
+class BriefLock:
+    """A lock, not reentrant, to hold for a few microseconds and never while blocking.
+
+    An ordinary lock is handed to a thread that waits for it while another one runs the interpreter. That one
+    soon wants the lock too and has to stop, and from then on all of them take turns, one switch of threads per
+    section. Who finds this one taken lets go of it, and takes it only when it gets to run.
+    """
+
+    __slots__ = ("_lock",)
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+
+    def __enter__(self) -> None:
+        while not self._lock.acquire(timeout=_GLANCE_S):
+            pass
+
+    def __exit__(self, *raised: object) -> None:
+        self._lock.release()
 
 
 class Roster:

@@ -2,23 +2,75 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import sys
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from reconciler.clock import iso
+from reconciler import ending as forks
+from reconciler.clock import Clock, iso
+from reconciler.errors import TradingClosed
+from reconciler.ports import MarketData, OrderGateway
 from reconciler.records.cadence import beat_at, beat_time, next_due
 from reconciler.records.mode import Mode
 from reconciler.records.plan import LoadKey, Phase, Running, load_key
-from reconciler.records.record import Row
+from reconciler.records.record import Identity, Row, Values
 from reconciler.records.status import Ticks
-from reconciler.runtime.facts import RuntimeFacts
-from reconciler.runtime.gate import Gate
-from reconciler.runtime.logs import LogRing
+from reconciler.runtime.at_work import AtWork
+from reconciler.runtime.gate import Gate, TickGate
+from reconciler.runtime.hook import WORKER
+from reconciler.runtime.protocol import Hook, LogRing, RuntimeFacts
+from reconciler.strategy.base import Strategy, frozen
+from reconciler.strategy.context import Context
+from reconciler.strategy.definition import Definition
+from reconciler.validation.secrets import scrub
 
 if TYPE_CHECKING:
-    from reconciler.runtime.hook import HookCall
-    from reconciler.runtime.instance import RunningInstance
-    from reconciler.runtime.load_spec import LoadSpec
+    from reconciler.runtime.protocol import LoadSpec
+
+
+class RunningInstance:
+    """One loaded strategy and what the host keeps beside it. `loaded_at_s` is wall time, `render_at_s` monotonic.
+
+    Making one runs the strategy's constructor, which is foreign code.
+    """
+
+    __slots__ = (
+        "definition",
+        "desk",
+        "drawn_at_s",
+        "loaded_at_s",
+        "render_at_s",
+        "render_error",
+        "renders",
+        "strategy",
+        "widgets",
+    )
+
+    def __init__(
+        self, definition: Definition, config: Values, desk: Desk, context: Context, loaded_at_s: float
+    ) -> None:
+        self.definition = definition
+        self.desk = desk
+        self.loaded_at_s = loaded_at_s
+        self.renders = definition.cls.render is not Strategy.render
+        self.render_at_s = 0.0
+        self.render_error = ""
+        self.drawn_at_s: float | None = None  # wall time
+        self.widgets: tuple[Mapping[str, Any], ...] = ()
+        self.strategy = definition.cls()
+        self.strategy.config = frozen(config)
+        self.strategy.context = context
+
+    def tick(self) -> None:
+        """Foreign code, the look for `on_tick` too: it may be made by code of the strategy's."""
+        self.strategy.on_tick()
+
+    def unload(self) -> None:
+        """Foreign code, as `tick` is."""
+        self.strategy.on_unload()
 
 
 class LastHour:
@@ -257,3 +309,136 @@ class Slot:
         if not self.steps or self.stuck is not None:
             return None
         return iso(beat_time(next_due(beat_at(now_s, heartbeat_s), self.steps), heartbeat_s))
+
+
+class HookCall:
+    """What one worker is at: which hook of which slot, since when and until when (monotonic seconds).
+
+    A worker has one for as long as it lives, and writes it anew for every hook: nothing is made per tick. While
+    `on_tick` runs it is also the instance's permit to place orders for `beat`, on `thread` and nowhere else.
+
+    `over` is unset last when a hook begins, and set before its end is timed. So whoever sees a late call that is
+    not over knows that its end will be seen as late too. `ended_s` is when the worker was last free: a tick taken
+    from the queue at once starts then, so that the clock is read once per tick.
+    """
+
+    __slots__ = (
+        "beat",
+        "deadline_s",
+        "ended_s",
+        "hook",
+        "over",
+        "place",
+        "slot",
+        "started_s",
+        "thread",
+    )
+    slot: Slot
+    hook: Hook
+    beat: int
+    started_s: float
+    deadline_s: float
+    ended_s: float
+
+    def __init__(self, thread: int, place: int = 0) -> None:
+        """`place` is that of the thread in `AtWork`."""
+        self.thread = thread
+        self.place = place
+        self.over = True
+
+    def stands_at(self) -> str:
+        """Where the hook is: `strategies/grid.py:31 in on_tick`, and in what it waits. Empty once it is over."""
+        innermost = frame = sys._current_frames().get(self.thread)
+        made_from = self.slot.instance or self.slot.loading
+        if innermost is None or made_from is None or self.over:
+            return ""
+        definition = made_from.definition
+        while frame is not None and frame.f_globals.get("__name__") != definition.cls.__module__:
+            frame = frame.f_back
+        within = f"{innermost.f_globals.get('__name__')}:{innermost.f_lineno} in {innermost.f_code.co_name}"
+        if frame is None:
+            return within
+        own = f"{definition.path}:{frame.f_lineno} in {frame.f_code.co_name}"
+        return own if frame is innermost else f"{own}, waiting in {within}"
+
+
+@dataclass(frozen=True, slots=True)
+class World:
+    """What all instances of a host share."""
+
+    clock: Clock
+    gateway: OrderGateway
+    market: MarketData
+    heartbeat_s: float
+    at_work: AtWork = field(default_factory=AtWork)
+
+    @contextmanager
+    def asked(self) -> Iterator[World]:
+        """Foreign code asks for something: until it is answered, it is not its code that runs."""
+        back = self.at_work.engine_works()
+        try:
+            yield self
+        finally:
+            if back is not None:
+                back()
+
+
+class Desk:
+    """What one instance's context stands on. `permit` is the `on_tick` under way, None between ticks."""
+
+    __slots__ = ("_has_strayed", "gate", "loaded_mode", "log", "permit", "secrets", "world")
+
+    def __init__(self, world: World, gate: Gate, log: LogRing) -> None:
+        self.world = world
+        self.gate = gate
+        self.log = log
+        self.secrets: tuple[str, ...] = ()
+        self.loaded_mode = gate.row.mode
+        self.permit: HookCall | None = None
+        self._has_strayed = False
+
+    @property
+    def identity(self) -> Identity:
+        return self.gate.row.record.identity
+
+    @property
+    def beat(self) -> int:
+        """The tick's own beat, so that all it reads is of one moment; between ticks the beat under way."""
+        permit = self.permit
+        if permit is not None:
+            return permit.beat
+        return beat_at(self.world.clock.time(), self.world.heartbeat_s)
+
+    @property
+    def shadow(self) -> bool:
+        """Which book is the instance's own. While it is unloaded its gate is shut, but not its book."""
+        mode = self.gate.mode
+        return (self.loaded_mode if mode is Mode.OFF else mode) is not Mode.ACTIVE
+
+    def gate_for_order(self) -> tuple[TickGate, int]:
+        """The gate that an order meets now, and the beat to place for. Raises TradingClosed where none may be."""
+        permit = self.permit
+        if forks.is_child:
+            raise TradingClosed("orders are placed by the engine's own process: this is a child of it")
+        if permit is None or permit.over or threading.get_ident() != permit.thread:
+            self._refuse_strays()
+        if permit is None or permit.over:
+            raise TradingClosed("orders are placed from on_tick: expected it to be running, it is not")
+        if threading.get_ident() != permit.thread:
+            raise TradingClosed("orders are placed from on_tick's own thread: this is another one")
+        if self.world.clock.monotonic() >= permit.deadline_s:
+            limit_s = permit.deadline_s - permit.started_s
+            raise TradingClosed(f"on_tick has outlived its deadline of {limit_s:g} s: it may place nothing more")
+        return TickGate(self.gate, self.world.clock, permit.deadline_s), permit.beat
+
+    def _refuse_strays(self) -> None:
+        """Told as what it is, and the first time in the instance's log: nobody sees what a thread of its own raises."""
+        thread = threading.current_thread()
+        if thread.name == WORKER or thread is threading.main_thread():
+            return
+        whose = f"{thread.name!r} is another one, which the strategy started"
+        message = f"orders are placed from on_tick's own thread, while it runs: {whose}"
+        if not self._has_strayed:
+            self._has_strayed = True
+            self.log.append(self.world.clock.time(), "warning", scrub(f"an order was refused: {message}", self.secrets))
+        raise TradingClosed(message)

@@ -12,23 +12,17 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any, Final
 
+from reconciler.documents.document import Document, parse
+from reconciler.documents.pointer import Path as Pointer
+from reconciler.documents.pointer import spell
 from reconciler.errors import Problem, SettingsError
 from reconciler.records.accounts import Accounts
-from reconciler.records.defaults import defaults
-from reconciler.records.document import Document, parse
-from reconciler.records.integers import with_integers
-from reconciler.records.pointer import Path as Pointer
-from reconciler.records.pointer import spell
-from reconciler.records.validation import check, compile_schema
-from reconciler.settings import paper, servers
+from reconciler.settings import server_settings as servers
+from reconciler.settings import values as paper
 from reconciler.settings.schema import SCHEMA, Scalar, scalars
-from reconciler.settings.values import (
-    DashboardSettings,
-    ReconcileSettings,
-    RuntimeSettings,
-    Settings,
-    SourceSettings,
-)
+from reconciler.settings.values import DashboardSettings, ReconcileSettings, RuntimeSettings, Settings, SourceSettings
+from reconciler.validation.config_schema import defaults, with_integers
+from reconciler.validation.validator import check, compile_schema
 
 FILE: Final = "reconciler.yaml"
 _NOTHING: Final = b"{}"
@@ -168,3 +162,35 @@ def _settings(root: Path, values: Mapping[str, Any], document: Document) -> Sett
         servers=servers.server_settings(values["exec_mcp"], document),
         accounts=servers.accounts(values["exec_mcp"]),
     )
+
+
+CHANGED = f"{FILE} has changed since the engine started: restart it to apply that"
+
+
+class Staleness:
+    """Made when the settings are loaded. Asked for every page: the file is read only where its stat is another."""
+
+    def __init__(self, root: Path) -> None:
+        self._path = root / FILE
+        self._began_as = self._bytes()
+        self._looked = (self._stat(), "")
+
+    def note(self) -> str:
+        """What to tell people, empty where nothing changed. What cannot be read has changed."""
+        stat = self._stat()
+        if stat != self._looked[0]:
+            self._looked = (stat, "" if self._bytes() == self._began_as else CHANGED)
+        return self._looked[1]
+
+    def _stat(self) -> tuple[int, ...]:
+        try:
+            found = self._path.stat()
+        except OSError:
+            return ()
+        return found.st_mtime_ns, found.st_size, found.st_ino
+
+    def _bytes(self) -> bytes | None:
+        try:
+            return self._path.read_bytes()
+        except OSError:
+            return None

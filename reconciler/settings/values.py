@@ -3,96 +3,128 @@
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
 from decimal import Decimal
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
-from reconciler.errors import Problem, SettingsError
+from reconciler.documents.pointer import Path as Pointer
 from reconciler.records.accounts import Accounts
-from reconciler.settings.paper import PaperSettings
+from reconciler.settings.secret import Secret
+from reconciler.settings.server_settings import ServerSettings
 
 if TYPE_CHECKING:
-    from reconciler.dashboard.options import DashboardOptions
-    from reconciler.execution.options import ServerOptions
-    from reconciler.execution.servers import PaperSite
-    from reconciler.runtime.options import HostOptions
+    from reconciler.dashboard.guard import DashboardOptions
+    from reconciler.exec_mcp.options import ServerOptions
+    from reconciler.exec_mcp.servers import PaperSite
+    from reconciler.runtime.protocol import HostOptions
+
+
+Section = Mapping[str, Any]
+"""The section, valid by its schema, defaults filled in."""
+
+
+@dataclass(frozen=True, slots=True)
+class PaperSettings:
+    """Money as exact decimals. `prices` is the CSV file to replay, absolute, None for the example rates.
+
+    `markets` are the rules of each symbol, `faults` what `FaultRule.read` understands. `step_seconds` is None
+    where prices hold for a heartbeat.
+    """
+
+    seed: str
+    maker_fee: Decimal
+    taker_fee: Decimal
+    fees_in: Literal["quote", "received"]
+    shorts: bool
+    balances: Mapping[str, Decimal]
+    default_balance: Decimal
+    markets: Mapping[str, Mapping[str, Decimal]]
+    faults: tuple[Mapping[str, Any], ...]
+    begin_s: float
+    prices: Path | None
+    speed: float | None
+    step_seconds: float | None
+
+    def site(self, heartbeat_s: float, journals: Path | None) -> PaperSite:
+        """The options of the exchange; it keeps its state below `journals`, or forgets it."""
+        from reconciler.exec_mcp.servers import PaperSite
+        from reconciler.paper.faults import FaultRule
+        from reconciler.paper.terms import FeedOptions, MarketRules, Markets, PaperOptions
+
+        return PaperSite(
+            step_s=self.step_seconds or heartbeat_s,
+            options=PaperOptions(
+                maker_fee=self.maker_fee,
+                taker_fee=self.taker_fee,
+                fees_in=self.fees_in,
+                starting=self.balances,
+                default_starting=self.default_balance,
+                shorts=self.shorts,
+                markets=Markets({symbol: MarketRules(**rules) for symbol, rules in self.markets.items()}),
+            ),
+            feed=FeedOptions(self.prices, self.seed, self.speed, self.begin_s),
+            faults=tuple(map(FaultRule.read, self.faults)),
+            journals=journals,
+        )
+
+
+def paper_settings(root: Path, section: Section) -> PaperSettings:
+    """The section as a value; paths are relative to `root`."""
+    return PaperSettings(
+        seed=section["seed"],
+        maker_fee=Decimal(section["maker_fee"]),
+        taker_fee=Decimal(section["taker_fee"]),
+        fees_in=section["fees_in"],
+        shorts=section["shorts"],
+        balances=_decimals(section["balances"]),
+        default_balance=Decimal(section["default_balance"]),
+        markets={symbol: _decimals(rules) for symbol, rules in section["markets"].items()},
+        faults=tuple(section["faults"]),
+        begin_s=_moment_s(section["begin"]),
+        prices=root / section["prices"] if "prices" in section else None,
+        speed=float(section["speed"]) if "speed" in section else None,
+        step_seconds=float(section["step_seconds"]) if "step_seconds" in section else None,
+    )
+
+
+def problems(root: Path, section: Section) -> Iterator[tuple[Pointer, str, str, str]]:
+    """What the schema alone cannot see: the path of the value, what is wrong, how to mend it, the rule."""
+    prices = section.get("prices")
+    if prices is not None and not (root / prices).is_file():
+        message = f"expected a file, found none at {prices}"
+        yield ("paper", "prices"), message, "the path is relative to the settings", "paper-prices"
+    try:
+        _moment_s(section["begin"])
+    except ValueError:
+        message = f"expected a time such as 2026-01-31T12:00:00Z, was {section['begin']!r}"
+        yield ("paper", "begin"), message, "", "schema-format"
+    for index, fault in enumerate(section["faults"]):
+        if fault["kind"] == "down" and fault.get("tool", "*") != "*":
+            message = f"expected no tool, for the server is down as a whole, was {fault['tool']!r}"
+            yield ("paper", "faults", index, "tool"), message, "leave it out", "settings-value"
+
+
+def _decimals(texts: Mapping[str, str]) -> dict[str, Decimal]:
+    return {name: Decimal(text) for name, text in texts.items()}
+
+
+def _moment_s(text: str) -> float:
+    """Seconds since the epoch of an ISO 8601 time, UTC where it does not say. Raises ValueError."""
+    time = datetime.fromisoformat(text)
+    return (time.replace(tzinfo=UTC) if time.tzinfo is None else time).timestamp()
 
 
 Read: TypeAlias = Callable[["Secret", Path, Mapping[str, str]], str]
-
-SHORTEST_TOKEN = 16
-"""Characters of the page's token."""
-_ONE_SECRET = {"writeOnly": True}
-"""The schema of a value that is a secret itself."""
 
 
 STATE_DIR = ".reconciler"
 """The default of `state_dir`."""
 DATABASE = "reconciler.db"
 CONTROL_SOCKET = "control.sock"
-
-
-@dataclass(frozen=True, slots=True)
-class Secret:
-    """`{env: NAME}` or `{file: PATH}`, unread, and where it stands."""
-
-    reference: Mapping[str, str]
-    place: Problem
-
-    def read(self, root: Path, environ: Mapping[str, str]) -> str:
-        """What it refers to, a relative file looked up under `root`; SettingsError where that leads nowhere.
-
-        It is read by the one rule that holds for the secrets of instances, too.
-        """
-        from reconciler.runtime.secrets import SecretUnavailable, resolver
-
-        try:
-            _, (secret,) = resolver(root, environ)(dict(self.reference), _ONE_SECRET)
-        except SecretUnavailable as error:
-            _, _, message = str(error).partition(": ")  # what comes before says where, as `place` does better
-            raise SettingsError((replace(self.place, message=message),)) from None
-        return secret
-
-    def read_header(self, root: Path, environ: Mapping[str, str]) -> str:
-        """The same, for a header of HTTP: SettingsError, which does not hold it, where none can carry it."""
-        return self._fit(self.read(root, environ), header_fault, "an HTTP header can carry")
-
-    def read_token(self, root: Path, environ: Mapping[str, str]) -> str:
-        """The same, for the page: one that can be guessed keeps nobody out."""
-        return self._fit(self.read(root, environ), _token_fault, f"is at least {SHORTEST_TOKEN} characters long")
-
-    def read_variable(self, root: Path, environ: Mapping[str, str]) -> str:
-        """The same, for an environment variable."""
-        return self._fit(self.read(root, environ), _variable_fault, "an environment variable can hold")
-
-    def _fit(self, secret: str, fault_of: Callable[[str], str], wanted: str) -> str:
-        if not (fault := fault_of(secret)):
-            return secret
-        ((kind, name),) = self.reference.items()
-        raise SettingsError((replace(self.place, message=f"{{{kind}: {name}}}: expected what {wanted}, {fault}"),))
-
-
-def header_fault(value: str) -> str:
-    """Why no HTTP header can carry `value`, without saying any of it; empty where one can."""
-    if "\n" in value or "\r" in value:
-        return "had a line break"
-    if not value.isascii():
-        return "had a character that is not ASCII"
-    if not value.isprintable():
-        return "had a control character"
-    where = "beginning" if value.startswith(" ") else "end" if value.endswith(" ") else ""
-    return f"had a space at its {where}" if where else ""
-
-
-def _token_fault(value: str) -> str:
-    return f"had {len(value)}" if len(value) < SHORTEST_TOKEN else ""
-
-
-def _variable_fault(value: str) -> str:
-    return "had a NUL" if "\0" in value else ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,27 +166,6 @@ class RuntimeSettings:
 
 
 @dataclass(frozen=True, slots=True)
-class ServerSettings:
-    """One exec-mcp server. `headers` and `env` hold texts and unread secrets.
-
-    `accounts` are the ids declared under it, `mapping` what is written of `mapping`, `bind` and `tools`, `secrets`
-    those that constants there refer to.
-    """
-
-    name: str
-    kind: Literal["http", "stdio", "paper"]
-    timeout_s: float
-    start_timeout_s: float
-    url: str = ""
-    headers: Mapping[str, str | Secret] = field(default_factory=dict)
-    command: tuple[str, ...] = ()
-    env: Mapping[str, str | Secret] = field(default_factory=dict)
-    accounts: tuple[str, ...] = ()
-    mapping: Mapping[str, Any] = field(default_factory=dict)
-    secrets: Mapping[tuple[str, str], Secret] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True)
 class Settings:
     """All of it, checked, defaults filled in. `root` holds `instances/`; paths are absolute.
 
@@ -182,7 +193,7 @@ class Settings:
         return self.state_dir / CONTROL_SOCKET
 
     def host_options(self) -> HostOptions:
-        from reconciler.runtime.options import HostOptions
+        from reconciler.runtime.protocol import HostOptions
 
         return HostOptions(
             workers=self.runtime.workers,
@@ -198,7 +209,7 @@ class Settings:
 
     def dashboard_options(self, environ: Mapping[str, str]) -> DashboardOptions:
         """Reads the token. On loopback only names of loopback are answered to."""
-        from reconciler.dashboard.options import LOOPBACK_HOSTS, DashboardOptions
+        from reconciler.dashboard.guard import LOOPBACK_HOSTS, DashboardOptions
 
         hosts = tuple(dict.fromkeys((*LOOPBACK_HOSTS, self.dashboard.host))) if self.dashboard.is_loopback else ()
         token = self.dashboard.token
@@ -206,8 +217,8 @@ class Settings:
 
     def server_options(self, environ: Mapping[str, str]) -> tuple[ServerOptions, ...]:
         """The servers; the embedded paper exchange where none is declared. Their secrets are read when they connect."""
-        from reconciler.execution.options import ServerOptions, Value, embedded
-        from reconciler.settings.servers import mapping_id, words
+        from reconciler.exec_mcp.options import ServerOptions, Value, embedded
+        from reconciler.settings.server_settings import mapping_id, words
 
         def values(written: Mapping[str, str | Secret], read: Read) -> dict[str, Value]:
             return {

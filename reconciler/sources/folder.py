@@ -7,16 +7,119 @@ lookup per file, relative to the folder's descriptor.
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
+import signal
 import stat
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from reconciler.records.snapshot import NO_RECORD
 from reconciler.sources.layout import Rules
-from reconciler.sources.reading import VANISHED, Reading, Signature, not_a_file, read, signature, why
 from reconciler.visible import is_printable
+
+Signature = tuple[int, int, int, int]
+"""mtime_ns, ctime_ns, size in bytes, inode: while these stay, so does the content, if they are old enough."""
+
+_ATTEMPTS = 3
+_READING_FLAGS = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY
+
+
+class Reading(NamedTuple):
+    """What reading gave: bytes and the signature they had, or None and the `error` that says why.
+
+    `settled` is False where the file moved meanwhile, `is_unfinished` where somebody has it open for writing.
+    """
+
+    data: bytes | None
+    signature: Signature | None
+    error: str = ""
+    settled: bool = True
+    is_unfinished: bool = False
+
+
+VANISHED = Reading(None, None, "vanished while it was being read", settled=False)
+_RESTLESS = Reading(None, None, "kept changing while it was being read", settled=False)
+
+
+def read(name: str, folder_fd: int | None, limit_bytes: int) -> Reading:
+    """The bytes of the regular file `name`, relative to `folder_fd` if given; at most `limit_bytes` + 1 of them.
+
+    Its stat is the same before, through the descriptor, and after, through the path; where it is not, the
+    file is read again, a few times. Links are not followed and nothing but a regular file is read.
+    """
+    for _ in range(_ATTEMPTS):
+        try:
+            reading = _read_once(name, folder_fd, limit_bytes)
+        except FileNotFoundError:
+            return VANISHED
+        except OSError as error:
+            return Reading(None, None, why(error))
+        if reading is not None:
+            return reading
+    return _RESTLESS
+
+
+def _read_once(name: str, folder_fd: int | None, limit_bytes: int) -> Reading | None:
+    fd = os.open(name, _READING_FLAGS, dir_fd=folder_fd)
+    try:
+        before = os.fstat(fd)
+        if not stat.S_ISREG(before.st_mode):
+            return Reading(None, None, not_a_file(before.st_mode))
+        expected_bytes = min(before.st_size, limit_bytes + 1)
+        is_unfinished = _is_open_for_writing(fd)
+        data = os.read(fd, expected_bytes + 1)[: limit_bytes + 1]
+    finally:
+        os.close(fd)
+    there = os.stat(name, dir_fd=folder_fd, follow_symlinks=False)
+    was = signature(before)
+    is_still = was == signature(there) and before.st_dev == there.st_dev
+    return Reading(data, was, is_unfinished=is_unfinished) if is_still and len(data) == expected_bytes else None
+
+
+def _is_open_for_writing(fd: int) -> bool:
+    """True where somebody has the file open for writing; False also where that cannot be told.
+
+    A lease for reading is given to nobody while there is a writer (fcntl(2), Linux alone, for one's own files). It is
+    given back at once; whoever opens the file for writing meanwhile waits so long. What the system would tell of that
+    is sent as a signal that does nothing by default, instead of one that ends the process.
+    """
+    if sys.platform != "linux":
+        return False
+    try:
+        fcntl.fcntl(fd, fcntl.F_SETSIG, signal.SIGURG)
+        fcntl.fcntl(fd, fcntl.F_SETLEASE, fcntl.F_RDLCK)
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False
+    fcntl.fcntl(fd, fcntl.F_SETLEASE, fcntl.F_UNLCK)
+    return False
+
+
+def signature(status: os.stat_result) -> Signature:
+    return (status.st_mtime_ns, status.st_ctime_ns, status.st_size, status.st_ino)
+
+
+def why(error: OSError) -> str:
+    """The message of a file or folder that the system would not let us read."""
+    return f"could not be read: {error.strerror or error}"
+
+
+def not_a_file(mode: int) -> str:
+    """The message of a thing that carries a file's name but is none."""
+    kinds = (
+        (stat.S_ISDIR, "a folder"),
+        (stat.S_ISFIFO, "a named pipe"),
+        (stat.S_ISSOCK, "a socket"),
+        (stat.S_ISBLK, "a device"),
+        (stat.S_ISCHR, "a device"),
+    )
+    was = next((kind for is_kind, kind in kinds if is_kind(mode)), "something else")
+    return f"expected a file, was {was}"
+
 
 DEPTH_LIMIT = 32
 
@@ -53,7 +156,7 @@ class Found(NamedTuple):
 
 
 @dataclass(slots=True)
-class Walk:
+class FolderWalk:
     """One pass over one tree of folders: what it needs to know, and what it learns.
 
     `name` is what the fleet calls the folder and `top` its real path, which links must not leave. Files
@@ -114,7 +217,7 @@ class Folder:
         for folder in self._folders.values():
             yield from folder
 
-    def read(self, real: str, walk: Walk, around: frozenset[Identity] = frozenset()) -> None:
+    def read(self, real: str, walk: FolderWalk, around: frozenset[Identity] = frozenset()) -> None:
         """Bring this folder up to date from the one at `real`, its real path, which lies in those `around` it.
 
         Raises OSError where the folder itself cannot be read; what is wrong further down is found, not raised.
@@ -130,7 +233,7 @@ class Folder:
         finally:
             os.close(fd)
 
-    def _read_entries(self, place: _Place, walk: Walk) -> None:
+    def _read_entries(self, place: _Place, walk: FolderWalk) -> None:
         gone = self._seen.copy()
         others: list[os.DirEntry[str]] = []
         with os.scandir(place.fd) as entries:
@@ -149,7 +252,7 @@ class Folder:
         for name in gone:
             self._forget(name, walk)
 
-    def _look(self, entry: os.DirEntry[str], place: _Place, walk: Walk) -> None:
+    def _look(self, entry: os.DirEntry[str], place: _Place, walk: FolderWalk) -> None:
         """Bring one entry up to date that is new, changed, a folder, a link, or none of ours."""
         name = entry.name
         try:
@@ -170,7 +273,7 @@ class Folder:
             else:
                 self._shut(name, why(error), walk)
 
-    def _look_through_link(self, name: str, place: _Place, walk: Walk) -> None:
+    def _look_through_link(self, name: str, place: _Place, walk: FolderWalk) -> None:
         text = os.readlink(name, dir_fd=place.fd)
         takes = self._rules.takes(name)
         try:
@@ -203,7 +306,7 @@ class Folder:
             if known is None or known.link != link or self._seen[name] != signature(status):
                 self._keep(name, read(real, None, walk.limit_bytes), walk, link)
 
-    def _enter(self, name: str, real: str, rules: Rules, place: _Place, walk: Walk) -> None:
+    def _enter(self, name: str, real: str, rules: Rules, place: _Place, walk: FolderWalk) -> None:
         if not is_printable(name):
             self._shut(name, "has a name that cannot be printed", walk)
         elif len(place.around) >= DEPTH_LIMIT:
@@ -219,12 +322,12 @@ class Folder:
                 self._folders[name] = folder
                 self._seen[name] = None
 
-    def _shut(self, name: str, error: str, walk: Walk) -> None:
+    def _shut(self, name: str, error: str, walk: FolderWalk) -> None:
         """A folder that was not read: a finding of its own, and nothing can be said of what is missing below it."""
         self._keep(name, _refused(error), walk)
         walk.faults.append(f"{self._found[name].path} {error}")
 
-    def _keep(self, name: str, reading: Reading, walk: Walk, link: Link | None = None) -> None:
+    def _keep(self, name: str, reading: Reading, walk: FolderWalk, link: Link | None = None) -> None:
         path = f"{self.path}/{name}"
         if not is_printable(path):
             path, reading = repr(path)[1:-1], _refused("has a name that cannot be printed")
@@ -237,7 +340,7 @@ class Folder:
             self._found[name] = found
             walk.changed = True
 
-    def _forget(self, name: str, walk: Walk) -> None:
+    def _forget(self, name: str, walk: FolderWalk) -> None:
         self._seen.pop(name, None)
         found, folder = self._found.pop(name, None), self._folders.pop(name, None)
         if found is not None or folder is not None:

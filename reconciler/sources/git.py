@@ -16,7 +16,52 @@ from reconciler.clock import Clock
 from reconciler.errors import SourceError
 from reconciler.sources.command import Git
 from reconciler.sources.layout import INSTANCES, STRATEGIES
-from reconciler.sources.whereabouts import Whereabouts, first_line, locate
+
+
+@dataclass(frozen=True, slots=True)
+class Whereabouts:
+    """Where a repository is. `top` is the work tree, `prefix` the way from there to the fleet (`""` or `a/b/`).
+
+    `git_dir` belongs to this work tree alone, `common_dir` to all work trees of the repository.
+    """
+
+    top: Path
+    prefix: str
+    git_dir: Path
+    common_dir: Path
+
+
+def locate(root: Path) -> Whereabouts | None:
+    """Where the repository around `root` is; None where there is none.
+
+    `.git` may be a file that names the git directory (linked work trees, submodules).
+    """
+    real = Path(os.path.realpath(root))
+    for top in (real, *real.parents):
+        git_dir = _git_dir(top / ".git")
+        if git_dir is not None:
+            below = "" if top == real else f"{real.relative_to(top).as_posix()}/"
+            return Whereabouts(top, below, git_dir, _common_dir(git_dir))
+    return None
+
+
+def _git_dir(marker: Path) -> Path | None:
+    named = first_line(marker)
+    git_dir = marker.parent / named.removeprefix("gitdir: ") if named.startswith("gitdir: ") else marker
+    return Path(os.path.realpath(git_dir)) if os.path.lexists(git_dir / "HEAD") else None
+
+
+def _common_dir(git_dir: Path) -> Path:
+    return Path(os.path.realpath(git_dir / first_line(git_dir / "commondir")))
+
+
+def first_line(path: Path) -> str:
+    """Empty where there is no such file, or it is a folder."""
+    try:
+        return path.read_text(encoding="utf-8", errors="surrogateescape").split("\n", 1)[0].strip()
+    except OSError:
+        return ""
+
 
 UNDER_WAY = {
     "index.lock": ("git is changing the index", "remove it if no git runs"),
@@ -80,7 +125,7 @@ NO_REPOSITORY = GitFacts()
 
 
 @dataclass(frozen=True, slots=True)
-class State:
+class GitState:
     """Where a repository stands at one moment: `position` changes whenever HEAD moves or the index is rewritten.
 
     `under_way` is what git is in the middle of, as a sentence; empty where it is at rest.
@@ -89,7 +134,7 @@ class State:
     position: Signature
     under_way: str
 
-    def doubts(self, after: State) -> list[str]:
+    def doubts(self, after: GitState) -> list[str]:
         """Why files read between this state and `after` may be of no one commit."""
         moved = "the repository moved while the files were read" if self.position != after.position else ""
         return [doubt for doubt in (self.under_way, moved, after.under_way) if doubt]
@@ -139,10 +184,10 @@ class Repository:
             self._facts_from = signature
         return self._facts
 
-    def state(self) -> State:
+    def state(self) -> GitState:
         """A few stats; git is not run."""
         under_way = next(filter(None, (self._under_way(name, *told) for name, told in UNDER_WAY.items())), "")
-        return State((*self._head_signature(), _signature(self.where.git_dir / "index")), under_way)
+        return GitState((*self._head_signature(), _signature(self.where.git_dir / "index")), under_way)
 
     def _under_way(self, name: str, what: str, mend: str) -> str:
         path = self.where.git_dir / name

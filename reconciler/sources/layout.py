@@ -108,7 +108,7 @@ def is_strategy(path: str) -> bool:
     return path == STRATEGIES or path.startswith(STRATEGIES + "/")
 
 
-class Parts(NamedTuple):
+class FolderParts(NamedTuple):
     """The files of a fleet by what they are, each list sorted by path."""
 
     instances: list[SourceFile]
@@ -117,9 +117,9 @@ class Parts(NamedTuple):
     halt: SourceFile | None
 
 
-def parts(files: Iterable[SourceFile]) -> Parts:
+def parts(files: Iterable[SourceFile]) -> FolderParts:
     """Sort files into what they are. Of two halt files the first of HALT_PATHS counts."""
-    found = Parts([], [], [], None)
+    found = FolderParts([], [], [], None)
     halts: dict[str, SourceFile] = {}
     for file in sorted(files, key=attrgetter("path")):
         if is_strategy(file.path):

@@ -10,8 +10,8 @@ from typing import NamedTuple
 
 from reconciler.clock import Clock
 from reconciler.records.snapshot import NO_RECORD, Snapshot, SourceFile
-from reconciler.sources.folder import Folder, Found, Identity, Walk
-from reconciler.sources.git import NO_REPOSITORY, GitFacts, Repository
+from reconciler.sources.folder import Folder, FolderWalk, Found, Identity, why
+from reconciler.sources.git import NO_REPOSITORY, GitFacts, Repository, locate
 from reconciler.sources.layout import (
     INSTANCE_RULES,
     INSTANCES,
@@ -23,8 +23,6 @@ from reconciler.sources.layout import (
     is_template,
     parts,
 )
-from reconciler.sources.reading import why
-from reconciler.sources.whereabouts import locate
 
 _NOTHING = Snapshot(instances=(), templates=(), strategies=(), halt=None, revision=None, clean=False, whole=False)
 
@@ -227,13 +225,13 @@ class _Tree:
         elif self.lost:
             yield Found(self._path, None, self.lost)
 
-    def read(self, root: str, racy_from_ns: int) -> Walk:
+    def read(self, root: str, racy_from_ns: int) -> FolderWalk:
         """Bring the tree up to date. `root` is the real path of the fleet. The folder itself may be a link, as tools
         that swap whole checkouts make it; then its target is what links within must not leave."""
         top = f"{root}/{self._path}"
         if os.path.islink(top) and self.may_leave and os.path.isdir(top):
             top = os.path.realpath(top)
-        walk = Walk(self._path, top, self._limit_bytes, racy_from_ns)
+        walk = FolderWalk(self._path, top, self._limit_bytes, racy_from_ns)
         was = (self._is_there, self.lost)
         try:
             self._folder.read(walk.top, walk)

@@ -16,10 +16,10 @@ from pathlib import Path
 from reconciler.clock import Clock, utc
 from reconciler.errors import StoreError
 from reconciler.records.halt import Halt
-from reconciler.store.connection import ReadPool, explained, make_folder, open_read_only
+from reconciler.store.database import ReadPool, explained, make_folder, open_read_only
 from reconciler.store.examination import require_whole_file
+from reconciler.store.files import EngineLock
 from reconciler.store.halts import read_active
-from reconciler.store.lock import EngineLock
 from reconciler.store.store import Store
 
 _ENDS = ("", "-wal", "-shm")

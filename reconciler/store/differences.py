@@ -12,13 +12,13 @@ from typing import Any
 
 from sqlite_utils import Database
 
+from reconciler import exact
 from reconciler.clock import Clock, utc
-from reconciler.records import exact
-from reconciler.records.order import decimal_text
-from reconciler.records.text import storable
-from reconciler.store.connection import ReadPool
-from reconciler.store.text import time_text
+from reconciler.orders.order import decimal_text
+from reconciler.store.columns import time_text
+from reconciler.store.database import ReadPool
 from reconciler.store.writer import Writer
+from reconciler.visible import storable
 
 _FILLED = (
     "SELECT f.quantity, f.fee, f.fee_currency FROM fills f JOIN orders o ON o.client_order_id = f.client_order_id"

@@ -14,8 +14,8 @@ from sqlite_utils import Database
 
 from reconciler.clock import Clock, iso
 from reconciler.errors import StoreError
-from reconciler.records.text import storable
 from reconciler.store.writer import Writer
+from reconciler.visible import storable
 
 EventType = Literal["Normal", "Warning"]
 

@@ -14,14 +14,14 @@ from typing import Any
 
 from sqlite_utils import Database
 
+from reconciler import exact
 from reconciler.errors import StoreError
-from reconciler.records import exact
-from reconciler.records.holding import Holding
-from reconciler.records.order import Side, decimal_text
-from reconciler.store import schema
-from reconciler.store.connection import explained, explanation, open_read_only
-from reconciler.store.orders import fill_from
-from reconciler.store.wal import broken
+from reconciler.orders.holding import Holding
+from reconciler.orders.order import Side, decimal_text
+from reconciler.store import tables as schema
+from reconciler.store.database import explained, explanation, open_read_only
+from reconciler.store.files import broken
+from reconciler.store.order_rows import fill_from
 
 _NAMED = 100
 """So many faults of a kind are named."""

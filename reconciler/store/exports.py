@@ -10,10 +10,10 @@ from typing import Any, Final, Literal
 
 from sqlite_utils import Database
 
-from reconciler.store import corrections
-from reconciler.store.connection import ReadPool
-from reconciler.store.orders import ITEM
-from reconciler.store.text import time_text
+from reconciler.store import books as corrections
+from reconciler.store.columns import time_text
+from reconciler.store.database import ReadPool
+from reconciler.store.order_rows import ITEM
 
 Export = Literal["orders", "fills", "history"]
 

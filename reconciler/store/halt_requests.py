@@ -20,7 +20,7 @@ from pathlib import Path
 from reconciler.clock import Clock, from_iso, iso
 from reconciler.errors import StoreError
 from reconciler.records.halt import Halt, shortened
-from reconciler.store.connection import make_folder
+from reconciler.store.database import make_folder
 
 HALT_REQUESTS = "halt-requests"
 RESERVE_BYTES = 64 * 1024

@@ -14,10 +14,10 @@ from sqlite_utils import Database
 from reconciler.clock import Clock, iso
 from reconciler.errors import StoreError
 from reconciler.records.halt import Halt, HaltScope, shortened
-from reconciler.records.text import storable
-from reconciler.store.connection import ReadPool
+from reconciler.store.database import ReadPool
 from reconciler.store.halt_requests import HALT_REQUESTS, HaltRequests
 from reconciler.store.writer import Writer
+from reconciler.visible import storable
 
 STORED_WITHIN_S = 2.0
 """How long who halts waits for the database, before the halt is written elsewhere."""

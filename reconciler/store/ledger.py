@@ -13,26 +13,55 @@ from sqlite_utils import Database
 
 from reconciler.clock import Clock, utc
 from reconciler.errors import StoreError
-from reconciler.records.correction import Correction
-from reconciler.records.holding import Holding
-from reconciler.records.market import Position
-from reconciler.records.order import Fill, Order, OrderState, Outcome, RejectedBy
-from reconciler.records.text import storable
-from reconciler.store.books import enter, fills_of
-from reconciler.store.connection import ReadPool
-from reconciler.store.corrections import correct, note
+from reconciler.orders.holding import Holding
+from reconciler.orders.market import Position
+from reconciler.orders.order import Fill, Order, OrderRequest, OrderState, Outcome, RejectedBy
+from reconciler.orders.verdict import Correction
+from reconciler.store.books import correct, enter, fills_of, note
+from reconciler.store.columns import insert, time_text, update
+from reconciler.store.database import ReadPool
 from reconciler.store.differences import Differences
-from reconciler.store.exposure import Exposure
-from reconciler.store.holdings import Holdings
+from reconciler.store.fills import resolved_order, settled_order
 from reconciler.store.lineage import read_tags
-from reconciler.store.open_orders import OpenOrders
+from reconciler.store.memory import Exposure, Holdings, OpenOrders
+from reconciler.store.order_rows import fill_from, order_columns, order_from, settled_columns
 from reconciler.store.order_search import OrderSearch
-from reconciler.store.orders import fill_from, order_columns, order_from, settled_columns
-from reconciler.store.refusals import refuse
-from reconciler.store.settlement import resolved_order, settled_order
-from reconciler.store.statements import insert, update
-from reconciler.store.text import time_text
 from reconciler.store.writer import Writer
+from reconciler.visible import storable
+
+
+def refuse(db: Database, order: Order) -> Order:
+    """Write `order` down, or count it on the instance's last one where it is that over again. Returns the one there."""
+    found = list(db.query("SELECT * FROM orders WHERE instance_id = ? ORDER BY id DESC LIMIT 1", [order.instance_id]))
+    last = order_from(found[0]) if found else None
+    if last is None or not is_repeated(last, order):
+        insert(db, "orders", order_columns(order))
+        return order
+    repeated = replace(last, updated_at=max(order.updated_at, last.updated_at))
+    db.execute(
+        "UPDATE orders SET repeats = repeats + 1, updated_at = ? WHERE client_order_id = ?",
+        [time_text(repeated.updated_at), last.client_order_id],
+    )
+    return repeated
+
+
+def is_repeated(last: Order, refused: Order) -> bool:
+    """True where `refused` is `last` over again: asked for by the same record, and refused for the same reason.
+
+    Whatever the quantity and the prices: what a strategy asks for follows the market, and so would its refusals.
+    """
+    return (
+        last.outcome is refused.outcome is Outcome.REJECTED
+        and last.rejected_by is refused.rejected_by is RejectedBy.GATEWAY
+        and last.reason == refused.reason
+        and _kind(last.request) == _kind(refused.request)
+        and replace(last.provenance, beat=refused.provenance.beat) == refused.provenance
+    )
+
+
+def _kind(request: OrderRequest) -> tuple[object, ...]:
+    return request.side, request.type, request.time_in_force, request.reduce_only
+
 
 FOUND_PENDING = "the engine stopped before its answer came: it may have been sent"
 

@@ -20,7 +20,7 @@ from sqlite_utils import Database
 from reconciler.errors import StoreError
 
 if TYPE_CHECKING:
-    from reconciler.store.connection import ReadPool
+    from reconciler.store.database import ReadPool
 
 _DIGITS = "0123456789abcdefghijklmnopqrstuvwxyz"
 _TAG = re.compile("[0-9][a-z0-9]{3}")

@@ -5,11 +5,11 @@ from __future__ import annotations
 from datetime import datetime
 from decimal import Decimal
 
-from reconciler.records import exact
-from reconciler.records.order import Order
-from reconciler.store.connection import ReadPool
-from reconciler.store.orders import order_from
-from reconciler.store.text import time_text
+from reconciler import exact
+from reconciler.orders.order import Order
+from reconciler.store.columns import time_text
+from reconciler.store.database import ReadPool
+from reconciler.store.order_rows import order_from
 
 _ENDED = (
     "SELECT * FROM orders INDEXED BY orders_ended WHERE outcome = 'accepted' AND NOT is_open"

@@ -10,17 +10,19 @@ from pathlib import Path
 from sqlite_utils import Database
 
 from reconciler.errors import StoreError
-from reconciler.records.holding import Holding
+from reconciler.orders.holding import Holding
+from reconciler.records.accounts import KnownTools
 from reconciler.records.record import Attempt, Row
-from reconciler.records.tools import KnownTools
-from reconciler.store import beats, desired, exports, halts, schema, tools
-from reconciler.store.connection import ReadPool
+from reconciler.store import desired, exports, halts
+from reconciler.store import store as beats
+from reconciler.store import store as tools
+from reconciler.store import tables as schema
+from reconciler.store.columns import time_text
+from reconciler.store.database import ReadPool
+from reconciler.store.desired import row_from
 from reconciler.store.exports import Export, Item
-from reconciler.store.exposure import Exposure
-from reconciler.store.holdings import Holdings
-from reconciler.store.orders import ITEM
-from reconciler.store.rows import row_from
-from reconciler.store.text import time_text
+from reconciler.store.memory import Exposure, Holdings
+from reconciler.store.order_rows import ITEM
 
 Filter = str | bool | None
 

@@ -2,27 +2,194 @@
 
 from __future__ import annotations
 
+import json
+import logging
 from collections.abc import Callable
+from concurrent.futures import Future
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
-from reconciler.clock import Clock
-from reconciler.forks import in_children, let_go_files
+from sqlite_utils import Database
+
+from reconciler.clock import Clock, iso
+from reconciler.ending import in_children, let_go_files
+from reconciler.records.accounts import KnownTools
+from reconciler.records.cadence import RUN_GAP, BeatRun, Mark
 from reconciler.records.halt import Halt
-from reconciler.store.beats import Beats
-from reconciler.store.connection import ReadPool, make_folder, open_writable
+from reconciler.store.database import ReadPool, make_folder, open_writable
 from reconciler.store.desired import Desired
 from reconciler.store.events import Events
+from reconciler.store.files import EngineLock, broken
 from reconciler.store.halt_requests import HALT_REQUESTS, HaltRequests
 from reconciler.store.halts import Halts
 from reconciler.store.ledger import Ledger
 from reconciler.store.lineage import Memory, add_tag
-from reconciler.store.lock import EngineLock
-from reconciler.store.operators import Operators
-from reconciler.store.tools import Tools
-from reconciler.store.wal import broken
 from reconciler.store.writer import Writer
+from reconciler.visible import storable
+
+_RUNS_KEPT = 100
+"""A run is told apart from the one before by a time in which the engine did not run, or by a clock that jumped."""
+
+
+class Beats:
+    """What blocks raises StoreError."""
+
+    def __init__(self, writer: Writer, reads: ReadPool) -> None:
+        self._writer = writer
+        self._reads = reads
+
+    def last(self) -> tuple[int, float] | None:
+        """The last beat fired and the heartbeat in seconds it was counted with; None where none ever was.
+
+        What is forgotten does not count.
+        """
+        return read_last(self._reads)
+
+    def runs(self) -> tuple[BeatRun, ...]:
+        """All runs of beats that are still known, the forgotten ones too, in the order in which they fired."""
+        found = self._reads.query("SELECT * FROM beat_runs ORDER BY id")
+        return tuple(_run(columns) for columns in found)
+
+    def marked(self) -> Mark | None:
+        """When the last beat fired, or the clock was said to be right; None where nothing is known."""
+        (meta,) = self._reads.query("SELECT beat_time_s, beat_uptime_s, beat_boot FROM meta")
+        if meta["beat_time_s"] is None:
+            return None
+        return Mark(meta["beat_time_s"], meta["beat_uptime_s"], meta["beat_boot"])
+
+    def fired(self, beat: int, heartbeat_s: float, mark: Mark | None = None) -> None:
+        """Write down that `beat` fires; committed on return."""
+        self.fire(beat, heartbeat_s, mark).result()
+
+    def fire(self, beat: int, heartbeat_s: float, mark: Mark | None = None) -> Future[None]:
+        """As `fired`, but waits for nothing: it is committed once the future is done."""
+
+        def job(db: Database) -> None:
+            db.execute("UPDATE meta SET beat = ?, heartbeat_s = ?", [beat, heartbeat_s])
+            if mark is not None:
+                _set_mark(db, mark)
+            latest = db.execute(
+                "SELECT id FROM beat_runs WHERE id = (SELECT max(id) FROM beat_runs WHERE NOT is_forgotten)"
+                " AND heartbeat_s = ? AND last < ? AND last >= ?",
+                [heartbeat_s, beat, beat - RUN_GAP],
+            ).fetchone()
+            if latest is not None:
+                db.execute("UPDATE beat_runs SET last = ? WHERE id = ?", [beat, latest[0]])
+                return
+            db.execute("INSERT INTO beat_runs (first, last, heartbeat_s) VALUES (?, ?, ?)", [beat, beat, heartbeat_s])
+            db.execute("DELETE FROM beat_runs WHERE is_forgotten AND last * heartbeat_s < ?", [beat * heartbeat_s])
+            db.execute(
+                "DELETE FROM beat_runs WHERE id IN"
+                " (SELECT id FROM beat_runs WHERE NOT is_forgotten ORDER BY id DESC LIMIT -1 OFFSET ?)",
+                [_RUNS_KEPT],
+            )
+
+        return self._writer.submit(job)
+
+    def forget(self, mark: Mark) -> tuple[BeatRun, ...]:
+        """Wait no more for the beats that fired ahead of `mark`, which is now and right. Committed on return.
+
+        Returns the runs they are in. They are kept: their numbers never fire again.
+        """
+
+        def job(db: Database) -> list[BeatRun]:
+            ahead = "NOT is_forgotten AND last * heartbeat_s > ?"
+            found = [_run(c) for c in db.query(f"SELECT * FROM beat_runs WHERE {ahead} ORDER BY id", [mark.time_s])]
+            if not found:
+                return []
+            db.execute(f"UPDATE beat_runs SET is_forgotten = 1 WHERE {ahead}", [mark.time_s])
+            db.execute(
+                "UPDATE meta SET (beat, heartbeat_s) = (SELECT last, heartbeat_s FROM"
+                " (SELECT last, heartbeat_s, 1 AS known, id FROM beat_runs WHERE NOT is_forgotten"
+                "  UNION ALL SELECT NULL, NULL, 0, 0) ORDER BY known DESC, last * heartbeat_s DESC LIMIT 1)"
+            )
+            _set_mark(db, mark)
+            return found
+
+        return tuple(self._writer.write(job))
+
+
+def read_last(reads: ReadPool) -> tuple[int, float] | None:
+    (meta,) = reads.query("SELECT beat, heartbeat_s FROM meta")
+    return None if meta["beat"] is None else (meta["beat"], meta["heartbeat_s"])
+
+
+def _set_mark(db: Database, mark: Mark) -> None:
+    db.execute(
+        "UPDATE meta SET beat_time_s = ?, beat_uptime_s = ?, beat_boot = ?", [mark.time_s, mark.uptime_s, mark.boot]
+    )
+
+
+def _run(columns: dict[str, Any]) -> BeatRun:
+    return BeatRun(columns["first"], columns["last"], columns["heartbeat_s"], bool(columns["is_forgotten"]))
+
+
+class Operators:
+    """The `operations` table, as the engine writes it."""
+
+    def __init__(self, writer: Writer, clock: Clock) -> None:
+        self._writer = writer
+        self._clock = clock
+
+    def record(self, uid: int, action: str, scope: str, reason: str) -> None:
+        """Write an operator's action down; committed on return. Raises StoreError.
+
+        `action` is the command's word (`pause`, `halt`, `prune`), `scope` what it was done to.
+        """
+        at = iso(self._clock.time())
+
+        def job(db: Database) -> None:
+            db.execute(
+                "INSERT INTO operations (at, uid, action, scope, reason) VALUES (?, ?, ?, ?, ?)",
+                [at, uid, action, storable(scope), storable(reason)],
+            )
+
+        self._writer.write(job)
+
+
+log = logging.getLogger(__name__)
+
+
+class Tools:
+    """The `tools` table, known from memory. Thread-safe."""
+
+    def __init__(self, writer: Writer, reads: ReadPool, clock: Clock) -> None:
+        self._writer = writer
+        self._clock = clock
+        self._known = read_known(reads)
+
+    def known(self, server: str) -> KnownTools | None:
+        """The server's tools as they were last kept, None where they never were."""
+        return self._known.get(server)
+
+    def keep(self, server: str, tools: KnownTools) -> None:
+        """Known at once, written down soon, before any order that is placed from now on. Never waits, never raises."""
+        self._known = {**self._known, server: tools}
+        at = iso(self._clock.time())
+
+        def job(db: Database) -> None:
+            db.execute(
+                "INSERT OR REPLACE INTO tools (server, mapping, shape, changed, at) VALUES (?, ?, ?, ?, ?)",
+                [storable(server), tools.mapping, json.dumps(tools.shape), storable(tools.changed), at],
+            )
+
+        self._writer.submit(job).add_done_callback(_note_failure)
+
+
+def read_known(reads: ReadPool) -> dict[str, KnownTools]:
+    """By server."""
+    return {
+        columns["server"]: KnownTools(columns["mapping"], json.loads(columns["shape"]), columns["changed"])
+        for columns in reads.query("SELECT server, mapping, shape, changed FROM tools")
+    }
+
+
+def _note_failure(written: Future[None]) -> None:
+    if (error := written.exception()) is not None:
+        log.error("exec-mcp tools not remembered", extra={"error": str(error)})
+
 
 BUSY_TIMEOUT_S = 5.0
 """How long a write waits for another program that holds the database."""

@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 from sqlite_utils import Database
 
 from reconciler.errors import StoreError, StoreFenced
-from reconciler.store.connection import explained, explanation, open_read_only
+from reconciler.store.database import explained, explanation, open_read_only
 from reconciler.store.files import LOG_DAMAGED, LOG_LOST, Files
 
 CHECKPOINT_COMMITS = 100

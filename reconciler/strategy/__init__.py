@@ -4,23 +4,11 @@
 """
 
 from reconciler.errors import CapabilityUnavailable, ExecError, TradingClosed
-from reconciler.records.market import Balance, Candle, InstrumentRules, Position, Quote, gaps
-from reconciler.records.order import Order, OrderState, OrderType, Outcome, RejectedBy, Side, TimeInForce
-from reconciler.strategy.amount import AMOUNT, FRACTION
-from reconciler.strategy.base import Strategy
+from reconciler.orders.market import Balance, Candle, InstrumentRules, Position, Quote, gaps
+from reconciler.orders.order import Order, OrderState, OrderType, Outcome, RejectedBy, Side, TimeInForce
+from reconciler.strategy.base import AMOUNT, FRACTION, Strategy
 from reconciler.strategy.context import Context
-from reconciler.strategy.widgets import (
-    badge,
-    bar,
-    candles,
-    keyvalue,
-    line,
-    log,
-    metric,
-    progress,
-    table,
-    text,
-)
+from reconciler.strategy.widgets import badge, bar, candles, keyvalue, line, log, metric, progress, table, text
 
 __all__ = [
     "AMOUNT",

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar
+from types import MappingProxyType
+from typing import Any, ClassVar, Final
 
 from reconciler.strategy.context import Context
 
@@ -38,3 +39,33 @@ class Strategy:
 
     def on_unload(self) -> None:
         """Runs once before the instance is dropped."""
+
+
+def frozen(config: Mapping[str, Any]) -> Mapping[str, Any]:
+    """`config` as a strategy sees it: mappings are `MappingProxyType`, lists are tuples.
+
+    Parts that hold no list or mapping are not copied; the record's values are never changed in place.
+    """
+    return MappingProxyType(_contents(config))
+
+
+def _contents(values: Mapping[str, Any]) -> dict[str, Any]:
+    if isinstance(values, dict) and not any(isinstance(item, (dict, list)) for item in values.values()):
+        return values
+    return {key: _frozen(item) for key, item in values.items()}
+
+
+def _frozen(value: Any) -> Any:
+    match value:
+        case Mapping():
+            return frozen(value)
+        case list() | tuple():
+            return tuple(_frozen(item) for item in value)
+    return value
+
+
+AMOUNT: Final = r"^(0\.[0-9]*[1-9][0-9]*|[1-9][0-9]*(\.[0-9]+)?)$"
+"""A positive decimal in plain digits, `"0.05"` or `"1000"`: read it with `Decimal`, never with `float`."""
+
+FRACTION: Final = r"^0\.[0-9]*[1-9][0-9]*$"
+"""A decimal between 0 and 1, `"0.005"` for half a percent."""

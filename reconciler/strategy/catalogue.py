@@ -10,7 +10,7 @@ from reconciler.records.evaluation import DefinitionFacts
 from reconciler.records.snapshot import SourceFile
 from reconciler.strategy.definition import Definition
 from reconciler.strategy.importing import Importer, Importing
-from reconciler.strategy.loading import IMPORT_DEADLINE_S, Result, Version, forget, load_all
+from reconciler.strategy.module_loading import IMPORT_DEADLINE_S, Result, Version, forget, load_all
 
 _MOMENT_S = 0.1
 """Most code is there in less: then one look at the files is enough."""

@@ -11,8 +11,8 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Protocol
 
-from reconciler.records.market import Balance, Candle, InstrumentRules, Position, Quote
-from reconciler.records.order import Order
+from reconciler.orders.market import Balance, Candle, InstrumentRules, Position, Quote
+from reconciler.orders.order import Order
 
 
 class InstanceInfo(Protocol):

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from reconciler.records.record import Values
-from reconciler.records.subschema import referred
+from reconciler.validation.schema_tree import referred
 
 MAX_DEPTH = 8
 

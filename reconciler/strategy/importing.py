@@ -19,7 +19,7 @@ from typing import NamedTuple, TypeAlias
 
 from reconciler.clock import Clock
 from reconciler.errors import Problem
-from reconciler.strategy.loading import IMPORT_DEADLINE_S, Around, Attempt, Result, Version
+from reconciler.strategy.module_loading import IMPORT_DEADLINE_S, Around, Attempt, Result, Version
 
 CODE_LOADING, IMPORT_FAILED = "CodeLoading", "ImportFailed"
 

@@ -12,11 +12,10 @@ from typing import Any
 
 from reconciler.errors import Problem
 from reconciler.records import cadence
-from reconciler.records.text import is_storable
-from reconciler.records.validation import schema_problems
 from reconciler.strategy.base import Strategy
-from reconciler.strategy.definition import Definition
-from reconciler.strategy.source import Source
+from reconciler.strategy.definition import Definition, ModuleSource
+from reconciler.validation.validator import schema_problems
+from reconciler.visible import is_storable
 
 HOOKS = ("init", "on_tick", "render", "on_unload")
 SETTINGS = ("TICK_MINUTES", "CONFIG_SCHEMA", "TICK_ON_LOAD")
@@ -24,7 +23,7 @@ _MISSING = object()
 
 
 def inspect_module(
-    module: ModuleType, source: Source, strategy_type: str, digest: str
+    module: ModuleType, source: ModuleSource, strategy_type: str, digest: str
 ) -> Definition | tuple[Problem, ...]:
     """The definition that `module`, just imported from `source`, exposes, or all that is wrong with it."""
     classes = _strategies(module)
@@ -56,7 +55,7 @@ def _strategies(module: ModuleType) -> list[type[Strategy]]:
     return list(found.values())
 
 
-def _not_one(classes: list[type[Strategy]], source: Source) -> Iterator[Problem]:
+def _not_one(classes: list[type[Strategy]], source: ModuleSource) -> Iterator[Problem]:
     if not classes:
         yield source.problem(
             (1, 1),
@@ -77,7 +76,7 @@ def _not_one(classes: list[type[Strategy]], source: Source) -> Iterator[Problem]
         )
 
 
-def _tick_minutes(cls: type[Strategy], source: Source) -> Iterator[Problem]:
+def _tick_minutes(cls: type[Strategy], source: ModuleSource) -> Iterator[Problem]:
     value = getattr(cls, "TICK_MINUTES", _MISSING)
     if value is _MISSING:
         yield _missing(cls, source, "TICK_MINUTES", "a number of minutes", "TICK_MINUTES = 1.0")
@@ -95,7 +94,7 @@ def _tick_minutes(cls: type[Strategy], source: Source) -> Iterator[Problem]:
         )
 
 
-def _tick_on_load(cls: type[Strategy], source: Source) -> Iterator[Problem]:
+def _tick_on_load(cls: type[Strategy], source: ModuleSource) -> Iterator[Problem]:
     if not isinstance(cls.TICK_ON_LOAD, bool):
         yield source.problem(
             source.member_at(cls.__name__, "TICK_ON_LOAD"),
@@ -105,7 +104,7 @@ def _tick_on_load(cls: type[Strategy], source: Source) -> Iterator[Problem]:
         )
 
 
-def _config_schema(cls: type[Strategy], source: Source) -> Iterator[Problem]:
+def _config_schema(cls: type[Strategy], source: ModuleSource) -> Iterator[Problem]:
     schema: object = getattr(cls, "CONFIG_SCHEMA", _MISSING)
     if schema is _MISSING:
         example = 'CONFIG_SCHEMA = {"type": "object", "properties": {}}'
@@ -129,7 +128,7 @@ def _wrong_schema(schema: object) -> list[str]:
     return schema_problems(plain)
 
 
-def _hooks(cls: type[Strategy], source: Source) -> Iterator[Problem]:
+def _hooks(cls: type[Strategy], source: ModuleSource) -> Iterator[Problem]:
     if cls.on_tick is Strategy.on_tick:
         yield _missing(cls, source, "on_tick", "a method", "def on_tick(self): …")
     for name in (*HOOKS, "__init__"):
@@ -163,7 +162,7 @@ def _takes_only_self(hook: Callable[..., object]) -> bool:
     return True
 
 
-def _docstring(cls: type[Strategy], source: Source) -> Iterator[Problem]:
+def _docstring(cls: type[Strategy], source: ModuleSource) -> Iterator[Problem]:
     if not is_storable(_description(cls)):
         message = "expected text, was half a character (a lone surrogate) in the docstring"
         yield source.problem(source.class_at(cls.__name__), "", message, rule="definition-docstring")
@@ -173,7 +172,7 @@ def _description(cls: type[Strategy]) -> str:
     return inspect.cleandoc(cls.__doc__ or sys.modules[cls.__module__].__doc__ or "")
 
 
-def _missing(cls: type[Strategy], source: Source, name: str, expected: str, example: str) -> Problem:
+def _missing(cls: type[Strategy], source: ModuleSource, name: str, expected: str, example: str) -> Problem:
     near = difflib.get_close_matches(name, [n for n in vars(cls) if n not in (*HOOKS, *SETTINGS)], 1, 0.75)
     hint = f"{near[0]} is not known: did you mean {name}?" if near else f"add `{example}` to the class"
     at = source.member_at(cls.__name__, near[0]) if near else source.class_at(cls.__name__)

@@ -6,8 +6,8 @@ from decimal import Decimal
 from enum import StrEnum
 from typing import TypeVar
 
-from reconciler.records.order import OrderRequest, OrderType, Side, TimeInForce, to_decimal
-from reconciler.records.wording import did_you_mean
+from reconciler.documents.wording import did_you_mean
+from reconciler.orders.order import OrderRequest, OrderType, Side, TimeInForce, to_decimal
 
 _Word = TypeVar("_Word", bound=StrEnum)
 

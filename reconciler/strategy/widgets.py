@@ -15,8 +15,8 @@ from decimal import Decimal
 from functools import cache
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
-from reconciler.records.market import Candle
-from reconciler.records.order import decimal_text
+from reconciler.orders.market import Candle
+from reconciler.orders.order import decimal_text
 from reconciler.strategy.widget_schema import MAX_BYTES, MAX_POINTS, MAX_WIDGETS, WIDGETS, widgets_schema
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ import threading
 from time import perf_counter
 from typing import ClassVar
 
-from reconciler.runtime.host import HostOptions
+from reconciler.runtime.protocol import HostOptions
 from reconciler.strategy.base import Strategy
 from tests.bench.fleet import fleet, rows
 from tests.bench.result import Result

@@ -21,7 +21,7 @@ from statistics import median
 from time import perf_counter, thread_time
 from typing import Any, ClassVar, NamedTuple
 
-from reconciler.runtime.host import HostOptions
+from reconciler.runtime.protocol import HostOptions
 from reconciler.strategy.base import Strategy
 from tests.bench.fleet import Fleet, fleet, rows
 from tests.bench.result import Result

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import yaml
 
-from reconciler.records.document import Document, parse
+from reconciler.documents.document import Document, parse
 from tests.bench.result import Result
 
 GOAL = 0.75

@@ -11,9 +11,9 @@ from reconciler.clock import SystemClock
 from reconciler.records.cadence import steps
 from reconciler.records.mode import Mode
 from reconciler.records.record import Identity, InstanceRecord, Row, digest
-from reconciler.runtime.host import HostOptions, LoadSpec, ThreadHost
-from reconciler.runtime.outcome import Loaded, Report
-from reconciler.runtime.secrets import no_secrets
+from reconciler.runtime.host import ThreadHost
+from reconciler.runtime.performer import no_secrets
+from reconciler.runtime.protocol import HostOptions, Loaded, LoadSpec, Report
 from reconciler.strategy.base import Strategy
 from reconciler.strategy.definition import Definition
 

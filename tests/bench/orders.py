@@ -28,13 +28,13 @@ from typing import Any
 
 from reconciler.app import SWITCH_S
 from reconciler.clock import SystemClock
-from reconciler.execution.bridge import Bridge
+from reconciler.exec_mcp.bridge import Bridge
+from reconciler.exec_mcp.market_data import MarketData
+from reconciler.exec_mcp.options import embedded
+from reconciler.exec_mcp.servers import PaperSite, Servers, open_servers
 from reconciler.execution.gateway import Gateway
-from reconciler.execution.market import MarketData
-from reconciler.execution.options import embedded
-from reconciler.execution.servers import PaperSite, Servers, open_servers
+from reconciler.orders.order import OrderRequest, OrderType, Outcome, Side
 from reconciler.records.accounts import Accounts
-from reconciler.records.order import OrderRequest, OrderType, Outcome, Side
 from reconciler.store.store import Store
 from tests.bench.result import Result
 from tests.execution.standins import MainLoop, StandInGate

@@ -24,10 +24,10 @@ from typing import Any
 
 from reconciler.app import SWITCH_S, settle_memory
 from reconciler.clock import SystemClock
+from reconciler.control.board import Parts, StatusBoard
 from reconciler.control.fleet import Fleet as Known
-from reconciler.control.status import Parts, StatusBoard
-from reconciler.dashboard.app import create_app
-from reconciler.dashboard.options import DashboardOptions
+from reconciler.dashboard.guard import DashboardOptions
+from reconciler.dashboard.routes import create_app
 from reconciler.records.accounts import Accounts
 from reconciler.serving import listen, serving
 from reconciler.store import Reader, Store

@@ -18,7 +18,7 @@ from reconciler.clock import SystemClock
 from reconciler.records.mode import Mode
 from reconciler.records.record import Identity, InstanceRecord, Row, RowChange, digest
 from reconciler.store import Store
-from reconciler.store.rows import generation_columns, instance_columns
+from reconciler.store.desired import generation_columns, instance_columns
 from tests.bench.result import Result
 
 ROWS = 10_000

@@ -23,7 +23,7 @@ from reconciler.control.observer import Observer
 from reconciler.records.accounts import Accounts
 from reconciler.records.crosscheck import EvaluationCache, evaluate_all
 from reconciler.records.plan import Phase, Running, load_key
-from reconciler.runtime.host import LoadSpec
+from reconciler.runtime.protocol import LoadSpec
 from reconciler.sources.worktree import Worktree, WorktreeOptions
 from reconciler.store.store import Store
 from reconciler.strategy.catalogue import Catalogue

@@ -19,8 +19,8 @@ from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
 from starlette.types import Receive, Scope, Send
 
 from reconciler.clock import FakeClock
-from reconciler.dashboard.app import create_app
-from reconciler.dashboard.options import DashboardOptions
+from reconciler.dashboard.guard import DashboardOptions
+from reconciler.dashboard.routes import create_app
 from reconciler.serving import listen, serving
 from tests.dashboard.conftest import ACCOUNTS, NOW_S, FakeReader, FakeStatus
 

@@ -9,9 +9,9 @@ from typing import Any
 
 from reconciler.clock import iso, utc
 from reconciler.errors import Problem
+from reconciler.orders.holding import Holding
+from reconciler.orders.market import Balance, Position, Quote
 from reconciler.ports import AccountView
-from reconciler.records.holding import Holding
-from reconciler.records.market import Balance, Position, Quote
 from reconciler.records.mode import Mode
 from reconciler.records.status import Health, Obstacle, Sync, Ticks
 from tests.browser.conftest import Engine

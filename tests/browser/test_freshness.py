@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 from playwright.sync_api import Page
 
-from reconciler.dashboard.options import DashboardOptions
+from reconciler.dashboard.guard import DashboardOptions
 from tests.browser.conftest import PATIENCE_MS
 from tests.dashboard.conftest import ACCOUNTS, an_instance
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from playwright.sync_api import Page
 
-from reconciler.dashboard.options import DashboardOptions
+from reconciler.dashboard.guard import DashboardOptions
 from tests.browser.conftest import Engine
 from tests.browser.days import a_calm_day, a_hard_day
 

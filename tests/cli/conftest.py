@@ -18,13 +18,12 @@ from starlette.routing import Route
 
 from reconciler.cli import main
 from reconciler.clock import FakeClock, iso
-from reconciler.control.commands import CommandResult, PruneState
+from reconciler.control.operator import CommandResult, PruneState
 from reconciler.control.socket import PeerProtocol, bind_control_socket, create_control_app
+from reconciler.orders.verdict import Correction, Shares, Verdict
 from reconciler.records.accounts import Accounts
 from reconciler.records.admission import Arrival, admit
-from reconciler.records.correction import Correction, Shares
 from reconciler.records.crosscheck import EvaluationCache, evaluate_all
-from reconciler.records.verdict import Verdict
 from reconciler.serving import serving
 from reconciler.sources.worktree import Worktree, WorktreeOptions
 from reconciler.store import Store

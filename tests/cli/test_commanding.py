@@ -9,7 +9,7 @@ import socket
 
 import pytest
 
-from reconciler.control.commands import PruneState, named
+from reconciler.control.operator import PruneState, named
 from reconciler.store import Reader
 from tests.cli.conftest import FakeEngine, Fleet
 

@@ -15,7 +15,7 @@ from click.testing import CliRunner, Result
 from reconciler.cli import main
 from reconciler.cli.exec import check
 from reconciler.clock import FakeClock
-from reconciler.records.tools import KnownTools
+from reconciler.records.accounts import KnownTools
 from reconciler.settings import load
 from reconciler.store import Reader, Store
 from tests.cli.conftest import FakeEngine, Fleet

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from reconciler.clock import utc
+from reconciler.orders.order import Fill, Order, OrderRequest, OrderState, OrderType, Outcome, Provenance, Side
 from reconciler.records.mode import Mode
-from reconciler.records.order import Fill, Order, OrderRequest, OrderState, OrderType, Outcome, Provenance, Side
 from reconciler.store.exports import columns
 from tests.cli.conftest import START_S, Fleet
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from reconciler.clock import SystemClock
-from reconciler.records.order import OrderState, Outcome, Side
+from reconciler.orders.order import OrderState, Outcome, Side
 from tests.cli.conftest import START_S, FakeEngine, Fleet
 from tests.cli.test_reading import an_order, live_item
 

@@ -77,6 +77,6 @@ def test_validating_imports_nothing_that_is_slow() -> None:
     loaded = json.loads(done.stderr.splitlines()[-1])
     heavy = ("mcp", "rich", "starlette", "uvicorn", "httpx", "sqlite_utils", "sqlite3", "watchfiles", "jinja2")
     slow = (*heavy, "asyncio", "jsonschema", "multiprocessing")
-    assert "reconciler.review.check" in loaded
+    assert "reconciler.review.validate.check" in loaded
     for name in (*slow, "reconciler.dashboard", "reconciler.app", "reconciler.store", "reconciler.execution"):
         assert name not in loaded

@@ -20,7 +20,7 @@ from mcp.client.stdio import StdioServerParameters, stdio_client
 
 from reconciler.cli import main
 from reconciler.settings import load
-from tests.execution.paper.clients import BUY, WHO, PlainClient, connected
+from tests.paper.clients import BUY, WHO, PlainClient, connected
 
 LOOK = {**WHO, "client_order_id": "o1"}
 _PATIENCE_S = 30

@@ -17,8 +17,8 @@ import pytest
 from jsonschema import Draft202012Validator
 
 from reconciler.cli.plan import code_link
+from reconciler.orders.order import Order, OrderRequest, OrderState, OrderType, Outcome, Provenance, Side
 from reconciler.records.mode import Mode
-from reconciler.records.order import Order, OrderRequest, OrderState, OrderType, Outcome, Provenance, Side
 from tests.cli.conftest import STRATEGY, FakeEngine, Fleet
 
 SCHEMA = json.loads((Path(__file__).parents[2] / "schemas" / "plan.schema.json").read_text(encoding="utf-8"))
@@ -441,7 +441,7 @@ def test_planning_imports_neither_mcp_nor_rich_nor_the_dashboard_nor_the_databas
     review.merged()
     review.write("a", "active")
     loaded = imported_by(review.fleet.root, "--base", "main", "--format", form)
-    assert "reconciler.review.comparison" in loaded
+    assert "reconciler.review.plan.comparison" in loaded
     slow = ("mcp", "rich", "starlette", "uvicorn", "httpx", "sqlite_utils", "sqlite3", "watchfiles", "jinja2")
     for name in (*slow, "reconciler.dashboard", "reconciler.app", "reconciler.store", "reconciler.execution"):
         assert name not in loaded

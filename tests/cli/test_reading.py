@@ -9,9 +9,9 @@ from decimal import Decimal
 import pytest
 
 from reconciler.clock import SystemClock, utc
+from reconciler.orders.order import Order, OrderRequest, OrderState, OrderType, Outcome, Provenance, RejectedBy, Side
 from reconciler.records.halt import Halt
 from reconciler.records.mode import Mode
-from reconciler.records.order import Order, OrderRequest, OrderState, OrderType, Outcome, Provenance, RejectedBy, Side
 from reconciler.records.status import Health, InstanceStatus, Sync, Ticks
 from reconciler.store.halt_requests import HaltRequests
 from tests.cli.conftest import START_S, FakeEngine, Fleet

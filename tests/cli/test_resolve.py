@@ -9,10 +9,10 @@ from decimal import Decimal
 
 import pytest
 
-from reconciler.control.commands import named
+from reconciler.control.operator import named
+from reconciler.orders.order import Order, OrderRequest, OrderState, OrderType, Outcome, Provenance, Side
+from reconciler.orders.verdict import Verdict
 from reconciler.records.mode import Mode
-from reconciler.records.order import Order, OrderRequest, OrderState, OrderType, Outcome, Provenance, Side
-from reconciler.records.verdict import Verdict
 from reconciler.store import Reader
 from tests.cli.conftest import FakeEngine, Fleet
 

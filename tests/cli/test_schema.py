@@ -181,7 +181,7 @@ def test_no_half_written_file_is_left(fleet: Fleet, monkeypatch: pytest.MonkeyPa
     def full(source: str, target: Path) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("reconciler.cli.writing.os.replace", full)
+    monkeypatch.setattr("reconciler.cli.init.os.replace", full)
     result = fleet.run("schema")
     assert (result.exit_code, len(result.stderr.splitlines())) == (1, 1)
     assert list((fleet.root / "schemas").iterdir()) == []

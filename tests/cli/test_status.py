@@ -10,7 +10,7 @@ import click
 import pytest
 
 from reconciler.clock import SystemClock, iso
-from reconciler.records.order import OrderState, Outcome
+from reconciler.orders.order import OrderState, Outcome
 from tests.cli.conftest import START_S, FakeEngine, Fleet
 from tests.cli.test_reading import an_order, live_item
 

@@ -13,7 +13,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from reconciler.cli import main
-from reconciler.records.removal import judge_removal
+from reconciler.records.admission import judge_removal
 from tests.cli.conftest import INSTANCE, Fleet
 
 NEVER_IMPORTED = (

@@ -12,24 +12,24 @@ from typing import Any
 import pytest
 
 from reconciler.clock import FakeClock, utc
+from reconciler.control.board import Parts, StatusBoard
 from reconciler.control.chronicle import Chronicle
 from reconciler.control.controller import Controller, ControllerOptions
 from reconciler.control.heartbeat import Heartbeat
 from reconciler.control.observer import Observer
 from reconciler.control.operator import Operator
-from reconciler.control.status import Parts, StatusBoard
 from reconciler.errors import ExecUnavailable
+from reconciler.orders.market import Balance, Candle, InstrumentRules, Position, Quote
+from reconciler.orders.order import Order, OrderRequest
+from reconciler.orders.verdict import Correction, Shares, Verdict
 from reconciler.ports import GateState, InstanceFilter
 from reconciler.records.accounts import Accounts
-from reconciler.records.correction import Correction, Shares
 from reconciler.records.crosscheck import EvaluationCache, evaluate_all
-from reconciler.records.market import Balance, Candle, InstrumentRules, Position, Quote
-from reconciler.records.order import Order, OrderRequest
 from reconciler.records.plan import Action, Phase, Running
 from reconciler.records.status import InstanceStatus, Obstacle
-from reconciler.records.verdict import Verdict
-from reconciler.runtime.host import HostOptions, ThreadHost
-from reconciler.runtime.secrets import no_secrets
+from reconciler.runtime.host import ThreadHost
+from reconciler.runtime.performer import no_secrets
+from reconciler.runtime.protocol import HostOptions
 from reconciler.sources.worktree import Worktree, WorktreeOptions
 from reconciler.store.store import Store
 from reconciler.strategy.catalogue import Catalogue

@@ -6,12 +6,12 @@ import pytest
 
 from reconciler.control.chronicle import MANY, Chronicle
 from reconciler.errors import Problem
+from reconciler.records.admission import Removal
 from reconciler.records.mode import Mode
 from reconciler.records.plan import Load
 from reconciler.records.record import Attempt, Identity, InstanceRecord, Row, RowChange
-from reconciler.records.removal import Removal
 from reconciler.records.status import Sync
-from reconciler.runtime.outcome import Loaded, LoadFailed, Unloaded
+from reconciler.runtime.protocol import Loaded, LoadFailed, Unloaded
 
 
 class Book:

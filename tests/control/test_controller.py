@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from reconciler.control.commands import named
+from reconciler.control.operator import named
 from reconciler.errors import StoreError
-from reconciler.records.accounts import Account, Accounts
+from reconciler.records.accounts import Accounts, DeclaredAccount
 from reconciler.records.mode import Mode
 from reconciler.records.plan import Load, Reload, SetMode, Unload, Update
 from reconciler.records.status import Health, Sync
@@ -651,7 +651,7 @@ def test_a_commit_is_noticed_without_a_reload(fleet: Any) -> None:
 
 
 def test_real_money_asks_for_a_commit(make_fleet: MakeFleet) -> None:
-    fleet = make_fleet(accounts=Accounts({"main": Account("main", "paper", real_money=True)}, any_on=None))
+    fleet = make_fleet(accounts=Accounts({"main": DeclaredAccount("main", "paper", real_money=True)}, any_on=None))
     fleet.git("init", "-q")
     fleet.write("a")
     fleet.settle()

@@ -10,8 +10,7 @@ from dataclasses import replace
 import pytest
 
 from reconciler.clock import FakeClock
-from reconciler.control.clock_watch import LOOK_EVERY_S
-from reconciler.control.heartbeat import Heartbeat
+from reconciler.control.heartbeat import LOOK_EVERY_S, Heartbeat
 from reconciler.errors import StoreError
 from reconciler.records.cadence import RUN_GAP, BeatRun, Mark
 

@@ -18,7 +18,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse
 from starlette.routing import BaseRoute, Mount, Route
 
-from reconciler.control.commands import CommandResult, PruneState, named
+from reconciler.control.operator import CommandResult, PruneState, named
 from reconciler.control.socket import (
     BODY_LIMIT_BYTES,
     PATH_LIMIT_BYTES,
@@ -28,8 +28,7 @@ from reconciler.control.socket import (
     create_control_app,
 )
 from reconciler.errors import StoreError
-from reconciler.records.correction import Correction, Shares
-from reconciler.records.verdict import Verdict
+from reconciler.orders.verdict import Correction, Shares, Verdict
 from reconciler.serving import serving
 
 Call = tuple[Any, ...]

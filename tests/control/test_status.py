@@ -9,7 +9,7 @@ import pytest
 from reconciler.control import roll
 from reconciler.control.diagnosis import trading
 from reconciler.ports import InstanceFilter
-from reconciler.records.accounts import Account, Accounts
+from reconciler.records.accounts import Accounts, DeclaredAccount
 from reconciler.records.mode import Mode
 from reconciler.records.status import Health, Obstacle, Sync
 
@@ -60,7 +60,7 @@ def test_the_summary_counts_everybody_by_what_they_are(fleet: Any) -> None:
 
 
 def test_money_that_is_real_is_counted_where_it_is_at_work(make_fleet: Any) -> None:
-    fleet = make_fleet(adopt=True, accounts=Accounts({"main": Account("main", "paper", real_money=True)}))
+    fleet = make_fleet(adopt=True, accounts=Accounts({"main": DeclaredAccount("main", "paper", real_money=True)}))
     fleet.git("init", "-q")
     fleet.write("a", mode="active")
     fleet.write("b", mode="observe")
@@ -157,7 +157,9 @@ def test_while_no_beat_fires_nothing_is_healthy_and_one_sentence_says_why(fleet:
 
 
 def test_until_its_server_answers_an_instance_waits_and_then_it_ticks_without(make_fleet: Any) -> None:
-    fleet = make_fleet(accounts=Accounts({name: Account(name, f"of-{name}", False) for name in ("main", "b")}, None))
+    fleet = make_fleet(
+        accounts=Accounts({name: DeclaredAccount(name, f"of-{name}", False) for name in ("main", "b")}, None)
+    )
     fleet.write("a")
     fleet.write("off", mode="off")
     fleet.settle()
@@ -221,8 +223,8 @@ def test_filters_narrow_the_fleet(fleet: Any) -> None:
 
 
 def test_what_is_active_on_real_money_is_exactly_what_is_found_so(make_fleet: Any) -> None:
-    main = Account("main", "paper", real_money=True)
-    fleet = make_fleet(adopt=True, accounts=Accounts({"main": main, "spare": Account("spare", "paper", False)}))
+    main = DeclaredAccount("main", "paper", real_money=True)
+    fleet = make_fleet(adopt=True, accounts=Accounts({"main": main, "spare": DeclaredAccount("spare", "paper", False)}))
     fleet.git("init", "-q")
     fleet.write("a", mode="active")
     fleet.write("b", mode="active")
@@ -345,7 +347,7 @@ def test_an_open_gate_does_not_read_as_all_well_while_the_exchange_says_otherwis
 
 
 def test_whose_money_is_real_says_so(make_fleet: Any) -> None:
-    fleet = make_fleet(accounts=Accounts({"main": Account("main", "paper", real_money=True)}))
+    fleet = make_fleet(accounts=Accounts({"main": DeclaredAccount("main", "paper", real_money=True)}))
     fleet.write("a")
     fleet.settle()
     assert fleet.status("a").real_money

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from reconciler.records.accounts import Account, Accounts
+from reconciler.records.accounts import Accounts, DeclaredAccount
 from reconciler.records.mode import Mode
 from reconciler.records.plan import Reload, Update
 from reconciler.records.status import Sync
@@ -109,7 +109,7 @@ def test_a_template_survives_a_restart_without_a_change(make_fleet: Any) -> None
 
 
 def test_real_money_asks_for_the_template_to_be_committed_too(make_fleet: Any) -> None:
-    fleet = make_fleet(accounts=Accounts({"main": Account("main", "kraken", real_money=True)}, None))
+    fleet = make_fleet(accounts=Accounts({"main": DeclaredAccount("main", "kraken", real_money=True)}, None))
     template = laid_out(fleet)
     (fleet.root / ".gitignore").write_text(".reconciler/\n")
     fleet.git("init", "-q")

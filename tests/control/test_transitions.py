@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from reconciler.clock import FakeClock, iso
-from reconciler.control import status as board_module
-from reconciler.control.transitions import Lookout, Transitions
+from reconciler.control import board as board_module
+from reconciler.control.diagnosis import Lookout, Transitions
 from reconciler.records.status import Condition, Obstacle
 
 HALT = Obstacle("Halted", "account main is halted: margin call")

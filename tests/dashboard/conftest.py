@@ -14,20 +14,20 @@ import httpx
 import pytest
 
 from reconciler.clock import FakeClock, iso
-from reconciler.dashboard.app import create_app
-from reconciler.dashboard.options import DashboardOptions
+from reconciler.dashboard.guard import DashboardOptions
+from reconciler.dashboard.routes import create_app
 from reconciler.errors import Problem
+from reconciler.orders.holding import Holding
+from reconciler.orders.market import Quote
 from reconciler.ports import AccountView, EngineStatus, FleetSummary, InstanceFilter, StrategySummary
-from reconciler.records.accounts import Account, Accounts
-from reconciler.records.holding import Holding
-from reconciler.records.market import Quote
+from reconciler.records.accounts import Accounts, DeclaredAccount
 from reconciler.records.mode import Mode
 from reconciler.records.record import Attempt, Identity, InstanceRecord, Row
 from reconciler.records.status import Condition, Health, InstanceStatus, Sync, Ticks
 
 NOW_S = 1_767_225_600.0
 REVISION = "4f2c9d1e8b7a60513f2c9d1e8b7a60513f2c9d1e"
-ACCOUNTS = Accounts({"main": Account("main", "kraken", real_money=True)}, any_on="paper")
+ACCOUNTS = Accounts({"main": DeclaredAccount("main", "kraken", real_money=True)}, any_on="paper")
 
 Rows = list[dict[str, Any]]
 Connect = Callable[..., AbstractAsyncContextManager[httpx.AsyncClient]]

@@ -9,7 +9,7 @@ import anyio
 import pytest
 
 from reconciler.clock import FakeClock
-from reconciler.dashboard.answers import ENTRY_BYTES, FRESH_S, Answers
+from reconciler.dashboard.bodies import ENTRY_BYTES, FRESH_S, Answers
 
 pytestmark = pytest.mark.anyio
 

@@ -11,9 +11,9 @@ import pytest
 
 from reconciler.clock import iso, utc
 from reconciler.errors import Problem
+from reconciler.orders.holding import Holding
+from reconciler.orders.market import Position, Quote
 from reconciler.ports import AccountView
-from reconciler.records.holding import Holding
-from reconciler.records.market import Position, Quote
 from reconciler.records.mode import Mode
 from reconciler.records.record import Attempt
 from reconciler.records.status import Health, Sync

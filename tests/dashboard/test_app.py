@@ -10,9 +10,8 @@ import pytest
 from starlette.applications import Starlette
 
 from reconciler.clock import FakeClock, iso
-from reconciler.dashboard.app import api_routes, create_app
-from reconciler.dashboard.guard import SECURITY_HEADERS
-from reconciler.dashboard.options import DashboardOptions
+from reconciler.dashboard.guard import SECURITY_HEADERS, DashboardOptions
+from reconciler.dashboard.routes import api_routes, create_app
 from tests.dashboard.conftest import NOW_S
 
 if TYPE_CHECKING:

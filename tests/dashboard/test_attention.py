@@ -17,7 +17,7 @@ from reconciler.dashboard.attention import (
     orphan_concerns,
 )
 from reconciler.errors import Problem
-from reconciler.records.accounts import Account, Accounts
+from reconciler.records.accounts import Accounts, DeclaredAccount
 from reconciler.records.mode import Mode
 from reconciler.records.status import Condition, Health, InstanceStatus, Obstacle, Sync
 from tests.dashboard.conftest import a_halt
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from tests.dashboard.conftest import FakeStatus
 
 NOW_S = 1_767_225_600.0
-ACCOUNTS = Accounts({"main": Account("main", "kraken", real_money=True)})
+ACCOUNTS = Accounts({"main": DeclaredAccount("main", "kraken", real_money=True)})
 
 
 @pytest.fixture

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from reconciler.dashboard.config import ConfigLine, config_lines
+from reconciler.dashboard.pages import ConfigLine, config_lines
 
 
 def test_defaults_are_told_from_what_was_written() -> None:

@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from reconciler.clock import FakeClock
-from reconciler.dashboard.guard import COOKIE, host_name, session_of
-from reconciler.dashboard.options import DashboardOptions
+from reconciler.dashboard.guard import COOKIE, DashboardOptions, host_name, session_of
 from reconciler.dashboard.tries import FREE, LONGEST_DELAY_S, WAITING
 
 if TYPE_CHECKING:

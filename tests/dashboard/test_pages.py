@@ -12,9 +12,9 @@ import pytest
 
 from reconciler.clock import FakeClock, iso, utc
 from reconciler.errors import Problem
+from reconciler.orders.holding import Holding
+from reconciler.orders.market import Balance, Position, Quote
 from reconciler.ports import AccountView
-from reconciler.records.holding import Holding
-from reconciler.records.market import Balance, Position, Quote
 from reconciler.records.mode import Mode
 from reconciler.records.status import Condition, Health, Obstacle, Sync
 from tests.dashboard.conftest import NOW_S, REVISION, a_condition, a_halt

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from reconciler.dashboard.provenance import traces
+from reconciler.dashboard.pages import traces
 from tests.dashboard.conftest import a_tombstone, an_order
 
 VALUES = {"id": "btc-dca", "strategy_type": "dca"}

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import pytest
 
-from reconciler.dashboard.query import Filters, Query, parse
-from reconciler.dashboard.refusal import Refusal
+from reconciler.dashboard.query import Filters, Query, QueryRefusal, parse
 
 FILTERS: Filters = {"q": None, "mode": ("off", "observe", "active")}
 
 
 def fault_of(*pairs: tuple[str, str], paged: bool = True, filters: Filters = FILTERS) -> str:
-    with pytest.raises(Refusal) as caught:
+    with pytest.raises(QueryRefusal) as caught:
         parse(pairs, filters, paged=paged)
     assert caught.value.status == 400
     assert caught.value.code == "bad_query"

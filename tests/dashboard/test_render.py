@@ -7,8 +7,7 @@ from decimal import Decimal
 
 import pytest
 
-from reconciler.dashboard.errors import error_response
-from reconciler.dashboard.refusal import Refusal
+from reconciler.dashboard.query import QueryRefusal, error_response
 from reconciler.dashboard.render import _ENVIRONMENT, duration, moment, moment_at, segment, short, to_json, written
 
 
@@ -63,7 +62,7 @@ def test_json_has_exact_decimals_and_no_nan() -> None:
 
 def test_text_that_utf_8_cannot_hold_takes_no_page_down() -> None:
     assert json.loads(to_json({"a\ud800": "\udcff"})) == {"a\ud800": "\udcff"}
-    refusal = Refusal(404, "no instance \ud800")
+    refusal = QueryRefusal(404, "no instance \ud800")
     assert json.loads(bytes(error_response("/api/v1/x", refusal).body))["error"]["message"] == "no instance \ud800"
     assert b"no instance \\ud800" in bytes(error_response("/x", refusal).body)
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from reconciler.clock import FakeClock, iso
-from reconciler.dashboard.survey import MOST_CONCERNS, OLDEST_S, Survey, Surveyor
+from reconciler.dashboard.attention import MOST_CONCERNS, OLDEST_S, Survey, Surveyor
 from reconciler.ports import EngineStatus, FleetSummary
 from reconciler.records.accounts import Accounts
 from reconciler.records.status import Health, InstanceStatus

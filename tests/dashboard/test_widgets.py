@@ -7,9 +7,9 @@ from decimal import Decimal
 
 import pytest
 
+from reconciler.dashboard.charts import picture
 from reconciler.dashboard.render import render
-from reconciler.dashboard.widgets import picture
-from reconciler.records.market import Candle
+from reconciler.orders.market import Candle
 from reconciler.strategy import widgets
 from reconciler.strategy.widget_schema import WIDGETS
 

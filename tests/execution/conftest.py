@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from reconciler.clock import FakeClock
+from reconciler.exec_mcp.market_data import MarketData
+from reconciler.exec_mcp.servers import Servers
 from reconciler.execution.gateway import Gateway
-from reconciler.execution.market import MarketData
-from reconciler.execution.servers import Servers
 from reconciler.store.store import Store
 from tests.execution.standins import ACCOUNTS, Desk, MainLoop, ScriptedServer
 

@@ -11,17 +11,17 @@ from typing import Any, TypeVar
 
 from reconciler.clock import FakeClock, iso
 from reconciler.errors import CapabilityUnavailable, ExecUnavailable
-from reconciler.execution.bridge import Bridge
-from reconciler.execution.client import ExecServer, ServerStatus
+from reconciler.exec_mcp.bridge import Bridge, Handover
+from reconciler.exec_mcp.connection import ServerStatus
+from reconciler.exec_mcp.market_data import MarketData
+from reconciler.exec_mcp.options import ServerOptions
+from reconciler.exec_mcp.rate_limits import RateLimits
+from reconciler.exec_mcp.server import ExecServer
+from reconciler.exec_mcp.servers import Servers
 from reconciler.execution.gateway import Gateway
-from reconciler.execution.handover import Handover
-from reconciler.execution.market import MarketData
-from reconciler.execution.options import ServerOptions
-from reconciler.execution.rate_limits import RateLimits
-from reconciler.execution.servers import Servers
-from reconciler.records.accounts import Account, Accounts
+from reconciler.orders.order import Order, OrderRequest, OrderType, Provenance, Side
+from reconciler.records.accounts import Accounts, DeclaredAccount
 from reconciler.records.mode import Mode
-from reconciler.records.order import Order, OrderRequest, OrderType, Provenance, Side
 from reconciler.records.record import Limits
 from reconciler.store.store import Store
 
@@ -166,7 +166,9 @@ class ScriptedServer(ExecServer):
         self.script[tool] = give
 
 
-ACCOUNTS = Accounts({"real": Account("real", "paper", real_money=True), "main": Account("main", "paper", False)}, None)
+ACCOUNTS = Accounts(
+    {"real": DeclaredAccount("real", "paper", real_money=True), "main": DeclaredAccount("main", "paper", False)}, None
+)
 
 
 @dataclass

@@ -6,10 +6,9 @@ from collections.abc import Callable, Sequence
 from decimal import Decimal
 from typing import Any
 
-from reconciler.execution.account_view import AccountViews
-from reconciler.execution.comparing import Comparison
+from reconciler.execution.comparing import AccountComparison, AccountViews
+from reconciler.orders.market import Balance, Position
 from reconciler.ports import AccountView
-from reconciler.records.market import Balance, Position
 
 
 class Told:
@@ -22,14 +21,14 @@ class Told:
         return (101, [Balance("USD", Decimal(5), Decimal(4))]) if account_id == "main" else None
 
 
-def views(comparisons: Callable[[], Sequence[Comparison]]) -> AccountViews:
+def views(comparisons: Callable[[], Sequence[AccountComparison]]) -> AccountViews:
     market: Any = Told()
     return AccountViews(market, comparisons, 6.0)
 
 
 def test_what_is_known_says_of_when_it_is() -> None:
-    compared = Comparison("main", "2026-01-31T12:00:00.000Z", "the exchange holds 3 BTC/USD")
-    assert views(lambda: [Comparison("other", "", ""), compared]).view("main", "desk-a") == AccountView(
+    compared = AccountComparison("main", "2026-01-31T12:00:00.000Z", "the exchange holds 3 BTC/USD")
+    assert views(lambda: [AccountComparison("other", "", ""), compared]).view("main", "desk-a") == AccountView(
         [Position("BTC/USD", Decimal(2))],
         "1970-01-01T00:10:00.000Z",
         [Balance("USD", Decimal(5), Decimal(4))],

@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from reconciler.execution import answers
-from reconciler.execution.reading import Unreadable
-from reconciler.records.market import InstrumentRules, Position
-from reconciler.records.order import OrderState
+from reconciler.exec_mcp import answers
+from reconciler.exec_mcp.answers import Unreadable
+from reconciler.orders.market import InstrumentRules, Position
+from reconciler.orders.order import OrderState
 
 QUOTE = {"bid": "1", "ask": "2", "as_of": "2026-01-31T12:00:00Z"}
 

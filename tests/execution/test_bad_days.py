@@ -10,15 +10,15 @@ from decimal import Decimal
 from pathlib import Path
 
 from reconciler.clock import FakeClock
-from reconciler.execution.bridge import Bridge
-from reconciler.execution.client import ExecServer
+from reconciler.exec_mcp.bridge import Bridge
+from reconciler.exec_mcp.market_data import MarketData
+from reconciler.exec_mcp.options import embedded
+from reconciler.exec_mcp.server import ExecServer
+from reconciler.exec_mcp.servers import PaperSite, open_servers
 from reconciler.execution.gateway import Gateway
-from reconciler.execution.market import MarketData
-from reconciler.execution.options import embedded
-from reconciler.execution.paper.faults import Fault, FaultRule
-from reconciler.execution.servers import PaperSite, open_servers
+from reconciler.orders.order import Order, OrderState, Outcome
+from reconciler.paper.faults import Fault, FaultRule
 from reconciler.records.accounts import Accounts
-from reconciler.records.order import Order, OrderState, Outcome
 from reconciler.store.store import Store
 from tests.execution.standins import StandInGate, request
 

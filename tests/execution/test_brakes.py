@@ -9,8 +9,8 @@ import pytest
 from reconciler.clock import FakeClock
 from reconciler.errors import ExecRejected, ExecUnknown
 from reconciler.execution.brakes import plain
+from reconciler.orders.order import Order, Outcome, RejectedBy, Side
 from reconciler.records.mode import Mode
-from reconciler.records.order import Order, Outcome, RejectedBy, Side
 from tests.execution.standins import Desk, StandInGate, events
 
 REASON = "Account has insufficient balance for requested action."

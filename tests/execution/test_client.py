@@ -15,12 +15,10 @@ from mcp_types import ToolListChangedNotification
 
 from reconciler.clock import SystemClock
 from reconciler.errors import CapabilityUnavailable, ExecRejected, ExecUnavailable
-from reconciler.execution.client import ExecServer
-from reconciler.execution.mapping.ready import ready
-from reconciler.execution.mapping.written import merged, read
-from reconciler.execution.options import ServerOptions
-from reconciler.execution.paper.server import serve_mcp
-from reconciler.execution.tool_memory import Recollection, ToolMemory
+from reconciler.exec_mcp.options import ServerOptions, ready
+from reconciler.exec_mcp.server import ExecServer, Recollection, ToolMemory
+from reconciler.exec_mcp.written import merged, read
+from reconciler.paper.mcp_server import serve_mcp
 from tests.execution.stubs.book import Book, quiet
 from tests.execution.stubs.okx import OkxShaped
 

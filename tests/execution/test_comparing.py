@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 
 from reconciler.errors import ExecRejected, ExecUnavailable, ExecUnknown
-from reconciler.execution.mapping.answer import OrderNotFound
-from reconciler.records.order import Order, OrderState, Outcome, RejectedBy
-from reconciler.records.verdict import Verdict
+from reconciler.exec_mcp.reply import OrderNotFound
+from reconciler.orders.order import Order, OrderState, Outcome, RejectedBy
+from reconciler.orders.verdict import Verdict
 from tests.execution.standins import TOOLS, Desk, StandInGate, events
 
 PENDING = "comparing the orders and positions of account main after (re)connecting to 'paper'"

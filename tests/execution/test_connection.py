@@ -19,12 +19,12 @@ from mcp_types import CallToolResult, TextContent
 
 from reconciler.clock import SystemClock, utc
 from reconciler.errors import ExecRejected, ExecUnavailable, ExecUnknown
-from reconciler.execution.connection import Connection
-from reconciler.execution.handover import Handover
-from reconciler.execution.mapping.answer import answered
-from reconciler.execution.mapping.words import ToolWords
-from reconciler.execution.options import ServerOptions
-from reconciler.execution.paper.server import serve_app, serve_mcp
+from reconciler.exec_mcp.bridge import Handover
+from reconciler.exec_mcp.connection import Connection
+from reconciler.exec_mcp.options import ServerOptions
+from reconciler.exec_mcp.reply import answered
+from reconciler.exec_mcp.words import ToolWords
+from reconciler.paper.mcp_server import serve_app, serve_mcp
 
 
 class Exchange:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from reconciler.errors import ExecUnknown
-from reconciler.execution.mapping.answer import OrderNotFound
-from reconciler.records.order import Order
-from reconciler.records.verdict import Verdict
+from reconciler.exec_mcp.reply import OrderNotFound
+from reconciler.orders.order import Order
+from reconciler.orders.verdict import Verdict
 from tests.execution.standins import Desk, StandInGate
 
 NOT_FOUND = OrderNotFound("order not found: that one")

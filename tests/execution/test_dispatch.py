@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from reconciler.errors import ExecUnavailable
-from reconciler.execution import dispatch
-from reconciler.execution.handover import Handover
-from reconciler.records.order import Outcome
+from reconciler.exec_mcp.bridge import Handover
+from reconciler.execution import sending as dispatch
+from reconciler.orders.order import Outcome
 from tests.execution.standins import Desk, StandInGate
 
 DEADLINE_S = 10.0

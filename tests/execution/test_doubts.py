@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from reconciler.execution.doubts import Absences
+from reconciler.execution.watch import Absences
 
 
 @pytest.mark.parametrize(

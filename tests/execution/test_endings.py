@@ -8,8 +8,8 @@ from decimal import Decimal
 from typing import Any
 
 from reconciler.errors import ExecRejected, ExecUnavailable, ExecUnknown
-from reconciler.execution.mapping.answer import OrderNotFound
-from reconciler.records.order import Order, OrderState, Outcome, RejectedBy
+from reconciler.exec_mcp.reply import OrderNotFound
+from reconciler.orders.order import Order, OrderState, Outcome, RejectedBy
 from tests.execution.standins import Desk, StandInGate, events
 
 OPEN = {"status": "open", "order_id": "x-1", "filled_quantity": "0"}

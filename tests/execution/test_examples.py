@@ -15,12 +15,12 @@ from mcp.server.mcpserver import MCPServer
 from mcp_types import CallToolResult
 
 from reconciler.clock import SystemClock
-from reconciler.execution import answers
-from reconciler.execution.client import ExecServer
-from reconciler.execution.mapping.answer import OrderNotFound
-from reconciler.execution.options import ServerOptions
-from reconciler.execution.paper.server import serve_mcp
-from reconciler.records.order import OrderState
+from reconciler.exec_mcp import answers
+from reconciler.exec_mcp.options import ServerOptions
+from reconciler.exec_mcp.reply import OrderNotFound
+from reconciler.exec_mcp.server import ExecServer
+from reconciler.orders.order import OrderState
+from reconciler.paper.mcp_server import serve_mcp
 from reconciler.settings import load
 from tests.execution.stubs.book import Book, quiet, told
 from tests.execution.stubs.ccxt import CcxtShaped

@@ -6,7 +6,7 @@ from datetime import datetime
 
 import pytest
 
-from reconciler.records.order import Outcome
+from reconciler.orders.order import Outcome
 from reconciler.records.record import Limits
 from tests.execution.standins import Desk, StandInGate
 

@@ -14,11 +14,11 @@ import pytest
 
 from reconciler.clock import iso, utc
 from reconciler.errors import CapabilityUnavailable, ExecError, ExecRejected, ExecUnavailable, ExecUnknown
-from reconciler.execution.mapping.request import Unsayable
-from reconciler.execution.reading import Unreadable
+from reconciler.exec_mcp.answers import Unreadable
+from reconciler.exec_mcp.request import Unsayable
+from reconciler.orders.order import Order, OrderRequest, OrderState, OrderType, Outcome, RejectedBy, Side
 from reconciler.records.halt import HaltScope
 from reconciler.records.mode import Mode
-from reconciler.records.order import Order, OrderRequest, OrderState, OrderType, Outcome, RejectedBy, Side
 from reconciler.records.record import Limits
 from tests.execution.standins import QUOTE, Desk, StandInGate, request
 from tests.hostile import hostile_context

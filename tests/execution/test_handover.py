@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from reconciler.execution.handover import Handover
+from reconciler.exec_mcp.bridge import Handover
 
 
 def test_what_is_abandoned_is_never_sent() -> None:

@@ -12,21 +12,20 @@ from typing import Any
 import pytest
 
 from reconciler.clock import SystemClock
-from reconciler.execution.inspection import Finding, inspect
-from reconciler.execution.mapping.ready import ready
-from reconciler.execution.mapping.written import merged, read
-from reconciler.execution.options import ServerOptions
-from reconciler.execution.paper.server import serve_mcp
-from reconciler.execution.rehearsal import Trial, rehearse
-from reconciler.execution.servers import PaperSite, Servers, open_servers
-from reconciler.execution.tool_memory import Recollection
-from reconciler.records.accounts import Account, Accounts
-from reconciler.records.tools import KnownTools
+from reconciler.exec_mcp.options import ServerOptions, ready
+from reconciler.exec_mcp.server import Recollection
+from reconciler.exec_mcp.servers import PaperSite, Servers, open_servers
+from reconciler.exec_mcp.trial import Finding, Trial, inspect, rehearse
+from reconciler.exec_mcp.written import merged, read
+from reconciler.paper.mcp_server import serve_mcp
+from reconciler.records.accounts import Accounts, DeclaredAccount, KnownTools
 from tests.execution.stubs.book import Book, Fault, quiet
 from tests.execution.stubs.okx import OkxShaped
 
 WORDS = read(merged(ready("okx"), {}))
-ACCOUNTS = Accounts({"main": Account("main", "okx", True), "spare": Account("spare", "else", True)}, None)
+ACCOUNTS = Accounts(
+    {"main": DeclaredAccount("main", "okx", True), "spare": DeclaredAccount("spare", "else", True)}, None
+)
 TRIAL = Trial("main", "check", "BTC-USDT", Decimal("0.001"), "abc")
 
 

@@ -11,13 +11,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from reconciler.clock import utc
-from reconciler.execution.limits import Book, Prices, breach, dearest, reduces, staleness
-from reconciler.records.order import Order, OrderRequest, OrderState, OrderType, Outcome, Side
+from reconciler.execution.limits import QuotePrices, Standing, breach, dearest, reduces, staleness
+from reconciler.orders.order import Order, OrderRequest, OrderState, OrderType, Outcome, Side
 from reconciler.records.record import Limits
 from tests.execution.standins import StandInGate, request
 from tests.hostile import hostile_context
 
-PRICES = Prices(Decimal(99), Decimal(101))
+PRICES = QuotePrices(Decimal(99), Decimal(101))
 
 
 def resting(quantity: str, side: Side, filled: str = "0") -> Order:
@@ -27,8 +27,8 @@ def resting(quantity: str, side: Side, filled: str = "0") -> Order:
     return replace(order, filled_quantity=Decimal(filled))
 
 
-def book(held: str = "0", *open_orders: Order, placed: int = 0, lost: str | None = "0") -> Book:
-    return Book(Decimal(held), open_orders, placed, None if lost is None else Decimal(lost))
+def book(held: str = "0", *open_orders: Order, placed: int = 0, lost: str | None = "0") -> Standing:
+    return Standing(Decimal(held), open_orders, placed, None if lost is None else Decimal(lost))
 
 
 FLAT = book()
@@ -65,7 +65,7 @@ FLAT = book()
     ],
 )
 def test_a_limit_holds_at_its_edge_and_not_a_digit_further(
-    limits: dict[str, Any], asked: OrderRequest, before: Book, exceeded: str | None
+    limits: dict[str, Any], asked: OrderRequest, before: Standing, exceeded: str | None
 ) -> None:
     exact: dict[str, Any] = {n: v if isinstance(v, int) else Decimal(v) for n, v in limits.items()}
     said = breach(Limits(**exact), asked, PRICES, before)
@@ -85,15 +85,15 @@ def test_a_limit_holds_at_its_edge_and_not_a_digit_further(
     ],
 )
 def test_what_cannot_be_measured_counts_as_exceeded(limits: Limits, asked: OrderRequest) -> None:
-    said = breach(limits, asked, Prices(None, None), FLAT)
+    said = breach(limits, asked, QuotePrices(None, None), FLAT)
     assert said is not None
     assert said.endswith("there is no quote to measure it by")
 
 
 def test_what_reduces_leaves_at_its_own_price_where_there_is_no_quote() -> None:
     limits = Limits(max_order_notional=Decimal(1), max_price_deviation=Decimal("0.05"))
-    assert breach(limits, request("1", "100", Side.SELL), Prices(None, None), book("1")) is None
-    assert breach(limits, request("2", "100", Side.SELL), Prices(None, None), book("1")) is not None
+    assert breach(limits, request("1", "100", Side.SELL), QuotePrices(None, None), book("1")) is None
+    assert breach(limits, request("2", "100", Side.SELL), QuotePrices(None, None), book("1")) is not None
     assert breach(limits, request("1", "90", Side.SELL), PRICES, book("1")) is not None
 
 
@@ -190,7 +190,7 @@ def test_only_a_buyers_limit_can_stand_in_for_a_quote(side: Side, type: OrderTyp
     limit = Decimal(100) if type in (OrderType.LIMIT, OrderType.STOP_LIMIT) else None
     stop = Decimal(100) if type in (OrderType.STOP, OrderType.STOP_LIMIT) else None
     asked = OrderRequest(side, type, Decimal(1), limit, stop)
-    said = breach(Limits(max_order_notional=Decimal(1000)), asked, Prices(None, None), FLAT)
+    said = breach(Limits(max_order_notional=Decimal(1000)), asked, QuotePrices(None, None), FLAT)
     if side is Side.BUY and limit is not None:
         assert said is None
     else:
@@ -219,8 +219,10 @@ def test_no_decimal_context_of_the_thread_decides_a_limit(
         Limits(max_daily_loss=most),
     ]
     asked = OrderRequest(side, OrderType.LIMIT, quantity, price)
-    before = Book(held, [resting(str(open_quantity), Side.BUY), resting(str(open_quantity), Side.SELL)], 0, quantity)
-    quoted = Prices(price, open_quantity)
+    before = Standing(
+        held, [resting(str(open_quantity), Side.BUY), resting(str(open_quantity), Side.SELL)], 0, quantity
+    )
+    quoted = QuotePrices(price, open_quantity)
 
     def judged() -> list[object]:
         return [reduces(before, asked), *(breach(limit, asked, quoted, before) for limit in limits)]

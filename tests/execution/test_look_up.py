@@ -12,10 +12,10 @@ from typing import Any
 import pytest
 
 from reconciler.errors import CapabilityUnavailable, ExecRejected, ExecUnavailable, ExecUnknown, StoreError
-from reconciler.execution.mapping.answer import OrderNotFound
-from reconciler.execution.mapping.request import Unsayable
-from reconciler.records.order import Order, OrderState, Outcome, RejectedBy
-from reconciler.records.verdict import Verdict
+from reconciler.exec_mcp.reply import OrderNotFound
+from reconciler.exec_mcp.request import Unsayable
+from reconciler.orders.order import Order, OrderState, Outcome, RejectedBy
+from reconciler.orders.verdict import Verdict
 from tests.execution.standins import Desk, StandInGate, events, request
 
 NOT_FOUND = OrderNotFound("order not found")

@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 
 from reconciler.errors import CapabilityUnavailable, ExecUnavailable
-from reconciler.execution.market import MarketData
-from reconciler.execution.reading import Unreadable
-from reconciler.records.market import Position
+from reconciler.exec_mcp.answers import Unreadable
+from reconciler.exec_mcp.market_data import MarketData
+from reconciler.orders.market import Position
 from tests.execution.standins import QUOTE, Desk, ScriptedServer, events
 
 

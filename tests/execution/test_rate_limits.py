@@ -10,13 +10,13 @@ import pytest
 
 from reconciler.clock import FakeClock
 from reconciler.errors import ExecError, ExecRejected, ExecUnavailable, ExecUnknown
-from reconciler.execution.client import ExecServer
-from reconciler.execution.connection import ServerStatus
-from reconciler.execution.handover import Handover
-from reconciler.execution.mapping.answer import Reply
-from reconciler.execution.options import ServerOptions
-from reconciler.execution.rate_limits import RateLimits, asked_s, is_said, retry_after_s
-from reconciler.records.order import Outcome, Side
+from reconciler.exec_mcp.bridge import Handover
+from reconciler.exec_mcp.connection import ServerStatus
+from reconciler.exec_mcp.options import ServerOptions
+from reconciler.exec_mcp.rate_limits import RateLimits, asked_s, is_said, retry_after_s
+from reconciler.exec_mcp.reply import Reply
+from reconciler.exec_mcp.server import ExecServer
+from reconciler.orders.order import Outcome, Side
 from tests.execution.standins import TOOLS, Desk, StandInGate, events
 
 

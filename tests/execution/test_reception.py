@@ -18,14 +18,14 @@ import httpx2
 import pytest
 
 from reconciler.clock import SystemClock
-from reconciler.execution import child
-from reconciler.execution.connection import Connection, flat
-from reconciler.execution.handover import Handover
-from reconciler.execution.options import ServerOptions
-from reconciler.execution.paper.server import serve_app
-from reconciler.execution.reading import Unreadable
-from reconciler.execution.reception import MOST_BYTES, Lines, id_of, received
-from reconciler.execution.reception import UNREADABLE as UNREADABLE_CODE
+from reconciler.exec_mcp import child
+from reconciler.exec_mcp.answers import Unreadable
+from reconciler.exec_mcp.bridge import Handover
+from reconciler.exec_mcp.connection import Connection, flat
+from reconciler.exec_mcp.options import ServerOptions
+from reconciler.exec_mcp.reception import MOST_BYTES, Lines, id_of, received
+from reconciler.exec_mcp.reception import UNREADABLE as UNREADABLE_CODE
+from reconciler.paper.mcp_server import serve_app
 
 DEADLINE_S = 30.0
 JSON, EVENTS = "application/json", "text/event-stream"

@@ -14,22 +14,23 @@ from typing import Any
 import pytest
 
 from reconciler.clock import SystemClock
-from reconciler.execution.client import ExecServer, ServerStatus
-from reconciler.execution.options import ServerOptions
-from reconciler.execution.paper.server import serve_paper
-from reconciler.execution.servers import PaperSite, Servers, open_servers
-from reconciler.records.accounts import Account, Accounts
+from reconciler.exec_mcp.connection import ServerStatus
+from reconciler.exec_mcp.options import ServerOptions
+from reconciler.exec_mcp.server import ExecServer
+from reconciler.exec_mcp.servers import PaperSite, Servers, open_servers
+from reconciler.paper.mcp_server import serve_paper
+from reconciler.records.accounts import Accounts, DeclaredAccount
 
-ACCOUNTS = Accounts({name: Account(name, name, real_money=False) for name in ("paper", "other")}, None)
+ACCOUNTS = Accounts({name: DeclaredAccount(name, name, real_money=False) for name in ("paper", "other")}, None)
 PAPER = ServerOptions("paper", "paper", reconnect_min_s=0.01, reconnect_max_s=0.02)
 OTHER = ServerOptions("other", "paper", reconnect_min_s=0.01, reconnect_max_s=0.02)
 
 COLD_START = """
 import asyncio, importlib.abc, sys, threading
 from reconciler.clock import SystemClock
-from reconciler.execution.options import ServerOptions
-from reconciler.execution.paper.server import serve_paper
-from reconciler.execution.servers import PaperSite, open_servers
+from reconciler.exec_mcp.options import ServerOptions
+from reconciler.paper.mcp_server import serve_paper
+from reconciler.exec_mcp.servers import PaperSite, open_servers
 from reconciler.records.accounts import Accounts
 
 class Witness(importlib.abc.MetaPathFinder):
@@ -112,7 +113,7 @@ def test_whatever_ends_a_servers_task_is_told_as_its_status_and_tried_again(
                 told.append(servers.statuses()[0].last_error)
                 await asyncio.sleep(0.001)
 
-    monkeypatch.setattr("reconciler.execution.servers.serve_paper", flawed)
+    monkeypatch.setattr("reconciler.exec_mcp.servers.serve_paper", flawed)
     asyncio.run(run())
     assert list(dict.fromkeys(told))[:3] == ["not connected yet", "ImportError: half made", "KeyError: 'price'"]
 

@@ -7,11 +7,11 @@ from decimal import Decimal
 import pytest
 
 from reconciler.errors import ExecRejected, ExecUnknown
-from reconciler.execution import answers
-from reconciler.execution.doubts import Doubts
+from reconciler.exec_mcp import answers
 from reconciler.execution.settlement import Settlement
-from reconciler.records.order import OrderState, Outcome, RejectedBy
-from reconciler.records.verdict import Verdict
+from reconciler.execution.watch import Doubts
+from reconciler.orders.order import OrderState, Outcome, RejectedBy
+from reconciler.orders.verdict import Verdict
 from tests.execution.standins import Desk, StandInGate, events
 
 

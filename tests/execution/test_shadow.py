@@ -12,10 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from reconciler.clock import utc
-from reconciler.execution.limits import Prices
+from reconciler.execution.limits import QuotePrices
 from reconciler.execution.shadow import fee_on, followed, shadowed
+from reconciler.orders.order import Order, OrderRequest, OrderState, OrderType, Outcome, Side, TimeInForce
 from reconciler.records.mode import Mode
-from reconciler.records.order import Order, OrderRequest, OrderState, OrderType, Outcome, Side, TimeInForce
 from tests.execution.standins import StandInGate
 from tests.hostile import hostile_context
 
@@ -35,8 +35,8 @@ def ordered(
     return replace(order, quote_bid=Decimal(99), quote_ask=Decimal(101))
 
 
-def prices(bid: str, ask: str) -> Prices:
-    return Prices(Decimal(bid), Decimal(ask))
+def prices(bid: str, ask: str) -> QuotePrices:
+    return QuotePrices(Decimal(bid), Decimal(ask))
 
 
 def follow(order: Order, bid: str, ask: str, today: date = TODAY) -> Order:

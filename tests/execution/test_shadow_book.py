@@ -12,8 +12,8 @@ import pytest
 
 from reconciler.errors import ExecUnavailable
 from reconciler.execution.shadow import DEFAULT_FEE
+from reconciler.orders.order import Order, OrderRequest, OrderState, OrderType, Outcome, Side, TimeInForce
 from reconciler.records.mode import Mode
-from reconciler.records.order import Order, OrderRequest, OrderState, OrderType, Outcome, Side, TimeInForce
 from reconciler.records.record import Identity, InstanceRecord, Limits, Row, RowChange
 from tests.execution.standins import Desk, StandInGate, request
 

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reconciler.execution.answers import Unreadable
-from reconciler.execution.subject import Subject, names_another
-from reconciler.records.order import OrderState, Side
+from reconciler.exec_mcp.answers import Unreadable
+from reconciler.exec_mcp.subject import Subject, names_another
+from reconciler.orders.order import OrderState, Side
 
 OURS = Subject("8fl267loyw3v28", "BTC/USD", Side.BUY, Decimal(1))
 

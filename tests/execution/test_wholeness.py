@@ -11,9 +11,9 @@ import pytest
 from reconciler.clock import FakeClock
 from reconciler.errors import ExecUnavailable, ExecUnknown
 from reconciler.execution.order_id import OrderIds, prefix
-from reconciler.records.correction import Correction, Shares
+from reconciler.orders.order import Order, OrderState, Outcome, Side
+from reconciler.orders.verdict import Correction, Shares
 from reconciler.records.mode import Mode
-from reconciler.records.order import Order, OrderState, Outcome, Side
 from reconciler.records.record import Identity, InstanceRecord, Row, RowChange
 from tests.execution.standins import TOOLS, Desk, StandInGate, events, request
 

@@ -17,10 +17,10 @@ from mcp.server.mcpserver import MCPServer
 
 from reconciler.clock import SystemClock
 from reconciler.errors import ExecError, ExecUnavailable
-from reconciler.execution.connection import Connection
-from reconciler.execution.handover import Handover
-from reconciler.execution.options import ServerOptions
-from reconciler.execution.paper.server import serve_mcp
+from reconciler.exec_mcp.bridge import Handover
+from reconciler.exec_mcp.connection import Connection
+from reconciler.exec_mcp.options import ServerOptions
+from reconciler.paper.mcp_server import serve_mcp
 
 DEADLINE_S = 10.0
 

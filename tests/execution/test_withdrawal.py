@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 
 from reconciler.errors import ExecRejected, ExecUnknown
+from reconciler.orders.order import Order, OrderState
 from reconciler.records.halt import HaltScope
 from reconciler.records.mode import Mode
-from reconciler.records.order import Order, OrderState
 from reconciler.records.record import Identity, InstanceRecord, Row, RowChange
 from tests.execution.standins import Desk, StandInGate, events
 

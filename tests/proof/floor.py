@@ -14,23 +14,23 @@ from pathlib import Path
 from typing import Any
 
 from reconciler.clock import FakeClock, SystemClock
-from reconciler.execution.bridge import Bridge
+from reconciler.exec_mcp.bridge import Bridge
+from reconciler.exec_mcp.market_data import MarketData
+from reconciler.exec_mcp.options import embedded
+from reconciler.exec_mcp.servers import PaperSite, Servers, open_servers
 from reconciler.execution.gateway import Gateway
-from reconciler.execution.market import MarketData
-from reconciler.execution.options import embedded
-from reconciler.execution.paper.options import PaperOptions
-from reconciler.execution.servers import PaperSite, Servers, open_servers
+from reconciler.paper.terms import PaperOptions
 from reconciler.records.accounts import Accounts
-from reconciler.records.defaults import defaults
 from reconciler.records.mode import Mode
 from reconciler.records.record import Identity, InstanceRecord, Limits, Row, digest
-from reconciler.runtime.host import HostOptions, LoadSpec, ThreadHost
-from reconciler.runtime.outcome import Report
-from reconciler.runtime.secrets import no_secrets
+from reconciler.runtime.host import ThreadHost
+from reconciler.runtime.performer import no_secrets
+from reconciler.runtime.protocol import HostOptions, LoadSpec, Report
 from reconciler.store.reader import Reader
 from reconciler.store.store import Store
 from reconciler.strategy.definition import Definition
-from reconciler.strategy.loading import load
+from reconciler.strategy.module_loading import load
+from reconciler.validation.config_schema import defaults
 from tests.execution.standins import MainLoop
 
 HEARTBEAT_S = 6.0

@@ -29,7 +29,7 @@ import httpx2
 from sqlite_utils import Database
 
 from reconciler.cli import main
-from reconciler.execution import doubts
+from reconciler.execution import watch as doubts
 from reconciler.execution.order_id import prefix
 from reconciler.store.differences import Differences
 from reconciler.store.ledger import Ledger
@@ -148,7 +148,7 @@ def forked(point: str, arguments: Sequence[str]) -> int:
 
 if __name__ == "__main__":
     doubts.SPREAD_S = float(sys.argv[1])  # half a minute of answers, otherwise
-    for module in ("reconciler.app", "reconciler.execution.wire", "reconciler.execution.paper.tools"):
+    for module in ("reconciler.app", "reconciler.exec_mcp.wire", "reconciler.paper.tools"):
         importlib.import_module(module)
     assert threading.active_count() == 1, "a fork keeps none but the thread that forks"
     for line in sys.stdin:

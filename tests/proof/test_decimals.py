@@ -12,8 +12,8 @@ from typing import Any
 import httpx2
 import pytest
 
-from reconciler.execution.paper.options import PaperOptions
-from reconciler.records.order import decimal_text
+from reconciler.orders.order import decimal_text
+from reconciler.paper.terms import PaperOptions
 from tests.proof.floor import Deployment, definition, trading_floor
 
 PACKAGE = Path(__file__).parents[2] / "reconciler"

@@ -14,10 +14,9 @@ from typing import Any
 
 import pytest
 
-from reconciler.execution.paper.options import PaperOptions
-from reconciler.execution.paper.rules import MarketRules, Markets
+from reconciler.orders.order import OrderState, Outcome, Side
+from reconciler.paper.terms import MarketRules, Markets, PaperOptions
 from reconciler.records.mode import Mode
-from reconciler.records.order import OrderState, Outcome, Side
 from tests.proof.floor import Deployment, Floor, definition, trading_floor
 
 STRATEGIES = Path(__file__).parents[2] / "strategies"

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from reconciler.records.acceptance import acceptor, is_schema
-from reconciler.records.conformance import faults, schema_faults
-from reconciler.records.schema import instance_schema
+from reconciler.records.instance_schema import instance_schema
+from reconciler.validation.conformance import faults, schema_faults
+from reconciler.validation.validator import acceptor, is_schema
 
 # fmt: off
 NUMBERS = st.one_of(

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from reconciler.records.accounts import Account, Accounts
+from reconciler.records.accounts import Accounts, DeclaredAccount
 from reconciler.records.evaluation import DefinitionFacts, Evaluation
 from reconciler.records.evaluator import evaluate, is_valid
 from reconciler.records.snapshot import SourceFile
@@ -35,7 +35,7 @@ def named(folder: str) -> list[Path]:
 
 def judged(path: Path) -> Evaluation:
     file = SourceFile(f"instances/{path.name}", path.read_bytes(), "f11e", committed=True)
-    accounts = Accounts({"main": Account("main", "paper", real_money=False)}, any_on=None)
+    accounts = Accounts({"main": DeclaredAccount("main", "paper", real_money=False)}, any_on=None)
     by = {"grid": GRID}.get, accounts, ["dca", "grid", "sma_cross"], TEMPLATES
     evaluation = evaluate(file, *by)
     assert is_valid(file, *by) is (evaluation.problems == ())

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from reconciler.records.defaults import EndlessDefaults, defaults
+from reconciler.validation.config_schema import EndlessDefaults, defaults
 
 SCHEMA: dict[str, Any] = {
     "properties": {

@@ -7,9 +7,9 @@ import yaml
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from reconciler.documents.document import Document, Mark, parse
+from reconciler.documents.scalars import resolve
 from reconciler.errors import Problem
-from reconciler.records.document import Document, Place, parse
-from reconciler.records.scalars import resolve
 
 
 def read(text: str | bytes) -> Document:
@@ -46,25 +46,25 @@ def test_a_quoted_scalar_is_text_whatever_it_looks_like() -> None:
 
 def test_every_value_and_key_knows_its_line_and_column() -> None:
     document = read("# first\naccount:\n  id:   main\nlist: [a, {b: 1}]\nempty:\n")
-    assert document.place(()) == Place("a.yaml", 2, 1)
-    assert document.place(("account",)) == Place("a.yaml", 3, 3)
-    assert document.key_place(("account",)) == Place("a.yaml", 2, 1)
-    assert document.place(("account", "id")) == Place("a.yaml", 3, 9)
-    assert document.key_place(("account", "id")) == Place("a.yaml", 3, 3)
-    assert document.place(("list", 0)) == document.key_place(("list", 0)) == Place("a.yaml", 4, 8)
-    assert document.key_place(("list", 1, "b")) == Place("a.yaml", 4, 12)
-    assert document.place(("list", 1, "b")) == Place("a.yaml", 4, 15)
-    assert document.place(("empty",)) == Place("a.yaml", 5, 7)
+    assert document.place(()) == Mark("a.yaml", 2, 1)
+    assert document.place(("account",)) == Mark("a.yaml", 3, 3)
+    assert document.key_place(("account",)) == Mark("a.yaml", 2, 1)
+    assert document.place(("account", "id")) == Mark("a.yaml", 3, 9)
+    assert document.key_place(("account", "id")) == Mark("a.yaml", 3, 3)
+    assert document.place(("list", 0)) == document.key_place(("list", 0)) == Mark("a.yaml", 4, 8)
+    assert document.key_place(("list", 1, "b")) == Mark("a.yaml", 4, 12)
+    assert document.place(("list", 1, "b")) == Mark("a.yaml", 4, 15)
+    assert document.place(("empty",)) == Mark("a.yaml", 5, 7)
 
 
 def test_what_stands_nowhere_is_placed_at_its_nearest_ancestor() -> None:
     document = read("a:\n  b: 1\n")
-    assert document.place(("a", "c", "d")) == Place("a.yaml", 2, 3)
-    assert document.place(("z",)) == Place("a.yaml", 1, 1)
+    assert document.place(("a", "c", "d")) == Mark("a.yaml", 2, 3)
+    assert document.place(("z",)) == Mark("a.yaml", 1, 1)
 
 
 def test_columns_count_characters_not_bytes() -> None:
-    assert read("{é中😀: x, b: y}").key_place(("b",)) == Place("a.yaml", 1, 10)
+    assert read("{é中😀: x, b: y}").key_place(("b",)) == Mark("a.yaml", 1, 10)
 
 
 def test_a_position_tells_the_path_of_what_stands_there() -> None:
@@ -79,8 +79,8 @@ def test_a_position_tells_the_path_of_what_stands_there() -> None:
 def test_a_byte_order_mark_and_crlf_change_nothing() -> None:
     document = read(b"\xef\xbb\xbfa: 1\r\nb:\r\n  c: off\r\n")
     assert document.values == {"a": 1, "b": {"c": "off"}}
-    assert document.place(("a",)) == Place("a.yaml", 1, 4)
-    assert document.place(("b", "c")) == Place("a.yaml", 3, 6)
+    assert document.place(("a",)) == Mark("a.yaml", 1, 4)
+    assert document.place(("b", "c")) == Mark("a.yaml", 3, 6)
 
 
 NOT_FINITE = "expected a finite number, was "

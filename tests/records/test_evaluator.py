@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from reconciler.errors import Problem
-from reconciler.records.accounts import Account, Accounts
+from reconciler.records.accounts import Accounts, DeclaredAccount
 from reconciler.records.evaluation import DefinitionFacts, Evaluation
 from reconciler.records.evaluator import evaluate, is_valid
 from reconciler.records.mode import Mode
@@ -199,7 +199,7 @@ def test_what_is_wrong_with_a_definition_is_a_problem_of_its_instances() -> None
 
 
 def test_an_account_that_the_settings_do_not_declare_is_refused_unless_any_will_do() -> None:
-    accounts = Accounts({"mainland": Account("mainland", "kraken", real_money=True)}, any_on=None)
+    accounts = Accounts({"mainland": DeclaredAccount("mainland", "kraken", real_money=True)}, any_on=None)
     evaluation = judge(accounts=accounts)
     assert said(evaluation) == ['3:23: account.account_id: unknown account "main"']
     assert evaluation.problems[0].hint == 'did you mean "mainland"? the settings declare: mainland'
@@ -232,7 +232,7 @@ def test_a_literal_that_looks_like_a_key_is_refused_wherever_it_stands_and_never
 
 def test_every_problem_is_reported_at_once() -> None:
     text = TEXT.replace("levels: 5", "levels: five, lvels: 1").replace("main", "mian").replace("grid", "grid ")
-    accounts = Accounts({"main": Account("main", "paper", real_money=False)}, any_on=None)
+    accounts = Accounts({"main": DeclaredAccount("main", "paper", real_money=False)}, any_on=None)
     assert said(judge(text + "extra: 1\n", path="instances/b.yaml", accounts=accounts)) == [
         '1:5: id: expected "b", the file\'s name, was "a"',
         '3:23: account.account_id: unknown account "mian"',

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reconciler.records import exact
+from reconciler import exact
 from reconciler.records.cadence import steps
 from tests.hostile import hostile_context
 

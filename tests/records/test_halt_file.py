@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from reconciler.records.halt_file import read_halts, strange_halts
+from reconciler.records.halt import read_halts, strange_halts
 from reconciler.records.snapshot import SourceFile
 
 PATH = "instances/_halt.yaml"

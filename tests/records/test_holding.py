@@ -11,10 +11,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reconciler.records.correction import Correction
-from reconciler.records.holding import Holding
-from reconciler.records.market import Position
-from reconciler.records.order import Fill, Side
+from reconciler.orders.holding import Holding
+from reconciler.orders.market import Position
+from reconciler.orders.order import Fill, Side
+from reconciler.orders.verdict import Correction
 from tests.hostile import hostile_context
 
 BUY, SELL = Side.BUY, Side.SELL

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from reconciler.records.integers import too_large, with_integers
+from reconciler.validation.config_schema import too_large, with_integers
 
 INTEGER = {"type": "integer"}
 

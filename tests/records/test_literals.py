@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from reconciler.records.literals import Literal, find
+from reconciler.documents.wording import Literal, find
 
 # Joined here, so that nothing in this file looks like what it tests.
 KEYS = {

@@ -7,7 +7,7 @@ from decimal import Decimal
 
 import pytest
 
-from reconciler.records.market import Candle, is_contract
+from reconciler.orders.market import Candle, is_contract
 from reconciler.strategy import gaps
 
 ONE = Decimal(1)

@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reconciler.records.document import Document, parse
-from reconciler.records.merged import INHERITED, Merged, merged
-from reconciler.records.origin import leaves
-from reconciler.records.pointer import Path
+from reconciler.documents.document import Document, parse
+from reconciler.documents.merged import INHERITED, Merged, merged
+from reconciler.documents.pointer import Path
+from reconciler.records.evaluation import leaves
 
 INSTANCE = """\
 id: a

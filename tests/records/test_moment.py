@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from reconciler.records.moment import moment
+from reconciler.records.cadence import moment
 
 NOW = datetime(2026, 1, 31, 12, 0, tzinfo=UTC)
 

@@ -16,9 +16,9 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from reconciler.records.conformance import faults
-from reconciler.records.subschema import every
-from reconciler.records.validation import check, compile_config_schema, compile_schema, schema_problems
+from reconciler.validation.conformance import faults
+from reconciler.validation.schema_tree import every
+from reconciler.validation.validator import check, compile_config_schema, compile_schema, schema_problems
 
 SUITE = Path(__file__).parents[1] / "suites" / "json-schema.json.gz"
 

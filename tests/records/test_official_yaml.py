@@ -8,8 +8,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from reconciler.records.document import Document, parse
-from reconciler.records.plain import values_of
+from reconciler.documents.document import Document, parse
+from reconciler.documents.plain import values_of
 
 SUITE = Path(__file__).parents[1] / "suites" / "yaml.json.gz"
 OWN_RULES = {

@@ -2,8 +2,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from reconciler.records.evaluation import Evaluation
-from reconciler.records.origin import holds, leaves, origins
+from reconciler.records.evaluation import Evaluation, holds, leaves, origins
 from reconciler.records.snapshot import SourceFile
 from reconciler.records.template import read_template
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from reconciler.records.pair import FeeIn, pair_of, spelled_as
+from reconciler.orders.market import FeeIn, pair_of, spelled_as
 
 
 @pytest.mark.parametrize("symbol", ["BTC/USDT", "BTC-USDT", "btc_usdt", "BTCUSDT", "XBT/USDT"])

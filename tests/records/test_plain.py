@@ -10,8 +10,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from reconciler.clock import SystemClock
-from reconciler.records.document import Document, parse
-from reconciler.records.plain import values_of
+from reconciler.documents.document import Document, parse
+from reconciler.documents.plain import values_of
 
 ROOT = Path(__file__).parents[2]
 CORPUS = sorted(

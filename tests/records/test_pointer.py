@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from reconciler.records.pointer import Path, parse, spell
+from reconciler.documents.pointer import Path, parse, spell
 
 
 @pytest.mark.parametrize(

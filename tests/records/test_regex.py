@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from reconciler.records.regex import is_usable, matches
+from reconciler.validation.schema_tree import is_usable, matches
 
 
 @pytest.mark.parametrize(

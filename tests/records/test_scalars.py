@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from reconciler.records.scalars import Unusable, resolve
+from reconciler.documents.scalars import Unusable, resolve
 
 
 @pytest.mark.parametrize(

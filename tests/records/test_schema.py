@@ -5,10 +5,9 @@ from typing import Any
 
 import pytest
 
-from reconciler.records.acceptance import is_schema
-from reconciler.records.conformance import schema_faults
-from reconciler.records.schema import instance_schema
-from reconciler.records.validation import check, compile_schema
+from reconciler.records.instance_schema import instance_schema
+from reconciler.validation.conformance import schema_faults
+from reconciler.validation.validator import check, compile_schema, is_schema
 
 MINIMAL: dict[str, Any] = {
     "id": "a",

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reconciler.records.scrub import HIDDEN, parts, scrub, scrub_values
+from reconciler.validation.secrets import HIDDEN, parts, scrub, scrub_values
 
 SECRET = 'k3y"with\\quotes/+&<>é=0123456789abcdef'
 KEY = "-----BEGIN KEY-----\nMIIEvQIBADANBgkqhkiG\n9w0BAQEFAASCBKcwggSj\n-----END KEY-----"

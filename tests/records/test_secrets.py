@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from reconciler.records.secrets import SecretReference, secret_places, secret_references, with_secrets
-from reconciler.records.validation import check
+from reconciler.validation.secrets import SecretReference, secret_places, secret_references, with_secrets
+from reconciler.validation.validator import check
 
 SCHEMA: dict[str, Any] = {
     "type": "object",

@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import pytest
 
+from reconciler.documents.document import Document
 from reconciler.records import template as module
-from reconciler.records.document import Document
 from reconciler.records.snapshot import SourceFile
 from reconciler.records.template import ANY_NAME, find_template, read_template, templates_by_name
 

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from reconciler.records.text import is_storable, said, storable
+from reconciler.visible import is_storable, said, storable
 
 
 def test_only_what_utf_8_cannot_hold_is_escaped() -> None:

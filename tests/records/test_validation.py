@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from reconciler.records.acceptance import DIALECT
-from reconciler.records.document import Document, parse
-from reconciler.records.validation import (
+from reconciler.documents.document import Document, parse
+from reconciler.validation.validator import (
+    DIALECT,
     CompiledSchema,
     check,
     compile_config_schema,
@@ -206,7 +206,7 @@ def test_a_config_may_hold_only_keys_that_its_schema_names() -> None:
 def test_nothing_that_is_valid_imports_jsonschema() -> None:
     code = """
 import sys
-from reconciler.records.validation import check, schema_problems
+from reconciler.validation.validator import check, schema_problems
 schema = {"type": "object", "properties": {"a": {"type": "integer", "default": 1}}}
 assert schema_problems(schema) == [] and check({"a": 1}, schema) == []
 assert not {"jsonschema", "referencing"} & set(sys.modules), "imported"
@@ -315,7 +315,7 @@ def test_a_pattern_that_cannot_be_matched_in_linear_time_is_a_problem_of_the_sch
 )
 def test_no_pattern_holds_the_engine_up(schema: dict[str, Any]) -> None:
     code = (
-        "import sys; from reconciler.records.validation import check\n"
+        "import sys; from reconciler.validation.validator import check\n"
         f"text = 'a' * 40 + '!'\nassert check(text if 'pattern' in {schema!r} else {{text: 1}}, {schema!r})"
     )
     subprocess.run([sys.executable, "-c", code], check=True, timeout=20)

@@ -8,18 +8,9 @@ from typing import Any
 
 import pytest
 
+from reconciler.orders.order import Order, OrderRequest, OrderState, OrderType, Outcome, Provenance, RejectedBy, Side
+from reconciler.orders.verdict import Verdict, VerdictWord
 from reconciler.records.mode import Mode
-from reconciler.records.order import (
-    Order,
-    OrderRequest,
-    OrderState,
-    OrderType,
-    Outcome,
-    Provenance,
-    RejectedBy,
-    Side,
-)
-from reconciler.records.verdict import Verdict, VerdictWord
 
 NOW = datetime(2026, 1, 31, tzinfo=UTC)
 PRICED = {"average_price": Decimal(100)}

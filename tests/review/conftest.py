@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from reconciler.errors import Problem
 from reconciler.records.evaluation import Evaluation
 from reconciler.records.snapshot import Snapshot, SourceFile
-from reconciler.review.report import Report
+from reconciler.review.validate.report import Report
 
 STRATEGY = b"""\
 from reconciler.strategy import Strategy

@@ -19,19 +19,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
+from reconciler.documents.document import Document, parse
 from reconciler.errors import Problem
-from reconciler.records.accounts import Account, Accounts
-from reconciler.records.document import Document, parse
+from reconciler.records.accounts import Accounts, DeclaredAccount
 from reconciler.records.evaluation import DefinitionFacts, Evaluation
 from reconciler.records.evaluator import evaluate
 from reconciler.records.snapshot import SourceFile
 from reconciler.records.template import templates_by_name
-from reconciler.records.validation import check, compile_config_schema
 from reconciler.review.editor import INSTANCE, TEMPLATE, exported, strategy_path
 from reconciler.settings import SCHEMA
 from reconciler.strategy import Strategy
 from reconciler.strategy.catalogue import Catalogue
 from reconciler.strategy.definition import Definition
+from reconciler.validation.validator import check, compile_config_schema
 
 ROOT = Path(__file__).parents[2]
 CASES = ROOT / "tests" / "cases"
@@ -52,7 +52,7 @@ YAML = "yaml-"
 TYPES = ("dca", "grid", "sma_cross")
 CONFIG = json.loads((CASES / "grid.schema.json").read_text(encoding="utf-8"))
 FACTS = DefinitionFacts("grid", "strategies/grid.py", "c0de", CONFIG, True)
-ACCOUNTS = Accounts({"main": Account("main", "paper", real_money=False)}, any_on=None)
+ACCOUNTS = Accounts({"main": DeclaredAccount("main", "paper", real_money=False)}, any_on=None)
 
 
 def definition(strategy_type: str, config_schema: dict[str, Any]) -> Definition:

@@ -1,10 +1,10 @@
 from __future__ import annotations
 
-from reconciler.records.accounts import Account, Accounts
+from reconciler.records.accounts import Accounts, DeclaredAccount
 from reconciler.records.crosscheck import EvaluationCache
 from reconciler.records.mode import Mode
-from reconciler.review.before import Before, of_base, of_database
 from reconciler.review.judging import judge
+from reconciler.review.plan.before import Before, of_base, of_database
 from reconciler.strategy.catalogue import Catalogue
 from tests.review.revisions import COMMIT, STRATEGY, base_of, record, records, revision
 
@@ -36,7 +36,7 @@ def test_files_are_judged_by_the_strategies_templates_and_accounts_of_the_base()
     row = before(files).rows["a"]
     assert row.record.effective_config == {"levels": 8}
     assert row.record.labels == {"team": "base"}
-    accounts = Accounts({"other": Account("other", "kraken", real_money=True)}, any_on=None)
+    accounts = Accounts({"other": DeclaredAccount("other", "kraken", real_money=True)}, any_on=None)
     found = of_base(base_of(files), revision({}), accounts, Catalogue())
     assert [one.problems[0].rule for one in found.unapplied] == ["unknown-account"]
 

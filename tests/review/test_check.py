@@ -4,9 +4,9 @@ from collections.abc import Callable
 
 import pytest
 
-from reconciler.records.accounts import Account, Accounts
+from reconciler.records.accounts import Accounts, DeclaredAccount
 from reconciler.records.snapshot import Snapshot
-from reconciler.review.check import Against, check, is_under, known_paths
+from reconciler.review.validate.check import Against, check, is_under, known_paths
 from tests.review.revisions import base_of, record, records, revision
 
 ANY = Accounts()
@@ -22,7 +22,7 @@ def test_records_are_judged_by_their_strategy(snapshot: Make) -> None:
 
 
 def test_records_are_judged_by_the_accounts(snapshot: Make) -> None:
-    accounts = Accounts({"other": Account("other", "k", real_money=True)}, any_on=None)
+    accounts = Accounts({"other": DeclaredAccount("other", "k", real_money=True)}, any_on=None)
     (problem,) = check(snapshot({"instances/a.yaml": GOOD}), accounts).problems
     assert (problem.line, problem.column, problem.pointer) == (3, 23, "account.account_id")
 
@@ -97,6 +97,6 @@ def test_a_halt_of_what_is_not_there_is_a_problem_at_its_line(snapshot: Make) ->
 
 @pytest.mark.parametrize(("id", "ok"), [("m", True), ("declared", True), ("n", False)])
 def test_a_halt_of_an_account_names_one_that_is_declared_or_traded_on(snapshot: Make, id: str, ok: bool) -> None:
-    accounts = Accounts({"declared": Account("declared", "k", real_money=False)})
+    accounts = Accounts({"declared": DeclaredAccount("declared", "k", real_money=False)})
     files = snapshot({"instances/a.yaml": GOOD}, halt=f"- {{scope: account, id: {id}, reason: r}}".encode())
     assert check(files, accounts).ok is ok

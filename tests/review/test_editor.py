@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from jsonschema import Draft202012Validator
 
-from reconciler.records.schema import instance_schema, template_schema
+from reconciler.records.instance_schema import instance_schema, template_schema
 from reconciler.review.editor import EDITOR_SETTINGS, MARK, differences, exported, is_ours
 from reconciler.settings import SCHEMA
 from reconciler.strategy import Strategy

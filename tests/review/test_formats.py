@@ -6,9 +6,8 @@ import sys
 import pytest
 
 from reconciler.errors import Problem
-from reconciler.review import text
-from reconciler.review.formats import FORMATS
-from reconciler.review.report import Report
+from reconciler.review.validate import text
+from reconciler.review.validate.report import FORMATS, Report
 
 PROBLEM = Problem(
     "instances/a.yaml", 14, 11, "config.levels", "expected an integer", "remove the quotes", "schema-type"
@@ -38,7 +37,7 @@ def test_a_name_stands_for_its_module() -> None:
 def test_choosing_a_format_imports_no_other() -> None:
     script = """if True:
         import sys
-        from reconciler.review.formats import FORMATS
+        from reconciler.review.validate.report import FORMATS
         print([name for name in FORMATS if f"reconciler.review.{name}" in sys.modules])
     """
     assert subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout == "[]\n"

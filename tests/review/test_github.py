@@ -10,10 +10,10 @@ from markdown_it import MarkdownIt
 from markdown_it.token import Token
 
 from reconciler.errors import Problem
-from reconciler.review import github
-from reconciler.review.github import SUMMARY_BYTES, step_summary
-from reconciler.review.report import Report
-from reconciler.review.wording import position, statement
+from reconciler.review.validate import github
+from reconciler.review.validate.github import SUMMARY_BYTES, step_summary
+from reconciler.review.validate.report import Report
+from reconciler.review.validate.wording import position, statement
 from reconciler.visible import visible
 
 TYPE = Problem(

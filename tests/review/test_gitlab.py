@@ -6,10 +6,10 @@ from dataclasses import replace
 from hypothesis import given
 
 from reconciler.errors import Problem
-from reconciler.review import gitlab
-from reconciler.review.fingerprint import fingerprints
-from reconciler.review.report import Report
-from reconciler.review.wording import statement
+from reconciler.review.validate import gitlab
+from reconciler.review.validate.gitlab import fingerprints
+from reconciler.review.validate.report import Report
+from reconciler.review.validate.wording import statement
 from reconciler.visible import visible
 
 PROBLEM = Problem(

@@ -9,7 +9,7 @@ from typing import NoReturn
 
 import pytest
 
-from reconciler.review.helper import Helper
+from reconciler.review.judging import Helper
 
 
 def squares(numbers: range) -> Iterator[int]:

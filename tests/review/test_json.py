@@ -7,9 +7,9 @@ from hypothesis import given
 from jsonschema import Draft202012Validator
 
 from reconciler.errors import Problem
-from reconciler.records.text import storable
-from reconciler.review import json
-from reconciler.review.report import Report
+from reconciler.review.validate import json
+from reconciler.review.validate.report import Report
+from reconciler.visible import storable
 
 SCHEMA = standard_json.loads((Path(__file__).parents[2] / "schemas" / "report.schema.json").read_text(encoding="utf-8"))
 PROBLEM = Problem("instances/a.yaml", 14, 11, "config.größe", "expected an integer", "a hint", "schema-type")

@@ -5,8 +5,7 @@ import json
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reconciler.records.text import storable
-from reconciler.review.json_text import json_text
+from reconciler.visible import json_text, storable
 
 
 @given(st.text(st.characters(exclude_categories=())))

@@ -12,19 +12,20 @@ from pathlib import Path
 import pytest
 
 from reconciler.records import evaluator
-from reconciler.records.accounts import Account, Accounts
+from reconciler.records.accounts import Accounts, DeclaredAccount
 from reconciler.records.crosscheck import EvaluationCache
 from reconciler.records.snapshot import Snapshot, SourceFile
-from reconciler.review import check as checking
-from reconciler.review import judging, sieve
-from reconciler.review.check import check
+from reconciler.review import judging
+from reconciler.review import judging as sieve
 from reconciler.review.judging import Sifted, judge, sift
-from reconciler.review.report import Report
+from reconciler.review.validate import check as checking
+from reconciler.review.validate.check import check
+from reconciler.review.validate.report import Report
 from reconciler.strategy.catalogue import Catalogue
 from tests.review.revisions import record, revision
 
 CASES = Path(__file__).parents[1] / "cases"
-ACCOUNTS = Accounts({"main": Account("main", "paper", real_money=False)}, any_on=None)
+ACCOUNTS = Accounts({"main": DeclaredAccount("main", "paper", real_money=False)}, any_on=None)
 GRID = """\
 from pathlib import Path
 from json import loads

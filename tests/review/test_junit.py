@@ -8,8 +8,8 @@ import xmlschema
 from hypothesis import given
 
 from reconciler.errors import Problem
-from reconciler.review import junit, text
-from reconciler.review.report import Report
+from reconciler.review.validate import junit, text
+from reconciler.review.validate.report import Report
 from reconciler.visible import visible
 
 TYPE = Problem(

@@ -10,9 +10,9 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
-from reconciler.records.config_schema import strict
-from reconciler.records.validation import check
-from reconciler.review.rendition import Rendition
+from reconciler.review.editor import Rendition
+from reconciler.validation.config_schema import strict
+from reconciler.validation.validator import check
 
 Json = dict[str, Any]
 

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 from reconciler.errors import Problem
 from reconciler.records.evaluation import Evaluation
-from reconciler.review.report import report
+from reconciler.review.validate.report import report
 
 FIRST = Problem("instances/a.yaml", 2, 1, "mode", "wrong")
 SECOND = Problem("instances/a.yaml", 10, 1, "config", "wrong")

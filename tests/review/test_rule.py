@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from reconciler.errors import Problem
-from reconciler.review import rule
+from reconciler.review.validate import rule
 
 PROBLEM = Problem("instances/a.yaml", 14, 11, "config.levels", "expected an integer", "", "schema-type")
 FAMILIES = re.compile(r'"((?:yaml|schema|code|definition|template|secret)-[a-z0-9-]+)"')

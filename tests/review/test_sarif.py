@@ -13,12 +13,11 @@ from jsonschema import Draft4Validator
 
 from reconciler import __version__
 from reconciler.errors import Problem
-from reconciler.records.text import storable
-from reconciler.review import sarif
-from reconciler.review.fingerprint import fingerprints
-from reconciler.review.report import Report
-from reconciler.review.wording import statement
-from reconciler.visible import visible
+from reconciler.review.validate import sarif
+from reconciler.review.validate.gitlab import fingerprints
+from reconciler.review.validate.report import Report
+from reconciler.review.validate.wording import statement
+from reconciler.visible import storable, visible
 
 PROBLEM = Problem(
     "instances/a b.yaml", 14, 11, "config.levels", 'expected an integer, was "five"', "remove the quotes", "schema-type"

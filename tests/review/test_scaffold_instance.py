@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 
-from reconciler.records.document import Document, parse
+from reconciler.documents.document import Document, parse
+from reconciler.records.instance_schema import instance_schema
 from reconciler.records.mode import Mode
-from reconciler.records.schema import instance_schema
-from reconciler.records.validation import compile_config_schema, compile_schema
 from reconciler.review.scaffold.instance import Draft, Wanted, instance_file
 from reconciler.strategy.testing import load_strategy
+from reconciler.validation.validator import compile_config_schema, compile_schema
 
 STRATEGIES = Path(__file__).parents[2] / "strategies"
 WANTED = Wanted("btc-grid-1", "grid", "main", "desk-a", "BTC/USD")

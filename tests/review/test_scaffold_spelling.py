@@ -10,10 +10,10 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reconciler.records.document import Document, parse
-from reconciler.records.syntax import has_control_character
-from reconciler.records.text import is_storable
-from reconciler.review.scaffold.spelling import can_be_spelled, entry, scalar
+from reconciler.documents.document import Document, parse
+from reconciler.documents.syntax import has_control_character
+from reconciler.review.scaffold.instance import can_be_spelled, entry, scalar
+from reconciler.visible import is_storable
 
 TEXT = st.text(st.characters().filter(lambda c: is_storable(c) and not has_control_character(c)), max_size=30)
 NUMBERS = st.integers(-(2**63), 2**63 - 1) | st.floats(allow_nan=False, allow_infinity=False)

@@ -11,8 +11,8 @@ from reconciler.records import evaluator
 from reconciler.records.accounts import Accounts
 from reconciler.records.evaluation import DefinitionFacts
 from reconciler.records.snapshot import SourceFile
-from reconciler.review import sieve
-from reconciler.review.sieve import Sieve, worthwhile_helpers
+from reconciler.review import judging as sieve
+from reconciler.review.judging import Sieve, worthwhile_helpers
 from tests.review.revisions import record, source
 
 FACTS = {"drift": DefinitionFacts("drift", "strategies/drift.py", "c0de", {"type": "object"}, committed=True)}

@@ -3,8 +3,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from reconciler.errors import Problem
-from reconciler.review.report import Report
-from reconciler.review.telling import most_urgent_first, spread
+from reconciler.review.validate.report import Report, most_urgent_first, spread
 
 A = Problem("instances/a.yaml", 3, 1, "config.x", "wrong", "", "schema-type")
 B = replace(A, path="instances/b.yaml")

@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 
 from reconciler.errors import Problem
-from reconciler.review import text
-from reconciler.review.report import Report
+from reconciler.review.validate import text
+from reconciler.review.validate.report import Report
 from reconciler.visible import visible
 
 AT_A_LINE = Problem("instances/a.yaml", 14, 11, "config.levels", 'expected an integer, was "five"', "remove the quotes")

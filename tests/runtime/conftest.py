@@ -12,18 +12,17 @@ from typing import Any
 import pytest
 
 from reconciler.clock import Clock, FakeClock
+from reconciler.orders.market import Balance, Candle, InstrumentRules, Position, Quote
+from reconciler.orders.order import Order, OrderRequest, OrderState, Outcome
 from reconciler.ports import GateState
 from reconciler.records.cadence import steps
-from reconciler.records.market import Balance, Candle, InstrumentRules, Position, Quote
 from reconciler.records.mode import Mode
-from reconciler.records.order import Order, OrderRequest, OrderState, Outcome
 from reconciler.records.plan import Phase, Running
 from reconciler.records.record import Identity, InstanceRecord, Row, digest
 from reconciler.runtime.at_work import AtWork
-from reconciler.runtime.facts import BeatReport, RuntimeFacts
-from reconciler.runtime.host import HostOptions, LoadSpec, ThreadHost
-from reconciler.runtime.outcome import Loaded, Report
-from reconciler.runtime.secrets import Resolve, no_secrets
+from reconciler.runtime.host import ThreadHost
+from reconciler.runtime.performer import Resolve, no_secrets
+from reconciler.runtime.protocol import BeatReport, HostOptions, Loaded, LoadSpec, Report, RuntimeFacts
 from reconciler.runtime.surroundings import Surroundings
 from reconciler.strategy.base import Strategy
 from reconciler.strategy.definition import Definition

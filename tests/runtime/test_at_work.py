@@ -13,7 +13,7 @@ import pytest
 from reconciler.records.mode import Mode
 from reconciler.records.plan import Phase
 from reconciler.runtime.at_work import AtWork, Culprit, culprit
-from reconciler.runtime.outcome import Quarantined
+from reconciler.runtime.protocol import Quarantined
 from reconciler.strategy.base import Strategy
 
 if TYPE_CHECKING:

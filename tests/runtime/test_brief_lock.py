@@ -6,7 +6,7 @@ import threading
 
 import pytest
 
-from reconciler.runtime.brief_lock import BriefLock
+from reconciler.runtime.roster import BriefLock
 
 
 def test_one_thread_at_a_time_holds_it() -> None:

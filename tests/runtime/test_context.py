@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from reconciler.errors import TradingClosed
+from reconciler.orders.order import OrderRequest, OrderType, Side, TimeInForce
 from reconciler.records.mode import Mode
-from reconciler.records.order import OrderRequest, OrderType, Side, TimeInForce
-from reconciler.runtime.host import HostOptions
+from reconciler.runtime.protocol import HostOptions
 from reconciler.strategy.base import Strategy
 
 if TYPE_CHECKING:

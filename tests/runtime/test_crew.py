@@ -10,8 +10,7 @@ import pytest
 
 from reconciler.clock import FakeClock
 from reconciler.runtime.crew import Crew
-from reconciler.runtime.hook import HookCall
-from reconciler.runtime.slot import Slot
+from reconciler.runtime.slot import HookCall, Slot
 
 if TYPE_CHECKING:
     from tests.runtime.conftest import MakeRow, Until

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from reconciler.forks import in_children
+from reconciler.ending import in_children
 from reconciler.runtime.hook import ERROR_LENGTH, attempt, describe
 from reconciler.strategy.base import Strategy
 from reconciler.strategy.definition import Definition

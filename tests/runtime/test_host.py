@@ -19,9 +19,9 @@ from reconciler.errors import (
 )
 from reconciler.records.mode import Mode
 from reconciler.records.plan import Phase
-from reconciler.runtime.host import HostOptions
-from reconciler.runtime.outcome import (
+from reconciler.runtime.protocol import (
     HookFailed,
+    HostOptions,
     Loaded,
     LoadFailed,
     Quarantined,

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from reconciler.runtime.retry import retry_in_s
+from reconciler.runtime.progress import retry_in_s
 
 
 def test_delays_double_up_to_the_longest_less_a_fifth_at_most() -> None:

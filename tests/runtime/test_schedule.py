@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from reconciler.runtime.schedule import Schedule
+from reconciler.runtime.roster import Schedule
 from reconciler.runtime.slot import Slot
 
 if TYPE_CHECKING:

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from reconciler.records.plan import Phase
-from reconciler.records.scrub import HIDDEN
-from reconciler.runtime.outcome import HookFailed, LoadFailed
-from reconciler.runtime.secrets import SecretUnavailable, resolver
+from reconciler.runtime.performer import SecretUnavailable, resolver
+from reconciler.runtime.protocol import HookFailed, LoadFailed
 from reconciler.strategy.base import Strategy
 from reconciler.strategy.widgets import metric
+from reconciler.validation.secrets import HIDDEN
 
 if TYPE_CHECKING:
     from tests.runtime.conftest import MakeStage

@@ -9,8 +9,7 @@ import pytest
 
 from reconciler.clock import SystemClock
 from reconciler.records.mode import Mode
-from reconciler.runtime.host import HostOptions
-from reconciler.runtime.outcome import Unloaded
+from reconciler.runtime.protocol import HostOptions, Unloaded
 from reconciler.strategy.base import Strategy
 
 if TYPE_CHECKING:

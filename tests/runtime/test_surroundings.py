@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from reconciler.runtime.outcome import Disturbed
+from reconciler.runtime.protocol import Disturbed
 from reconciler.runtime.surroundings import Surroundings
 from reconciler.strategy.base import Strategy
 

@@ -12,8 +12,7 @@ import pytest
 from reconciler.errors import TradingClosed
 from reconciler.records.mode import Mode
 from reconciler.records.plan import Phase
-from reconciler.runtime.host import HostOptions
-from reconciler.runtime.outcome import HookFailed, Loaded, Stuck, Unloaded, Unstuck
+from reconciler.runtime.protocol import HookFailed, HostOptions, Loaded, Stuck, Unloaded, Unstuck
 from reconciler.strategy.base import Strategy
 
 if TYPE_CHECKING:

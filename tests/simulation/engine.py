@@ -16,17 +16,17 @@ from typing import Any, Protocol, TypeVar, cast
 
 from reconciler.clock import FakeClock, iso
 from reconciler.errors import ExecUnavailable, ExecUnknown, StoreError
-from reconciler.execution.bridge import GRACE_S, Bridge
-from reconciler.execution.client import ExecServer, ServerStatus
+from reconciler.exec_mcp.bridge import GRACE_S, Bridge, Handover
+from reconciler.exec_mcp.connection import ServerStatus
+from reconciler.exec_mcp.market_data import MarketData
+from reconciler.exec_mcp.options import ServerOptions
+from reconciler.exec_mcp.rate_limits import RateLimits
+from reconciler.exec_mcp.server import ExecServer
+from reconciler.exec_mcp.servers import Servers
 from reconciler.execution.gateway import Gateway
-from reconciler.execution.handover import Handover
-from reconciler.execution.market import MarketData
-from reconciler.execution.options import ServerOptions
-from reconciler.execution.rate_limits import RateLimits
-from reconciler.execution.servers import Servers
 from reconciler.execution.settlement import OrderBook
+from reconciler.orders.order import Order, Outcome
 from reconciler.records.mode import Mode
-from reconciler.records.order import Order, Outcome
 from reconciler.records.record import Row
 from reconciler.runtime.gate import Gate
 from reconciler.store.store import Store

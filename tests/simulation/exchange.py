@@ -9,8 +9,8 @@ from typing import Any
 
 from reconciler.clock import Clock, iso
 from reconciler.errors import ExecRejected
-from reconciler.execution.mapping.answer import OrderNotFound
-from reconciler.records.order import OrderState, decimal_text
+from reconciler.exec_mcp.reply import OrderNotFound
+from reconciler.orders.order import OrderState, decimal_text
 
 PRICE = Decimal(100)
 

@@ -14,10 +14,9 @@ from pathlib import Path
 
 from reconciler.clock import FakeClock
 from reconciler.errors import CapabilityUnavailable, ExecError, StoreError
-from reconciler.execution import dispatch
-from reconciler.records.correction import Shares
-from reconciler.records.order import Order, OrderRequest
-from reconciler.records.verdict import Verdict, VerdictWord
+from reconciler.execution import sending as dispatch
+from reconciler.orders.order import Order, OrderRequest
+from reconciler.orders.verdict import Shares, Verdict, VerdictWord
 from reconciler.store import back_up
 from tests.execution.standins import MainLoop
 from tests.simulation.engine import Crashed, Engine

@@ -9,8 +9,8 @@ from pathlib import Path
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
+from reconciler.orders.order import OrderRequest, OrderType, Side
 from reconciler.records.mode import Mode
-from reconciler.records.order import OrderRequest, OrderType, Side
 from tests.execution.standins import MainLoop
 from tests.simulation.exchange import Placed
 from tests.simulation.life import BEAT_S, Life

@@ -14,9 +14,9 @@ from pathlib import Path
 
 import pytest
 
-from reconciler.records.correction import Shares
+from reconciler.orders.order import OrderRequest, OrderType, Outcome, Side
+from reconciler.orders.verdict import Shares
 from reconciler.records.mode import Mode
-from reconciler.records.order import OrderRequest, OrderType, Outcome, Side
 from tests.execution.standins import MainLoop
 from tests.simulation.life import Life
 from tests.simulation.model import OF, HaltKey, Instance

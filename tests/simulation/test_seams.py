@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from reconciler.orders.order import OrderRequest, OrderType, Side
 from reconciler.records.mode import Mode
-from reconciler.records.order import OrderRequest, OrderType, Side
 from tests.execution.standins import MainLoop
 from tests.simulation.life import BEAT_S, Life
 from tests.simulation.model import OF

@@ -14,21 +14,22 @@ from typing import Any
 
 import pytest
 
-from reconciler.execution import doubts, endings, gatekeeper
+from reconciler.exec_mcp import refusals
+from reconciler.exec_mcp.rate_limits import RateLimits
+from reconciler.execution import gate_checks as gatekeeper
+from reconciler.execution import watch as doubts
+from reconciler.execution import watch as endings
 from reconciler.execution.brakes import Brakes
-from reconciler.execution.doubts import Doubts
-from reconciler.execution.gatekeeper import Gatekeeper
-from reconciler.execution.mapping import refusals
-from reconciler.execution.quoting import Quoting
-from reconciler.execution.rate_limits import RateLimits
-from reconciler.execution.readiness import Readiness
+from reconciler.execution.gate_checks import Gatekeeper, Readiness
 from reconciler.execution.settlement import Settlement
+from reconciler.execution.shadow_book import Quoting
+from reconciler.execution.watch import Doubts
 from reconciler.execution.wholeness import Wholeness
+from reconciler.orders.order import Order, OrderRequest, OrderType, Outcome, RejectedBy, Side
+from reconciler.orders.verdict import Verdict
 from reconciler.records.mode import Mode
-from reconciler.records.order import Order, OrderRequest, OrderType, Outcome, RejectedBy, Side
-from reconciler.records.verdict import Verdict
 from reconciler.store.ledger import Ledger
-from tests.execution.mapping import test_refusals as table
+from tests.exec_mcp import test_refusals as table
 from tests.execution.standins import MainLoop
 from tests.simulation.life import BEAT_S, Life
 from tests.simulation.model import OF

@@ -13,8 +13,8 @@ from decimal import Decimal
 from typing import Any, Protocol
 
 from reconciler.errors import ExecRejected, ExecUnavailable, ExecUnknown
-from reconciler.execution.handover import Handover
-from reconciler.execution.mapping.answer import OrderNotFound
+from reconciler.exec_mcp.bridge import Handover
+from reconciler.exec_mcp.reply import OrderNotFound
 from tests.simulation.engine import Engine
 from tests.simulation.exchange import Exchange
 from tests.simulation.model import Judge

@@ -8,7 +8,7 @@ import pytest
 
 from reconciler.clock import FakeClock
 from reconciler.errors import SourceError
-from reconciler.sources.base import Base, read_base
+from reconciler.sources.compared import Base, read_base
 from reconciler.sources.worktree import Worktree
 
 Run = Callable[..., str]

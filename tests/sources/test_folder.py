@@ -7,9 +7,8 @@ from pathlib import Path
 import pytest
 
 from reconciler.sources import folder as folder_module
-from reconciler.sources.folder import DEPTH_LIMIT, Folder, Found, Walk
+from reconciler.sources.folder import DEPTH_LIMIT, Folder, FolderWalk, Found, Reading, read
 from reconciler.sources.layout import INSTANCE_RULES
-from reconciler.sources.reading import Reading, read
 
 NONE_IS_RACY = 2**62
 ALL_ARE_RACY = 0
@@ -22,9 +21,9 @@ class Pass:
         self.root = root
         self.folder = Folder("instances", INSTANCE_RULES)
 
-    def walk(self, racy_from_ns: int = NONE_IS_RACY) -> Walk:
+    def walk(self, racy_from_ns: int = NONE_IS_RACY) -> FolderWalk:
         real = os.path.realpath(self.root)
-        walk = Walk("instances", f"{real}/instances", 1000, racy_from_ns)
+        walk = FolderWalk("instances", f"{real}/instances", 1000, racy_from_ns)
         self.folder.read(walk.top, walk)
         return walk
 

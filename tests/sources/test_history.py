@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from reconciler.clock import FakeClock
-from reconciler.sources.base import read_base
-from reconciler.sources.history import Step
+from reconciler.sources.compared import read_base
+from reconciler.sources.mainline import Step
 from reconciler.sources.worktree import Worktree
 
 Run = Callable[..., str]

@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import pytest
 
+from reconciler.sources.commit import ListedFile, Listing
 from reconciler.sources.git import Tree
-from reconciler.sources.listing import Listed, Listing
 
 
 def listed(*files: str, links: dict[str, str] | None = None, submodules: tuple[str, ...] = ()) -> dict[str, str]:
@@ -118,4 +118,4 @@ def test_instances_that_are_no_folder_are_lost() -> None:
 
 def test_listed_twice_is_the_same() -> None:
     listing = Listing(Tree({"instances/a.yaml": "1"}), {})
-    assert list(listing) == list(listing) == [Listed("instances/a.yaml", "1")]
+    assert list(listing) == list(listing) == [ListedFile("instances/a.yaml", "1")]

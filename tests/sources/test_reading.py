@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from reconciler.sources.reading import VANISHED, Reading, read, signature
+from reconciler.sources.folder import VANISHED, Reading, read, signature
 
 LIMIT_BYTES = 100
 
@@ -60,7 +60,7 @@ def _write_while_reading(monkeypatch: pytest.MonkeyPatch, path: Path, times: int
                 file.write(b"more\n")
         return data
 
-    monkeypatch.setattr("reconciler.sources.reading.os.read", read_then_write)
+    monkeypatch.setattr("reconciler.sources.folder.os.read", read_then_write)
 
 
 def test_a_file_that_changes_while_it_is_read_is_read_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -94,7 +94,7 @@ def test_a_file_replaced_by_a_rename_while_it_is_read_is_read_again(
             other.rename(path)
         return data
 
-    monkeypatch.setattr("reconciler.sources.reading.os.read", read_then_replace)
+    monkeypatch.setattr("reconciler.sources.folder.os.read", read_then_replace)
     assert read(str(path), None, LIMIT_BYTES).data == b"new\n"
 
 

@@ -10,7 +10,7 @@ import pytest
 from watchfiles._rust_notify import RustNotify
 
 from reconciler.clock import SystemClock
-from reconciler.sources.watch import Watcher, WatchOptions
+from reconciler.sources.hints import Watcher, WatchOptions
 from reconciler.sources.worktree import Worktree, WorktreeOptions
 
 Git = Callable[..., str]
@@ -94,7 +94,7 @@ class NotingNotify:
 def hints(monkeypatch: pytest.MonkeyPatch) -> Hints:
     hints = Hints()
     monkeypatch.setattr(NotingNotify, "hints", hints, raising=False)
-    monkeypatch.setattr("reconciler.sources.watch.RustNotify", NotingNotify)
+    monkeypatch.setattr("reconciler.sources.hints.RustNotify", NotingNotify)
     return hints
 
 
@@ -276,7 +276,7 @@ def test_a_watch_that_cannot_be_made_is_a_fault_said_once_and_retried(
         raise error
 
     with monkeypatch.context() as patch:
-        patch.setattr("reconciler.sources.watch.RustNotify", refuse)
+        patch.setattr("reconciler.sources.hints.RustNotify", refuse)
         watch(fleet, QUICK)
         for _ in range(3):
             assert tries.acquire(timeout=PATIENCE_S)

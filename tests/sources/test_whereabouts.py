@@ -3,7 +3,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from reconciler.sources.whereabouts import Whereabouts, locate
+from reconciler.sources.git import Whereabouts, locate
 
 Git = Callable[..., str]
 

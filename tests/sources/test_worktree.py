@@ -10,7 +10,7 @@ import pytest
 from reconciler.clock import FakeClock
 from reconciler.records.snapshot import Snapshot, SourceFile
 from reconciler.sources import folder as folder_module
-from reconciler.sources.reading import Reading, read
+from reconciler.sources.folder import Reading, read
 from reconciler.sources.worktree import Worktree, WorktreeOptions
 
 Git = Callable[..., str]

@@ -11,11 +11,11 @@ from typing import Any
 import pytest
 
 from reconciler.clock import FakeClock, utc
+from reconciler.orders.order import Order, OrderRequest, OrderType, Outcome, Provenance, Side
 from reconciler.records.mode import Mode
-from reconciler.records.order import Order, OrderRequest, OrderType, Outcome, Provenance, Side
 from reconciler.records.record import Identity, InstanceRecord, Row
 from reconciler.store import Reader, Store
-from reconciler.store.connection import open_writable
+from reconciler.store.database import open_writable
 from reconciler.store.writer import Writer
 
 START_S = 1_700_000_000.25

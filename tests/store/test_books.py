@@ -17,10 +17,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from reconciler.clock import FakeClock, utc
-from reconciler.records.holding import Holding
-from reconciler.records.market import Position
+from reconciler.orders.holding import Holding
+from reconciler.orders.market import Position
+from reconciler.orders.order import Fill, Order, OrderState, Outcome, RejectedBy, Side, decimal_text
 from reconciler.records.mode import Mode
-from reconciler.records.order import Fill, Order, OrderState, Outcome, RejectedBy, Side, decimal_text
 from reconciler.records.record import Row, RowChange
 from reconciler.store import Store
 

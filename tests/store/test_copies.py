@@ -15,7 +15,7 @@ import pytest
 
 from reconciler.clock import FakeClock, utc
 from reconciler.errors import StoreError, StoreLocked
-from reconciler.records.order import Order, OrderState
+from reconciler.orders.order import Order, OrderState
 from reconciler.records.record import Row, RowChange
 from reconciler.store import Restored, Store, back_up, examine, restore
 

@@ -21,7 +21,7 @@ from pathlib import Path
 
 from reconciler.clock import SystemClock, utc
 from reconciler.records.mode import Mode
-from reconciler.records.order import Order, OrderRequest, OrderState, OrderType, Outcome, Provenance, Side
+from reconciler.orders.order import Order, OrderRequest, OrderState, OrderType, Outcome, Provenance, Side
 from reconciler.records.record import Identity, InstanceRecord, Row, RowChange
 from reconciler.store import Store
 

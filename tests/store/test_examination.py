@@ -12,9 +12,9 @@ import pytest
 
 from reconciler.clock import FakeClock, utc
 from reconciler.errors import StoreError
-from reconciler.records.correction import Correction
+from reconciler.orders.order import Fill, Order, OrderState, Outcome, Side
+from reconciler.orders.verdict import Correction
 from reconciler.records.mode import Mode
-from reconciler.records.order import Fill, Order, OrderState, Outcome, Side
 from reconciler.records.record import Row, RowChange
 from reconciler.store import Store, examine
 from reconciler.store.books import end_shadow_books

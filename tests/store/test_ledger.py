@@ -18,9 +18,8 @@ from hypothesis import strategies as st
 
 from reconciler.clock import FakeClock, utc
 from reconciler.errors import StoreError
-from reconciler.records.market import Position
-from reconciler.records.mode import Mode
-from reconciler.records.order import (
+from reconciler.orders.market import Position
+from reconciler.orders.order import (
     Order,
     OrderRequest,
     OrderState,
@@ -31,6 +30,7 @@ from reconciler.records.order import (
     Side,
     TimeInForce,
 )
+from reconciler.records.mode import Mode
 from reconciler.store import Store
 
 MakeOrder = Callable[..., Order]

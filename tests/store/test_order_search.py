@@ -8,7 +8,7 @@ from decimal import Decimal
 from typing import Any
 
 from reconciler.clock import FakeClock, utc
-from reconciler.records.order import Order, OrderState, Outcome, RejectedBy, Side
+from reconciler.orders.order import Order, OrderState, Outcome, RejectedBy, Side
 from reconciler.records.record import Row, RowChange
 from reconciler.store import Store
 from reconciler.store.order_search import _ENDED

@@ -12,8 +12,8 @@ import pytest
 
 from reconciler.clock import FakeClock, utc
 from reconciler.errors import StoreError
+from reconciler.orders.order import Fill, Order, OrderState, Outcome, RejectedBy
 from reconciler.records.mode import Mode
-from reconciler.records.order import Fill, Order, OrderState, Outcome, RejectedBy
 from reconciler.records.record import Row, RowChange
 from reconciler.store import Reader, Store
 

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
+from reconciler.orders.order import Order, OrderType, Outcome, RejectedBy, Side, TimeInForce
 from reconciler.records.mode import Mode
-from reconciler.records.order import Order, OrderType, Outcome, RejectedBy, Side, TimeInForce
 from reconciler.store import Store
 
 MakeOrder = Callable[..., Order]

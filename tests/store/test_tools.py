@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from reconciler.clock import FakeClock
-from reconciler.records.tools import KnownTools
+from reconciler.records.accounts import KnownTools
 from reconciler.store import Reader, Store
 
 TOOLS = KnownTools("m1", {"createOrder": {"argument side": "c0ffee"}, "fetchOrder": {}})

@@ -17,7 +17,7 @@ import pytest
 from sqlite_utils import Database
 
 from reconciler.errors import StoreError, StoreFenced
-from reconciler.store.connection import open_writable
+from reconciler.store.database import open_writable
 from reconciler.store.writer import CHECKPOINT_COMMITS, Writer
 
 DEADLINE_S = 10

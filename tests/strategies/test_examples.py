@@ -9,9 +9,8 @@ from pathlib import Path
 import pytest
 
 from reconciler.clock import from_iso
-from reconciler.execution.paper.feed import Prices
-from reconciler.execution.paper.replay import EXAMPLE, CsvFeed
-from reconciler.execution.paper.synthetic import SyntheticFeed
+from reconciler.paper.csv_feed import EXAMPLE, CsvFeed
+from reconciler.paper.feed import Prices, SyntheticFeed
 from reconciler.records.accounts import Accounts
 from reconciler.records.cadence import beat_at, beat_time, is_due
 from reconciler.records.evaluator import evaluate

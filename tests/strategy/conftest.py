@@ -10,7 +10,7 @@ import pytest
 
 from reconciler.errors import Problem
 from reconciler.strategy.definition import Definition
-from reconciler.strategy.loading import forget, load
+from reconciler.strategy.module_loading import forget, load
 
 Load = Callable[..., Definition | tuple[Problem, ...]]
 

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reconciler.records.acceptance import acceptor
 from reconciler.strategy import AMOUNT, FRACTION
+from reconciler.validation.validator import acceptor
 
 
 @given(st.decimals(min_value="0.000000000001", max_value="1e12", allow_nan=False, places=12))

@@ -9,10 +9,10 @@ import pytest
 from reconciler.clock import SystemClock
 from reconciler.records.snapshot import SourceFile
 from reconciler.strategy import catalogue as catalogue_module
-from reconciler.strategy import loading
+from reconciler.strategy import module_loading as loading
 from reconciler.strategy.catalogue import Catalogue
-from reconciler.strategy.loading import Version, load_all
-from reconciler.strategy.source import parse
+from reconciler.strategy.definition import parse
+from reconciler.strategy.module_loading import Version, load_all
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from reconciler.strategy.config import frozen
+from reconciler.strategy.base import frozen
 
 
 def test_a_config_is_read_only_all_the_way_down() -> None:

@@ -14,7 +14,7 @@ from reconciler.clock import FakeClock
 from reconciler.strategy.catalogue import Catalogue
 from reconciler.strategy.definition import Definition
 from reconciler.strategy.importing import Importer, Importing
-from reconciler.strategy.loading import Version, forget
+from reconciler.strategy.module_loading import Version, forget
 
 DEADLINE_S = 30.0
 GATE = "_test_import_gate"

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from reconciler.errors import Problem
 from reconciler.strategy.definition import Definition
-from reconciler.strategy.loading import forget, load
+from reconciler.strategy.module_loading import forget, load
 
 ROOT = Path(__file__).parents[2]
 Refused = Callable[..., tuple[Problem, ...]]

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from reconciler.records.order import OrderRequest, OrderType, Side, TimeInForce
+from reconciler.orders.order import OrderRequest, OrderType, Side, TimeInForce
 from reconciler.strategy.placing import order_request
 
 

@@ -6,32 +6,33 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from typing import Final, Literal
 
-from reconciler.records.accounts import Account, Accounts
+from reconciler.records.accounts import Accounts, DeclaredAccount
 from reconciler.records.halt import Halt
 from reconciler.records.mode import Mode
 from reconciler.records.record import Row
 from reconciler.records.status import Sync
-from reconciler.review.before import Before
-from reconciler.review.comparison import Comparison
-from reconciler.review.plan import wording
-from reconciler.review.plan.change import Change, Section
+from reconciler.review.plan import sentences as wording
+from reconciler.review.plan.before import Before
 from reconciler.review.plan.classification import SchemaOf, classify
-from reconciler.review.plan.difference import Difference
-from reconciler.review.plan.fleet_plan import (
+from reconciler.review.plan.comparison import Comparison
+from reconciler.review.plan.differences import Difference, Phrase, phrase
+from reconciler.review.plan.model import (
     AccountChange,
+    Change,
     CodeChange,
     FleetPlan,
     HaltChange,
     Held,
     Point,
     Refused,
+    Section,
     SettingsChange,
     Standing,
+    money_of,
+    way_differences,
+    way_of,
 )
 from reconciler.review.plan.outlook import Stake
-from reconciler.review.plan.phrase import Phrase, phrase
-from reconciler.review.plan.state import money_of
-from reconciler.review.plan.way import way_differences, way_of
 
 
 def plan_of(
@@ -200,14 +201,14 @@ def _account_changes(accounts_before: Accounts, accounts: Accounts, live: Iterab
             yield AccountChange(account_id, "changed", tuple(_account_details(was, now, way)), used_by)
 
 
-def _account_details(old: Account, new: Account, way: Iterable[Difference]) -> Iterator[Phrase]:
+def _account_details(old: DeclaredAccount, new: DeclaredAccount, way: Iterable[Difference]) -> Iterator[Phrase]:
     for key, was, now in (("money", _money(old), _money(new)), ("server", old.server, new.server)):
         if was != now:
             yield phrase("{}: {} → {}", key, was, now)
     yield from map(wording.difference, way)
 
 
-def _money(account: Account) -> str:
+def _money(account: DeclaredAccount) -> str:
     return "real" if account.real_money else "paper"
 
 

@@ -11,12 +11,11 @@ from typing import Any, Final
 
 from reconciler.records.mode import Mode
 from reconciler.records.record import Row
-from reconciler.records.text import storable
-from reconciler.review.plan import wording
-from reconciler.review.plan.change import Change
-from reconciler.review.plan.difference import ABSENT, Difference, Hidden
-from reconciler.review.plan.fleet_plan import FleetPlan, HaltChange, Point, Refused, Standing
+from reconciler.review.plan import sentences as wording
+from reconciler.review.plan.differences import ABSENT, Difference, Hidden
+from reconciler.review.plan.model import Change, FleetPlan, HaltChange, Point, Refused, Standing
 from reconciler.review.plan.outlook import Stake
+from reconciler.visible import storable
 
 VERSION: Final = 1
 """Rises when what is there changes its meaning; new keys may come without."""

@@ -8,11 +8,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
-from reconciler.review.plan import wording
-from reconciler.review.plan.fleet_plan import FleetPlan
-from reconciler.review.plan.outline import GRAVE, Block, Item, outline
-from reconciler.review.plan.phrase import Phrase
-from reconciler.review.wording import code_span
+from reconciler.review.plan import sentences as wording
+from reconciler.review.plan.differences import Phrase
+from reconciler.review.plan.model import FleetPlan
+from reconciler.review.plan.sentences import GRAVE, Block, Item, outline
+from reconciler.review.validate.wording import code_span
 from reconciler.visible import visible
 
 MARKER: Final = "<!-- reconciler plan -->"

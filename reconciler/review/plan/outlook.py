@@ -8,13 +8,12 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any, Final
 
+from reconciler.documents.pointer import spell
+from reconciler.records.evaluation import leaves
 from reconciler.records.mode import Mode
-from reconciler.records.origin import leaves
-from reconciler.records.pointer import spell
 from reconciler.records.record import Row
-from reconciler.records.subschema import Schema
-from reconciler.review.plan.difference import Hidden, Side
-from reconciler.review.plan.phrase import Phrase, phrase
+from reconciler.review.plan.differences import Compared, Hidden, Phrase, phrase
+from reconciler.validation.schema_tree import Schema
 
 _SUMMED: Final = ("max_order_notional", "max_daily_loss")
 """The limits that are sums of money, and can be added up."""
@@ -29,7 +28,7 @@ class Setting:
     origin: str
 
 
-def config_of(side: Side, secrets: tuple[Schema, ...], hidden: Container[str]) -> tuple[Setting, ...]:
+def config_of(side: Compared, secrets: tuple[Schema, ...], hidden: Container[str]) -> tuple[Setting, ...]:
     """All that a strategy would be handed, templates' and defaults' values too. Lists are one value.
 
     What any of the schemas `secrets` calls secret is not shown, nor what stands at the pointers `hidden`.

@@ -5,10 +5,10 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Iterator
 
-from reconciler.review.plan import wording
-from reconciler.review.plan.fleet_plan import FleetPlan
-from reconciler.review.plan.outline import Block, Item, outline
-from reconciler.review.plan.phrase import Phrase
+from reconciler.review.plan import sentences as wording
+from reconciler.review.plan.differences import Phrase
+from reconciler.review.plan.model import FleetPlan
+from reconciler.review.plan.sentences import Block, Item, outline
 from reconciler.visible import visible
 
 _BOLD, _PLAIN = "\x1b[1m", "\x1b[0m"

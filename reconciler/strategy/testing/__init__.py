@@ -20,10 +20,15 @@ The fakes refuse what the engine refuses: floats, placing outside `on_tick`, a n
 earlier one is unknown, widgets of a wrong shape, a config that its schema does not allow.
 """
 
-from reconciler.strategy.testing.account import FakeAccount
-from reconciler.strategy.testing.context import FakeContext, FakeInstance, FakeLog
+from reconciler.strategy.testing.fake_context import (
+    FakeAccount,
+    FakeContext,
+    FakeInstance,
+    FakeLog,
+    FakeMarket,
+    candles_of,
+)
 from reconciler.strategy.testing.harness import StrategyRun, load_strategy, run
-from reconciler.strategy.testing.market import FakeMarket, candles_of
 from reconciler.strategy.testing.orders import FakeOrders
 
 __all__ = [

@@ -8,18 +8,16 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
+from reconciler.documents.pointer import spell
 from reconciler.errors import Problem
-from reconciler.records.defaults import defaults
-from reconciler.records.integers import with_integers
-from reconciler.records.pointer import spell
-from reconciler.records.secrets import secret_places
-from reconciler.records.validation import compile_config_schema
-from reconciler.strategy.base import Strategy
-from reconciler.strategy.config import frozen
+from reconciler.strategy.base import Strategy, frozen
 from reconciler.strategy.definition import Definition
-from reconciler.strategy.loading import load
-from reconciler.strategy.testing.context import FakeContext
+from reconciler.strategy.module_loading import load
+from reconciler.strategy.testing.fake_context import FakeContext
 from reconciler.strategy.widgets import Widget, check_widgets
+from reconciler.validation.config_schema import defaults, with_integers
+from reconciler.validation.secrets import secret_places
+from reconciler.validation.validator import compile_config_schema
 
 S = TypeVar("S", bound=Strategy)
 

@@ -10,10 +10,9 @@ from decimal import Decimal
 from typing import TYPE_CHECKING
 
 from reconciler.errors import TradingClosed
-from reconciler.records.holding import Holding
-from reconciler.records.market import Position
-from reconciler.records.mode import Mode
-from reconciler.records.order import (
+from reconciler.orders.holding import Holding
+from reconciler.orders.market import Position
+from reconciler.orders.order import (
     Fill,
     Order,
     OrderRequest,
@@ -25,10 +24,11 @@ from reconciler.records.order import (
     Side,
     to_decimal,
 )
+from reconciler.records.mode import Mode
 from reconciler.strategy.placing import order_request
 
 if TYPE_CHECKING:
-    from reconciler.strategy.testing.context import FakeContext
+    from reconciler.strategy.testing.fake_context import FakeContext
 
 _SENT = (Outcome.ACCEPTED, Outcome.SHADOW)
 _UNSETTLED = (Outcome.PENDING, Outcome.UNKNOWN)

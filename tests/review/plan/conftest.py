@@ -5,19 +5,18 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from reconciler.records.accounts import Account, Accounts
+from reconciler.records.accounts import Accounts, DeclaredAccount
 from reconciler.records.admission import Arrival, admit
 from reconciler.records.crosscheck import EvaluationCache, evaluate_all
 from reconciler.records.evaluation import DefinitionFacts, Evaluation
-from reconciler.records.halt_file import read_halts
+from reconciler.records.halt import read_halts
 from reconciler.records.record import Row
 from reconciler.records.snapshot import Snapshot, SourceFile
-from reconciler.records.subschema import Schema
-from reconciler.review.before import Before
-from reconciler.review.comparison import Comparison, compare
-from reconciler.review.plan.change import Change
+from reconciler.review.plan.before import Before
+from reconciler.review.plan.comparison import Comparison, compare
 from reconciler.review.plan.draft import plan_of
-from reconciler.review.plan.fleet_plan import FleetPlan, Point
+from reconciler.review.plan.model import Change, FleetPlan, Point
+from reconciler.validation.schema_tree import Schema
 
 SCHEMA: Schema = {
     "type": "object",
@@ -28,7 +27,9 @@ SCHEMA: Schema = {
         "key": {"type": "string", "writeOnly": True},
     },
 }
-REAL = Accounts({"main": Account("main", "kraken", True), "play": Account("play", "kraken", False)}, any_on=None)
+REAL = Accounts(
+    {"main": DeclaredAccount("main", "kraken", True), "play": DeclaredAccount("play", "kraken", False)}, any_on=None
+)
 BASE = "1a2b3c4d" * 5
 
 

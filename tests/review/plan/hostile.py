@@ -8,20 +8,21 @@ from reconciler.errors import Problem
 from reconciler.records.halt import Halt
 from reconciler.records.mode import Mode
 from reconciler.records.record import Identity, InstanceRecord, Row
-from reconciler.review.plan.change import Change, Money, Section
-from reconciler.review.plan.difference import ABSENT, Difference, Hidden
-from reconciler.review.plan.fleet_plan import (
+from reconciler.review.plan.differences import ABSENT, Difference, Hidden, phrase
+from reconciler.review.plan.model import (
     AccountChange,
+    Change,
     CodeChange,
     FleetPlan,
     HaltChange,
     Held,
+    Money,
     Point,
     Refused,
+    Section,
     SettingsChange,
     Standing,
 )
-from reconciler.review.plan.phrase import phrase
 
 MARK = "Ω"
 

@@ -8,9 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reconciler.records.accounts import Account, Accounts
-from reconciler.review.plan.change import Section
-from reconciler.review.plan.fleet_plan import FleetPlan
+from reconciler.records.accounts import Accounts, DeclaredAccount
+from reconciler.review.plan.model import FleetPlan, Section
 from tests.review.plan.conftest import QUIET, World, compared, fleet, instance, only_change, planned
 
 
@@ -102,7 +101,7 @@ def test_a_template_that_changes_names_itself_where_its_values_change() -> None:
 
 def test_money_that_turns_real_starts_to_trade_real_money_without_a_step_of_mode() -> None:
     files = fleet(instance("a", "active", account="play"), instance("b", account="play"))
-    real = Accounts({"play": Account("play", "kraken", True)}, any_on=None)
+    real = Accounts({"play": DeclaredAccount("play", "kraken", True)}, any_on=None)
     change = only_change(planned(World(files), World(files, accounts=real)))
     assert (change.id, change.section, change.money, change.effect) == ("a", Section.START, "real", "none")
     assert said(change.reasons) == ["the money of account play turns from paper to real"]
@@ -117,7 +116,7 @@ def test_money_that_turns_real_starts_to_trade_real_money_without_a_step_of_mode
 
 def test_an_account_that_is_reached_otherwise_is_a_change_of_what_is_active() -> None:
     files = fleet(instance("a", "active"))
-    moved = Accounts({"main": Account("main", "other", True)}, any_on=None)
+    moved = Accounts({"main": DeclaredAccount("main", "other", True)}, any_on=None)
     change = only_change(planned(World(files), World(files, accounts=moved)))
     assert change.section is Section.ACTIVE
     assert said(change.reasons) == ["account main is reached through other, was kraken"]

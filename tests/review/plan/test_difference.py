@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from reconciler.review.plan.difference import ABSENT, Difference, Hidden
+from reconciler.review.plan.differences import ABSENT, Difference, Hidden
 from reconciler.review.plan.json import to_json
 from reconciler.review.plan.markdown import render as markdown
 from reconciler.review.plan.text import render as text

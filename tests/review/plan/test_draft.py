@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from reconciler.records.accounts import Account, Accounts
+from reconciler.records.accounts import Accounts, DeclaredAccount
 from reconciler.review.plan import markdown, text
 from reconciler.review.plan.draft import with_code_links
 from tests.review.plan.conftest import QUIET, REAL, World, fleet, instance, planned
@@ -59,9 +59,9 @@ def test_files_in_a_folder_that_cannot_be_read_wait() -> None:
     snapshot = now.snapshot()
     shut = replace(snapshot.instances[0], path="instances/desk", data=None, error="permission denied")
     comparison_files = (*snapshot.instances, shut)
-    from reconciler.review.comparison import compare
+    from reconciler.review.plan.comparison import compare
     from reconciler.review.plan.draft import plan_of
-    from reconciler.review.plan.fleet_plan import Point
+    from reconciler.review.plan.model import Point
 
     comparison = compare(before.before(), replace(snapshot, instances=comparison_files), now.evaluations(), REAL)
     plan = plan_of(comparison, Point("HEAD"), b"")
@@ -92,7 +92,10 @@ def test_halts_are_declared_lifted_and_worded_otherwise() -> None:
 
 def test_settings_and_accounts_that_change_are_told() -> None:
     files = fleet(instance("a"), instance("b", account="play"))
-    now = Accounts({"main": Account("main", "kraken", True, 60), "new": Account("new", "kraken", False)}, any_on=None)
+    now = Accounts(
+        {"main": DeclaredAccount("main", "kraken", True, 60), "new": DeclaredAccount("new", "kraken", False)},
+        any_on=None,
+    )
     settings = planned(World(files), World(files, accounts=now, settings=b"new")).settings
     assert settings.changed
     assert [(a.account_id, a.kind, [str(d) for d in a.details], a.instances) for a in settings.accounts] == [
@@ -108,10 +111,10 @@ def test_settings_and_accounts_that_change_are_told() -> None:
 
 
 def test_against_a_database_nobody_knows_whether_the_settings_changed() -> None:
-    from reconciler.review.before import of_database
-    from reconciler.review.comparison import compare
+    from reconciler.review.plan.before import of_database
+    from reconciler.review.plan.comparison import compare
     from reconciler.review.plan.draft import plan_of
-    from reconciler.review.plan.fleet_plan import Point
+    from reconciler.review.plan.model import Point
 
     world = World(fleet(instance("a")))
     before = of_database(world.before().rows, (), REAL)

@@ -8,8 +8,8 @@ from pathlib import Path
 from hypothesis import given, settings
 from jsonschema import Draft202012Validator
 
-from reconciler.review.plan.fleet_plan import FleetPlan, Point
 from reconciler.review.plan.json import render, to_json
+from reconciler.review.plan.model import FleetPlan, Point
 from tests.review.plan.conftest import World, fleet, instance, planned
 from tests.review.plan.hostile import PLANS
 

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 from markdown_it.token import Token
 
-from reconciler.review.plan.fleet_plan import FleetPlan, Point
 from reconciler.review.plan.markdown import LARGEST, MARKER, render, span
+from reconciler.review.plan.model import FleetPlan, Point
 from tests.review.plan.conftest import World, fleet, instance, planned
 from tests.review.plan.hostile import MARK, PLANS, WORDS
 

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import reconciler.review.plan
-from reconciler.review.plan.phrase import phrase
+from reconciler.review.plan.differences import phrase
 from reconciler.visible import visible
 
 

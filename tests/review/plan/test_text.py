@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from reconciler.review.plan.fleet_plan import FleetPlan, Point
+from reconciler.review.plan.model import FleetPlan, Point
 from reconciler.review.plan.text import render
 from tests.review.plan.conftest import World, fleet, instance, planned
 from tests.review.plan.hostile import PLANS

@@ -4,18 +4,18 @@ from typing import Any
 
 import pytest
 
-from reconciler.records.accounts import Account, Accounts
-from reconciler.review.plan.change import Change, Section
+from reconciler.records.accounts import Accounts, DeclaredAccount
 from reconciler.review.plan.json import to_json
 from reconciler.review.plan.markdown import render
-from reconciler.review.plan.wording import difference
+from reconciler.review.plan.model import Change, Section
+from reconciler.review.plan.sentences import difference
 from tests.review.plan.conftest import World, fleet, instance, planned
 
 
 def accounts(limit: int | None = 6, **server: Any) -> Accounts:
     """Account main through kraken, which is as `server` says."""
     server.setdefault("transport", {"kind": "http", "url": "https://kraken.example/mcp"})
-    return Accounts({"main": Account("main", "kraken", True, limit)}, any_on=None, servers={"kraken": server})
+    return Accounts({"main": DeclaredAccount("main", "kraken", True, limit)}, any_on=None, servers={"kraken": server})
 
 
 def changed(old: Accounts, new: Accounts, mode: str = "active") -> Change | None:

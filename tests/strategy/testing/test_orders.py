@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reconciler.records.holding import Holding
-from reconciler.records.market import Position
-from reconciler.records.order import Fill, Order, OrderState, Outcome, RejectedBy, Side
+from reconciler.orders.holding import Holding
+from reconciler.orders.market import Position
+from reconciler.orders.order import Fill, Order, OrderState, Outcome, RejectedBy, Side
 from reconciler.strategy.testing import FakeContext
 
 

@@ -1,0 +1,1 @@
+"""YAML text → plain values, with the line and column of each. Knows no record, no schema and no file."""

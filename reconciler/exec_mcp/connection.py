@@ -1,0 +1,368 @@
+"""The connection to one exec-mcp server: owned by one task, which replaces it when it is lost.
+
+Lives on the main loop. It knows nothing of orders but this: a call is sent once or not at all, and
+every failure says whether it may have happened. Tools are called by the server's own names.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import random
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+from reconciler.clock import Clock, iso
+from reconciler.errors import ExecError, ExecRejected, ExecUnavailable, ExecUnknown, ReconcilerError
+from reconciler.exec_mcp import refusals
+from reconciler.exec_mcp.answers import Unreadable
+from reconciler.exec_mcp.bridge import CURRENT, Handover
+from reconciler.exec_mcp.child import Murmur
+from reconciler.exec_mcp.fit import Offer
+from reconciler.exec_mcp.options import ServerOptions
+from reconciler.exec_mcp.reply import Reply
+from reconciler.validation.secrets import scrub_values
+
+if TYPE_CHECKING:
+    from mcp.client.session import ClientSession
+
+log = logging.getLogger(__name__)
+
+NOT_YET = "not connected yet"
+"""The error of a connection that was not tried yet."""
+
+_MEANT = {
+    "Timeout": "it took too long",
+    "Read": "the connection broke before the answer was there",
+    "Write": "the connection broke while it was written to",
+    "Protocol": "the server broke off, or does not speak HTTP",
+    "Closed": "the connection was closed",
+    "Broken": "the connection was closed",
+    "Connect": "it cannot be connected to",
+}
+"""What errors of transports mean that say nothing themselves, by a part of their names."""
+_MOST_TOOLS = 2_000
+_GIVEN_UP = "given up before it was sent"
+
+
+@dataclass(frozen=True, slots=True)
+class ServerStatus:
+    """How a connection is doing. `since` (ISO 8601) is when `connected` last changed.
+
+    `tools` are the contract's tools that can be used there, `missing` says of the others why not, where that was not
+    meant. `mismatches` are all that the mapping and the server disagree in, a sentence each; `offered` the server's
+    own tools. `hindrances` are those of the mismatches that leave no tool out, and that can never come about. `changed`
+    says what changed in the tools since the engine looked first, empty where nothing did.
+    `connections` counts those made so far, the one in use included.
+    """
+
+    name: str
+    connected: bool
+    since: str
+    tools: tuple[str, ...]
+    last_error: str
+    missing: Mapping[str, str] = field(default_factory=dict)
+    mismatches: tuple[str, ...] = ()
+    hindrances: tuple[str, ...] = ()
+    offered: tuple[str, ...] = ()
+    changed: str = ""
+    connections: int = 0
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "name": self.name,
+            "connected": self.connected,
+            "since": self.since,
+            "tools": list(self.tools),
+            "last_error": self.last_error,
+            "mismatches": list(self.mismatches),
+            "changed": self.changed,
+        }
+
+
+class Connection:
+    """One server's connection. `run` is the task that owns it; `ask` uses it.
+
+    `status` may be read from any thread; all else belongs to the loop.
+    """
+
+    on_connected: Callable[[], None] | None = None
+    """Called on the loop whenever a connection was made."""
+
+    def __init__(self, options: ServerOptions, clock: Clock) -> None:
+        self.options = options
+        self._clock = clock
+        self._session: ClientSession | None = None
+        self._lost = asyncio.Event()
+        self._stirred = asyncio.Event()
+        self._answered_s = 0.0
+        self._looked_s = 0.0
+        self._calls = 0
+        self._idle = asyncio.Event()
+        self._idle.set()
+        self._secrets: tuple[str, ...] = ()
+        self._murmur = Murmur(options.name, clock, self.scrubbed)
+        self._words_in_full = options.words
+        """The mapping with the secrets that its constants refer to, as they were read for this connection."""
+        self.status = ServerStatus(options.name, False, iso(clock.time()), (), NOT_YET)
+
+    @property
+    def starting_s(self) -> float:
+        """How long the server may take until it is there; one that has to be started may take longer."""
+        most_s = self.options.start_timeout_s if self.options.kind == "stdio" else 0.0
+        return max(self.options.timeout_s, most_s)
+
+    @property
+    def murmur(self) -> tuple[str, ...]:
+        """The last lines that the server wrote to its standard error."""
+        return self._murmur.last()
+
+    @property
+    def name(self) -> str:
+        return self.options.name
+
+    async def run(self) -> None:
+        """Connect, and connect again whenever the connection is lost, until cancelled."""
+        delay_s = self.options.reconnect_min_s
+        while True:
+            was_connected = await self._live()
+            if is_told_to_stop():
+                raise asyncio.CancelledError
+            delay_s = self.options.reconnect_min_s if was_connected else min(delay_s * 2, self.options.reconnect_max_s)
+            await self._clock.sleep(delay_s * random.uniform(0.8, 1.2))
+
+    async def ask(self, tool: str, arguments: Mapping[str, Any], timeout_s: float, handover: Handover) -> Reply:
+        """Call the server's own `tool` and give what came back, whatever it says.
+
+        Raises ExecRejected where the server refused the call as such, ExecUnavailable where it is certain that it
+        did not act, ExecUnknown where it may have.
+        """
+        try:
+            session = self._session
+            if session is None:
+                raise ExecUnavailable(f"exec-mcp server {self.name!r} is not connected: {self.status.last_error}")
+            if not handover.is_open:
+                raise ExecUnavailable(_GIVEN_UP)
+            return await self._exchange(session, tool, arguments, timeout_s, handover)
+        finally:
+            handover.finish()
+
+    async def _exchange(
+        self, session: ClientSession, tool: str, arguments: Mapping[str, Any], timeout_s: float, handover: Handover
+    ) -> Reply:
+        # Not `call_tool`, neither the client's nor the session's: the first resends calls (mismatched headers,
+        # requested input), the second fails a call that succeeded where its answer does not fit its schema.
+        from mcp_types import CallToolRequest, CallToolRequestParams, CallToolResult
+
+        token = CURRENT.set(handover)
+        self._calls += 1
+        self._idle.clear()
+        try:
+            async with asyncio.timeout(timeout_s):
+                request = CallToolRequest(params=CallToolRequestParams(name=tool, arguments=dict(arguments)))
+                result = await session.send_request(request, CallToolResult)
+        except Exception as error:
+            raise self._verdict(error, timeout_s, handover) from error
+        finally:
+            CURRENT.reset(token)
+            self._calls -= 1
+            if not self._calls:
+                self._idle.set()
+        self._answered_s = self._clock.monotonic()
+        text = "\n".join(block.text for block in result.content if block.type == "text")
+        return Reply(bool(result.is_error), result.structured_content, text)
+
+    def _verdict(self, error: Exception, timeout_s: float, handover: Handover) -> ExecError:
+        """What `error` says of the call: the boundary to whatever the SDK raises."""
+        from mcp.shared.exceptions import MCPError
+        from mcp_types import HEADER_MISMATCH, INVALID_PARAMS, METHOD_NOT_FOUND, UNSUPPORTED_PROTOCOL_VERSION
+        from pydantic import ValidationError
+
+        from reconciler.exec_mcp.reception import UNREADABLE
+
+        refused = (METHOD_NOT_FOUND, INVALID_PARAMS, HEADER_MISMATCH, UNSUPPORTED_PROTOCOL_VERSION)
+        if isinstance(error, MCPError) and error.code == UNREADABLE:
+            return Unreadable(self.scrubbed(f"{self.name!r} {error}"))
+        if isinstance(error, TimeoutError):
+            return ExecUnknown(f"no answer from {self.name!r} within {timeout_s:g} s")
+        if isinstance(error, MCPError) and error.code in refused and not handover.not_delivered:
+            if error.code != INVALID_PARAMS or refusals.says_call_refused(str(error)):
+                return ExecRejected(self.scrubbed(f"{self.name!r} refused the call: {error}"))
+            return ExecUnknown(self.scrubbed(f"{self.name!r} answered what does not say that it did nothing: {error}"))
+        if isinstance(error, ValidationError):
+            return Unreadable(f"{self.name!r} answered with something that is no tool result")
+        if handover.is_abandoned and not handover.not_delivered:
+            return ExecUnavailable(_GIVEN_UP)
+        why = self.scrubbed(handover.not_delivered or handover.trouble or flat(error))
+        if handover.limited is not None:
+            return ExecUnknown(f"{self.name!r} was asked too often: {why}")  # it is there, and the connection, too
+        self._lose(why)
+        if handover.is_possibly_sent:
+            return ExecUnknown(f"the connection to {self.name!r} failed while it was asked: {why}")
+        return ExecUnavailable(f"{self.name!r} could not be reached: {why}")
+
+    async def _live(self) -> bool:
+        """One connection, from its making to its loss; True where it was made. The boundary to the transport."""
+        connected = False
+        try:
+            from mcp.client.client import Client
+
+            from reconciler.exec_mcp.wire import open_transport
+
+            self._lost.clear()
+            options, self._secrets = self.options.opened()
+            self._words_in_full = options.words
+            client_of = Client(open_transport(options, self._murmur.heard), cache=None, message_handler=self._note)
+            async with contextlib.AsyncExitStack() as stack:
+                async with self._starting() as start_s:
+                    client = await stack.enter_async_context(client_of)
+                    await self._list_tools(client.session, start_s)
+                self._session, connected = client.session, True
+                self._set_status(connected=True)
+                if self.on_connected is not None:
+                    self.on_connected()
+                log.info("exec-mcp connected", extra={"server": self.name, "tools": len(self.status.tools)})
+                await self._until_lost(client.session)
+                self._session = None
+                await self._drain()
+        except Exception as error:  # noqa: BLE001 - whatever a server makes the SDK raise is a lost connection
+            last = self.murmur[-1:] if self.options.kind == "stdio" and not connected else ()
+            self._lose("; it wrote last: ".join((flat(error), *last)))
+        finally:
+            # The transport's task group cancels this task when it fails: the session is gone whichever way we leave.
+            self._session = None
+        if connected:
+            log.warning("exec-mcp connection lost", extra={"server": self.name, "error": self.status.last_error})
+        return connected
+
+    @asynccontextmanager
+    async def _starting(self) -> AsyncIterator[float]:
+        """How long a server may take until it is there. Raises ExecUnavailable, which says what to do, past that."""
+        is_child, most_s = self.options.kind == "stdio", self.starting_s
+        what, setting = ("was still starting", "start_timeout_s") if is_child else ("did not answer", "timeout_s")
+        try:
+            async with asyncio.timeout(most_s):
+                yield most_s
+        except TimeoutError:
+            where = f"exec_mcp.{self.name}.{setting}"
+            raise ExecUnavailable(f"it {what} after {most_s:g} s: raise {where} where it needs longer") from None
+
+    async def _until_lost(self, session: ClientSession) -> None:
+        """Return when a call has found the connection broken.
+
+        A silent connection is probed, and the server's tools are looked at again, every so often and when it says so.
+        """
+        self._answered_s = self._clock.monotonic()
+        while not self._lost.is_set():
+            told = await self._is_stirred()
+            now_s = self._clock.monotonic()
+            silent = now_s - self._answered_s >= self.options.probe_after_s
+            stale = now_s - self._looked_s >= self.options.look_every_s
+            if not self._lost.is_set() and (told or silent or stale):
+                await self._list_tools(session)
+
+    async def _is_stirred(self) -> bool:
+        """Wait, for so long as a connection may be silent; True where there was something to wake up for."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(self.options.probe_after_s):
+                await self._stirred.wait()
+        stirred = self._stirred.is_set()
+        self._stirred.clear()
+        return stirred
+
+    async def _note(self, message: Any) -> None:
+        """What the server says unasked: only that its tools changed is of interest."""
+        from mcp_types import ToolListChangedNotification
+
+        if isinstance(message, ToolListChangedNotification):
+            self._stirred.set()
+
+    async def _list_tools(self, session: ClientSession, most_s: float | None = None) -> None:
+        from mcp.shared.exceptions import MCPError
+        from mcp_types import PaginatedRequestParams
+
+        from reconciler.exec_mcp.reception import UNREADABLE
+
+        listed: dict[str, Offer] = {}
+        cursor: str | None = None
+        most_s = most_s or self.options.timeout_s
+        try:
+            async with asyncio.timeout(most_s):
+                while True:
+                    page = await session.list_tools(params=PaginatedRequestParams(cursor=cursor))
+                    listed |= {tool.name: Offer(tool.input_schema, tool.output_schema) for tool in page.tools}
+                    cursor = page.next_cursor
+                    if cursor is None:
+                        break
+                    if len(listed) > _MOST_TOOLS:
+                        raise ExecUnavailable(f"it lists more than {_MOST_TOOLS} tools, and has not come to an end")
+        except TimeoutError:
+            raise ExecUnavailable(f"its list of tools was not there within {most_s:g} s") from None
+        except MCPError as error:
+            if error.code != UNREADABLE:
+                raise
+            raise ExecUnavailable(f"its list of tools cannot be read: it {error}") from None
+        self._answered_s = self._looked_s = self._clock.monotonic()
+        self._note_tools(listed)
+
+    def _note_tools(self, listed: Mapping[str, Offer]) -> None:
+        """The server's tools, as just listed."""
+        self._set_status(connected=self.status.connected, offered=tuple(listed))
+
+    async def _drain(self) -> None:
+        """Let calls that are still under way come to their end before the connection is closed."""
+        try:
+            async with asyncio.timeout(self.options.timeout_s):
+                await self._idle.wait()
+        except TimeoutError:
+            log.warning("calls abandoned on a lost connection", extra={"server": self.name, "calls": self._calls})
+
+    def fail(self, error: str) -> None:
+        """There is no connection, for what it would lead to cannot be had. The same again is not told again."""
+        error = self.scrubbed(error)
+        if error != self.status.last_error:
+            log.error("exec-mcp cannot be had", extra={"server": self.name, "error": error})
+        self._lose(error)
+
+    def scrubbed(self, said: Any) -> Any:
+        """What is said, a text or JSON-ready values, without the server's secrets: somebody may have said them back."""
+        return scrub_values(said, self._secrets) if self._secrets else said
+
+    def _lose(self, error: str) -> None:
+        self._session = None
+        self._set_status(connected=False, last_error=self.scrubbed(error))
+        self._lost.set()
+        self._stirred.set()
+
+    def _set_status(self, *, connected: bool, **more: Any) -> None:
+        same = self.status.connected is connected
+        since = self.status.since if same else iso(self._clock.time())
+        made = self.status.connections + (connected and not same)
+        news = {"connected": connected, "since": since, "last_error": "", "connections": made, **more}
+        self.status = replace(self.status, **news)
+
+
+def is_told_to_stop() -> bool:
+    """True where this task was told to stop, though a failing transport may have swallowed the exception that said so.
+
+    A task group whose children failed raises their errors in place of a cancellation that came meanwhile.
+    """
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
+
+
+def flat(error: BaseException) -> str:
+    """The first real error inside nested exception groups, as one line; our own speak for themselves.
+
+    Of one that says nothing, what it came of says more, or what its kind means.
+    """
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    kind, said, cause = type(error).__name__, str(error), error.__cause__ or error.__context__
+    while not said and cause is not None:
+        said, cause = str(cause), cause.__cause__ or cause.__context__
+    said = said or next((words for part, words in _MEANT.items() if part in kind), "it says no more")
+    return said if isinstance(error, ReconcilerError) else f"{kind}: {said}"

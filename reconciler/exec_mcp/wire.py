@@ -1,0 +1,180 @@
+"""The last step before the network, wrapped round the SDK's transports. Imports the SDK: import this lazily.
+
+A call is claimed when nothing is left to wait for, neither a connection nor room in a pipe, and is handed over once
+it was written; one that was given up before is not written any more, and none is written twice. It also keeps the
+failure of one HTTP request to that one request; left to itself, one refused connection ends every call under way on
+the same client.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import replace
+from types import TracebackType
+from typing import Any
+
+import httpx2
+from mcp.client.streamable_http import streamable_http_client
+
+from reconciler.exec_mcp.bridge import CURRENT, Handover
+from reconciler.exec_mcp.child import child
+from reconciler.exec_mcp.connection import flat
+from reconciler.exec_mcp.options import ServerOptions, resolved
+from reconciler.exec_mcp.reception import received
+
+_READ_S = 300.0
+"""A server may hold an event stream open this long; calls have their own, shorter, time-out."""
+_WRITE_S = 1.0
+"""How long the writing of a call may take: a gate's lock is held meanwhile. What was cut off, no server can act on."""
+_TOO_MANY = 429
+_NOT_ACTED_ON = frozenset({401, 403, 404, 405, 413, 415, 421, 426})
+"""The HTTP statuses that say that a call was turned away. To MCP, 404 means that the session is gone.
+
+Of every other failure nobody knows where on the way it happened: 408, 409 and 499 may come after the call was carried
+out, and 400 and 422 are whatever a gateway makes of them. So is 429, which a server may only hand on.
+"""
+
+
+def open_transport(options: ServerOptions, heard: Callable[[str], None]) -> AbstractAsyncContextManager[Any]:
+    """The transport that `options` describe, with `Wire` behind it or `Outbox` in front of it.
+
+    `heard` is told each line that a server on standard input and output writes to its standard error.
+    """
+    if options.kind == "stdio":
+        return _piped(child(options.command, resolved(options.env), heard))
+    return _http(options.url, resolved(options.headers), options.timeout_s)
+
+
+@asynccontextmanager
+async def _http(url: str, headers: Mapping[str, str], timeout_s: float) -> AsyncIterator[Any]:
+    client = httpx2.AsyncClient(
+        headers={**headers, "accept-encoding": "identity"},
+        # Connecting gives up before the call does: then it is still certain that nothing was sent.
+        timeout=httpx2.Timeout(timeout_s * 0.8, read=_READ_S),
+        transport=Wire(httpx2.AsyncHTTPTransport()),
+    )
+    # The size of an event is counted in `reception`.
+    async with client, streamable_http_client(url, http_client=client, max_sse_event_size=None) as streams:
+        yield streams
+
+
+@asynccontextmanager
+async def _piped(transport: AbstractAsyncContextManager[Any]) -> AsyncIterator[Any]:
+    async with transport as (read, write):
+        yield read, Unsent(write)
+
+
+class Unsent:
+    """The write stream of a server on standard input, in which each call claims itself when it is written."""
+
+    def __init__(self, inner: Any) -> None:
+        self._inner = inner
+
+    async def send(self, item: Any) -> None:
+        call = CURRENT.get()
+        if call is not None and getattr(item.message, "method", "") == "tools/call":
+            item = replace(item, message=_Claimed(item.message, call))
+        await self._inner.send(item)
+
+    async def aclose(self) -> None:
+        await self._inner.aclose()
+
+    async def __aenter__(self) -> Unsent:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self.aclose()
+
+
+class _Claimed:
+    """The message of a call. The SDK asks for its text when the pipe has taken all before it, and writes it at once."""
+
+    def __init__(self, message: Any, call: Handover) -> None:
+        self._message = message
+        self._call = call
+
+    def model_dump_json(self, **options: Any) -> str:
+        if not self._call.claim():
+            return _cancelled(self._message.id)
+        asyncio.get_running_loop().call_soon(self._call.finish)
+        text: str = self._message.model_dump_json(**options)
+        return text
+
+
+def _cancelled(request_id: Any) -> str:
+    """What is written instead of a call that was given up: that of a request it never saw, a server ignores."""
+    params = {"requestId": request_id, "reason": "given up before it was sent"}
+    return json.dumps({"jsonrpc": "2.0", "method": "notifications/cancelled", "params": params})
+
+
+class _Withheld(Exception):
+    """The call must not be written."""
+
+
+class Wire(httpx2.AsyncBaseTransport):
+    """HTTP for MCP calls: each is sent once, and its failures become answers of its own."""
+
+    def __init__(self, inner: httpx2.AsyncBaseTransport) -> None:
+        self._inner = inner
+
+    async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
+        call, message = CURRENT.get(), await _message(request)
+        if call is None or message.get("method") != "tools/call":
+            return await received(request, await self._inner.handle_async_request(request), message.get("id"))
+        if not call.is_open:
+            return _withheld(request)
+        timeouts = {**request.extensions.get("timeout", {}), "write": _WRITE_S}
+        request.extensions = {**request.extensions, "timeout": timeouts, "trace": _following(call)}
+        try:
+            response = await received(request, await self._inner.handle_async_request(request), message.get("id"))
+        except _Withheld:
+            return _withheld(request)
+        except (httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.PoolTimeout) as error:
+            call.not_delivered = flat(error)
+            return httpx2.Response(503, text=str(error), request=request)
+        except httpx2.TransportError as error:
+            call.trouble = flat(error)
+            return httpx2.Response(502, text=str(error), request=request)
+        finally:
+            call.finish()
+        if response.status_code in _NOT_ACTED_ON:
+            call.not_delivered = f"the server answered HTTP {response.status_code}"
+        elif response.status_code == _TOO_MANY:
+            call.limited = response.headers.get("retry-after", "")
+            call.trouble = f"the server answered HTTP {_TOO_MANY}"
+        elif response.status_code >= 400:
+            call.trouble = f"the server answered HTTP {response.status_code}"
+        return response
+
+    async def aclose(self) -> None:
+        await self._inner.aclose()
+
+
+def _following(call: Handover) -> Callable[[str, Mapping[str, Any]], Coroutine[Any, Any, None]]:
+    """Told by the HTTP library how far the request is: its connection is there first, then it is written."""
+
+    async def follow(event: str, info: Mapping[str, Any]) -> None:
+        if event == "http11.send_request_headers.started":
+            if not call.claim():
+                raise _Withheld
+        elif event == "http11.send_request_body.complete":
+            call.finish()
+
+    return follow
+
+
+def _withheld(request: httpx2.Request) -> httpx2.Response:
+    return httpx2.Response(502, text="a call that was given up or sent before is not sent", request=request)
+
+
+async def _message(request: httpx2.Request) -> Mapping[str, Any]:
+    """What it carries: a tool's call, say, or a notice that may follow it (a cancellation); empty where nothing."""
+    if request.method != "POST":
+        return {}
+    message = json.loads(await request.aread())  # a redirected request comes unread
+    return message if isinstance(message, dict) else {}

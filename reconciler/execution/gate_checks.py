@@ -1,0 +1,396 @@
+"""Whether an order may leave now: mode, pause, halts, unknown orders, the connection, limits. Decides, sends nothing.
+
+Asked twice for every order: before its intent is written down, and again, under the gate's lock, right
+before it is handed over.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from decimal import Decimal
+from typing import TYPE_CHECKING, Protocol
+
+from reconciler import exact
+from reconciler.clock import Clock, utc
+from reconciler.errors import CapabilityUnavailable, ExecUnavailable
+from reconciler.exec_mcp.connection import ServerStatus
+from reconciler.exec_mcp.servers import Servers
+from reconciler.execution.brakes import Brakes
+from reconciler.execution.limits import QuotePrices, Standing, breach, reduces, staleness
+from reconciler.execution.watch import Doubts
+from reconciler.orders.holding import Holding
+from reconciler.orders.order import Order, OrderRequest, OrderType
+from reconciler.ports import GateState
+from reconciler.records.halt import Halt, HaltScope
+from reconciler.records.mode import Mode
+from reconciler.records.status import TradingCaveat, TradingReason
+
+if TYPE_CHECKING:
+    from reconciler.execution.wholeness import Wholeness
+
+
+class Readiness:
+    """Changed on the main loop, read by any thread.
+
+    A connection nobody has looked at yet makes every account of its server wait; then those wait that have anything
+    to compare, each until it was.
+    """
+
+    def __init__(self, servers: Servers) -> None:
+        self._servers = servers
+        self._seen: dict[str, int] = {}
+        self._waiting: dict[str, str] = {}
+
+    def pending(self, account_id: str) -> str:
+        """Why no order of the account may leave yet, empty where it may, or where nothing reaches it anyway."""
+        try:
+            status = self._servers.reaching(account_id).status
+        except ExecUnavailable:
+            return ""
+        failed = self._waiting.get(account_id)
+        if failed is None and self.has_seen(status):
+            return ""
+        why = f"comparing the orders and positions of account {account_id} after (re)connecting to {status.name!r}"
+        return f"{why}: {failed}" if failed else why
+
+    def is_pending(self) -> bool:
+        """True where an account of a connected server may have to wait."""
+        connected = [status for status in self._servers.statuses() if status.connected]
+        return bool(self._waiting) or not all(self.has_seen(status) for status in connected)
+
+    def is_pending_for(self, status: ServerStatus) -> bool:
+        """The same of the accounts of one server."""
+        if not self.has_seen(status):
+            return True
+        accounts = [self._servers.account(account_id) for account_id in tuple(self._waiting)]
+        return any(account is not None and account.server == status.name for account in accounts)
+
+    def has_seen(self, status: ServerStatus) -> bool:
+        return self._seen.get(status.name, 0) == status.connections
+
+    def begin(self, status: ServerStatus, account_ids: Collection[str]) -> None:
+        """A connection was looked at: these of its accounts wait to be compared."""
+        self._waiting.update((account_id, "") for account_id in account_ids)
+        self._seen[status.name] = status.connections
+
+    def waits(self, account_id: str) -> bool:
+        return account_id in self._waiting
+
+    def failed(self, account_id: str, why: str) -> None:
+        """It could not be compared: where it waits, it waits on."""
+        if account_id in self._waiting:
+            self._waiting[account_id] = why
+
+    def compared(self, account_id: str, status: ServerStatus) -> None:
+        """It was compared on the connection that `status` is of."""
+        if self.has_seen(status):
+            self._waiting.pop(account_id, None)
+
+
+_REQUIRED = ("place_order", "get_order")
+"""Without these no order leaves: it could not be placed, or not be looked up afterwards."""
+_MINUTE = timedelta(minutes=1)
+
+
+class OwnOrders(Protocol):
+    """What the ledger must tell of an instance's own orders."""
+
+    def open_orders(self, instance_id: str, shadow: bool) -> Sequence[Order]: ...
+    def passed(self, instance_id: str, shadow: bool, since: datetime, but: str) -> int: ...
+    def holding(self, instance_id: str, symbol: str, shadow: bool) -> Holding: ...
+
+
+class ActiveHalts(Protocol):
+    """The halts in force, from memory."""
+
+    def active(self) -> tuple[Halt, ...]: ...
+
+
+class HaltBook(ActiveHalts, Protocol):
+    """Where halts are kept."""
+
+    def add(self, scope: HaltScope, id: str, full: bool, reason: str, by: str) -> object: ...
+
+    def steady(self) -> AbstractContextManager[object]:
+        """While inside, no halt comes or goes: who halts meanwhile waits."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """Why an order may not leave. `reason` is a `TradingReason` where the gate is shut.
+
+    Else it is `Limit`, `Request`, `Quote` or `RefusedAgain`.
+    """
+
+    reason: str
+    message: str
+
+    def __str__(self) -> str:
+        return f"{self.reason}: {self.message}"
+
+
+class Gatekeeper:
+    """Thread-safe."""
+
+    def __init__(
+        self,
+        orders: OwnOrders,
+        halts: ActiveHalts,
+        servers: Servers,
+        doubts: Doubts,
+        readiness: Readiness,
+        wholeness: Wholeness,
+        brakes: Brakes,
+        clock: Clock,
+        contract_size: Callable[[str, str], Decimal | None],
+    ) -> None:
+        self._contract_size = contract_size
+        self._orders = orders
+        self._halts = halts
+        self._servers = servers
+        self._doubts = doubts
+        self._readiness = readiness
+        self._wholeness = wholeness
+        self._brakes = brakes
+        self._clock = clock
+        self._shut = ""
+
+    def shut(self, why: str) -> None:
+        """Let nothing leave any more, cancels included, for as long as the process lives."""
+        self._shut = why
+
+    def refusal(self, gate: GateState, order: Order) -> Refusal | None:
+        """Why `order` may not leave, or None. In observe, every check but that of the mode and of what is committed.
+
+        The order itself may be in the ledger already: it does not count against itself.
+        """
+        origin = order.provenance
+        if origin.mode is Mode.OFF or gate.mode is not origin.mode:
+            return Refusal(TradingReason.MODE, f"mode is {gate.mode}")
+        if gate.paused:
+            return Refusal(TradingReason.PAUSED, "the instance is paused")
+        if (flaw := _flaw(order.request)) is not None:
+            return Refusal("Request", flaw)
+        book = self._book(gate, order)
+        reducing = reduces(book, order.request)
+        blocked = self._blocked(origin.instance_id, origin.account_id, order if reducing else None)
+        if blocked is not None:
+            return blocked
+        account = self._servers.account(origin.account_id)
+        real_money = account is not None and account.real_money
+        if origin.mode is Mode.ACTIVE and real_money and not gate.committed:
+            return Refusal(TradingReason.NOT_COMMITTED, "real money needs record, template and code to be committed")
+        if order.request.reduce_only and not reducing:
+            return Refusal("Request", "reduce_only: the instance's own position has no room for it")
+        if not reducing and self._contract_size(origin.account_id, origin.symbol) is None:
+            why = f"{origin.symbol} is a contract, and its server does not tell how much one of it is: contract_size"
+            return Refusal("Request", why)
+        exceeded = breach(gate.limits, order.request, QuotePrices(order.quote_bid, order.quote_ask), book)
+        if exceeded is None and not reducing:
+            exceeded = self._stale(gate, order, real_money=real_money)
+        if exceeded is not None:
+            return Refusal("Limit", exceeded)
+        held = self._brakes.held(order, reducing=reducing) if origin.mode is Mode.ACTIVE else ""
+        return Refusal(TradingCaveat.REFUSED_AGAIN, held) if held else None
+
+    def _stale(self, gate: GateState, order: Order, *, real_money: bool) -> str | None:
+        """Why the quote is no measure of what the order would trade at. What real money asks for unasked, it cannot ask
+        of a server that has no quotes."""
+        most_s = gate.limits.quote_age_s(real_money=real_money)
+        if most_s is None:
+            return None
+        is_own = gate.limits.max_quote_age_seconds is not None
+        if order.quote_at is None and not is_own and not self._has_quotes(order.provenance.account_id):
+            return None
+        return staleness(most_s, order.quote_at, utc(self._clock.time()))
+
+    def _has_quotes(self, account_id: str) -> bool:
+        return "get_quote" in self._servers.reaching(account_id).status.tools
+
+    def blocked(self, instance_id: str, account_id: str) -> Refusal | None:
+        """Why the instance could open nothing, whatever its mode. From memory: cheap enough for a whole fleet."""
+        return self._blocked(instance_id, account_id)
+
+    def obstacles(self, instance_id: str, account_id: str) -> list[Refusal]:
+        """Everything that `blocked` may name, the strongest first."""
+        return list(self._obstacles(instance_id, account_id, None))
+
+    def cancel_refusal(self, instance_id: str, account_id: str) -> Refusal | None:
+        """Why not even an own cancel may leave: a full halt, or that nothing may any more."""
+        if self._shut:
+            return Refusal(TradingReason.LEDGER_DOWN, self._shut)
+        for halt in self._halts.active():
+            if halt.full and halt.forbids(account_id, instance_id):
+                return Refusal(TradingReason.HALTED, _told(halt))
+        return None
+
+    def _blocked(self, instance_id: str, account_id: str, reduction: Order | None = None) -> Refusal | None:
+        return next(self._obstacles(instance_id, account_id, reduction), None)
+
+    def _obstacles(self, instance_id: str, account_id: str, reduction: Order | None) -> Iterator[Refusal]:
+        """`reduction` is the order where it only reduces what its instance holds: some things keep it from nothing."""
+        if self._shut:
+            yield Refusal(TradingReason.LEDGER_DOWN, self._shut)
+        for halt in sorted(self._halts.active(), key=lambda one: not one.full):
+            if halt.forbids(account_id, instance_id) and (halt.full or reduction is None):
+                yield Refusal(TradingReason.HALTED, _told(halt))
+        if doubt := self._doubts.told(instance_id):
+            yield Refusal(TradingReason.UNKNOWN_ORDER, doubt)
+        try:
+            for tool in _REQUIRED:
+                self._servers.requiring(account_id, tool)
+        except ExecUnavailable as error:
+            yield Refusal(TradingReason.EXEC_DOWN, str(error))
+        except CapabilityUnavailable as error:
+            yield Refusal(TradingReason.CAPABILITY_MISSING, str(error))
+        else:
+            if pending := self._readiness.pending(account_id) or self._wholeness.pending(account_id):
+                yield Refusal(TradingReason.EXEC_DOWN, pending)
+        behind = self._wholeness.behind(account_id)
+        if behind is not None and (reduction is None or not self._wholeness.has_room(reduction)):
+            yield Refusal(TradingReason.LEDGER_BEHIND, behind.message)
+        if reduction is None and (limited := self.limited(account_id)):
+            yield Refusal(TradingReason.RATE_LIMITED, limited)
+
+    def limited(self, account_id: str) -> str:
+        """Why, and until when, new orders of the account wait: too many requests, says the other side. Else empty."""
+        try:
+            return self._servers.reaching(account_id).limits.told(account_id)
+        except ExecUnavailable:
+            return ""
+
+    def _book(self, gate: GateState, order: Order) -> Standing:
+        origin, shadow = order.provenance, order.provenance.mode is not Mode.ACTIVE
+        others = [
+            other
+            for other in self._orders.open_orders(origin.instance_id, shadow)
+            if other.client_order_id != order.client_order_id and other.provenance.symbol == origin.symbol
+        ]
+        holding = self._orders.holding(origin.instance_id, origin.symbol, shadow)
+        today = utc(self._clock.time()).date()
+        loss = holding.loss_on(today, order.quote_bid, order.quote_ask)
+        placed = 0
+        if gate.limits.max_orders_per_minute is not None:
+            last_minute = utc(self._clock.time()) - _MINUTE
+            placed = self._orders.passed(order.instance_id, shadow, last_minute, but=order.client_order_id)
+        size = self._contract_size(origin.account_id, origin.symbol) or Decimal(1)
+        return Standing(holding.quantity, others, placed, None if loss is None else exact.multiply(loss, size), size)
+
+
+def _flaw(request: OrderRequest) -> str | None:
+    """What is wrong with the request itself. The context refuses these, too; here it is the last look."""
+    if not request.quantity.is_finite() or request.quantity <= 0:
+        return f"quantity: expected more than zero, was {request.quantity}"
+    needs = {
+        "limit_price": request.type in (OrderType.LIMIT, OrderType.STOP_LIMIT),
+        "stop_price": request.type in (OrderType.STOP, OrderType.STOP_LIMIT),
+    }
+    for name, needed in needs.items():
+        price: Decimal | None = getattr(request, name)
+        if needed != (price is not None):
+            return f"{name}: a {request.type} order {'needs one' if needed else 'takes none'}"
+        if price is not None and (not price.is_finite() or price <= 0):
+            return f"{name}: expected more than zero, was {price}"
+    return None
+
+
+def _told(halt: Halt) -> str:
+    scope = "all trading" if halt.scope == "all" else f"{halt.scope} {halt.id}"
+    return f"{scope} is halted{' in full' if halt.full else ''}: {halt.reason}"
+
+
+_MINUTE_S = 60.0
+MINUTE = timedelta(seconds=_MINUTE_S)
+
+
+class OrderRate:
+    """Counts what is handed over, per account, over the last sixty seconds. Thread-safe.
+
+    Cancels go before orders: they use the same minute up, and are never kept waiting for it.
+    """
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._sent_s: dict[str, deque[float]] = {}
+
+    def take(self, account_id: str, most: int | None) -> bool:
+        """Count one order, where fewer than `most` (None: any number) calls were counted in the last minute."""
+        with self._lock:
+            sent = self._last_minute(account_id)
+            if most is not None and len(sent) >= most:
+                return False
+            sent.append(self._clock.monotonic())
+            return True
+
+    def remember(self, sent: Iterable[tuple[str, datetime]]) -> None:
+        """Take up where the last engine stopped: account and time of what it sent, oldest first. Before all else."""
+        now, now_s = utc(self._clock.time()), self._clock.monotonic()
+        with self._lock:
+            for account_id, at in sent:
+                ago_s = max(0.0, (now - at).total_seconds())
+                self._sent_s.setdefault(account_id, deque()).append(now_s - ago_s)
+
+    def take_cancel(self, account_id: str) -> None:
+        """Count one cancel. It may always leave."""
+        with self._lock:
+            self._last_minute(account_id).append(self._clock.monotonic())
+
+    def give_back(self, account_id: str) -> None:
+        """What was taken last was certainly not sent after all."""
+        with self._lock:
+            sent = self._last_minute(account_id)
+            if sent:
+                sent.pop()
+
+    def _last_minute(self, account_id: str) -> deque[float]:
+        """The times of what was counted, oldest first, without what is too long ago. The caller holds the lock."""
+        sent = self._sent_s.setdefault(account_id, deque())
+        since_s = self._clock.monotonic() - _MINUTE_S
+        while sent and sent[0] <= since_s:
+            sent.popleft()
+        return sent
+
+
+WAIT_S = 30.0
+"""From when the servers are connected to on. Then instances tick, whoever has not answered."""
+
+
+class Arrivals:
+    """Thread-safe to read. A server has arrived once it was connected, and its accounts were compared with the ledger.
+
+    One that is lost later has arrived all the same: strategies are told of that as failures of their calls.
+    """
+
+    def __init__(self, servers: Servers, readiness: Readiness, clock: Clock) -> None:
+        self._servers = servers
+        self._readiness = readiness
+        self._clock = clock
+        self._arrived: frozenset[str] = frozenset()
+        self._until_s: float | None = None
+
+    def begin(self) -> None:
+        """From now on the servers are connected to."""
+        self._until_s = self._clock.monotonic() + WAIT_S
+
+    def awaited(self) -> frozenset[str]:
+        """The servers that are waited for."""
+        if self._until_s is not None and self._clock.monotonic() >= self._until_s:
+            return frozenset()
+        missing = [status for status in self._servers.statuses() if status.name not in self._arrived]
+        here = [one.name for one in missing if one.connections and not self._readiness.is_pending_for(one)]
+        if here:
+            self._arrived = self._arrived.union(here)
+        return frozenset(one.name for one in missing if one.name not in here)
+
+    def unheard(self) -> frozenset[str]:
+        """The servers that were never connected, and are waited for no more."""
+        if self._until_s is None or self._clock.monotonic() < self._until_s:
+            return frozenset()
+        return frozenset(status.name for status in self._servers.statuses() if not status.connections)

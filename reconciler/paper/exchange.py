@@ -1,0 +1,252 @@
+"""The paper exchange: accounts, orders and their executions against a price feed. No MCP, no files, no waiting.
+
+Balances and positions belong to the account_id; the client_id tags orders, and only those with the same
+tag are found again. Time passes when it is looked at: every call first tries open orders against the
+prices since the last look, in the order of time, so that nothing in between is missed. Belongs to one thread.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import fields
+from datetime import datetime
+from decimal import Decimal
+
+from reconciler.clock import Clock, utc
+from reconciler.orders.market import TIMEFRAMES_S, Balance, Candle, Position, Quote
+from reconciler.orders.order import OrderState, decimal_text
+from reconciler.paper.account import PaperAccount
+from reconciler.paper.feed import Prices
+from reconciler.paper.intake import known_symbol
+from reconciler.paper.matching import Depleted, advanced, moves, touch
+from reconciler.paper.paper_order import OrderRefused, PaperFill, PaperOrder, Ticket
+from reconciler.paper.terms import MarketRules, PaperOptions
+
+
+def next_move(prices: Prices, symbol: str, orders: Sequence[PaperOrder], first: int, last: int) -> int | None:
+    """The first of the steps `first` to `last` that triggers, fills or ends any of `orders`, None where none does."""
+    if first > last:
+        return None
+    if first == last:
+        quote = prices.quote(symbol, first)
+        return first if any(moves(order, quote, quote) for order in orders) else None
+    lowest, highest = prices.reach(symbol, first, last)
+    if not any(moves(order, lowest, highest) for order in orders):
+        return None
+    middle = (first + last) // 2
+    earlier = next_move(prices, symbol, orders, first, middle)
+    return next_move(prices, symbol, orders, middle + 1, last) if earlier is None else earlier
+
+
+_CANDLES = 1_000
+
+Record = Callable[[PaperOrder, tuple[PaperFill, ...]], None]
+
+
+def _forget(order: PaperOrder, new_fills: tuple[PaperFill, ...]) -> None:
+    """Nothing is remembered."""
+
+
+class PaperExchange:
+    """The exchange.
+
+    `record` is told every change before it holds: the order as it is now, and which of its fills are new. What it
+    was told, in its order, is enough to restore from. Where it raises, the change did not happen.
+    """
+
+    def __init__(
+        self, prices: Prices, clock: Clock, options: PaperOptions | None = None, record: Record = _forget
+    ) -> None:
+        self._prices = prices
+        self._clock = clock
+        self._options = options or PaperOptions()
+        self._record = record
+        self._accounts: dict[str, PaperAccount] = {}
+        self._orders: dict[tuple[str, str], PaperOrder] = {}
+        self._resting: dict[str, dict[tuple[str, str], PaperOrder]] = {}
+        self._depleted = Depleted()
+        self._looked_at = prices.step_at(clock.time())
+        self._number = 0
+
+    def restore(self, changes: Iterable[PaperOrder]) -> None:
+        """Take up where an exchange that recorded `changes` stopped: only before any other call.
+
+        The step of the last change is tried again: the exchange may have stopped in the middle of it, and what
+        was done in it is not done twice.
+        """
+        last = None
+        for order in changes:
+            self._take(order, self._new_fills(order))
+            self._number = max(self._number, int(order.order_id.removeprefix("paper-")))
+            last = order.updated_at if last is None else max(last, order.updated_at)
+        if last is not None:
+            self._looked_at = min(self._looked_at, self._prices.step_at(last.timestamp()) - 1)
+
+    def place_order(self, ticket: Ticket) -> PaperOrder:
+        """Place an order, or find the one already placed under this client_order_id. Raises Refused."""
+        now = self._look()
+        known = self._orders.get((ticket.account_id, ticket.client_order_id))
+        if known is not None:
+            return _same(known, ticket)
+        account, quote = self._account(ticket.account_id), self._quote(ticket.symbol, self._looked_at)
+        order = PaperOrder(f"paper-{self._number + 1}", ticket, OrderState.OPEN, now, now)
+        rules = self._options.markets.of(ticket.symbol)
+        faults = [*rules.faults(ticket, touch(quote, ticket.request.side)), *_room_faults(order, account.room(order))]
+        if faults:
+            raise OrderRefused("; ".join(faults))
+        order = self._advanced(account, order, quote, now, waited=False)
+        if lacking := account.lacking(order, order.fills):
+            raise OrderRefused(lacking)
+        self._keep(order)
+        self._number += 1
+        return order
+
+    def cancel_order(self, account_id: str, client_id: str, client_order_id: str, symbol: str) -> PaperOrder:
+        """Cancel an open order; one that is already final stays what it is. Raises Refused for an unknown one."""
+        now = self._look()
+        order = self._found(account_id, client_id, client_order_id)
+        if order.ticket.symbol != symbol:
+            raise OrderRefused(f"order {client_order_id} is on {order.ticket.symbol}, not on {symbol}")
+        return order if order.state.is_final else self._keep(order.ended(OrderState.CANCELLED, now))
+
+    def get_order(self, account_id: str, client_id: str, client_order_id: str) -> PaperOrder:
+        """Raises Refused where this client of the account has no such order."""
+        self._look()
+        return self._found(account_id, client_id, client_order_id)
+
+    def list_orders(self, account_id: str, client_id: str, status: str, symbol: str | None = None) -> list[PaperOrder]:
+        """The client's orders, oldest first. `status` is open, closed or all. Raises Refused."""
+        if status not in ("open", "closed", "all"):
+            raise OrderRefused(f"status: expected open, closed or all, was {status!r}")
+        self._look()
+        account = self._accounts.get(account_id)
+        open_orders = {} if account is None else account.open_orders
+        return [
+            order
+            for order in list(open_orders.values() if status == "open" else self._orders.values())
+            if (order.ticket.account_id, order.ticket.client_id) == (account_id, client_id)
+            and symbol in (None, order.ticket.symbol)
+            and status in ("all", "closed" if order.state.is_final else "open")
+        ]
+
+    def get_positions(self, account_id: str) -> list[Position]:
+        self._look()
+        return self._account(account_id).positions()
+
+    def get_balances(self, account_id: str) -> list[Balance]:
+        self._look()
+        return self._account(account_id).balances()
+
+    def get_quote(self, symbol: str) -> Quote:
+        """The quote of this step. Raises Refused."""
+        return self._quote(symbol, self._prices.step_at(self._clock.time()))
+
+    def get_candles(self, symbol: str, timeframe: str, limit: int) -> list[Candle]:
+        """Closed candles, oldest first; at most 1,000. Raises Refused. May run on any thread."""
+        if not 1 <= limit <= _CANDLES:
+            raise OrderRefused(f"limit: expected 1 to {_CANDLES}, was {limit}")
+        if timeframe not in TIMEFRAMES_S:
+            raise OrderRefused(f"timeframe: expected one of {', '.join(TIMEFRAMES_S)}, was {timeframe!r}")
+        return self._prices.candles(known_symbol(symbol), timeframe, limit, self._clock.time())
+
+    def get_rules(self, symbol: str) -> MarketRules:
+        """What the market lets through. Raises Refused."""
+        return self._options.markets.of(known_symbol(symbol))
+
+    def _look(self) -> datetime:
+        """Try open orders against every price step since the last look, whichever comes first; the time it is now."""
+        now = utc(self._clock.time())
+        today = self._prices.step_at(now.timestamp())
+        if today > self._looked_at:
+            moving = {symbol: self._next_move(symbol, self._looked_at + 1, today) for symbol in self._resting}
+            while due := {symbol: step for symbol, step in moving.items() if step is not None}:
+                step = min(due.values())
+                for symbol in (symbol for symbol, at in due.items() if at == step):
+                    self._try(symbol, step)
+                    moving[symbol] = self._next_move(symbol, step + 1, today)
+                self._looked_at = step
+            self._looked_at = today
+        return now
+
+    def _next_move(self, symbol: str, first: int, last: int) -> int | None:
+        return next_move(self._prices, symbol, tuple(self._resting[symbol].values()), first, last)
+
+    def _try(self, symbol: str, step: int) -> None:
+        """Trigger, fill or end what `step` does of the open orders on `symbol`, the oldest first."""
+        quote = self._prices.quote(symbol, step)
+        for order in tuple(self._resting[symbol].values()):
+            if not moves(order, quote, quote):
+                continue
+            account, at = self._account(order.ticket.account_id), max(quote.as_of, order.created_at)
+            moved = self._advanced(account, order, quote, at, waited=True)
+            if moved is not order:
+                lacking = account.lacking(moved, self._new_fills(moved)) if moved.is_triggered else ""
+                self._keep(order.ended(OrderState.CANCELLED, at, lacking) if lacking else moved)
+
+    def _advanced(
+        self, account: PaperAccount, order: PaperOrder, quote: Quote, at: datetime, *, waited: bool
+    ) -> PaperOrder:
+        step = self._prices.step_at(quote.as_of.timestamp())
+        taken = self._depleted.taken(order.ticket.symbol, order.request.side, step)
+        return advanced(order, quote, taken, self._options, account.room(order), at, waited=waited)
+
+    def _keep(self, order: PaperOrder) -> PaperOrder:
+        """Let a change happen: on record first."""
+        new_fills = self._new_fills(order)
+        self._record(order, new_fills)
+        self._take(order, new_fills)
+        return order
+
+    def _take(self, order: PaperOrder, new_fills: tuple[PaperFill, ...]) -> None:
+        symbol = order.ticket.symbol
+        account = self._accounts.setdefault(order.ticket.account_id, PaperAccount(self._options))
+        account.take(order, new_fills)
+        for fill in new_fills:
+            step = self._prices.step_at(fill.at.timestamp())
+            self._depleted.take(symbol, order.request.side, step, fill.quantity)
+        self._orders[order.key] = order
+        resting = self._resting.setdefault(symbol, {})
+        if order.state.is_final:
+            resting.pop(order.key, None)
+        else:
+            resting[order.key] = order
+
+    def _new_fills(self, order: PaperOrder) -> tuple[PaperFill, ...]:
+        known = self._orders.get(order.key)
+        return order.fills if known is None else order.fills[len(known.fills) :]
+
+    def _found(self, account_id: str, client_id: str, client_order_id: str) -> PaperOrder:
+        order = self._orders.get((account_id, client_order_id))
+        if order is None or order.ticket.client_id != client_id:
+            raise OrderRefused(f"order not found: {client_order_id}")
+        return order
+
+    def _account(self, account_id: str) -> PaperAccount:
+        """To look at; one that had no order yet is kept with its first."""
+        return self._accounts.get(account_id) or PaperAccount(self._options)
+
+    def _quote(self, symbol: str, step: int) -> Quote:
+        try:
+            return self._prices.quote(known_symbol(symbol), step)
+        except KeyError:
+            raise OrderRefused(f"unknown symbol {symbol!r}: no feed has its price") from None
+
+
+def _same(known: PaperOrder, asked: Ticket) -> PaperOrder:
+    """The order already placed, where the same one is asked for again. Raises Refused where it is another."""
+    if known.ticket == asked:
+        return known
+    differing = [
+        field.name
+        for part, other in ((known.ticket, asked), (known.request, asked.request))
+        for field in fields(part)
+        if field.name != "request" and getattr(part, field.name) != getattr(other, field.name)
+    ]
+    raise OrderRefused(f"client_order_id {asked.client_order_id} was used for another order: {', '.join(differing)}")
+
+
+def _room_faults(order: PaperOrder, room: Decimal) -> Iterator[str]:
+    quantity = order.request.quantity
+    if order.request.reduce_only and quantity > room:
+        asked = f"{order.request.side} {decimal_text(quantity)}"
+        yield f"reduce_only: expected at most the {decimal_text(room)} that would close the position, was {asked}"

@@ -1,0 +1,341 @@
+"""The paper exchange's MCP tools: the exec-mcp contract over `PaperExchange`. Imports the SDK: import this lazily."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from decimal import Decimal
+from typing import Any
+
+from mcp.server.mcpserver import MCPServer
+from mcp.server.mcpserver.exceptions import ToolError
+from typing_extensions import TypedDict
+
+from reconciler.clock import iso
+from reconciler.orders.market import Balance, Candle, Position, Quote
+from reconciler.orders.order import decimal_text
+from reconciler.paper.exchange import PaperExchange
+from reconciler.paper.faults import Faults, FaultTools, FaultyServer
+from reconciler.paper.intake import read_ticket
+from reconciler.paper.paper_order import OrderRefused, PaperFill, PaperOrder
+from reconciler.paper.terms import MarketRules
+
+
+class FillAnswer(TypedDict):
+    """One execution; `liquidity` is maker or taker."""
+
+    fill_id: str
+    quantity: str
+    price: str
+    fee: str
+    fee_currency: str
+    liquidity: str
+    at: str
+
+
+class OrderAnswer(TypedDict):
+    """`status` is open, partially_filled, filled, cancelled or expired; `reason` says why it ended unasked."""
+
+    order_id: str
+    client_order_id: str
+    symbol: str
+    side: str
+    type: str
+    quantity: str
+    limit_price: str | None
+    stop_price: str | None
+    time_in_force: str
+    reduce_only: bool
+    status: str
+    reason: str
+    filled_quantity: str
+    average_price: str | None
+    fee: str
+    fee_currency: str
+    fills: list[FillAnswer]
+    created_at: str
+    updated_at: str
+
+
+class OrdersAnswer(TypedDict):
+    orders: list[OrderAnswer]
+
+
+class RulesAnswer(TypedDict):
+    """What a market lets through; null where it has no such rule. Quantities are in the base currency."""
+
+    price_step: str | None
+    quantity_step: str | None
+    min_quantity: str | None
+    min_notional: str | None
+    contract_size: str
+
+
+class PositionAnswer(TypedDict):
+    symbol: str
+    quantity: str
+    average_price: str | None
+
+
+class PositionsAnswer(TypedDict):
+    positions: list[PositionAnswer]
+
+
+class BalanceAnswer(TypedDict):
+    asset: str
+    total: str
+    available: str
+
+
+class BalancesAnswer(TypedDict):
+    balances: list[BalanceAnswer]
+
+
+class QuoteAnswer(TypedDict):
+    symbol: str
+    bid: str
+    ask: str
+    last: str
+    as_of: str
+
+
+class CandleAnswer(TypedDict):
+    opened_at: str
+    open: str
+    high: str
+    low: str
+    close: str
+    volume: str
+
+
+class CandlesAnswer(TypedDict):
+    candles: list[CandleAnswer]
+
+
+def order_answer(order: PaperOrder) -> OrderAnswer:
+    request = order.request
+    return {
+        "order_id": order.order_id,
+        "client_order_id": order.ticket.client_order_id,
+        "symbol": order.ticket.symbol,
+        "side": request.side.value,
+        "type": request.type.value,
+        "quantity": decimal_text(request.quantity),
+        "limit_price": _optional(request.limit_price),
+        "stop_price": _optional(request.stop_price),
+        "time_in_force": request.time_in_force.value,
+        "reduce_only": request.reduce_only,
+        "status": order.state.value,
+        "reason": order.reason,
+        "filled_quantity": decimal_text(order.filled_quantity),
+        "average_price": _optional(order.average_price),
+        "fee": decimal_text(order.fee),
+        "fee_currency": order.fee_currency,
+        "fills": [_fill(fill, order) for fill in order.fills],
+        "created_at": _time(order.created_at),
+        "updated_at": _time(order.updated_at),
+    }
+
+
+def position_answer(position: Position) -> PositionAnswer:
+    return {
+        "symbol": position.symbol,
+        "quantity": decimal_text(position.quantity),
+        "average_price": _optional(position.average_price),
+    }
+
+
+def balance_answer(balance: Balance) -> BalanceAnswer:
+    return {
+        "asset": balance.asset,
+        "total": decimal_text(balance.total),
+        "available": decimal_text(balance.available),
+    }
+
+
+def quote_answer(quote: Quote) -> QuoteAnswer:
+    return {
+        "symbol": quote.symbol,
+        "bid": decimal_text(quote.bid),
+        "ask": decimal_text(quote.ask),
+        "last": decimal_text(quote.last),
+        "as_of": _time(quote.as_of),
+    }
+
+
+def candle_answer(candle: Candle) -> CandleAnswer:
+    return {
+        "opened_at": _time(candle.opened_at),
+        "open": decimal_text(candle.open),
+        "high": decimal_text(candle.high),
+        "low": decimal_text(candle.low),
+        "close": decimal_text(candle.close),
+        "volume": decimal_text(candle.volume),
+    }
+
+
+def _fill(fill: PaperFill, order: PaperOrder) -> FillAnswer:
+    return {
+        "fill_id": fill.fill_id,
+        "quantity": decimal_text(fill.quantity),
+        "price": decimal_text(fill.price),
+        "fee": decimal_text(fill.fee),
+        "fee_currency": fill.fee_currency or order.ticket.quote,
+        "liquidity": fill.liquidity.value,
+        "at": _time(fill.at),
+    }
+
+
+def _optional(number: Decimal | None) -> str | None:
+    return None if number is None else decimal_text(number)
+
+
+def _time(moment: datetime) -> str:
+    return iso(moment.timestamp())
+
+
+def rules_answer(rules: MarketRules) -> RulesAnswer:
+    def text(value: Decimal | None) -> str | None:
+        return None if value is None else decimal_text(value)
+
+    return {
+        "price_step": text(rules.price_step),
+        "quantity_step": text(rules.quantity_step),
+        "min_quantity": text(rules.min_quantity),
+        "min_notional": text(rules.min_notional),
+        "contract_size": "1",
+    }
+
+
+_ABOUT = "An exchange with made-up money. Decimals are text, times are UTC, symbols are BASE/QUOTE."
+
+
+@contextmanager
+def _refusals(said: str = "") -> Iterator[None]:
+    """What the exchange refuses is a tool error with its reason; so is what it cannot record, for then nothing was.
+
+    `said` goes before the reason: of an order, whoever placed it must hear that it was refused, not that a tool broke.
+    """
+    try:
+        yield
+    except OrderRefused as refused:
+        raise ToolError(f"{said}{refused}") from None
+    except OSError as error:
+        raise ToolError(f"{said}nothing was done, for it cannot be recorded: {error.strerror or error}") from error
+
+
+class PaperTools:
+    """One method per tool; their names, arguments and answers are the contract.
+
+    Orders are placed and cancelled without waiting for anything: a client that hangs up cannot
+    interrupt one half way.
+    """
+
+    def __init__(self, exchange: PaperExchange) -> None:
+        self._exchange = exchange
+
+    async def place_order(
+        self,
+        account_id: str,
+        client_id: str,
+        client_order_id: str,
+        symbol: str,
+        side: str,
+        type: str,
+        quantity: str,
+        limit_price: str | None = None,
+        stop_price: str | None = None,
+        time_in_force: str = "gtc",
+        reduce_only: bool = False,
+    ) -> OrderAnswer:
+        """Place an order. The same client_order_id again gives the same order.
+
+        `side` is buy or sell; `type` market, limit, stop or stop_limit; `time_in_force` gtc, ioc, fok or day.
+        """
+        with _refusals("rejected: "):
+            ticket = read_ticket(
+                account_id, client_id, client_order_id, symbol, side, type, quantity,
+                limit_price, stop_price, time_in_force, reduce_only,
+            )  # fmt: skip
+            return order_answer(self._exchange.place_order(ticket))
+
+    async def cancel_order(self, account_id: str, client_id: str, client_order_id: str, symbol: str) -> OrderAnswer:
+        """Cancel an open order; one that is already final stays what it is."""
+        with _refusals():
+            return order_answer(self._exchange.cancel_order(account_id, client_id, client_order_id, symbol))
+
+    async def get_order(self, account_id: str, client_id: str, client_order_id: str) -> OrderAnswer:
+        """An order and its fills, open or closed."""
+        with _refusals():
+            return order_answer(self._exchange.get_order(account_id, client_id, client_order_id))
+
+    async def list_orders(
+        self, account_id: str, client_id: str, status: str = "open", symbol: str | None = None
+    ) -> OrdersAnswer:
+        """This client's orders, oldest first. `status` is open, closed or all."""
+        with _refusals():
+            orders = self._exchange.list_orders(account_id, client_id, status, symbol)
+        return {"orders": [order_answer(order) for order in orders]}
+
+    async def get_positions(self, account_id: str, client_id: str) -> PositionsAnswer:
+        """What trading added up to, per symbol, for the whole account."""
+        with _refusals():
+            return {"positions": [position_answer(p) for p in self._exchange.get_positions(account_id)]}
+
+    async def get_balances(self, account_id: str, client_id: str) -> BalancesAnswer:
+        """What the whole account holds; `available` is not set aside for open orders."""
+        with _refusals():
+            return {"balances": [balance_answer(b) for b in self._exchange.get_balances(account_id)]}
+
+    async def get_quote(self, symbol: str, account_id: str = "", client_id: str = "") -> QuoteAnswer:
+        """The best bid and ask."""
+        with _refusals():
+            return quote_answer(self._exchange.get_quote(symbol))
+
+    async def get_candles(
+        self, symbol: str, timeframe: str, limit: int = 100, account_id: str = "", client_id: str = ""
+    ) -> CandlesAnswer:
+        """The last closed candles, oldest first. Timeframes: 1m 5m 15m 30m 1h 4h 1d."""
+        with _refusals():
+            # On a thread: the first look at a long stretch of history takes a while.
+            candles = await asyncio.to_thread(self._exchange.get_candles, symbol, timeframe, limit)
+        return {"candles": [candle_answer(candle) for candle in candles]}
+
+    async def get_rules(self, symbol: str, account_id: str = "", client_id: str = "") -> RulesAnswer:
+        """Steps and minimums of price and quantity that the market has."""
+        with _refusals():
+            return rules_answer(self._exchange.get_rules(symbol))
+
+
+def mcp_server(exchange: PaperExchange, faults: Faults, *, fault_tools: bool = False) -> MCPServer[Any]:
+    """The MCP server of `exchange`, beset by `faults`; with `fault_tools`, clients may set them.
+
+    Leaves the process's logging as it is, which the SDK would set up.
+    """
+    root, guard = logging.getLogger(), logging.NullHandler()
+    root.addHandler(guard)
+    try:
+        server = FaultyServer("paper-exchange", faults, _ABOUT)
+    finally:
+        root.removeHandler(guard)
+    tools = PaperTools(exchange)
+    for tool in (
+        tools.place_order,
+        tools.cancel_order,
+        tools.get_order,
+        tools.list_orders,
+        tools.get_positions,
+        tools.get_balances,
+        tools.get_quote,
+        tools.get_candles,
+        tools.get_rules,
+    ):
+        server.add_tool(tool)
+    if fault_tools:
+        control = FaultTools(faults)
+        server.add_tool(control.set_fault)
+        server.add_tool(control.clear_faults)
+    return server

@@ -1,0 +1,262 @@
+"""What a host reports of its instances: a closed union of values. The controller consumes it with `assert_never`."""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal, NamedTuple
+
+from reconciler.clock import iso
+from reconciler.records.mode import Mode
+from reconciler.records.plan import Phase
+from reconciler.records.record import Row
+from reconciler.records.status import Ticks
+from reconciler.runtime.gate import Pause
+from reconciler.strategy.definition import Definition
+from reconciler.visible import storable
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    id: str
+    generation: int
+
+
+@dataclass(frozen=True, slots=True)
+class LoadFailed:
+    """`init` raised, a secret could not be resolved, or the constructor failed; retried `retry_in_s` from now."""
+
+    id: str
+    error: str
+    attempt: int
+    retry_in_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Unloaded:
+    """The instance is gone. `error` says what `on_unload` raised, empty where it did not."""
+
+    id: str
+    error: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class HookFailed:
+    """`on_tick` or `render` raised. `consecutive` counts failed ticks in a row, but for what no strategy can help."""
+
+    id: str
+    hook: str
+    error: str
+    consecutive: int
+
+
+@dataclass(frozen=True, slots=True)
+class Recovered:
+    """A tick succeeded after failures."""
+
+    id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Quarantined:
+    """Five failed ticks in a row: the engine paused it. `was_active` asks for a halt as well.
+
+    `is_barred` where it was not even loaded, because the engine ended in its code before.
+    """
+
+    id: str
+    error: str
+    was_active: bool
+    is_barred: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Disturbed:
+    """What a hook set for the whole process, which was put back. `others` are those whose hooks ran meanwhile.
+
+    `id` is empty where it was found only after many ticks: then it was one of them.
+    """
+
+    id: str
+    hook: str
+    changed: tuple[str, ...]
+    others: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Stuck:
+    """A hook outlived its deadline and has not returned; `at` says where it was."""
+
+    id: str
+    hook: str
+    deadline_s: float
+    at: str = field(default="", compare=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Unstuck:
+    """The hook that was Stuck returned after all."""
+
+    id: str
+    hook: str
+    duration_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class TicksMissed:
+    """It missed `missed` of its last `due` ticks, half of them or more: each found the one before still running."""
+
+    id: str
+    missed: int
+    due: int
+
+
+@dataclass(frozen=True, slots=True)
+class TicksKept:
+    """It keeps most of its ticks again."""
+
+    id: str
+
+
+Report = (
+    Loaded
+    | LoadFailed
+    | Unloaded
+    | HookFailed
+    | Recovered
+    | Quarantined
+    | Disturbed
+    | Stuck
+    | Unstuck
+    | TicksMissed
+    | TicksKept
+)
+
+
+MESSAGE_LENGTH = 1_000
+"""Characters of a message that are kept."""
+
+
+class LogLine(NamedTuple):
+    """One line. `at_s` is seconds since the epoch, `level` one of info, warning, error."""
+
+    at_s: float
+    level: str
+    message: str
+
+    def to_json(self) -> dict[str, Any]:
+        return {"at": iso(self.at_s), "level": self.level, "message": self.message}
+
+
+class LogRing:
+    """Keeps the last `length` lines. Thread-safe; costs next to nothing until the first line."""
+
+    __slots__ = ("_length", "_lines", "_lock")
+
+    def __init__(self, length: int) -> None:
+        self._length = length
+        self._lines: deque[LogLine] | None = None
+        self._lock = threading.Lock()
+
+    def append(self, at_s: float, level: str, message: str) -> None:
+        """Add a line; the oldest falls out, a long message is cut, and what UTF-8 cannot hold is escaped."""
+        message = storable(message)
+        if len(message) > MESSAGE_LENGTH:
+            message = message[: MESSAGE_LENGTH - 1] + "…"
+        with self._lock:
+            if self._lines is None:
+                self._lines = deque(maxlen=self._length)
+            self._lines.append(LogLine(at_s, level, message))
+
+    def newest_first(self) -> tuple[LogLine, ...]:
+        with self._lock:
+            return () if self._lines is None else tuple(reversed(self._lines))
+
+
+@dataclass(frozen=True, slots=True)
+class RuntimeFacts:
+    """How one id is doing. Times ISO 8601.
+
+    `phase` is None, and `mode` off, where nothing is loaded any more; counts, log and pause remain.
+    `generation` and `loaded_at` are those of what is loaded. `last_error` may have several lines; it stays
+    after a recovery, `failing` says whether it still holds. `stuck_hook` names the hook that outlived its
+    deadline. `logs` are newest first.
+    """
+
+    id: str
+    phase: Phase | None
+    mode: Mode
+    pause: Pause | None
+    generation: int | None
+    loaded_at: str | None
+    last_error: str
+    last_error_at: str | None
+    failing: bool
+    consecutive_failures: int
+    stuck_hook: str | None
+    stuck_at: str
+    load_attempts: int
+    ticks: Ticks
+    widgets: tuple[Mapping[str, Any], ...]
+    logs: tuple[LogLine, ...]
+    render_error: str = ""
+    """Why what it shows is old: its last `render` failed."""
+    missed_lately: tuple[int, int] | None = None
+    """How many of how many ticks it missed, where those are most of them; None where it keeps them."""
+    drawn_at: str | None = None
+    """When `render` last gave what it shows, None where it shows nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class BeatReport:
+    """What one beat did: `due` = `dispatched` + `missed`, instances that may not tick left out."""
+
+    beat: int
+    due: int
+    dispatched: int
+    missed: int
+
+
+@dataclass(frozen=True, slots=True)
+class HostOptions:
+    """Seconds throughout. A worker busy for longer than `patience_s` gets a spare beside it, up to `max_workers`.
+
+    A hook that outlives its deadline is Stuck. `quarantine_after` failed ticks in a row pause an instance. A
+    failed load is retried after `retry_first_s`, doubling up to `retry_max_s`. Widgets are rendered after a
+    tick, at most every `render_interval_s`; `log_lines` are kept of each instance's log.
+    """
+
+    workers: int = 4
+    max_workers: int = 64
+    patience_s: float = 1.0
+    init_deadline_s: float = 30.0
+    tick_deadline_s: float = 30.0
+    render_deadline_s: float = 5.0
+    unload_deadline_s: float = 10.0
+    quarantine_after: int = 5
+    retry_first_s: float = 1.0
+    retry_max_s: float = 300.0
+    render_interval_s: float = 1.0
+    log_lines: int = 200
+
+    def deadlines_s(self) -> Mapping[Hook, float]:
+        """The deadline of each hook."""
+        return {
+            "init": self.init_deadline_s,
+            "on_tick": self.tick_deadline_s,
+            "render": self.render_deadline_s,
+            "on_unload": self.unload_deadline_s,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class LoadSpec:
+    """A row, and the version of its strategy that it was validated against."""
+
+    row: Row
+    definition: Definition
+
+
+Hook = Literal["init", "on_tick", "render", "on_unload"]

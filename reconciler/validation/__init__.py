@@ -1,0 +1,1 @@
+"""JSON Schema in our words: what a value breaks, where, and how to mend it. Knows no record."""
