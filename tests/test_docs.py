@@ -89,6 +89,27 @@ def test_every_folder_of_the_engine_has_its_row() -> None:
             assert f"`{entry.name}/`" in architecture, entry.name
 
 
+def test_the_rows_are_those_that_the_import_contract_holds() -> None:
+    architecture = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    rows: dict[int, set[str]] = {}
+    for number, names in re.findall(r"^\| (\d+) \| (.*?) \|", architecture, re.M):
+        rows.setdefault(int(number), set()).update(re.findall(r"`(\w+)(?:/|\.py)`", names))
+    contracts = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["importlinter"][
+        "contracts"
+    ]
+    held = [set(re.split(r" [|:] ", layer)) for layer in contracts[0]["layers"]]
+    assert [rows[number] for number in sorted(rows, reverse=True)][:-1] == held[:-1]
+    assert held[-1] <= set(re.findall(r"`(\w+)\.py`", architecture)), "what is on the lowest row has a word"
+
+
+def test_every_file_that_the_architecture_names_exists() -> None:
+    architecture = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    named = re.findall(r"`([\w/]+\.py)`", architecture)
+    assert len(named) > 40
+    for name in named:
+        assert (ROOT / "reconciler" / name).is_file(), name
+
+
 @pytest.mark.parametrize("path", GENERATED, ids=name_of)
 def test_what_is_generated_is_current(path: Path) -> None:
     assert path.read_text(encoding="utf-8") == GENERATED[path], "stale; run: make docs"
