@@ -34,7 +34,7 @@ from tests.execution.stubs.ccxt import CcxtShaped
 from tests.execution.stubs.ccxt import _spelled as ccxt_spelled
 from tests.execution.stubs.okx import OkxShaped
 
-ROOT = Path(__file__).parent.parent.parent.parent
+ROOT = Path(__file__).parent.parent.parent
 
 
 @dataclass(frozen=True)
@@ -135,7 +135,7 @@ def on(shape: Shape, test: Callable[[ExecServer, Book], Awaitable[None]], timeou
 
 
 def test_every_ready_made_mapping_is_tried_here_or_on_what_a_server_answered() -> None:
-    recorded = {path.stem for path in (ROOT / "tests/execution/recorded").glob("*.json")}
+    recorded = {path.stem for path in (ROOT / "tests/exec_mcp/recorded").glob("*.json")}
     assert {shape.mapping for shape in SHAPES} | recorded == set(names())
 
 

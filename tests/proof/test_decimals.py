@@ -17,16 +17,16 @@ from reconciler.paper.terms import PaperOptions
 from tests.proof.floor import Deployment, definition, trading_floor
 
 PACKAGE = Path(__file__).parents[2] / "reconciler"
-MONEY = ("execution", "store", "records", "strategy")
+MONEY = ("documents", "validation", "execution", "exec_mcp", "paper", "store", "records", "orders", "strategy")
 """The folders through which money passes."""
 
 CONVERSIONS = {
-    "execution/mapping/answer.py": "times that a server tells as numbers",
-    "execution/mapping/request.py": "a server's own JSON wants a number; refused where it is not exactly the amount",
-    "execution/paper/faults.py": "probabilities and seconds",
-    "execution/paper/pace.py": "times of the rows of a file of prices",
-    "execution/rate_limits.py": "seconds for which a server wants to be left alone",
-    "records/scalars.py": "numbers of YAML that are no money: money is quoted there",
+    "exec_mcp/reply.py": "times that a server tells as numbers",
+    "exec_mcp/request.py": "a server's own JSON wants a number; refused where it is not exactly the amount",
+    "paper/faults.py": "probabilities and seconds",
+    "paper/csv_feed.py": "times of the rows of a file of prices",
+    "exec_mcp/rate_limits.py": "seconds for which a server wants to be left alone",
+    "documents/scalars.py": "numbers of YAML that are no money: money is quoted there",
     "strategy/inspection.py": "minutes from tick to tick",
     "strategy/widgets.py": "points of a chart",
 }

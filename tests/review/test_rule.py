@@ -49,8 +49,12 @@ def test_safety_is_what_can_trade_vanish_or_leak(name: str, safety: bool) -> Non
 
 
 def test_every_rule_of_a_family_that_the_engine_knows_has_a_title() -> None:
-    engine = Path(rule.__file__).parents[1]
-    sources = [path for folder in ("records", "strategy") for path in (engine / folder).rglob("*.py")]
+    engine = Path(rule.__file__).parents[2]
+    sources = [
+        path
+        for folder in ("documents", "validation", "records", "strategy")
+        for path in (engine / folder).rglob("*.py")
+    ]
     named = {name for path in sources for name in FAMILIES.findall(path.read_text(encoding="utf-8"))}
     assert "yaml-duplicate-key" in named
     assert sorted(name for name in named if not rule.is_titled(name)) == []
