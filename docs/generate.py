@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from reconciler import strategy
+from reconciler.records.event import EventReason
 from reconciler.records.instance_schema import instance_schema
 from reconciler.settings import SCHEMA, scalars
 from reconciler.strategy import (
@@ -186,6 +187,21 @@ is read when the instance is loaded, and never stored, printed or shown. Anythin
 refused wherever it stands.
 """
 
+EVENTS_HEAD = """\
+# Events
+
+What happened, for people: `reconciler events`, an instance's page, `/api/v1/events`. The log of the engine is
+about the engine itself. An event has an instance or, told of the engine, none; a type, Normal or Warning; a reason,
+which is one of these words; and a message, which says what it was. What repeats an instance's last event is counted
+there. What to do about one: [what to do when](operations.md).
+
+"""
+
+
+def events_page() -> str:
+    """docs/events.md."""
+    return EVENTS_HEAD + _table(("reason", "what it says"), [(f"`{one}`", one.meaning) for one in EventReason])
+
 
 def instance_page() -> str:
     """docs/instance-file.md."""
@@ -312,6 +328,7 @@ def _told(thing: Any) -> str:
 def generated() -> dict[Path, str]:
     """Every generated page of this repository: its path and what it should hold."""
     return {
+        ROOT / "docs" / "events.md": events_page(),
         ROOT / "docs" / "instance-file.md": instance_page(),
         ROOT / "docs" / "settings.md": settings_page(),
         ROOT / "docs" / "strategies.md": strategies_page(),

@@ -38,6 +38,7 @@ from reconciler.logfmt import foreign_code_told, log_to_stderr
 from reconciler.ports import InstanceFilter
 from reconciler.records.crosscheck import EvaluationCache, evaluate_all
 from reconciler.records.evaluation import Evaluation
+from reconciler.records.event import EventReason
 from reconciler.records.plan import Phase
 from reconciler.records.snapshot import Snapshot
 from reconciler.records.status import Sync
@@ -274,7 +275,9 @@ class _Engine:
     def _tools_changed(self, server: str, change: str) -> None:
         message = f"{server}: {change}; no order leaves through it until somebody has looked: reconciler exec accept"
         events = self._store.events
-        asyncio.get_running_loop().run_in_executor(None, events.record, None, "Warning", "ToolsChanged", message)
+        asyncio.get_running_loop().run_in_executor(
+            None, events.record, None, "Warning", EventReason.TOOLS_CHANGED, message
+        )
 
     def _handle_fencing(self, controller: Controller, gateway: Gateway) -> None:
         """An engine whose database is not its own any more lets nothing leave, and ends."""
@@ -299,7 +302,9 @@ class _Engine:
                 yield
             if changed := surroundings.put_back():
                 what = f"of the whole process was changed and put back: {', '.join(changed)}"
-                store.events.record(None, "Warning", "ProcessChanged", f"{what}; by importing {version.path}")
+                store.events.record(
+                    None, "Warning", EventReason.PROCESS_CHANGED, f"{what}; by importing {version.path}"
+                )
 
         surroundings = Surroundings()
         importer = Importer(
@@ -497,7 +502,9 @@ class _Engine:
             message = f"the engine before this one ended {how}{f'; so did that of {others}' if others else ''}"
             more = "it is not run again" if self._at_work.suspicion(one) else "once more, and it is not run again"
             told = f"{message}: {more} until it changes or somebody resumes it"
-            self._store.events.record(one.name if one.kind == "instance" else None, "Warning", "EngineEnded", told)
+            self._store.events.record(
+                one.name if one.kind == "instance" else None, "Warning", EventReason.ENGINE_ENDED, told
+            )
 
     def _arm(self) -> None:
         self._last_resort.arm(self._settings.runtime.shutdown_deadline_seconds + GRACE_S)

@@ -10,11 +10,12 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol
+from typing import Any, Protocol
 
 from reconciler.errors import Problem
 from reconciler.orders.market import Balance, Candle, InstrumentRules, Position, Quote
 from reconciler.orders.order import Order, OrderRequest, Provenance
+from reconciler.records.event import EventReason, EventType
 from reconciler.records.mode import Mode
 from reconciler.records.record import Limits, Row
 from reconciler.records.status import Health, InstanceStatus, Obstacle, Sync, Ticks
@@ -344,6 +345,4 @@ class StatusReader(Protocol):
 class EventLog(Protocol):
     """Where what people should read is written. Neither waits nor raises."""
 
-    def record(
-        self, instance_id: str | None, type: Literal["Normal", "Warning"], reason: str, message: str
-    ) -> None: ...
+    def record(self, instance_id: str | None, type: EventType, reason: EventReason, message: str) -> None: ...

@@ -13,6 +13,7 @@ from reconciler.cli.output import print_outcome, say, tell
 from reconciler.cli.parameters import asked_reason, scope_of, scope_options
 from reconciler.cli.place import Place
 from reconciler.control.operator import named
+from reconciler.records.event import EventReason
 from reconciler.records.halt import WAS_IT_MEANT, Halt, HaltScope, stranger
 
 ANSWER_S = 5.0
@@ -74,7 +75,7 @@ def _halt_without_answer(
         with Store.open(place.database(), clock) as store:
             say(*store.tell_opened(place.database()))
             added = store.halts.add(scope, id_, full, reason, named(uid))
-            tell_halting(store, uid, "Halted", added.told, scope, id_, reason)
+            tell_halting(store, uid, EventReason.HALTED, added.told, scope, id_, reason)
             rows = store.desired.rows()
             strange = stranger(scope, id_, rows, (row.record.identity.account_id for row in rows.values()))
             return strange, ("no engine is running here: the halt is in the database and holds from its next start",)
@@ -175,7 +176,7 @@ def unhalt(place: Place, everything: bool, account: str | None, instance: str | 
                 raise Failure(f"{id_ or 'all'}: no halt of exactly this scope is in force") from None
             strongest = max(lifted, key=lambda halt: halt.full)
             store.operators.record(uid, "unhalt", strongest.told_lifted, why)
-            tell_halting(store, uid, "Unhalted", strongest.told_lifted, scope, id_, why)
+            tell_halting(store, uid, EventReason.UNHALTED, strongest.told_lifted, scope, id_, why)
             left = [halt.to_json() for halt in store.halts.active()]
         tell(f"{id_ or 'all'}: no longer halted")
         say_still_halted(halts_without_engine(place, left))

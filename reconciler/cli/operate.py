@@ -11,6 +11,7 @@ from reconciler.cli.parameters import one_or_all, reason_option
 from reconciler.cli.place import Place
 from reconciler.control.operator import named
 from reconciler.records.cadence import NOTHING_AHEAD, forgetting, free_from_s
+from reconciler.records.event import EventReason
 
 
 @click.command(
@@ -132,5 +133,5 @@ def _forgotten_without_engine(place: Place, reason: str) -> dict[str, list[objec
             return {"done": [], "failed": [{"message": NOTHING_AHEAD}]}
         told = forgetting(forgotten, free_from_s(store.beats.runs(), clock.time()))
         store.operators.record(uid, "beats-forget", told, reason)
-        store.events.record(None, "Warning", "BeatsForgotten", f"{told}: {reason} ({named(uid)})")
+        store.events.record(None, "Warning", EventReason.BEATS_FORGOTTEN, f"{told}: {reason} ({named(uid)})")
         return {"done": [told], "failed": []}

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Iterator
-from typing import Literal
 
 from reconciler.cli.failure import Failure
 from reconciler.cli.output import say
@@ -13,6 +12,7 @@ from reconciler.cli.place import Place
 from reconciler.clock import SystemClock
 from reconciler.control.operator import named
 from reconciler.errors import StoreError, StoreLocked
+from reconciler.records.event import EventReason
 from reconciler.records.halt import HaltScope
 from reconciler.store import Store
 
@@ -34,11 +34,13 @@ def owned_store(place: Place) -> Iterator[tuple[Store, int]]:
 def note_placing(store: Store, uid: int, account: str, order: str, reason: str) -> None:
     """Write down who places an order by hand and why, in the words of a running engine."""
     store.operators.record(uid, "place", f"account {account}", f"{order}: {reason}")
-    store.events.record(None, "Warning", "PlacedByHand", f"account {account}: {order}: {reason} ({named(uid)})")
+    store.events.record(
+        None, "Warning", EventReason.PLACED_BY_HAND, f"account {account}: {order}: {reason} ({named(uid)})"
+    )
 
 
 def tell_halting(
-    store: Store, uid: int, event: Literal["Halted", "Unhalted"], what: str, scope: HaltScope, id_: str, reason: str
+    store: Store, uid: int, event: EventReason, what: str, scope: HaltScope, id_: str, reason: str
 ) -> None:
     """Write down who did it and why, in the words of a running engine."""
     about = id_ if scope == "instance" else None

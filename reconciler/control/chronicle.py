@@ -5,10 +5,11 @@ from __future__ import annotations
 import logging
 from collections import defaultdict
 from collections.abc import Sequence
-from typing import Literal, assert_never
+from typing import assert_never
 
 from reconciler.ports import EventLog
 from reconciler.records.admission import Removal
+from reconciler.records.event import EventReason, EventType
 from reconciler.records.halt import Halt
 from reconciler.records.plan import Action, Load, Reload, SetMode, Unload, Update
 from reconciler.records.record import Attempt, RowChange
@@ -29,8 +30,6 @@ from reconciler.runtime.protocol import (
 )
 
 log = logging.getLogger(__name__)
-
-EventType = Literal["Normal", "Warning"]
 
 NORMAL: EventType = "Normal"
 WARNING: EventType = "Warning"
@@ -57,7 +56,8 @@ class Chronicle:
         kinds: defaultdict[str, list[RowChange]] = defaultdict(list)
         for change in changes:
             kinds[change.kind.capitalize()].append(change)
-        for reason, alike in kinds.items():
+        for kind, alike in kinds.items():
+            reason = EventReason(kind)
             if len(alike) > MANY:
                 self._record_many(reason, [change.row.id for change in alike])
             else:
@@ -67,7 +67,7 @@ class Chronicle:
         for number, attempt in enumerate(faulty):
             first = attempt.problems[0]
             more = f" (and {len(attempt.problems) - 1} more)" if len(attempt.problems) > 1 else ""
-            self._events.record(attempt.id, WARNING, str(attempt.sync), f"{first}{more}")
+            self._events.record(attempt.id, WARNING, EventReason(str(attempt.sync)), f"{first}{more}")
             if number < MANY:
                 log.warning("a file was not applied", extra={"file": attempt.path, "why": f"{first}{more}"})
         if len(faulty) > MANY:
@@ -76,53 +76,55 @@ class Chronicle:
             self._events.record(
                 None,
                 WARNING,
-                "PruneHeld",
+                EventReason.PRUNE_HELD,
                 f"{len(removal.held)} without a file are held, for {removal.held_why}; they run on: "
                 f"{_some(removal.held)}. To remove exactly these: reconciler prune --confirm {removal.held_digest}",
             )
         for instance_id in sorted(set(removal.protected) - set(before.protected)):
-            self._events.record(instance_id, WARNING, "Protected", "its file is missing; it runs on: protect is true")
+            self._events.record(
+                instance_id, WARNING, EventReason.PROTECTED, "its file is missing; it runs on: protect is true"
+            )
 
     def declared(self, before: Sequence[Halt], now: Sequence[Halt], origin: str) -> None:
         """What the halt file has put in force, and what it has lifted. `origin` is the commit that says so, or none."""
-        for reason, halts, others in (("Halted", now, before), ("Unhalted", before, now)):
+        for reason, halts, others in ((EventReason.HALTED, now, before), (EventReason.UNHALTED, before, now)):
             others_said = {(halt.scope, halt.id, halt.full, halt.reason) for halt in others}
             for halt in halts:
                 if (halt.scope, halt.id, halt.full, halt.reason) not in others_said:
                     about = halt.id if halt.scope == "instance" else None
-                    how = halt.told if reason == "Halted" else halt.told_lifted
+                    how = halt.told if reason == EventReason.HALTED else halt.told_lifted
                     self._events.record(about, WARNING, reason, f"{how}: {halt.reason} ({halt.by}, {origin})")
 
     def source_failed(self, error: str) -> None:
-        self._events.record(None, WARNING, "SourceError", error)
+        self._events.record(None, WARNING, EventReason.SOURCE_ERROR, error)
 
     def blocked(self, why: str) -> None:
         until = "until that is over, modes may be lowered and nothing else is applied"
-        self._events.record(None, WARNING, "SourceBlocked", f"{why}: {until}")
+        self._events.record(None, WARNING, EventReason.SOURCE_BLOCKED, f"{why}: {until}")
 
     def unblocked(self) -> None:
-        self._events.record(None, NORMAL, "SourceUnblocked", "changes and removals are applied again")
+        self._events.record(None, NORMAL, EventReason.SOURCE_UNBLOCKED, "changes and removals are applied again")
 
     def pass_failed(self, error: str) -> None:
-        self._events.record(None, WARNING, "PassFailed", error)
+        self._events.record(None, WARNING, EventReason.PASS_FAILED, error)
 
     def acting(self, actions: Sequence[Action]) -> None:
         """What the controller is about to set in motion."""
         loads = [action.row.id for action in actions if isinstance(action, Load)]
         if len(loads) > MANY:
             self._arriving.update(loads)
-            self._record_many("Loading", loads)
+            self._record_many(EventReason.LOADING, loads)
         for action in actions:
             self._acting(action)
 
     def _acting(self, action: Action) -> None:
         match action:
             case Reload(row=row, reason=reason):
-                self._events.record(row.id, NORMAL, "Reloading", reason)
+                self._events.record(row.id, NORMAL, EventReason.RELOADING, reason)
             case Unload(id=instance_id, reason=reason):
-                self._events.record(instance_id, NORMAL, "Unloading", reason)
+                self._events.record(instance_id, NORMAL, EventReason.UNLOADING, reason)
             case SetMode(id=instance_id, reason=reason):
-                self._events.record(instance_id, NORMAL, "Lowered", reason)
+                self._events.record(instance_id, NORMAL, EventReason.LOWERED, reason)
             case Load() | Update():
                 pass
             case _:
@@ -135,35 +137,41 @@ class Chronicle:
             case Loaded() if is_one_of_many:
                 pass
             case Loaded(id=id_, generation=generation):
-                self._events.record(id_, NORMAL, "Loaded", f"generation {generation} is loaded")
+                self._events.record(id_, NORMAL, EventReason.LOADED, f"generation {generation} is loaded")
             case LoadFailed(id=id_, error=error):
-                self._events.record(id_, WARNING, "LoadFailed", error)
+                self._events.record(id_, WARNING, EventReason.LOAD_FAILED, error)
             case Unloaded(id=id_, error=""):
-                self._events.record(id_, NORMAL, "Unloaded", "unloaded")
+                self._events.record(id_, NORMAL, EventReason.UNLOADED, "unloaded")
             case Unloaded(id=id_, error=error):
-                self._events.record(id_, WARNING, "Unloaded", f"on_unload failed: {error}")
+                self._events.record(id_, WARNING, EventReason.UNLOADED, f"on_unload failed: {error}")
             case HookFailed(id=id_, hook=hook, error=error):
-                self._events.record(id_, WARNING, "HookFailed", f"{hook}: {error}")
+                self._events.record(id_, WARNING, EventReason.HOOK_FAILED, f"{hook}: {error}")
             case Recovered(id=id_):
-                self._events.record(id_, NORMAL, "Recovered", "a tick succeeded again")
+                self._events.record(id_, NORMAL, EventReason.RECOVERED, "a tick succeeded again")
             case Quarantined(id=id_, error=error, is_barred=True):
                 told = f"not loaded: {error}; look at it, then change it, or: reconciler resume {id_}"
-                self._events.record(id_, WARNING, "Quarantined", told)
+                self._events.record(id_, WARNING, EventReason.QUARANTINED, told)
             case Quarantined(id=id_, error=error):
-                self._events.record(id_, WARNING, "Quarantined", f"paused after repeated failed ticks: {error}")
+                self._events.record(
+                    id_, WARNING, EventReason.QUARANTINED, f"paused after repeated failed ticks: {error}"
+                )
             case Stuck(id=id_, hook=hook, deadline_s=deadline_s, at=at):
                 message = f"{hook} has outlived its deadline of {deadline_s:g} s"
-                self._events.record(id_, WARNING, "Stuck", f"{message}; it was at {at}" if at else message)
+                self._events.record(id_, WARNING, EventReason.STUCK, f"{message}; it was at {at}" if at else message)
             case TicksMissed(id=id_, missed=missed, due=due):
                 why = "each found the one before still running, or waiting for a thread"
-                self._events.record(id_, WARNING, "TicksMissed", f"{missed} of its last {due} ticks were missed: {why}")
+                self._events.record(
+                    id_, WARNING, EventReason.TICKS_MISSED, f"{missed} of its last {due} ticks were missed: {why}"
+                )
                 log.warning("ticks are missed", extra={"instance": id_, "missed": missed, "of": due})
             case TicksKept(id=id_):
-                self._events.record(id_, NORMAL, "TicksKept", "it keeps its ticks again")
+                self._events.record(id_, NORMAL, EventReason.TICKS_KEPT, "it keeps its ticks again")
             case Disturbed(id=id_, hook=hook, changed=changed, others=others):
-                self._events.record(id_ or None, WARNING, "ProcessChanged", _disturbance(hook, changed, others))
+                self._events.record(
+                    id_ or None, WARNING, EventReason.PROCESS_CHANGED, _disturbance(hook, changed, others)
+                )
             case Unstuck(id=id_, hook=hook, duration_s=duration_s):
-                self._events.record(id_, NORMAL, "Unstuck", f"{hook} returned after {duration_s:.1f} s")
+                self._events.record(id_, NORMAL, EventReason.UNSTUCK, f"{hook} returned after {duration_s:.1f} s")
             case _:
                 assert_never(report)
 
@@ -174,11 +182,11 @@ class Chronicle:
         self._arriving.discard(report.id)
         self._arrived += isinstance(report, Loaded)
         if not self._arriving:
-            self._events.record(None, NORMAL, "Loaded", f"{self._arrived:,} instances are loaded")
+            self._events.record(None, NORMAL, EventReason.LOADED, f"{self._arrived:,} instances are loaded")
             self._arrived = 0
         return True
 
-    def _record_many(self, reason: str, ids: Sequence[str]) -> None:
+    def _record_many(self, reason: EventReason, ids: Sequence[str]) -> None:
         self._events.record(None, NORMAL, reason, f"{len(ids):,} instances: {_some(ids)}")
 
 

@@ -12,6 +12,7 @@ from reconciler.errors import CapabilityUnavailable, ExecError
 from reconciler.orders.verdict import Correction, Shares, Verdict
 from reconciler.ports import EventLog
 from reconciler.records.cadence import NOTHING_AHEAD, BeatRun, forgetting
+from reconciler.records.event import EventReason
 from reconciler.records.halt import WAS_IT_MEANT, Halt, HaltScope, stranger
 from reconciler.runtime.host import Host
 from reconciler.store.halts import HaltNotStored
@@ -175,14 +176,16 @@ class Operator:
         self._heart = heart
 
     def pause(self, ids: Sequence[str] | None, reason: str, uid: int) -> CommandResult:
-        return self._each(ids, "pause", "Paused", reason, uid, lambda id_: self._host.pause(id_, "operator", reason))
+        return self._each(
+            ids, "pause", EventReason.PAUSED, reason, uid, lambda id_: self._host.pause(id_, "operator", reason)
+        )
 
     def resume(self, ids: Sequence[str] | None, reason: str, uid: int) -> CommandResult:
         if ids is None:
             ids = sorted(id_ for id_, view in self._host.views().items() if view.paused)
             if not ids:
                 return CommandResult(failed=(("all", "nothing is paused"),))
-        return self._each(ids, "resume", "Resumed", reason, uid, self._resume_one)
+        return self._each(ids, "resume", EventReason.RESUMED, reason, uid, self._resume_one)
 
     def _resume_one(self, instance_id: str) -> None:
         view = self._host.views().get(instance_id)
@@ -195,7 +198,7 @@ class Operator:
         self,
         ids: Sequence[str] | None,
         action: str,
-        event: str,
+        event: EventReason,
         reason: str,
         uid: int,
         command: Callable[[str], None],
@@ -233,7 +236,7 @@ class Operator:
         finally:
             # In force even where it could not be stored; an order already past its last look is waited for.
             self._host.settle()
-            self._tell("Halted", scope, id, Halt(checked, id, full, reason, "", "").told, reason, uid)
+            self._tell(EventReason.HALTED, scope, id, Halt(checked, id, full, reason, "", "").told, reason, uid)
         rows = self._controller.fleet.rows
         strange = stranger(checked, id, rows, (row.record.identity.account_id for row in rows.values()))
         if strange:
@@ -249,10 +252,10 @@ class Operator:
             return CommandResult(failed=((id or "all", f"no halt of {_named(scope, id)} to lift: {why}"),))
         strongest = max(lifted, key=lambda halt: halt.full)
         self._operations.record(uid, "unhalt", strongest.told_lifted, reason)
-        self._tell("Unhalted", scope, id, strongest.told_lifted, reason, uid)
+        self._tell(EventReason.UNHALTED, scope, id, strongest.told_lifted, reason, uid)
         return CommandResult(done=(id or "all",))
 
-    def _tell(self, event: str, scope: str, id: str, what: str, reason: str, uid: int) -> None:
+    def _tell(self, event: EventReason, scope: str, id: str, what: str, reason: str, uid: int) -> None:
         about = id if scope == "instance" else None
         self._events.record(about, "Warning", event, f"{what}: {reason} ({named(uid)})")
         self._controller.hint()
@@ -282,7 +285,7 @@ class Operator:
             return CommandResult(failed=((account, fault),))
         self._operations.record(uid, "settle", f"account {account}", f"{shares}: {shares.reason}")
         message = f"account {account}: {shares}: {shares.reason} ({named(uid)})"
-        self._events.record(None, "Warning", "LedgerSettled", message)
+        self._events.record(None, "Warning", EventReason.LEDGER_SETTLED, message)
         self._controller.hint()
         return CommandResult(done=(account,))
 
@@ -291,12 +294,14 @@ class Operator:
         if fault:
             return CommandResult(failed=((server, fault),))
         self._operations.record(uid, "accept-tools", f"server {server}", reason)
-        self._events.record(None, "Warning", "ToolsAccepted", f"{server}: {reason} ({named(uid)})")
+        self._events.record(None, "Warning", EventReason.TOOLS_ACCEPTED, f"{server}: {reason} ({named(uid)})")
         return CommandResult(done=(server,))
 
     def note_placing(self, account: str, order: str, reason: str, uid: int) -> CommandResult:
         self._operations.record(uid, "place", f"account {account}", f"{order}: {reason}")
-        self._events.record(None, "Warning", "PlacedByHand", f"account {account}: {order}: {reason} ({named(uid)})")
+        self._events.record(
+            None, "Warning", EventReason.PLACED_BY_HAND, f"account {account}: {order}: {reason} ({named(uid)})"
+        )
         return CommandResult(done=(account,))
 
     def prune(self) -> PruneState:
@@ -314,7 +319,7 @@ class Operator:
         held = ", ".join(removal.held)
         self._operations.record(uid, "prune", held, f"{reason} ({digest})" if reason else digest)
         why = f": {reason}" if reason else ""
-        self._events.record(None, "Normal", "PruneConfirmed", f"{held}{why} ({named(uid)})")
+        self._events.record(None, "Normal", EventReason.PRUNE_CONFIRMED, f"{held}{why} ({named(uid)})")
         self._controller.confirm_removal(digest)
         return CommandResult(done=removal.held)
 
@@ -324,7 +329,7 @@ class Operator:
             return CommandResult(failed=(("beats", NOTHING_AHEAD),))
         told = forgetting(forgotten, free_from_s)
         self._operations.record(uid, "beats-forget", told, reason)
-        self._events.record(None, "Warning", "BeatsForgotten", f"{told}: {reason} ({named(uid)})")
+        self._events.record(None, "Warning", EventReason.BEATS_FORGOTTEN, f"{told}: {reason} ({named(uid)})")
         self._controller.hint()
         return CommandResult(done=(told,))
 

@@ -7,8 +7,8 @@ from datetime import datetime
 from typing import Any, Protocol, get_args
 
 from reconciler.orders.holding import Holding
+from reconciler.records.event import EventType
 from reconciler.records.record import Attempt, Row
-from reconciler.store import EventType
 
 Item = Mapping[str, Any]
 """One row, keys as the contract names them, values ready for JSON: money as decimal strings, times ISO 8601."""

@@ -21,6 +21,7 @@ from reconciler.exec_mcp.server import ExecServer
 from reconciler.exec_mcp.servers import Servers
 from reconciler.orders.market import TIMEFRAMES_S, Balance, Candle, InstrumentRules, Position, Quote
 from reconciler.ports import EventLog
+from reconciler.records.event import EventReason
 
 T = TypeVar("T")
 
@@ -179,7 +180,7 @@ class MarketData:
         if why and why != before and self._events is not None:
             server, tool, *subject = key
             told = f"{server}: {tool} of {', '.join(subject)}: an answer was not taken: {why}"
-            self._events.record(None, "Warning", "AnswerUnreadable", told)
+            self._events.record(None, "Warning", EventReason.ANSWER_UNREADABLE, told)
 
     def _drop_older_than(self, beat: int) -> None:
         """Forget, once per beat, what no later beat asked for again."""

@@ -33,6 +33,7 @@ from reconciler.orders.order import Order, Outcome
 from reconciler.orders.verdict import Shares
 from reconciler.ports import AccountView, EventLog
 from reconciler.records.cadence import beat_time
+from reconciler.records.event import EventReason
 
 log = logging.getLogger(__name__)
 
@@ -153,7 +154,9 @@ class Comparing:
             self._failed(account_id, str(error))
             if isinstance(error, Unreadable) and self._unreadable.get(account_id) != str(error):
                 self._unreadable[account_id] = str(error)
-                self._events.record(None, "Warning", "AnswerUnreadable", f"account {account_id}: not compared: {error}")
+                self._events.record(
+                    None, "Warning", EventReason.ANSWER_UNREADABLE, f"account {account_id}: not compared: {error}"
+                )
         except Exception as error:  # noqa: BLE001 - the other accounts are compared all the same
             self._failed(account_id, f"{type(error).__name__}: {error}")
             self._look_up.report("account not compared", error, account_id=account_id)
@@ -325,7 +328,7 @@ class Comparing:
             self._due_s[account_id] = self._clock.monotonic()
             return None
         if found and (known is None or known.difference != found):
-            self._events.record(None, "Warning", "PositionsDiffer", f"account {account_id}: {found}")
+            self._events.record(None, "Warning", EventReason.POSITIONS_DIFFER, f"account {account_id}: {found}")
         return found
 
     async def _positions(self, server: ExecServer, account_id: str, client_ids: Sequence[str]) -> list[Held] | None:

@@ -10,7 +10,6 @@ import contextlib
 import logging
 from collections import defaultdict
 from collections.abc import Sequence
-from typing import Literal
 
 from reconciler.clock import Clock
 from reconciler.errors import CapabilityUnavailable, ExecError, ExecUnavailable, StoreError
@@ -26,6 +25,7 @@ from reconciler.execution.watch import Denial, Doubts, Endings
 from reconciler.execution.wholeness import Wholeness
 from reconciler.orders.order import Order, Outcome
 from reconciler.ports import EventLog
+from reconciler.records.event import EventReason, EventType
 
 
 class FollowUp:
@@ -136,7 +136,9 @@ class Withdrawal:
             sending = await self._clerk.do(lambda: self._handed_over(order))
             if sending is None:
                 return
-            self._tell(order, "Normal", "Withdrawing", "the record has left active, and says open_orders: cancel")
+            self._tell(
+                order, "Normal", EventReason.WITHDRAWING, "the record has left active, and says open_orders: cancel"
+            )
             answer = await asyncio.wrap_future(sending)
             report = Subject.of(order).ending(answer)
             self._acknowledged_s[order.client_order_id] = self._clock.monotonic()
@@ -146,7 +148,7 @@ class Withdrawal:
             await self._clerk.do(lambda: self._settlement.reported(order, report))
         except (ExecError, CapabilityUnavailable, StoreError) as error:
             why = f"it stays open, and its cancel is tried again each beat: {error}"
-            self._tell(order, "Warning", "NotWithdrawn", why)
+            self._tell(order, "Warning", EventReason.NOT_WITHDRAWN, why)
         except Exception as error:  # noqa: BLE001 - the other orders are withdrawn all the same
             self._look_up.report("order not withdrawn", error, **about)
 
@@ -158,7 +160,7 @@ class Withdrawal:
                 return None
             return self._dispatch.cancel(order)
 
-    def _tell(self, order: Order, type: Literal["Normal", "Warning"], reason: str, message: str) -> None:
+    def _tell(self, order: Order, type: EventType, reason: EventReason, message: str) -> None:
         """Once for each order, however many beats it takes."""
         about = (reason, order.client_order_id)
         if about not in self._told:

@@ -38,6 +38,7 @@ from reconciler.orders.market import Balance, Position
 from reconciler.orders.order import Order, OrderRequest, OrderState, Outcome, RejectedBy
 from reconciler.orders.verdict import Correction, Shares, Verdict
 from reconciler.ports import EventLog, GateState, MarketData
+from reconciler.records.event import EventReason
 from reconciler.records.mode import Mode
 from reconciler.records.status import Obstacle, TradingCaveat, TradingReason
 
@@ -112,7 +113,7 @@ class Gateway:
             clock,
         )
         self._shadow_fee = shadow_fee
-        servers.tell_limited(lambda told: events.record(None, "Warning", TradingReason.RATE_LIMITED, told))
+        servers.tell_limited(lambda told: events.record(None, "Warning", EventReason.RATE_LIMITED, told))
         self._shadow_book = ShadowBook(ledger, self._quoting, clock, shadow_fee)
 
     def recover(self) -> Sequence[Order]:

@@ -20,6 +20,7 @@ from reconciler.execution.settlement import Settlement
 from reconciler.execution.watch import Absences, Denials, Doubts, Endings
 from reconciler.orders.order import Order, Outcome
 from reconciler.ports import EventLog
+from reconciler.records.event import EventReason
 
 T = TypeVar("T")
 
@@ -141,7 +142,9 @@ class LookUp:
             # It took the order once: nobody but somebody who looks can say what became of it.
             self.denials.add(order, why)
             way_out = f"say what became of it: reconciler orders resolve {id_} --as … --reason …"
-            self._events.record(order.instance_id, "Warning", "OrderMissing", f"{id_}: {why}, but took it; {way_out}")
+            self._events.record(
+                order.instance_id, "Warning", EventReason.ORDER_MISSING, f"{id_}: {why}, but took it; {way_out}"
+            )
 
     def _note_obstacle(self, order: Order, error: Exception) -> None:
         if isinstance(error, (CapabilityUnavailable, Unsayable)):

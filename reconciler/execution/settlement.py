@@ -7,7 +7,7 @@ import threading
 from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from decimal import Decimal
-from typing import Any, Literal, Protocol
+from typing import Any, Protocol
 
 from reconciler import exact
 from reconciler.errors import StoreError
@@ -20,7 +20,7 @@ from reconciler.orders.market import Position
 from reconciler.orders.order import Fill, Order, OrderState, Outcome, RejectedBy, decimal_text
 from reconciler.orders.verdict import Correction, Verdict
 from reconciler.ports import EventLog
-from reconciler.records.status import TradingCaveat
+from reconciler.records.event import EventReason, EventType
 
 log = logging.getLogger(__name__)
 
@@ -133,7 +133,12 @@ class Settlement:
                 settled = self._note(self._rejected(order, by, reason))
                 self._brake(settled)
                 return settled
-        self._tell(known, "Warning", "OrderTurnedUp", f"it is {known.state}, but its placing was answered: {reason}")
+        self._tell(
+            known,
+            "Warning",
+            EventReason.ORDER_TURNED_UP,
+            f"it is {known.state}, but its placing was answered: {reason}",
+        )
         return known
 
     def unknown(self, order: Order, reason: str) -> Order:
@@ -144,7 +149,7 @@ class Settlement:
                 return known  # the exchange listed it before its answer was given up
             self._doubts.add(order)
             settled = self._ledger.settle(order.client_order_id, outcome=Outcome.UNKNOWN, reason=reason)
-        self._tell(order, "Warning", "OrderUnknown", f"it may have been placed: {reason}")
+        self._tell(order, "Warning", EventReason.ORDER_UNKNOWN, f"it may have been placed: {reason}")
         return settled
 
     def written_off(self, order: Order, why: str) -> Order:
@@ -156,14 +161,14 @@ class Settlement:
             elif known.outcome is not Outcome.UNKNOWN:
                 return known
             settled = self._rejected(order, RejectedBy.GATEWAY, why)
-        self._tell(order, "Warning", "OrderNotPlaced", why)
+        self._tell(order, "Warning", EventReason.ORDER_NOT_PLACED, why)
         return settled
 
     def unreadable(self, order: Order, why: str) -> None:
         """What was answered cannot be booked: the order stays as it is known. Told once, as long as it is the same."""
         if self._told.get(order.client_order_id) != why:
             self._told[order.client_order_id] = why
-            self._tell(order, "Warning", "AnswerUnreadable", f"an answer was not taken: {why}")
+            self._tell(order, "Warning", EventReason.ANSWER_UNREADABLE, f"an answer was not taken: {why}")
 
     def reported(self, order: Order, report: OrderReport) -> Order:
         """The exchange's word on an order. An answer older than what is known changes nothing.
@@ -201,12 +206,17 @@ class Settlement:
         self._note(settled)
         self._brake(settled)
         if turned_up:
-            self._tell(known, "Warning", "OrderTurnedUp", f"it is {settled.state}, but was taken for: {known.reason}")
+            self._tell(
+                known,
+                "Warning",
+                EventReason.ORDER_TURNED_UP,
+                f"it is {settled.state}, but was taken for: {known.reason}",
+            )
         elif known.outcome is Outcome.UNKNOWN:
-            self._tell(known, "Normal", "OrderFound", f"it was placed, and is {settled.state}")
+            self._tell(known, "Normal", EventReason.ORDER_FOUND, f"it was placed, and is {settled.state}")
         elif is_over and settled.filled_quantity > known.filled_quantity:
             more = f"{decimal_text(settled.filled_quantity)} filled, was {decimal_text(known.filled_quantity)}"
-            self._tell(known, "Warning", "LateFill", f"it was {known.state} already: {more}")
+            self._tell(known, "Warning", EventReason.LATE_FILL, f"it was {known.state} already: {more}")
         self._tell_excess(known, settled)
         return settled
 
@@ -214,14 +224,14 @@ class Settlement:
         """Exchanges that round up fill more than was ordered: it is booked as told, and somebody should know."""
         if settled.filled_quantity > max(settled.quantity, known.filled_quantity):
             filled, ordered = decimal_text(settled.filled_quantity), decimal_text(settled.quantity)
-            self._tell(known, "Warning", "FilledMore", f"{filled} filled, of {ordered} that was ordered")
+            self._tell(known, "Warning", EventReason.FILLED_MORE, f"{filled} filled, of {ordered} that was ordered")
 
     def still_open(self, order: Order) -> None:
         """It is over, for all we know, and that is final; its exchange lists it as open all the same."""
         way_out = "cancel it at the exchange, then lift the halt"
         why = f"the exchange lists it as open, but it was taken for {order.state}; {way_out}"
         self._halt(order, f": {why}")
-        self._tell(order, "Warning", "OrderStillOpen", why)
+        self._tell(order, "Warning", EventReason.ORDER_STILL_OPEN, why)
 
     def resolved(self, client_order_id: str, verdict: Verdict) -> str:
         """An operator's word on an order. Why it cannot be taken, empty where it was."""
@@ -236,7 +246,7 @@ class Settlement:
                 said = f"order {client_order_id} resolved as {verdict}: {verdict.reason} ({verdict.by})"
                 self._ledger.resolve(client_order_id, said, verdict.news(known))
                 self._is_known(client_order_id)
-                self._tell(known, "Warning", "OrderResolved", f"{verdict}: {verdict.reason} ({verdict.by})")
+                self._tell(known, "Warning", EventReason.ORDER_RESOLVED, f"{verdict}: {verdict.reason} ({verdict.by})")
             return fault
 
     def corrected(self, instance_id: str, correction: Correction) -> str:
@@ -247,7 +257,7 @@ class Settlement:
             return fault
         before, after = self._ledger.correct({instance_id: correction})[instance_id]
         told = f"holds {decimal_text(before.quantity)} {after.symbol} → {correction}: {correction.reason}"
-        self._events.record(instance_id, "Warning", "BookCorrected", f"{told} ({correction.by})")
+        self._events.record(instance_id, "Warning", EventReason.BOOK_CORRECTED, f"{told} ({correction.by})")
         return ""
 
     def _turn(self, client_order_id: str) -> threading.Lock:
@@ -290,7 +300,7 @@ class Settlement:
         if settled.outcome is Outcome.ACCEPTED:
             self._brakes.accepted(settled)
         elif settled.rejected_by is RejectedBy.EXCHANGE and (held := self._brakes.refused(settled, settled.reason)):
-            self._events.record(settled.instance_id, "Warning", TradingCaveat.REFUSED_AGAIN, held)
+            self._events.record(settled.instance_id, "Warning", EventReason.REFUSED_AGAIN, held)
 
     def _note(self, settled: Order) -> Order:
         """Have it looked up once more, where that may tell more."""
@@ -298,7 +308,7 @@ class Settlement:
             self._endings.note(settled)
         return settled
 
-    def _tell(self, order: Order, type: Literal["Normal", "Warning"], reason: str, message: str) -> None:
+    def _tell(self, order: Order, type: EventType, reason: EventReason, message: str) -> None:
         self._events.record(order.instance_id, type, reason, f"{order.client_order_id}: {message}")
 
 

@@ -12,6 +12,7 @@ from reconciler.clock import Clock, iso
 from reconciler.exec_mcp.answers import Listed
 from reconciler.orders.order import decimal_text
 from reconciler.ports import EventLog
+from reconciler.records.event import EventReason
 
 _ZERO = Decimal(0)
 
@@ -91,7 +92,10 @@ class Orphans:
             if ids not in before and ids not in now:
                 what = f"{item.side} {item.quantity} {item.symbol} ({item.client_order_id or item.order_id})"
                 self._events.record(
-                    None, "Warning", "OrphanOrder", f"account {account_id}: an order of no known instance: {what}"
+                    None,
+                    "Warning",
+                    EventReason.ORPHAN_ORDER,
+                    f"account {account_id}: an order of no known instance: {what}",
                 )
             seen_at = before[ids].seen_at if ids in before else iso(self._clock.time())
             now[ids] = Orphan(account_id, *ids, item.symbol, item.side, item.quantity, item.status, seen_at)

@@ -22,6 +22,7 @@ from reconciler.execution.tally import Held, differences
 from reconciler.orders.order import Order, Side, decimal_text
 from reconciler.orders.verdict import Shares
 from reconciler.ports import EventLog
+from reconciler.records.event import EventReason
 
 _LOOKS = 3
 """What differs otherwise at so many looks in a row is no fill on its way any more, though no two of them agree."""
@@ -314,7 +315,9 @@ class Wholeness:
         is_real = self._is_real(account_id)
         if known is None or set(lost) - set(known.strays):
             more = "" if is_real else "; its money is not real, so it trades on"
-            self._events.record(None, "Warning", "LedgerBehind", f"account {account_id}: {behind.what}{more}")
+            self._events.record(
+                None, "Warning", EventReason.LEDGER_BEHIND, f"account {account_id}: {behind.what}{more}"
+            )
         if is_real:
             self._behind[account_id] = behind
         else:
@@ -331,11 +334,11 @@ class Wholeness:
             if now:
                 beside = ", ".join(f"{decimal_text(quantity)} {symbol}" for symbol, quantity in sorted(now.items()))
                 what = f"beside what the instances' fills make it holds {beside}, which counts as held before"
-                self._events.record(None, "Normal", "BaselineTaken", f"account {account_id}: {what}")
+                self._events.record(None, "Normal", EventReason.BASELINE_TAKEN, f"account {account_id}: {what}")
         if was_behind:
             self._behind.pop(account_id, None)
             what = "what the exchange has is what the ledger makes again"
-            self._events.record(None, "Normal", "LedgerWhole", f"account {account_id}: {what}")
+            self._events.record(None, "Normal", EventReason.LEDGER_WHOLE, f"account {account_id}: {what}")
         self._decided.add(account_id)
 
     def _keep(self, found: _Found, before: Mapping[str, Decimal] | None) -> None:

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from reconciler.clock import Clock, utc
 from reconciler.errors import StoreError
+from reconciler.records.event import EventReason
 from reconciler.records.halt import Halt
 from reconciler.store.database import ReadPool, explained, make_folder, open_read_only
 from reconciler.store.examination import require_whole_file
@@ -121,7 +122,7 @@ def _prepared(
             store.halts.add(halt.scope, halt.id, halt.full, halt.reason, halt.by)
         store.halts.add("all", "", False, f"{why}: compare with the exchanges, then unhalt", f"uid {uid}")
         store.operators.record(uid, "restore", str(source), reason or why)
-        store.events.record(None, "Warning", "Restored", f"{why} (uid {uid}): everything is halted")
+        store.events.record(None, "Warning", EventReason.RESTORED, f"{why} (uid {uid}): everything is halted")
         store.renew()
         ledger = store.ledger
         in_doubt = (*ledger.unresolved(), *ledger.open_accepted())

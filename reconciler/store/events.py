@@ -8,16 +8,14 @@ from collections import deque
 from concurrent.futures import Future
 from dataclasses import dataclass
 from functools import partial
-from typing import Literal
 
 from sqlite_utils import Database
 
 from reconciler.clock import Clock, iso
 from reconciler.errors import StoreError
+from reconciler.records.event import EventType
 from reconciler.store.writer import Writer
 from reconciler.visible import storable
-
-EventType = Literal["Normal", "Warning"]
 
 KEPT = 10_000
 KEPT_PER_INSTANCE = 200
@@ -52,7 +50,7 @@ class Events:
     def record(self, instance_id: str | None, type: EventType, reason: str, message: str) -> None:
         """Write it down soon; never waits, never raises. `instance_id` None is the engine itself.
 
-        `reason` is one CamelCase word. What repeats the instance's last event is
+        `reason` is an `EventReason`, stored as its word. What repeats the instance's last event is
         counted there. The newest 10,000 are kept, and the newest 200 of each instance.
         """
         event = _Event(instance_id, type, reason, storable(message), iso(self._clock.time()))

@@ -17,6 +17,7 @@ from reconciler.clock import Clock, iso
 from reconciler.ending import in_children, let_go_files
 from reconciler.records.accounts import KnownTools
 from reconciler.records.cadence import RUN_GAP, BeatRun, Mark
+from reconciler.records.event import EventReason
 from reconciler.records.halt import Halt
 from reconciler.store.database import ReadPool, make_folder, open_writable
 from reconciler.store.desired import Desired
@@ -263,11 +264,11 @@ class Store:
             what = f"a new, empty database was made: {path}: it knows no orders and no positions of before"
             if lost:
                 what += f"; the one that was here ({lost}) is gone: to go on with it, restore a backup"
-            self.events.record(None, "Warning" if lost else "Normal", "DatabaseMade", what)
+            self.events.record(None, "Warning" if lost else "Normal", EventReason.DATABASE_MADE, what)
             told.append(what)
         if self._damage:
             what = f"{path}: {self._damage}: accounts are compared, and real money waits where rows are missing"
-            self.events.record(None, "Warning", "LogDamaged", what)
+            self.events.record(None, "Warning", EventReason.LOG_DAMAGED, what)
             told.append(what)
         return told
 
@@ -294,7 +295,7 @@ class Store:
         for halt in taken:
             about = halt.id if halt.scope == "instance" else None
             message = f"{halt.told}: {halt.reason} ({halt.by}, through {HALT_REQUESTS})"
-            self.events.record(about, "Warning", "Halted", message)
+            self.events.record(about, "Warning", EventReason.HALTED, message)
         return taken
 
     def renew(self) -> None:

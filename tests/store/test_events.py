@@ -13,6 +13,7 @@ from sqlite_utils import Database
 
 from reconciler.clock import FakeClock, iso
 from reconciler.errors import StoreError
+from reconciler.records.event import EventType
 from reconciler.store import Reader, Store, events
 
 
@@ -61,7 +62,7 @@ def test_an_event_that_repeats_the_last_one_is_counted_and_the_order_stays_reada
     ],
 )
 def test_an_event_that_differs_in_anything_is_another(
-    store: Store, reader: Reader, other: tuple[str | None, events.EventType, str, str]
+    store: Store, reader: Reader, other: tuple[str | None, EventType, str, str]
 ) -> None:
     store.events.record("a", "Normal", "Loaded", "it")
     store.events.record(*other)
