@@ -7,6 +7,7 @@
     $.data[0]            an element; [-1] is the last
     $.quotes[symbol].ap  the member named by our own argument, here the call's symbol
     $.total.*            every member of an object as {key, value}, every element of a list: for `items` only
+    -$.fee               the number there with its sign turned: for a fee only
 
 Where a path leads to nothing, or to null, there is nothing there: that is an answer, not an error.
 """
@@ -21,6 +22,7 @@ from typing import Any, Final
 
 _NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*")
 _INDEX: Final = re.compile(r"-?(0|[1-9][0-9]{0,8})")
+_SIGNED: Final = re.compile(r"[+-]?[.0-9]")
 _TEXT: Final = re.compile(r'"(?:[^"\\]|\\.)*"')
 
 
@@ -55,13 +57,19 @@ Step = Member | Element | Named | Each
 
 @dataclass(frozen=True, slots=True)
 class Path:
-    """A path that was read. `whole` begins at the whole answer, others at the item where there is one."""
+    """A path that was read. `whole` begins at the whole answer, others at the item where there is one.
+
+    What it leads to has its sign turned where it `turns`.
+    """
 
     steps: tuple[Step, ...] = ()
     whole: bool = False
+    turns: bool = False
 
     def __str__(self) -> str:
-        return ("$$" if self.whole else "$") + "".join(_spelled(step) for step in self.steps)
+        return (
+            ("-" if self.turns else "") + ("$$" if self.whole else "$") + "".join(_spelled(step) for step in self.steps)
+        )
 
     @property
     def is_each(self) -> bool:
@@ -75,21 +83,23 @@ class Path:
             value = _followed(step, value, arguments)
             if value is None:
                 return None
-        return value
+        return _turned(value) if self.turns else value
 
 
 def parse(text: str) -> Path:
     """Raises ValueError with a sentence that says what was expected, and where."""
-    if not text.startswith("$"):
+    turns = text.startswith("-")
+    at = int(turns)
+    if not text.startswith("$", at):
         raise ValueError(f"expected a path from $, was {text!r}")
-    whole = text.startswith("$$")
-    at, steps = (2 if whole else 1), list[Step]()
+    whole = text.startswith("$$", at)
+    at, steps = at + (2 if whole else 1), list[Step]()
     while at < len(text):
         if steps and isinstance(steps[-1], Each):
             raise ValueError(f"expected nothing after .*, was {text!r}")
         step, at = _step(text, at)
         steps.append(step)
-    return Path(tuple(steps), whole)
+    return Path(tuple(steps), whole, turns)
 
 
 def _step(text: str, at: int) -> tuple[Step, int]:
@@ -138,3 +148,12 @@ def _followed(step: Step, value: Any, arguments: Mapping[str, Any]) -> Any:
             if isinstance(value, dict):
                 return [{"key": key, "value": inner} for key, inner in value.items()]
             return value if isinstance(value, list) else None
+
+
+def _turned(value: Any) -> Any:
+    """The number with its sign turned, as text. What is none stays as it is: it is refused where answers are read."""
+    spelled = str(value).strip()
+    if isinstance(value, bool) or not _SIGNED.match(spelled):
+        return value
+    unsigned = spelled.lstrip("+-")
+    return unsigned if spelled.startswith("-") or not unsigned.strip("0.") else f"-{unsigned}"

@@ -218,7 +218,7 @@ def _tool(name: str, tool: Mapping[str, Any], bind: Mapping[str, Any], here: Whe
         for key in CONDITIONS
     }
     result = {
-        key: None if path is None else _path(path, (*here, "result", key), faults)
+        key: None if path is None else _path(path, (*here, "result", key), faults, turns=key == "fee")
         for key, path in tool.get("result", {}).items()
     }
     forms = [target.form for target in args.get("client_order_id", ()) if target.form is not None]
@@ -283,7 +283,7 @@ def _values(written: Any) -> tuple[str, ...] | None:
     return tuple(compared(value) for value in (written if isinstance(written, list) else [written]))
 
 
-def _path(text: str, where: Where, faults: Faults, *, each: bool = False) -> Path | None:
+def _path(text: str, where: Where, faults: Faults, *, each: bool = False, turns: bool = False) -> Path | None:
     try:
         path = parse(text)
     except ValueError as error:
@@ -291,6 +291,8 @@ def _path(text: str, where: Where, faults: Faults, *, each: bool = False) -> Pat
         return None
     if path.is_each and not each:
         faults.append((where, f"expected a path to one thing, was {text!r}: .* is for items"))
+    if path.turns and not turns:
+        faults.append((where, f"expected a path from $, was {text!r}: a minus before it is for a fee alone"))
     return path
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
 from typing import Any
 
 import pytest
@@ -25,9 +26,10 @@ steps = st.one_of(
     st.builds(Named, names),
 )
 paths = st.builds(
-    lambda inner, last, whole: Path((*inner, *last), whole),
+    lambda inner, last, whole, turns: Path((*inner, *last), whole, turns),
     st.lists(steps, max_size=6),
     st.sampled_from([(), (Each(),)]),
+    st.booleans(),
     st.booleans(),
 )
 
@@ -90,6 +92,17 @@ def test_a_path_leads_where_it_says(path: str, found: Any) -> None:
     assert parse(path).find(ANSWER, ANSWER, {"symbol": "BTC/USD"}) == found
 
 
+@pytest.mark.parametrize(
+    ("told", "turned"),
+    [("-0.10", "0.10"), ("0.1", "-0.1"), (" +0.1 ", "-0.1"), (-3, "3"), (Decimal("1E-8"), "-1E-8"), (-2e-05, "2e-05"),
+     ("0", "0"), ("0.00", "0.00"), (0, "0"), (-0.0, "0.0"), ("", ""), (None, None), (True, True), (["1"], ["1"]),
+     ("--1", "--1"), ("-", "-"), ("free", "free")],
+)  # fmt: skip
+def test_a_minus_before_a_path_turns_the_sign_of_the_number_there(told: Any, turned: Any) -> None:
+    assert parse("-$.fee").find({"fee": told}, None, {}) == turned
+    assert parse("-$$.fee").find(None, {"fee": told}, {}) == turned
+
+
 def test_two_dollars_begin_at_the_whole_answer_from_within_an_item() -> None:
     item = {"key": "BTC"}
     assert parse("$$.total[key]").find(item, ANSWER, item) == "0.5"
@@ -101,6 +114,8 @@ def test_two_dollars_begin_at_the_whole_answer_from_within_an_item() -> None:
     [
         ("id", "expected a path from $, was 'id'"),
         ("", "expected a path from $, was ''"),
+        ("-", "expected a path from $, was '-'"),
+        ("--$.a", "expected a path from $, was '--$.a'"),
         ("$.", "expected .name, [0], [\"name\"], [argument] or .* at '.', in '$.'"),
         ("$id", "expected .name, [0], [\"name\"], [argument] or .* at 'id', in '$id'"),
         ("$.a[01]", "expected .name, [0], [\"name\"], [argument] or .* at '[01]', in '$.a[01]'"),

@@ -109,6 +109,16 @@ def test_a_fill_is_told(mapping: str) -> None:
     assert (report.state, str(report.filled_quantity)) == (OrderState.FILLED, "0.01")
 
 
+@pytest.mark.parametrize("mapping", ["mcp-okx", "okx"])
+def test_the_fee_of_a_fill_is_told_in_the_currency_that_it_was_taken_in(mapping: str) -> None:
+    server = Replayed(mapping)
+    server.place("fill", "e", limit_price="60001")
+    report = server.state("look up filled", "e")
+    assert (str(report.fee), report.fee_currency) == ("0.0001", "BTC")  # which these servers tell as -0.0001
+    (listed, *_) = server.hear("list", "list_orders", status="open")["orders"]
+    assert (listed["fee"], listed["fee_currency"]) == ("0", "BTC")
+
+
 @recorded
 def test_a_refusal_is_one_with_the_exchanges_own_words(mapping: str) -> None:
     server = Replayed(mapping)

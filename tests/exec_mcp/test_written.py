@@ -69,6 +69,25 @@ def test_every_fault_is_told_at_once_with_its_place() -> None:
     ]
 
 
+def test_a_sign_is_turned_of_a_fee_and_of_nothing_else() -> None:
+    words = read({"tools": {"get_order": {"result": {"fee": "-$.fee"}}}}).tool("get_order")
+    assert words is not None
+    assert str(words.result["fee"]) == "-$.fee"
+    tools = {
+        "get_order": {"result": {"filled_quantity": "-$.sz"}, "error_when": ["-$.code"]},
+        "list_orders": {"items": "-$.orders", "result": {"fee": "-$.*"}},
+    }
+    with pytest.raises(BadMapping) as caught:
+        read({"tools": tools})
+    alone = "a minus before it is for a fee alone"
+    assert [(where[1:], sentence) for where, sentence in caught.value.faults] == [
+        (("get_order", "error_when", 0), f"expected a path from $, was '-$.code': {alone}"),
+        (("get_order", "result", "filled_quantity"), f"expected a path from $, was '-$.sz': {alone}"),
+        (("list_orders", "result", "fee"), "expected a path to one thing, was '-$.*': .* is for items"),
+        (("list_orders", "items"), f"expected a path from $, was '-$.orders': {alone}"),
+    ]
+
+
 def condition(**written: Any) -> AnswerCondition:
     words = read({"tools": {"place_order": {"error_when": [{"path": "$.code", **written}]}}}).tool("place_order")
     assert words is not None
