@@ -123,12 +123,12 @@ def forget(place: Place, reason: str) -> None:
 def _forgotten_without_engine(place: Place, reason: str) -> dict[str, list[object]]:
     from reconciler.cli.ownership import owned_store
     from reconciler.clock import SystemClock
-    from reconciler.records.cadence import Mark
+    from reconciler.records.cadence import BeatMark
 
     clock = SystemClock()
     boot, uptime_s = clock.uptime()
     with owned_store(place) as (store, uid):
-        forgotten = store.beats.forget(Mark(clock.time(), uptime_s, boot))
+        forgotten = store.beats.forget(BeatMark(clock.time(), uptime_s, boot))
         if not forgotten:
             return {"done": [], "failed": [{"message": NOTHING_AHEAD}]}
         told = forgetting(forgotten, free_from_s(store.beats.runs(), clock.time()))

@@ -15,7 +15,7 @@ from reconciler.control.diagnosis import (
     CALM,
     Case,
     Finding,
-    Surroundings,
+    FleetConditions,
     Transitions,
     accepted,
     caveats,
@@ -122,7 +122,7 @@ class _Glance:
     fleet: Fleet
     views: Mapping[str, Running]
     exposed: frozenset[str]
-    around: Surroundings
+    around: FleetConditions
     denials: Sequence[Mapping[str, Any]]
     differences: Sequence[Mapping[str, Any]]
 
@@ -276,11 +276,11 @@ class StatusBoard:
     def _importing(self, row: Row) -> Importing | None:
         return self._parts.catalogue.importing(row.record.strategy_type)
 
-    def _around(self) -> Surroundings:
+    def _around(self) -> FleetConditions:
         parts = self._parts
         no_beat, awaited, unheard = parts.heartbeat.silence(), parts.awaited(), parts.unheard()
         found = (no_beat, awaited, unheard, parts.trading.held_back(), *parts.trading.limited())
-        return Surroundings(*found) if any(found) else CALM
+        return FleetConditions(*found) if any(found) else CALM
 
     def _server_of(self, row: Row) -> str:
         account = self._parts.accounts.get(row.record.identity.account_id)

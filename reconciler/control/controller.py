@@ -74,7 +74,7 @@ class ControllerOptions:
     interval_s: float = 30.0
 
 
-class HaltBook(Protocol):
+class QuarantineHalts(Protocol):
     """Where the halt that a quarantine asks for is kept."""
 
     def add(self, scope: HaltScope, id: str, full: bool, reason: str, by: str) -> object: ...
@@ -88,7 +88,7 @@ class Controller:
         clock: Clock,
         options: ControllerOptions,
         observer: Observer,
-        halts: HaltBook,
+        halts: QuarantineHalts,
         chronicle: Chronicle,
         host: Host,
     ) -> None:

@@ -22,7 +22,7 @@ Finding = tuple[bool, str, str]
 
 
 @dataclass(frozen=True, slots=True)
-class Surroundings:
+class FleetConditions:
     """What the whole fleet depends on. `no_beat`: why no beat has fired for three heartbeats, so that nothing ticks.
 
     `awaited` are the exec-mcp servers that have not answered since the start and are waited for, `unheard` those that
@@ -37,14 +37,14 @@ class Surroundings:
     limited: frozenset[str] = frozenset()
     unasked: frozenset[str] = frozenset()
 
-    def is_like(self, other: Surroundings) -> bool:
+    def is_like(self, other: FleetConditions) -> bool:
         """True where nothing is judged otherwise than in those."""
         mine = (self.awaited, self.unheard, self.held_back, self.limited, self.unasked)
         others = (other.awaited, other.unheard, other.held_back, other.limited, other.unasked)
         return bool(self.no_beat) is bool(other.no_beat) and mine == others
 
 
-CALM = Surroundings()
+CALM = FleetConditions()
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +57,7 @@ class Case:
     can_load: bool
     is_exposed: bool = False
     """True with an open real order or a real position."""
-    around: Surroundings = CALM
+    around: FleetConditions = CALM
     server: str = ""
     """The exec-mcp server that reaches its account; empty where none does."""
     importing: Importing | None = None

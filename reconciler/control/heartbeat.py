@@ -15,7 +15,16 @@ from typing import Protocol
 
 from reconciler.clock import Clock
 from reconciler.errors import StoreError
-from reconciler.records.cadence import RUN_GAP, BeatRun, Mark, beat_at, beat_time, free_from_s, last_fired, moment_of
+from reconciler.records.cadence import (
+    RUN_GAP,
+    BeatMark,
+    BeatRun,
+    beat_at,
+    beat_time,
+    free_from_s,
+    last_fired,
+    moment_of,
+)
 
 LOOKS = 3
 LOOK_EVERY_S = 5.0
@@ -45,12 +54,12 @@ class ClockWatch:
         """True while a clock that is ahead is looked at, and until the beat it allowed has fired."""
         return self._looks > 0
 
-    def mark(self) -> Mark:
+    def mark(self) -> BeatMark:
         """This moment."""
         boot, uptime_s = self._clock.uptime()
-        return Mark(self._clock.time(), uptime_s, boot)
+        return BeatMark(self._clock.time(), uptime_s, boot)
 
-    def has_passed(self, since: Mark | None) -> bool:
+    def has_passed(self, since: BeatMark | None) -> bool:
         """True where the time since then has passed by every clock, and where there is nothing to judge by."""
         if since is None:
             return True
@@ -97,15 +106,15 @@ class Beats(Protocol):
         """All that is known, the forgotten ones too."""
         ...
 
-    def marked(self) -> Mark | None:
+    def marked(self) -> BeatMark | None:
         """When the last beat fired, None where nothing is known."""
         ...
 
-    def fire(self, beat: int, heartbeat_s: float, mark: Mark) -> Future[None]:
+    def fire(self, beat: int, heartbeat_s: float, mark: BeatMark) -> Future[None]:
         """Commit that `beat` fires now; done, once it is. StoreError in it where it could not be committed."""
         ...
 
-    def forget(self, mark: Mark) -> Sequence[BeatRun]:
+    def forget(self, mark: BeatMark) -> Sequence[BeatRun]:
         """Wait no more for beats that fired ahead of `mark`; returns the runs they are in. Raises StoreError."""
         ...
 
@@ -147,7 +156,7 @@ class Heartbeat:
         self._runs: tuple[BeatRun, ...] = ()
         self._seen: int | None = None
         self._tried: int | None = None
-        self._anchor: Mark | None = None
+        self._anchor: BeatMark | None = None
         self._began_s: float | None = None
         self._round_s: float | None = None
         self._wall_s = clock.time()

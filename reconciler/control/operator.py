@@ -120,7 +120,7 @@ class Halts(Protocol):
     def lift(self, scope: HaltScope, id: str, by: str, reason: str) -> tuple[Halt, ...]: ...
 
 
-class Orders(Protocol):
+class Verdicts(Protocol):
     """Where an operator's word on an order goes."""
 
     def resolve(self, client_order_id: str, verdict: Verdict) -> str:
@@ -160,7 +160,7 @@ class Operator:
         controller: Controller,
         host: Host,
         halts: Halts,
-        orders: Orders,
+        orders: Verdicts,
         accept_tools: AcceptTools,
         operations: Operations,
         events: EventLog,

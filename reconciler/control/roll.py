@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
-from reconciler.control.diagnosis import CALM, Case, Surroundings, health, sync
+from reconciler.control.diagnosis import CALM, Case, FleetConditions, health, sync
 from reconciler.control.fleet import Fleet
 from reconciler.records.mode import Mode
 from reconciler.records.plan import Running
@@ -77,7 +77,7 @@ class Roll:
         fleet: Fleet,
         views: Mapping[str, Running],
         exposed: frozenset[str],
-        around: Surroundings = CALM,
+        around: FleetConditions = CALM,
     ) -> Called:
         """Everybody as they are now. Costs nothing where nothing changed, and little where little did.
 

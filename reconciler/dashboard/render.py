@@ -129,7 +129,7 @@ def tone(word: str) -> str:
     return TONES.get(word, "off")
 
 
-class Gate(NamedTuple):
+class GateWord(NamedTuple):
     """Whether orders may leave, as a row says it; `tone` is empty where there is no more to be said."""
 
     word: str
@@ -137,21 +137,21 @@ class Gate(NamedTuple):
     reasons: tuple[str, ...]
 
 
-def gate(instance: InstanceStatus) -> Gate:
+def gate(instance: InstanceStatus) -> GateWord:
     """Whether the orders of an instance may leave, and what keeps them. What only observes is closed by its mode."""
     condition = next((one for one in instance.conditions if one.type == "Trading"), None)
     if condition is None:
-        return Gate("not known", "warn", ())
+        return GateWord("not known", "warn", ())
     if condition.status:
         return (
-            Gate("open", "ok", ())
+            GateWord("open", "ok", ())
             if condition.reason == "Open"
-            else Gate("open", "warn", (_spelled(condition.reason),))
+            else GateWord("open", "warn", (_spelled(condition.reason),))
         )
     found = [one.reason for one in instance.obstacles] or [condition.reason]
     reasons = tuple(dict.fromkeys(_spelled(one) for one in found if one != TradingReason.MODE))
     grave = instance.effective_mode is Mode.ACTIVE or TradingReason.UNKNOWN_ORDER in found
-    return Gate("closed", ("bad" if grave else "warn") if reasons else "", reasons)
+    return GateWord("closed", ("bad" if grave else "warn") if reasons else "", reasons)
 
 
 _WORDS = re.compile(r"(?<=[a-z])(?=[A-Z])")

@@ -9,7 +9,7 @@ from concurrent.futures import CancelledError, Future
 from contextvars import ContextVar
 from typing import Any, TypeVar
 
-from reconciler.errors import ExecUnavailable, ExecUnknown
+from reconciler.errors import ExecUnavailable, ExecUnknown, ReconcilerError
 
 T = TypeVar("T")
 
@@ -136,3 +136,29 @@ class Handover:
 
 CURRENT: ContextVar[Handover | None] = ContextVar("reconciler_handover", default=None)
 """The call that the running task makes. The SDK carries the context along to the task that does the HTTP."""
+
+
+_MEANT = {
+    "Timeout": "it took too long",
+    "Read": "the connection broke before the answer was there",
+    "Write": "the connection broke while it was written to",
+    "Protocol": "the server broke off, or does not speak HTTP",
+    "Closed": "the connection was closed",
+    "Broken": "the connection was closed",
+    "Connect": "it cannot be connected to",
+}
+"""What errors of transports mean that say nothing themselves, by a part of their names."""
+
+
+def flat(error: BaseException) -> str:
+    """The first real error inside nested exception groups, as one line; our own speak for themselves.
+
+    Of one that says nothing, what it came of says more, or what its kind means.
+    """
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    kind, said, cause = type(error).__name__, str(error), error.__cause__ or error.__context__
+    while not said and cause is not None:
+        said, cause = str(cause), cause.__cause__ or cause.__context__
+    said = said or next((words for part, words in _MEANT.items() if part in kind), "it says no more")
+    return said if isinstance(error, ReconcilerError) else f"{kind}: {said}"

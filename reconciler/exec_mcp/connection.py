@@ -16,10 +16,10 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from reconciler.clock import Clock, iso
-from reconciler.errors import ExecError, ExecRejected, ExecUnavailable, ExecUnknown, ReconcilerError
+from reconciler.errors import ExecError, ExecRejected, ExecUnavailable, ExecUnknown
 from reconciler.exec_mcp import refusals
 from reconciler.exec_mcp.answers import Unreadable
-from reconciler.exec_mcp.bridge import CURRENT, Handover
+from reconciler.exec_mcp.bridge import CURRENT, Handover, flat
 from reconciler.exec_mcp.child import Murmur
 from reconciler.exec_mcp.fit import Offer
 from reconciler.exec_mcp.options import ServerOptions
@@ -34,16 +34,6 @@ log = logging.getLogger(__name__)
 NOT_YET = "not connected yet"
 """The error of a connection that was not tried yet."""
 
-_MEANT = {
-    "Timeout": "it took too long",
-    "Read": "the connection broke before the answer was there",
-    "Write": "the connection broke while it was written to",
-    "Protocol": "the server broke off, or does not speak HTTP",
-    "Closed": "the connection was closed",
-    "Broken": "the connection was closed",
-    "Connect": "it cannot be connected to",
-}
-"""What errors of transports mean that say nothing themselves, by a part of their names."""
 _MOST_TOOLS = 2_000
 _GIVEN_UP = "given up before it was sent"
 
@@ -352,17 +342,3 @@ def is_told_to_stop() -> bool:
     """
     task = asyncio.current_task()
     return task is not None and task.cancelling() > 0
-
-
-def flat(error: BaseException) -> str:
-    """The first real error inside nested exception groups, as one line; our own speak for themselves.
-
-    Of one that says nothing, what it came of says more, or what its kind means.
-    """
-    while isinstance(error, BaseExceptionGroup):
-        error = error.exceptions[0]
-    kind, said, cause = type(error).__name__, str(error), error.__cause__ or error.__context__
-    while not said and cause is not None:
-        said, cause = str(cause), cause.__cause__ or cause.__context__
-    said = said or next((words for part, words in _MEANT.items() if part in kind), "it says no more")
-    return said if isinstance(error, ReconcilerError) else f"{kind}: {said}"

@@ -14,7 +14,8 @@ from pathlib import Path
 
 from reconciler.clock import Clock
 from reconciler.errors import CapabilityUnavailable, ExecUnavailable
-from reconciler.exec_mcp.connection import ServerStatus, flat, is_told_to_stop
+from reconciler.exec_mcp.bridge import flat
+from reconciler.exec_mcp.connection import ServerStatus, is_told_to_stop
 from reconciler.exec_mcp.options import PAPER, ServerOptions
 from reconciler.exec_mcp.server import ExecServer, ToolMemory
 from reconciler.paper.faults import FaultRule, Faults

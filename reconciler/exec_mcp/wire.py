@@ -19,9 +19,8 @@ from typing import Any
 import httpx2
 from mcp.client.streamable_http import streamable_http_client
 
-from reconciler.exec_mcp.bridge import CURRENT, Handover
+from reconciler.exec_mcp.bridge import CURRENT, Handover, flat
 from reconciler.exec_mcp.child import child
-from reconciler.exec_mcp.connection import flat
 from reconciler.exec_mcp.options import ServerOptions, resolved
 from reconciler.exec_mcp.reception import received
 

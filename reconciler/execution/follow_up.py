@@ -17,10 +17,10 @@ from reconciler.exec_mcp.bridge import Bridge
 from reconciler.exec_mcp.servers import Servers
 from reconciler.exec_mcp.subject import Subject
 from reconciler.execution.comparing import Comparing
-from reconciler.execution.gate_checks import Gatekeeper, HaltBook, Readiness
+from reconciler.execution.gate_checks import Gatekeeper, Readiness
 from reconciler.execution.look_up import Clerk, LookUp
 from reconciler.execution.sending import Dispatch, Sending
-from reconciler.execution.settlement import OrderBook, Settlement
+from reconciler.execution.settlement import HaltBook, OrderBook, Settlement
 from reconciler.execution.watch import Denial, Doubts, Endings
 from reconciler.execution.wholeness import Wholeness
 from reconciler.orders.order import Order, Outcome

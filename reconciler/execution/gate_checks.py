@@ -8,12 +8,10 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
-from typing import TYPE_CHECKING, Protocol
 
 from reconciler import exact
 from reconciler.clock import Clock, utc
@@ -22,16 +20,14 @@ from reconciler.exec_mcp.connection import ServerStatus
 from reconciler.exec_mcp.servers import Servers
 from reconciler.execution.brakes import Brakes
 from reconciler.execution.limits import QuotePrices, Standing, breach, reduces, staleness
+from reconciler.execution.settlement import ActiveHalts, OwnOrders
 from reconciler.execution.watch import Doubts
-from reconciler.orders.holding import Holding
+from reconciler.execution.wholeness import Wholeness
 from reconciler.orders.order import Order, OrderRequest, OrderType
 from reconciler.ports import GateState
-from reconciler.records.halt import Halt, HaltScope
+from reconciler.records.halt import Halt
 from reconciler.records.mode import Mode
 from reconciler.records.status import TradingCaveat, TradingReason
-
-if TYPE_CHECKING:
-    from reconciler.execution.wholeness import Wholeness
 
 
 class Readiness:
@@ -95,30 +91,6 @@ class Readiness:
 _REQUIRED = ("place_order", "get_order")
 """Without these no order leaves: it could not be placed, or not be looked up afterwards."""
 _MINUTE = timedelta(minutes=1)
-
-
-class OwnOrders(Protocol):
-    """What the ledger must tell of an instance's own orders."""
-
-    def open_orders(self, instance_id: str, shadow: bool) -> Sequence[Order]: ...
-    def passed(self, instance_id: str, shadow: bool, since: datetime, but: str) -> int: ...
-    def holding(self, instance_id: str, symbol: str, shadow: bool) -> Holding: ...
-
-
-class ActiveHalts(Protocol):
-    """The halts in force, from memory."""
-
-    def active(self) -> tuple[Halt, ...]: ...
-
-
-class HaltBook(ActiveHalts, Protocol):
-    """Where halts are kept."""
-
-    def add(self, scope: HaltScope, id: str, full: bool, reason: str, by: str) -> object: ...
-
-    def steady(self) -> AbstractContextManager[object]:
-        """While inside, no halt comes or goes: who halts meanwhile waits."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)

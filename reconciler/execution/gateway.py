@@ -24,11 +24,11 @@ from reconciler.exec_mcp.subject import Subject
 from reconciler.execution.brakes import Brakes, Circumstances, relevant
 from reconciler.execution.comparing import AccountComparison
 from reconciler.execution.follow_up import Aftercare
-from reconciler.execution.gate_checks import MINUTE, Arrivals, Gatekeeper, HaltBook, OrderRate, Readiness, Refusal
+from reconciler.execution.gate_checks import MINUTE, Arrivals, Gatekeeper, OrderRate, Readiness, Refusal
 from reconciler.execution.look_up import addressed
 from reconciler.execution.order_id import OrderIds
 from reconciler.execution.sending import Dispatch, Sending
-from reconciler.execution.settlement import OrderBook, Settlement
+from reconciler.execution.settlement import HaltBook, OrderBook, Settlement
 from reconciler.execution.shadow import DEFAULT_FEE, shadowed
 from reconciler.execution.shadow_book import Quoting, ShadowBook
 from reconciler.execution.tally import Orphan

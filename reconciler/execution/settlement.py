@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Collection, Mapping, Sequence
+from contextlib import AbstractContextManager
 from datetime import datetime
 from decimal import Decimal
 from typing import Any, Protocol
@@ -13,7 +14,6 @@ from reconciler import exact
 from reconciler.errors import StoreError
 from reconciler.exec_mcp.answers import OrderReport
 from reconciler.execution.brakes import Brakes
-from reconciler.execution.gate_checks import HaltBook, OwnOrders
 from reconciler.execution.watch import Doubts, Endings
 from reconciler.orders.holding import Holding
 from reconciler.orders.market import Position
@@ -21,6 +21,7 @@ from reconciler.orders.order import Fill, Order, OrderState, Outcome, RejectedBy
 from reconciler.orders.verdict import Correction, Verdict
 from reconciler.ports import EventLog
 from reconciler.records.event import EventReason, EventType
+from reconciler.records.halt import Halt, HaltScope
 
 log = logging.getLogger(__name__)
 
@@ -47,6 +48,30 @@ class DifferenceBook(Protocol):
     def corrected_since(self, account_id: str, symbol: str, last_correction: int) -> Decimal: ...
     def strays(self, account_id: str) -> frozenset[str]: ...
     def settle_strays(self, account_id: str, client_order_ids: Collection[str]) -> None: ...
+
+
+class OwnOrders(Protocol):
+    """What the ledger must tell of an instance's own orders."""
+
+    def open_orders(self, instance_id: str, shadow: bool) -> Sequence[Order]: ...
+    def passed(self, instance_id: str, shadow: bool, since: datetime, but: str) -> int: ...
+    def holding(self, instance_id: str, symbol: str, shadow: bool) -> Holding: ...
+
+
+class ActiveHalts(Protocol):
+    """The halts in force, from memory."""
+
+    def active(self) -> tuple[Halt, ...]: ...
+
+
+class HaltBook(ActiveHalts, Protocol):
+    """Where halts are kept."""
+
+    def add(self, scope: HaltScope, id: str, full: bool, reason: str, by: str) -> object: ...
+
+    def steady(self) -> AbstractContextManager[object]:
+        """While inside, no halt comes or goes: who halts meanwhile waits."""
+        ...
 
 
 class OrderBook(OwnOrders, Protocol):

@@ -51,7 +51,7 @@ def next_due(beat: int, cadence_steps: int) -> int:
 
 
 @dataclass(frozen=True, slots=True)
-class Mark:
+class BeatMark:
     """When something happened: by the wall clock, and by how long the machine has been up, and since which boot."""
 
     time_s: float

@@ -22,7 +22,6 @@ from reconciler.store.columns import insert, time_text, update
 from reconciler.store.database import ReadPool
 from reconciler.store.differences import Differences
 from reconciler.store.fills import resolved_order, settled_order
-from reconciler.store.lineage import read_tags
 from reconciler.store.memory import Exposure, Holdings, OpenOrders
 from reconciler.store.order_rows import fill_from, order_columns, order_from, settled_columns
 from reconciler.store.order_search import OrderSearch
@@ -82,7 +81,7 @@ class Ledger(OrderSearch):
         self._holdings = Holdings(reads)
         self._open = OpenOrders(reads)
         self.differences = Differences(writer, reads, clock)
-        self.tags = read_tags(reads)
+        self.tags = tuple(columns["tag"] for columns in reads.query("SELECT tag FROM tags ORDER BY id"))
         """What the ids of this ledger's orders carry, the last being that of new ones."""
 
     def append(self, order: Order) -> None:

@@ -13,14 +13,10 @@ import secrets
 import tempfile
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from sqlite_utils import Database
 
 from reconciler.errors import StoreError
-
-if TYPE_CHECKING:
-    from reconciler.store.database import ReadPool
 
 _DIGITS = "0123456789abcdefghijklmnopqrstuvwxyz"
 _TAG = re.compile("[0-9][a-z0-9]{3}")
@@ -29,11 +25,6 @@ _TAG = re.compile("[0-9][a-z0-9]{3}")
 def make_tag() -> str:
     """A new one. With a digit in front, where ids of before there were tags have a letter, of their time."""
     return secrets.choice(_DIGITS[:10]) + "".join(secrets.choice(_DIGITS) for _ in range(3))
-
-
-def read_tags(reads: ReadPool) -> tuple[str, ...]:
-    """All tags of the database, oldest first; the last is the one that new orders get."""
-    return tuple(columns["tag"] for columns in reads.query("SELECT tag FROM tags ORDER BY id"))
 
 
 def add_tag(db: Database) -> str:

@@ -16,7 +16,7 @@ from sqlite_utils import Database
 from reconciler.clock import Clock, iso
 from reconciler.ending import in_children, let_go_files
 from reconciler.records.accounts import KnownTools
-from reconciler.records.cadence import RUN_GAP, BeatRun, Mark
+from reconciler.records.cadence import RUN_GAP, BeatMark, BeatRun
 from reconciler.records.event import EventReason
 from reconciler.records.halt import Halt
 from reconciler.store.database import ReadPool, make_folder, open_writable
@@ -53,18 +53,18 @@ class Beats:
         found = self._reads.query("SELECT * FROM beat_runs ORDER BY id")
         return tuple(_run(columns) for columns in found)
 
-    def marked(self) -> Mark | None:
+    def marked(self) -> BeatMark | None:
         """When the last beat fired, or the clock was said to be right; None where nothing is known."""
         (meta,) = self._reads.query("SELECT beat_time_s, beat_uptime_s, beat_boot FROM meta")
         if meta["beat_time_s"] is None:
             return None
-        return Mark(meta["beat_time_s"], meta["beat_uptime_s"], meta["beat_boot"])
+        return BeatMark(meta["beat_time_s"], meta["beat_uptime_s"], meta["beat_boot"])
 
-    def fired(self, beat: int, heartbeat_s: float, mark: Mark | None = None) -> None:
+    def fired(self, beat: int, heartbeat_s: float, mark: BeatMark | None = None) -> None:
         """Write down that `beat` fires; committed on return."""
         self.fire(beat, heartbeat_s, mark).result()
 
-    def fire(self, beat: int, heartbeat_s: float, mark: Mark | None = None) -> Future[None]:
+    def fire(self, beat: int, heartbeat_s: float, mark: BeatMark | None = None) -> Future[None]:
         """As `fired`, but waits for nothing: it is committed once the future is done."""
 
         def job(db: Database) -> None:
@@ -89,7 +89,7 @@ class Beats:
 
         return self._writer.submit(job)
 
-    def forget(self, mark: Mark) -> tuple[BeatRun, ...]:
+    def forget(self, mark: BeatMark) -> tuple[BeatRun, ...]:
         """Wait no more for the beats that fired ahead of `mark`, which is now and right. Committed on return.
 
         Returns the runs they are in. They are kept: their numbers never fire again.
@@ -117,7 +117,7 @@ def read_last(reads: ReadPool) -> tuple[int, float] | None:
     return None if meta["beat"] is None else (meta["beat"], meta["heartbeat_s"])
 
 
-def _set_mark(db: Database, mark: Mark) -> None:
+def _set_mark(db: Database, mark: BeatMark) -> None:
     db.execute(
         "UPDATE meta SET beat_time_s = ?, beat_uptime_s = ?, beat_boot = ?", [mark.time_s, mark.uptime_s, mark.boot]
     )

@@ -19,7 +19,7 @@ from typing import NamedTuple, TypeAlias
 
 from reconciler.clock import Clock
 from reconciler.errors import Problem
-from reconciler.strategy.module_loading import IMPORT_DEADLINE_S, Around, Attempt, Result, Version
+from reconciler.strategy.module_loading import IMPORT_DEADLINE_S, Around, ImportAttempt, Result, Version
 
 CODE_LOADING, IMPORT_FAILED = "CodeLoading", "ImportFailed"
 
@@ -188,7 +188,7 @@ class _Import:
     def __init__(self, version: Version, ended: Callable[[], object], around: Around) -> None:
         self._around = around
         self.version = version
-        self.attempt: Attempt | None = None
+        self.attempt: ImportAttempt | None = None
         self.problems: tuple[Problem, ...] = ()
         self.begun_s = 0.0
         self.due_s = 0.0
@@ -207,7 +207,7 @@ class _Import:
         self._tries += 1
         self.begun_s = now_s
         self.is_over_deadline = False
-        self.attempt = Attempt(self.version, self._ended, self._around)
+        self.attempt = ImportAttempt(self.version, self._ended, self._around)
         self.attempt.begin()
 
     def look(self, now_s: float, deadline_s: float) -> Result | None:

@@ -81,7 +81,7 @@ def load_all(
     """
     clock = clock or SystemClock()
     until_s = clock.monotonic() + deadline_s
-    attempts = [Attempt(version) for version in versions]
+    attempts = [ImportAttempt(version) for version in versions]
     for attempt in attempts:
         attempt.begin()
         clock.wait(attempt.done, deadline_s / 2 / len(attempts))
@@ -104,7 +104,7 @@ class SiblingImport(ImportError):
     """A strategy tried to import another file of its folder."""
 
 
-class Attempt:
+class ImportAttempt:
     """One import, on its own thread. `result` is there once `done` is set; `ended` is called then, on that thread.
 
     `is_final` where trying again can come to nothing else: it is the source, not the moment.

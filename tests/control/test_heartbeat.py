@@ -12,7 +12,7 @@ import pytest
 from reconciler.clock import FakeClock
 from reconciler.control.heartbeat import LOOK_EVERY_S, Heartbeat
 from reconciler.errors import StoreError
-from reconciler.records.cadence import RUN_GAP, BeatRun, Mark
+from reconciler.records.cadence import RUN_GAP, BeatMark, BeatRun
 
 HEARTBEAT_S = 6.0
 START_BEAT = 1000
@@ -23,17 +23,17 @@ class StoredBeats:
 
     def __init__(self, last: tuple[int, float] | None = None) -> None:
         self.known: list[BeatRun] = [] if last is None else [BeatRun(last[0], last[0], last[1])]
-        self.mark: Mark | None = None
+        self.mark: BeatMark | None = None
         self.broken = False
         self.held: Future[None] | None = None
 
     def runs(self) -> Sequence[BeatRun]:
         return self.known
 
-    def marked(self) -> Mark | None:
+    def marked(self) -> BeatMark | None:
         return self.mark
 
-    def fire(self, beat: int, heartbeat_s: float, mark: Mark) -> Future[None]:
+    def fire(self, beat: int, heartbeat_s: float, mark: BeatMark) -> Future[None]:
         answer: Future[None] = Future()
         if self.held is not None:
             return self.held
@@ -49,7 +49,7 @@ class StoredBeats:
             self.known.append(BeatRun(beat, beat, heartbeat_s))
         return answer
 
-    def forget(self, mark: Mark) -> Sequence[BeatRun]:
+    def forget(self, mark: BeatMark) -> Sequence[BeatRun]:
         found = [run for run in self.known if not run.forgotten and run.last * run.heartbeat_s > mark.time_s]
         self.known = [replace(run, forgotten=True) if run in found else run for run in self.known]
         self.mark = mark if found else self.mark
@@ -367,7 +367,7 @@ def test_no_beat_for_three_heartbeats_is_told_with_its_reason(clock: FakeClock) 
     def silence(happens: str) -> str:
         beats = StoredBeats((START_BEAT, HEARTBEAT_S))
         beats.broken = happens == "disk full"
-        beats.mark = Mark(clock.time(), clock.uptime()[1], clock.uptime()[0])
+        beats.mark = BeatMark(clock.time(), clock.uptime()[1], clock.uptime()[0])
         heartbeat, rounds = started(clock, beats)
         try:
             assert rounds.acquire(timeout=20)

@@ -20,8 +20,8 @@ import pytest
 from reconciler.clock import SystemClock
 from reconciler.exec_mcp import child
 from reconciler.exec_mcp.answers import Unreadable
-from reconciler.exec_mcp.bridge import Handover
-from reconciler.exec_mcp.connection import Connection, flat
+from reconciler.exec_mcp.bridge import Handover, flat
+from reconciler.exec_mcp.connection import Connection
 from reconciler.exec_mcp.options import ServerOptions
 from reconciler.exec_mcp.reception import MOST_BYTES, Lines, id_of, received
 from reconciler.exec_mcp.reception import UNREADABLE as UNREADABLE_CODE

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from reconciler.records.cadence import BeatRun, Mark, free_from_s, last_fired
+from reconciler.records.cadence import BeatMark, BeatRun, free_from_s, last_fired
 from reconciler.store import Store
 
 HEARTBEAT_S = 6.0
@@ -13,8 +13,8 @@ def fire(store: Store, *beats: int) -> None:
         store.beats.fired(beat, HEARTBEAT_S)
 
 
-def at(beat: int) -> Mark:
-    return Mark(beat * HEARTBEAT_S, 0.0, "boot")
+def at(beat: int) -> BeatMark:
+    return BeatMark(beat * HEARTBEAT_S, 0.0, "boot")
 
 
 def runs(store: Store) -> list[tuple[int, int, bool]]:
@@ -67,8 +67,8 @@ def test_what_is_forgotten_is_kept_until_its_time_is_over(store: Store) -> None:
 
 
 def test_the_mark_of_the_last_beat_survives(store: Store) -> None:
-    store.beats.fired(100, HEARTBEAT_S, Mark(600.5, 42.0, "b"))
-    assert store.beats.marked() == Mark(600.5, 42.0, "b")
+    store.beats.fired(100, HEARTBEAT_S, BeatMark(600.5, 42.0, "b"))
+    assert store.beats.marked() == BeatMark(600.5, 42.0, "b")
 
 
 def test_a_changed_heartbeat_counts_the_same_time_and_leaves_none_of_it_out() -> None:

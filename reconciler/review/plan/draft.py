@@ -22,12 +22,12 @@ from reconciler.review.plan.model import (
     CodeChange,
     FleetPlan,
     HaltChange,
-    Held,
+    HeldRemoval,
     Point,
     Refused,
+    RunsOn,
     Section,
     SettingsChange,
-    Standing,
     money_of,
     way_differences,
     way_of,
@@ -115,29 +115,29 @@ def _gravity(refused: Refused) -> tuple[bool, bool, str]:
     return not is_active, refused.kind != "refused", refused.path
 
 
-def _held(comparison: Comparison) -> Held:
+def _held(comparison: Comparison) -> HeldRemoval:
     removal = comparison.admission.removal
 
-    def standing(ids: Iterable[str]) -> tuple[Standing, ...]:
+    def standing(ids: Iterable[str]) -> tuple[RunsOn, ...]:
         return _active_first(_standing(comparison.after[id_], comparison.accounts) for id_ in ids)
 
-    return Held(
+    return HeldRemoval(
         standing(removal.protected), standing(removal.held), standing(removal.waiting), digest=removal.held_digest
     )
 
 
-def _standing(row: Row, accounts: Accounts) -> Standing:
-    return Standing(row.id, row.mode, row.record.identity.account_id, money_of(row, accounts))
+def _standing(row: Row, accounts: Accounts) -> RunsOn:
+    return RunsOn(row.id, row.mode, row.record.identity.account_id, money_of(row, accounts))
 
 
-def _active_first(found: Iterable[Standing]) -> tuple[Standing, ...]:
+def _active_first(found: Iterable[RunsOn]) -> tuple[RunsOn, ...]:
     return tuple(sorted(found, key=lambda one: (-one.mode.rank, one.money != "real", one.id)))
 
 
 def _code(comparison: Comparison) -> Iterator[CodeChange]:
     before, after = comparison.before.rows, comparison.after
-    reloads: dict[tuple[str, str, str], list[Standing]] = {}
-    keeps: dict[tuple[str, str, str], list[Standing]] = {}
+    reloads: dict[tuple[str, str, str], list[RunsOn]] = {}
+    keeps: dict[tuple[str, str, str], list[RunsOn]] = {}
     for id_, row in after.items():
         old = before.get(id_)
         if old is not None and old.is_live and row.is_live and old.code_digest != row.code_digest:

@@ -13,7 +13,7 @@ from reconciler.records.mode import Mode
 from reconciler.records.record import Row
 from reconciler.review.plan import sentences as wording
 from reconciler.review.plan.differences import ABSENT, Difference, Hidden
-from reconciler.review.plan.model import Change, FleetPlan, HaltChange, Point, Refused, Standing
+from reconciler.review.plan.model import Change, FleetPlan, HaltChange, Point, Refused, RunsOn
 from reconciler.review.plan.outlook import Stake
 from reconciler.visible import storable
 
@@ -163,7 +163,7 @@ def _refused(found: Refused) -> dict[str, Any]:
     }
 
 
-def _standing(found: Standing) -> dict[str, Any]:
+def _standing(found: RunsOn) -> dict[str, Any]:
     return {"id": found.id, "mode": str(found.mode), "account_id": found.account_id, "money": found.money}
 
 

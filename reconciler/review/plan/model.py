@@ -128,7 +128,7 @@ class Point:
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
+class RunsOn:
     """An instance that runs on as it is applied, and in which mode."""
 
     id: str
@@ -149,17 +149,17 @@ class Refused:
     kind: Literal["refused", "invalid", "waiting"]
     message: str
     problems: tuple[Problem, ...]
-    runs_on: Standing | None = None
+    runs_on: RunsOn | None = None
 
 
 @dataclass(frozen=True, slots=True)
-class Held:
+class HeldRemoval:
     """Instances whose files are gone but which run on: protected; too many at once, until `digest` is confirmed; or
     waiting, because a folder could not be read."""
 
-    protected: tuple[Standing, ...] = ()
-    too_many: tuple[Standing, ...] = ()
-    waiting: tuple[Standing, ...] = ()
+    protected: tuple[RunsOn, ...] = ()
+    too_many: tuple[RunsOn, ...] = ()
+    waiting: tuple[RunsOn, ...] = ()
     digest: str = ""
 
     def __bool__(self) -> bool:
@@ -177,8 +177,8 @@ class CodeChange:
     strategy_type: str
     old: str
     new: str
-    reloads: tuple[Standing, ...] = ()
-    keeps: tuple[Standing, ...] = ()
+    reloads: tuple[RunsOn, ...] = ()
+    keeps: tuple[RunsOn, ...] = ()
     link: str = ""
 
 
@@ -218,7 +218,7 @@ class FleetPlan:
     after: Point
     changes: tuple[Change, ...] = ()
     refused: tuple[Refused, ...] = ()
-    held: Held = field(default_factory=Held)
+    held: HeldRemoval = field(default_factory=HeldRemoval)
     code: tuple[CodeChange, ...] = ()
     halts: tuple[HaltChange, ...] = ()
     settings: SettingsChange = field(default_factory=SettingsChange)

@@ -24,8 +24,8 @@ from reconciler.review.plan.model import (
     HaltChange,
     Money,
     Refused,
+    RunsOn,
     Section,
-    Standing,
 )
 from reconciler.review.plan.outlook import Setting, stake_facts
 
@@ -173,11 +173,11 @@ def refused(found: Refused) -> Phrase:
     return phrase(f"{why.words}; {as_applied}", *why.values, found.runs_on.id)
 
 
-def standing(introduction: str, found: Standing) -> Phrase:
+def standing(introduction: str, found: RunsOn) -> Phrase:
     return phrase(f"{introduction} runs on: {_mode_and_money(found)} on account {{}}", found.account_id)
 
 
-def names(introduction: str, found: Sequence[Standing]) -> Phrase:
+def names(introduction: str, found: Sequence[RunsOn]) -> Phrase:
     """The ids, those that are active marked as such."""
     words = (f"{{}} ({_mode_and_money(one)})" if one.mode is Mode.ACTIVE else "{}" for one in found)
     return Phrase(f"{introduction} {', '.join(words)}", tuple(one.id for one in found))
@@ -219,7 +219,7 @@ def _limits(row: Row) -> Phrase:
     return Phrase(f"limits: {', '.join('{} {}' for _ in limits)}", tuple(word for limit in limits for word in limit))
 
 
-def _mode_and_money(found: Standing) -> str:
+def _mode_and_money(found: RunsOn) -> str:
     return f"{found.mode}, {money(found.money, found.mode is Mode.ACTIVE)}"
 
 

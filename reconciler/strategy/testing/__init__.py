@@ -20,16 +20,8 @@ The fakes refuse what the engine refuses: floats, placing outside `on_tick`, a n
 earlier one is unknown, widgets of a wrong shape, a config that its schema does not allow.
 """
 
-from reconciler.strategy.testing.fake_context import (
-    FakeAccount,
-    FakeContext,
-    FakeInstance,
-    FakeLog,
-    FakeMarket,
-    candles_of,
-)
-from reconciler.strategy.testing.harness import StrategyRun, load_strategy, run
-from reconciler.strategy.testing.orders import FakeOrders
+from reconciler.strategy.testing.fake_context import FakeContext, FakeLog, StrategyRun, load_strategy, run
+from reconciler.strategy.testing.fake_exchange import FakeAccount, FakeInstance, FakeMarket, FakeOrders, candles_of
 
 __all__ = [
     "FakeAccount",

@@ -1,152 +1,28 @@
-"""The fake context: the strategy's door, opening onto what the test set up."""
+"""The fake context, which opens onto what a test set up; and a strategy run by hand in it, the way the engine does."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from datetime import datetime
 from decimal import Decimal
+from pathlib import Path
 from types import MappingProxyType
+from typing import Any, Generic, TypeVar
 
-from reconciler.clock import Clock, FakeClock, from_iso, utc
-from reconciler.errors import CapabilityUnavailable
-from reconciler.orders.market import TIMEFRAMES_S, Balance, Candle, InstrumentRules, Position, Quote
-from reconciler.orders.order import Order, to_decimal
-from reconciler.records.mode import Mode
-from reconciler.strategy.testing.orders import FakeOrders
-
-
-class FakeTools:
-    """Every tool is there until it is withdrawn."""
-
-    def __init__(self) -> None:
-        self._withdrawn: set[str] = set()
-
-    def withdraw(self, tool: str) -> None:
-        """From now on what needs `tool` raises CapabilityUnavailable."""
-        self._withdrawn.add(tool)
-
-    def require(self, tool: str) -> None:
-        if tool in self._withdrawn:
-            raise CapabilityUnavailable(tool, "fake")
-
-
-class FakeAccount:
-    """Implements `strategy.context.Account`. Independent of the instance's own orders, as a shared account is."""
-
-    def __init__(self, tools: FakeTools) -> None:
-        self._tools = tools
-        self._positions: dict[str, Position] = {}
-        self._balances: dict[str, Balance] = {}
-
-    def set_position(self, symbol: str, quantity: str | Decimal, average_price: str | Decimal | None = None) -> None:
-        price = None if average_price is None else to_decimal(average_price, "average_price")
-        self._positions[symbol] = Position(symbol, to_decimal(quantity, "quantity"), price)
-
-    def set_balance(self, asset: str, total: str | Decimal, available: str | Decimal | None = None) -> None:
-        """`available` is the total where left out."""
-        whole = to_decimal(total, "total")
-        self._balances[asset] = Balance(
-            asset, whole, whole if available is None else to_decimal(available, "available")
-        )
-
-    def positions(self) -> Sequence[Position]:
-        self._tools.require("get_positions")
-        return tuple(self._positions.values())
-
-    def balances(self) -> Sequence[Balance]:
-        self._tools.require("get_balances")
-        return tuple(self._balances.values())
-
-
-class FakeMarket:
-    """Implements `strategy.context.Market`."""
-
-    def __init__(self, symbol: str, clock: Clock, tools: FakeTools) -> None:
-        self._symbol = symbol
-        self._clock = clock
-        self._tools = tools
-        self._quote: Quote | None = None
-        self._candles: dict[str, tuple[Candle, ...]] = {}
-        self._rules = InstrumentRules()
-
-    def set_quote(
-        self, bid: str | Decimal, ask: str | Decimal | None = None, last: str | Decimal | None = None
-    ) -> None:
-        """The quote from now on; `ask` and `last` are the bid where left out."""
-        low = to_decimal(bid, "bid")
-        high = low if ask is None else to_decimal(ask, "ask")
-        if not 0 < low <= high:
-            raise ValueError(f"expected 0 < bid ≤ ask, was bid {bid}, ask {ask}")
-        price = low if last is None else to_decimal(last, "last")
-        self._quote = Quote(self._symbol, low, high, price, utc(self._clock.time()))
-
-    def set_candles(self, timeframe: str, candles: Iterable[Candle]) -> None:
-        """The closed candles of a timeframe from now on, oldest first."""
-        self._candles[_known(timeframe)] = tuple(candles)
-
-    def set_closes(self, timeframe: str, closes: Iterable[str | Decimal]) -> None:
-        """Flat candles with these closes, the last one closed just now."""
-        self.set_candles(timeframe, candles_of(closes, timeframe, utc(self._clock.time())))
-
-    def has_quote(self) -> bool:
-        return self._quote is not None
-
-    def quote(self) -> Quote:
-        self._tools.require("get_quote")
-        if self._quote is None:
-            raise AssertionError("the test has set no quote: call context.market.set_quote(bid, ask)")
-        return self._quote
-
-    def candles(self, timeframe: str, limit: int) -> Sequence[Candle]:
-        self._tools.require("get_candles")
-        known = self._candles.get(_known(timeframe))
-        if known is None:
-            raise AssertionError(
-                f"the test has set no {timeframe} candles: call context.market.set_closes or set_candles"
-            )
-        return known[-limit:] if limit > 0 else ()
-
-    def set_rules(self, **rules: str | Decimal) -> None:
-        """What the market lets through from now on: `price_step`, `quantity_step`, `min_quantity`, `min_notional`,
-        `contract_size`; what is left out the server does not tell."""
-        self._rules = InstrumentRules(**{name: to_decimal(value, name) for name, value in rules.items()})
-
-    def rules(self) -> InstrumentRules:
-        self._tools.require("get_rules")
-        return self._rules
-
-
-def candles_of(closes: Iterable[str | Decimal], timeframe: str, end: datetime) -> tuple[Candle, ...]:
-    """A candle for each close, flat, volume 1, aligned to the clock; the last one closed at or before `end`."""
-    length = timedelta(seconds=TIMEFRAMES_S[_known(timeframe)])
-    prices = [to_decimal(close, "close") for close in closes]
-    last_close = utc(end.timestamp() // length.total_seconds() * length.total_seconds())
-    first_open = last_close - len(prices) * length
-    return tuple(Candle(first_open + i * length, p, p, p, p, Decimal(1)) for i, p in enumerate(prices))
-
-
-def _known(timeframe: str) -> str:
-    if timeframe not in TIMEFRAMES_S:
-        raise ValueError(f"timeframe: expected one of {', '.join(TIMEFRAMES_S)}, was {timeframe!r}")
-    return timeframe
-
-
-@dataclass(frozen=True, slots=True)
-class FakeInstance:
-    """Implements `strategy.context.InstanceInfo`."""
-
-    id: str = "under-test"
-    strategy_type: str = "under_test"
-    account_id: str = "main"
-    client_id: str = "desk-a"
-    market: str = "BTC/USD"
-    mode: str = "observe"
-    labels: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
-
-    def __post_init__(self) -> None:
-        if self.mode not in (Mode.OBSERVE, Mode.ACTIVE):
-            raise ValueError(f"mode: expected observe or active (off runs nothing), was {self.mode!r}")
+from reconciler.clock import FakeClock, from_iso, utc
+from reconciler.documents.pointer import spell
+from reconciler.errors import Problem
+from reconciler.orders.order import Order
+from reconciler.strategy.base import Strategy, frozen
+from reconciler.strategy.definition import Definition
+from reconciler.strategy.module_loading import load
+from reconciler.strategy.testing.fake_exchange import FakeAccount, FakeInstance, FakeMarket, FakeOrders, FakeTools
+from reconciler.strategy.widgets import Widget, check_widgets
+from reconciler.validation.config_schema import defaults, with_integers
+from reconciler.validation.secrets import secret_places
+from reconciler.validation.validator import compile_config_schema
 
 
 class FakeLog:
@@ -188,7 +64,7 @@ class FakeContext:
         self.withdraw = tools.withdraw
         self.market = FakeMarket(market, self.clock, tools)
         self.account = FakeAccount(tools)
-        self.orders = FakeOrders(self)
+        self.orders = FakeOrders(lambda: self._instance, self.market, self.clock)
         self.log = FakeLog()
 
     @property
@@ -213,3 +89,83 @@ class FakeContext:
     def fill(self, order: Order, *, price: str | Decimal | None = None, quantity: str | Decimal | None = None) -> Order:
         """Fill an open order, wholly or by `quantity`, at `price` or else its limit or the quote."""
         return self.orders.fill(order, price, quantity)
+
+
+S = TypeVar("S", bound=Strategy)
+
+
+def load_strategy(path: str | Path) -> type[Strategy]:
+    """The strategy class in the file at `path`, loaded and checked as the engine does.
+
+    Raises AssertionError with every problem and its line where the engine would refuse it.
+    """
+    file = Path(path)
+    data = file.read_bytes()
+    loaded = load(file.stem, data, file.as_posix(), hashlib.sha1(data, usedforsecurity=False).hexdigest())
+    if not isinstance(loaded, Definition):
+        raise AssertionError(_told(loaded))
+    return loaded.cls
+
+
+class StrategyRun(Generic[S]):
+    """One instance under test. `strategy` is the object itself, `widgets` what it rendered after its last tick."""
+
+    def __init__(self, cls: type[S], config: Mapping[str, Any], context: FakeContext) -> None:
+        self.context = context
+        self.widgets: Sequence[Widget] = ()
+        self._cls = cls
+        self._config = config
+        self.strategy = self._made()
+
+    def tick(self) -> Sequence[Widget]:
+        """Run `on_tick`, which may place, then `render`, which may not, and check the widgets."""
+        with self.context.orders.placing():
+            self.strategy.on_tick()
+        self.widgets = check_widgets(self.strategy.render())
+        return self.widgets
+
+    def widget(self, id: str) -> Widget:
+        """The widget of that id, as last rendered. KeyError where there is none."""
+        return {widget["id"]: widget for widget in self.widgets}[id]
+
+    def reload(self, config: Mapping[str, Any] | None = None, *, mode: str | None = None) -> None:
+        """What an edit or a restart does: a new object, nothing remembered but the book. No tick by itself."""
+        wanted = self._config if config is None else config
+        _effective(wanted, self._cls.CONFIG_SCHEMA)
+        self.strategy.on_unload()
+        self._config = wanted
+        if mode is not None:
+            self.context.instance = replace(self.context.instance, mode=mode)
+        self.strategy = self._made()
+
+    def unload(self) -> None:
+        self.strategy.on_unload()
+
+    def _made(self) -> S:
+        strategy = self._cls()
+        strategy.context = self.context
+        strategy.config = frozen(_effective(self._config, self._cls.CONFIG_SCHEMA))
+        strategy.init()
+        return strategy
+
+
+def run(cls: type[S], config: Mapping[str, Any] | None = None, context: FakeContext | None = None) -> StrategyRun[S]:
+    """Load an instance of `cls`: check `config` against its schema, fill in defaults, call `init`.
+
+    Raises ValueError naming everything the schema does not allow.
+    """
+    return StrategyRun(cls, config or {}, context or FakeContext())
+
+
+def _effective(config: Mapping[str, Any], schema: Mapping[str, Any]) -> Mapping[str, Any]:
+    """`config` with defaults. Where a file must refer to a secret, a test writes the secret itself."""
+    secrets = {path for path, _ in secret_places(config, schema)}
+    wrong = [v for v in compile_config_schema(schema).violations(config) if v.path not in secrets]
+    if wrong:
+        raise ValueError("\n".join(f"{spell(('config', *v.path))}: {v.message}" for v in wrong))
+    effective: Mapping[str, Any] = with_integers(defaults(config, schema), schema)
+    return effective
+
+
+def _told(problems: tuple[Problem, ...]) -> str:
+    return "\n".join(f"{problem} ({problem.hint})" if problem.hint else str(problem) for problem in problems)

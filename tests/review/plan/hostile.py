@@ -15,13 +15,13 @@ from reconciler.review.plan.model import (
     CodeChange,
     FleetPlan,
     HaltChange,
-    Held,
+    HeldRemoval,
     Money,
     Point,
     Refused,
+    RunsOn,
     Section,
     SettingsChange,
-    Standing,
 )
 
 MARK = "Ω"
@@ -52,7 +52,7 @@ _DIFFERENCES = st.builds(
     WORDS | st.just(""),
     st.sampled_from([None, "wider", "removed", "tighter", "added"]),
 )
-_STANDING = st.builds(Standing, IDS, _MODES, WORDS, _MONEY)
+_STANDING = st.builds(RunsOn, IDS, _MODES, WORDS, _MONEY)
 _STANDINGS = st.lists(_STANDING, max_size=2).map(tuple)
 _PROBLEMS = st.lists(
     st.builds(Problem, WORDS, st.integers(0, 9), st.integers(1, 9), WORDS, WORDS, WORDS | st.just("")), max_size=5
@@ -115,7 +115,7 @@ PLANS = st.builds(
     st.builds(Point, WORDS, st.none() | WORDS),
     st.lists(_changes(), max_size=3, unique_by=lambda change: change.id).map(tuple),
     st.lists(_REFUSED, max_size=2).map(tuple),
-    st.builds(Held, _STANDINGS, _STANDINGS, _STANDINGS, WORDS),
+    st.builds(HeldRemoval, _STANDINGS, _STANDINGS, _STANDINGS, WORDS),
     st.lists(st.builds(CodeChange, WORDS, WORDS, WORDS, _STANDINGS, _STANDINGS), max_size=2).map(tuple),
     st.lists(st.builds(HaltChange, st.sampled_from(["declared", "lifted", "changed"]), _HALTS), max_size=2).map(tuple),
     st.builds(SettingsChange, st.booleans(), st.lists(_ACCOUNTS, max_size=2).map(tuple)),

@@ -1,17 +1,19 @@
-"""The fake book: keeps what was placed, answers as the test says, fills when the test says."""
+"""The fake exchange: the market, the account and the book that a test sets up, and fills when it says."""
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
 from decimal import Decimal
-from typing import TYPE_CHECKING
+from types import MappingProxyType
 
-from reconciler.errors import TradingClosed
+from reconciler.clock import Clock, utc
+from reconciler.errors import CapabilityUnavailable, TradingClosed
 from reconciler.orders.holding import Holding
-from reconciler.orders.market import Position
+from reconciler.orders.market import TIMEFRAMES_S, Balance, Candle, InstrumentRules, Position, Quote
 from reconciler.orders.order import (
     Fill,
     Order,
@@ -27,8 +29,139 @@ from reconciler.orders.order import (
 from reconciler.records.mode import Mode
 from reconciler.strategy.placing import order_request
 
-if TYPE_CHECKING:
-    from reconciler.strategy.testing.fake_context import FakeContext
+
+class FakeTools:
+    """Every tool is there until it is withdrawn."""
+
+    def __init__(self) -> None:
+        self._withdrawn: set[str] = set()
+
+    def withdraw(self, tool: str) -> None:
+        """From now on what needs `tool` raises CapabilityUnavailable."""
+        self._withdrawn.add(tool)
+
+    def require(self, tool: str) -> None:
+        if tool in self._withdrawn:
+            raise CapabilityUnavailable(tool, "fake")
+
+
+class FakeAccount:
+    """Implements `strategy.context.Account`. Independent of the instance's own orders, as a shared account is."""
+
+    def __init__(self, tools: FakeTools) -> None:
+        self._tools = tools
+        self._positions: dict[str, Position] = {}
+        self._balances: dict[str, Balance] = {}
+
+    def set_position(self, symbol: str, quantity: str | Decimal, average_price: str | Decimal | None = None) -> None:
+        price = None if average_price is None else to_decimal(average_price, "average_price")
+        self._positions[symbol] = Position(symbol, to_decimal(quantity, "quantity"), price)
+
+    def set_balance(self, asset: str, total: str | Decimal, available: str | Decimal | None = None) -> None:
+        """`available` is the total where left out."""
+        whole = to_decimal(total, "total")
+        self._balances[asset] = Balance(
+            asset, whole, whole if available is None else to_decimal(available, "available")
+        )
+
+    def positions(self) -> Sequence[Position]:
+        self._tools.require("get_positions")
+        return tuple(self._positions.values())
+
+    def balances(self) -> Sequence[Balance]:
+        self._tools.require("get_balances")
+        return tuple(self._balances.values())
+
+
+class FakeMarket:
+    """Implements `strategy.context.Market`."""
+
+    def __init__(self, symbol: str, clock: Clock, tools: FakeTools) -> None:
+        self._symbol = symbol
+        self._clock = clock
+        self._tools = tools
+        self._quote: Quote | None = None
+        self._candles: dict[str, tuple[Candle, ...]] = {}
+        self._rules = InstrumentRules()
+
+    def set_quote(
+        self, bid: str | Decimal, ask: str | Decimal | None = None, last: str | Decimal | None = None
+    ) -> None:
+        """The quote from now on; `ask` and `last` are the bid where left out."""
+        low = to_decimal(bid, "bid")
+        high = low if ask is None else to_decimal(ask, "ask")
+        if not 0 < low <= high:
+            raise ValueError(f"expected 0 < bid ≤ ask, was bid {bid}, ask {ask}")
+        price = low if last is None else to_decimal(last, "last")
+        self._quote = Quote(self._symbol, low, high, price, utc(self._clock.time()))
+
+    def set_candles(self, timeframe: str, candles: Iterable[Candle]) -> None:
+        """The closed candles of a timeframe from now on, oldest first."""
+        self._candles[_known(timeframe)] = tuple(candles)
+
+    def set_closes(self, timeframe: str, closes: Iterable[str | Decimal]) -> None:
+        """Flat candles with these closes, the last one closed just now."""
+        self.set_candles(timeframe, candles_of(closes, timeframe, utc(self._clock.time())))
+
+    def has_quote(self) -> bool:
+        return self._quote is not None
+
+    def quote(self) -> Quote:
+        self._tools.require("get_quote")
+        if self._quote is None:
+            raise AssertionError("the test has set no quote: call context.market.set_quote(bid, ask)")
+        return self._quote
+
+    def candles(self, timeframe: str, limit: int) -> Sequence[Candle]:
+        self._tools.require("get_candles")
+        known = self._candles.get(_known(timeframe))
+        if known is None:
+            raise AssertionError(
+                f"the test has set no {timeframe} candles: call context.market.set_closes or set_candles"
+            )
+        return known[-limit:] if limit > 0 else ()
+
+    def set_rules(self, **rules: str | Decimal) -> None:
+        """What the market lets through from now on: `price_step`, `quantity_step`, `min_quantity`, `min_notional`,
+        `contract_size`; what is left out the server does not tell."""
+        self._rules = InstrumentRules(**{name: to_decimal(value, name) for name, value in rules.items()})
+
+    def rules(self) -> InstrumentRules:
+        self._tools.require("get_rules")
+        return self._rules
+
+
+def candles_of(closes: Iterable[str | Decimal], timeframe: str, end: datetime) -> tuple[Candle, ...]:
+    """A candle for each close, flat, volume 1, aligned to the clock; the last one closed at or before `end`."""
+    length = timedelta(seconds=TIMEFRAMES_S[_known(timeframe)])
+    prices = [to_decimal(close, "close") for close in closes]
+    last_close = utc(end.timestamp() // length.total_seconds() * length.total_seconds())
+    first_open = last_close - len(prices) * length
+    return tuple(Candle(first_open + i * length, p, p, p, p, Decimal(1)) for i, p in enumerate(prices))
+
+
+def _known(timeframe: str) -> str:
+    if timeframe not in TIMEFRAMES_S:
+        raise ValueError(f"timeframe: expected one of {', '.join(TIMEFRAMES_S)}, was {timeframe!r}")
+    return timeframe
+
+
+@dataclass(frozen=True, slots=True)
+class FakeInstance:
+    """Implements `strategy.context.InstanceInfo`."""
+
+    id: str = "under-test"
+    strategy_type: str = "under_test"
+    account_id: str = "main"
+    client_id: str = "desk-a"
+    market: str = "BTC/USD"
+    mode: str = "observe"
+    labels: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+
+    def __post_init__(self) -> None:
+        if self.mode not in (Mode.OBSERVE, Mode.ACTIVE):
+            raise ValueError(f"mode: expected observe or active (off runs nothing), was {self.mode!r}")
+
 
 _SENT = (Outcome.ACCEPTED, Outcome.SHADOW)
 _UNSETTLED = (Outcome.PENDING, Outcome.UNKNOWN)
@@ -42,12 +175,14 @@ class FakeOrders:
     limit order waits for `fill`.
     """
 
-    def __init__(self, context: FakeContext) -> None:
-        self._context = context
+    def __init__(self, instance: Callable[[], FakeInstance], market: FakeMarket, clock: Clock) -> None:
+        self._instance = instance
+        self._market = market
+        self._clock = clock
         self._book: dict[str, Order] = {}
         self._answers: list[tuple[Outcome, str]] = []
         self._permit: int | None = None
-        self._real = Holding(context.instance.market)
+        self._real = Holding(instance().market)
         self._shadow: Holding | None = None
         """None until the first shadow order: till then the book holds what the real one does."""
         self._ended = 0
@@ -72,7 +207,7 @@ class FakeOrders:
         if not 0 < amount <= left:
             raise ValueError(f"expected a quantity in (0, {left}], was {amount}")
         paid = self._price(known) if price is None else to_decimal(price, "price")
-        self._count(known, Fill(order.client_order_id, "", amount, paid, None, self._context.now()))
+        self._count(known, Fill(order.client_order_id, "", amount, paid, None, utc(self._clock.time())))
         filled = known.filled_quantity + amount
         cost = (known.average_price or Decimal(0)) * known.filled_quantity + paid * amount
         state = OrderState.FILLED if filled == known.quantity else OrderState.PARTIALLY_FILLED
@@ -110,7 +245,7 @@ class FakeOrders:
         order = self._keep(self._answered(request))
         if order.outcome is Outcome.SHADOW:
             self._shadow = self._begun()
-        fills_now = order.outcome in _SENT and request.type is OrderType.MARKET and self._context.market.has_quote()
+        fills_now = order.outcome in _SENT and request.type is OrderType.MARKET and self._market.has_quote()
         return self.fill(order) if fills_now else order
 
     def cancel(self, client_order_id: str) -> Order:
@@ -126,7 +261,7 @@ class FakeOrders:
         return tuple(reversed(self._mine()))[: max(limit, 0)]
 
     def position(self) -> Position:
-        shadow = self._shadow if self._context.instance.mode == Mode.OBSERVE else None
+        shadow = self._shadow if self._instance().mode == Mode.OBSERVE else None
         return (shadow or self._real).position
 
     def mode_changed(self) -> None:
@@ -138,7 +273,7 @@ class FakeOrders:
         self._ended = len(self._book)
 
     def _answered(self, request: OrderRequest) -> Order:
-        instance, now = self._context.instance, self._context.now()
+        instance, now = self._instance(), utc(self._clock.time())
         provenance = Provenance(
             instance_id=instance.id,
             account_id=instance.account_id,
@@ -152,7 +287,7 @@ class FakeOrders:
             beat=int(now.timestamp() // 6),
         )
         outcome, reason, by = self._outcome()
-        quote = self._context.market.quote() if self._context.market.has_quote() else None
+        quote = self._market.quote() if self._market.has_quote() else None
         return Order(
             client_order_id=f"fake{len(self._book) + 1:06d}",
             provenance=provenance,
@@ -177,18 +312,18 @@ class FakeOrders:
         if self._answers:
             outcome, reason = self._answers.pop(0)
             return outcome, reason, RejectedBy.EXCHANGE if outcome is Outcome.REJECTED else None
-        active = self._context.instance.mode == Mode.ACTIVE
+        active = self._instance().mode == Mode.ACTIVE
         return Outcome.ACCEPTED if active else Outcome.SHADOW, "", None
 
     def _price(self, order: Order) -> Decimal:
         if order.limit_price is not None:
             return order.limit_price
-        quote = self._context.market.quote()
+        quote = self._market.quote()
         return quote.ask if order.side is Side.BUY else quote.bid
 
     def _mine(self) -> list[Order]:
         """The book of the mode in force, oldest first."""
-        mode = self._context.instance.mode
+        mode = self._instance().mode
         orders = list(self._book.values())[self._ended if mode == Mode.OBSERVE else 0 :]
         return [order for order in orders if order.provenance.mode == mode]
 
@@ -207,6 +342,6 @@ class FakeOrders:
         return self._shadow or Holding(self._real.symbol, self._real.quantity, self._real.cost)
 
     def _keep(self, order: Order) -> Order:
-        kept = replace(order, updated_at=self._context.now())
+        kept = replace(order, updated_at=utc(self._clock.time()))
         self._book[order.client_order_id] = kept
         return kept
