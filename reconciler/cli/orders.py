@@ -195,7 +195,8 @@ def orders(
     if form == "json":
         print_items(found)
     else:
-        print_table(COLUMNS, [_row(order) for order in found], least=LEAST)
+        least = ("INSTANCE", *LEAST) if instance_id else LEAST  # it says nothing where all are of one
+        print_table(COLUMNS, [_row(order) for order in found], least=least)
     if total > len(found):
         say(f"the newest {len(found)} of {total:,}; more with --limit, all with: reconciler export orders")
     if simulated:

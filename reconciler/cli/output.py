@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import codecs
 import io
+import shutil
 import sys
+import textwrap
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import MappingProxyType
@@ -16,6 +18,7 @@ from reconciler.cli.failure import Failure
 from reconciler.visible import json_text, visible
 
 if TYPE_CHECKING:
+    from rich.console import Console
     from rich.table import Table
 
 
@@ -23,6 +26,8 @@ _UNCUT = 10_000
 _GAP = 2
 _LAST = 24
 """The last column, which wraps, is given so many characters before others are left out."""
+_NOTHING = "-"
+_BELOW = "    "
 
 
 def say(*lines: str, alarming: bool = False) -> None:
@@ -81,10 +86,13 @@ def print_table(
     rows: Iterable[Sequence[Any]],
     least: Sequence[str] = (),
     styles: Mapping[str, str] = MappingProxyType({}),
+    *,
+    beneath: bool = False,
 ) -> None:
     """Columns under their names. In a pipe no cell is ever cut or wrapped, and none is left out.
 
-    On a terminal that is too narrow the last column wraps. Where that is not enough the columns of `least` are left
+    On a terminal that is too narrow the last column wraps; with `beneath` it stands below each row instead, so that a
+    long sentence takes no room from what one compares. Where that is not enough the columns of `least` are left
     out, one after the other and saying so; where even that is not, each row stands as a block, a line for each of its
     cells. No id, path or time is ever broken, and nothing cut. A cell that is one of `styles` is shown in that style
     where a terminal has colours.
@@ -95,12 +103,21 @@ def print_table(
     terminal = is_terminal()
     console = Console(file=sys.stdout, highlight=False, width=None if terminal else _UNCUT)
     kept = fitting(columns, cells, least, console.width)
+    below: list[str] = []
+    if beneath and terminal and _width(columns, cells, kept, last=_UNCUT) > console.width:
+        below = [row[-1] for row in cells]
+        kept = fitting(columns, cells, least, console.width, range(len(columns) - 1))
     if terminal and cells and _width(columns, cells, kept) > console.width:
         print_blocks([[(columns[index], row[index]) for index in range(len(columns))] for row in cells])
         return
-    console.print(_table(columns, cells, kept, styles if terminal else {}))
-    if len(kept) < len(columns):
-        left_out = ", ".join(name for index, name in enumerate(columns) if index not in kept)
+    table = _table(columns, cells, kept, styles if terminal else {})
+    if below:
+        _print_with_below(console, table, below)
+    else:
+        console.print(table)
+    shown = [*kept, len(columns) - 1] if below else kept
+    if len(shown) < len(columns):
+        left_out = ", ".join(name for index, name in enumerate(columns) if index not in shown)
         say(f"left out for want of room: {left_out}; widen the terminal, or pipe this through: less -S")
 
 
@@ -114,9 +131,42 @@ def print_blocks(blocks: Iterable[Iterable[tuple[str, Any]]]) -> None:
         tell(*(f"{name:<{width}}{value}" for name, value in named))
 
 
-def fitting(columns: Sequence[str], rows: Sequence[Sequence[str]], least: Sequence[str], width: int) -> list[int]:
-    """Which columns to show where `width` characters are at hand: all but as many of `least` as it takes."""
-    kept = list(range(len(columns)))
+def hanging(name: str, value: str) -> list[str]:
+    """`value` behind its name; on a terminal wrapped between words, so that no id, path or time is broken."""
+    if not is_terminal():
+        return [name + value]
+    return _wrapped(name + value, " " * len(name)) or [name]
+
+
+def _wrapped(text: str, indent: str) -> list[str]:
+    """The lines of a sentence on this terminal, those behind the first indented."""
+    width = shutil.get_terminal_size().columns
+    return textwrap.wrap(
+        text, width, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False, drop_whitespace=True
+    )
+
+
+def _print_with_below(console: Console, table: Table, below: Sequence[str]) -> None:
+    """A table none of whose rows wraps, and what is to be read of a row in lines of its own below it."""
+    with console.capture() as captured:
+        console.print(table)
+    head, *rows = captured.get().splitlines()
+    click.echo(head)
+    for row, text in zip(rows, below, strict=True):
+        click.echo(row)
+        for line in _wrapped(f"{_BELOW}{text}", _BELOW) if text != _NOTHING else ():
+            click.echo(line)
+
+
+def fitting(
+    columns: Sequence[str],
+    rows: Sequence[Sequence[str]],
+    least: Sequence[str],
+    width: int,
+    among: Iterable[int] | None = None,
+) -> list[int]:
+    """Which columns to show where `width` characters are at hand: all, or `among`, but as many of `least` as needed."""
+    kept = list(range(len(columns)) if among is None else among)
     for name in least:
         if _width(columns, rows, kept) <= width:
             break
@@ -124,13 +174,13 @@ def fitting(columns: Sequence[str], rows: Sequence[Sequence[str]], least: Sequen
     return kept
 
 
-def _width(columns: Sequence[str], rows: Sequence[Sequence[str]], kept: Sequence[int]) -> int:
-    """How wide these columns are side by side; of the last of all, which may wrap, what it needs at least."""
+def _width(columns: Sequence[str], rows: Sequence[Sequence[str]], kept: Sequence[int], last: int = _LAST) -> int:
+    """How wide these columns are side by side; of the last of all, which may wrap, no more than `last`."""
     from rich.cells import cell_len
 
     widths = [max(cell_len(text) for text in (columns[index], *(row[index] for row in rows))) for index in kept]
     if kept[-1] == len(columns) - 1:
-        widths[-1] = min(widths[-1], _LAST)
+        widths[-1] = min(widths[-1], last)
     return sum(widths) + _GAP * (len(kept) - 1)
 
 
@@ -151,7 +201,7 @@ def _table(
 
 def _cell(value: Any) -> str:
     if value is None or value == "":
-        return "-"
+        return _NOTHING
     return visible(str(value))
 
 

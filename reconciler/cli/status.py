@@ -13,7 +13,7 @@ import click
 from reconciler.cli.engine import NoEngine
 from reconciler.cli.failure import Failure
 from reconciler.cli.halt import halts_of, halts_without_engine, notes_of, say_halts
-from reconciler.cli.output import print_json, print_table, say, tell, watch
+from reconciler.cli.output import hanging, print_json, print_table, say, tell, watch
 from reconciler.cli.place import Place, no_such
 from reconciler.orders.holding import Holding
 from reconciler.orders.order import decimal_text
@@ -218,7 +218,7 @@ def _print(seen: Seen, instance_id: str | None, form: str) -> None:
     elif instance_id is not None:
         _print_one(seen)
     else:
-        print_table(COLUMNS, [_row(item, seen) for item in seen.items], LEAST, STYLES)
+        print_table(COLUMNS, [_row(item, seen) for item in seen.items], LEAST, STYLES, beneath=True)
         _say_problems(seen)
 
 
@@ -309,18 +309,16 @@ def _mode(item: Item) -> str:
 def _print_one(seen: Seen) -> None:
     item = seen.items[0]
     for name, value in zip(COLUMNS, _row(item, seen), strict=True):
-        tell(f"{name.lower() + ':':<12}{'-' if value in (None, '') else value}")
+        tell(*hanging(f"{name.lower() + ':':<12}", "-" if value in (None, "") else str(value)))
     tell(f"{'generation:':<12}{item['generation']}, running: {item['observed_generation']}")
     tell(f"{'revision:':<12}{item['revision'] or 'not committed'}")
     tell(f"{'file:':<12}{item['path']}")
     for one in seen.problems:
         if one["path"] in (item["path"], item["template_path"]):
-            tell(f"{'problem:':<12}{_problem(one)}")
+            tell(*hanging(f"{'problem:':<12}", _problem(one)))
     if not item["conditions"]:  # no engine runs, which would tell them
         for obstacle in item["obstacles"]:
-            tell(f"{'Trading:':<12}False  {obstacle['reason']}  {obstacle['message']}")
+            tell(*hanging(f"{'Trading:':<12}", f"False  {obstacle['reason']}  {obstacle['message']}"))
     for condition in item["conditions"]:
-        tell(
-            f"{condition['type'] + ':':<12}{condition['status']}  {condition['reason']}  {condition['message']}"
-            f"  (since {condition['last_transition_at']})"
-        )
+        said = f"{condition['status']}  {condition['reason']}  {condition['message']}"
+        tell(*hanging(f"{condition['type'] + ':':<12}", f"{said}  (since {condition['last_transition_at']})"))

@@ -7,7 +7,7 @@ import sys
 import click
 import pytest
 
-from reconciler.cli.output import fitting, print_table
+from reconciler.cli.output import fitting, hanging, print_table
 
 COLUMNS = ("ID", "STRATEGY", "TICKS", "REASON")
 REASON = "a reason that goes on and on, and on, and on, and then for a while longer"
@@ -61,6 +61,44 @@ def test_where_no_table_fits_each_row_is_a_block_and_no_id_is_broken(
     ]
     assert lines[-1] == f"reason:   {REASON}"
     assert told == ""
+
+
+def test_a_long_last_column_stands_below_its_row_and_leaves_the_room_to_the_others(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = "instances/majors/btc-usd.yaml:17:11:"
+    rows = [*ROWS, ["c", "grid", "9", f"{path} expected an integer"]]
+    monkeypatch.setenv("COLUMNS", "44")
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True, raising=False)
+    print_table(COLUMNS, rows, LEAST, beneath=True)
+    captured = capsys.readouterr()
+    assert [line.rstrip() for line in click.unstyle(captured.out).splitlines()] == [
+        "ID            STRATEGY   TICKS",
+        "btc-usd-grid  grid       1234567",
+        "eur-usd-dca   sma_cross  8",
+        "    a reason that goes on and on, and on,",
+        "    and on, and then for a while longer",
+        "c             grid       9",
+        f"    {path}",
+        "    expected an integer",
+    ]
+    assert captured.err == ""
+    print_table(COLUMNS, [["a", "grid", "1", "short"]], LEAST, beneath=True)
+    assert "grid      1      short" in click.unstyle(capsys.readouterr().out)
+
+
+@pytest.mark.parametrize("width", [60, 80])
+def test_behind_a_name_no_word_is_broken(width: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    value = f"True  Applied  {REASON}  (since 2026-11-30T10:30:22.137Z)"
+    assert hanging("Accepted:   ", value) == [f"Accepted:   {value}"]
+    monkeypatch.setenv("COLUMNS", str(width))
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True, raising=False)
+    first, *others = hanging("Accepted:   ", value)
+    assert first.startswith("Accepted:   True  Applied  a reason")
+    assert others
+    assert all(line.startswith(" " * 12) for line in others)
+    assert max(len(line) for line in (first, *others)) <= width
+    assert {*f"{first} {' '.join(others)}".split()} == {"Accepted:", *value.split()}
 
 
 def test_words_have_colours_where_a_terminal_has(

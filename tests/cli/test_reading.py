@@ -6,6 +6,7 @@ import json
 from dataclasses import replace
 from decimal import Decimal
 
+import click
 import pytest
 
 from reconciler.clock import SystemClock, utc
@@ -352,6 +353,19 @@ def test_orders_are_newest_first_and_simulated_ones_only_where_asked_for(applied
     assert [(order["client_order_id"], order["beat"]) for order in shadow] == [("o1", 5)]
     assert len(applied.run("orders", "a", "--limit", "1").stdout.splitlines()) == 2
     assert len(applied.run("orders", "b").stdout.splitlines()) == 1
+
+
+def test_where_orders_are_all_of_one_instance_its_id_goes_before_their_time(
+    applied: Fleet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with applied.store() as store:
+        store.ledger.append(an_order("o1", Outcome.REJECTED, START_S))
+    monkeypatch.setenv("COLUMNS", "74")
+    monkeypatch.setattr("reconciler.cli.output.is_terminal", lambda: True)
+    head = click.unstyle(applied.run("orders", "a").stdout).splitlines()[0].split()
+    assert {"CREATED", "OUTCOME", "LIMIT"} <= set(head)
+    assert "INSTANCE" not in head
+    assert "INSTANCE" in click.unstyle(applied.run("orders").stdout).splitlines()[0].split()
 
 
 def test_orders_are_narrowed_by_outcome_state_and_time(applied: Fleet) -> None:

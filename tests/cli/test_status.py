@@ -152,3 +152,21 @@ def test_a_narrow_terminal_keeps_what_a_trader_reads(
     assert {"ID", "MODE", "HEALTH", "POSITION"} <= set(lines[0].split())
     assert [line.split()[0] for line in lines[1:]] == ["btc-usd-grid", "eur-usd-dca"]
     assert max(map(len, lines)) <= width
+
+
+@pytest.mark.parametrize(("width", "kept"), [(80, {"SYNC", "PROFIT"}), (60, set[str]())])
+def test_what_is_wrong_with_a_file_stands_below_its_row_and_leaves_the_table_whole(
+    fleet: Fleet, engine: FakeEngine, width: int, kept: set[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = {**live_item("btc-usd-grid"), "sync": "Invalid", "health": "Healthy", "obstacles": [], "conditions": []}
+    first = {**first, "path": "instances/btc-usd-grid.yaml", "paused": False, "effective_mode": "active"}
+    engine.items = [first, {**first, "id": "eur-usd-dca", "path": "instances/eur-usd-dca.yaml"}]
+    message = 'expected an integer, was "five"'
+    engine.problems = [{**BROKEN, "path": first["path"], "pointer": "config.levels", "message": message}]
+    monkeypatch.setenv("COLUMNS", str(width))
+    monkeypatch.setattr("reconciler.cli.output.is_terminal", lambda: True)
+    head, row, *below, last = click.unstyle(fleet.run("status").stdout).splitlines()
+    assert {"ID", "MODE", "HEALTH", "POSITION"} | kept <= set(head.split())
+    assert [row.split()[0], last.split()[0]] == ["btc-usd-grid", "eur-usd-dca"]
+    assert " ".join(line.strip() for line in below) == f"instances/btc-usd-grid.yaml:2:1: config.levels: {message}"
+    assert max(map(len, (head, row, *below, last))) <= width
