@@ -98,8 +98,9 @@ HIDDEN: Final = "•••"
 _TELLING: Final = 8
 """A word or line of a secret that is this long is a secret itself, and is looked for in whatever form."""
 _CUT: Final = "…"
-_BETWEEN: Final = re.compile(r"[\s:\-]+")
-"""What may stand within base64 and hex: the ends of lines, and what tells bytes apart."""
+_BETWEEN: Final = re.compile(r"(?:[\s:;,_\-]|\\+(?:[nrtx]|u00)?|%(?:25)*(?:0[ad]|20)|0x|&\#x)+")
+"""What may stand within base64 and hex: ends of lines, escaped or not, and what tells bytes apart, `\\x`, `0x`."""
+_LOWER: Final = {capital: capital + 32 for capital in range(ord("A"), ord("Z") + 1)}
 
 
 def parts(secrets: Iterable[str]) -> tuple[str, ...]:
@@ -135,7 +136,6 @@ class _Look(NamedTuple):
     folded: tuple[str, ...]
     packed: tuple[str, ...]
     pattern: re.Pattern[str] | None
-    apart: re.Pattern[str] | None
 
     def hide(self, text: str) -> str:
         for form in self.exact:
@@ -143,9 +143,26 @@ class _Look(NamedTuple):
         lower = text.lower()
         if self.pattern is not None and any(form in lower for form in self.folded):
             text = self.pattern.sub(HIDDEN, text)
-        if self.apart is not None and any(form in _BETWEEN.sub("", lower) for form in self.packed):
-            text = self.apart.sub(HIDDEN, text)
+        if self.packed:
+            text = self._hide_apart(text)
         return self._hide_cut(text) if _CUT in text else text
+
+    def _hide_apart(self, text: str) -> str:
+        """What is packed, with something between its characters."""
+        lower = text.translate(_LOWER)  # as long as the text, which `lower` need not be
+        together = _BETWEEN.sub("", lower)
+        found = sorted(_spans(together, self.packed))
+        if not found:
+            return text
+        within = {place for gap in _BETWEEN.finditer(lower) for place in range(*gap.span())}
+        places = [place for place in range(len(lower)) if place not in within]
+        pieces, done = [], 0
+        for first, last in found:
+            begin, end = places[first], places[last] + 1
+            if begin >= done:
+                pieces += [text[done:begin], HIDDEN]
+            done = max(done, end)
+        return "".join((*pieces, text[done:]))
 
     def _hide_cut(self, text: str) -> str:
         """What a cut left of a form: its beginning before a `…`, or its end behind one."""
@@ -163,6 +180,15 @@ class _Look(NamedTuple):
                 before = f"{before[: len(before) - len(kept)]}{HIDDEN}{kept[length:]}" if length else before
             pieces[index] = before
         return _CUT.join(pieces)
+
+
+def _spans(text: str, forms: Iterable[str]) -> Iterator[tuple[int, int]]:
+    """Where each of the forms stands in the text: its first and its last character."""
+    for form in forms:
+        at = text.find(form)
+        while at >= 0:
+            yield at, at + len(form) - 1
+            at = text.find(form, at + 1)
 
 
 def _overlap(first: str, second: str) -> int:
@@ -185,7 +211,6 @@ def _look(secrets: tuple[str, ...]) -> _Look:
         tuple({form.lower(): None for form in (*forms, *packed)}),
         tuple({_BETWEEN.sub("", form.lower()): None for form in packed}),
         _any_of(map(re.escape, (*forms, *packed))),
-        _any_of(r"[\s:\-]*".join(map(re.escape, form)) for form in packed),
     )
 
 
@@ -195,15 +220,27 @@ def _any_of(patterns: Iterable[str]) -> re.Pattern[str] | None:
 
 
 def _forms(secret: str) -> Iterator[str]:
-    """How libraries write a text."""
+    """How libraries write a text, and what others make of that: JSON within JSON, the `repr` of a `repr`."""
     data = _bytes(secret)
-    yield from (secret, repr(secret)[1:-1], ascii(secret)[1:-1], repr(data)[2:-1], html.escape(secret))
-    for text in (json.dumps(secret)[1:-1], json.dumps(secret, ensure_ascii=False)[1:-1]):
-        yield from (text, text.replace("/", "\\/"), json.dumps(text)[1:-1])  # JSON within JSON, too
+    yield from (secret, html.escape(secret), secret.encode("ascii", "xmlcharrefreplace").decode())
+    for text in {secret, *_written(secret)}:
+        for again in {text, *_written(text)}:
+            yield from (again, again.replace("/", "\\/"), *_written(again))
     for safe in ("/", "", "/:@+=", ":@!$&'()*+,;="):
-        yield quote(data, safe=safe)
+        yield from (quote(data, safe=safe), quote(quote(data, safe=safe), safe=""))
     yield quote_plus(data)
     yield "".join(f"%{byte:02x}" for byte in data)
+    pairs = secret.encode("utf-16-be", "surrogatepass").hex(" ", 2).split()
+    yield "".join(f"\\u{pair}" for pair in pairs)
+    yield "".join(f"&#{ord(character)};" for character in secret)
+
+
+def _written(text: str) -> Iterator[str]:
+    """How a text stands within one in JSON, and within the `repr` of one, which escapes one kind of quotes or none."""
+    yield from (json.dumps(text)[1:-1], json.dumps(text, ensure_ascii=False)[1:-1])
+    for form in (repr(text)[1:-1], ascii(text)[1:-1], repr(_bytes(text))[2:-1]):
+        bare = form.replace("\\'", "'")
+        yield from (bare, bare.replace("'", "\\'"))
 
 
 def _packed(secret: str) -> Iterator[str]:
@@ -214,7 +251,8 @@ def _packed(secret: str) -> Iterator[str]:
         shifted = bytes(before) + data
         last = len(shifted) * 8 // 6  # what follows has a say in the next
         for encode in (base64.b64encode, base64.urlsafe_b64encode):
-            yield encode(shifted).decode()[first:last]
+            text = encode(shifted).decode()[first:last]
+            yield from (text, quote(text, safe=""))
 
 
 def _bytes(secret: str) -> bytes:

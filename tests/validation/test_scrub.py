@@ -38,6 +38,15 @@ FORMS: dict[str, Callable[[str], str]] = {
     "hex": lambda text: text.encode().hex(),
     "hex in capitals": lambda text: text.encode().hex().upper(),
     "hex, bytes apart": lambda text: text.encode().hex(":"),
+    "hex, as in C": lambda text: ", ".join(f"0x{byte:02x}" for byte in text.encode()),
+    "hex, as in Python": lambda text: "".join(f"\\x{byte:02x}" for byte in text.encode()),
+    "hex with commas": lambda text: text.encode().hex(","),
+    "every character as in JSON": lambda text: "".join(f"\\u{ord(one):04x}" for one in text),
+    "every character as in HTML": lambda text: "".join(f"&#{ord(one)};" for one in text),
+    "html in ascii": lambda text: text.encode("ascii", "xmlcharrefreplace").decode(),
+    "percent, twice": lambda text: urllib.parse.quote(urllib.parse.quote(text, safe=""), safe=""),
+    "base64 in percent": lambda text: urllib.parse.quote(base64.b64encode(text.encode()), safe="").rstrip("%3D"),
+    "base64 of php": lambda text: json.dumps(base64.b64encode(text.encode()).decode()).replace("/", "\\/"),
     "capitals": str.upper,
     "small": str.lower,
 }
@@ -58,6 +67,28 @@ def test_no_form_of_a_secret_is_left(form: str, secret: str) -> None:
     assert shown.endswith("&y=1 failed")
     assert len(shown) < len("GET /x?sig=&y=1 failed") + 22
     assert left(shown, said) in ([], ["sig="]) or form == "json in json"
+
+
+LAYERS: dict[str, Callable[[str], str]] = {
+    "repr": repr,
+    "json": json.dumps,
+    "bytes": lambda text: repr(text.encode()),
+}
+
+
+@pytest.mark.parametrize("layer", LAYERS)
+@pytest.mark.parametrize("form", ["repr", "ascii", "bytes", "json", "json in utf-8", "base64 in lines"])
+@pytest.mark.parametrize("secret", [SECRET, 'it\'s"quoted",and\\slashed\\'])
+def test_no_form_within_another_is_left(layer: str, form: str, secret: str) -> None:
+    shown = scrub(f"failed: {LAYERS[layer](FORMS[form](secret))} and more", (secret,))
+    assert HIDDEN in shown
+    assert len(shown.replace(HIDDEN, "")) < len("failed:  and more") + 26
+
+
+def test_what_is_packed_is_found_each_time_and_what_stands_between_is_kept() -> None:
+    said = base64.encodebytes(SECRET.encode() * 2).decode()
+    assert scrub("a\t0x1\\n", (SECRET,)) == "a\t0x1\\n"
+    assert scrub(f"İ 1, {said!r}; 0x2, {SECRET.encode().hex(',')} 3", (SECRET,)).count(HIDDEN) == 3
 
 
 @pytest.mark.parametrize("before", ["", "u", "us", "user:", "a much longer name:"])
