@@ -181,7 +181,7 @@ class Observer:
         adopt: bool,
         declared_accounts: Collection[str] = (),
     ) -> None:
-        """`adopt`: the first whole snapshot's modes are taken as established."""
+        """`adopt`: the first whole snapshot's modes are taken as established, of what waits for its code too."""
         self._clock = clock
         self._source = source
         self._catalogue = catalogue
@@ -190,6 +190,7 @@ class Observer:
         self._chronicle = chronicle
         self._host = host
         self._adopt = adopt
+        self._found: frozenset[str] = frozenset()
         self._declared_accounts = declared_accounts
         self._drift = Drift(desired)
         self._halt_watch = HaltWatch(halts)
@@ -322,6 +323,7 @@ class Observer:
             settled=self.absence.settled(now_s, active),
             recent=self.absence.recent(now_s),
             adopt=self._adopt,
+            found=self._found,
             confirmed_removal=self.absence.confirmed,
         )
 
@@ -351,6 +353,8 @@ class Observer:
         removal = admission.removal
         if snapshot.whole:
             self.absence.note(removal, arrival.confirmed_removal, self._clock.monotonic())
+            if self._adopt:
+                self._found = frozenset(one.file_digest for one in evaluations if one.waiting or one.unfinished)
             self._adopt = False
         self._chronicle.admitted(changes, admission.attempts, removal, self.fleet.removal)
         if snapshot.lost:

@@ -158,7 +158,8 @@ class Arrival:
 
     `whole`: the snapshot proves what is missing; otherwise it may only lower modes. `settled` are ids
     already missing from an earlier whole snapshot; `recent` went a short while ago, which counts with what goes now.
-    `adopt`: modes found are taken as established.
+    `adopt`: modes found are taken as established; `found` are the digests of files that were there when they were, but
+    could not be judged yet, and are taken in the same way.
     `confirmed_removal` is the digest an operator confirmed. `at` is ISO 8601.
     """
 
@@ -169,6 +170,7 @@ class Arrival:
     settled: frozenset[str] = frozenset()
     recent: frozenset[str] = frozenset()
     adopt: bool = False
+    found: frozenset[str] = frozenset()
     confirmed_removal: str = ""
 
 
@@ -251,7 +253,7 @@ def _judge(file: Evaluation, row: Row | None, arrival: Arrival) -> _Verdict:
     if record is None:
         count = len(file.problems)
         return _Verdict(Sync.INVALID, f"{count} problem{'s' if count != 1 else ''}", file.problems)
-    refused = _refusals(file, row, arrival.adopt)
+    refused = _refusals(file, row, arrival)
     if refused:
         return _Verdict(Sync.REFUSED, refused[0].message, refused)
     change = _change(file, row, arrival)
@@ -263,10 +265,10 @@ def _judge(file: Evaluation, row: Row | None, arrival: Arrival) -> _Verdict:
 def _is_applied(file: Evaluation, row: Row | None, arrival: Arrival) -> bool:
     """True where the file says what its row does already."""
     is_whole = file.record is not None and row is not None
-    return is_whole and not _refusals(file, row, arrival.adopt) and _change(file, row, arrival) is None
+    return is_whole and not _refusals(file, row, arrival) and _change(file, row, arrival) is None
 
 
-def _refusals(file: Evaluation, row: Row | None, adopt: bool) -> tuple[Problem, ...]:
+def _refusals(file: Evaluation, row: Row | None, arrival: Arrival) -> tuple[Problem, ...]:
     record = file.record
     assert record is not None
     if row is not None:
@@ -285,7 +287,7 @@ def _refusals(file: Evaluation, row: Row | None, adopt: bool) -> tuple[Problem, 
             )
     now = row.mode if row is not None and row.is_live else Mode.OFF
     reason = refusal(now, record.mode)
-    if reason is None or (adopt and row is None):
+    if reason is None or (row is None and (arrival.adopt or file.file_digest in arrival.found)):
         return ()
     if row is None or not row.is_live:
         reason = f"{reason}; {'a new' if row is None else 'a returning'} id starts from off"

@@ -87,6 +87,24 @@ def test_a_first_start_on_slow_code_waits_for_it_and_says_so(make_fleet: MakeFle
     assert (fleet.status("a").health, fleet.status("a").sync) == (Health.HEALTHY, Sync.SYNCED)
 
 
+def test_adoption_takes_the_modes_of_what_waits_for_its_code(make_fleet: MakeFleet, gate: Gate) -> None:
+    fleet = make_fleet(adopt=True, imports_beside=True)
+    fleet.write_code("v1", GATED + PROBE)
+    fleet.write("a", mode="active")
+    fleet.write("b", mode="observe")
+    look(fleet)
+    assert not fleet.views()
+    fleet.write("b", mode="active")  # another file than the one that was found
+    fleet.write("c", mode="active")
+    look(fleet)
+    gate.is_open.set()
+    until_loaded(fleet)
+    assert fleet.status("a").effective_mode is Mode.ACTIVE
+    assert fleet.views().keys() == {"a"}
+    refused = fleet.controller.fleet.attempts
+    assert refused["instances/b.yaml"].sync is refused["instances/c.yaml"].sync is Sync.REFUSED
+
+
 def test_new_code_that_is_slow_leaves_what_runs_running_while_modes_fall(make_fleet: MakeFleet, gate: Gate) -> None:
     fleet = make_fleet(imports_beside=True)
     fleet.write("a")
