@@ -86,6 +86,14 @@ class Reply:
             return spelled
         return said if self.is_wrapped or said is not inner else self.structured
 
+    def only_text(self, tool: str) -> str | None:
+        """The text that is all of the answer; None where it is anything else."""
+        said = self.text if self.structured is None else _inside(self.structured)
+        if not isinstance(said, str) or not said.strip():
+            return None
+        value = _json(said, tool)
+        return said if value is None else value if isinstance(value, str) else None
+
 
 def spelled_alike(text: str, value: Any) -> bool:
     """True where `text` is JSON of just that value."""
@@ -145,9 +153,9 @@ def answered(tool: str, words: ToolWords, arguments: Mapping[str, Any], reply: R
 
 def understood(tool: str, words: ToolWords, arguments: Mapping[str, Any], reply: Reply) -> Any:
     """What the server answered, in its own words. Raises as `answered` does."""
+    if tool in (PLACE, LOOK_UP) and not reply.failed and not words.reads_result:
+        _require_order(tool, words, arguments, reply)
     found = reply.read(words.name, keeps_result=words.reads_result)
-    if tool == LOOK_UP and not words.reads_result:
-        _require_order(words, arguments, reply.structured)
     try:
         _judge(tool, words, arguments, reply, found)
     except ExecRejected as refusal:
@@ -155,6 +163,23 @@ def understood(tool: str, words: ToolWords, arguments: Mapping[str, Any], reply:
             raise OrderNotFound(str(refusal)) from None
         raise
     return found
+
+
+def _require_order(tool: str, words: ToolWords, arguments: Mapping[str, Any], reply: Reply) -> None:
+    """Raise where nothing was answered in place of an order, or a text, which is heard as that of a failure."""
+    if tool == LOOK_UP and reply.structured == {"result": None}:
+        raise Unreadable(f"{words.name} answered null, which does not say that there is no such order, nor why")
+    if (text := reply.only_text(words.name)) is None:
+        return
+    try:
+        understood(tool, words, arguments, Reply(True, None, text))
+    except ExecRejected as refusal:
+        if tool == PLACE or isinstance(refusal, OrderNotFound):
+            raise
+    except ExecUnknown:
+        pass
+    if reply.structured is not None:
+        raise Unreadable(f"{words.name} answered a text, and no order: {text[:200]!r}")
 
 
 def _as_formed(words: ToolWords, arguments: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -189,17 +214,6 @@ def _is_not_found(said: str, arguments: Mapping[str, Any]) -> bool:
     return found is not None and all(
         id in (arguments.get("client_order_id"), arguments.get("order_id")) for id in named
     )
-
-
-def _require_order(words: ToolWords, arguments: Mapping[str, Any], structured: Any) -> None:
-    """Raise where a look-up was answered with a wrapped text, or with nothing, in place of an order."""
-    if not isinstance(structured, dict) or structured.keys() != {"result"}:
-        return
-    said = structured["result"]
-    if said is None:
-        raise Unreadable(f"{words.name} answered null, which does not say that there is no such order, nor why")
-    if isinstance(said, str) and not words.not_found_when and _is_not_found(said, arguments):
-        raise OrderNotFound(said)
 
 
 def _judge(tool: str, words: ToolWords, arguments: Mapping[str, Any], reply: Reply, found: Any) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import re
 from decimal import Decimal
 from typing import Any
 
@@ -472,12 +473,37 @@ def test_a_look_up_that_is_answered_with_a_wrapped_text_or_with_nothing_is_heard
         with pytest.raises(OrderNotFound):
             replied("get_order", Reply(False, {"result": text}, text))
     for said in ("order not found: def", "not available"):
-        answer = replied("get_order", Reply(False, {"result": said}, said))
-        assert "status" not in answer  # refused where answers are read: the order stays what it is
+        with pytest.raises(Unreadable, match=f"theirs answered a text, and no order: '{said}'"):
+            replied("get_order", Reply(False, {"result": said}, said))
     with pytest.raises(Unreadable, match="theirs answered null, which does not say that there is no such order"):
         replied("get_order", Reply(False, {"result": None}, "null", is_wrapped=True))
     mapped = {"result": {"status": "$.result"}}
     assert replied("get_order", Reply(False, {"result": "open"}, "open"), mapped)["status"] == "open"
+
+
+@pytest.mark.parametrize("is_wrapped", [True, False])
+def test_a_text_in_place_of_an_order_is_heard_as_that_of_a_failure(is_wrapped: bool) -> None:
+    def told(tool: str, text: str, mapping: dict[str, Any] | None = None) -> dict[str, Any]:
+        return replied(tool, Reply(False, {"result": text} if is_wrapped else None, text), mapping)
+
+    with pytest.raises(ExecRejected, match=r"^insufficient funds$"):
+        told("place_order", "rejected: insufficient funds")
+    for doubtful in ("insufficient funds", "Order placed, id 5", "rejected: timed out", "rejected: duplicate id", "{"):
+        with pytest.raises(Unreadable, match=re.escape(doubtful)):
+            told("place_order", doubtful)
+    with pytest.raises(OrderNotFound):
+        told("get_order", "Order not found")
+    for nothing in ("order not found: def", "rejected: no such page", "Rate limit exceeded"):
+        with pytest.raises(Unreadable, match=nothing):
+            told("get_order", nothing)
+    absent = {"not_found_when": [{"path": "$.error", "matches": "^no trace of it$"}]}
+    with pytest.raises(OrderNotFound):
+        told("get_order", "no trace of it", absent)
+    with pytest.raises(Unreadable, match="Order not found"):
+        told("get_order", "Order not found", absent)
+    refused = {"refused_when": [{"path": "$.error", "matches": "^no funds$"}]}
+    with pytest.raises(ExecRejected, match=r"^no funds$"):
+        told("place_order", "no funds", refused)
 
 
 @pytest.mark.parametrize("tool", ["place_order", "get_order", "cancel_order"])
