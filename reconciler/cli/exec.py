@@ -204,7 +204,7 @@ def _server_of(place: Place, settings: Settings, wish: _Wish, asked: str | None,
         raise Failure(f"{wish.account}: expected an account of reconciler.yaml, one of {known}")
     if asked is not None and asked != account.server:
         raise Failure(f"{asked}: expected {account.server}, the server of account {wish.account}")
-    if account.real_money and not yes:
+    if settings.accounts.is_real(wish.account) and not yes:
         raise Failure(f"{wish.account}: its money is real; to send the order all the same, add --yes")
     if place.snapshot().halt is not None:
         raise Failure("instances/_halt.yaml halts trading: remove it first")

@@ -47,6 +47,7 @@ from reconciler.records.status import (
     Sync,
     Ticks,
     TradingReason,
+    not_committed,
 )
 from reconciler.runtime.host import Host
 from reconciler.runtime.protocol import RuntimeFacts
@@ -57,15 +58,6 @@ _GLANCE_S = 0.25
 """How stale a page may be while nothing but ticks has happened."""
 _EVERYONE = InstanceFilter()
 _ILL = (Health.STUCK, Health.PAUSED, Health.DEGRADED)
-
-
-_NEEDS_COMMIT = "real money needs the file, its template and its strategy's code to be committed"
-
-
-def not_committed(fleet: Fleet) -> Obstacle:
-    """With the reason, where that is another than a commit that is missing."""
-    why = fleet.git_note or fleet.git_problem
-    return Obstacle(TradingReason.NOT_COMMITTED, f"{_NEEDS_COMMIT}; {why}" if why else _NEEDS_COMMIT)
 
 
 class Exposures(Protocol):
@@ -296,19 +288,23 @@ class StatusBoard:
         return not is_well or suspect.row.id in exposed or self._is_blocked(suspect.row)
 
     def _is_real_money(self, row: Row) -> bool:
-        account = self._parts.accounts.get(row.record.identity.account_id)
-        return account is not None and account.real_money
+        return self._parts.accounts.is_real(row.record.identity.account_id)
+
+    def _not_committed(self, row: Row) -> Obstacle | None:
+        fleet = self._parts.controller.fleet
+        why = fleet.git_note or fleet.git_problem
+        return not_committed(is_real=self._is_real_money(row), is_committed=row.committed, why=why)
 
     def _is_blocked(self, row: Row) -> bool:
-        if self._parts.database_error() or (not row.committed and self._is_real_money(row)):
+        if self._parts.database_error() or self._not_committed(row) is not None:
             return True
         return self._parts.trading.blocked(row.id, row.record.identity.account_id) is not None
 
     def _obstacles(self, case: Case, facts: RuntimeFacts | None) -> tuple[Obstacle, ...]:
         row = case.row
         found = self._parts.trading.obstacles(row.id, row.record.identity.account_id)
-        if not row.committed and self._is_real_money(row):
-            found = (*found, not_committed(self._parts.controller.fleet))
+        if (uncommitted := self._not_committed(row)) is not None:
+            found = (*found, uncommitted)
         if fault := self._parts.database_error():
             found = (Obstacle(TradingReason.LEDGER_DOWN, f"no order can be written down: {fault}"), *found)
         return obstacles(case, facts, found)
@@ -478,7 +474,7 @@ class StatusBoard:
 
     def _source_notes(self, fleet: Fleet) -> tuple[str, ...]:
         """That nothing can be committed is a note where money asks for commits; that nothing is there, always."""
-        needs_git = fleet.revision is not None or any(one.real_money for one in self._parts.accounts.declared.values())
+        needs_git = fleet.revision is not None or self._parts.accounts.any_is_real
         told = (
             _doubt(fleet.not_whole),
             fleet.git_problem,

@@ -151,7 +151,7 @@ def orphan_concerns(orphans: Sequence[Mapping[str, Any]], accounts: Accounts) ->
     for account_id, count in counts.items():
         what = "an open order" if count == 1 else f"{count} open orders"
         text = f"{what} that the ledger does not know"
-        yield Concern(Gravity.WARNING, _is_real(account_id, accounts), f"Account {account_id}", text, href="/orders")
+        yield Concern(Gravity.WARNING, accounts.is_real(account_id), f"Account {account_id}", text, href="/orders")
 
 
 def denial_concerns(denials: Iterable[Mapping[str, Any]], accounts: Accounts) -> Iterator[Concern]:
@@ -172,7 +172,7 @@ def denial_concerns(denials: Iterable[Mapping[str, Any]], accounts: Accounts) ->
             href = f"/instances/{segment(instance_id)}"
         yield Concern(
             Gravity.CRITICAL,
-            _is_real(own[0]["account_id"], accounts),
+            accounts.is_real(own[0]["account_id"]),
             instance_id,
             text,
             href=href,
@@ -186,7 +186,7 @@ def difference_concerns(differences: Iterable[Mapping[str, Any]], accounts: Acco
     """Accounts that hold something else than the instances' own fills make, or whose ledger lost rows."""
     for one in differences:
         account_id = str(one["account_id"])
-        real = _is_real(account_id, accounts)
+        real = accounts.is_real(account_id)
         if behind := one.get("behind"):
             text = f"its ledger is behind, so it opens nothing: {behind}\nLook at the exchange, then say what is whose:"
             command = f"reconciler exec settle {account_id} --assign ID=QTY@PRICE --outside SYMBOL=QTY --reason …"
@@ -222,7 +222,7 @@ def concern(
     if not found:
         return None
     text = "\n".join(text for _, text in found)
-    real = _is_real(instance.account_id, accounts)
+    real = accounts.is_real(instance.account_id)
     ids = tuple(str(one["client_order_id"]) for one in doubts)
     return Concern(
         found[0][0],
@@ -304,11 +304,6 @@ def _halt(item: Mapping[str, Any]) -> Concern:
     if item["note"]:
         text += f"\n{item['note']}: it halts nothing, and what was meant trades on"
     return Concern(Gravity.CRITICAL, False, f"Halt of {halt.target}", text, command=command, since=halt.at)
-
-
-def _is_real(account_id: str, accounts: Accounts) -> bool:
-    account = accounts.get(account_id)
-    return account is not None and account.real_money
 
 
 def _critical(subject: str, text: str) -> Concern:

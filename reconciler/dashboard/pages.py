@@ -314,8 +314,7 @@ class Pages:
         """True where the account's money is real; `then`, where it is known, is what it was at the time in question."""
         if then is not None:
             return then == "real"
-        account = self._accounts.get(account_id)
-        return account is not None and account.real_money
+        return self._accounts.is_real(account_id)
 
 
 def _uncertain(instance: InstanceStatus, doubts: int, denials: int) -> str:

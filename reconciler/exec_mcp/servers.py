@@ -48,11 +48,11 @@ class Servers:
 
     def __init__(self, servers: Mapping[str, ExecServer], accounts: Accounts) -> None:
         self._servers = servers
-        self._accounts = accounts
+        self.accounts = accounts
 
     def account(self, account_id: str) -> DeclaredAccount | None:
         """The account of that id, None where it is not declared."""
-        return self._accounts.get(account_id)
+        return self.accounts.get(account_id)
 
     def named(self, name: str) -> ExecServer:
         """The server of that name. Raises KeyError."""
@@ -60,7 +60,7 @@ class Servers:
 
     def reaching(self, account_id: str) -> ExecServer:
         """The server that reaches the account. Raises ExecUnavailable where none does."""
-        account = self._accounts.get(account_id)
+        account = self.accounts.get(account_id)
         server = None if account is None else self._servers.get(account.server)
         if server is None:
             raise ExecUnavailable(f"no exec-mcp server is declared for account {account_id!r}")

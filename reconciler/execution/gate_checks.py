@@ -27,7 +27,7 @@ from reconciler.orders.order import Order, OrderRequest, OrderType
 from reconciler.ports import GateState
 from reconciler.records.halt import Halt
 from reconciler.records.mode import Mode
-from reconciler.records.status import TradingCaveat, TradingReason
+from reconciler.records.status import TradingCaveat, TradingReason, not_committed
 
 
 class Readiness:
@@ -154,10 +154,10 @@ class Gatekeeper:
         blocked = self._blocked(origin.instance_id, origin.account_id, order if reducing else None)
         if blocked is not None:
             return blocked
-        account = self._servers.account(origin.account_id)
-        real_money = account is not None and account.real_money
-        if origin.mode is Mode.ACTIVE and real_money and not gate.committed:
-            return Refusal(TradingReason.NOT_COMMITTED, "real money needs record, template and code to be committed")
+        is_real = self._servers.accounts.is_real(origin.account_id)
+        uncommitted = not_committed(is_real=is_real, is_committed=gate.committed)
+        if origin.mode is Mode.ACTIVE and uncommitted is not None:
+            return Refusal(*uncommitted)
         if order.request.reduce_only and not reducing:
             return Refusal("Request", "reduce_only: the instance's own position has no room for it")
         if not reducing and self._contract_size(origin.account_id, origin.symbol) is None:
@@ -165,7 +165,7 @@ class Gatekeeper:
             return Refusal("Request", why)
         exceeded = breach(gate.limits, order.request, QuotePrices(order.quote_bid, order.quote_ask), book)
         if exceeded is None and not reducing:
-            exceeded = self._stale(gate, order, real_money=real_money)
+            exceeded = self._stale(gate, order, real_money=is_real)
         if exceeded is not None:
             return Refusal("Limit", exceeded)
         held = self._brakes.held(order, reducing=reducing) if origin.mode is Mode.ACTIVE else ""

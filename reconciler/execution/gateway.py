@@ -347,7 +347,6 @@ class Gateway:
 
     def _draft(self, gate: GateState, request: OrderRequest, beat: int) -> Order:
         origin, now = gate.provenance(beat), utc(self._clock.time())
-        account = self._servers.account(origin.account_id)
         return Order(
             client_order_id=self._ids.make(origin.instance_id),
             provenance=origin,
@@ -355,7 +354,7 @@ class Gateway:
             outcome=Outcome.PENDING,
             created_at=now,
             updated_at=now,
-            money=None if account is None else "real" if account.real_money else "paper",
+            money=self._servers.accounts.money(origin.account_id),
         )
 
     def _written(self, order: Order) -> Order:

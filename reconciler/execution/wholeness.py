@@ -121,7 +121,7 @@ class Wholeness:
 
     def pending(self, account_id: str) -> str:
         """Why no order of the account may leave yet: real money waits for the first comparison after a start."""
-        if account_id in self._decided or not self._is_real(account_id):
+        if account_id in self._decided or not self._servers.accounts.is_real(account_id):
             return ""
         why = f"comparing what account {account_id} holds with the ledger, for the first time since the start"
         obstacle = self._obstacles.get(account_id, "")
@@ -312,7 +312,7 @@ class Wholeness:
         account_id, known = found.account_id, self._behind.get(found.account_id)
         at = iso(self._clock.time()) if known is None else known.at
         behind = Behind(account_id, at, gaps, lost, found.differences)
-        is_real = self._is_real(account_id)
+        is_real = self._servers.accounts.is_real(account_id)
         if known is None or set(lost) - set(known.strays):
             more = "" if is_real else "; its money is not real, so it trades on"
             self._events.record(
@@ -369,10 +369,6 @@ class Wholeness:
         kept = found.kept[symbol]
         is_same = kept.quantity == _of(found.differences or {}, symbol)
         return is_same and not self._ledger.differences.corrected_since(found.account_id, symbol, kept.last_correction)
-
-    def _is_real(self, account_id: str) -> bool:
-        account = self._servers.account(account_id)
-        return account is not None and account.real_money
 
 
 def _stranger(books: Mapping[str, tuple[str, Decimal]], shares: Shares) -> str:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, TypeAlias
+from typing import Any, Literal, TypeAlias
+
+Money = Literal["real", "paper"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,6 +17,10 @@ class DeclaredAccount:
     server: str
     real_money: bool
     max_orders_per_minute: int | None = None
+
+    @property
+    def money(self) -> Money:
+        return "real" if self.real_money else "paper"
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +40,23 @@ class Accounts:
         if found is None and self.any_on is not None:
             return DeclaredAccount(account_id, self.any_on, real_money=False)
         return found
+
+    def money(self, account_id: str) -> Money | None:
+        """Whose money an account trades; None where the settings do not know it: then nothing is sent at all.
+
+        The one place that decides it. What asks more of real money asks here.
+        """
+        account = self.get(account_id)
+        return None if account is None else account.money
+
+    def is_real(self, account_id: str) -> bool:
+        """True where the account's money is real."""
+        return self.money(account_id) == "real"
+
+    @property
+    def any_is_real(self) -> bool:
+        """True where some declared account's money is real."""
+        return any(map(self.is_real, self.declared))
 
 
 Shape: TypeAlias = Mapping[str, Mapping[str, str]]

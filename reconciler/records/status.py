@@ -66,6 +66,20 @@ class Obstacle(NamedTuple):
         return f"{self.reason}: {self.message}"
 
 
+_NEEDS_COMMIT = "real money needs the file, its template and its strategy's code to be committed"
+
+
+def not_committed(*, is_real: bool, is_committed: bool, why: str = "") -> Obstacle | None:
+    """What keeps an instance from trading real money before what it runs is committed; None where nothing does.
+
+    `why` is the reason, where that is another than a commit that is missing. The one place that judges it: the gate
+    refuses by it, and status, page and plan say it.
+    """
+    if not is_real or is_committed:
+        return None
+    return Obstacle(TradingReason.NOT_COMMITTED, f"{_NEEDS_COMMIT}; {why}" if why else _NEEDS_COMMIT)
+
+
 ConditionType = Literal["Accepted", "Loaded", "Ready", "Trading"]
 
 

@@ -33,7 +33,7 @@ def applied_statuses(
             _status(rows[id_], attempts.get(rows[id_].path)),
             frozen_with_exposure=id_ in exposed,
             obstacles=(NOTHING_RUNS, *map(_doubted, doubts.get(id_, ()))),
-            real_money=_is_real(rows[id_], accounts),
+            real_money=accounts.is_real(rows[id_].record.identity.account_id),
         )
         for id_ in sorted(rows)
         if rows[id_].is_live
@@ -42,11 +42,6 @@ def applied_statuses(
 
 def _doubted(client_order_id: str) -> Obstacle:
     return Obstacle(TradingReason.UNKNOWN_ORDER, f"it is not known whether {client_order_id} was placed")
-
-
-def _is_real(row: Row, accounts: Accounts) -> bool:
-    account = accounts.get(row.record.identity.account_id)
-    return account is not None and account.real_money
 
 
 def _status(row: Row, attempt: Attempt | None) -> InstanceStatus:

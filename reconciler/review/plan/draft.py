@@ -192,9 +192,7 @@ def _account_changes(accounts_before: Accounts, accounts: Accounts, live: Iterab
             continue
         used_by = tuple(sorted(users.get(account_id, ())))
         if was is None and now is not None:
-            yield AccountChange(
-                account_id, "added", (phrase("{} money, through {}", _money(now), now.server),), used_by
-            )
+            yield AccountChange(account_id, "added", (phrase("{} money, through {}", now.money, now.server),), used_by)
         elif now is None:
             yield AccountChange(account_id, "removed", (), used_by)
         elif was is not None:
@@ -202,14 +200,10 @@ def _account_changes(accounts_before: Accounts, accounts: Accounts, live: Iterab
 
 
 def _account_details(old: DeclaredAccount, new: DeclaredAccount, way: Iterable[Difference]) -> Iterator[Phrase]:
-    for key, was, now in (("money", _money(old), _money(new)), ("server", old.server, new.server)):
+    for key, was, now in (("money", old.money, new.money), ("server", old.server, new.server)):
         if was != now:
             yield phrase("{}: {} → {}", key, was, now)
     yield from map(wording.difference, way)
-
-
-def _money(account: DeclaredAccount) -> str:
-    return "real" if account.real_money else "paper"
 
 
 _KINDS: Final[Mapping[Sync, Literal["refused", "invalid", "waiting"]]] = {

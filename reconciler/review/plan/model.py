@@ -15,6 +15,7 @@ from reconciler.records.accounts import Accounts, DeclaredAccount
 from reconciler.records.halt import Halt
 from reconciler.records.mode import Mode
 from reconciler.records.record import Row
+from reconciler.records.status import not_committed
 from reconciler.review.plan.differences import ABSENT, Difference, Hidden, LimitChange, Phrase, plain_differences
 from reconciler.review.plan.outlook import Setting, Stake
 
@@ -338,7 +339,8 @@ class State:
     @property
     def awaits_commit(self) -> bool:
         """True where it is active on real money, but not wholly committed: its gate is closed."""
-        return self.is_active and self.money == "real" and not self.row.committed
+        uncommitted = not_committed(is_real=self.money == "real", is_committed=self.row.committed)
+        return self.is_active and uncommitted is not None
 
 
 def state_of(row: Row | None, accounts: Accounts, halts: Iterable[Halt]) -> State | None:
@@ -352,10 +354,7 @@ def state_of(row: Row | None, accounts: Accounts, halts: Iterable[Halt]) -> Stat
 
 
 def money_of(row: Row, accounts: Accounts) -> Money:
-    account = accounts.get(row.record.identity.account_id)
-    if account is None:
-        return "unknown"
-    return "real" if account.real_money else "paper"
+    return accounts.money(row.record.identity.account_id) or "unknown"
 
 
 def goes_elsewhere(old: State, new: State) -> bool:
