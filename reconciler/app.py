@@ -18,6 +18,7 @@ from types import FrameType
 from reconciler.clock import Clock, SystemClock
 from reconciler.connections import Connections, Descriptors
 from reconciler.control.board import Parts, StatusBoard
+from reconciler.control.bookkeeping import Bookkeeping
 from reconciler.control.chronicle import Chronicle
 from reconciler.control.controller import Controller, ControllerOptions
 from reconciler.control.diagnosis import Lookout
@@ -434,8 +435,7 @@ class _Engine:
                 store.halts,
                 gateway,
                 accept_tools,
-                store.operators,
-                store.events,
+                Bookkeeping(store.halts, store.operators, store.events),
                 fleet.heartbeat,
             )
             commands = create_control_app(operator, api_routes(pages))

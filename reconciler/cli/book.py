@@ -10,8 +10,7 @@ from reconciler.cli.engine import NoEngine
 from reconciler.cli.failure import Failure
 from reconciler.cli.output import print_outcome, say, tell
 from reconciler.cli.parameters import Fee, Held, reason_option
-from reconciler.cli.place import Place
-from reconciler.control.operator import named
+from reconciler.cli.place import Place, owned_store
 from reconciler.orders.order import decimal_text
 from reconciler.orders.verdict import Correction
 
@@ -76,15 +75,11 @@ def book(
 def _correct_without_engine(place: Place, instance_id: str, said: Correction) -> None:
     from dataclasses import replace
 
-    from reconciler.cli.ownership import owned_store
-    from reconciler.execution.settlement import Settlement
-    from reconciler.execution.watch import Doubts
-
-    with owned_store(place) as (store, uid):
-        correction = replace(said, by=named(uid))
-        if fault := Settlement(store.ledger, Doubts(), store.halts, store.events).corrected(instance_id, correction):
+    with owned_store(place) as owned:
+        correction = replace(said, by=owned.by)
+        if fault := owned.settlement.corrected(instance_id, correction):
             raise Failure(f"{instance_id}: {fault}")
-        store.operators.record(uid, "book", f"instance {instance_id}", f"{correction}: {correction.reason}")
+        owned.books.corrected(instance_id, correction, owned.uid)
 
 
 def _say_doubts(place: Place, instance_id: str) -> None:

@@ -15,7 +15,7 @@ from reconciler.cli.engine import NoEngine
 from reconciler.cli.failure import Failure
 from reconciler.cli.output import print_json, print_outcome, say, tell
 from reconciler.cli.parameters import Money, reason_option
-from reconciler.cli.place import Place
+from reconciler.cli.place import Place, owned_store
 from reconciler.orders.order import decimal_text
 
 if TYPE_CHECKING:
@@ -227,10 +227,8 @@ def _record(place: Place, wish: _Wish, trial: Trial) -> None:
         body = {"account": wish.account, "order": order, "reason": wish.reason}
         outcome = place.engine().post("/v1/placing", body)
     except NoEngine:
-        from reconciler.cli.ownership import note_placing, owned_store
-
-        with owned_store(place) as (store, uid):
-            note_placing(store, uid, wish.account, order, wish.reason)
+        with owned_store(place) as owned:
+            owned.books.placing(wish.account, order, wish.reason, owned.uid)
     else:
         if outcome["failed"]:
             raise Failure(*(f"{one['id']}: {one['message']}" for one in outcome["failed"]))

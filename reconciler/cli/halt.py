@@ -11,10 +11,9 @@ from reconciler.cli.engine import Engine, NoAnswer, NoEngine
 from reconciler.cli.failure import Failure
 from reconciler.cli.output import print_outcome, say, tell
 from reconciler.cli.parameters import asked_reason, scope_of, scope_options
-from reconciler.cli.place import Place
-from reconciler.control.operator import named
-from reconciler.records.event import EventReason
-from reconciler.records.halt import WAS_IT_MEANT, Halt, HaltScope, stranger
+from reconciler.cli.place import Place, owned_store
+from reconciler.control.bookkeeping import Bookkeeping, covers_nothing, named
+from reconciler.records.halt import Halt, HaltScope
 
 ANSWER_S = 5.0
 """How long the engine may take to answer before the halt goes another way."""
@@ -48,7 +47,7 @@ def halt(
     except (NoEngine, NoAnswer) as unanswered:
         strange, where = _halt_without_answer(place, scope, id_, full, why, unanswered)
         if strange:
-            raise Failure(f"{id_}: {strange}; {WAS_IT_MEANT}", *where) from None
+            raise Failure(f"{id_}: {strange}", *where) from None
         tell(f"{id_ or 'all'}: {verb}")
         for line in where:
             say(line)
@@ -63,7 +62,6 @@ def _halt_without_answer(
     """
     import os
 
-    from reconciler.cli.ownership import tell_halting
     from reconciler.clock import SystemClock, iso
     from reconciler.errors import StoreError
     from reconciler.records.halt import Halt
@@ -74,10 +72,9 @@ def _halt_without_answer(
     try:
         with Store.open(place.database(), clock) as store:
             say(*store.tell_opened(place.database()))
-            added = store.halts.add(scope, id_, full, reason, named(uid))
-            tell_halting(store, uid, EventReason.HALTED, added.told, scope, id_, reason)
-            rows = store.desired.rows()
-            strange = stranger(scope, id_, rows, (row.record.identity.account_id for row in rows.values()))
+            store.halts.add(scope, id_, full, reason, named(uid))
+            Bookkeeping(store.halts, store.operators, store.events).halted(scope, id_, full, reason, uid)
+            strange = covers_nothing(scope, id_, store.desired.rows())
             return strange, ("no engine is running here: the halt is in the database and holds from its next start",)
     except StoreError as error:
         requests = HaltRequests(place.state_dir(), clock)
@@ -168,15 +165,10 @@ def unhalt(place: Place, everything: bool, account: str | None, instance: str | 
         print_outcome("no longer halted", engine.post("/v1/unhalt", {"scope": scope, "id": id_, "reason": why}))
         say_still_halted(halts_of(engine))
     except NoEngine:
-        from reconciler.cli.ownership import owned_store, tell_halting
-
-        with owned_store(place) as (store, uid):
-            lifted = store.halts.lift(scope, id_, named(uid), why)
-            if not lifted:
-                raise Failure(f"{id_ or 'all'}: no halt of exactly this scope is in force") from None
-            strongest = max(lifted, key=lambda halt: halt.full)
-            store.operators.record(uid, "unhalt", strongest.told_lifted, why)
-            tell_halting(store, uid, EventReason.UNHALTED, strongest.told_lifted, scope, id_, why)
-            left = [halt.to_json() for halt in store.halts.active()]
+        with owned_store(place) as owned:
+            declared = halts_without_engine(place, ())
+            if fault := owned.books.unhalt(scope, id_, why, owned.uid, declared):
+                raise Failure(f"{id_ or 'all'}: {fault}") from None
+            left = [halt.to_json() for halt in owned.store.halts.active()]
         tell(f"{id_ or 'all'}: no longer halted")
         say_still_halted(halts_without_engine(place, left))

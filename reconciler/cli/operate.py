@@ -8,10 +8,8 @@ from reconciler.cli.engine import NoEngine
 from reconciler.cli.failure import Failure
 from reconciler.cli.output import print_outcome, say, tell
 from reconciler.cli.parameters import one_or_all, reason_option
-from reconciler.cli.place import Place
-from reconciler.control.operator import named
-from reconciler.records.cadence import NOTHING_AHEAD, forgetting, free_from_s
-from reconciler.records.event import EventReason
+from reconciler.cli.place import Place, owned_store
+from reconciler.records.cadence import NOTHING_AHEAD, free_from_s
 
 
 @click.command(
@@ -121,17 +119,15 @@ def forget(place: Place, reason: str) -> None:
 
 
 def _forgotten_without_engine(place: Place, reason: str) -> dict[str, list[object]]:
-    from reconciler.cli.ownership import owned_store
     from reconciler.clock import SystemClock
     from reconciler.records.cadence import BeatMark
 
     clock = SystemClock()
     boot, uptime_s = clock.uptime()
-    with owned_store(place) as (store, uid):
-        forgotten = store.beats.forget(BeatMark(clock.time(), uptime_s, boot))
+    with owned_store(place) as owned:
+        forgotten = owned.store.beats.forget(BeatMark(clock.time(), uptime_s, boot))
         if not forgotten:
             return {"done": [], "failed": [{"message": NOTHING_AHEAD}]}
-        told = forgetting(forgotten, free_from_s(store.beats.runs(), clock.time()))
-        store.operators.record(uid, "beats-forget", told, reason)
-        store.events.record(None, "Warning", EventReason.BEATS_FORGOTTEN, f"{told}: {reason} ({named(uid)})")
+        free_s = free_from_s(owned.store.beats.runs(), clock.time())
+        told = owned.books.beats_forgotten(forgotten, free_s, reason, owned.uid)
         return {"done": [told], "failed": []}

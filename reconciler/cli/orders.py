@@ -13,8 +13,7 @@ from reconciler.cli.engine import NoEngine
 from reconciler.cli.failure import Failure
 from reconciler.cli.output import print_blocks, print_items, print_json, print_outcome, print_table, say, tell
 from reconciler.cli.parameters import Fee, Money, between, reason_option
-from reconciler.cli.place import Place, require_known
-from reconciler.control.operator import named
+from reconciler.cli.place import Place, owned_store, require_known
 from reconciler.orders.order import OrderState, Outcome, decimal_text
 from reconciler.orders.verdict import WORDS, Verdict, VerdictWord
 from reconciler.records.cadence import to_the_second
@@ -85,17 +84,12 @@ def resolve(
 def _resolve_without_engine(place: Place, client_order_id: str, said: Verdict) -> None:
     from dataclasses import replace
 
-    from reconciler.cli.ownership import owned_store
-    from reconciler.execution.settlement import Settlement
-    from reconciler.execution.watch import Doubts
-
-    with owned_store(place) as (store, uid):
-        store.ledger.mark_unknown_on_startup()  # nobody waits for an answer: what is pending is in doubt
-        verdict = replace(said, by=named(uid))
-        settlement = Settlement(store.ledger, Doubts(), store.halts, store.events)
-        if fault := settlement.resolved(client_order_id, verdict):
+    with owned_store(place) as owned:
+        owned.store.ledger.mark_unknown_on_startup()  # nobody waits for an answer: what is pending is in doubt
+        verdict = replace(said, by=owned.by)
+        if fault := owned.settlement.resolved(client_order_id, verdict):
             raise Failure(f"{client_order_id}: {fault}")
-        store.operators.record(uid, "resolve", f"order {client_order_id}", f"{verdict}: {verdict.reason}")
+        owned.books.resolved(client_order_id, verdict, owned.uid)
 
 
 COLUMNS = (

@@ -2,24 +2,28 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from reconciler.cli.failure import Failure, of_settings
 from reconciler.cli.output import say
 from reconciler.documents.wording import did_you_mean
-from reconciler.errors import SettingsError, SourceError, StoreError
+from reconciler.errors import SettingsError, SourceError, StoreError, StoreLocked
 from reconciler.sources.layout import INSTANCES
 
 if TYPE_CHECKING:
     from reconciler.cli.engine import Engine
+    from reconciler.control.bookkeeping import Bookkeeping
+    from reconciler.execution.settlement import Settlement
     from reconciler.records.accounts import Accounts
     from reconciler.records.snapshot import Snapshot
     from reconciler.settings import Settings
     from reconciler.sources.compared import Base
-    from reconciler.store import Reader
+    from reconciler.store import Reader, Store
     from reconciler.strategy.catalogue import Catalogue
 
 
@@ -182,3 +186,49 @@ def no_such(instance_id: str, ids: Iterable[str]) -> Failure:
     """What to say of an id that is none of `ids`."""
     near = did_you_mean(instance_id, ids)
     return Failure(f"{instance_id}: there is no such instance; {near or 'all there are: reconciler status'}")
+
+
+@dataclass(frozen=True, slots=True)
+class Owned:
+    """The database, held by the command line for a moment while no engine runs: the store, and the uid that acts."""
+
+    store: Store
+    uid: int
+
+    @property
+    def by(self) -> str:
+        """Who acts, as halts and orders keep it."""
+        from reconciler.control.bookkeeping import named
+
+        return named(self.uid)
+
+    @property
+    def books(self) -> Bookkeeping:
+        from reconciler.control.bookkeeping import Bookkeeping
+
+        return Bookkeeping(self.store.halts, self.store.operators, self.store.events)
+
+    @property
+    def settlement(self) -> Settlement:
+        """Books a person's word on orders. Nothing else is in doubt here: nobody waits for an answer."""
+        from reconciler.execution.settlement import Settlement
+        from reconciler.execution.watch import Doubts
+
+        return Settlement(self.store.ledger, Doubts(), self.store.halts, self.store.events)
+
+
+@contextlib.contextmanager
+def owned_store(place: Place) -> Iterator[Owned]:
+    """The store under its lock; Failure where an engine holds it after all."""
+    from reconciler.clock import SystemClock
+    from reconciler.store import Store
+
+    try:
+        with Store.open(place.database(), SystemClock()) as store:
+            say(*store.tell_opened(place.database()))
+            yield Owned(store, os.getuid())
+    except StoreLocked as error:
+        told = () if error.has_ended else ("its control socket does not answer this user",)
+        raise Failure(str(error), *told) from error
+    except StoreError as error:
+        raise Failure(str(error)) from error

@@ -2,28 +2,18 @@
 
 from __future__ import annotations
 
-import pwd
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, cast
 
+from reconciler.control.bookkeeping import Bookkeeping, covers_nothing, named
 from reconciler.control.controller import Controller
 from reconciler.errors import CapabilityUnavailable, ExecError
 from reconciler.orders.verdict import Correction, Shares, Verdict
-from reconciler.ports import EventLog
-from reconciler.records.cadence import NOTHING_AHEAD, BeatRun, forgetting
-from reconciler.records.event import EventReason
-from reconciler.records.halt import WAS_IT_MEANT, Halt, HaltScope, stranger
+from reconciler.records.cadence import NOTHING_AHEAD, BeatRun
+from reconciler.records.halt import Halt, HaltScope
 from reconciler.runtime.host import Host
 from reconciler.store.halts import HaltNotStored
-
-
-def named(uid: int) -> str:
-    """The operator as people read it, `ada, uid 1000`: the name may belong to somebody else one day, the uid tells."""
-    try:
-        return f"{pwd.getpwuid(uid).pw_name}, uid {uid}"
-    except KeyError:
-        return f"uid {uid}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,14 +100,9 @@ class Commands(Protocol):
         ...
 
 
-class Operations(Protocol):
-    def record(self, uid: int, action: str, scope: str, reason: str) -> None: ...
-
-
 class Halts(Protocol):
     def active(self) -> tuple[Halt, ...]: ...
     def add(self, scope: HaltScope, id: str, full: bool, reason: str, by: str) -> object: ...
-    def lift(self, scope: HaltScope, id: str, by: str, reason: str) -> tuple[Halt, ...]: ...
 
 
 class Verdicts(Protocol):
@@ -162,8 +147,7 @@ class Operator:
         halts: Halts,
         orders: Verdicts,
         accept_tools: AcceptTools,
-        operations: Operations,
-        events: EventLog,
+        books: Bookkeeping,
         heart: Heart,
     ) -> None:
         self._controller = controller
@@ -171,13 +155,12 @@ class Operator:
         self._halts = halts
         self._orders = orders
         self._accept_tools = accept_tools
-        self._operations = operations
-        self._events = events
+        self._books = books
         self._heart = heart
 
     def pause(self, ids: Sequence[str] | None, reason: str, uid: int) -> CommandResult:
         return self._each(
-            ids, "pause", EventReason.PAUSED, reason, uid, lambda id_: self._host.pause(id_, "operator", reason)
+            ids, lambda id_: self._host.pause(id_, "operator", reason), lambda id_: self._books.paused(id_, reason, uid)
         )
 
     def resume(self, ids: Sequence[str] | None, reason: str, uid: int) -> CommandResult:
@@ -185,7 +168,7 @@ class Operator:
             ids = sorted(id_ for id_, view in self._host.views().items() if view.paused)
             if not ids:
                 return CommandResult(failed=(("all", "nothing is paused"),))
-        return self._each(ids, "resume", EventReason.RESUMED, reason, uid, self._resume_one)
+        return self._each(ids, self._resume_one, lambda id_: self._books.resumed(id_, reason, uid))
 
     def _resume_one(self, instance_id: str) -> None:
         view = self._host.views().get(instance_id)
@@ -197,11 +180,8 @@ class Operator:
     def _each(
         self,
         ids: Sequence[str] | None,
-        action: str,
-        event: EventReason,
-        reason: str,
-        uid: int,
         command: Callable[[str], None],
+        write_down: Callable[[str], None],
     ) -> CommandResult:
         done: list[str] = []
         failed: list[tuple[str, str]] = []
@@ -214,8 +194,7 @@ class Operator:
             except _Refused as refused:
                 failed.append((instance_id, str(refused)))
         for instance_id in done:  # all of it done before any of it is written: the database may make us wait
-            self._operations.record(uid, action, f"instance {instance_id}", reason)
-            self._events.record(instance_id, "Normal", event, f"{reason} ({named(uid)})")
+            write_down(instance_id)
         self._controller.hint()
         return CommandResult(tuple(done), tuple(failed))
 
@@ -236,35 +215,24 @@ class Operator:
         finally:
             # In force even where it could not be stored; an order already past its last look is waited for.
             self._host.settle()
-            self._tell(EventReason.HALTED, scope, id, Halt(checked, id, full, reason, "", "").told, reason, uid)
-        rows = self._controller.fleet.rows
-        strange = stranger(checked, id, rows, (row.record.identity.account_id for row in rows.values()))
-        if strange:
-            return CommandResult(failed=((id, f"{strange}; {WAS_IT_MEANT}"),), note=note)
+            self._books.halted(checked, id, full, reason, uid)
+            self._controller.hint()
+        if strange := covers_nothing(checked, id, self._controller.fleet.rows):
+            return CommandResult(failed=((id, strange),), note=note)
         return CommandResult(done=(id or "all",), note=note)
 
     def unhalt(self, scope: str, id: str, reason: str, uid: int) -> CommandResult:
-        checked = cast(HaltScope, scope)
-        lifted = self._halts.lift(checked, id, named(uid), reason)
-        if not lifted:
-            declared = any((halt.scope, halt.id) == (scope, id) for halt in self._halts.active())
-            why = "it comes from instances/_halt.yaml: change that file" if declared else "there is none"
-            return CommandResult(failed=((id or "all", f"no halt of {_named(scope, id)} to lift: {why}"),))
-        strongest = max(lifted, key=lambda halt: halt.full)
-        self._operations.record(uid, "unhalt", strongest.told_lifted, reason)
-        self._tell(EventReason.UNHALTED, scope, id, strongest.told_lifted, reason, uid)
-        return CommandResult(done=(id or "all",))
-
-    def _tell(self, event: EventReason, scope: str, id: str, what: str, reason: str, uid: int) -> None:
-        about = id if scope == "instance" else None
-        self._events.record(about, "Warning", event, f"{what}: {reason} ({named(uid)})")
+        fault = self._books.unhalt(cast(HaltScope, scope), id, reason, uid, self._halts.active())
+        if fault:
+            return CommandResult(failed=((id or "all", fault),))
         self._controller.hint()
+        return CommandResult(done=(id or "all",))
 
     def resolve(self, client_order_id: str, verdict: Verdict, uid: int) -> CommandResult:
         fault = self._orders.resolve(client_order_id, verdict)
         if fault:
             return CommandResult(failed=((client_order_id, fault),))
-        self._operations.record(uid, "resolve", f"order {client_order_id}", f"{verdict}: {verdict.reason}")
+        self._books.resolved(client_order_id, verdict, uid)
         self._controller.hint()
         return CommandResult(done=(client_order_id,))
 
@@ -272,7 +240,7 @@ class Operator:
         fault = self._orders.correct(instance_id, correction)
         if fault:
             return CommandResult(failed=((instance_id, fault),))
-        self._operations.record(uid, "book", f"instance {instance_id}", f"{correction}: {correction.reason}")
+        self._books.corrected(instance_id, correction, uid)
         self._controller.hint()
         return CommandResult(done=(instance_id,))
 
@@ -283,9 +251,7 @@ class Operator:
             fault = f"what it holds cannot be looked at: {error}"
         if fault:
             return CommandResult(failed=((account, fault),))
-        self._operations.record(uid, "settle", f"account {account}", f"{shares}: {shares.reason}")
-        message = f"account {account}: {shares}: {shares.reason} ({named(uid)})"
-        self._events.record(None, "Warning", EventReason.LEDGER_SETTLED, message)
+        self._books.settled(account, shares, uid)
         self._controller.hint()
         return CommandResult(done=(account,))
 
@@ -293,15 +259,11 @@ class Operator:
         fault = self._accept_tools(server)
         if fault:
             return CommandResult(failed=((server, fault),))
-        self._operations.record(uid, "accept-tools", f"server {server}", reason)
-        self._events.record(None, "Warning", EventReason.TOOLS_ACCEPTED, f"{server}: {reason} ({named(uid)})")
+        self._books.tools_accepted(server, reason, uid)
         return CommandResult(done=(server,))
 
     def note_placing(self, account: str, order: str, reason: str, uid: int) -> CommandResult:
-        self._operations.record(uid, "place", f"account {account}", f"{order}: {reason}")
-        self._events.record(
-            None, "Warning", EventReason.PLACED_BY_HAND, f"account {account}: {order}: {reason} ({named(uid)})"
-        )
+        self._books.placing(account, order, reason, uid)
         return CommandResult(done=(account,))
 
     def prune(self) -> PruneState:
@@ -316,10 +278,7 @@ class Operator:
             return CommandResult(
                 failed=((digest, f"expected {removal.held_digest}, which stands for: {', '.join(removal.held)}"),)
             )
-        held = ", ".join(removal.held)
-        self._operations.record(uid, "prune", held, f"{reason} ({digest})" if reason else digest)
-        why = f": {reason}" if reason else ""
-        self._events.record(None, "Normal", EventReason.PRUNE_CONFIRMED, f"{held}{why} ({named(uid)})")
+        self._books.prune_confirmed(removal.held, digest, reason, uid)
         self._controller.confirm_removal(digest)
         return CommandResult(done=removal.held)
 
@@ -327,15 +286,9 @@ class Operator:
         forgotten, free_from_s = self._heart.forget()
         if not forgotten:
             return CommandResult(failed=(("beats", NOTHING_AHEAD),))
-        told = forgetting(forgotten, free_from_s)
-        self._operations.record(uid, "beats-forget", told, reason)
-        self._events.record(None, "Warning", EventReason.BEATS_FORGOTTEN, f"{told}: {reason} ({named(uid)})")
+        told = self._books.beats_forgotten(forgotten, free_from_s, reason, uid)
         self._controller.hint()
         return CommandResult(done=(told,))
 
     def full_pass(self) -> None:
         self._controller.hint()
-
-
-def _named(scope: str, id: str) -> str:
-    return f"{scope} {id}" if id else "everything"

@@ -39,7 +39,8 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Route
 
 from reconciler.connections import BoundedProtocol
-from reconciler.control.operator import CommandResult, Commands, named
+from reconciler.control.bookkeeping import named
+from reconciler.control.operator import CommandResult, Commands
 from reconciler.errors import ReconcilerError
 from reconciler.orders.order import to_amount
 from reconciler.orders.verdict import WORDS, Correction, Shares, Verdict

@@ -8,7 +8,7 @@ from decimal import Decimal
 
 import pytest
 
-from reconciler.control.operator import named
+from reconciler.control.bookkeeping import named
 from reconciler.orders.verdict import Correction
 from reconciler.store import Reader
 from tests.cli.conftest import FakeEngine, Fleet

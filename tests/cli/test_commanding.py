@@ -9,7 +9,8 @@ import socket
 
 import pytest
 
-from reconciler.control.operator import PruneState, named
+from reconciler.control.bookkeeping import named
+from reconciler.control.operator import PruneState
 from reconciler.store import Reader
 from tests.cli.conftest import FakeEngine, Fleet
 
@@ -122,7 +123,26 @@ def test_unhalt_without_an_engine_ends_exactly_that_scope(fleet: Fleet) -> None:
         assert [halt.scope for halt in store.halts.active()] == ["all"]
     result = fleet.run("unhalt", "--instance", "a", "--reason", "fixed")
     assert (result.exit_code, result.stdout) == (1, "")
-    assert result.stderr == "a: no halt of exactly this scope is in force\n"
+    assert result.stderr == "a: no halt of instance a to lift: there is none\n"
+
+
+@pytest.mark.parametrize(
+    ("scope", "id", "options", "about"),
+    [
+        ("account", "main", ("--account", "main"), "main: no halt of account main"),
+        ("all", "", ("--all",), "all: no halt of everything"),
+    ],
+    ids=["account", "all"],
+)
+@pytest.mark.parametrize("name", ["_halt.yaml", "_halt.yml"])
+def test_unhalt_of_what_a_file_halts_names_that_file_without_an_engine_too(
+    fleet: Fleet, scope: str, id: str, options: tuple[str, ...], about: str, name: str
+) -> None:
+    named_id = f"id: {id}, " if id else ""
+    (fleet.root / "instances" / name).write_text(f'- {{scope: {scope}, {named_id}reason: "margin call"}}\n')
+    result = fleet.run("unhalt", *options, "--reason", "test")
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert result.stderr.endswith(f"{about} to lift: it comes from instances/{name}: change that file\n")
 
 
 def test_a_database_that_an_engine_holds_is_not_touched_behind_its_back(fleet: Fleet) -> None:

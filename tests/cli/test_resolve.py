@@ -9,7 +9,7 @@ from decimal import Decimal
 
 import pytest
 
-from reconciler.control.operator import named
+from reconciler.control.bookkeeping import named
 from reconciler.orders.order import Order, OrderRequest, OrderState, OrderType, Outcome, Provenance, Side
 from reconciler.orders.verdict import Verdict
 from reconciler.records.mode import Mode

@@ -13,6 +13,7 @@ import pytest
 
 from reconciler.clock import FakeClock, utc
 from reconciler.control.board import Parts, StatusBoard
+from reconciler.control.bookkeeping import Bookkeeping
 from reconciler.control.chronicle import Chronicle
 from reconciler.control.controller import Controller, ControllerOptions
 from reconciler.control.heartbeat import Heartbeat
@@ -212,8 +213,7 @@ class Fleet:
             self.store.halts,
             orders,
             lambda server: "" if server == "kraken" else "there is no such server",
-            self.store.operators,
-            self.store.events,
+            Bookkeeping(self.store.halts, self.store.operators, self.store.events),
             self.heartbeat,
         )
         self.host.start()

@@ -18,7 +18,8 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse
 from starlette.routing import BaseRoute, Mount, Route
 
-from reconciler.control.operator import CommandResult, PruneState, named
+from reconciler.control.bookkeeping import named
+from reconciler.control.operator import CommandResult, PruneState
 from reconciler.control.socket import (
     BODY_LIMIT_BYTES,
     PATH_LIMIT_BYTES,
