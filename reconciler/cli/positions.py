@@ -98,7 +98,7 @@ def _row(item: Item) -> list[Any]:
         item["instance_id"],
         item["symbol"],
         f"{item['quantity']}{doubted}",
-        item["average_price"],
+        _short(item["average_price"]),
         _money(item, "realised"),
         _money(item, "unrealised"),
         "; ".join([_money(item, "fees") or "", *(f"{fee} {name}" for name, fee in item["other_fees"].items())]),
@@ -107,8 +107,15 @@ def _row(item: Item) -> list[Any]:
 
 
 def _money(item: Item, name: str) -> str | None:
-    amount = item[name]
+    amount = _short(item[name])
     return None if amount is None else f"{amount} {item['currency']}".rstrip()
+
+
+def _short(number: str | None) -> str | None:
+    """As the page writes it: an average is a quotient, and of its 28 digits nobody reads all."""
+    from reconciler.dashboard.render import amount
+
+    return None if number is None else amount(Decimal(number))
 
 
 def _talk(items: Sequence[Item], doubts: Mapping[str, list[str]], instance_id: str, shadow: bool) -> None:

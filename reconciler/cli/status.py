@@ -53,6 +53,8 @@ STYLES: Mapping[str, str] = {
 }
 SAID_ELSEWHERE = ("Mode", "Paused", "Halted")
 """Obstacles that the mode, and the halts, say already."""
+USUAL = {"Ready": ("Ticking",), "Trading": ("Open",)}
+"""The reasons for being True that need no note; others do: ticks missed, a `render` that failed."""
 PROBLEMS_SHOWN = 3
 
 Item = Mapping[str, Any]
@@ -293,7 +295,9 @@ def _notes(item: Item, seen: Seen) -> Iterator[str]:
         yield "frozen with exposure"
     yield from dict.fromkeys(one["reason"] for one in item["obstacles"] if one["reason"] not in SAID_ELSEWHERE)
     for condition in item["conditions"]:
-        if condition["type"] == "Trading" and condition["status"] == "True" and condition["reason"] != "Open":
+        if condition["status"] == "True" and condition["reason"] not in USUAL.get(
+            condition["type"], condition["reason"]
+        ):
             yield condition["reason"]
     if own := [one for one in seen.problems if one["path"] in (item["path"], item["template_path"])]:
         yield _problem(own[0])

@@ -47,6 +47,22 @@ def test_positions_are_what_each_instance_holds_and_what_it_earned(trading: Flee
     assert trading.run("positions", "nope").exit_code == 1
 
 
+def test_a_quotient_is_as_short_as_on_the_page_and_whole_for_machines(trading: Fleet) -> None:
+    with trading.store() as store:
+        store.ledger.append(an_order("x2", Outcome.PENDING, START_S))
+        store.ledger.settle(
+            "x2",
+            outcome=Outcome.ACCEPTED,
+            state=OrderState.FILLED,
+            filled_quantity=Decimal("0.2"),
+            average_price=Decimal(60_001),
+            fee=Decimal(1),
+        )
+    assert "  60000.6666666667  " in trading.run("positions").stdout
+    (item,) = json.loads(trading.run("positions", "--format", "json").stdout)["items"]
+    assert item["average_price"].startswith("60000.66666666666666")
+
+
 def test_what_holds_nothing_any_more_is_shown_where_asked_for(trading: Fleet) -> None:
     with trading.store() as store:
         sold = an_order("x2", Outcome.PENDING, START_S)

@@ -140,6 +140,13 @@ def test_the_last_tick_is_an_age_for_people_and_a_time_for_machines(fleet: Fleet
     assert json.loads(fleet.run("status", "--format", "json").stdout)["items"][0]["ticks"]["last_at"] == then
 
 
+@pytest.mark.parametrize(("reason", "noted"), [("RenderFailed", True), ("TicksMissed", True), ("Ticking", False)])
+def test_what_is_amiss_though_it_ticks_is_noted(fleet: Fleet, engine: FakeEngine, reason: str, noted: bool) -> None:
+    ready = {"type": "Ready", "status": "True", "reason": reason, "message": "", "last_transition_at": ""}
+    engine.items = [{**live_item("a"), "conditions": [ready]}]
+    assert (reason in fleet.run("status").stdout) is noted
+
+
 @pytest.mark.parametrize("width", [80, 60])
 def test_a_narrow_terminal_keeps_what_a_trader_reads(
     fleet: Fleet, engine: FakeEngine, width: int, monkeypatch: pytest.MonkeyPatch
