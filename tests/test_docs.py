@@ -7,6 +7,7 @@ import runpy
 import shlex
 import tomllib
 from collections.abc import Callable, Iterator
+from importlib.metadata import packages_distributions
 from pathlib import Path
 
 import click
@@ -138,6 +139,20 @@ def test_constraints_pin_every_direct_dependency() -> None:
     for requirement in wanted:
         name = re.split(r"[<>=~ ]", requirement)[0].lower().replace("_", "-")
         assert name in pinned, name
+
+
+def test_what_the_engine_imports_is_among_its_dependencies() -> None:
+    """What only a dependency of a dependency brings may be gone with its next version."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    named = {re.split(r"[<>=~ ]", requirement)[0].lower() for requirement in project["dependencies"]}
+    known = packages_distributions()
+    imports = re.compile(r"^\s*(?:from|import) ([a-z_][a-z0-9_]*)", re.MULTILINE)
+    for path in (ROOT / "reconciler").rglob("*.py"):
+        if path.is_relative_to(ROOT / "reconciler" / "review" / "scaffold" / "files"):
+            continue  # what `init` writes for others
+        for module in {*imports.findall(path.read_text(encoding="utf-8"))} & known.keys() - {"reconciler"}:
+            brought = {name.lower().replace("_", "-") for name in known[module]}
+            assert brought & named, f"{path.relative_to(ROOT)} imports {module} of {brought}"
 
 
 def test_the_readme_s_strategy_passes_the_readme_s_test(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
