@@ -119,11 +119,8 @@ class Absence:
         """The ids that were missing from a whole snapshot long enough ago; none while others still go."""
         if now_s < self._grew_at_s + QUIET_S:
             return frozenset()
-        return frozenset(
-            i
-            for i, since_s in self._missing_since_s.items()
-            if since_s <= now_s - (ACTIVE_S if i in active else SETTLING_S)
-        )
+        missing = self._missing_since_s.items()
+        return frozenset(i for i, at_s in missing if at_s <= now_s - (ACTIVE_S if i in active else SETTLING_S))
 
     def recent(self, now_s: float) -> frozenset[str]:
         """The ids that went within the last ten minutes, those that somebody confirmed left out.
