@@ -38,7 +38,7 @@ class Placed:
 
     def fill(self, quantity: Decimal) -> None:
         self.filled += quantity
-        self.state = OrderState.FILLED if self.filled == self.quantity else OrderState.PARTIALLY_FILLED
+        self.state = OrderState.FILLED if self.filled >= self.quantity else OrderState.PARTIALLY_FILLED
 
     def expire(self) -> None:
         self.state = OrderState.EXPIRED

@@ -306,6 +306,8 @@ class Judge:
             assert not is_certain or id_ in self.misheard, f"{id_} was taken, and is rejected for certain"
             told = Decimal(row["filled_quantity"])
             assert told <= placed.filled, f"{id_}: {told} filled in the ledger, {placed.filled} at the exchange"
+            is_believable = told <= placed.quantity * Decimal("1.02") or id_ in self.resolved
+            assert is_believable, f"{id_}: {told} filled of {placed.quantity}, which nobody looked at, and it is booked"
         for id_, row in rows.items():
             if row["outcome"] == "accepted":
                 assert id_ in self.exchange.orders, f"{id_} is accepted in the ledger, but nothing is at the exchange"

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from reconciler.exec_mcp import refusals
+from reconciler.exec_mcp import refusals, subject
 from reconciler.exec_mcp.rate_limits import RateLimits
 from reconciler.execution import gate_checks as gatekeeper
 from reconciler.execution import watch as doubts
@@ -80,6 +80,26 @@ def settled_by_hand(life: Life) -> None:
         life.one_beat()
     life.exchange.orders[order].expire()
     life.connect()
+
+
+def filled_up_to(quantity: str, life: Life) -> str:
+    """An order rests, and more is filled of it than was ordered, which is 1."""
+    order = placed(life)
+    life.exchange.orders[order].fill(Decimal(quantity))
+    for _ in range(4):
+        life.one_beat()
+        life.check()
+    return order
+
+
+def rounded_up(life: Life) -> None:
+    """An exchange that rounds up fills 2 % more than was ordered."""
+    filled_up_to("1.02", life)
+
+
+def filled_by_far_too_much(life: Life) -> None:
+    """More than that: an operator looks, and says what was filled."""
+    life.resolve(filled_up_to("1.03", life))
 
 
 def late(life: Life) -> None:
@@ -222,6 +242,10 @@ def as_if_refused(self: Verdict, order: Order, _news: Any = Verdict.news) -> dic
     return {**_news(self, order), "rejected_by": RejectedBy.EXCHANGE}
 
 
+def only_what_was_ordered(self: Verdict, order: Order, _news: Any = Verdict.news) -> dict[str, Any]:
+    return {**_news(self, order), "filled_quantity": order.quantity}
+
+
 def any_quote_will_do(patch: pytest.MonkeyPatch) -> None:
     quoted = Quoting.quoted
     patch.setattr(Quoting, "quoted", lambda self, order: (quoted(self, order)[0], None))
@@ -258,6 +282,11 @@ RULES = (
          "was placed, and is rejected in the ledger"),
     Rule("what was settled by hand is booked", instead(Verdict, "news", as_if_refused), settled_by_hand,
          "was placed, and is rejected in the ledger"),
+    Rule("what is rounded up is booked", instead(subject, "_ROUNDED_UP", Decimal(0)), rounded_up, "the ledger says"),
+    Rule("what cannot be is not believed", instead(subject, "_ROUNDED_UP", Decimal(1)), filled_by_far_too_much,
+         "which nobody looked at, and it is booked"),
+    Rule("an operator is believed", instead(Verdict, "news", only_what_was_ordered), filled_by_far_too_much,
+         "the ledger says"),
     Rule("what turns up halts", instead(Settlement, "_halt", always(None)), settled_by_hand, "turned up, and"),
     Rule("what was misheard halts", instead(Settlement, "_halt", always(None)), misheard, "turned up, and"),
     Rule("one look is no proof of absence", written_off_at_once, late, "was given up after it was not found"),
