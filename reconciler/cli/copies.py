@@ -13,6 +13,7 @@ from reconciler.cli.failure import CouldNotRun, Failure
 from reconciler.cli.output import say, tell
 from reconciler.cli.place import Place
 from reconciler.clock import SystemClock, iso
+from reconciler.documents.wording import some
 from reconciler.errors import StoreError
 from reconciler.orders.order import decimal_text
 
@@ -87,9 +88,7 @@ def _told(done: Restored, file: Path, path: Path) -> Iterator[str]:
         yield f"what was here is kept as {done.aside}"
     for one in done.accounts:
         held = ", ".join(f"{decimal_text(quantity)} {symbol}" for symbol, quantity in sorted(one.held.items()))
-        more = f" and {len(one.open) - _NAMED} more" if len(one.open) > _NAMED else ""
-        waiting = ", ".join(one.open[:_NAMED]) + more
-        open_there = f"open or in doubt: {waiting or 'nothing'}"
+        open_there = f"open or in doubt: {some(one.open, _NAMED) or 'nothing'}"
         yield f"compare account {one.account_id}: it holds {held or 'nothing'}; {open_there}"
 
 

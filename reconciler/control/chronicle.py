@@ -7,6 +7,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from typing import assert_never
 
+from reconciler.documents.wording import some
 from reconciler.ports import EventLog
 from reconciler.records.admission import Removal
 from reconciler.records.event import EventReason, EventType
@@ -40,6 +41,9 @@ MANY = 100
 everything else out of the log. The history of each instance is kept apart from it, and faults are always told singly.
 """
 
+_NAMED = 10
+"""So many of them are told by their ids."""
+
 
 class Chronicle:
     """Turns what the controller learns and does into events."""
@@ -65,11 +69,9 @@ class Chronicle:
                     self._events.record(change.row.id, NORMAL, reason, change.summary)
         faulty = [attempt for attempt in attempts if attempt.sync in (Sync.INVALID, Sync.REFUSED)]
         for number, attempt in enumerate(faulty):
-            first = attempt.problems[0]
-            more = f" (and {len(attempt.problems) - 1} more)" if len(attempt.problems) > 1 else ""
-            self._events.record(attempt.id, WARNING, EventReason(str(attempt.sync)), f"{first}{more}")
+            self._events.record(attempt.id, WARNING, EventReason(str(attempt.sync)), attempt.why)
             if number < MANY:
-                log.warning("a file was not applied", extra={"file": attempt.path, "why": f"{first}{more}"})
+                log.warning("a file was not applied", extra={"file": attempt.path, "why": attempt.why})
         if len(faulty) > MANY:
             log.warning("more files were not applied", extra={"files": len(faulty) - MANY})
         if removal.held and removal.held_digest != before.held_digest:
@@ -78,7 +80,8 @@ class Chronicle:
                 WARNING,
                 EventReason.PRUNE_HELD,
                 f"{len(removal.held)} without a file are held, for {removal.held_why}; they run on: "
-                f"{_some(removal.held)}. To remove exactly these: reconciler prune --confirm {removal.held_digest}",
+                f"{some(removal.held, _NAMED)}. "
+                f"To remove exactly these: reconciler prune --confirm {removal.held_digest}",
             )
         for instance_id in sorted(set(removal.protected) - set(before.protected)):
             self._events.record(
@@ -187,17 +190,12 @@ class Chronicle:
         return True
 
     def _record_many(self, reason: EventReason, ids: Sequence[str]) -> None:
-        self._events.record(None, NORMAL, reason, f"{len(ids):,} instances: {_some(ids)}")
+        self._events.record(None, NORMAL, reason, f"{len(ids):,} instances: {some(ids, _NAMED)}")
 
 
 def _disturbance(hook: str, changed: Sequence[str], others: Sequence[str]) -> str:
     what = f"of the whole process was changed and put back: {', '.join(changed)}"
     if not hook:
-        return f"{what}; by one that ticked before: {_some(others)}" if others else what
-    whose = f"{hook}, or a hook of {_some(others)}, which ran meanwhile" if others else hook
+        return f"{what}; by one that ticked before: {some(others, _NAMED)}" if others else what
+    whose = f"{hook}, or a hook of {some(others, _NAMED)}, which ran meanwhile" if others else hook
     return f"{what}; by {whose}"
-
-
-def _some(ids: Sequence[str], most: int = 10) -> str:
-    shown = ", ".join(ids[:most])
-    return shown if len(ids) <= most else f"{shown} and {len(ids) - most} more"

@@ -10,6 +10,7 @@ from typing import Any
 
 from reconciler.clock import Clock, iso
 from reconciler.control.fleet import Fleet
+from reconciler.documents.wording import some
 from reconciler.records.mode import Mode
 from reconciler.records.plan import Phase, Running, load_key
 from reconciler.records.record import Row
@@ -260,8 +261,7 @@ def _denied(denials: Sequence[Mapping[str, Any]]) -> str:
     way_out = f"look there, and say what became of {'it' if len(ids) == 1 else 'each'}: reconciler orders resolve"
     if len(ids) == 1:
         return f"{ids[0]}, which it took: {denials[0]['message']}; {way_out} {ids[0]} --as … --reason …"
-    more = f" and {len(ids) - 3} more" if len(ids) > 3 else ""
-    return f"{len(ids)} orders, which it took: {', '.join(ids[:3])}{more}; {way_out}"
+    return f"{len(ids)} orders, which it took: {some(ids, 3)}; {way_out}"
 
 
 def trading(closed_by: Sequence[Obstacle], caveats: Sequence[Obstacle], unseen: str = "") -> Finding:

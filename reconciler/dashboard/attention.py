@@ -11,6 +11,7 @@ from typing import Any
 
 from reconciler.clock import Clock, from_iso, iso
 from reconciler.dashboard.render import duration, segment
+from reconciler.documents.wording import some
 from reconciler.errors import Problem
 from reconciler.ports import EngineStatus, FleetSummary, StatusReader
 from reconciler.records.accounts import Accounts
@@ -136,12 +137,13 @@ def engine_concerns(
             Gravity.WARNING,
             False,
             "PruneHeld",
-            f"{len(engine.prune_held)} removed at once, held; still running: {_named(engine.prune_held)}",
+            f"{len(engine.prune_held)} removed at once, held; "
+            f"still running: {some(engine.prune_held, INSTANCES_NAMED)}",
             command=f"reconciler prune --confirm {engine.prune_digest}",
         )
     if problems:
         count = "1 problem" if len(problems) == 1 else f"{len(problems)} problems"
-        named = _named([str(problem) for problem in problems], PROBLEMS_NAMED, "\n")
+        named = some([str(problem) for problem in problems], PROBLEMS_NAMED, "\n")
         yield _warning("Files", f"{count}\n{named}", href="/problems")
 
 
@@ -167,7 +169,7 @@ def denial_concerns(denials: Iterable[Mapping[str, Any]], accounts: Accounts) ->
         text = f"its exchange denies the order {ids[0]}, which it took: {own[0]['message']}; say what became of it"
         href = f"/orders/{segment(ids[0])}"
         if len(ids) > 1:
-            named = _named(ids, DENIALS_NAMED)
+            named = some(ids, DENIALS_NAMED)
             text = f"its exchange denies {len(ids)} orders, which it took: {named}; say of each what became of it"
             href = f"/instances/{segment(instance_id)}"
         yield Concern(
@@ -279,11 +281,6 @@ def _faults(
 
 def _first_false(conditions: Mapping[str, Condition], *types: str) -> Condition | None:
     return next((one for name in types if (one := conditions.get(name)) is not None and not one.status), None)
-
-
-def _named(names: Sequence[str], most: int = INSTANCES_NAMED, separator: str = ", ") -> str:
-    more = [f"and {len(names) - most} more"] if len(names) > most else []
-    return separator.join([*names[:most], *more])
 
 
 def _because(what: str, condition: Condition | None) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import json
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any, Final, NamedTuple
 
 from reconciler.documents.scalars import resolve
@@ -110,6 +110,14 @@ def _is_bare(option: Any) -> bool:
     return (
         isinstance(option, str) and option.isprintable() and not set(option) & {" ", ","} and resolve(option) == option
     )
+
+
+def some(names: Sequence[str], most: int, separator: str = ", ") -> str:
+    """`a, b, c and 1,204 more`: the first `most` of them, and how many there are besides."""
+    if len(names) <= most:
+        return separator.join(names)
+    before_last = " " if separator == ", " else separator
+    return f"{separator.join(names[:most])}{before_last}and {len(names) - most:,} more"
 
 
 def did_you_mean(word: str, options: Iterable[Any]) -> str:

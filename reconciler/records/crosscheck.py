@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from reconciler.documents.document import Mark
+from reconciler.documents.wording import some
 from reconciler.errors import Problem
 from reconciler.records.accounts import Accounts
 from reconciler.records.evaluation import DefinitionFacts, Evaluation
@@ -185,8 +186,7 @@ def _naming_the_broken(files: tuple[Evaluation, ...]) -> tuple[Evaluation, ...]:
 
 
 def _hint(problem: Problem, ids: Sequence[str]) -> str:
-    more = f" and {len(ids) - _MOST_NAMED} more" if len(ids) > _MOST_NAMED else ""
-    breaks = f"breaks {', '.join(ids[:_MOST_NAMED])}{more}"
+    breaks = f"breaks {some(ids, _MOST_NAMED)}"
     return f"{problem.hint}; {breaks}" if problem.hint else breaks
 
 

@@ -23,7 +23,7 @@ from reconciler.records.snapshot import SourceFile, document_of, engine_fault, l
 from reconciler.records.template import Template, find_template, upon
 from reconciler.validation.config_schema import defaults, too_large, with_integers
 from reconciler.validation.validator import compile_config_schema, compile_schema
-from reconciler.validation.violation import Violation, in_order
+from reconciler.validation.violation import Violation, bounded
 
 _ID: Final = re.compile(ID_PATTERN.removesuffix("$"))
 
@@ -128,7 +128,7 @@ def evaluate(
             return _unusable(file, document)
         values = document.values
         case = _case(file, document, facts, templates)
-        return _evaluation(case, _bounded(_problems(case, accounts, known_types, templates)))
+        return _evaluation(case, bounded(_problems(case, accounts, known_types, templates), MAX_PROBLEMS))
     except Exception as error:  # noqa: BLE001 - one file must not stop the others
         return replace(_unusable(file, (engine_fault(file.path, error),)), **_claims(values, templates))
 
@@ -265,7 +265,7 @@ def _unusable(file: SourceFile, problems: Iterable[Problem]) -> Evaluation:
         "",
         "",
         "",
-        _bounded(problems),
+        bounded(problems, MAX_PROBLEMS),
         unfinished=_unfinished(file, None),
         source=file.data,
     )
@@ -274,15 +274,6 @@ def _unusable(file: SourceFile, problems: Iterable[Problem]) -> Evaluation:
 def _unfinished(file: SourceFile, template: Template | None) -> str:
     files = (file,) if template is None else (file, template.file)
     return next((one.path for one in files if one.is_unfinished), "")
-
-
-def _bounded(problems: Iterable[Problem]) -> tuple[Problem, ...]:
-    """In order; of more than anybody reads, which would weigh on database and pages, the first and their number."""
-    ordered = in_order(problems)
-    if len(ordered) <= MAX_PROBLEMS:
-        return ordered
-    rest = f"and {len(ordered) - MAX_PROBLEMS:,} more problems"
-    return (*ordered[:MAX_PROBLEMS], replace(ordered[MAX_PROBLEMS], pointer="", message=rest, hint="", rule="more"))
 
 
 def _claimed_mode(values: Any) -> Mode | None:

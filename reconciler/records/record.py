@@ -142,6 +142,14 @@ class Attempt:
     problems: tuple[Problem, ...]
     at: str
 
+    @property
+    def why(self) -> str:
+        """Its first problem, and how many more there are; empty where there is none."""
+        if not self.problems:
+            return ""
+        more = f" (and {len(self.problems) - 1:,} more)" if len(self.problems) > 1 else ""
+        return f"{self.problems[0]}{more}"
+
 
 def told_of_removed(row: Row, attempts: Iterable[Attempt]) -> str:
     """What became of a removed instance; `attempts` are those with files that claim its id.
@@ -152,8 +160,7 @@ def told_of_removed(row: Row, attempts: Iterable[Attempt]) -> str:
     for attempt in attempts:
         if attempt.problems:
             first = attempt.problems[0]
-            more = f" (and {len(attempt.problems) - 1} more)" if len(attempt.problems) > 1 else ""
-            told += f"; its file is back, and {str(attempt.sync).lower()}: {first}{more}"
+            told += f"; its file is back, and {str(attempt.sync).lower()}: {attempt.why}"
             told += f"; to mend it: {first.hint}" if first.hint else ""
     return told
 

@@ -16,7 +16,7 @@ from reconciler.errors import Problem
 from reconciler.records.instance_schema import instance_schema, template_schema
 from reconciler.records.snapshot import TEMPLATES_FOLDER, SourceFile, document_of, engine_fault, leaks, named_id
 from reconciler.validation.validator import compile_schema
-from reconciler.validation.violation import Violation, in_order
+from reconciler.validation.violation import Violation, bounded, in_order
 
 ANY_NAME: Final = ""
 """The name of what stands for every template: their folder, where it could not be read."""
@@ -65,12 +65,9 @@ def read_template(file: SourceFile) -> Template:
         document = document_of(file)
         if not isinstance(document, Document):
             return Template(name, file, None, in_order(document))
-        problems = in_order((*_faults(document), *leaks(file, document)))
-        if len(problems) > MAX_PROBLEMS:
-            rest = f"and {len(problems) - MAX_PROBLEMS:,} more problems"
-            more = replace(problems[MAX_PROBLEMS], pointer="", message=rest, hint="", rule="more")
-            return Template(name, file, None, (*problems[:MAX_PROBLEMS], more))
-        return Template(name, file, document if isinstance(document.values, dict) else None, problems)
+        problems = bounded((*_faults(document), *leaks(file, document)), MAX_PROBLEMS)
+        is_usable = isinstance(document.values, dict) and len(problems) <= MAX_PROBLEMS
+        return Template(name, file, document if is_usable else None, problems)
     except Exception as error:  # noqa: BLE001 - one file must not stop the others
         return Template(name, file, None, (engine_fault(file.path, error),))
 

@@ -49,6 +49,15 @@ def in_order(problems: Iterable[Problem]) -> tuple[Problem, ...]:
     return tuple(sorted(dict.fromkeys(problems), key=rank))
 
 
+def bounded(problems: Iterable[Problem], most: int) -> tuple[Problem, ...]:
+    """In order; of more than anybody reads, which would weigh on database and pages, the first and their number."""
+    ordered = in_order(problems)
+    if len(ordered) <= most:
+        return ordered
+    rest = f"and {len(ordered) - most:,} more problems"
+    return (*ordered[:most], replace(ordered[most], pointer="", message=rest, hint="", rule="more"))
+
+
 @dataclass(frozen=True, slots=True)
 class SchemaFault:
     """`value`, at `path`, does not meet `keyword`, which says `expected` in `schema`.

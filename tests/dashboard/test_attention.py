@@ -254,7 +254,7 @@ def test_many_denied_orders_of_an_instance_are_one_concern() -> None:
     ]
     (found,) = denial_concerns(denials, ACCOUNTS)
     assert found.text == (
-        "its exchange denies 5 orders, which it took: x0, x1, x2, and 2 more; say of each what became of it"
+        "its exchange denies 5 orders, which it took: x0, x1, x2 and 2 more; say of each what became of it"
     )
     assert (found.href, found.command) == ("/instances/a", "reconciler orders resolve x0 --as … --reason …")
 

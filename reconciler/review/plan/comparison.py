@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from reconciler.documents.wording import some
 from reconciler.errors import Problem
 from reconciler.records.accounts import Accounts
 from reconciler.records.admission import Admission, Arrival, Removal, admit, too_many
@@ -108,7 +109,7 @@ def _removal_problems(removal: Removal, rows: Mapping[str, Row]) -> Iterator[Pro
         live = sum(1 for row in rows.values() if row.is_live)
         message = (
             f"expected at most {_most_removed(live)} of {live} records to be removed at once, "
-            f"were {len(removal.held)}, which the engine would hold: {_named(removal.held)}"
+            f"were {len(removal.held)}, which the engine would hold: {some(removal.held, _MOST_NAMED)}"
         )
         hint = (
             "merge the removals in smaller steps, or confirm after the merge with "
@@ -119,11 +120,6 @@ def _removal_problems(removal: Removal, rows: Mapping[str, Row]) -> Iterator[Pro
 
 def _most_removed(live: int) -> int:
     return max(number for number in range(live + 1) if not too_many(number, live))
-
-
-def _named(ids: Sequence[str]) -> str:
-    more = f" and {len(ids) - _MOST_NAMED} more" if len(ids) > _MOST_NAMED else ""
-    return f"{', '.join(ids[:_MOST_NAMED])}{more}"
 
 
 def _back(before: Before, evaluations: Iterable[Evaluation]) -> frozenset[str]:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from typing import Final, Literal
 
+from reconciler.documents.wording import some
 from reconciler.records.accounts import Accounts, DeclaredAccount
 from reconciler.records.halt import Halt
 from reconciler.records.mode import Mode
@@ -62,11 +63,10 @@ def _unapplied(before: Before) -> Iterator[Phrase]:
     files = before.unapplied
     if files:
         held = f"holds {len(files):,} file{'' if len(files) == 1 else 's'} that {'is' if len(files) == 1 else 'are'}"
-        more = f" and {len(files) - wording.FIRST:,} more" if len(files) > wording.FIRST else ""
-        names = ", ".join("{}" for _ in files[: wording.FIRST])
+        names = some(["{}"] * len(files), wording.FIRST)
         paths = (file.path for file in files[: wording.FIRST])
         yield phrase(
-            f"{{}} itself {held} not applied as {'it stands' if len(files) == 1 else 'they stand'}: {names}{more}",
+            f"{{}} itself {held} not applied as {'it stands' if len(files) == 1 else 'they stand'}: {names}",
             before.label,
             *paths,
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from reconciler.documents.wording import some
 from reconciler.errors import Problem
 from reconciler.review.validate.report import Report
 from reconciler.review.validate.wording import count, hinted
@@ -30,10 +31,8 @@ def notes(report: Report) -> list[str]:
     """What was not looked at, and how to have it looked at."""
     if not report.unsure:
         return []
-    named = ", ".join(report.unsure[:3])
-    more = f" and {len(report.unsure) - 3:,} more" if len(report.unsure) > 3 else ""
     verb = "say" if len(report.unsure) > 1 else "says"
     return [
-        f"note: {named}{more} {verb} mode: active, which only follows on observe; "
+        f"note: {some(report.unsure, 3)} {verb} mode: active, which only follows on observe; "
         "whether a change is such a step, and what else would be refused of it, is told by --base REF"
     ]
