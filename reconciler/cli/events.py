@@ -9,7 +9,7 @@ import click
 
 from reconciler.cli.engine import Engine, NoEngine
 from reconciler.cli.failure import Failure
-from reconciler.cli.output import print_items, print_json_line, say, tell, watch
+from reconciler.cli.output import hanging, print_items, print_json_line, say, tell, watch
 from reconciler.cli.place import Place, require_known
 from reconciler.store import Reader
 
@@ -68,7 +68,7 @@ def _print_lines(newest_first: list[dict[str, Any]], form: str) -> None:
         if form == "json":
             print_json_line(event)
         else:
-            tell(_line(event))
+            tell(*hanging("", _line(event)))
 
 
 def _line(event: dict[str, Any]) -> str:
@@ -154,4 +154,4 @@ def _print(lines: Sequence[Line], form: str) -> None:
         if form == "json":
             print_json_line(line)
         else:
-            tell(f"{line['at']}  {line['level']:<7}  {line['message']}")
+            tell(*hanging("", f"{line['at']}  {line['level']:<7}  {line['message']}"))

@@ -133,17 +133,14 @@ def print_blocks(blocks: Iterable[Iterable[tuple[str, Any]]]) -> None:
 
 def hanging(name: str, value: str) -> list[str]:
     """`value` behind its name; on a terminal wrapped between words, so that no id, path or time is broken."""
-    if not is_terminal():
-        return [name + value]
-    return _wrapped(name + value, " " * len(name)) or [name]
+    line = visible(name + value)
+    return _wrapped(line, " " * len(name) or _BELOW) if is_terminal() else [line]
 
 
 def _wrapped(text: str, indent: str) -> list[str]:
     """The lines of a sentence on this terminal, those behind the first indented."""
     width = shutil.get_terminal_size().columns
-    return textwrap.wrap(
-        text, width, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False, drop_whitespace=True
-    )
+    return textwrap.wrap(text, width, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False)
 
 
 def _print_with_below(console: Console, table: Table, below: Sequence[str]) -> None:

@@ -128,6 +128,25 @@ def test_logs_are_the_newest_lines_with_the_newest_last(trading: Fleet, engine: 
     assert trading.run("logs", "nope").exit_code == 1
 
 
+@pytest.mark.parametrize("words", [("logs", "a"), ("events", "a")])
+def test_lines_on_a_narrow_terminal_break_between_words_and_begin_with_a_time(
+    trading: Fleet, engine: FakeEngine, words: tuple[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    message = "the file instances/majors/btc-usd-grid.yaml was\n2026-01-01T00:00:00.000Z  by some-instance-of-that-name"
+    at = "2026-11-30T10:30:22.137Z"
+    engine.items = [{**live_item("a"), "logs": [{"at": at, "level": "info", "message": message}]}]
+    with trading.store() as store:
+        store.events.record("a", "Normal", "Told", message)
+    monkeypatch.setenv("COLUMNS", "60")
+    monkeypatch.setattr("reconciler.cli.output.is_terminal", lambda: True)
+    lines = trading.run(*words).stdout.splitlines()
+    told = lines[max(number for number, line in enumerate(lines) if not line.startswith("    ")) :]
+    assert "the file" in told[0]
+    assert max(map(len, told)) <= 60
+    assert {"instances/majors/btc-usd-grid.yaml", "some-instance-of-that-name"} <= {*" ".join(told).split()}
+    assert r"was\n2026-01-01T00:00:00.000Z" in " ".join(told)
+
+
 def test_logs_need_an_engine_and_say_so(trading: Fleet) -> None:
     result = trading.run("logs", "a")
     assert (result.exit_code, result.stdout) == (1, "")
