@@ -27,7 +27,7 @@ from reconciler.control.observer import Observer, Source
 from reconciler.control.operator import Operator
 from reconciler.control.socket import PeerProtocol, bind_control_socket, create_control_app
 from reconciler.dashboard.routes import api_routes, create_app
-from reconciler.ending import GRACE_S, LastResort, in_children, leave, let_go_loop, notice_own_hand
+from reconciler.ending import GRACE_S, LastResort, in_children, leave, let_go_loop, notice_own_hand, obey_still
 from reconciler.errors import ReconcilerError
 from reconciler.exec_mcp.bridge import Bridge
 from reconciler.exec_mcp.market_data import MarketData
@@ -257,6 +257,7 @@ class _Engine:
             if not is_told and fleet.controller.has_settled:
                 is_told = True
                 log.info("fleet loaded", extra={"instances": _running(fleet.host)})
+            obey_still()
             for name, is_alive in parts.items():
                 if not is_alive():
                     self._end(fleet.controller, f"its {name} has ended: look whether a strategy changes threads")

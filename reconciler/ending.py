@@ -139,6 +139,15 @@ while os.getppid() == pid:
 """What another process does: end this one, unless it has ended by then."""
 
 
+def obey_still() -> None:
+    """On the main thread: the signals that end the engine reach their handlers again, whatever foreign C code set."""
+    for number in _OBEYED:
+        handler = signal.getsignal(number)
+        if callable(handler):
+            signal.signal(number, handler)
+            signal.siginterrupt(number, False)  # as asyncio does: no call is cut short
+
+
 class LastResort:
     """Ends the process so many seconds after it was told to end, if it is still there: with code 1, or by SIGKILL.
 

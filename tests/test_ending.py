@@ -40,6 +40,29 @@ def test_a_process_that_ends_in_time_is_left_alone() -> None:
     assert run(RESORT.replace("0.2", "1000")).returncode == 0
 
 
+def test_a_signal_that_foreign_code_had_ignored_is_obeyed_again() -> None:
+    done = run(
+        """
+        import asyncio, ctypes, os, signal
+        from reconciler.ending import obey_still
+
+        async def ended():
+            asked = asyncio.Event()
+            asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, asked.set)
+            ctypes.CDLL(None).signal(int(signal.SIGTERM), ctypes.c_void_p(1))
+            os.kill(os.getpid(), signal.SIGTERM)
+            await asyncio.sleep(0)
+            obey_still()
+            os.kill(os.getpid(), signal.SIGTERM)
+            await asyncio.wait_for(asked.wait(), 30)
+            print("obeyed", end="")
+
+        asyncio.run(ended())
+        """
+    )
+    assert (done.stdout, done.stderr) == ("obeyed", "")
+
+
 @pytest.mark.parametrize(
     ("call", "told"),
     [

@@ -102,6 +102,8 @@ def _first(faults: Iterator[str]) -> Iterator[str]:
 
 
 def _of_the_file(db: Database) -> Iterator[str]:
+    if not db.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
+        yield "the file: it is empty, there is nothing of a ledger in it"
     for (told,) in db.execute(f"PRAGMA integrity_check({_NAMED})"):
         if told != "ok":
             yield f"the file: {told}"

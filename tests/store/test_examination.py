@@ -16,7 +16,7 @@ from reconciler.orders.order import Fill, Order, OrderState, Outcome, Side
 from reconciler.orders.verdict import Correction
 from reconciler.records.mode import Mode
 from reconciler.records.record import Row, RowChange
-from reconciler.store import Store, examine
+from reconciler.store import Store, examine, restore
 from reconciler.store.books import end_shadow_books
 
 MakeOrder = Callable[..., Order]
@@ -99,6 +99,14 @@ def test_a_file_of_something_else_is_not_whole_and_one_that_is_not_there_cannot_
     assert examine(diary).faults == ("the file: file is not a database",)
     with pytest.raises(StoreError, match="no database there"):
         examine(tmp_path / "nowhere.db")
+
+
+def test_an_empty_file_is_not_whole_and_no_older_version(tmp_path: Path, clock: FakeClock) -> None:
+    emptied = tmp_path / "reconciler.db"
+    emptied.touch()
+    assert examine(emptied).faults == ("the file: it is empty, there is nothing of a ledger in it",)
+    with pytest.raises(StoreError, match="it is empty, there is nothing of a ledger in it: take another copy"):
+        restore(emptied, tmp_path / "here" / "reconciler.db", clock, 0, "")
 
 
 def test_a_database_of_a_newer_version_cannot_be_looked_at(busy: Path, store: Store) -> None:
