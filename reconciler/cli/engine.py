@@ -6,6 +6,7 @@ import socket
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from reconciler.cli.failure import Failure
 
@@ -60,7 +61,8 @@ class Engine:
         transport = httpx.HTTPTransport(uds=str(self._socket_path), verify=False)
         try:
             with httpx.Client(transport=transport, base_url="http://localhost", timeout=timeout_s) as client:
-                answer = client.request(method, path, params=query, json=body)
+                # What somebody typed may stand in it: whatever it is, the engine says that there is no such thing.
+                answer = client.request(method, quote(path, errors="surrogateescape"), params=query, json=body)
         except httpx.HTTPError as error:
             raise NoAnswer(f"the engine did not answer: {error}; look at its log") from error
         if answer.status_code == 404 and method == "GET":

@@ -232,6 +232,16 @@ def test_waiting_in_vain_says_what_is_missing(trading: Fleet, engine: FakeEngine
     ]
 
 
+@pytest.mark.parametrize("id", ["\x1b[31m", "a?b#c", "%41", "\u202e"])
+@pytest.mark.parametrize("command", ["status", "logs"])
+def test_whatever_is_typed_for_an_id_is_no_instance(trading: Fleet, engine: FakeEngine, command: str, id: str) -> None:
+    engine.items = [well("a"), well("A")]
+    result = trading.run(command, id)
+    assert result.exit_code == 1
+    assert "there is no such instance" in result.stderr
+    assert "\x1b" not in result.stderr
+
+
 def test_waiting_without_an_engine_is_in_vain(trading: Fleet) -> None:
     result = trading.run("wait", "a")
     assert (result.exit_code, result.stderr) == (1, "no engine is running here: nothing will change by waiting\n")
