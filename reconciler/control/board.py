@@ -310,34 +310,18 @@ class StatusBoard:
         return obstacles(case, facts, found)
 
     def _status(self, case: Case, glance: _Glance) -> InstanceStatus:
-        row, identity = case.row, case.row.record.identity
+        row, effective_mode = case.row, case.effective_mode
         facts = self._parts.host.facts(row.id)
-        effective_mode = case.effective_mode
         closed_by = self._obstacles(case, facts)
         is_frozen = case.paused or effective_mode is not Mode.ACTIVE or self._is_halted(row)
-        return InstanceStatus(
-            id=row.id,
-            strategy_type=identity.strategy_type,
-            account_id=identity.account_id,
-            client_id=identity.client_id,
-            market=identity.market,
-            mode=row.mode,
+        return row.status(
             effective_mode=effective_mode,
             paused=case.paused,
             sync=sync(case),
             health=health(case),
-            generation=row.generation,
             observed_generation=0 if case.view is None else case.view.row.generation,
-            revision=row.revision,
-            committed=row.committed,
-            path=row.path,
-            template_path=row.template_path,
-            config=row.record.config,
-            effective_config=row.record.effective_config,
-            labels=row.record.labels,
-            description=row.record.description,
             conditions=self._conditions(case, facts, closed_by, glance),
-            ticks=Ticks() if facts is None else facts.ticks,
+            ticks=None if facts is None else facts.ticks,
             frozen_with_exposure=is_frozen and case.is_exposed,
             real_money=self._is_real_money(row),
             obstacles=closed_by,

@@ -11,7 +11,7 @@ from typing import Any, Final, Literal
 
 from reconciler.errors import Problem
 from reconciler.records.mode import Mode
-from reconciler.records.status import Sync
+from reconciler.records.status import Condition, Health, InstanceStatus, Obstacle, Sync, Ticks
 
 REAL_MONEY_QUOTE_AGE_S: Final = 60
 """How old a quote may be for an order on real money, where the record does not say."""
@@ -123,6 +123,55 @@ class Row:
     def lowered(self, mode: Mode) -> Row:
         """The same row in a lower mode, everything else as applied."""
         return replace(self, mode_override=mode)
+
+    def status(
+        self,
+        *,
+        sync: Sync,
+        real_money: bool,
+        obstacles: tuple[Obstacle, ...],
+        frozen_with_exposure: bool,
+        effective_mode: Mode = Mode.OFF,
+        paused: bool = False,
+        health: Health = Health.OFF,
+        observed_generation: int = 0,
+        conditions: tuple[Condition, ...] = (),
+        ticks: Ticks | None = None,
+        drawn_at: str | None = None,
+    ) -> InstanceStatus:
+        """How its instance is doing: what the row says, and beside it what the caller knows.
+
+        What may be left out is what is so where nothing runs.
+        """
+        record, identity = self.record, self.record.identity
+        return InstanceStatus(
+            id=self.id,
+            strategy_type=identity.strategy_type,
+            account_id=identity.account_id,
+            client_id=identity.client_id,
+            market=identity.market,
+            mode=self.mode,
+            effective_mode=effective_mode,
+            paused=paused,
+            sync=sync,
+            health=health,
+            generation=self.generation,
+            observed_generation=observed_generation,
+            revision=self.revision,
+            committed=self.committed,
+            path=self.path,
+            template_path=self.template_path,
+            config=record.config,
+            effective_config=record.effective_config,
+            labels=record.labels,
+            description=record.description,
+            conditions=conditions,
+            ticks=Ticks() if ticks is None else ticks,
+            frozen_with_exposure=frozen_with_exposure,
+            real_money=real_money,
+            obstacles=obstacles,
+            drawn_at=drawn_at,
+        )
 
 
 @dataclass(frozen=True, slots=True)
