@@ -18,7 +18,7 @@ import pytest
 
 from reconciler.cli.engine import Engine as Api
 from reconciler.cli.engine import NoEngine
-from reconciler.cli.failure import Failure
+from reconciler.cli.output import Failure
 from reconciler.clock import SystemClock, iso
 from reconciler.store.reader import Reader
 

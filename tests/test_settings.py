@@ -16,7 +16,7 @@ from reconciler.errors import SettingsError
 from reconciler.exec_mcp.options import embedded, names, ready, resolved
 from reconciler.exec_mcp.words import Target
 from reconciler.exec_mcp.written import read
-from reconciler.execution.shadow import DEFAULT_FEE
+from reconciler.execution.shadow_book import DEFAULT_FEE
 from reconciler.paper.faults import Fault, FaultRule
 from reconciler.paper.terms import MarketRules, PaperOptions
 from reconciler.records.accounts import Accounts, DeclaredAccount

@@ -14,8 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import reconciler.cli
-from reconciler.cli.failure import Failure
-from reconciler.cli.output import print_json, print_json_line, print_table, say, tell
+from reconciler.cli.output import Failure, print_json, print_json_line, print_table, say, tell
 from reconciler.logfmt import LogFormatter, foreign_code_told
 from reconciler.visible import is_printable, visible, visible_json, visible_lines
 

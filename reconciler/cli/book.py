@@ -7,8 +7,7 @@ from decimal import Decimal
 import click
 
 from reconciler.cli.engine import NoEngine
-from reconciler.cli.failure import Failure
-from reconciler.cli.output import print_outcome, say, tell
+from reconciler.cli.output import Failure, print_outcome, say, tell
 from reconciler.cli.parameters import Fee, Held, reason_option
 from reconciler.cli.place import Place, owned_store
 from reconciler.orders.order import decimal_text

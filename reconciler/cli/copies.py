@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from reconciler.cli.failure import CouldNotRun, Failure
-from reconciler.cli.output import say, tell
+from reconciler.cli.output import CouldNotRun, Failure, say, tell
 from reconciler.cli.place import Place
 from reconciler.clock import SystemClock, iso
 from reconciler.documents.wording import some

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from reconciler.cli.failure import Failure
+from reconciler.cli.output import Failure
 
 PAGE = 1000
 TIMEOUT_S = 30.0

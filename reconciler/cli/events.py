@@ -8,8 +8,7 @@ from typing import Any
 import click
 
 from reconciler.cli.engine import Engine, NoEngine
-from reconciler.cli.failure import Failure
-from reconciler.cli.output import hanging, print_items, print_json_line, say, tell, watch
+from reconciler.cli.output import Failure, hanging, print_items, print_json_line, say, tell, watch
 from reconciler.cli.place import Place, require_known
 from reconciler.store import Reader
 

@@ -12,8 +12,7 @@ from typing import TYPE_CHECKING
 import click
 
 from reconciler.cli.engine import NoEngine
-from reconciler.cli.failure import Failure
-from reconciler.cli.output import print_json, print_outcome, say, tell
+from reconciler.cli.output import Failure, print_json, print_outcome, say, tell
 from reconciler.cli.parameters import Money, reason_option
 from reconciler.cli.place import Place, owned_store
 from reconciler.orders.order import decimal_text

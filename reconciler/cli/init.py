@@ -11,8 +11,7 @@ from pathlib import Path
 
 import click
 
-from reconciler.cli.failure import Failure
-from reconciler.cli.output import say, tell
+from reconciler.cli.output import Failure, say, tell
 from reconciler.cli.place import Place
 from reconciler.sources.git import locate
 from reconciler.sources.layout import INSTANCES, STRATEGIES, counts
@@ -116,7 +115,7 @@ def _refuse_within_a_fleet(root: Path) -> None:
 
 
 def _wanted(root: Path, nested: bool) -> dict[str, str]:
-    from reconciler.review.scaffold import repository as fleet
+    from reconciler.review.scaffold import instance as fleet
 
     example = fleet.example()
     own = [path for path in _fleet_files(root) if path not in example]
@@ -145,7 +144,7 @@ def _write(root: Path, wanted: Mapping[str, str]) -> list[str]:
 
 
 def _missing_from(root: Path, path: str) -> str:
-    from reconciler.review.scaffold.repository import NEEDED
+    from reconciler.review.scaffold.instance import NEEDED
 
     line = NEEDED.get(path)
     if line is None or line.partition("==")[0] in _text(root / path):

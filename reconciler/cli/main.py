@@ -17,10 +17,9 @@ from typing import Any, Final, TextIO
 import click
 
 from reconciler import __version__
-from reconciler.cli.failure import unforeseen
-from reconciler.cli.output import say, spare_the_encoding
+from reconciler.cli.output import say, spare_the_encoding, unforeseen
 from reconciler.cli.place import Place
-from reconciler.review.validate.wording import count, inert
+from reconciler.review.validate.text import count, inert
 
 _MOST_LINES: Final = 20
 _LONGEST_LINE: Final = 300

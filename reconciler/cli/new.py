@@ -8,9 +8,8 @@ from pathlib import PurePosixPath
 
 import click
 
-from reconciler.cli.failure import Failure
 from reconciler.cli.init import write_new
-from reconciler.cli.output import say, tell
+from reconciler.cli.output import Failure, say, tell
 from reconciler.cli.place import Place
 from reconciler.documents.document import Document, parse
 from reconciler.documents.wording import did_you_mean

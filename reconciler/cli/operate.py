@@ -5,8 +5,7 @@ from __future__ import annotations
 import click
 
 from reconciler.cli.engine import NoEngine
-from reconciler.cli.failure import Failure
-from reconciler.cli.output import print_outcome, say, tell
+from reconciler.cli.output import Failure, print_outcome, say, tell
 from reconciler.cli.parameters import one_or_all, reason_option
 from reconciler.cli.place import Place, owned_store
 from reconciler.records.cadence import NOTHING_AHEAD, free_from_s

@@ -12,8 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from reconciler.cli.failure import Failure, of_settings
-from reconciler.cli.output import say, tell
+from reconciler.cli.output import Failure, of_settings, say, tell
 from reconciler.cli.place import Place
 from reconciler.clock import SystemClock, iso
 from reconciler.errors import SettingsError

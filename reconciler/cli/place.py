@@ -9,8 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from reconciler.cli.failure import Failure, of_settings
-from reconciler.cli.output import say
+from reconciler.cli.output import Failure, of_settings, say
 from reconciler.documents.wording import did_you_mean
 from reconciler.errors import SettingsError, SourceError, StoreError, StoreLocked
 from reconciler.sources.layout import INSTANCES

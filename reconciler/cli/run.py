@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from reconciler.cli.failure import Failure, of_settings
+from reconciler.cli.output import Failure, of_settings
 from reconciler.cli.place import Place
 from reconciler.errors import ReconcilerError, SettingsError
 

@@ -9,9 +9,8 @@ from pathlib import Path, PurePosixPath
 
 import click
 
-from reconciler.cli.failure import Failure
 from reconciler.cli.init import write_over
-from reconciler.cli.output import say, tell
+from reconciler.cli.output import Failure, say, tell
 from reconciler.cli.place import Place
 from reconciler.errors import Problem
 from reconciler.records.snapshot import Snapshot

@@ -11,9 +11,8 @@ from typing import Any
 import click
 
 from reconciler.cli.engine import NoEngine
-from reconciler.cli.failure import Failure
 from reconciler.cli.halt import halts_of, halts_without_engine, notes_of, say_halts
-from reconciler.cli.output import hanging, print_json, print_table, say, tell, watch
+from reconciler.cli.output import Failure, hanging, print_json, print_table, say, tell, watch
 from reconciler.cli.place import Place, no_such
 from reconciler.orders.holding import Holding
 from reconciler.orders.order import decimal_text
@@ -23,7 +22,7 @@ from reconciler.records.halt import Halt
 from reconciler.records.mode import Mode
 from reconciler.records.record import told_of_removed
 from reconciler.records.status import Health, Sync
-from reconciler.review.validate.wording import count
+from reconciler.review.validate.text import count
 
 WATCH_S = 2.0
 COLUMNS = (

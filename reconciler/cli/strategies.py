@@ -7,8 +7,7 @@ from typing import Any, Final
 
 import click
 
-from reconciler.cli.failure import Failure
-from reconciler.cli.output import print_items, print_json, print_table, say, tell
+from reconciler.cli.output import Failure, print_items, print_json, print_table, say, tell
 from reconciler.cli.place import Place
 from reconciler.strategy.catalogue import Catalogue
 from reconciler.strategy.describe import ConfigField, config_reference

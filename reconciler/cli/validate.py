@@ -9,8 +9,7 @@ from pathlib import Path
 
 import click
 
-from reconciler.cli.failure import CouldNotRun, Failure
-from reconciler.cli.output import print_data, print_text, say
+from reconciler.cli.output import CouldNotRun, Failure, print_data, print_text, say
 from reconciler.cli.place import Place
 from reconciler.review.validate import text
 from reconciler.review.validate.check import EVERYTHING, Against, check, could_be_refused, is_under, known_paths

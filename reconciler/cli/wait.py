@@ -9,8 +9,7 @@ from typing import Any, get_args
 import click
 
 from reconciler.cli.engine import Engine, NoEngine
-from reconciler.cli.failure import Failure
-from reconciler.cli.output import tell
+from reconciler.cli.output import Failure, tell
 from reconciler.cli.place import Place, require_known
 from reconciler.records.status import ConditionType, Health, Sync
 

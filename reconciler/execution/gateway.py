@@ -29,8 +29,7 @@ from reconciler.execution.look_up import addressed
 from reconciler.execution.order_id import OrderIds
 from reconciler.execution.sending import Dispatch, Sending
 from reconciler.execution.settlement import HaltBook, OrderBook, Settlement
-from reconciler.execution.shadow import DEFAULT_FEE, shadowed
-from reconciler.execution.shadow_book import Quoting, ShadowBook
+from reconciler.execution.shadow_book import DEFAULT_FEE, Quoting, ShadowBook, shadowed
 from reconciler.execution.tally import Orphan
 from reconciler.execution.watch import LATELY, Denial, Doubt, Doubts, Endings
 from reconciler.execution.wholeness import Wholeness

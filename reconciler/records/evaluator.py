@@ -10,8 +10,8 @@ from typing import Any, Final, NamedTuple
 
 from reconciler.documents.document import Document
 from reconciler.documents.merged import Merged
-from reconciler.documents.plain import values_of
 from reconciler.documents.pointer import spell
+from reconciler.documents.scalars import values_of
 from reconciler.documents.wording import did_you_mean, quoted
 from reconciler.errors import Problem
 from reconciler.records.accounts import Accounts

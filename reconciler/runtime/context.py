@@ -16,8 +16,7 @@ from reconciler.clock import utc
 from reconciler.orders.market import Balance, Candle, InstrumentRules, Position, Quote
 from reconciler.orders.order import Order
 from reconciler.runtime.slot import Desk
-from reconciler.strategy.context import Context
-from reconciler.strategy.placing import order_request
+from reconciler.strategy.context import Context, order_request
 from reconciler.validation.secrets import scrub
 
 _Reach: TypeAlias = Callable[[], Desk]

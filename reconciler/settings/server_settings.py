@@ -1,24 +1,96 @@
-"""The section `exec_mcp`: servers, the accounts they reach, and how they are spoken to, cross-checked."""
+"""The section `exec_mcp`: servers, the accounts they reach, and how they are spoken to, cross-checked.
+
+And the secrets that the settings refer to: read late, held to what can be used where they go, never shown.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import json
 import re
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from reconciler.documents.document import Document, Mark
-from reconciler.documents.pointer import Path, spell
-from reconciler.errors import Problem
+from reconciler.documents.pointer import Path as Pointer
+from reconciler.documents.pointer import spell
+from reconciler.errors import Problem, SettingsError
 from reconciler.records.accounts import Accounts, DeclaredAccount
 from reconciler.settings.schema import SCHEMA
-from reconciler.settings.secret import Secret, header_fault
 from reconciler.validation.config_schema import defaults
 
 if TYPE_CHECKING:
     from reconciler.exec_mcp.words import ServerWords
+
+
+SHORTEST_TOKEN = 16
+"""Characters of the page's token."""
+
+
+_ONE_SECRET = {"writeOnly": True}
+"""The schema of a value that is a secret itself."""
+
+
+@dataclass(frozen=True, slots=True)
+class Secret:
+    """`{env: NAME}` or `{file: PATH}`, unread, and where it stands."""
+
+    reference: Mapping[str, str]
+    place: Problem
+
+    def read(self, root: Path, environ: Mapping[str, str]) -> str:
+        """What it refers to, a relative file looked up under `root`; SettingsError where that leads nowhere.
+
+        It is read by the one rule that holds for the secrets of instances, too.
+        """
+        from reconciler.runtime.performer import SecretUnavailable, resolver
+
+        try:
+            _, (secret,) = resolver(root, environ)(dict(self.reference), _ONE_SECRET)
+        except SecretUnavailable as error:
+            _, _, message = str(error).partition(": ")  # what comes before says where, as `place` does better
+            raise SettingsError((replace(self.place, message=message),)) from None
+        return secret
+
+    def read_header(self, root: Path, environ: Mapping[str, str]) -> str:
+        """The same, for a header of HTTP: SettingsError, which does not hold it, where none can carry it."""
+        return self._fit(self.read(root, environ), header_fault, "an HTTP header can carry")
+
+    def read_token(self, root: Path, environ: Mapping[str, str]) -> str:
+        """The same, for the page: one that can be guessed keeps nobody out."""
+        return self._fit(self.read(root, environ), _token_fault, f"is at least {SHORTEST_TOKEN} characters long")
+
+    def read_variable(self, root: Path, environ: Mapping[str, str]) -> str:
+        """The same, for an environment variable."""
+        return self._fit(self.read(root, environ), _variable_fault, "an environment variable can hold")
+
+    def _fit(self, secret: str, fault_of: Callable[[str], str], wanted: str) -> str:
+        if not (fault := fault_of(secret)):
+            return secret
+        ((kind, name),) = self.reference.items()
+        raise SettingsError((replace(self.place, message=f"{{{kind}: {name}}}: expected what {wanted}, {fault}"),))
+
+
+def header_fault(value: str) -> str:
+    """Why no HTTP header can carry `value`, without saying any of it; empty where one can."""
+    if "\n" in value or "\r" in value:
+        return "had a line break"
+    if not value.isascii():
+        return "had a character that is not ASCII"
+    if not value.isprintable():
+        return "had a control character"
+    where = "beginning" if value.startswith(" ") else "end" if value.endswith(" ") else ""
+    return f"had a space at its {where}" if where else ""
+
+
+def _token_fault(value: str) -> str:
+    return f"had {len(value)}" if len(value) < SHORTEST_TOKEN else ""
+
+
+def _variable_fault(value: str) -> str:
+    return "had a NUL" if "\0" in value else ""
 
 
 _MAPPING = ("mapping", "bind", "tools")
@@ -35,7 +107,7 @@ def problems(servers: Servers, document: Document) -> Iterator[Problem]:
     """What the schema alone cannot see."""
     seen: dict[str, Mark] = {}
     for name, server in servers.items():
-        here: Path = ("exec_mcp", name)
+        here: Pointer = ("exec_mcp", name)
         for key in ("headers", "env"):
             yield from _literal_secrets(server["transport"].get(key, {}), (*here, "transport", key), document)
         for path, const in constants(server):
@@ -55,7 +127,7 @@ def problems(servers: Servers, document: Document) -> Iterator[Problem]:
         yield from _mapping_problems(server, here, document)
 
 
-def _literal_secrets(values: Any, path: Path, document: Document, *, within: bool = False) -> Iterator[Problem]:
+def _literal_secrets(values: Any, path: Pointer, document: Document, *, within: bool = False) -> Iterator[Problem]:
     """Texts and numbers under a name that secrets have, or `within` what is called so."""
     if isinstance(values, dict) and not _referred(values):
         for name, value in values.items():
@@ -70,10 +142,10 @@ def _literal_secrets(values: Any, path: Path, document: Document, *, within: boo
         yield _problem(document.place(path), path, message, "keep the secret elsewhere", "secret-literal")
 
 
-def constants(server: Mapping[str, Any]) -> Iterator[tuple[Path, Mapping[str, Any]]]:
+def constants(server: Mapping[str, Any]) -> Iterator[tuple[Pointer, Mapping[str, Any]]]:
     """Every `const` of a server's tools, and its path below the server."""
 
-    def within(written: Any, path: Path) -> Iterator[tuple[Path, Mapping[str, Any]]]:
+    def within(written: Any, path: Pointer) -> Iterator[tuple[Pointer, Mapping[str, Any]]]:
         if isinstance(written, list):
             for index, one in enumerate(written):
                 yield from within(one, (*path, index))
@@ -93,7 +165,7 @@ def _referred(value: Any) -> tuple[str, str] | None:
     return reference(value)
 
 
-def _references(value: Any, path: Path) -> Iterator[tuple[Path, Mapping[str, str]]]:
+def _references(value: Any, path: Pointer) -> Iterator[tuple[Pointer, Mapping[str, str]]]:
     """Every `{env: NAME}` and `{file: PATH}` within a constant."""
     if _referred(value):
         yield path, value
@@ -102,7 +174,7 @@ def _references(value: Any, path: Path) -> Iterator[tuple[Path, Mapping[str, str
             yield from _references(inner, (*path, key))
 
 
-def _unsendable(headers: Mapping[str, Any], path: Path, document: Document) -> Iterator[Problem]:
+def _unsendable(headers: Mapping[str, Any], path: Pointer, document: Document) -> Iterator[Problem]:
     for name, value in headers.items():
         where = (*path, name)
         if not _HEADER_NAME.fullmatch(name):
@@ -113,7 +185,7 @@ def _unsendable(headers: Mapping[str, Any], path: Path, document: Document) -> I
             yield _problem(document.place(where), where, message, "", "header")
 
 
-def _mapping_problems(server: Mapping[str, Any], here: Path, document: Document) -> Iterator[Problem]:
+def _mapping_problems(server: Mapping[str, Any], here: Pointer, document: Document) -> Iterator[Problem]:
     if not any(key in server for key in _MAPPING):
         return
     from reconciler.exec_mcp.written import BadMapping
@@ -131,7 +203,7 @@ def _mapping_problems(server: Mapping[str, Any], here: Path, document: Document)
             yield _problem(document.key_place(path), path, message, "", "mapping")
 
 
-def _problem(place: Mark, path: Path, message: str, hint: str, rule: str) -> Problem:
+def _problem(place: Mark, path: Pointer, message: str, hint: str, rule: str) -> Problem:
     return Problem(place.path, place.line, place.column, spell(path), message, hint, rule)
 
 
@@ -157,12 +229,12 @@ def mapping_id(settings: ServerSettings) -> str:
 def server_settings(servers: Servers, document: Document) -> tuple[ServerSettings, ...]:
     """The servers, in the order they are written."""
 
-    def readable(values: Mapping[str, Any], path: Path) -> dict[str, str | Secret]:
+    def readable(values: Mapping[str, Any], path: Pointer) -> dict[str, str | Secret]:
         return {name: secret(v, (*path, name), document) if isinstance(v, dict) else v for name, v in values.items()}
 
     def server(name: str, written: Mapping[str, Any]) -> ServerSettings:
         transport = written["transport"]
-        path: Path = ("exec_mcp", name, "transport")
+        path: Pointer = ("exec_mcp", name, "transport")
         return ServerSettings(
             name,
             transport["kind"],
@@ -186,7 +258,7 @@ def server_settings(servers: Servers, document: Document) -> tuple[ServerSetting
     return tuple(server(name, written) for name, written in filled.items())
 
 
-def secret(reference: Mapping[str, str], path: Path, document: Document) -> Secret:
+def secret(reference: Mapping[str, str], path: Pointer, document: Document) -> Secret:
     """The reference at `path`, with its place for whoever finds that it leads nowhere."""
     return Secret(reference, _problem(document.place(path), path, "", "", "secret-unavailable"))
 

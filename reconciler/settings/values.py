@@ -13,8 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from reconciler.documents.pointer import Path as Pointer
 from reconciler.records.accounts import Accounts
-from reconciler.settings.secret import Secret
-from reconciler.settings.server_settings import ServerSettings
+from reconciler.settings.server_settings import Secret, ServerSettings
 
 if TYPE_CHECKING:
     from reconciler.dashboard.guard import DashboardOptions

@@ -21,9 +21,17 @@ from reconciler.errors import StoreError
 from reconciler.orders.holding import Corrected, Holding
 from reconciler.orders.order import Fill, Order, Outcome, Side, decimal_text
 from reconciler.orders.verdict import Correction
-from reconciler.store.columns import decimal_or_none, decimal_text_or_none, insert, time_text, update
+from reconciler.store.columns import (
+    decimal_or_none,
+    decimal_text_or_none,
+    fill_columns,
+    fill_from,
+    insert,
+    order_from,
+    time_text,
+    update,
+)
 from reconciler.store.fills import late_prices, new_fills
-from reconciler.store.order_rows import fill_columns, fill_from, order_from
 from reconciler.visible import storable
 
 BOOK = "instance_id = ? AND symbol = ? AND shadow = ? AND ended_at IS NULL"

@@ -1,4 +1,7 @@
-"""How values become text in the database, and back: JSON, decimals, times. Exact both ways."""
+"""Values as columns of the database, and back: JSON, decimals, times, orders and their fills. Exact both ways.
+
+Orders become the items that lists show, too.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +14,21 @@ from typing import Any
 
 from sqlite_utils import Database
 
-from reconciler.orders.order import decimal_text
+from reconciler.orders.order import (
+    Fill,
+    Order,
+    OrderRequest,
+    OrderState,
+    OrderType,
+    Outcome,
+    Provenance,
+    RejectedBy,
+    Side,
+    TimeInForce,
+    decimal_text,
+)
+from reconciler.records.mode import Mode
+from reconciler.visible import storable
 
 
 def _plain(value: object) -> dict[Any, Any]:
@@ -68,3 +85,129 @@ def _update(table: str, names: tuple[str, ...], key: str) -> str:
 
 def _listed(names: Iterable[str]) -> str:
     return ", ".join(f'"{name}"' for name in names)
+
+
+ITEM = (
+    "instance_id, client_order_id, outcome, state, side, type, quantity, limit_price, symbol, account_id, client_id, "
+    "mode, generation, beat, revision, reason, filled_quantity, average_price, fee, fee_currency, exchange_order_id, "
+    "created_at, updated_at, rejected_by, shadow, repeats, stop_price, time_in_force, reduce_only, quote_bid, "
+    "quote_ask, config_digest, code_digest, was_unknown, money, quote_at"
+)
+"""The columns that lists of orders show, as SQL: the contract's, in its order and spelling, then who rejected it,
+whether it is in the shadow book, how often it was refused in a row, and the rest of what was asked for and by whom."""
+
+
+def order_columns(order: Order) -> dict[str, Any]:
+    origin, request = order.provenance, order.request
+    return {
+        "client_order_id": order.client_order_id,
+        "instance_id": origin.instance_id,
+        "account_id": origin.account_id,
+        "client_id": origin.client_id,
+        "symbol": origin.symbol,
+        "mode": origin.mode.value,
+        "generation": origin.generation,
+        "config_digest": origin.config_digest,
+        "code_digest": origin.code_digest,
+        "revision": origin.revision,
+        "beat": origin.beat,
+        "side": request.side.value,
+        "type": request.type.value,
+        "quantity": decimal_text(request.quantity),
+        "limit_price": decimal_text_or_none(request.limit_price),
+        "stop_price": decimal_text_or_none(request.stop_price),
+        "time_in_force": request.time_in_force.value,
+        "reduce_only": int(request.reduce_only),
+        "created_at": time_text(order.created_at),
+        "quote_bid": decimal_text_or_none(order.quote_bid),
+        "quote_ask": decimal_text_or_none(order.quote_ask),
+        "money": order.money,
+        "quote_at": None if order.quote_at is None else time_text(order.quote_at),
+        **settled_columns(order),
+    }
+
+
+def settled_columns(order: Order) -> dict[str, Any]:
+    """Those columns that change as the order's fate becomes known."""
+    return {
+        "outcome": order.outcome.value,
+        "state": None if order.state is None else order.state.value,
+        "filled_quantity": decimal_text(order.filled_quantity),
+        "average_price": decimal_text_or_none(order.average_price),
+        "fee": decimal_text_or_none(order.fee),
+        "fee_currency": order.fee_currency,
+        "exchange_order_id": None if order.exchange_order_id is None else storable(order.exchange_order_id),
+        "reason": storable(order.reason),
+        "rejected_by": None if order.rejected_by is None else order.rejected_by.value,
+        "triggered": int(order.is_triggered),
+        "updated_at": time_text(order.updated_at),
+    }
+
+
+def order_from(columns: Mapping[str, Any]) -> Order:
+    return Order(
+        client_order_id=columns["client_order_id"],
+        provenance=Provenance(
+            instance_id=columns["instance_id"],
+            account_id=columns["account_id"],
+            client_id=columns["client_id"],
+            symbol=columns["symbol"],
+            mode=Mode(columns["mode"]),
+            generation=columns["generation"],
+            config_digest=columns["config_digest"],
+            code_digest=columns["code_digest"],
+            revision=columns["revision"],
+            beat=columns["beat"],
+        ),
+        request=OrderRequest(
+            side=Side(columns["side"]),
+            type=OrderType(columns["type"]),
+            quantity=Decimal(columns["quantity"]),
+            limit_price=decimal_or_none(columns["limit_price"]),
+            stop_price=decimal_or_none(columns["stop_price"]),
+            time_in_force=TimeInForce(columns["time_in_force"]),
+            reduce_only=bool(columns["reduce_only"]),
+        ),
+        outcome=Outcome(columns["outcome"]),
+        created_at=datetime.fromisoformat(columns["created_at"]),
+        updated_at=datetime.fromisoformat(columns["updated_at"]),
+        state=None if columns["state"] is None else OrderState(columns["state"]),
+        filled_quantity=Decimal(columns["filled_quantity"]),
+        average_price=decimal_or_none(columns["average_price"]),
+        fee=decimal_or_none(columns["fee"]),
+        fee_currency=columns["fee_currency"],
+        exchange_order_id=columns["exchange_order_id"],
+        reason=columns["reason"],
+        rejected_by=None if columns["rejected_by"] is None else RejectedBy(columns["rejected_by"]),
+        quote_bid=decimal_or_none(columns["quote_bid"]),
+        quote_ask=decimal_or_none(columns["quote_ask"]),
+        is_triggered=bool(columns["triggered"]),
+        money=columns["money"],
+        quote_at=None if columns["quote_at"] is None else datetime.fromisoformat(columns["quote_at"]),
+    )
+
+
+def fill_columns(fill: Fill) -> dict[str, Any]:
+    return {
+        "client_order_id": fill.client_order_id,
+        "exchange_fill_id": storable(fill.exchange_fill_id),
+        "quantity": decimal_text(fill.quantity),
+        "price": decimal_text_or_none(fill.price),
+        "fee": decimal_text_or_none(fill.fee),
+        "at": time_text(fill.at),
+        "made_up": int(fill.is_made_up),
+        "fee_currency": fill.fee_currency,
+    }
+
+
+def fill_from(columns: Mapping[str, Any]) -> Fill:
+    return Fill(
+        client_order_id=columns["client_order_id"],
+        exchange_fill_id=columns["exchange_fill_id"],
+        quantity=Decimal(columns["quantity"]),
+        price=decimal_or_none(columns["price"]),
+        fee=decimal_or_none(columns["fee"]),
+        at=datetime.fromisoformat(columns["at"]),
+        is_made_up=bool(columns["made_up"]),
+        fee_currency=columns["fee_currency"],
+    )

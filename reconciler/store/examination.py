@@ -19,9 +19,9 @@ from reconciler.errors import StoreError
 from reconciler.orders.holding import Holding
 from reconciler.orders.order import Side, decimal_text
 from reconciler.store import tables as schema
+from reconciler.store.columns import fill_from
 from reconciler.store.database import explained, explanation, open_read_only
 from reconciler.store.files import broken
-from reconciler.store.order_rows import fill_from
 
 _NAMED = 100
 """So many faults of a kind are named."""

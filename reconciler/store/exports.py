@@ -11,9 +11,8 @@ from typing import Any, Final, Literal
 from sqlite_utils import Database
 
 from reconciler.store import books as corrections
-from reconciler.store.columns import time_text
+from reconciler.store.columns import ITEM, time_text
 from reconciler.store.database import ReadPool
-from reconciler.store.order_rows import ITEM
 
 Export = Literal["orders", "fills", "history"]
 

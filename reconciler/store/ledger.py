@@ -18,12 +18,11 @@ from reconciler.orders.market import Position
 from reconciler.orders.order import Fill, Order, OrderRequest, OrderState, Outcome, RejectedBy
 from reconciler.orders.verdict import Correction
 from reconciler.store.books import correct, enter, fills_of, note
-from reconciler.store.columns import insert, time_text, update
+from reconciler.store.columns import fill_from, insert, order_columns, order_from, settled_columns, time_text, update
 from reconciler.store.database import ReadPool
 from reconciler.store.differences import Differences
 from reconciler.store.fills import resolved_order, settled_order
 from reconciler.store.memory import Exposure, Holdings, OpenOrders
-from reconciler.store.order_rows import fill_from, order_columns, order_from, settled_columns
 from reconciler.store.order_search import OrderSearch
 from reconciler.store.writer import Writer
 from reconciler.visible import storable

@@ -13,8 +13,8 @@ from reconciler.orders.holding import Holding
 from reconciler.orders.order import Order, Outcome
 from reconciler.records.mode import Mode
 from reconciler.store.books import BOOK, begun_from, holding_from
+from reconciler.store.columns import order_from
 from reconciler.store.database import ReadPool
-from reconciler.store.order_rows import order_from
 
 _OPEN = "SELECT instance_id, count(*) AS number FROM orders WHERE is_open AND NOT shadow GROUP BY instance_id"
 _HELD = "SELECT instance_id, symbol, quantity FROM books WHERE shadow = 0 AND quantity <> '0'"

@@ -7,9 +7,8 @@ from decimal import Decimal
 
 from reconciler import exact
 from reconciler.orders.order import Order
-from reconciler.store.columns import time_text
+from reconciler.store.columns import order_from, time_text
 from reconciler.store.database import ReadPool
-from reconciler.store.order_rows import order_from
 
 _ENDED = (
     "SELECT * FROM orders INDEXED BY orders_ended WHERE outcome = 'accepted' AND NOT is_open"

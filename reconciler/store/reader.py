@@ -17,12 +17,11 @@ from reconciler.store import desired, exports, halts
 from reconciler.store import store as beats
 from reconciler.store import store as tools
 from reconciler.store import tables as schema
-from reconciler.store.columns import time_text
+from reconciler.store.columns import ITEM, time_text
 from reconciler.store.database import ReadPool
 from reconciler.store.desired import row_from
 from reconciler.store.exports import Export, Item
 from reconciler.store.memory import Exposure, Holdings
-from reconciler.store.order_rows import ITEM
 
 Filter = str | bool | None
 

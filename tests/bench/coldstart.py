@@ -16,7 +16,7 @@ from pathlib import Path
 from time import perf_counter
 
 from reconciler.cli.engine import Engine, NoEngine
-from reconciler.cli.failure import Failure
+from reconciler.cli.output import Failure
 from tests.bench.result import Result
 
 INSTANCES = 10_000

@@ -83,7 +83,7 @@ def measure() -> Sequence[Result]:
             ok=beside_ajv <= AJV_GOAL,
             peer=f"ajv-cli {ajv_s:.2f} s",
             ratio=beside_ajv,
-            note="every file is plain (see documents.plain); a fleet in which none is takes about a third longer",
+            note="every file is plain (see documents.scalars); a fleet in which none is takes about a third longer",
         ),
         Result(
             work="validate one file",

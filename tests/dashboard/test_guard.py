@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from reconciler.clock import FakeClock
-from reconciler.dashboard.guard import COOKIE, DashboardOptions, host_name, session_of
-from reconciler.dashboard.tries import FREE, LONGEST_DELAY_S, WAITING
+from reconciler.dashboard.guard import COOKIE, FREE, LONGEST_DELAY_S, WAITING, DashboardOptions, host_name, session_of
 
 if TYPE_CHECKING:
     from tests.dashboard.conftest import Connect, FakeStatus

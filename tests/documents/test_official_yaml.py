@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from reconciler.documents.document import Document, parse
-from reconciler.documents.plain import values_of
+from reconciler.documents.scalars import values_of
 
 SUITE = Path(__file__).parents[1] / "suites" / "yaml.json.gz"
 OWN_RULES = {

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from reconciler.clock import SystemClock
 from reconciler.documents.document import Document, parse
-from reconciler.documents.plain import values_of
+from reconciler.documents.scalars import values_of
 
 ROOT = Path(__file__).parents[2]
 CORPUS = sorted(

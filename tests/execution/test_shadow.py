@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from reconciler.clock import utc
 from reconciler.execution.limits import QuotePrices
-from reconciler.execution.shadow import fee_on, followed, shadowed
+from reconciler.execution.shadow_book import fee_on, followed, shadowed
 from reconciler.orders.order import Order, OrderRequest, OrderState, OrderType, Outcome, Side, TimeInForce
 from reconciler.records.mode import Mode
 from tests.execution.standins import StandInGate

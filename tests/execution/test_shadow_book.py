@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from reconciler.errors import ExecUnavailable
-from reconciler.execution.shadow import DEFAULT_FEE
+from reconciler.execution.shadow_book import DEFAULT_FEE
 from reconciler.orders.order import Order, OrderRequest, OrderState, OrderType, Outcome, Side, TimeInForce
 from reconciler.records.mode import Mode
 from reconciler.records.record import Identity, InstanceRecord, Limits, Row, RowChange

@@ -13,7 +13,7 @@ from reconciler.errors import Problem
 from reconciler.review.validate import github
 from reconciler.review.validate.github import SUMMARY_BYTES, step_summary
 from reconciler.review.validate.report import Report
-from reconciler.review.validate.wording import position, statement
+from reconciler.review.validate.text import position, statement
 from reconciler.visible import visible
 
 TYPE = Problem(

@@ -9,7 +9,7 @@ from reconciler.errors import Problem
 from reconciler.review.validate import gitlab
 from reconciler.review.validate.gitlab import fingerprints
 from reconciler.review.validate.report import Report
-from reconciler.review.validate.wording import statement
+from reconciler.review.validate.text import statement
 from reconciler.visible import visible
 
 PROBLEM = Problem(

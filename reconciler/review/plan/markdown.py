@@ -12,7 +12,7 @@ from reconciler.review.plan import sentences as wording
 from reconciler.review.plan.differences import Phrase
 from reconciler.review.plan.model import FleetPlan
 from reconciler.review.plan.sentences import GRAVE, Block, Item, outline
-from reconciler.review.validate.wording import code_span
+from reconciler.review.validate.text import code_span
 from reconciler.visible import visible
 
 MARKER: Final = "<!-- reconciler plan -->"

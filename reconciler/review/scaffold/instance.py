@@ -1,23 +1,31 @@
-"""A new instance file: commented, every default told, `mode: off`. Pure."""
+"""What people begin with: an instance file, commented, every default told; and a repository for a fleet. Pure.
+
+The texts of the repository lie in `files/`.
+"""
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 import textwrap
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Final
 
+from reconciler import __version__
 from reconciler.documents import pointer
 from reconciler.documents.document import Document, parse
-from reconciler.documents.pointer import Path
+from reconciler.documents.pointer import Path as Pointer
 from reconciler.records.instance_schema import instance_schema
 from reconciler.records.mode import Mode
 from reconciler.records.record import Values
-from reconciler.review.editor import INSTANCE
+from reconciler.review.editor import EDITOR_SETTINGS, INSTANCE
 from reconciler.sources.layout import INSTANCES
+from reconciler.strategy.definition import Definition
 from reconciler.strategy.describe import config_field
+from reconciler.strategy.module_loading import load
 from reconciler.validation.config_schema import defaults
 from reconciler.validation.schema_tree import Schema, referred
 
@@ -98,7 +106,7 @@ class Properties:
     """
 
     schema: Values
-    at: Path = ()
+    at: Pointer = ()
     with_defaults: bool = True
     secret_prefix: str = ""
     gaps: list[str] = field(default_factory=list)
@@ -111,7 +119,7 @@ class Properties:
                 lines += ["", *self._property(self.schema, self.at, name, shown=False)]
         return lines[1:]
 
-    def _property(self, parent: Mapping[str, Any], at: Path, name: str, *, shown: bool) -> Iterator[str]:
+    def _property(self, parent: Mapping[str, Any], at: Pointer, name: str, *, shown: bool) -> Iterator[str]:
         """Where `shown`, what may be left out is written all the same: it stands in a comment already."""
         schema = self._resolved(parent["properties"][name])
         required = name in parent.get("required", ())
@@ -136,7 +144,7 @@ class Properties:
         else:
             yield f"# {scalar(name)}:"
 
-    def _mapping(self, schema: Mapping[str, Any], at: Path, *, shown: bool) -> list[str]:
+    def _mapping(self, schema: Mapping[str, Any], at: Pointer, *, shown: bool) -> list[str]:
         lines = [line for name in schema["properties"] for line in self._property(schema, at, name, shown=shown)]
         name = scalar(str(at[-1]))
         return [f"{name}:" if has_values(lines) else f"{name}: {{}}", *indented(lines)]
@@ -284,3 +292,59 @@ def _example(schema: Values, name: str) -> Any:
     for step in name.split("."):
         part = part["properties"][step]
     return part["examples"][0]
+
+
+_FILES: Final = Path(__file__).with_name("files")
+_EXAMPLE: Final = {"strategies/dip.py": "dip.py", "tests/test_dip.py": "test_dip.py"}
+_SURROUNDINGS: Final = {
+    "README.md": "README.md",
+    "reconciler.yaml": "reconciler.yaml",
+    "requirements.txt": "requirements.txt",
+    ".gitignore": "gitignore.txt",
+}
+_AT_THE_TOP: Final = {
+    ".github/workflows/fleet.yml": "workflow.yaml",
+    ".pre-commit-config.yaml": "pre-commit-config.yaml",
+}
+_LIMITS: Final = {
+    "max_order_notional": "500",
+    "max_position": "1000",
+    "max_open_orders": 4,
+    "max_orders_per_minute": 4,
+    "max_daily_loss": "50",
+    "max_price_deviation": "0.02",
+}
+_INSTANCE: Final = Wanted("eur-usd-dip", "dip", "main", "desk-a", "EUR/USD", Mode.OBSERVE, limits=_LIMITS)
+_EDITOR: Final = {
+    ".vscode/settings.json": EDITOR_SETTINGS,
+    ".vscode/extensions.json": {"recommendations": ["redhat.vscode-yaml"]},
+}
+
+NEEDED: Final = {".gitignore": ".reconciler/", "requirements.txt": f"strategy-reconciler=={__version__}"}
+"""A line that a file must have even where it is one's own: the engine's state is never committed, CI installs this."""
+
+
+def example() -> dict[str, str]:
+    """A strategy, its test and an instance that observes."""
+    texts = _texts(_EXAMPLE)
+    path = "strategies/dip.py"
+    definition = load("dip", texts[path].encode(), path, hashlib.sha1(texts[path].encode()).hexdigest())
+    assert isinstance(definition, Definition), definition
+    draft = instance_file(_INSTANCE, definition.description, definition.config_schema)
+    return {**texts, draft.path: draft.text}
+
+
+def surroundings() -> dict[str, str]:
+    """What stands around instances and strategies, but for the schemas, which come from the strategies."""
+    editor = {path: json.dumps(settings, indent=2) + "\n" for path, settings in _EDITOR.items()}
+    return {**_texts(_SURROUNDINGS), **editor}
+
+
+def at_the_top() -> dict[str, str]:
+    """What counts only at the top of a git repository, for a fleet that is the whole of one."""
+    return _texts(_AT_THE_TOP)
+
+
+def _texts(names: dict[str, str]) -> dict[str, str]:
+    texts = {path: (_FILES / name).read_text(encoding="utf-8") for path, name in names.items()}
+    return {path: text.replace("=={version}", f"=={__version__}") for path, text in texts.items()}

@@ -12,7 +12,7 @@ from reconciler.errors import Problem
 from reconciler.review.validate import text
 from reconciler.review.validate.report import Report, most_urgent_first, spread
 from reconciler.review.validate.rule import name, title
-from reconciler.review.validate.wording import code_span, count, hinted, inert, position, statement
+from reconciler.review.validate.text import code_span, count, hinted, inert, position, statement
 from reconciler.visible import visible
 
 ANNOTATIONS: Final = 10

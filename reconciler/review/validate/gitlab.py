@@ -11,7 +11,7 @@ from typing import Final
 from reconciler.errors import Problem
 from reconciler.review.validate.report import Report
 from reconciler.review.validate.rule import is_about_safety, name
-from reconciler.review.validate.wording import hinted, statement
+from reconciler.review.validate.text import hinted, statement
 from reconciler.visible import json_text, visible
 
 _FOUND: Final = re.compile(r", (was|were) .*", re.DOTALL)

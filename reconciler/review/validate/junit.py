@@ -10,7 +10,7 @@ from reconciler.errors import Problem
 from reconciler.review.validate import text
 from reconciler.review.validate.report import Report
 from reconciler.review.validate.rule import name
-from reconciler.review.validate.wording import count, position, statement
+from reconciler.review.validate.text import count, position, statement
 from reconciler.visible import visible
 
 

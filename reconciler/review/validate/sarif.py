@@ -11,7 +11,7 @@ from reconciler.errors import Problem
 from reconciler.review.validate import rule
 from reconciler.review.validate.gitlab import fingerprints
 from reconciler.review.validate.report import Report, urgent_first
-from reconciler.review.validate.wording import hinted, statement
+from reconciler.review.validate.text import hinted, statement
 from reconciler.visible import json_text, storable
 
 SCHEMA: Final = "https://docs.oasis-open.org/sarif/sarif/v2.1.0/errata01/os/schemas/sarif-schema-2.1.0.json"

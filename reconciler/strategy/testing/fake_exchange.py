@@ -27,7 +27,7 @@ from reconciler.orders.order import (
     to_decimal,
 )
 from reconciler.records.mode import Mode
-from reconciler.strategy.placing import order_request
+from reconciler.strategy.context import order_request
 
 
 class FakeTools:
