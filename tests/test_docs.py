@@ -13,7 +13,7 @@ from pathlib import Path
 import click
 import pytest
 
-from reconciler import __version__
+from reconciler import __version__, errors
 from reconciler.cli import main
 from reconciler.cli.main import COMMANDS
 from reconciler.settings import scalars
@@ -103,12 +103,19 @@ def test_the_rows_are_those_that_the_import_contract_holds() -> None:
     assert held[-1] <= set(re.findall(r"`(\w+)\.py`", architecture)), "what is on the lowest row has a word"
 
 
-def test_every_file_that_the_architecture_names_exists() -> None:
-    architecture = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
-    named = re.findall(r"`([\w/]+\.py)`", architecture)
-    assert len(named) > 40
+def test_the_exception_tree_is_drawn_whole() -> None:
+    assert errors.__doc__ is not None
+    drawn = set(re.findall(r"(\w+) {2,}[\w`]|^ {4}(ReconcilerError)$", errors.__doc__, re.M))
+    names = {name for pair in drawn for name in pair if name}
+    assert names == {name for name, one in vars(errors).items() if isinstance(one, type) and issubclass(one, Exception)}
+
+
+@pytest.mark.parametrize(("page", "fewest"), [("docs/architecture.md", 40), ("CONTRIBUTING.md", 12)])
+def test_every_file_that_tells_where_changes_go_exists(page: str, fewest: int) -> None:
+    named = re.findall(r"`([\w./-]+\.(?:py|json|md)|\w+/[\w/]+)`", (ROOT / page).read_text(encoding="utf-8"))
+    assert len(named) >= fewest
     for name in named:
-        assert (ROOT / "reconciler" / name).is_file(), name
+        assert any((above / name).exists() for above in (ROOT, ROOT / "reconciler", ROOT / "docs")), name
 
 
 @pytest.mark.parametrize("path", GENERATED, ids=name_of)

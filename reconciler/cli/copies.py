@@ -1,4 +1,4 @@
-"""`reconciler backup`."""
+"""`reconciler backup`, `restore` and `check`: what is done with a database as a whole."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`reconciler events`."""
+"""`reconciler events` and `logs`: what happened, and what instances said."""
 
 from __future__ import annotations
 

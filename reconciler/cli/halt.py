@@ -1,4 +1,4 @@
-"""`reconciler halt`."""
+"""`reconciler halt` and `unhalt`: over a running engine, or on the database where there is none."""
 
 from __future__ import annotations
 

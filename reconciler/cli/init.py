@@ -1,4 +1,4 @@
-"""`reconciler init`."""
+"""`reconciler init`; and how files are written that may be there already."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`reconciler pause`."""
+"""`reconciler pause`, `resume`, `prune` and `beats`: what an engine is told that is no halt."""
 
 from __future__ import annotations
 

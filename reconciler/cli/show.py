@@ -1,4 +1,4 @@
-"""`reconciler show`."""
+"""`reconciler show` and `history`: one record, and how it became what it is."""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""The diagnosis: how an instance is doing, derived from what is applied, attempted and running. Pure."""
+"""The diagnosis: how an instance is doing, derived from what is applied, attempted and running. Pure.
+
+But for transitions and the lookout, which remember since when conditions are as they are.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""What needs attention, gravest first: the first thing an operator reads. Pure."""
+"""What needs attention, gravest first: the first thing an operator reads; and the survey of it.
+
+What concerns are is pure; the surveyor keeps the last survey for as long as it may.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Answers: bodies built on worker threads, kept while they are true. The event loop only looks them up."""
+"""Bodies of answers: built on worker threads, kept while they are true. The event loop only looks them up."""
 
 from __future__ import annotations
 

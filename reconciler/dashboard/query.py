@@ -1,4 +1,7 @@
-"""The query string of a list: filters, `limit`, `offset`. Everything in it is expected, or refused by name."""
+"""The query string of a list: filters, `limit`, `offset`. Everything in it is expected, or refused by name.
+
+What is refused, and every other error, is answered in one shape.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""How worker threads call coroutines on the main loop: submit, wait with a time-out, cancelled at shutdown."""
+"""How worker threads call coroutines on the main loop: submit, wait with a time-out, cancelled at shutdown.
+
+A `Handover` decides, once, whether a call is still on its way to being sent, or never will be.
+"""
 
 from __future__ import annotations
 

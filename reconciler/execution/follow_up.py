@@ -1,6 +1,7 @@
 """Following orders up: asks, once a beat, what became of those that are open or in doubt. Lives on the main loop.
 
-Of those that are over it asks once more where their end was not looked up.
+Of those that are over it asks once more where their end was not looked up. Orders of records that have left active, and
+want them cancelled, are withdrawn.
 """
 
 from __future__ import annotations

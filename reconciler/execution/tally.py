@@ -1,4 +1,7 @@
-"""The tally of an account: what the exchange says is held on it, against what the instances' own fills make. Pure."""
+"""The tally of an account: what the exchange says is held on it, against what the instances' own fills make. Pure.
+
+And its orphans, the open orders that the ledger does not know, as they were last listed.
+"""
 
 from __future__ import annotations
 

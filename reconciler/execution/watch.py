@@ -1,4 +1,8 @@
-"""Orders in doubt: nobody knows whether they were placed. And how often an exchange must say that it knows none."""
+"""What the engine knows of orders beyond the ledger: doubts, denials, recent ends, what lingers. From memory.
+
+An order is in doubt where nobody knows whether it was placed, and denied where an exchange that took it says that it
+knows none. How often that must be said before it counts, stands here, too.
+"""
 
 from __future__ import annotations
 

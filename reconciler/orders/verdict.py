@@ -1,4 +1,4 @@
-"""A verdict: what an operator, having looked at the exchange, says became of an order. Pure."""
+"""A verdict: what an operator, having looked at the exchange, says of an order, an account or a book. Pure."""
 
 from __future__ import annotations
 

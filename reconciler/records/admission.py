@@ -1,7 +1,7 @@
-"""Admission: what a snapshot's evaluations change in the table of desired rows. A pure function.
+"""Admission: what a snapshot's evaluations change in the table of desired rows, removals included. A pure function.
 
-One file is one unit: it is applied whole, or refused whole, and no file's fate depends on another's,
-except where two claim one id. The one thing an otherwise unusable file may do is lower a mode.
+One file is one unit: it is applied whole, or refused whole, and no file's fate depends on another's, except where
+two claim one id. The one thing an otherwise unusable file may do is lower a mode.
 """
 
 from __future__ import annotations

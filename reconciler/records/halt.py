@@ -1,4 +1,4 @@
-"""A halt: the kill switch for everything, an account or an instance. Pure."""
+"""A halt: the kill switch for everything, an account or an instance; and the file that declares some. Pure."""
 
 from __future__ import annotations
 

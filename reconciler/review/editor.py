@@ -1,7 +1,7 @@
 """What editors know of a fleet: its schemas, generated from the definitions the engine validates by. Pure.
 
-Nothing here is a rule of its own. The instance schema is `records.schema` with a branch for each strategy type,
-which holds the strict form of its CONFIG_SCHEMA, the one that validation uses.
+Nothing here is a rule of its own. The instance schema is `records.instance_schema` with a branch for each
+strategy type, which holds the strict form of its CONFIG_SCHEMA, the one that validation uses.
 """
 
 from __future__ import annotations

@@ -1,4 +1,7 @@
-"""Judging a snapshot by its own strategies. Loads them; reads nothing else."""
+"""Judging a snapshot by its own strategies. Loads them; reads nothing else.
+
+Of a large fleet most files are only sifted, by copies of this process side by side: those that have no problem.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""The crew: worker threads that drain one queue of slots, and the claim that keeps a slot to one of them."""
+"""The crew: worker threads that drain one queue of slots, and the claim that keeps a slot to one of them.
+
+The watchdog knows the deadline of every hook at work, and has a spare come where a worker is busy too long.
+"""
 
 from __future__ import annotations
 

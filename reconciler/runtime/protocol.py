@@ -1,4 +1,7 @@
-"""What a host reports of its instances: a closed union of values. The controller consumes it with `assert_never`."""
+"""What a host is given, and what it reports of its instances: a closed union of values.
+
+The controller consumes the reports with `assert_never`.
+"""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """The roster: every id a host has ever had, and what is asked of it. One lock for all that changes.
 
-No hook runs here and nothing blocks. What workers say of it is in `progress`. What is to be told is queued
-under the lock and told outside it, one report at a time and in order.
+No hook runs here and nothing blocks. What workers say of it is in `progress`. What is to be told is queued under
+the lock and told outside it, one report at a time and in order. The schedule says what is due.
 """
 
 from __future__ import annotations

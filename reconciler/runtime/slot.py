@@ -1,4 +1,7 @@
-"""The place of one id in a host, for as long as the process lives: reloads come and go within it."""
+"""The place of one id in a host, for as long as the process lives: reloads come and go within it.
+
+And what stands in it: the running instance, the desk that its context reaches, the world behind that.
+"""
 
 from __future__ import annotations
 

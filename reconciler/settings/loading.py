@@ -143,25 +143,26 @@ def _cross_problems(
 
 
 def _settings(root: Path, values: Mapping[str, Any], document: Document) -> Settings:
-    dashboard = values["dashboard"]
-    token = dashboard.get("token")
-    return Settings(
-        root=root,
-        state_dir=root / values["state_dir"],
-        heartbeat_seconds=float(values["heartbeat_seconds"]),
-        source=SourceSettings(**values["source"]),
-        reconcile=ReconcileSettings(**values["reconcile"]),
-        dashboard=DashboardSettings(
-            dashboard["host"],
-            dashboard["port"],
-            token=None if token is None else servers.secret(token, ("dashboard", "token"), document),
+    """What the schema names and the dataclasses have as it stands, and here what becomes another value on the way."""
+    token = values["dashboard"].get("token")
+    plain = {scalar.path[0]: values[scalar.path[0]] for scalar in scalars() if len(scalar.path) == 1}
+    made: dict[str, Any] = {
+        "root": root,
+        "state_dir": root / values["state_dir"],
+        "heartbeat_seconds": float(values["heartbeat_seconds"]),
+        "source": SourceSettings(**values["source"]),
+        "reconcile": ReconcileSettings(**values["reconcile"]),
+        "dashboard": DashboardSettings(
+            **values["dashboard"]
+            | {"token": None if token is None else servers.secret(token, ("dashboard", "token"), document)}
         ),
-        runtime=RuntimeSettings(**values["runtime"]),
-        shadow_fee=Decimal(values["shadow"]["fee"]),
-        paper=paper.paper_settings(root, values["paper"]),
-        servers=servers.server_settings(values["exec_mcp"], document),
-        accounts=servers.accounts(values["exec_mcp"]),
-    )
+        "runtime": RuntimeSettings(**values["runtime"]),
+        "shadow_fee": Decimal(values["shadow"]["fee"]),
+        "paper": paper.paper_settings(root, values["paper"]),
+        "servers": servers.server_settings(values["exec_mcp"], document),
+        "accounts": servers.accounts(values["exec_mcp"]),
+    }
+    return Settings(**plain | made)
 
 
 CHANGED = f"{FILE} has changed since the engine started: restart it to apply that"

@@ -1,4 +1,7 @@
-"""Exposure: who holds something real, or may yet, kept up with every write to the ledger instead of added up anew."""
+"""What the ledger keeps in memory: exposure, what instances hold, open orders. Told in the order of commits.
+
+Kept up with every write to the ledger instead of added up anew.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""CONFIG_SCHEMA: what a strategy says of its config, made strict, and what is wrong with such a schema. Pure."""
+"""CONFIG_SCHEMA: what a strategy says of its config, made strict, its defaults, what is wrong with it. Pure."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A report: what validating files found. Each way of writing one is a module beside this, listed in `formats`. Pure."""
+"""A report: what validating files found. Each way of writing one is a module beside this, listed in `FORMATS`. Pure."""
 
 from __future__ import annotations
 
