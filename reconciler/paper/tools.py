@@ -18,7 +18,8 @@ from reconciler.clock import iso
 from reconciler.orders.market import Balance, Candle, Position, Quote
 from reconciler.orders.order import decimal_text
 from reconciler.paper.exchange import PaperExchange
-from reconciler.paper.faults import Faults, FaultTools, FaultyServer
+from reconciler.paper.faults import Faults
+from reconciler.paper.faulty import FaultTools, FaultyServer
 from reconciler.paper.intake import read_ticket
 from reconciler.paper.paper_order import OrderRefused, PaperFill, PaperOrder
 from reconciler.paper.terms import MarketRules

@@ -88,7 +88,7 @@ def test_what_is_wrong_is_underlined_where_it_stands(diagnosed: Diagnosed, path:
 
 def test_completion_offers_the_config_of_the_strategy_that_is_named(window: Open) -> None:
     offered = window(TEXT + "  |\n").completions()
-    assert set(offered) == {"spacing", "centre", "recentre_after", "price_step", "changes_per_tick"}
+    assert set(offered) == {"spacing", "centre", "recentre_after", "price_step", "quantity_step", "changes_per_tick"}
     assert offered["recentre_after"]["insertText"] == "recentre_after: ${1:5}"
     assert offered["spacing"]["documentation"].startswith("From one rung to the next, as a fraction of the price")
     other = window(TEXT.replace("grid", "sma_cross") + "  |\n").completions()
