@@ -229,7 +229,7 @@ class Observer:
         self._follow_code(snapshot, arrival)
         evaluations = self._evaluate(snapshot, self._catalogue)
         admission = self._admit(evaluations, arrival)
-        self._close_gates(admission)
+        self._close_gates(admission)  # before the commit, which may block or fail: what is lowered trades no more
         drift = self._drift.changes(self.fleet.rows, at)
         changes = (*drift, *admission.changes)
         if changes or admission.attempts or admission.forgotten_paths:

@@ -242,7 +242,7 @@ class Gateway:
             return self._ledger.refuse(replace(order, outcome=Outcome.REJECTED, rejected_by=by, reason=str(refusal)))
         if order.provenance.mode is Mode.OBSERVE:
             return self._written(shadowed(order, self._shadow_fee))
-        self._ledger.append(order)
+        self._ledger.append(order)  # on the disk before anything is sent: killed in between, it is looked up, not lost
         try:
             return self._send(gate, order)
         except BaseException:
@@ -363,7 +363,7 @@ class Gateway:
     def _send(self, gate: GateState, order: Order) -> Order:
         """The order, which is in the ledger, on its way and to its outcome."""
         handover = Handover()
-        with gate.lock:
+        with gate.lock:  # until it is handed over: whoever lowers, pauses or halts waits, and then nothing leaves
             sending = self._hand_over(gate, order, handover)
         if isinstance(sending, Refusal):
             return self._settlement.rejected(order, RejectedBy.GATEWAY, str(sending))
