@@ -20,8 +20,8 @@ from reconciler.errors import ExecError, ExecRejected, ExecUnavailable, ExecUnkn
 from reconciler.exec_mcp import refusals
 from reconciler.exec_mcp.answers import Unreadable
 from reconciler.exec_mcp.bridge import CURRENT, Handover, flat
-from reconciler.exec_mcp.child import Murmur
 from reconciler.exec_mcp.fit import Offer
+from reconciler.exec_mcp.murmur import Murmur
 from reconciler.exec_mcp.options import ServerOptions
 from reconciler.exec_mcp.reply import Reply
 from reconciler.validation.secrets import scrub_values
