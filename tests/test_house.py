@@ -13,9 +13,10 @@ import grimp
 
 HOUSE = Path(__file__).parent.parent / "reconciler"
 
-MODULES = 249
+MODULES = 252
 MEDIAN_LINES = range(120, 200)
-SMALL_LINES, SMALL = 40, {"__main__.py", "review/validate/json.py"}
+OLD_DOORS = {"records/document.py", "records/validation.py"}
+SMALL_LINES, SMALL = 40, {"__main__.py", "review/validate/json.py", *OLD_DOORS}
 LARGE_LINES, LARGE = 400, 8
 LONGEST_LINES = 570
 FILE_NAMES_TWICE = 10
@@ -75,7 +76,7 @@ def test_no_module_grows_without_a_reason() -> None:
 
 def test_a_file_name_means_one_thing() -> None:
     places = defaultdict(list)
-    for name in lengths():
+    for name in lengths().keys() - OLD_DOORS:
         places[Path(name).name].append(name)
     twice = {name: where for name, where in places.items() if len(where) > 1}
     assert len(twice) <= FILE_NAMES_TWICE, twice
