@@ -53,8 +53,8 @@ class Engine:
         self.process = subprocess.Popen(command, env=environment, stdout=self.log, stderr=self.log)
         self.api = Api(root / ".reconciler" / "control.sock")
 
-    def get(self, path: str) -> Any:
-        return self.api.get(f"/api/v1{path}")
+    def get(self, path: str, query: dict[str, Any] | None = None) -> Any:
+        return self.api.get(f"/api/v1{path}", query)
 
     def until(self, what: Callable[[], Any]) -> Any:
         """What `what` gives once it gives anything true; an engine that is not there yet gives nothing."""
@@ -76,8 +76,7 @@ class Engine:
         return self.until(lambda: (item := self.instance()) and is_so(item) and item)
 
     def orders(self, **filters: Any) -> list[Any]:
-        query = "&".join(f"{key}={value}" for key, value in {"limit": 1000, **filters}.items())
-        return list(self.get(f"/orders?{query}")["items"])
+        return list(self.get("/orders", {"limit": 1000, **filters})["items"])
 
     def stop(self, number: int = signal.SIGTERM) -> int:
         if self.process.poll() is None:
