@@ -6,6 +6,7 @@ import asyncio
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from decimal import Decimal
 from pathlib import Path
 from queue import Queue
 from typing import Any
@@ -17,13 +18,16 @@ from starlette.responses import JSONResponse
 from starlette.routing import Route
 
 from reconciler.cli import main
-from reconciler.clock import FakeClock, iso
+from reconciler.clock import FakeClock, iso, utc
 from reconciler.control.operator import CommandResult, PruneState
 from reconciler.control.socket import PeerProtocol, bind_control_socket, create_control_app
+from reconciler.orders.order import Order, OrderRequest, OrderState, OrderType, Outcome, Provenance, Side
 from reconciler.orders.verdict import Correction, Shares, Verdict
 from reconciler.records.accounts import Accounts
 from reconciler.records.admission import Arrival, admit
 from reconciler.records.crosscheck import EvaluationCache, evaluate_all
+from reconciler.records.mode import Mode
+from reconciler.records.status import Health, InstanceStatus, Sync, Ticks
 from reconciler.serving import serving
 from reconciler.sources.worktree import Worktree, WorktreeOptions
 from reconciler.store import Store
@@ -225,3 +229,59 @@ def engine(fleet: Fleet) -> Iterator[FakeEngine]:
     loop.call_soon_threadsafe(stopping.set)
     thread.join(10)
     assert not thread.is_alive()
+
+
+def live_item(id_: str) -> dict[str, object]:
+    return InstanceStatus(
+        id=id_,
+        strategy_type="drift",
+        account_id="main",
+        client_id="desk-a",
+        market="BTC/USD",
+        mode=Mode.ACTIVE,
+        effective_mode=Mode.OBSERVE,
+        paused=True,
+        sync=Sync.OUT_OF_SYNC,
+        health=Health.PAUSED,
+        generation=2,
+        observed_generation=1,
+        revision=None,
+        committed=False,
+        path=f"instances/{id_}.yaml",
+        config={},
+        effective_config={},
+        labels={},
+        description="",
+        conditions=(),
+        ticks=Ticks(count=7, errors=1),
+    ).to_json()
+
+
+def an_order(client_order_id: str, outcome: Outcome, at_s: float) -> Order:
+    return Order(
+        client_order_id=client_order_id,
+        provenance=Provenance("a", "main", "desk-a", "BTC/USD", Mode.ACTIVE, 1, "c", "d", None, 5),
+        request=OrderRequest(Side.BUY, OrderType.LIMIT, Decimal("0.10"), limit_price=Decimal("60000")),
+        outcome=outcome,
+        created_at=utc(at_s),
+        updated_at=utc(at_s),
+    )
+
+
+@pytest.fixture
+def trading(fleet: Fleet) -> Fleet:
+    """`a` bought 0.1 at 60,000 for a fee of 1; `b` never traded."""
+    fleet.write("a")
+    fleet.write("b", mode="off")
+    fleet.apply()
+    with fleet.store() as store:
+        store.ledger.append(an_order("x1", Outcome.PENDING, START_S))
+        store.ledger.settle(
+            "x1",
+            outcome=Outcome.ACCEPTED,
+            state=OrderState.FILLED,
+            filled_quantity=Decimal("0.1"),
+            average_price=Decimal(60_000),
+            fee=Decimal(1),
+        )
+    return fleet

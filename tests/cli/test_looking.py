@@ -10,27 +10,7 @@ import pytest
 
 from reconciler.clock import SystemClock
 from reconciler.orders.order import OrderState, Outcome, Side
-from tests.cli.conftest import START_S, FakeEngine, Fleet
-from tests.cli.test_reading import an_order, live_item
-
-
-@pytest.fixture
-def trading(fleet: Fleet) -> Fleet:
-    """`a` bought 0.1 at 60,000 for a fee of 1; `b` never traded."""
-    fleet.write("a")
-    fleet.write("b", mode="off")
-    fleet.apply()
-    with fleet.store() as store:
-        store.ledger.append(an_order("x1", Outcome.PENDING, START_S))
-        store.ledger.settle(
-            "x1",
-            outcome=Outcome.ACCEPTED,
-            state=OrderState.FILLED,
-            filled_quantity=Decimal("0.1"),
-            average_price=Decimal(60_000),
-            fee=Decimal(1),
-        )
-    return fleet
+from tests.cli.conftest import START_S, FakeEngine, Fleet, an_order, live_item
 
 
 def test_positions_are_what_each_instance_holds_and_what_it_earned(trading: Fleet) -> None:

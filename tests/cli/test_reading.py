@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
-from decimal import Decimal
 
 import click
 import pytest
 
-from reconciler.clock import SystemClock, utc
-from reconciler.orders.order import Order, OrderRequest, OrderState, OrderType, Outcome, Provenance, RejectedBy, Side
+from reconciler.clock import SystemClock
+from reconciler.orders.order import OrderState, Outcome, RejectedBy
 from reconciler.records.halt import Halt
 from reconciler.records.mode import Mode
-from reconciler.records.status import Health, InstanceStatus, Sync, Ticks
 from reconciler.store.halt_requests import HaltRequests
-from tests.cli.conftest import START_S, FakeEngine, Fleet
+from tests.cli.conftest import START_S, FakeEngine, Fleet, an_order, live_item
 
 NO_ENGINE = "no engine is running here: this is what is applied, and nothing ticks\n"
 
@@ -30,32 +28,6 @@ def applied(fleet: Fleet) -> Fleet:
     fleet.write("a", levels=4)
     fleet.apply()
     return fleet
-
-
-def live_item(id_: str) -> dict[str, object]:
-    return InstanceStatus(
-        id=id_,
-        strategy_type="drift",
-        account_id="main",
-        client_id="desk-a",
-        market="BTC/USD",
-        mode=Mode.ACTIVE,
-        effective_mode=Mode.OBSERVE,
-        paused=True,
-        sync=Sync.OUT_OF_SYNC,
-        health=Health.PAUSED,
-        generation=2,
-        observed_generation=1,
-        revision=None,
-        committed=False,
-        path=f"instances/{id_}.yaml",
-        config={},
-        effective_config={},
-        labels={},
-        description="",
-        conditions=(),
-        ticks=Ticks(count=7, errors=1),
-    ).to_json()
 
 
 @pytest.mark.parametrize("command", ["status", "show a", "events", "history a", "orders"])
@@ -303,17 +275,6 @@ def test_events_are_a_log_with_the_newest_last_and_repeats_counted(applied: Flee
     assert "engine  Started" in applied.run("events").stdout
     items = json.loads(applied.run("events", "--format", "json").stdout)["items"]
     assert {item["reason"] for item in items} == {"Loaded", "TickFailed", "Started"}
-
-
-def an_order(client_order_id: str, outcome: Outcome, at_s: float) -> Order:
-    return Order(
-        client_order_id=client_order_id,
-        provenance=Provenance("a", "main", "desk-a", "BTC/USD", Mode.ACTIVE, 1, "c", "d", None, 5),
-        request=OrderRequest(Side.BUY, OrderType.LIMIT, Decimal("0.10"), limit_price=Decimal("60000")),
-        outcome=outcome,
-        created_at=utc(at_s),
-        updated_at=utc(at_s),
-    )
 
 
 def test_what_observe_was_refused_is_in_the_shadow_book_and_says_by_whom(applied: Fleet) -> None:

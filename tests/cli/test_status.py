@@ -11,29 +11,9 @@ import pytest
 
 from reconciler.clock import SystemClock, iso
 from reconciler.orders.order import OrderState, Outcome
-from tests.cli.conftest import START_S, FakeEngine, Fleet
-from tests.cli.test_reading import an_order, live_item
+from tests.cli.conftest import START_S, FakeEngine, Fleet, an_order, live_item
 
 BROKEN = {"path": "instances/foo.yaml", "line": 2, "column": 1, "pointer": "", "message": "expected spaces, was a tab"}
-
-
-@pytest.fixture
-def trading(fleet: Fleet) -> Fleet:
-    """`a` bought 0.1 at 60,000 for a fee of 1; `b` never traded."""
-    fleet.write("a")
-    fleet.write("b", mode="off")
-    fleet.apply()
-    with fleet.store() as store:
-        store.ledger.append(an_order("x1", Outcome.PENDING, START_S))
-        store.ledger.settle(
-            "x1",
-            outcome=Outcome.ACCEPTED,
-            state=OrderState.FILLED,
-            filled_quantity=Decimal("0.1"),
-            average_price=Decimal(60_000),
-            fee=Decimal(1),
-        )
-    return fleet
 
 
 def test_files_that_have_a_problem_and_no_instance_are_told_below(fleet: Fleet, engine: FakeEngine) -> None:
