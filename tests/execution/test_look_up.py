@@ -44,6 +44,7 @@ def doubted(desk: Desk, gate: StandInGate | None = None) -> Order:
     desk.server.fails("get_order", NOT_FOUND)
     order = desk.buy(gate or StandInGate())
     until(lambda: desk.server.asked("get_order"))
+    desk.main_loop.run(asyncio.sleep(0))  # what was asked has been counted, at this time and no later one
     desk.server.answers("place_order", {"status": "open"})
     assert order.outcome is Outcome.UNKNOWN
     return order
