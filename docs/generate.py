@@ -74,7 +74,7 @@ exec_mcp:
     transport: {kind: http, url: "http://127.0.0.1:9000/mcp", headers: {Authorization: {env: KRAKEN_TOKEN}}}
     timeout_s: 5
     accounts:
-      main: {money: real, max_orders_per_minute: 60}
+      main: {money: real, max_orders_per_minute: 60, currency: USD, limits: {max_daily_loss: "1000"}}
     mapping: ccxt                           # how it spells things, see exec-mcp
   desk:
     transport: {kind: stdio, command: [desk-mcp, --quiet], env: {DESK_TOKEN: {file: /run/secrets/desk}}}
@@ -91,6 +91,9 @@ Each server, below `exec_mcp.NAME`:
 """
 
 SERVERS_TAIL = """
+Two accounts that nothing tells apart at the exchange are a problem: those of servers of one transport whose `bind`
+sends no `account_id`. A desk's account is declared once.
+
 How servers that spell things differently are mapped, with `mapping`, `bind` and `tools`: [exec-mcp](exec-mcp.md).
 Secrets are read whenever a server is connected to.
 """
@@ -218,7 +221,7 @@ def settings_page() -> str:
     shown = [
         field
         for field in config_reference(_told_once())
-        if field.name in (*variables, "dashboard.token") or field.name.startswith("paper.")
+        if field.name in (*variables, "dashboard.token") or field.name.startswith(("paper.", *_ABOVE))
     ]
     settings = _table(
         ("setting", "environment", "default", "rules", "meaning"),
@@ -226,6 +229,9 @@ def settings_page() -> str:
     )
     servers = _table(("key", "type", "default", "rules", "meaning"), _servers())
     return SETTINGS_HEAD + settings + SERVERS_HEAD + servers + SERVERS_TAIL
+
+
+_ABOVE = ("limits", "require_limits", "throttle")
 
 
 def _rules(field: ConfigField) -> str:

@@ -20,6 +20,7 @@ from reconciler.execution.shadow_book import DEFAULT_FEE
 from reconciler.paper.faults import Fault, FaultRule
 from reconciler.paper.terms import MarketRules, PaperOptions
 from reconciler.records.accounts import Accounts, DeclaredAccount
+from reconciler.records.scopes import REAL_MONEY_THROTTLE
 from reconciler.runtime.protocol import HostOptions
 from reconciler.settings import FILE, SCHEMA, Settings, accounts_in, load, scalars
 from reconciler.validation.validator import check
@@ -173,7 +174,9 @@ def test_servers_and_accounts_are_read_with_their_secrets(tmp_path: Path) -> Non
     settings = written(tmp_path, SERVERS)
     assert settings.accounts.any_on is None
     assert settings.accounts.get("nobody") is None
-    assert settings.accounts.get("main") == DeclaredAccount("main", "kraken", True, max_orders_per_minute=60)
+    assert settings.accounts.get("main") == DeclaredAccount(
+        "main", "kraken", True, max_orders_per_minute=60, throttle=REAL_MONEY_THROTTLE
+    )
     assert settings.accounts.get("spare") == DeclaredAccount("spare", "kraken", real_money=False)
     kraken, desk, practice = settings.server_options({"KRAKEN_TOKEN": "kraken-secret"})
     assert (kraken.name, kraken.kind, kraken.url, kraken.timeout_s) == (
@@ -527,7 +530,9 @@ def test_the_schema_is_a_schema_and_its_defaults_meet_it() -> None:
         ("paper: {prices: nowhere.csv}\n", Accounts()),
         (
             "exec_mcp: {k: {transport: {kind: http, url: 'http://x/mcp'}, accounts: {main: {money: real}}}}\n",
-            Accounts({"main": DeclaredAccount("main", "k", real_money=True)}, any_on=None),
+            Accounts(
+                {"main": DeclaredAccount("main", "k", real_money=True, throttle=REAL_MONEY_THROTTLE)}, any_on=None
+            ),
         ),
         ("exec_mcp: [\n", None),
         ("exec_mcp: {k: {}}\n", None),

@@ -287,11 +287,20 @@ def _refusals(file: Evaluation, row: Row | None, arrival: Arrival) -> tuple[Prob
             )
     now = row.mode if row is not None and row.is_live else Mode.OFF
     reason = refusal(now, record.mode)
-    if reason is None or (row is None and (arrival.adopt or file.file_digest in arrival.found)):
+    if row is None and (arrival.adopt or file.file_digest in arrival.found):
         return ()
+    if reason is None:
+        return (lacking_problem(file),) if file.lacking and record.mode is Mode.ACTIVE is not now else ()
     if row is None or not row.is_live:
         reason = f"{reason}; {'a new' if row is None else 'a returning'} id starts from off"
     return (_problem(file, "mode", reason, REFUSAL_HINT, "mode-step"),)
+
+
+def lacking_problem(file: Evaluation) -> Problem:
+    """That a record may not rise to active: it lacks limits that the settings ask for."""
+    message = f"active needs {', '.join(file.lacking)}: require_limits of the settings asks for it on this money"
+    hint = "add it below limits, here or in its template, or below limits of its account"
+    return _problem(file, "mode", message, hint, "require-limits")
 
 
 def _problem(file: Evaluation, pointer: str, message: str, hint: str, rule: str) -> Problem:

@@ -45,7 +45,8 @@ class Evaluation:
     where the file does not parse or the value is not of its form. `committed` is True where the file, its
     template and the strategy's source are. `template` is the one it names, None where there is none of that
     name. `unfinished` is the path of the one of the two that is still open for writing, so that this may be half of
-    it; empty where none is. `source` is the file's bytes: positions are read from them when asked for.
+    it; empty where none is. `lacking` are the limits without which it may not rise to active. `source` is the file's
+    bytes: positions are read from them when asked for.
     """
 
     path: str
@@ -65,6 +66,7 @@ class Evaluation:
     claimed_template: str | None = None
     template: Template | None = field(default=None, repr=False, compare=False)
     waiting: str = ""
+    lacking: tuple[str, ...] = ()
     _places: dict[str, Mark] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def place(self, pointer: str) -> Mark:

@@ -128,7 +128,7 @@ def evaluate(
             return _unusable(file, document)
         values = document.values
         case = _case(file, document, facts, templates)
-        return _evaluation(case, bounded(_problems(case, accounts, known_types, templates), MAX_PROBLEMS))
+        return _evaluation(case, accounts, bounded(_problems(case, accounts, known_types, templates), MAX_PROBLEMS))
     except Exception as error:  # noqa: BLE001 - one file must not stop the others
         return replace(_unusable(file, (engine_fault(file.path, error),)), **_claims(values, templates))
 
@@ -153,6 +153,8 @@ def is_valid(
         if case.definition is None or case.definition.waiting or (case.template is not None and case.template.problems):
             return False
         if any(_violations(case, accounts, known_types, templates)) or any(leaks(file, None)):
+            return False
+        if accounts.requirement is not None and _rests_on_limits(case.source.values, accounts):
             return False
         config = case.source.values["config"]
         defaults(config, case.definition.config_schema)  # raises where they come to no end
@@ -204,7 +206,7 @@ def _violations(
             yield Violation(("config", *where), message, "write it as text, if it is a name", "schema-range")
 
 
-def _evaluation(case: _Case, problems: tuple[Problem, ...]) -> Evaluation:
+def _evaluation(case: _Case, accounts: Accounts, problems: tuple[Problem, ...]) -> Evaluation:
     file, definition, template, values = case.file, case.definition, case.template, case.source.values
     waiting = "" if problems or definition is None else definition.waiting
     record = None if problems or definition is None or waiting else _record(values, definition)
@@ -225,8 +227,19 @@ def _evaluation(case: _Case, problems: tuple[Problem, ...]) -> Evaluation:
         template_path="" if template is None else template.file.path,
         template_digest="" if template is None else template.file.digest,
         waiting=waiting,
+        lacking=() if record is None else _lacking(record, accounts),
         **case.claims,
     )
+
+
+def _rests_on_limits(values: dict[str, Any], accounts: Accounts) -> bool:
+    """True where it says active, and lacks limits that are asked for: sound by itself, yet refused where it rises."""
+    account_id, limits = values["account"]["account_id"], _limits(values.get("limits", {}))
+    return values["mode"] == Mode.ACTIVE and bool(accounts.lacking(account_id, values["market"], limits))
+
+
+def _lacking(record: InstanceRecord, accounts: Accounts) -> tuple[str, ...]:
+    return accounts.lacking(record.identity.account_id, record.identity.market, record.limits)
 
 
 def _claims(values: Any, templates: Mapping[str, Template]) -> dict[str, Any]:

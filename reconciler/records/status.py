@@ -44,6 +44,8 @@ class TradingReason(StrEnum):
     LEDGER_DOWN = "LedgerDown"
     LEDGER_BEHIND = "LedgerBehind"
     RATE_LIMITED = "RateLimited"
+    LIMIT = "Limit"
+    """Of what is above the instance: a scope's limit was reached, or one that the settings ask for is missing."""
 
 
 class TradingCaveat(StrEnum):

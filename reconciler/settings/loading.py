@@ -17,6 +17,7 @@ from reconciler.documents.pointer import Path as Pointer
 from reconciler.documents.pointer import spell
 from reconciler.errors import Problem, SettingsError
 from reconciler.records.accounts import Accounts
+from reconciler.settings import scope_settings as scopes
 from reconciler.settings import server_settings as servers
 from reconciler.settings import values as paper
 from reconciler.settings.schema import SCHEMA, Scalar, scalars
@@ -63,8 +64,9 @@ def accounts_in(data: bytes) -> Accounts | None:
     document = _parsed(data)
     if not isinstance(document, Document) or compile_schema(SCHEMA).problems(document):
         return None
-    written = defaults(document.values, SCHEMA)["exec_mcp"]
-    return None if any(servers.problems(written, document)) else servers.accounts(written)
+    written = with_integers(defaults(document.values, SCHEMA), SCHEMA)
+    is_wrong = any(servers.problems(written["exec_mcp"], document)) or any(scopes.problems(written, document))
+    return None if is_wrong else servers.accounts(written)
 
 
 def _document(root: Path) -> Document:
@@ -140,6 +142,7 @@ def _cross_problems(
         hint = "add dashboard.token: {env: NAME}, or leave host at 127.0.0.1"
         yield problem(("dashboard", "host"), message, hint, "dashboard-token")
     yield from servers.problems(values["exec_mcp"], document)
+    yield from scopes.problems(values, document)
 
 
 def _settings(root: Path, values: Mapping[str, Any], document: Document) -> Settings:
@@ -160,7 +163,7 @@ def _settings(root: Path, values: Mapping[str, Any], document: Document) -> Sett
         "shadow_fee": Decimal(values["shadow"]["fee"]),
         "paper": paper.paper_settings(root, values["paper"]),
         "servers": servers.server_settings(values["exec_mcp"], document),
-        "accounts": servers.accounts(values["exec_mcp"]),
+        "accounts": servers.accounts(values),
     }
     return Settings(**plain | made)
 

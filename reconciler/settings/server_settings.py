@@ -19,6 +19,7 @@ from reconciler.documents.pointer import spell
 from reconciler.errors import Problem, SettingsError
 from reconciler.records.accounts import Accounts, DeclaredAccount
 from reconciler.settings.schema import SCHEMA
+from reconciler.settings.scope_settings import above, account_bounds
 from reconciler.validation.config_schema import defaults
 
 if TYPE_CHECKING:
@@ -263,16 +264,27 @@ def secret(reference: Mapping[str, str], path: Pointer, document: Document) -> S
     return Secret(reference, _problem(document.place(path), path, "", "", "secret-unavailable"))
 
 
-def accounts(servers: Servers) -> Accounts:
-    """Every declared account; with no server declared, the paper exchange takes any."""
+def accounts(values: Mapping[str, Any]) -> Accounts:
+    """Every declared account, and what bounds them; with no server declared, the paper exchange takes any.
+
+    `values` are all the settings.
+    """
+    servers: Servers = values["exec_mcp"]
     if not servers:
-        return Accounts()
+        return Accounts(**above(values))
     declared = {
-        account_id: DeclaredAccount(account_id, name, account["money"] == "real", account.get("max_orders_per_minute"))
+        account_id: DeclaredAccount(
+            account_id,
+            name,
+            account["money"] == "real",
+            account.get("max_orders_per_minute"),
+            **account_bounds(account),
+        )
         for name, server in servers.items()
         for account_id, account in server.get("accounts", {}).items()
     }
-    return Accounts(declared, any_on=None, servers={name: _reached(server) for name, server in servers.items()})
+    reached = {name: _reached(server) for name, server in servers.items()}
+    return Accounts(declared, any_on=None, servers=reached, **above(values))
 
 
 def _reached(server: Mapping[str, Any]) -> Mapping[str, Any]:

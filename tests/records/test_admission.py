@@ -312,3 +312,19 @@ def test_the_history_says_when_a_change_came_through_the_template(
     expected = summary.format(path=UPON["template_path"])
     assert admission.changes[0].summary == f"config.levels: 5 → 7; {expected}"
     assert (admission.changes[0].kind, only(admission).generation) == ("changed", 2)
+
+
+def test_without_the_limits_that_are_asked_for_nothing_rises_to_active_and_what_is_active_stays(
+    make_file: Make,
+) -> None:
+    file = replace(make_file(mode=Mode.ACTIVE), lacking=("max_position",))
+    observing = only(admit([make_file(mode=Mode.OBSERVE)], {}, {}, ARRIVAL))
+    admission = admit([file], rows_of(observing), {}, ARRIVAL)
+    assert (admission.changes, sync_of(admission)) == ((), Sync.REFUSED)
+    (problem,) = admission.attempts[0].problems
+    assert (problem.pointer, problem.rule) == ("mode", "require-limits")
+    assert "max_position" in problem.message
+
+    active = only(admit([replace(file, lacking=())], rows_of(observing), {}, ARRIVAL))
+    changed = replace(make_file(mode=Mode.ACTIVE, config={"levels": 2}), lacking=("max_position",))
+    assert only(admit([changed], rows_of(active), {}, ARRIVAL)).mode is Mode.ACTIVE

@@ -1,10 +1,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 
 from reconciler.records.accounts import Accounts, DeclaredAccount
+from reconciler.records.scopes import Requirement
 from reconciler.records.snapshot import Snapshot
 from reconciler.review.validate.check import Against, check, is_under, known_paths
 from tests.review.revisions import base_of, record, records, revision
@@ -100,3 +102,25 @@ def test_a_halt_of_an_account_names_one_that_is_declared_or_traded_on(snapshot: 
     accounts = Accounts({"declared": DeclaredAccount("declared", "k", real_money=False)})
     files = snapshot({"instances/a.yaml": GOOD}, halt=f"- {{scope: account, id: {id}, reason: r}}".encode())
     assert check(files, accounts).ok is ok
+
+
+REQUIRING = Accounts(
+    {"m": DeclaredAccount("m", "k", real_money=True)}, any_on=None, requirement=Requirement("real", ("max_position",))
+)
+LACKING = GOOD.replace(b"mode: off", b"mode: active")
+
+
+def test_an_active_record_without_a_limit_that_is_asked_for_is_a_problem(snapshot: Make) -> None:
+    (problem,) = check(snapshot({"instances/a.yaml": LACKING}), REQUIRING).problems
+    assert (problem.line, problem.column, problem.pointer, problem.rule) == (5, 7, "mode", "require-limits")
+    assert check(snapshot({"instances/a.yaml": LACKING + b"limits: {max_position: '2'}\n"}), REQUIRING).ok
+    assert check(snapshot({"instances/a.yaml": GOOD}), REQUIRING).ok
+    assert check(snapshot({"instances/a.yaml": LACKING}), ANY).ok
+
+
+@pytest.mark.parametrize(("before", "ok"), [("observe", False), ("active", True)])
+def test_against_a_base_only_a_rise_without_it_is_refused(before: str, ok: bool) -> None:
+    accounts = replace(REQUIRING, declared={"main": DeclaredAccount("main", "k", real_money=True)})
+    head = revision(records("a", mode="active"))
+    found = check(head, accounts, against=Against(base_of(records("a", mode=before)), accounts))
+    assert [problem.rule for problem in found.problems] == ([] if ok else ["require-limits"])

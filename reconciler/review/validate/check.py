@@ -10,8 +10,11 @@ from typing import TYPE_CHECKING, Final
 from reconciler.documents.document import Document, parse
 from reconciler.errors import Problem
 from reconciler.records.accounts import Accounts
+from reconciler.records.admission import lacking_problem
 from reconciler.records.crosscheck import template_problems
+from reconciler.records.evaluation import Evaluation
 from reconciler.records.halt import read_halts, strange_halts
+from reconciler.records.mode import Mode
 from reconciler.records.snapshot import Snapshot, named_id
 from reconciler.review.judging import sift
 from reconciler.review.validate.report import Report, report
@@ -50,6 +53,7 @@ def check(
     compared: tuple[Problem, ...] = ()
     if against is None:
         valid, evaluations = sift(snapshot, accounts, catalogue)
+        compared = tuple(map(lacking_problem, filter(_would_be_refused, evaluations)))
     else:
         from reconciler.review.plan.comparison import compare_revisions, comparison_problems
 
@@ -67,6 +71,11 @@ def check(
         folder,
         (path for path in valid if is_under(path, paths)),
     )
+
+
+def _would_be_refused(file: Evaluation) -> bool:
+    """True where it says active, and could not rise there: whether it was active before, only a comparison knows."""
+    return bool(file.lacking) and file.record is not None and file.record.mode is Mode.ACTIVE
 
 
 def _accounts_named(snapshot: Snapshot) -> Iterator[str]:

@@ -13,7 +13,7 @@ OTHER: Final = "other"
 """The name of the rule of a problem that names none."""
 
 _URGENT: Final = (
-    ("mode-step",),
+    ("mode-step", "require-limits"),
     ("identity-changed",),
     ("protected-removal", "mass-removal"),
     ("secret-literal", "schema-secret"),
@@ -22,6 +22,7 @@ _URGENT: Final = (
 
 _TITLES: Final = {
     "mode-step": "A mode rises by more than one step",
+    "require-limits": "An active record lacks limits that the settings require",
     "identity-changed": "An identity changes, which is immutable",
     "protected-removal": "A protected record is removed",
     "mass-removal": "Too many records are removed at once",
