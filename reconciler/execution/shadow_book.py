@@ -1,9 +1,8 @@
 """The shadow book, followed up: what each beat's quote makes of the shadow orders that wait. Sends nothing.
 
-Only what is certain to have filled is. What comes in and can trade at once, and a stop whose price was reached,
-takes the quote. A limit order that waits is filled at its limit, once the market trades through it: a price only
-reached says nothing of who came first. Orders fill as a whole, unless they may only reduce a smaller position; how much
-there is at a price is not simulated. Every fill pays a fee.
+Only what is certain to have filled is, by the rule of `orders.filling`, as at the paper exchange. Orders fill as a
+whole, unless they may only reduce a smaller position; how much there is at a price is not simulated. Every fill pays a
+fee, rounded up.
 """
 
 from __future__ import annotations
@@ -27,8 +26,9 @@ from reconciler.exec_mcp.answers import Unreadable
 from reconciler.exec_mcp.servers import Servers
 from reconciler.execution.gate_checks import Refusal
 from reconciler.execution.limits import QuotePrices
+from reconciler.orders.filling import Resting, fee_on, offered, tried
 from reconciler.orders.market import Position, Quote, is_contract
-from reconciler.orders.order import Order, OrderState, OrderType, Outcome, Side, TimeInForce
+from reconciler.orders.order import Order, OrderState, OrderType, Outcome, Side
 from reconciler.ports import MarketData
 from reconciler.records.mode import Mode
 from reconciler.records.status import TradingReason
@@ -36,74 +36,45 @@ from reconciler.records.status import TradingReason
 DEFAULT_FEE = Decimal("0.0025")
 """The fee of a shadow fill, as a fraction of its notional: what exchanges charge those who trade little, or more."""
 
-_FEE_STEP = Decimal("0.00000001")
-_STOPS = (OrderType.STOP, OrderType.STOP_LIMIT)
-_IMPATIENT = (TimeInForce.IOC, TimeInForce.FOK)
-
 
 def shadowed(order: Order, fee_rate: Decimal) -> Order:
     """The order as the shadow book takes it in, judged by the quote that it saw, which must be there."""
     order = replace(order, outcome=Outcome.SHADOW, state=OrderState.OPEN)
-    met = _met(order, QuotePrices(order.quote_bid, order.quote_ask), fee_rate, waited=False)
-    if met.is_open and met.request.time_in_force in _IMPATIENT:
-        return _ended(met, OrderState.CANCELLED, f"{met.request.time_in_force}: it could not be filled at once")
-    return met
+    prices = QuotePrices(order.quote_bid, order.quote_ask)
+    return _after(order, prices, fee_rate, order.created_at.date(), has_waited=False)
 
 
-def followed(order: Order, prices: QuotePrices, fee_rate: Decimal, today: date) -> Order:
+def followed(order: Order, prices: QuotePrices, fee_rate: Decimal, today: date, room: Decimal | None = None) -> Order:
     """An open shadow order after a quote of a later beat; the same object where nothing happened to it.
 
-    `today` is the UTC day: an order for the day ends with the one it was placed on.
+    `today` is the UTC day: an order for the day ends with the one it was placed on. `room` is how much one that may
+    only reduce can still reduce.
     """
-    if order.request.time_in_force is TimeInForce.DAY and today > order.created_at.date():
-        return _ended(order, OrderState.EXPIRED, "its day is over")
-    return _met(order, prices, fee_rate, waited=True)
+    return _after(order, prices, fee_rate, today, room, has_waited=True)
 
 
-def fee_on(quantity: Decimal, price: Decimal, rate: Decimal) -> Decimal:
-    """The fee of one fill, rounded up to eight decimals."""
-    fee = exact.multiply(exact.multiply(quantity, price), rate)
-    return exact.rounded(fee, _FEE_STEP, ROUND_CEILING)
-
-
-def part_of(filled: Order, quantity: Decimal, fee_rate: Decimal) -> Order:
-    """The order as if only `quantity` of it had been filled, at the same price."""
-    assert filled.average_price is not None
-    return replace(filled, filled_quantity=quantity, fee=fee_on(quantity, filled.average_price, fee_rate))
-
-
-def _met(order: Order, prices: QuotePrices, fee_rate: Decimal, *, waited: bool) -> Order:
-    price = prices.against(order.side)
-    assert price is not None
-    if order.type in _STOPS and not order.is_triggered:
-        if not _is_stopped(order, price):
-            return order
-        order, waited = replace(order, is_triggered=True), False
-    limit = order.limit_price
-    if limit is None or (not waited and price == limit) or _is_better(price, limit, order.side):
-        return _filled(order, limit if waited and limit is not None else price, fee_rate)
+def _after(
+    order: Order,
+    prices: QuotePrices,
+    fee_rate: Decimal,
+    today: date,
+    room: Decimal | None = None,
+    *,
+    has_waited: bool,
+) -> Order:
+    assert prices.bid is not None
+    assert prices.ask is not None
+    resting = Resting(order.request, order.quantity, order.created_at.date(), order.is_triggered, has_waited)
+    filling = tried(resting, offered(order.side, prices.bid, prices.ask), today, room)
+    if filling is None:
+        return order
+    state = filling.ended or (OrderState.FILLED if filling.executions else order.state)
+    order = replace(order, is_triggered=filling.is_triggered, state=state, reason=filling.reason)
+    for execution in filling.executions:  # one at most: at one price there is any quantity
+        filled, paid = execution.quantity, execution.price
+        fee = fee_on(filled, paid, fee_rate, ROUND_CEILING)
+        order = replace(order, filled_quantity=filled, average_price=paid, fee=fee)
     return order
-
-
-def _is_stopped(order: Order, price: Decimal) -> bool:
-    """True where the ask has risen to the stop price of a buy, or the bid has fallen to that of a sell."""
-    stop = order.request.stop_price
-    assert stop is not None
-    return price >= stop if order.side is Side.BUY else price <= stop
-
-
-def _is_better(price: Decimal, limit: Decimal, side: Side) -> bool:
-    """True where the market trades through the limit."""
-    return price < limit if side is Side.BUY else price > limit
-
-
-def _filled(order: Order, price: Decimal, fee_rate: Decimal) -> Order:
-    fee = fee_on(order.quantity, price, fee_rate)
-    return replace(order, state=OrderState.FILLED, filled_quantity=order.quantity, average_price=price, fee=fee)
-
-
-def _ended(order: Order, state: OrderState, reason: str) -> Order:
-    return replace(order, state=state, reason=reason)
 
 
 _ONE = Decimal(1)
@@ -205,7 +176,6 @@ def _reason(error: Exception) -> str:
 
 _AT_ONCE = 4
 """Markets looked at side by side: one slow server must not keep the others' shadow orders waiting."""
-_NO_ROOM = "reduce_only: there is no position left to reduce"
 
 _market = attrgetter("provenance.account_id", "provenance.symbol")
 
@@ -277,14 +247,12 @@ class ShadowBook:
     def _judge(self, orders: Iterable[Order], prices: QuotePrices) -> None:
         today = utc(self._clock.time()).date()
         for order in orders:
-            after = followed(order, prices, self._fee_rate, today)
+            after = followed(order, prices, self._fee_rate, today, self._room(order))
             if after is not order:
                 self._settle(order, after)
 
     def _settle(self, before: Order, after: Order) -> None:
         """Write down what happened. An order that was cancelled meanwhile stays cancelled."""
-        if after.state is OrderState.FILLED and after.request.reduce_only:
-            after = self._reduced(before, after)
         try:
             self._ledger.settle(
                 before.client_order_id,
@@ -299,15 +267,12 @@ class ShadowBook:
             about = {"client_order_id": before.client_order_id, "error": str(error)}
             log.debug("shadow order not followed up", extra=about)
 
-    def _reduced(self, before: Order, after: Order) -> Order:
-        """`after`, filled no further than the position goes, and ended where it went no further."""
-        held = self._ledger.position(after.instance_id, after.provenance.symbol, True).quantity
-        room = max(exact.ZERO, held if after.side is Side.SELL else exact.negative(held))
-        if after.quantity <= room:
-            return after
-        if not room:
-            return replace(before, state=OrderState.CANCELLED, reason=_NO_ROOM)
-        return replace(part_of(after, room, self._fee_rate), state=OrderState.CANCELLED, reason=_NO_ROOM)
+    def _room(self, order: Order) -> Decimal | None:
+        """How much of the position `order` could still reduce; None where it need not."""
+        if not order.request.reduce_only:
+            return None
+        held = self._ledger.position(order.instance_id, order.provenance.symbol, True).quantity
+        return max(exact.ZERO, held if order.side is Side.SELL else exact.negative(held))
 
     def _report(self, error: Exception) -> None:
         """What was not expected, with its traceback; at shutdown work is cut short, and that is no news."""

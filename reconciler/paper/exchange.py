@@ -2,25 +2,82 @@
 
 Balances and positions belong to the account_id; the client_id tags orders, and only those with the same
 tag are found again. Time passes when it is looked at: every call first tries open orders against the
-prices since the last look, in the order of time, so that nothing in between is missed. Belongs to one thread.
+prices since the last look, in the order of time, so that nothing in between is missed. When an order fills is the
+rule of `orders.filling`; here are this exchange's depth, its fees, and what they are taken in. Belongs to one thread.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import fields
-from datetime import datetime
+from datetime import UTC, datetime
 from decimal import Decimal
 
+from reconciler import exact
 from reconciler.clock import Clock, utc
+from reconciler.exact import ZERO
+from reconciler.orders.filling import Filling, best_price, offered, tried
 from reconciler.orders.market import TIMEFRAMES_S, Balance, Candle, Position, Quote
-from reconciler.orders.order import OrderState, decimal_text
+from reconciler.orders.order import OrderState, Side, decimal_text
 from reconciler.paper.account import PaperAccount
 from reconciler.paper.feed import Prices
 from reconciler.paper.intake import known_symbol
-from reconciler.paper.matching import Depleted, advanced, moves, touch
+from reconciler.paper.money import fee_on
 from reconciler.paper.paper_order import OrderRefused, PaperFill, PaperOrder, Ticket
 from reconciler.paper.terms import MarketRules, PaperOptions
+
+
+class Depleted:
+    """What was taken from each side of each market in its last step."""
+
+    def __init__(self) -> None:
+        self._taken: dict[tuple[str, Side], tuple[int, Decimal]] = {}
+
+    def take(self, symbol: str, side: Side, step: int, quantity: Decimal) -> None:
+        self._taken[symbol, side] = step, exact.add(self.taken(symbol, side, step), quantity)
+
+    def taken(self, symbol: str, side: Side, step: int) -> Decimal:
+        at, quantity = self._taken.get((symbol, side), (step, ZERO))
+        return quantity if at == step else ZERO
+
+
+def touch(quote: Quote, side: Side) -> Decimal:
+    """The best price for an order of `side`."""
+    return best_price(side, quote.bid, quote.ask)
+
+
+def moves(order: PaperOrder, lowest: Quote, highest: Quote) -> bool:
+    """True where a quote between `lowest` and `highest` may trigger, fill or end `order`; False where none can."""
+    resting, side = order.resting(has_waited=True), order.request.side
+    return resting.is_over(highest.as_of.date()) or resting.is_moved_by(touch(lowest, side), touch(highest, side))
+
+
+def advanced(
+    order: PaperOrder, quote: Quote, taken: Decimal, options: PaperOptions, room: Decimal, at: datetime, *, waited: bool
+) -> PaperOrder:
+    """`order` after `quote`; itself where nothing happens to it.
+
+    `taken` is what other orders took of this step's book, `room` how much a reduce_only order may fill, `at`
+    the time of whatever happens, `waited` False for an order that just came in.
+    """
+    depth = options.markets.of(order.ticket.symbol).depth
+    offer = offered(order.request.side, quote.bid, quote.ask, depth, taken)
+    filling = tried(order.resting(has_waited=waited), offer, quote.as_of.date(), room)
+    return order if filling is None else _after(order, filling, quote, options, at)
+
+
+def _after(order: PaperOrder, filling: Filling, quote: Quote, options: PaperOptions, at: datetime) -> PaperOrder:
+    if filling.is_triggered and not order.is_triggered:
+        order = order.triggered(at)
+    rate = options.fee_rate(filling.liquidity)
+    kept_in_base = options.fees_in == "received" and order.request.side is Side.BUY
+    for execution in filling.executions:
+        currency, price = (order.ticket.base, Decimal(1)) if kept_in_base else (order.ticket.quote, execution.price)
+        fee = fee_on(execution.quantity, price, rate)
+        order = order.filled(execution.quantity, execution.price, fee, filling.liquidity, at, currency)
+    if filling.ended is OrderState.EXPIRED:
+        at = datetime(quote.as_of.year, quote.as_of.month, quote.as_of.day, tzinfo=UTC)
+    return order if filling.ended is None else order.ended(filling.ended, at, filling.reason)
 
 
 def next_move(prices: Prices, symbol: str, orders: Sequence[PaperOrder], first: int, last: int) -> int | None:

@@ -17,8 +17,9 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+from reconciler.orders.filling import Liquidity
 from reconciler.orders.order import OrderRequest, OrderState, OrderType, Side, TimeInForce, decimal_text, to_decimal
-from reconciler.paper.paper_order import ORDER_ID, Liquidity, PaperFill, PaperOrder, Ticket
+from reconciler.paper.paper_order import ORDER_ID, PaperFill, PaperOrder, Ticket
 
 
 class Journal:

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from decimal import ROUND_CEILING, ROUND_FLOOR, ROUND_HALF_UP, Decimal, Inexact, localcontext
 
 from reconciler.exact import fixed
+from reconciler.orders import filling
 
 ZERO = Decimal(0)
 _EXACT = fixed(80, Inexact)
@@ -27,9 +28,7 @@ def fee_on(quantity: Decimal, price: Decimal, rate: Decimal) -> Decimal:
 
     Down, so that many executions never cost more than one of all their quantity would.
     """
-    with exact():
-        fee = quantity * price * rate
-    return fee.quantize(_FEE_STEP, ROUND_FLOOR, context=_ROUNDED)
+    return filling.fee_on(quantity, price, rate, ROUND_FLOOR)
 
 
 def average(notional: Decimal, quantity: Decimal) -> Decimal:

@@ -6,8 +6,8 @@ import re
 from dataclasses import dataclass, replace
 from datetime import datetime
 from decimal import Decimal
-from enum import StrEnum
 
+from reconciler.orders.filling import Liquidity, Resting
 from reconciler.orders.order import OrderRequest, OrderState
 from reconciler.paper.money import ZERO, average, exact
 
@@ -16,13 +16,6 @@ ORDER_ID = re.compile(r"paper-[1-9][0-9]{0,17}")
 
 class OrderRefused(Exception):
     """The exchange says no, and why: nothing happened."""
-
-
-class Liquidity(StrEnum):
-    """Whether an execution met an order that was waiting, or was the one waiting."""
-
-    MAKER = "maker"
-    TAKER = "taker"
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +104,10 @@ class PaperOrder:
     @property
     def fee_currency(self) -> str:
         return (self.fills[-1].fee_currency if self.fills else None) or self.ticket.quote
+
+    def resting(self, *, has_waited: bool) -> Resting:
+        """It, as the rule of filling looks at it."""
+        return Resting(self.request, self.left, self.created_at.date(), self.is_triggered, has_waited)
 
     def filled(
         self,

@@ -8,9 +8,10 @@ from decimal import ROUND_CEILING, ROUND_HALF_UP, Decimal
 from pathlib import Path
 from typing import Literal
 
+from reconciler.orders.filling import Liquidity
 from reconciler.orders.order import decimal_text
 from reconciler.paper.money import exact, multiple, quotient
-from reconciler.paper.paper_order import Liquidity, Ticket
+from reconciler.paper.paper_order import Ticket
 
 ANY_SYMBOL = "*"
 _DEPTHS = 1_000

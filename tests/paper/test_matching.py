@@ -9,10 +9,11 @@ from typing import Any
 import pytest
 
 from reconciler.clock import FakeClock, utc
-from reconciler.orders.order import OrderState
-from reconciler.paper.exchange import PaperExchange
+from reconciler.orders.filling import Liquidity
+from reconciler.orders.order import OrderState, Side
+from reconciler.paper.exchange import Depleted, PaperExchange
 from reconciler.paper.feed import Prices
-from reconciler.paper.paper_order import Liquidity, OrderRefused, PaperOrder
+from reconciler.paper.paper_order import OrderRefused, PaperOrder
 from reconciler.paper.terms import MarketRules, Markets, PaperOptions
 from tests.paper.orders import get, held, limit, place
 
@@ -211,3 +212,11 @@ def prices_of(symbols: str, *rows: str) -> Prices:
     from reconciler.paper.csv_feed import CsvFeed
 
     return Prices([CsvFeed([f"date,{symbols}\n", *(f"{n},{row}\n" for n, row in enumerate(rows))], 60)], 60)
+
+
+def test_what_is_taken_counts_for_its_step_alone() -> None:
+    depleted = Depleted()
+    depleted.take("BTC/USD", Side.BUY, 7, Decimal(1))
+    depleted.take("BTC/USD", Side.BUY, 7, Decimal(2))
+    assert [depleted.taken("BTC/USD", side, step) for side in Side for step in (7, 8)] == [3, 0, 0, 0]
+    assert depleted.taken("ETH/USD", Side.BUY, 7) == 0

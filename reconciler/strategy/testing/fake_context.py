@@ -90,6 +90,10 @@ class FakeContext:
         """Fill an open order, wholly or by `quantity`, at `price` or else its limit or the quote."""
         return self.orders.fill(order, price, quantity)
 
+    def match(self) -> tuple[Order, ...]:
+        """Let the quote set now do what it would to the open orders, as the paper exchange does; those it moved."""
+        return self.orders.match()
+
 
 S = TypeVar("S", bound=Strategy)
 

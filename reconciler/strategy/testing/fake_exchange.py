@@ -12,6 +12,7 @@ from types import MappingProxyType
 
 from reconciler.clock import Clock, utc
 from reconciler.errors import CapabilityUnavailable, TradingClosed
+from reconciler.orders.filling import Resting, best_price, offered, tried
 from reconciler.orders.holding import Holding
 from reconciler.orders.market import TIMEFRAMES_S, Balance, Candle, InstrumentRules, Position, Quote
 from reconciler.orders.order import (
@@ -171,8 +172,8 @@ class FakeOrders:
     """Implements `strategy.context.Orders`.
 
     In observe an order's outcome is `shadow`, in active `accepted`, and each mode has its own book; the shadow book
-    begins from the real position and ends with observing. A market order fills at once where there is a quote; a
-    limit order waits for `fill`.
+    begins from the real position and ends with observing. A market order fills at once where there is a quote; any
+    other waits for `fill`, or for `match`.
     """
 
     def __init__(self, instance: Callable[[], FakeInstance], market: FakeMarket, clock: Clock) -> None:
@@ -180,6 +181,8 @@ class FakeOrders:
         self._market = market
         self._clock = clock
         self._book: dict[str, Order] = {}
+        self._matched: set[str] = set()
+        """What the market has looked at: all that is not in here just came in."""
         self._answers: list[tuple[Outcome, str]] = []
         self._permit: int | None = None
         self._real = Holding(instance().market)
@@ -207,11 +210,17 @@ class FakeOrders:
         if not 0 < amount <= left:
             raise ValueError(f"expected a quantity in (0, {left}], was {amount}")
         paid = self._price(known) if price is None else to_decimal(price, "price")
-        self._count(known, Fill(order.client_order_id, "", amount, paid, None, utc(self._clock.time())))
-        filled = known.filled_quantity + amount
-        cost = (known.average_price or Decimal(0)) * known.filled_quantity + paid * amount
-        state = OrderState.FILLED if filled == known.quantity else OrderState.PARTIALLY_FILLED
-        return self._keep(replace(known, filled_quantity=filled, average_price=cost / filled, state=state))
+        return self._filled(known, amount, paid)
+
+    def match(self) -> tuple[Order, ...]:
+        """What the quote set now makes of the open orders of the mode in force: those that it moved, oldest first.
+
+        By the rule of the paper exchange and of the shadow book: what just came in takes the quote as far as its limit
+        lets it, a limit order that waits is filled at its limit once the market trades through it, a stop is triggered
+        where its price is reached, and what was for the day ends with it.
+        """
+        before = self.open()
+        return tuple(now for order in before if (now := self._tried(order)) is not order)
 
     def all(self) -> tuple[Order, ...]:
         """Every order of every mode as it stands now, oldest first."""
@@ -246,7 +255,7 @@ class FakeOrders:
         if order.outcome is Outcome.SHADOW:
             self._shadow = self._begun()
         fills_now = order.outcome in _SENT and request.type is OrderType.MARKET and self._market.has_quote()
-        return self.fill(order) if fills_now else order
+        return self._tried(order) if fills_now else order
 
     def cancel(self, client_order_id: str) -> Order:
         order = self._own(client_order_id)
@@ -315,11 +324,37 @@ class FakeOrders:
         active = self._instance().mode == Mode.ACTIVE
         return Outcome.ACCEPTED if active else Outcome.SHADOW, "", None
 
+    def _tried(self, order: Order) -> Order:
+        if order.outcome not in _SENT:
+            return order
+        quote, now = self._market.quote(), utc(self._clock.time())
+        has_waited = order.client_order_id in self._matched
+        self._matched.add(order.client_order_id)
+        left = order.quantity - order.filled_quantity
+        resting = Resting(order.request, left, order.created_at.date(), order.is_triggered, has_waited)
+        held = self.position().quantity
+        room = max(Decimal(0), held if order.side is Side.SELL else -held)
+        filling = tried(resting, offered(order.side, quote.bid, quote.ask), now.date(), room)
+        if filling is None:
+            return order
+        order = self._keep(replace(order, is_triggered=filling.is_triggered))
+        for execution in filling.executions:
+            order = self._filled(order, execution.quantity, execution.price)
+        ended = replace(order, state=filling.ended, reason=filling.reason)
+        return order if filling.ended is None else self._keep(ended)
+
+    def _filled(self, order: Order, quantity: Decimal, price: Decimal) -> Order:
+        self._count(order, Fill(order.client_order_id, "", quantity, price, None, utc(self._clock.time())))
+        filled = order.filled_quantity + quantity
+        cost = (order.average_price or Decimal(0)) * order.filled_quantity + price * quantity
+        state = OrderState.FILLED if filled == order.quantity else OrderState.PARTIALLY_FILLED
+        return self._keep(replace(order, filled_quantity=filled, average_price=cost / filled, state=state))
+
     def _price(self, order: Order) -> Decimal:
         if order.limit_price is not None:
             return order.limit_price
         quote = self._market.quote()
-        return quote.ask if order.side is Side.BUY else quote.bid
+        return best_price(order.side, quote.bid, quote.ask)
 
     def _mine(self) -> list[Order]:
         """The book of the mode in force, oldest first."""
