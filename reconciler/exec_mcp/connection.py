@@ -12,7 +12,7 @@ import logging
 import random
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from reconciler.clock import Clock, iso
@@ -24,6 +24,7 @@ from reconciler.exec_mcp.fit import Offer
 from reconciler.exec_mcp.murmur import Murmur
 from reconciler.exec_mcp.options import ServerOptions
 from reconciler.exec_mcp.reply import Reply
+from reconciler.exec_mcp.venue import ServerStatus
 from reconciler.validation.secrets import scrub_values
 
 if TYPE_CHECKING:
@@ -38,39 +39,13 @@ _MOST_TOOLS = 2_000
 _GIVEN_UP = "given up before it was sent"
 
 
-@dataclass(frozen=True, slots=True)
-class ServerStatus:
-    """How a connection is doing. `since` (ISO 8601) is when `connected` last changed.
+Judge = Callable[[Mapping[str, Offer]], Mapping[str, Any]]
+"""What the tools that a server lists, by name, mean for its status: the fields that are to be set."""
 
-    `tools` are the contract's tools that can be used there, `missing` says of the others why not, where that was not
-    meant. `mismatches` are all that the mapping and the server disagree in, a sentence each; `offered` the server's
-    own tools. `hindrances` are those of the mismatches that leave no tool out, and that can never come about. `changed`
-    says what changed in the tools since the engine looked first, empty where nothing did.
-    `connections` counts those made so far, the one in use included.
-    """
 
-    name: str
-    connected: bool
-    since: str
-    tools: tuple[str, ...]
-    last_error: str
-    missing: Mapping[str, str] = field(default_factory=dict)
-    mismatches: tuple[str, ...] = ()
-    hindrances: tuple[str, ...] = ()
-    offered: tuple[str, ...] = ()
-    changed: str = ""
-    connections: int = 0
-
-    def to_json(self) -> dict[str, Any]:
-        return {
-            "name": self.name,
-            "connected": self.connected,
-            "since": self.since,
-            "tools": list(self.tools),
-            "last_error": self.last_error,
-            "mismatches": list(self.mismatches),
-            "changed": self.changed,
-        }
+def _as_offered(listed: Mapping[str, Offer]) -> Mapping[str, Any]:
+    """Nobody judges them."""
+    return {"offered": tuple(listed)}
 
 
 class Connection:
@@ -82,8 +57,10 @@ class Connection:
     on_connected: Callable[[], None] | None = None
     """Called on the loop whenever a connection was made."""
 
-    def __init__(self, options: ServerOptions, clock: Clock) -> None:
+    def __init__(self, options: ServerOptions, clock: Clock, judge: Judge = _as_offered) -> None:
+        """`judge` is asked whenever the server's tools have been listed."""
         self.options = options
+        self._judge = judge
         self._clock = clock
         self._session: ClientSession | None = None
         self._lost = asyncio.Event()
@@ -95,7 +72,7 @@ class Connection:
         self._idle.set()
         self._secrets: tuple[str, ...] = ()
         self._murmur = Murmur(options.name, clock, self.scrubbed)
-        self._words_in_full = options.words
+        self.words = options.words
         """The mapping with the secrets that its constants refer to, as they were read for this connection."""
         self.status = ServerStatus(options.name, False, iso(clock.time()), (), NOT_YET)
 
@@ -204,7 +181,7 @@ class Connection:
 
             self._lost.clear()
             options, self._secrets = self.options.opened()
-            self._words_in_full = options.words
+            self.words = options.words
             client_of = Client(open_transport(options, self._murmur.heard), cache=None, message_handler=self._note)
             async with contextlib.AsyncExitStack() as stack:
                 async with self._starting() as start_s:
@@ -296,11 +273,11 @@ class Connection:
                 raise
             raise ExecUnavailable(f"its list of tools cannot be read: it {error}") from None
         self._answered_s = self._looked_s = self._clock.monotonic()
-        self._note_tools(listed)
+        self.note(self._judge(listed))
 
-    def _note_tools(self, listed: Mapping[str, Offer]) -> None:
-        """The server's tools, as just listed."""
-        self._set_status(connected=self.status.connected, offered=tuple(listed))
+    def note(self, news: Mapping[str, Any]) -> None:
+        """Set these fields of the status, all in one: other threads read it at any time."""
+        self._set_status(connected=self.status.connected, **news)
 
     async def _drain(self) -> None:
         """Let calls that are still under way come to their end before the connection is closed."""

@@ -17,8 +17,8 @@ from reconciler.errors import ExecUnavailable
 from reconciler.exec_mcp import answers
 from reconciler.exec_mcp.bridge import GRACE_S, Bridge
 from reconciler.exec_mcp.contract import RULES
-from reconciler.exec_mcp.server import ExecServer
 from reconciler.exec_mcp.servers import Servers
+from reconciler.exec_mcp.venue import Venue
 from reconciler.orders.market import TIMEFRAMES_S, Balance, Candle, InstrumentRules, Position, Quote
 from reconciler.ports import EventLog
 from reconciler.records.event import EventReason
@@ -149,21 +149,21 @@ class MarketData:
             self._fetch(fetch.future, server, tool, arguments, read)
             self._note(key, fetch.future.exception())
         try:
-            return fetch.future.result(server.options.timeout_s + 2 * GRACE_S)
+            return fetch.future.result(server.timeout_s + 2 * GRACE_S)
         except TimeoutError:
             raise ExecUnavailable(f"{tool}: no answer from {server.name!r}") from None
 
     def _fetch(
         self,
         future: Future[T],
-        server: ExecServer,
+        server: Venue,
         tool: str,
         arguments: Mapping[str, Any],
         read: Callable[[Mapping[str, Any]], T],
     ) -> None:
         """Settle `future` with the answer or its failure, whatever it is: others wait for it."""
         try:
-            wait_s = server.options.timeout_s + GRACE_S
+            wait_s = server.timeout_s + GRACE_S
             future.set_result(read(self._bridge.call(lambda: server.call(tool, arguments), wait_s)))
         except BaseException as error:  # noqa: BLE001 - it is raised in every thread that waits, this one included
             future.set_exception(error)

@@ -12,7 +12,7 @@ from typing import Any, Protocol
 from reconciler.clock import Clock, utc
 from reconciler.errors import CapabilityUnavailable, ExecError, ExecUnavailable, ExecUnknown
 from reconciler.exec_mcp.bridge import Handover
-from reconciler.exec_mcp.connection import Connection, ServerStatus
+from reconciler.exec_mcp.connection import Connection, Judge
 from reconciler.exec_mcp.contract import DATA, LOOK_UP, PLACE, TOOLS
 from reconciler.exec_mcp.fit import Offer, difference, fit, shape
 from reconciler.exec_mcp.options import ServerOptions
@@ -20,6 +20,7 @@ from reconciler.exec_mcp.rate_limits import DATA as DATA_HOLD
 from reconciler.exec_mcp.rate_limits import RateLimits, asked_s, is_said, retry_after_s
 from reconciler.exec_mcp.reply import NotListed, OrderNotFound, answered, understood
 from reconciler.exec_mcp.request import chosen, confirming, request
+from reconciler.exec_mcp.venue import ServerStatus
 from reconciler.exec_mcp.words import ToolWords
 from reconciler.records.accounts import KnownTools
 
@@ -55,23 +56,69 @@ _DATA_AT_ONCE = 8
 """Questions for data under way at a time: no crowd of them stands between an order and the server."""
 
 
-class ExecServer(Connection):
-    """A connection, and the mapping that it is used through.
+class ExecServer:
+    """Implements `Venue`: a connection to a server, and the mapping that it is used through.
+
+    `run` is the task that keeps it connected.
 
     The server's tools are held against the mapping whenever they are listed. Where those that the mapping uses are
     not what `memory` knows of them, no order leaves any more until `accept`: cancels and look-ups still do. A restart
     is nobody's looking, another mapping is.
     """
 
-    def __init__(self, options: ServerOptions, clock: Clock, memory: ToolMemory | None = None) -> None:
-        super().__init__(options, clock)
+    def __init__(
+        self,
+        options: ServerOptions,
+        clock: Clock,
+        memory: ToolMemory | None = None,
+        connect: Callable[[ServerOptions, Clock, Judge], Connection] = Connection,
+    ) -> None:
+        self.connection = connect(options, clock, self._judged)
+        self.run = self.connection.run
+        self._clock = clock
         self.on_change: Callable[[str, str], None] | None = None
         """Told once, with the server's name and a sentence, when its tools are found changed."""
         self._memory = memory or Recollection()
         self._is_told = False
         self._listed: Mapping[str, Offer] = {}
         self._data_turns = asyncio.Semaphore(_DATA_AT_ONCE)
-        self.limits = RateLimits(clock)
+        self._limits = RateLimits(clock)
+
+    @property
+    def name(self) -> str:
+        return self.options.name
+
+    @property
+    def options(self) -> ServerOptions:
+        return self.connection.options
+
+    @property
+    def status(self) -> ServerStatus:
+        return self.connection.status
+
+    @property
+    def limits(self) -> RateLimits:
+        return self._limits
+
+    @property
+    def timeout_s(self) -> float:
+        return self.options.timeout_s
+
+    @property
+    def starting_s(self) -> float:
+        return self.connection.starting_s
+
+    @property
+    def murmur(self) -> tuple[str, ...]:
+        return self.connection.murmur
+
+    @property
+    def on_connected(self) -> Callable[[], None] | None:
+        return self.connection.on_connected
+
+    @on_connected.setter
+    def on_connected(self, told: Callable[[], None] | None) -> None:
+        self.connection.on_connected = told
 
     async def call(
         self,
@@ -81,15 +128,7 @@ class ExecServer(Connection):
         timeout_s: float | None = None,
         handover: Handover | None = None,
     ) -> dict[str, Any]:
-        """Call the contract's `tool` with the contract's arguments, and give the contract's answer.
-
-        Beside the contract's own, orders are cancelled and looked up with `symbol` and `order_id`, the exchange's,
-        where these are known: some servers ask for them.
-
-        Raises CapabilityUnavailable where the server has no such tool, ExecRejected where it said no (`OrderNotFound`
-        where it knows no such order), ExecUnavailable where it is certain that it did not act (`Unsayable` where its
-        words do not reach), ExecUnknown where it may have.
-        """
+        """As `Venue.call` says."""
         handover = handover or Handover()
         limited = DATA_HOLD if tool in DATA else str(arguments.get("account_id", ""))
         try:
@@ -102,14 +141,14 @@ class ExecServer(Connection):
             else:
                 answer = await self._once(tool, words, arguments, timeout_s, handover)
         except ExecError as error:
-            error.args = (self.scrubbed(str(error)),)
+            error.args = (self.connection.scrubbed(str(error)),)
             self._note_limit(limited, error, handover)
             raise
         finally:
             handover.finish()
         if tool in DATA or tool == PLACE:
             self.limits.passed(limited)
-        return {**answer, "reason": self.scrubbed(answer["reason"])} if "reason" in answer else answer
+        return {**answer, "reason": self.connection.scrubbed(answer["reason"])} if "reason" in answer else answer
 
     def _note_limit(self, limited: str, error: ExecError, handover: Handover) -> None:
         """Heed what failed because there were too many requests."""
@@ -131,7 +170,7 @@ class ExecServer(Connection):
         async with AsyncExitStack() as turn:
             if tool in DATA:
                 await turn.enter_async_context(self._data_turns)
-            reply = await self.ask(words.name, sent, timeout_s, handover)
+            reply = await self.connection.ask(words.name, sent, timeout_s, handover)
         return answered(tool, words, arguments, reply, utc(self._clock.time()))
 
     async def _staged(
@@ -151,7 +190,7 @@ class ExecServer(Connection):
         assert words.confirm is not None
         begun_s = self._clock.monotonic()
         try:
-            reply = await self.ask(words.name, sent, timeout_s, Handover())
+            reply = await self.connection.ask(words.name, sent, timeout_s, Handover())
             found = understood(tool, words, arguments, reply)
             confirmed = confirming(words.confirm, found, arguments)
             if confirmed is None:
@@ -184,15 +223,15 @@ class ExecServer(Connection):
         raise next((one for one in absences if isinstance(one, OrderNotFound)), absences[0])
 
     def accept(self) -> None:
-        """Somebody has looked: the server's tools, as they are now, are what it is judged by from now on."""
+        """As `Venue.accept` says."""
         self._memory.keep(self.name, KnownTools(self.options.mapping_id, shape(self.options.words, self._listed)))
-        self.status = replace(self.status, changed="")
-        self._note_tools(self._listed)
+        self.connection.note({"changed": ""})
+        self.connection.note(self._judged(self._listed))
 
     def _words(self, tool: str) -> ToolWords:
         if not self.status.connected:
             raise ExecUnavailable(f"exec-mcp server {self.name!r} is not connected: {self.status.last_error}")
-        words = self._words_in_full.tool(tool)
+        words = self.connection.words.tool(tool)
         if words is None or tool not in self.status.tools:
             raise CapabilityUnavailable(tool, self.name, self.status.missing.get(tool, ""))
         return words
@@ -201,8 +240,9 @@ class ExecServer(Connection):
         """The exchange's own id of the order, asked for: this server wants it, and the caller did not know it."""
         return None if tool == LOOK_UP else (await self.call(LOOK_UP, arguments)).get("order_id")
 
-    def _note_tools(self, listed: Mapping[str, Offer]) -> None:
-        self._listed = listed
+    def _judged(self, listed: Mapping[str, Offer]) -> Mapping[str, Any]:
+        """What the tools that were just listed mean for the status."""
+        self._listed, scrubbed = listed, self.connection.scrubbed
         words, memory = self.options.words, self._memory
         takes = {name: offer.takes for name, offer in listed.items()}
         gives = {name: offer.gives for name, offer in listed.items()}
@@ -216,7 +256,7 @@ class ExecServer(Connection):
             known = KnownTools(self.options.mapping_id, now)
             memory.keep(self.name, known)
         # What changed and changed back has been something else meanwhile: somebody is to look all the same.
-        changed = self.scrubbed(difference(known.shape, now)) or known.changed
+        changed = scrubbed(difference(known.shape, now)) or known.changed
         if changed and not self.status.changed:
             log.error("exec-mcp tools changed: no order leaves", extra={"server": self.name, "changed": changed})
             memory.keep(self.name, replace(known, changed=changed))
@@ -225,16 +265,14 @@ class ExecServer(Connection):
         missing = {tool: found.why_not(tool) for tool in TOOLS if tool not in found.tools}
         if changed:
             missing[PLACE] = f"its tools changed, and nobody has looked: {changed}"
-        # All in one: other threads read it at any time.
-        self._set_status(
-            connected=self.status.connected,
-            offered=tuple(listed),
-            tools=tuple(tool for tool in found.tools if tool not in missing),
-            missing=self.scrubbed(missing),
-            mismatches=self.scrubbed(tuple(map(str, found.mismatches))),
-            hindrances=self.scrubbed(found.hindrances),
-            changed=changed,
-        )
+        return {
+            "offered": tuple(listed),
+            "tools": tuple(tool for tool in found.tools if tool not in missing),
+            "missing": scrubbed(missing),
+            "mismatches": scrubbed(tuple(map(str, found.mismatches))),
+            "hindrances": scrubbed(found.hindrances),
+            "changed": changed,
+        }
 
 
 POSITIONS = "get_positions"

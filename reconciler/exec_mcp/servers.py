@@ -15,9 +15,10 @@ from pathlib import Path
 from reconciler.clock import Clock
 from reconciler.errors import CapabilityUnavailable, ExecUnavailable
 from reconciler.exec_mcp.bridge import flat
-from reconciler.exec_mcp.connection import ServerStatus, is_told_to_stop
+from reconciler.exec_mcp.connection import is_told_to_stop
 from reconciler.exec_mcp.options import PAPER, ServerOptions
 from reconciler.exec_mcp.server import ExecServer, ToolMemory
+from reconciler.exec_mcp.venue import ServerStatus, Venue
 from reconciler.paper.faults import FaultRule, Faults
 from reconciler.paper.mcp_server import serve_paper
 from reconciler.paper.terms import FeedOptions, PaperOptions
@@ -44,9 +45,9 @@ class PaperSite:
 
 
 class Servers:
-    """The servers by name, and the accounts they reach. Thread-safe to read."""
+    """The venues by name, and the accounts they reach. Thread-safe to read."""
 
-    def __init__(self, servers: Mapping[str, ExecServer], accounts: Accounts) -> None:
+    def __init__(self, servers: Mapping[str, Venue], accounts: Accounts) -> None:
         self._servers = servers
         self.accounts = accounts
 
@@ -54,11 +55,11 @@ class Servers:
         """The account of that id, None where it is not declared."""
         return self.accounts.get(account_id)
 
-    def named(self, name: str) -> ExecServer:
+    def named(self, name: str) -> Venue:
         """The server of that name. Raises KeyError."""
         return self._servers[name]
 
-    def reaching(self, account_id: str) -> ExecServer:
+    def reaching(self, account_id: str) -> Venue:
         """The server that reaches the account. Raises ExecUnavailable where none does."""
         account = self.accounts.get(account_id)
         server = None if account is None else self._servers.get(account.server)
@@ -66,7 +67,7 @@ class Servers:
             raise ExecUnavailable(f"no exec-mcp server is declared for account {account_id!r}")
         return server
 
-    def requiring(self, account_id: str, tool: str) -> ExecServer:
+    def requiring(self, account_id: str, tool: str) -> Venue:
         """The connected server that reaches the account with `tool`. Raises ExecUnavailable, CapabilityUnavailable."""
         server = self.reaching(account_id)
         status = server.status
@@ -168,7 +169,7 @@ async def _kept(
                 await asyncio.to_thread(_import_sdk)
             await work()
         except Exception as error:  # noqa: BLE001 - it is told as the server's status; the other servers go on
-            server.fail(flat(error))
+            server.connection.fail(flat(error))
         if is_told_to_stop():
             raise asyncio.CancelledError
         await clock.sleep(delay_s * random.uniform(0.8, 1.2))
@@ -192,5 +193,5 @@ async def _serve_paper_to(server: ExecServer, clock: Clock, site: PaperSite) -> 
         feed=site.feed,
         faults=Faults(clock, site.faults, site.feed.seed),
     ) as url:
-        server.options = replace(server.options, kind="http", url=url)
+        server.connection.options = replace(server.options, kind="http", url=url)
         await server.run()

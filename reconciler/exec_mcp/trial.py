@@ -14,9 +14,10 @@ from reconciler.errors import CapabilityUnavailable, ExecError, ExecRejected, Ex
 from reconciler.exec_mcp import answers
 from reconciler.exec_mcp.connection import NOT_YET
 from reconciler.exec_mcp.contract import LOOK_UP, PLACE
-from reconciler.exec_mcp.server import ExecServer, unseen
+from reconciler.exec_mcp.server import unseen
 from reconciler.exec_mcp.servers import Servers
 from reconciler.exec_mcp.subject import Subject
+from reconciler.exec_mcp.venue import Venue
 from reconciler.orders.order import OrderState, Side, decimal_text
 from reconciler.records.accounts import Accounts
 
@@ -87,7 +88,7 @@ async def inspect(servers: Servers, names: Iterable[str], accounts: Accounts, cl
     return tuple(await asyncio.gather(*map(finding, names)))
 
 
-async def connected(server: ExecServer, clock: Clock) -> bool:
+async def connected(server: Venue, clock: Clock) -> bool:
     """Wait until there is a connection, or an attempt at it has failed; True where there is one."""
     give_up_s = clock.monotonic() + server.starting_s + _GRACE_S
     while not server.status.connected and server.status.last_error == NOT_YET and clock.monotonic() < give_up_s:
@@ -95,7 +96,7 @@ async def connected(server: ExecServer, clock: Clock) -> bool:
     return server.status.connected
 
 
-def _finding(server: ExecServer, accounts: Accounts) -> Finding:
+def _finding(server: Venue, accounts: Accounts) -> Finding:
     status = server.status
     error = "" if status.connected else status.last_error
     closed = error or "; ".join(
@@ -148,7 +149,7 @@ class TrialStep:
         return {"what": self.what, "outcome": self.outcome, "ok": self.ok}
 
 
-async def rehearse(server: ExecServer, trial: Trial) -> tuple[TrialStep, ...]:
+async def rehearse(server: Venue, trial: Trial) -> tuple[TrialStep, ...]:
     """Every step, in order. Whatever may have been placed is cancelled; the last look-up says what became of it."""
     who = {"account_id": trial.account_id, "client_id": trial.client_id}
     ours: dict[str, Any] = {**who, "client_order_id": trial.client_order_id, "symbol": trial.symbol}

@@ -19,9 +19,9 @@ from reconciler.errors import CapabilityUnavailable, ExecError, ExecUnavailable,
 from reconciler.exec_mcp import answers
 from reconciler.exec_mcp.answers import Listed, OrderReport, Unreadable
 from reconciler.exec_mcp.market_data import MarketData
-from reconciler.exec_mcp.server import ExecServer
 from reconciler.exec_mcp.servers import Servers
 from reconciler.exec_mcp.subject import Subject, names_another, own_part
+from reconciler.exec_mcp.venue import Venue
 from reconciler.execution.gate_checks import Readiness
 from reconciler.execution.look_up import Clerk, LookUp, is_news
 from reconciler.execution.settlement import OrderBook, Settlement
@@ -127,7 +127,7 @@ class Comparing:
                 clients[account_id].append(client_id)
         return clients
 
-    def _server(self, account_id: str) -> ExecServer | None:
+    def _server(self, account_id: str) -> Venue | None:
         try:
             server = self._servers.reaching(account_id)
         except ExecUnavailable:
@@ -195,7 +195,7 @@ class Comparing:
         self._readiness.failed(account_id, why)
         self._wholeness.failed(account_id, why)
 
-    async def _compare(self, server: ExecServer, account_id: str, client_ids: Sequence[str]) -> None:
+    async def _compare(self, server: Venue, account_id: str, client_ids: Sequence[str]) -> None:
         """Raises ExecError or StoreError where it could not be completed."""
         unknown = await self._looked_up(server, account_id, client_ids)
         self._due_s[account_id] = self._clock.monotonic() + _AGAIN_S
@@ -203,7 +203,7 @@ class Comparing:
         if differing is not None:
             self._comparisons[account_id] = AccountComparison(account_id, iso(self._clock.time()), differing)
 
-    async def _looked_up(self, server: ExecServer, account_id: str, client_ids: Sequence[str]) -> frozenset[str]:
+    async def _looked_up(self, server: Venue, account_id: str, client_ids: Sequence[str]) -> frozenset[str]:
         """Learn what became of the orders on the account. The client_order_ids of what is open there and not ours."""
         listed, unknown = await self._listed(server, account_id, client_ids)
         ours = await self._clerk.do(lambda: self._ours(account_id))
@@ -245,7 +245,7 @@ class Comparing:
         return (*self._ledger.ended_on(account_id, lately, _ENDED_ASKED), *self._ledger.refused(lately))
 
     async def _listed(
-        self, server: ExecServer, account_id: str, client_ids: Sequence[str]
+        self, server: Venue, account_id: str, client_ids: Sequence[str]
     ) -> tuple[frozenset[str], frozenset[str]]:
         """The client_order_ids of ours that are listed and are settled so; and of what is open and not ours: an orphan.
 
@@ -304,7 +304,7 @@ class Comparing:
             self._look_up.soon(order)  # it may have filled before it went
 
     async def _difference(
-        self, server: ExecServer, account_id: str, client_ids: Sequence[str], unknown: frozenset[str]
+        self, server: Venue, account_id: str, client_ids: Sequence[str], unknown: frozenset[str]
     ) -> str | None:
         """What the account's positions differ in from the instances' own; told where two looks found the same.
 
@@ -331,7 +331,7 @@ class Comparing:
             self._events.record(None, "Warning", EventReason.POSITIONS_DIFFER, f"account {account_id}: {found}")
         return found
 
-    async def _positions(self, server: ExecServer, account_id: str, client_ids: Sequence[str]) -> list[Held] | None:
+    async def _positions(self, server: Venue, account_id: str, client_ids: Sequence[str]) -> list[Held] | None:
         """What the exchange says is held, to each client, markets as ours are spelled; None where it has no tool."""
         if "get_positions" not in server.status.tools:
             return None

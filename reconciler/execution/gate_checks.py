@@ -16,8 +16,8 @@ from decimal import Decimal
 from reconciler import exact
 from reconciler.clock import Clock, utc
 from reconciler.errors import CapabilityUnavailable, ExecUnavailable
-from reconciler.exec_mcp.connection import ServerStatus
 from reconciler.exec_mcp.servers import Servers
+from reconciler.exec_mcp.venue import ServerStatus
 from reconciler.execution.brakes import Brakes
 from reconciler.execution.limits import QuotePrices, Standing, breach, reduces, staleness
 from reconciler.execution.settlement import ActiveHalts, OwnOrders

@@ -162,7 +162,7 @@ class Gateway:
 
         Raises ExecError, CapabilityUnavailable or StoreError where the account cannot be looked at.
         """
-        timeout_s = _SETTLING_CALLS * (self._servers.reaching(account_id).options.timeout_s + GRACE_S)
+        timeout_s = _SETTLING_CALLS * (self._servers.reaching(account_id).timeout_s + GRACE_S)
         return self._bridge.call(lambda: self._aftercare.comparing.settle(account_id, shares), timeout_s)
 
     def correct(self, instance_id: str, correction: Correction) -> str:
@@ -411,7 +411,7 @@ class Gateway:
 
     def _timeout_s(self, order: Order) -> float:
         """How long a thread waits for an answer about the order; longer than the call itself."""
-        return self._servers.reaching(order.provenance.account_id).options.timeout_s + GRACE_S
+        return self._servers.reaching(order.provenance.account_id).timeout_s + GRACE_S
 
 
 def _why_unsent(error: Exception) -> TradingReason:

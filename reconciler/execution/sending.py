@@ -7,7 +7,6 @@ from typing import Any
 
 from reconciler.errors import ExecUnavailable
 from reconciler.exec_mcp.bridge import Bridge, Handover
-from reconciler.exec_mcp.server import ExecServer
 from reconciler.exec_mcp.servers import Servers
 from reconciler.execution.gate_checks import OrderRate, Readiness
 from reconciler.execution.look_up import addressed
@@ -44,7 +43,7 @@ class Dispatch:
     def cancel(self, order: Order) -> Sending:
         """A cancel on its way."""
         account_id = order.provenance.account_id
-        server: ExecServer = self._servers.requiring(account_id, "cancel_order")
+        server = self._servers.requiring(account_id, "cancel_order")
         self._rate.take_cancel(account_id)
         handover = Handover()
         arguments = addressed(order)

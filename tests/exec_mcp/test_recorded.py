@@ -16,10 +16,11 @@ from typing import Any
 
 import pytest
 
-from reconciler.clock import FakeClock
+from reconciler.clock import Clock, FakeClock
 from reconciler.errors import ExecError, ExecRejected, ExecUnknown
 from reconciler.exec_mcp import answers
 from reconciler.exec_mcp.bridge import Handover
+from reconciler.exec_mcp.connection import Connection, Judge
 from reconciler.exec_mcp.fit import Offer
 from reconciler.exec_mcp.options import ServerOptions, names, ready
 from reconciler.exec_mcp.reply import OrderNotFound, Reply
@@ -34,18 +35,18 @@ WHO = {"account_id": "main", "client_id": "desk"}
 AT_S = 1_800_000_000.0
 
 
-class Replayed(ExecServer):
-    """The recorded server: it answers what it answered, where it is asked what it was asked."""
+class Recording(Connection):
+    """It answers what the server answered, where it is asked what that was asked."""
 
-    def __init__(self, mapping: str) -> None:
-        self.recording = json.loads((FOLDER / f"{mapping}.json").read_text(encoding="utf-8"))
-        words = read(merged(ready(mapping), {}))
-        super().__init__(ServerOptions(mapping, "stdio", words=words, accounts=("main",)), FakeClock(AT_S))
-        self.status = replace(self.status, connected=True)
-        self._note_tools(
-            {name: Offer(tool["takes"], tool.get("gives")) for name, tool in self.recording["tools"].items()}
-        )
+    def __init__(self, options: ServerOptions, clock: Clock, judge: Judge) -> None:
+        super().__init__(options, clock, judge)
+        self.recording = json.loads((FOLDER / f"{options.name}.json").read_text(encoding="utf-8"))
         self.step = ""
+
+    def connect(self) -> None:
+        tools = self.recording["tools"].items()
+        self.status = replace(self.status, connected=True)
+        self.note(self._judge({name: Offer(tool["takes"], tool.get("gives")) for name, tool in tools}))
 
     async def ask(self, tool: str, arguments: Mapping[str, Any], timeout_s: float, handover: Handover) -> Reply:
         assert handover.claim()
@@ -56,11 +57,23 @@ class Replayed(ExecServer):
             raise ExecUnknown("no answer")
         return Reply(left[0]["failed"], left[0]["structured"], left[0]["text"])
 
+
+class Replayed(ExecServer):
+    """The recorded server."""
+
+    def __init__(self, mapping: str) -> None:
+        words = read(merged(ready(mapping), {}))
+        options = ServerOptions(mapping, "stdio", words=words, accounts=("main",))
+        super().__init__(options, FakeClock(AT_S), connect=Recording)
+        assert isinstance(self.connection, Recording)
+        self.line = self.connection
+        self.line.connect()
+
     def hear(self, step: str, tool: str, id: str = "", **more: Any) -> dict[str, Any]:
         """What our `tool` answers at that step, of the order of that letter."""
-        self.step = step
+        self.line.step = step
         symbol = {} if tool in ("list_orders", "get_balances") else {"symbol": SYMBOLS[self.name]}
-        named = {"client_order_id": self.recording["ids"][id]} if id else {}
+        named = {"client_order_id": self.line.recording["ids"][id]} if id else {}
         return asyncio.run(self.call(tool, {**WHO, **symbol, **named, **more}))
 
     def place(self, step: str, id: str, **more: Any) -> dict[str, Any]:
@@ -94,7 +107,7 @@ def test_an_order_is_placed_found_listed_and_cancelled(mapping: str) -> None:
     assert answers.order(server.place("place", "a")).state is OrderState.OPEN
     assert server.state("look up", "a").state is OrderState.OPEN
     listed = server.hear("list", "list_orders", status="open")["orders"]
-    assert server.recording["ids"]["a"] in [order["client_order_id"] for order in listed]
+    assert server.line.recording["ids"]["a"] in [order["client_order_id"] for order in listed]
     server.hear("cancel", "cancel_order", "a")
     assert server.state("look up cancelled", "a").state is OrderState.CANCELLED
     with pytest.raises(ExecRejected):

@@ -12,12 +12,10 @@ from typing import Any, TypeVar
 from reconciler.clock import FakeClock, iso
 from reconciler.errors import CapabilityUnavailable, ExecUnavailable
 from reconciler.exec_mcp.bridge import Bridge, Handover
-from reconciler.exec_mcp.connection import ServerStatus
 from reconciler.exec_mcp.market_data import MarketData
-from reconciler.exec_mcp.options import ServerOptions
 from reconciler.exec_mcp.rate_limits import RateLimits
-from reconciler.exec_mcp.server import ExecServer
 from reconciler.exec_mcp.servers import Servers
+from reconciler.exec_mcp.venue import ServerStatus
 from reconciler.execution.gateway import Gateway
 from reconciler.orders.order import Order, OrderRequest, OrderType, Provenance, Side
 from reconciler.records.accounts import Accounts, DeclaredAccount
@@ -105,15 +103,21 @@ _ANSWERS: dict[str, dict[str, Any]] = {
 Answer = Callable[[Mapping[str, Any]], Awaitable[dict[str, Any]]]
 
 
-class ScriptedServer(ExecServer):
+class ScriptedServer:
     """A server that answers as a test tells it to, and remembers what it was asked."""
 
     def __init__(self, name: str = "paper", timeout_s: float = 5.0, clock: FakeClock | None = None) -> None:
         self.calls: list[tuple[str, dict[str, Any]]] = []
         self.script: dict[str, Answer] = {}
-        self.options = ServerOptions(name, "http", timeout_s=timeout_s)
+        self.name = name
+        self.timeout_s = self.starting_s = timeout_s
+        self.murmur = ()
         self.limits = RateLimits(clock or FakeClock())
+        self.on_connected: Callable[[], None] | None = None
         self.status = ServerStatus(name, True, iso(0), TOOLS, "")
+
+    def accept(self) -> None:
+        """Nothing ever changes."""
 
     def went_down(self, error: str = "gone") -> None:
         self.status = replace(self.status, connected=False, last_error=error)

@@ -74,6 +74,7 @@ async def engine(folder: Path, *faults: FaultRule) -> AsyncIterator[Engine]:
         gateway = Gateway(store.ledger, store.halts, store.events, servers, market, bridge, clock)
         await asyncio.to_thread(gateway.recover)
         await until(lambda: exchange.status.connected and not gateway.is_comparing())
+        assert isinstance(exchange, ExecServer)
         yield Engine(gateway, exchange, store, clock)
         bridge.close()
         gateway.close()
@@ -122,7 +123,7 @@ def test_what_filled_during_an_outage_is_known_before_the_next_order_leaves(tmp_
         async with engine(tmp_path) as running:
             resting = await running.place("5", "1.05")
             assert resting.state is OrderState.OPEN
-            running.exchange._lose("the line was cut")
+            running.exchange.connection._lose("the line was cut")
             assert (await running.place()).reason.startswith("ExecDown: ")
             running.clock.advance(2 * 765 * 6)  # the whole of the example, there and back
             await until(lambda: running.gateway.blocked(GATE.instance_id, "main") is None)

@@ -151,7 +151,7 @@ def test_a_server_that_says_that_its_tools_changed_is_looked_at_at_once() -> Non
         served = OkxShaped(Book()).server()
         async with serve_mcp(served) as url, connected(url) as server:
             served.remove_tool("spot_get_order")
-            await server._note(ToolListChangedNotification())
+            await server.connection._note(ToolListChangedNotification())
             await until(lambda: server.status.changed == "spot_get_order is gone")
 
     asyncio.run(run())

@@ -13,8 +13,8 @@ from reconciler.clock import FakeClock
 from reconciler.exec_mcp.bridge import Bridge
 from reconciler.exec_mcp.market_data import MarketData
 from reconciler.exec_mcp.options import embedded
-from reconciler.exec_mcp.server import ExecServer
 from reconciler.exec_mcp.servers import PaperSite, open_servers
+from reconciler.exec_mcp.venue import Venue
 from reconciler.execution.gateway import Gateway
 from reconciler.orders.order import Order, OrderState, Outcome, Side
 from reconciler.records.accounts import Accounts
@@ -27,7 +27,7 @@ class Engine:
     """As much of an engine as orders need."""
 
     gateway: Gateway
-    exchange: ExecServer
+    exchange: Venue
     store: Store
 
     async def place(self, quantity: str, limit: str | None = None, side: Side = Side.BUY) -> Order:

@@ -8,14 +8,15 @@ from typing import Any
 
 import pytest
 
-from reconciler.clock import FakeClock
+from reconciler.clock import Clock, FakeClock
 from reconciler.errors import ExecError, ExecRejected, ExecUnavailable, ExecUnknown
 from reconciler.exec_mcp.bridge import Handover
-from reconciler.exec_mcp.connection import ServerStatus
+from reconciler.exec_mcp.connection import Connection, Judge
 from reconciler.exec_mcp.options import ServerOptions
 from reconciler.exec_mcp.rate_limits import RateLimits, asked_s, is_said, retry_after_s
 from reconciler.exec_mcp.reply import Reply
 from reconciler.exec_mcp.server import ExecServer
+from reconciler.exec_mcp.venue import ServerStatus
 from reconciler.orders.order import Outcome, Side
 from tests.execution.standins import TOOLS, Desk, StandInGate, events
 
@@ -110,11 +111,11 @@ def test_what_is_asked_for_holds_up_to_an_hour_and_is_not_shortened(clock: FakeC
     assert limits.told("main") == ""
 
 
-class Scripted(ExecServer):
-    """A server whose tools answer, or fail, as a test says."""
+class Scripted(Connection):
+    """Leads to a server whose tools answer, or fail, as a test says."""
 
-    def __init__(self, clock: FakeClock) -> None:
-        super().__init__(ServerOptions("x", "http"), clock)
+    def __init__(self, options: ServerOptions, clock: Clock, judge: Judge) -> None:
+        super().__init__(options, clock, judge)
         self.status = ServerStatus("x", True, "", TOOLS, "")
         self.error: ExecError | None = None
         self.limited: str | None = None
@@ -131,7 +132,13 @@ class Scripted(ExecServer):
 WHO = {"account_id": "main", "client_id": "a", "client_order_id": "x", "symbol": "BTC/USD"}
 
 
-def called(server: Scripted, tool: str) -> str:
+def scripted(clock: FakeClock) -> tuple[ExecServer, Scripted]:
+    server = ExecServer(ServerOptions("x", "http"), clock, connect=Scripted)
+    assert isinstance(server.connection, Scripted)
+    return server, server.connection
+
+
+def called(server: ExecServer, tool: str) -> str:
     """What became of a call: its error's kind, or nothing."""
     try:
         asyncio.run(server.call(tool, WHO))
@@ -141,14 +148,14 @@ def called(server: Scripted, tool: str) -> str:
 
 
 def test_a_429_holds_new_orders_of_that_account_and_no_other(clock: FakeClock) -> None:
-    server = Scripted(clock)
+    server, line = scripted(clock)
     told: list[tuple[str, str]] = []
     server.limits.on_hold = lambda account_id, why: told.append((account_id, why))
-    server.error, server.limited = ExecUnknown("the server answered HTTP 429"), "60"
+    line.error, line.limited = ExecUnknown("the server answered HTTP 429"), "60"
     for _ in range(3):
         assert called(server, "place_order") == "ExecUnknown"
     assert told == [("main", "the server answered HTTP 429")], "once"
-    server.error = server.limited = None
+    line.error = line.limited = None
     clock.advance(59)
     assert server.limits.told("main") != ""
     assert (server.limits.told("other"), server.limits.data_told()) == ("", "")
@@ -159,14 +166,14 @@ def test_a_429_holds_new_orders_of_that_account_and_no_other(clock: FakeClock) -
 
 
 def test_said_by_a_data_tool_it_holds_the_data_of_that_server(clock: FakeClock) -> None:
-    server = Scripted(clock)
-    server.error = ExecRejected("429 Too Many Requests, retry after 7 seconds")
+    server, line = scripted(clock)
+    line.error = ExecRejected("429 Too Many Requests, retry after 7 seconds")
     assert called(server, "get_quote") == "ExecRejected"
-    server.error = None
-    server.asked.clear()
+    line.error = None
+    line.asked.clear()
     assert [called(server, tool) for tool in ("get_quote", "get_candles", "get_balances")] == ["ExecUnavailable"] * 3
     assert called(server, "place_order") == called(server, "get_order") == ""
-    assert server.asked == ["place_order", "get_order"]
+    assert line.asked == ["place_order", "get_order"]
     clock.advance(7)
     assert called(server, "get_quote") == ""
 

@@ -14,10 +14,10 @@ from typing import Any
 import pytest
 
 from reconciler.clock import SystemClock
-from reconciler.exec_mcp.connection import ServerStatus
+from reconciler.exec_mcp.connection import Connection
 from reconciler.exec_mcp.options import ServerOptions
-from reconciler.exec_mcp.server import ExecServer
 from reconciler.exec_mcp.servers import PaperSite, Servers, open_servers
+from reconciler.exec_mcp.venue import ServerStatus
 from reconciler.paper.mcp_server import serve_paper
 from reconciler.records.accounts import Accounts, DeclaredAccount
 
@@ -145,7 +145,7 @@ def test_servers_that_are_slow_to_let_go_are_let_go_of_together(monkeypatch: pyt
         leaving = [asyncio.Event(), asyncio.Event()]
         names: list[str] = []
 
-        async def lives(self: ExecServer) -> None:
+        async def lives(self: Connection) -> None:
             try:
                 names.append(self.name)
                 await asyncio.Event().wait()
@@ -154,7 +154,7 @@ def test_servers_that_are_slow_to_let_go_are_let_go_of_together(monkeypatch: pyt
                 for other in leaving:
                     await other.wait()
 
-        monkeypatch.setattr(ExecServer, "run", lives)
+        monkeypatch.setattr(Connection, "run", lives)
         options = [ServerOptions(name, "stdio", command=("x",)) for name in ("one", "two")]
         async with open_servers(options, Accounts(), SystemClock(), PaperSite(0.1)):
             async with asyncio.timeout(10):

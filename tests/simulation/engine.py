@@ -17,12 +17,10 @@ from typing import Any, Protocol, TypeVar, cast
 from reconciler.clock import FakeClock, iso
 from reconciler.errors import ExecUnavailable, ExecUnknown, StoreError
 from reconciler.exec_mcp.bridge import GRACE_S, Bridge, Handover
-from reconciler.exec_mcp.connection import ServerStatus
 from reconciler.exec_mcp.market_data import MarketData
-from reconciler.exec_mcp.options import ServerOptions
 from reconciler.exec_mcp.rate_limits import RateLimits
-from reconciler.exec_mcp.server import ExecServer
 from reconciler.exec_mcp.servers import Servers
+from reconciler.exec_mcp.venue import ServerStatus
 from reconciler.execution.gateway import Gateway
 from reconciler.execution.settlement import OrderBook
 from reconciler.orders.order import Order, Outcome
@@ -33,6 +31,7 @@ from reconciler.store.store import Store
 from tests.execution.standins import ACCOUNTS, TOOLS, MainLoop
 
 T = TypeVar("T")
+_PATIENT_S = 5.0
 
 
 class Crashed(BaseException):
@@ -49,14 +48,20 @@ class World(Protocol):
     async def carried(self, engine: Engine, tool: str, arguments: Mapping[str, Any], handover: Handover) -> Any: ...
 
 
-class Link(ExecServer):
+class Link:
     """The connection of one engine to the exchange: what it carries, and how badly, the world decides."""
 
     def __init__(self, engine: Engine, clock: FakeClock) -> None:
         self._engine = engine
         self.limits = RateLimits(clock)
-        self.options = ServerOptions("paper", "http")
+        self.name = "paper"
+        self.timeout_s = self.starting_s = _PATIENT_S
+        self.murmur = ()
+        self.on_connected: Callable[[], None] | None = None
         self.status = ServerStatus("paper", True, iso(0), TOOLS, "", connections=1)
+
+    def accept(self) -> None:
+        """Nothing ever changes."""
 
     def lose(self) -> None:
         self.status = replace(self.status, connected=False, last_error="gone")
@@ -92,10 +97,10 @@ class Link(ExecServer):
 
     def impatient(self) -> None:
         """The thread that waits for the answer of the call under way gives up at once."""
-        self.options = replace(self.options, timeout_s=-GRACE_S)
+        self.timeout_s = -GRACE_S
 
     def patient(self) -> None:
-        self.options = replace(self.options, timeout_s=5.0)
+        self.timeout_s = _PATIENT_S
 
 
 class WatchedLedger:
