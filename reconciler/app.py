@@ -199,9 +199,7 @@ class _Engine:
             bridge = Bridge()
             market = MarketData(servers, bridge, self._store.events)
             gateway = Gateway(
-                self._store.ledger,
-                self._store.halts,
-                self._store.events,
+                self._store,
                 servers,
                 market,
                 bridge,

@@ -23,13 +23,8 @@ FILE_NAMES_TWICE = 10
 CLASS_NAMES_TWICE = {"Beats", "Halts", "MarketData"}
 PARAMETERS = 8
 LONG_CONSTRUCTORS = {
-    "Aftercare": 13,
-    "Comparing": 10,
-    "Gatekeeper": 9,
-    "Gateway": 9,
     "Observer": 10,
     "ThreadHost": 12,
-    "Withdrawal": 9,
 }
 
 

@@ -210,10 +210,11 @@ class Owned:
     @property
     def settlement(self) -> Settlement:
         """Books a person's word on orders. Nothing else is in doubt here: nobody waits for an answer."""
+        from reconciler.clock import SystemClock
         from reconciler.execution.settlement import Settlement
-        from reconciler.execution.watch import Doubts
+        from reconciler.execution.watch import OrderWatch
 
-        return Settlement(self.store.ledger, Doubts(), self.store.halts, self.store.events)
+        return Settlement(self.store.ledger, OrderWatch(SystemClock()), self.store.halts, self.store.events)
 
 
 @contextlib.contextmanager

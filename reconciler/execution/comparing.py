@@ -9,9 +9,10 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import defaultdict
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from decimal import Decimal
 from functools import partial
 
 from reconciler.clock import Clock, iso, utc
@@ -24,9 +25,9 @@ from reconciler.exec_mcp.subject import Subject, names_another, own_part
 from reconciler.exec_mcp.venue import Venue
 from reconciler.execution.gate_checks import Readiness
 from reconciler.execution.look_up import Clerk, LookUp, is_news
-from reconciler.execution.settlement import OrderBook, Settlement
+from reconciler.execution.settlement import Settlement
 from reconciler.execution.tally import Held, Orphan, Orphans, added_up, difference, whole
-from reconciler.execution.watch import LATELY, Doubts, Lingering
+from reconciler.execution.watch import LATELY, OrderWatch
 from reconciler.execution.wholeness import Wholeness
 from reconciler.orders.market import spelled_as
 from reconciler.orders.order import Order, Outcome
@@ -34,6 +35,7 @@ from reconciler.orders.verdict import Shares
 from reconciler.ports import AccountView, EventLog
 from reconciler.records.cadence import beat_time
 from reconciler.records.event import EventReason
+from reconciler.store.ledger import Ledger
 
 log = logging.getLogger(__name__)
 
@@ -57,28 +59,168 @@ class AccountComparison:
     difference: str
 
 
+class AccountLook:
+    """What the exchange says of an account now, and what that means for the orders of ours that are on it."""
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        settlement: Settlement,
+        watch: OrderWatch,
+        wholeness: Wholeness,
+        look_up: LookUp,
+        clerk: Clerk,
+        orphans: Orphans,
+        clock: Clock,
+    ) -> None:
+        self._ledger = ledger
+        self._settlement = settlement
+        self._watch = watch
+        self._wholeness = wholeness
+        self._look_up = look_up
+        self._clerk = clerk
+        self._clock = clock
+        self.orphans = orphans
+
+    async def held(
+        self, server: Venue, account_id: str, client_ids: Sequence[str]
+    ) -> tuple[Held | None, Mapping[str, Decimal]]:
+        """What the exchange holds on it, None where it has no tool that tells; and what the instances' fills make."""
+        ours = await self._clerk.do(lambda: self._ledger.held(account_id))
+        told = await self._positions(server, account_id, client_ids)
+        return None if told is None else whole(told, ours), ours
+
+    async def orders(self, server: Venue, account_id: str, client_ids: Sequence[str]) -> frozenset[str]:
+        """Learn what became of the orders on it. The client_order_ids of what is open there and not ours."""
+        listed, unknown = await self._listed(server, account_id, client_ids)
+        ours = await self._clerk.do(lambda: self._ours(account_id))
+        asked = [order for order in ours if order.client_order_id not in listed]
+        troubles = await asyncio.gather(*(self._look_up.ask(order) for order in asked))
+        # One in doubt, or of which the answers make no sense, keeps nobody waiting but its own instance.
+        silent = []
+        for order, trouble in zip(asked, troubles, strict=True):
+            if trouble is None or order.outcome is not Outcome.ACCEPTED or not order.is_open:
+                continue
+            if isinstance(trouble, Unreadable):
+                self._watch.unreadable(order, str(trouble))
+            else:
+                silent.append(order.client_order_id)
+        if silent:
+            raise ExecError(f"{', '.join(silent)} could not be looked up")
+        return unknown
+
+    def _ours(self, account_id: str) -> list[Order]:
+        """The orders on the account to which something may have happened; those written off not long ago, too."""
+        doubted = self._watch.in_doubt()
+        in_doubt = [
+            order
+            for order in self._ledger.unresolved()
+            if order.outcome is Outcome.UNKNOWN or order.client_order_id in doubted
+        ]
+        gone = self._ledger.written_off(utc(self._clock.time()) - _WRITTEN_OFF)
+        ours = (*in_doubt, *self._ledger.open_accepted(), *gone, *self._suspects(account_id))
+        return [order for order in ours if order.provenance.account_id == account_id]
+
+    def _suspects(self, account_id: str) -> Sequence[Order]:
+        """Where an account holds something else than it should: what else, after a start, may have traded unseen.
+
+        A fill that was under way when the engine stopped, and what was heard as refused.
+        """
+        if not self._wholeness.suspects(account_id):
+            return ()
+        lately = utc(self._clock.time()) - LATELY
+        return (*self._ledger.ended_on(account_id, lately, _ENDED_ASKED), *self._ledger.refused(lately))
+
+    async def _listed(
+        self, server: Venue, account_id: str, client_ids: Sequence[str]
+    ) -> tuple[frozenset[str], frozenset[str]]:
+        """The client_order_ids of ours that are listed and are settled so; and of what is open and not ours: an orphan.
+
+        Empty where the server has no list: then each of ours is looked up. One that it refuses to give is none that
+        was compared.
+        """
+        if "list_orders" not in server.status.tools:
+            return frozenset(), frozenset()
+        found: dict[tuple[str, str, str], Listed] = {}
+        for client_id in client_ids:
+            who = {"account_id": account_id, "client_id": client_id, "status": "open"}
+            items = answers.listed(await server.call("list_orders", who))
+            found.update(((item.symbol, item.client_order_id, item.order_id), item) for item in items)
+        known = await self._clerk.do(lambda: [(item, self._known(account_id, item)) for item in found.values()])
+        orphans = [item for item, order in known if order is None and not item.is_over]
+        self.orphans.listed(account_id, orphans)
+        reports = [(order, report) for item, order in known if order and (report := self._report(order, item))]
+        for order, report in reports:
+            await self._settle(order, report)
+        await self._linger(account_id, [order for order, report in reports if _lingers(order, report)])
+        settled = frozenset(order.client_order_id for order, _ in reports)
+        return settled, frozenset(own_part(item.client_order_id) for item in orphans)
+
+    def _known(self, account_id: str, item: Listed) -> Order | None:
+        """The order of ours that it is. By the exchange's own id only where nothing says that it is another.
+
+        Some exchanges count their orders market by market: the same id is another order on another market.
+        """
+        if item.client_order_id:
+            return self._ledger.get(own_part(item.client_order_id))
+        order = self._ledger.of_exchange_id(account_id, item.order_id) if item.order_id else None
+        if order is None or (item.symbol and names_another(order.provenance.symbol, item.symbol)):
+            return None
+        return order
+
+    def _report(self, order: Order, item: Listed) -> OrderReport | None:
+        """What a list says of an order of ours; None where that is too little: it is looked up then."""
+        try:
+            report = Subject.of(order).report(item.answer)
+        except Unreadable as error:
+            self._settlement.unreadable(order, str(error))
+            return None
+        return None if report.hides_fills or not (item.client_order_id or item.symbol) else report
+
+    async def _settle(self, order: Order, report: OrderReport) -> None:
+        self._watch.heard(order)
+        if is_news(order, report):
+            await self._clerk.do(lambda: self._settlement.reported(order, report))
+
+    async def _linger(self, account_id: str, orders: Sequence[Order]) -> None:
+        """These, and no others, are listed as open, though they are over by all that we know."""
+        overdue, gone = self._watch.lingering(account_id, orders)
+        for order in overdue:
+            await self._clerk.do(partial(self._settlement.still_open, order))
+        for order in gone:
+            self._watch.ended(order)  # it may have filled before it went
+
+    async def _positions(self, server: Venue, account_id: str, client_ids: Sequence[str]) -> list[Held] | None:
+        """What the exchange says is held, to each client, markets as ours are spelled; None where it has no tool."""
+        if "get_positions" not in server.status.tools:
+            return None
+        markets = await self._clerk.do(lambda: self._ledger.markets(account_id))
+        told: list[Held] = []
+        for client_id in client_ids:
+            who = {"account_id": account_id, "client_id": client_id}
+            positions = answers.positions(await server.call("get_positions", who))
+            told.append(added_up((spelled_as(position.symbol, markets), position.quantity) for position in positions))
+        return told
+
+
 class Comparing:
     """`run` raises nothing; `orphans` and `comparisons` may be read from any thread."""
 
     def __init__(
         self,
-        ledger: OrderBook,
-        settlement: Settlement,
-        doubts: Doubts,
+        ledger: Ledger,
+        look: AccountLook,
         readiness: Readiness,
         wholeness: Wholeness,
-        look_up: LookUp,
         servers: Servers,
         clerk: Clerk,
         events: EventLog,
         clock: Clock,
     ) -> None:
         self._ledger = ledger
-        self._settlement = settlement
-        self._doubts = doubts
+        self._look = look
         self._readiness = readiness
         self._wholeness = wholeness
-        self._look_up = look_up
         self._servers = servers
         self._clerk = clerk
         self._events = events
@@ -87,12 +229,10 @@ class Comparing:
         self._due_s: dict[str, float] = {}
         self._suspected: dict[str, str] = {}
         self._unreadable: dict[str, str] = {}
-        self._lingering = Lingering(clock)
-        self._orphans = Orphans(events, clock)
         self._comparisons: dict[str, AccountComparison] = {}
 
     def orphans(self) -> tuple[Orphan, ...]:
-        return self._orphans.snapshot()
+        return self._look.orphans.snapshot()
 
     def comparisons(self) -> tuple[AccountComparison, ...]:
         """By account; of those whose positions were compared since the start."""
@@ -111,7 +251,7 @@ class Comparing:
             due = [a for a in clients if self._is_awaited(a) or self._due_at_s(a, now_s) <= now_s]
             await asyncio.gather(*(self._surviving(account_id, clients[account_id]) for account_id in due))
         except Exception as error:  # noqa: BLE001 - nobody waits for it: it would vanish
-            self._look_up.report("accounts not compared", error)
+            self._clerk.report("accounts not compared", error)
 
     def _is_awaited(self, account_id: str) -> bool:
         return self._readiness.waits(account_id) or bool(self._wholeness.pending(account_id))
@@ -159,7 +299,7 @@ class Comparing:
                 )
         except Exception as error:  # noqa: BLE001 - the other accounts are compared all the same
             self._failed(account_id, f"{type(error).__name__}: {error}")
-            self._look_up.report("account not compared", error, account_id=account_id)
+            self._clerk.report("account not compared", error, account_id=account_id)
         else:
             self._readiness.compared(account_id, status)
             self._unreadable.pop(account_id, None)
@@ -182,10 +322,8 @@ class Comparing:
         self._running.add(account_id)
         try:
             server = self._servers.reaching(account_id)
-            unknown = await self._looked_up(server, account_id, client_ids)
-            ours = await self._clerk.do(lambda: self._ledger.held(account_id))
-            told = await self._positions(server, account_id, client_ids)
-            theirs = None if told is None else whole(told, ours)
+            unknown = await self._look.orders(server, account_id, client_ids)
+            theirs, ours = await self._look.held(server, account_id, client_ids)
             return await self._clerk.do(lambda: self._wholeness.settle(account_id, unknown, theirs, ours, shares))
         finally:
             self._running.discard(account_id)
@@ -197,111 +335,11 @@ class Comparing:
 
     async def _compare(self, server: Venue, account_id: str, client_ids: Sequence[str]) -> None:
         """Raises ExecError or StoreError where it could not be completed."""
-        unknown = await self._looked_up(server, account_id, client_ids)
+        unknown = await self._look.orders(server, account_id, client_ids)
         self._due_s[account_id] = self._clock.monotonic() + _AGAIN_S
         differing = await self._difference(server, account_id, client_ids, unknown)
         if differing is not None:
             self._comparisons[account_id] = AccountComparison(account_id, iso(self._clock.time()), differing)
-
-    async def _looked_up(self, server: Venue, account_id: str, client_ids: Sequence[str]) -> frozenset[str]:
-        """Learn what became of the orders on the account. The client_order_ids of what is open there and not ours."""
-        listed, unknown = await self._listed(server, account_id, client_ids)
-        ours = await self._clerk.do(lambda: self._ours(account_id))
-        asked = [order for order in ours if order.client_order_id not in listed]
-        troubles = await asyncio.gather(*(self._look_up.ask(order) for order in asked))
-        # One in doubt, or of which the answers make no sense, keeps nobody waiting but its own instance.
-        silent = []
-        for order, trouble in zip(asked, troubles, strict=True):
-            if trouble is None or order.outcome is not Outcome.ACCEPTED or not order.is_open:
-                continue
-            if isinstance(trouble, Unreadable):
-                self._doubts.unreadable(order, str(trouble))
-            else:
-                silent.append(order.client_order_id)
-        if silent:
-            raise ExecError(f"{', '.join(silent)} could not be looked up")
-        return unknown
-
-    def _ours(self, account_id: str) -> list[Order]:
-        """The orders on the account to which something may have happened; those written off not long ago, too."""
-        doubted = self._doubts.ids()
-        in_doubt = [
-            order
-            for order in self._ledger.unresolved()
-            if order.outcome is Outcome.UNKNOWN or order.client_order_id in doubted
-        ]
-        gone = self._ledger.written_off(utc(self._clock.time()) - _WRITTEN_OFF)
-        ours = (*in_doubt, *self._ledger.open_accepted(), *gone, *self._suspects(account_id))
-        return [order for order in ours if order.provenance.account_id == account_id]
-
-    def _suspects(self, account_id: str) -> Sequence[Order]:
-        """Where an account holds something else than it should: what else, after a start, may have traded unseen.
-
-        A fill that was under way when the engine stopped, and what was heard as refused.
-        """
-        if not self._wholeness.suspects(account_id):
-            return ()
-        lately = utc(self._clock.time()) - LATELY
-        return (*self._ledger.ended_on(account_id, lately, _ENDED_ASKED), *self._ledger.refused(lately))
-
-    async def _listed(
-        self, server: Venue, account_id: str, client_ids: Sequence[str]
-    ) -> tuple[frozenset[str], frozenset[str]]:
-        """The client_order_ids of ours that are listed and are settled so; and of what is open and not ours: an orphan.
-
-        Empty where the server has no list: then each of ours is looked up. One that it refuses to give is none that
-        was compared.
-        """
-        if "list_orders" not in server.status.tools:
-            return frozenset(), frozenset()
-        found: dict[tuple[str, str, str], Listed] = {}
-        for client_id in client_ids:
-            who = {"account_id": account_id, "client_id": client_id, "status": "open"}
-            items = answers.listed(await server.call("list_orders", who))
-            found.update(((item.symbol, item.client_order_id, item.order_id), item) for item in items)
-        known = await self._clerk.do(lambda: [(item, self._known(account_id, item)) for item in found.values()])
-        orphans = [item for item, order in known if order is None and not item.is_over]
-        self._orphans.listed(account_id, orphans)
-        reports = [(order, report) for item, order in known if order and (report := self._report(order, item))]
-        for order, report in reports:
-            await self._settle(order, report)
-        await self._linger(account_id, [order for order, report in reports if _lingers(order, report)])
-        settled = frozenset(order.client_order_id for order, _ in reports)
-        return settled, frozenset(own_part(item.client_order_id) for item in orphans)
-
-    def _known(self, account_id: str, item: Listed) -> Order | None:
-        """The order of ours that it is. By the exchange's own id only where nothing says that it is another.
-
-        Some exchanges count their orders market by market: the same id is another order on another market.
-        """
-        if item.client_order_id:
-            return self._ledger.get(own_part(item.client_order_id))
-        order = self._ledger.of_exchange_id(account_id, item.order_id) if item.order_id else None
-        if order is None or (item.symbol and names_another(order.provenance.symbol, item.symbol)):
-            return None
-        return order
-
-    def _report(self, order: Order, item: Listed) -> OrderReport | None:
-        """What a list says of an order of ours; None where that is too little: it is looked up then."""
-        try:
-            report = Subject.of(order).report(item.answer)
-        except Unreadable as error:
-            self._settlement.unreadable(order, str(error))
-            return None
-        return None if report.hides_fills or not (item.client_order_id or item.symbol) else report
-
-    async def _settle(self, order: Order, report: OrderReport) -> None:
-        self._look_up.seen(order)
-        if is_news(order, report):
-            await self._clerk.do(lambda: self._settlement.reported(order, report))
-
-    async def _linger(self, account_id: str, orders: Sequence[Order]) -> None:
-        """These, and no others, are listed as open, though they are over by all that we know."""
-        overdue, gone = self._lingering.listed(account_id, orders)
-        for order in overdue:
-            await self._clerk.do(partial(self._settlement.still_open, order))
-        for order in gone:
-            self._look_up.soon(order)  # it may have filled before it went
 
     async def _difference(
         self, server: Venue, account_id: str, client_ids: Sequence[str], unknown: frozenset[str]
@@ -312,9 +350,7 @@ class Comparing:
 
         None where it is not known: the server does not tell of positions, or two looks did not find the same.
         """
-        ours = await self._clerk.do(lambda: self._ledger.held(account_id))
-        told = await self._positions(server, account_id, client_ids)
-        theirs = None if told is None else whole(told, ours)
+        theirs, ours = await self._look.held(server, account_id, client_ids)
         if await self._clerk.do(lambda: self._wholeness.look(account_id, unknown, theirs, ours)):
             self._due_s[account_id] = self._clock.monotonic()
         elif self._wholeness.behind(account_id) is not None:
@@ -330,18 +366,6 @@ class Comparing:
         if found and (known is None or known.difference != found):
             self._events.record(None, "Warning", EventReason.POSITIONS_DIFFER, f"account {account_id}: {found}")
         return found
-
-    async def _positions(self, server: Venue, account_id: str, client_ids: Sequence[str]) -> list[Held] | None:
-        """What the exchange says is held, to each client, markets as ours are spelled; None where it has no tool."""
-        if "get_positions" not in server.status.tools:
-            return None
-        markets = await self._clerk.do(lambda: self._ledger.markets(account_id))
-        told: list[Held] = []
-        for client_id in client_ids:
-            who = {"account_id": account_id, "client_id": client_id}
-            positions = answers.positions(await server.call("get_positions", who))
-            told.append(added_up((spelled_as(position.symbol, markets), position.quantity) for position in positions))
-        return told
 
 
 def _lingers(order: Order, report: OrderReport) -> bool:

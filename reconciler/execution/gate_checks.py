@@ -20,14 +20,14 @@ from reconciler.exec_mcp.servers import Servers
 from reconciler.exec_mcp.venue import ServerStatus
 from reconciler.execution.brakes import Brakes
 from reconciler.execution.limits import QuotePrices, Standing, breach, reduces, staleness
-from reconciler.execution.settlement import ActiveHalts, OwnOrders
-from reconciler.execution.watch import Doubts
+from reconciler.execution.watch import OrderWatch
 from reconciler.execution.wholeness import Wholeness
 from reconciler.orders.order import Order, OrderRequest, OrderType
 from reconciler.ports import GateState
 from reconciler.records.halt import Halt
 from reconciler.records.mode import Mode
 from reconciler.records.status import TradingCaveat, TradingReason, not_committed
+from reconciler.store.store import Store
 
 
 class Readiness:
@@ -112,10 +112,9 @@ class Gatekeeper:
 
     def __init__(
         self,
-        orders: OwnOrders,
-        halts: ActiveHalts,
+        store: Store,
         servers: Servers,
-        doubts: Doubts,
+        watch: OrderWatch,
         readiness: Readiness,
         wholeness: Wholeness,
         brakes: Brakes,
@@ -123,10 +122,10 @@ class Gatekeeper:
         contract_size: Callable[[str, str], Decimal | None],
     ) -> None:
         self._contract_size = contract_size
-        self._orders = orders
-        self._halts = halts
+        self._ledger = store.ledger
+        self._halts = store.halts
         self._servers = servers
-        self._doubts = doubts
+        self._watch = watch
         self._readiness = readiness
         self._wholeness = wholeness
         self._brakes = brakes
@@ -212,7 +211,7 @@ class Gatekeeper:
         for halt in sorted(self._halts.active(), key=lambda one: not one.full):
             if halt.forbids(account_id, instance_id) and (halt.full or reduction is None):
                 yield Refusal(TradingReason.HALTED, _told(halt))
-        if doubt := self._doubts.told(instance_id):
+        if doubt := self._watch.obstacle(instance_id):
             yield Refusal(TradingReason.UNKNOWN_ORDER, doubt)
         try:
             for tool in _REQUIRED:
@@ -241,16 +240,16 @@ class Gatekeeper:
         origin, shadow = order.provenance, order.provenance.mode is not Mode.ACTIVE
         others = [
             other
-            for other in self._orders.open_orders(origin.instance_id, shadow)
+            for other in self._ledger.open_orders(origin.instance_id, shadow)
             if other.client_order_id != order.client_order_id and other.provenance.symbol == origin.symbol
         ]
-        holding = self._orders.holding(origin.instance_id, origin.symbol, shadow)
+        holding = self._ledger.holding(origin.instance_id, origin.symbol, shadow)
         today = utc(self._clock.time()).date()
         loss = holding.loss_on(today, order.quote_bid, order.quote_ask)
         placed = 0
         if gate.limits.max_orders_per_minute is not None:
             last_minute = utc(self._clock.time()) - _MINUTE
-            placed = self._orders.passed(order.instance_id, shadow, last_minute, but=order.client_order_id)
+            placed = self._ledger.passed(order.instance_id, shadow, last_minute, but=order.client_order_id)
         size = self._contract_size(origin.account_id, origin.symbol) or Decimal(1)
         return Standing(holding.quantity, others, placed, None if loss is None else exact.multiply(loss, size), size)
 

@@ -8,6 +8,7 @@ twice, and the instance opens nothing new until it is resolved.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Sequence
 from dataclasses import replace
 from decimal import Decimal
@@ -22,24 +23,25 @@ from reconciler.exec_mcp.request import Unsayable
 from reconciler.exec_mcp.servers import Servers
 from reconciler.exec_mcp.subject import Subject
 from reconciler.execution.brakes import Brakes, Circumstances, relevant
-from reconciler.execution.comparing import AccountComparison
-from reconciler.execution.follow_up import Aftercare
+from reconciler.execution.comparing import AccountComparison, AccountLook, Comparing
+from reconciler.execution.follow_up import FollowUp, Withdrawal
 from reconciler.execution.gate_checks import MINUTE, Arrivals, Gatekeeper, OrderRate, Readiness, Refusal
-from reconciler.execution.look_up import addressed
+from reconciler.execution.look_up import Clerk, LookUp, addressed
 from reconciler.execution.order_id import OrderIds
 from reconciler.execution.sending import Dispatch, Sending
-from reconciler.execution.settlement import HaltBook, OrderBook, Settlement
+from reconciler.execution.settlement import Settlement
 from reconciler.execution.shadow_book import DEFAULT_FEE, Quoting, ShadowBook, shadowed
-from reconciler.execution.tally import Orphan
-from reconciler.execution.watch import LATELY, Denial, Doubt, Doubts, Endings
+from reconciler.execution.tally import Orphan, Orphans
+from reconciler.execution.watch import LATELY, Denial, Doubt, OrderWatch
 from reconciler.execution.wholeness import Wholeness
 from reconciler.orders.market import Balance, Position
-from reconciler.orders.order import Order, OrderRequest, OrderState, Outcome, RejectedBy
+from reconciler.orders.order import Order, OrderNews, OrderRequest, OrderState, Outcome, RejectedBy
 from reconciler.orders.verdict import Correction, Shares, Verdict
-from reconciler.ports import EventLog, GateState, MarketData
+from reconciler.ports import GateState, MarketData
 from reconciler.records.event import EventReason
 from reconciler.records.mode import Mode
 from reconciler.records.status import Obstacle, TradingCaveat, TradingReason
+from reconciler.store.store import Store
 
 _SETTLING_CALLS = 4
 """So many calls, one after the other, an account is looked at with, about."""
@@ -54,15 +56,13 @@ class MarketView(MarketData, Protocol):
 class Gateway:
     """Called on worker threads; blocks until there is an outcome. Only `follow_up` belongs to the main loop.
 
-    `ledger` and `halts` are the store's; `shadow_fee` is a fraction of the notional. Call `recover` once, before
+    `shadow_fee` is a fraction of the notional. Call `recover` once, before
     anything else.
     """
 
     def __init__(
         self,
-        ledger: OrderBook,
-        halts: HaltBook,
-        events: EventLog,
+        store: Store,
         servers: Servers,
         market: MarketView,
         bridge: Bridge,
@@ -70,6 +70,7 @@ class Gateway:
         ids: OrderIds | None = None,
         shadow_fee: Decimal = DEFAULT_FEE,
     ) -> None:
+        ledger, halts, events = store.ledger, store.halts, store.events
         self._ledger = ledger
         self._servers = servers
         self._market = market
@@ -78,39 +79,33 @@ class Gateway:
         self._clock = clock
         self._ids = ids or OrderIds(clock, ledger.tags[-1], ledger.newest_ids())
         self._rate = OrderRate(clock)
-        self._doubts = Doubts()
+        self._watch = OrderWatch(clock)
         self._readiness = Readiness(servers)
         self._wholeness = Wholeness(ledger, servers, events, clock)
         self._brakes = Brakes(clock, self._circumstances)
         self._gatekeeper = Gatekeeper(
-            ledger,
-            halts,
+            store,
             servers,
-            self._doubts,
+            self._watch,
             self._readiness,
             self._wholeness,
             self._brakes,
             clock,
             self._quoting.contract_size,
         )
-        self._endings = Endings(clock)
-        self._settlement = Settlement(ledger, self._doubts, halts, events, self._endings, self._brakes)
+        self._settlement = Settlement(ledger, self._watch, halts, events, self._brakes)
         self._dispatch = Dispatch(servers, bridge, self._readiness, self._rate)
-        self._aftercare = Aftercare(
-            ledger,
-            self._settlement,
-            self._doubts,
-            self._endings,
-            self._readiness,
-            self._wholeness,
-            self._gatekeeper,
-            halts,
-            self._dispatch,
-            servers,
-            bridge,
-            events,
-            clock,
+        self._clerk = clerk = Clerk("aftercare")  # the ledger blocks; the loop must not
+        self._look_up = LookUp(self._settlement, self._watch, servers, clerk)
+        self._follow_up = FollowUp(ledger, self._watch, self._look_up, servers, clerk)
+        orphans = Orphans(events, clock)
+        look = AccountLook(ledger, self._settlement, self._watch, self._wholeness, self._look_up, clerk, orphans, clock)
+        self._comparing = Comparing(ledger, look, self._readiness, self._wholeness, servers, clerk, events, clock)
+        self._withdrawal = Withdrawal(
+            ledger, self._settlement, self._watch, self._gatekeeper, halts, self._dispatch, self._look_up, clerk
         )
+        self._comparisons: set[asyncio.Task[None]] = set()
+        servers.tell_connected(self._connected)
         self._shadow_fee = shadow_fee
         servers.tell_limited(lambda told: events.record(None, "Warning", EventReason.RATE_LIMITED, told))
         self._shadow_book = ShadowBook(ledger, self._quoting, clock, shadow_fee)
@@ -123,10 +118,10 @@ class Gateway:
         self._ledger.mark_unknown_on_startup()
         in_doubt = self._ledger.unresolved()
         for order in in_doubt:
-            self._doubts.add(order)
+            self._watch.doubt(order)
         now = utc(self._clock.time())
         for order in (*self._ledger.ended(now - LATELY), *self._ledger.refused(now - LATELY)):
-            self._endings.note(order)
+            self._watch.ended(order)
         self._rate.remember(self._ledger.sent(now - MINUTE))
         return in_doubt
 
@@ -137,18 +132,19 @@ class Gateway:
 
         Raises nothing: what goes wrong is logged, and the next beat asks again.
         """
-        await asyncio.gather(self._aftercare.run(), self._shadow_book.follow(beat))
+        await asyncio.gather(self.tend(), self._shadow_book.follow(beat))
 
     async def tend(self) -> None:
         """As `follow_up` where the beat could not be committed: what is real is asked for, compared and cancelled.
 
         Nothing is simulated: a shadow order's fills are counted by beats. Raises nothing.
         """
-        await self._aftercare.run()
+        if not self._clerk.is_closed:
+            await asyncio.gather(self._comparing.run(), self._follow_up.run(), self._withdrawal.run())
 
     async def withdraw(self) -> None:
         """Cancel what records that have left active want cancelled, now, not only at the next beat. Raises nothing."""
-        await self._aftercare.withdrawal.run()
+        await self._withdrawal.run()
 
     def resolve(self, client_order_id: str, verdict: Verdict) -> str:
         """An operator's word on what became of an order. Why it cannot be taken, empty where it was. Blocks.
@@ -163,7 +159,7 @@ class Gateway:
         Raises ExecError, CapabilityUnavailable or StoreError where the account cannot be looked at.
         """
         timeout_s = _SETTLING_CALLS * (self._servers.reaching(account_id).timeout_s + GRACE_S)
-        return self._bridge.call(lambda: self._aftercare.comparing.settle(account_id, shares), timeout_s)
+        return self._bridge.call(lambda: self._comparing.settle(account_id, shares), timeout_s)
 
     def correct(self, instance_id: str, correction: Correction) -> str:
         """An operator's word on what an instance holds. Why it cannot be taken, empty where it was. Blocks.
@@ -178,19 +174,15 @@ class Gateway:
 
     def orphans(self) -> tuple[Orphan, ...]:
         """Open orders at the exchanges that belong to no known instance, as last listed. From memory."""
-        return self._aftercare.comparing.orphans()
+        return self._comparing.orphans()
 
     def denials(self) -> tuple[Denial, ...]:
         """Open orders that their exchanges took and now deny: somebody has to say what became of them. From memory."""
-        return tuple(
-            denial
-            for denial in self._aftercare.denials()
-            if any(o.client_order_id == denial.client_order_id for o in self.open(denial.instance_id, shadow=False))
-        )
+        return self._watch.denials()
 
     def doubts(self) -> tuple[Doubt, ...]:
         """Orders in doubt: whether they were placed, or what became of them, is not known. From memory."""
-        return self._doubts.all()
+        return self._watch.doubts()
 
     def differences(self) -> list[dict[str, str]]:
         """Accounts that hold something else than is booked, or whose ledger is behind, as `ports.StatusReader` has it.
@@ -213,7 +205,7 @@ class Gateway:
 
     def comparisons(self) -> tuple[AccountComparison, ...]:
         """How every account compared with the ledger, last time. From memory."""
-        return self._aftercare.comparing.comparisons()
+        return self._comparing.comparisons()
 
     def arrivals(self) -> Arrivals:
         """Which servers have answered since the start; to be made once."""
@@ -221,11 +213,11 @@ class Gateway:
 
     def is_comparing(self) -> bool:
         """True while an account of a connected server waits to be compared."""
-        return self._aftercare.comparing.is_pending()
+        return self._comparing.is_pending()
 
     def close(self) -> None:
         """After the last `follow_up`."""
-        self._aftercare.close()
+        self._clerk.close()
         self._shadow_book.close()
 
     def place(self, gate: GateState, request: OrderRequest, beat: int) -> Order:
@@ -246,8 +238,8 @@ class Gateway:
         try:
             return self._send(gate, order)
         except BaseException:
-            self._doubts.add(order)
-            self._aftercare.ask_soon(order)
+            self._watch.doubt(order)
+            self._ask_soon(order)
             raise
 
     def cancel(self, gate: GateState, client_order_id: str) -> Order:
@@ -337,7 +329,7 @@ class Gateway:
     def _cancelled_shadow(self, client_order_id: str) -> Order:
         """Cancelled, unless it came to another end in the meantime."""
         try:
-            return self._ledger.settle(client_order_id, state=OrderState.CANCELLED)
+            return self._ledger.settle(client_order_id, OrderNews(state=OrderState.CANCELLED))
         except StoreError:
             order = self._ledger.get(client_order_id)
             if order is None or order.is_open:
@@ -378,11 +370,11 @@ class Gateway:
                 refusal = Refusal(_why_unsent(error), str(error))
                 return self._settlement.rejected(order, RejectedBy.GATEWAY, str(refusal))
             unknown = self._settlement.unknown(order, str(error))
-            self._aftercare.ask_soon(unknown)
+            self._ask_soon(unknown)
             return unknown
         if report.hides_fills:  # taken, and over: how it ended is looked up
             settled = self._settlement.reported(order, replace(report, state=OrderState.OPEN))
-            self._aftercare.ask_soon(settled)
+            self._ask_soon(settled)
             return settled
         return self._settlement.reported(order, report)
 
@@ -403,6 +395,17 @@ class Gateway:
         except (ExecError, CapabilityUnavailable) as error:
             self._rate.give_back(origin.account_id)
             return Refusal(_why_unsent(error), str(error))
+
+    def _ask_soon(self, order: Order) -> None:
+        """Look one order up now, not only at the next beat. From worker threads; waits for nothing."""
+        with contextlib.suppress(ExecUnavailable):  # the engine is stopping: the next one asks
+            self._bridge.start(lambda: self._look_up.ask(order))
+
+    def _connected(self) -> None:
+        """A connection was made, on the loop: what is on its accounts is compared now."""
+        task = asyncio.get_running_loop().create_task(self._comparing.run(), name="comparing")
+        self._comparisons.add(task)
+        task.add_done_callback(self._comparisons.discard)
 
     def _looked_up(self, order: Order) -> dict[str, Any]:
         """What the exchange says of the order now."""

@@ -9,7 +9,6 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
-from reconciler.clock import Clock
 from reconciler.errors import CapabilityUnavailable, ExecError, ExecRejected, ExecUnavailable, StoreError
 from reconciler.exec_mcp.answers import OrderReport, Unreadable
 from reconciler.exec_mcp.reply import OrderNotFound
@@ -17,12 +16,13 @@ from reconciler.exec_mcp.request import Unsayable
 from reconciler.exec_mcp.servers import Servers
 from reconciler.exec_mcp.subject import Subject
 from reconciler.execution.settlement import Settlement
-from reconciler.execution.watch import Absences, Denials, Doubts, Endings
+from reconciler.execution.watch import OrderWatch
 from reconciler.orders.order import Order, Outcome
-from reconciler.ports import EventLog
 from reconciler.records.event import EventReason
 
 T = TypeVar("T")
+
+log = logging.getLogger(__name__)
 
 
 class Clerk:
@@ -32,6 +32,12 @@ class Clerk:
         self._thread = ThreadPoolExecutor(1, name)
         self.is_closed = False
 
+    def report(self, message: str, error: Exception, **about: str) -> None:
+        """What was not expected, with its traceback; at shutdown work is cut short, and that is no news."""
+        if not self.is_closed:
+            trace = None if isinstance(error, StoreError) else error
+            log.error(message, exc_info=trace, extra={**about, "error": str(error)})
+
     async def do(self, work: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._thread, work)
 
@@ -40,8 +46,6 @@ class Clerk:
         self._thread.shutdown(wait=True)
 
 
-log = logging.getLogger(__name__)
-
 _AT_ONCE = 8
 """Look-ups under way at a time and server: new orders and quotes must get through beside them."""
 
@@ -49,25 +53,11 @@ _AT_ONCE = 8
 class LookUp:
     """Raises nothing: `ask` is a boundary, what nobody foresaw is logged and costs the one answer."""
 
-    def __init__(
-        self,
-        settlement: Settlement,
-        doubts: Doubts,
-        endings: Endings,
-        servers: Servers,
-        clerk: Clerk,
-        events: EventLog,
-        clock: Clock,
-    ) -> None:
+    def __init__(self, settlement: Settlement, watch: OrderWatch, servers: Servers, clerk: Clerk) -> None:
         self._settlement = settlement
-        self._doubts = doubts
-        self._endings = endings
+        self._watch = watch
         self._servers = servers
         self._clerk = clerk
-        self._events = events
-        self._clock = clock
-        self._absences = Absences()
-        self.denials = Denials(clock)
         self._turns: defaultdict[str, asyncio.Semaphore] = defaultdict(lambda: asyncio.Semaphore(_AT_ONCE))
 
     async def ask(self, order: Order) -> Exception | None:
@@ -81,31 +71,15 @@ class LookUp:
             if isinstance(error, Unreadable):
                 self._settlement.unreadable(order, str(error))
             if not isinstance(error, ExecUnavailable):
-                self._endings.unanswered(order)
+                self._watch.unanswered(order)
             self._note_obstacle(order, error)
             log.debug("order not followed up", extra={"client_order_id": order.client_order_id, "error": str(error)})
             return error
         except Exception as error:  # noqa: BLE001 - the other orders are followed up all the same
-            self._endings.unanswered(order)
-            self.report("order not followed up", error, client_order_id=order.client_order_id)
+            self._watch.unanswered(order)
+            self._clerk.report("order not followed up", error, client_order_id=order.client_order_id)
             return error
         return None
-
-    def soon(self, order: Order) -> None:
-        """Have an order that is over looked up once more."""
-        self._endings.note(order)
-
-    def seen(self, order: Order) -> None:
-        """The exchange knows the order: whatever it said before."""
-        self._doubts.read(order.client_order_id)
-        self._absences.forget(order.client_order_id)
-        self.denials.end(order.client_order_id)
-
-    def report(self, message: str, error: Exception, **about: str) -> None:
-        """What was not expected, with its traceback; at shutdown work is cut short, and that is no news."""
-        if not self._clerk.is_closed:
-            trace = None if isinstance(error, StoreError) else error
-            log.error(message, exc_info=trace, extra={**about, "error": str(error)})
 
     async def _ask(self, order: Order) -> None:
         server = self._servers.requiring(order.provenance.account_id, "get_order")
@@ -113,46 +87,41 @@ class LookUp:
             async with self._turns[server.name]:
                 answer = await server.call("get_order", addressed(order))
         except OrderNotFound:
-            self._doubts.read(order.client_order_id)
             await self._not_found(order)
             return
         report, settled = Subject.of(order).report(answer), order
-        self.seen(order)
+        self._watch.heard(order)
         if is_news(order, report):
             settled = await self._clerk.do(lambda: self._settlement.reported(order, report))
             log.info("order", extra={"client_order_id": order.client_order_id, "state": str(settled.state)})
         if settled.outcome is Outcome.REJECTED:
-            self._endings.end(order.client_order_id)
+            self._watch.is_final(order.client_order_id)
         elif not order.is_open:  # else it was asked for before it was over: a fill may have come after the answer
-            self._endings.answered(settled)
+            self._watch.answered(settled)
 
     async def _not_found(self, order: Order) -> None:
         """One more answer that there is no such order. Of one that is over or written off it is no news."""
         id_ = order.client_order_id
         if not order.is_open:
-            self._endings.answered(order)  # many exchanges forget what is over
+            self._watch.answered(order)  # many exchanges forget what is over
             return
-        if not self._absences.count(id_, self._clock.monotonic()):
+        why = self._watch.absent(order)
+        if not why:
             return
-        why = self._absences.told(id_, self._clock.monotonic())
         if order.outcome is not Outcome.ACCEPTED:
             await self._clerk.do(lambda: self._settlement.written_off(order, why))
-            self._absences.forget(id_)
-        elif id_ not in self.denials:
+        elif self._watch.deny(order, why):
             # It took the order once: nobody but somebody who looks can say what became of it.
-            self.denials.add(order, why)
             way_out = f"say what became of it: reconciler orders resolve {id_} --as … --reason …"
-            self._events.record(
-                order.instance_id, "Warning", EventReason.ORDER_MISSING, f"{id_}: {why}, but took it; {way_out}"
-            )
+            self._settlement.tell(order, "Warning", EventReason.ORDER_MISSING, f"{why}, but took it; {way_out}")
 
     def _note_obstacle(self, order: Order, error: Exception) -> None:
         if isinstance(error, (CapabilityUnavailable, Unsayable)):
-            self._doubts.obstacle(order.client_order_id, f"its server cannot look it up: {error}")
+            self._watch.hindered(order.client_order_id, f"its server cannot look it up: {error}")
         elif isinstance(error, Unreadable):
-            self._doubts.obstacle(order.client_order_id, f"what its server answers cannot be booked: {error}")
+            self._watch.hindered(order.client_order_id, f"what its server answers cannot be booked: {error}")
         elif isinstance(error, ExecRejected):
-            self._doubts.obstacle(order.client_order_id, f"its server refuses to look it up: {error}")
+            self._watch.hindered(order.client_order_id, f"its server refuses to look it up: {error}")
 
 
 def addressed(order: Order) -> dict[str, Any]:

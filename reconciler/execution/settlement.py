@@ -4,24 +4,19 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Collection, Mapping, Sequence
-from contextlib import AbstractContextManager
-from datetime import datetime
 from decimal import Decimal
-from typing import Any, Protocol
 
 from reconciler import exact
 from reconciler.errors import StoreError
 from reconciler.exec_mcp.answers import OrderReport
 from reconciler.execution.brakes import Brakes
-from reconciler.execution.watch import Doubts, Endings
-from reconciler.orders.holding import Holding
-from reconciler.orders.market import Position
-from reconciler.orders.order import Fill, Order, OrderState, Outcome, RejectedBy, decimal_text
+from reconciler.execution.watch import OrderWatch
+from reconciler.orders.order import Fill, Order, OrderNews, OrderState, Outcome, RejectedBy, decimal_text
 from reconciler.orders.verdict import Correction, Verdict
 from reconciler.ports import EventLog
 from reconciler.records.event import EventReason, EventType
-from reconciler.records.halt import Halt, HaltScope
+from reconciler.store.halts import Halts
+from reconciler.store.ledger import Ledger
 
 log = logging.getLogger(__name__)
 
@@ -29,125 +24,22 @@ _TURNS = 64
 """So many orders can be settled at a time, at most; by chance, two share a turn."""
 
 
-class KeptDifference(Protocol):
-    @property
-    def quantity(self) -> Decimal: ...
-    @property
-    def last_fill(self) -> int: ...
-    @property
-    def last_correction(self) -> int: ...
-
-
-class DifferenceBook(Protocol):
-    """Where it is kept what accounts hold beside what is booked. Blocks; what was written is committed."""
-
-    def kept(self, account_id: str) -> Mapping[str, KeptDifference] | None: ...
-    def keep(self, account_id: str, agreed: Mapping[str, Decimal]) -> None: ...
-    def filled_since(self, account_id: str, symbol: str, last_fill: int) -> tuple[Decimal, bool]: ...
-    def untold_since(self, account_id: str, last_fill: int) -> tuple[frozenset[str], int]: ...
-    def corrected_since(self, account_id: str, symbol: str, last_correction: int) -> Decimal: ...
-    def strays(self, account_id: str) -> frozenset[str]: ...
-    def settle_strays(self, account_id: str, client_order_ids: Collection[str]) -> None: ...
-
-
-class OwnOrders(Protocol):
-    """What the ledger must tell of an instance's own orders."""
-
-    def open_orders(self, instance_id: str, shadow: bool) -> Sequence[Order]: ...
-    def passed(self, instance_id: str, shadow: bool, since: datetime, but: str) -> int: ...
-    def holding(self, instance_id: str, symbol: str, shadow: bool) -> Holding: ...
-
-
-class ActiveHalts(Protocol):
-    """The halts in force, from memory."""
-
-    def active(self) -> tuple[Halt, ...]: ...
-
-
-class HaltBook(ActiveHalts, Protocol):
-    """Where halts are kept."""
-
-    def add(self, scope: HaltScope, id: str, full: bool, reason: str, by: str) -> object: ...
-
-    def steady(self) -> AbstractContextManager[object]:
-        """While inside, no halt comes or goes: who halts meanwhile waits."""
-        ...
-
-
-class OrderBook(OwnOrders, Protocol):
-    """What execution needs of the store's ledger. All of it blocks; appended and settled is committed."""
-
-    @property
-    def differences(self) -> DifferenceBook: ...
-    @property
-    def tags(self) -> tuple[str, ...]: ...
-
-    def append(self, order: Order) -> None: ...
-    def refuse(self, order: Order) -> Order: ...
-
-    def settle(
-        self,
-        client_order_id: str,
-        *,
-        outcome: Outcome | None = None,
-        state: OrderState | None = None,
-        filled_quantity: Decimal | None = None,
-        average_price: Decimal | None = None,
-        fee: Decimal | None = None,
-        fee_currency: str | None = None,
-        exchange_order_id: str | None = None,
-        reason: str | None = None,
-        rejected_by: RejectedBy | None = None,
-        is_triggered: bool | None = None,
-        fills: Sequence[Fill] = (),
-    ) -> Order: ...
-
-    def get(self, client_order_id: str) -> Order | None: ...
-    def recent(self, instance_id: str, limit: int, shadow: bool) -> Sequence[Order]: ...
-    def position(self, instance_id: str, symbol: str, shadow: bool) -> Position: ...
-    def unresolved(self) -> list[Order]: ...
-    def open_accepted(self) -> list[Order]: ...
-    def resting(self) -> list[Order]: ...
-    def mark_unknown_on_startup(self) -> list[Order]: ...
-    def unwanted(self) -> list[Order]: ...
-    def written_off(self, since: datetime) -> list[Order]: ...
-    def ended(self, since: datetime) -> list[Order]: ...
-    def refused(self, since: datetime) -> list[Order]: ...
-    def was_unknown(self, client_order_id: str) -> bool: ...
-    def of_exchange_id(self, account_id: str, exchange_order_id: str) -> Order | None: ...
-    def clients(self) -> list[tuple[str, str]]: ...
-    def held(self, account_id: str) -> Mapping[str, Decimal]: ...
-    def markets(self, account_id: str) -> Collection[str]: ...
-    def sent(self, since: datetime) -> list[tuple[str, datetime]]: ...
-    def open_on(self, account_id: str, symbol: str) -> list[Order]: ...
-    def ended_on(self, account_id: str, since: datetime, limit: int) -> list[Order]: ...
-    def earliest(self) -> datetime | None: ...
-    def newest_ids(self) -> list[str]: ...
-    def instance_ids(self) -> list[str]: ...
-    def books_on(self, account_id: str) -> dict[str, tuple[str, Decimal]]: ...
-    def correct(self, corrections: Mapping[str, Correction]) -> Mapping[str, tuple[Holding, Holding]]: ...
-    def resolve(self, client_order_id: str, said: str, news: Mapping[str, Any]) -> Order: ...
-
-
 class Settlement:
     """Blocks, for it writes; from any thread. Two who settle one order take turns, so neither undoes the other."""
 
     def __init__(
         self,
-        ledger: OrderBook,
-        doubts: Doubts,
-        halts: HaltBook,
+        ledger: Ledger,
+        watch: OrderWatch,
+        halts: Halts,
         events: EventLog,
-        endings: Endings | None = None,
         brakes: Brakes | None = None,
     ) -> None:
         self._ledger = ledger
-        self._doubts = doubts
+        self._watch = watch
         self._halts = halts
         self._events = events
-        self._endings = endings
         self._brakes = brakes
-        self._told: dict[str, str] = {}
         self._turns = tuple(threading.Lock() for _ in range(_TURNS))
 
     def rejected(self, order: Order, by: RejectedBy, reason: str) -> Order:
@@ -155,10 +47,11 @@ class Settlement:
         with self._turn(order.client_order_id):
             known = self._ledger.get(order.client_order_id) or order
             if known.outcome is not Outcome.ACCEPTED:
-                settled = self._note(self._rejected(order, by, reason))
+                settled = self._rejected(order, by, reason)
+                self._watch.ended(settled)
                 self._brake(settled)
                 return settled
-        self._tell(
+        self.tell(
             known,
             "Warning",
             EventReason.ORDER_TURNED_UP,
@@ -172,9 +65,9 @@ class Settlement:
             known = self._ledger.get(order.client_order_id) or order
             if known.outcome is not Outcome.PENDING:
                 return known  # the exchange listed it before its answer was given up
-            self._doubts.add(order)
-            settled = self._ledger.settle(order.client_order_id, outcome=Outcome.UNKNOWN, reason=reason)
-        self._tell(order, "Warning", EventReason.ORDER_UNKNOWN, f"it may have been placed: {reason}")
+            self._watch.doubt(order)
+            settled = self._ledger.settle(order.client_order_id, OrderNews(outcome=Outcome.UNKNOWN, reason=reason))
+        self.tell(order, "Warning", EventReason.ORDER_UNKNOWN, f"it may have been placed: {reason}")
         return settled
 
     def written_off(self, order: Order, why: str) -> Order:
@@ -182,18 +75,17 @@ class Settlement:
         with self._turn(order.client_order_id):
             known = self._ledger.get(order.client_order_id) or order
             if known.outcome is Outcome.PENDING:  # that it is unknown could not be written down: it is now
-                self._ledger.settle(order.client_order_id, outcome=Outcome.UNKNOWN)
+                self._ledger.settle(order.client_order_id, OrderNews(outcome=Outcome.UNKNOWN))
             elif known.outcome is not Outcome.UNKNOWN:
                 return known
             settled = self._rejected(order, RejectedBy.GATEWAY, why)
-        self._tell(order, "Warning", EventReason.ORDER_NOT_PLACED, why)
+        self.tell(order, "Warning", EventReason.ORDER_NOT_PLACED, why)
         return settled
 
     def unreadable(self, order: Order, why: str) -> None:
         """What was answered cannot be booked: the order stays as it is known. Told once, as long as it is the same."""
-        if self._told.get(order.client_order_id) != why:
-            self._told[order.client_order_id] = why
-            self._tell(order, "Warning", EventReason.ANSWER_UNREADABLE, f"an answer was not taken: {why}")
+        if self._watch.complains(order, why):
+            self.tell(order, "Warning", EventReason.ANSWER_UNREADABLE, f"an answer was not taken: {why}")
 
     def reported(self, order: Order, report: OrderReport) -> Order:
         """The exchange's word on an order. An answer older than what is known changes nothing.
@@ -215,8 +107,7 @@ class Settlement:
                 return known  # exchanges list what they refused as cancelled: nothing was traded
             if turned_up:
                 self._halt(known, " turned up, though it had been taken for rejected")
-            settled = self._ledger.settle(
-                known.client_order_id,
+            news = OrderNews(
                 outcome=Outcome.ACCEPTED,
                 state=known.state if is_over else _state(known, report),
                 filled_quantity=filled,
@@ -227,21 +118,21 @@ class Settlement:
                 reason=_reason(known),
                 fills=_fills(known, report),
             )
-        self._is_known(order.client_order_id)
-        self._note(settled)
+            settled = self._ledger.settle(known.client_order_id, news)
+        self._watch.ended(settled)
         self._brake(settled)
         if turned_up:
-            self._tell(
+            self.tell(
                 known,
                 "Warning",
                 EventReason.ORDER_TURNED_UP,
                 f"it is {settled.state}, but was taken for: {known.reason}",
             )
         elif known.outcome is Outcome.UNKNOWN:
-            self._tell(known, "Normal", EventReason.ORDER_FOUND, f"it was placed, and is {settled.state}")
+            self.tell(known, "Normal", EventReason.ORDER_FOUND, f"it was placed, and is {settled.state}")
         elif is_over and settled.filled_quantity > known.filled_quantity:
             more = f"{decimal_text(settled.filled_quantity)} filled, was {decimal_text(known.filled_quantity)}"
-            self._tell(known, "Warning", EventReason.LATE_FILL, f"it was {known.state} already: {more}")
+            self.tell(known, "Warning", EventReason.LATE_FILL, f"it was {known.state} already: {more}")
         self._tell_excess(known, settled)
         return settled
 
@@ -249,14 +140,14 @@ class Settlement:
         """Exchanges that round up fill more than was ordered: it is booked as told, and somebody should know."""
         if settled.filled_quantity > max(settled.quantity, known.filled_quantity):
             filled, ordered = decimal_text(settled.filled_quantity), decimal_text(settled.quantity)
-            self._tell(known, "Warning", EventReason.FILLED_MORE, f"{filled} filled, of {ordered} that was ordered")
+            self.tell(known, "Warning", EventReason.FILLED_MORE, f"{filled} filled, of {ordered} that was ordered")
 
     def still_open(self, order: Order) -> None:
         """It is over, for all we know, and that is final; its exchange lists it as open all the same."""
         way_out = "cancel it at the exchange, then lift the halt"
         why = f"the exchange lists it as open, but it was taken for {order.state}; {way_out}"
         self._halt(order, f": {why}")
-        self._tell(order, "Warning", EventReason.ORDER_STILL_OPEN, why)
+        self.tell(order, "Warning", EventReason.ORDER_STILL_OPEN, why)
 
     def resolved(self, client_order_id: str, verdict: Verdict) -> str:
         """An operator's word on an order. Why it cannot be taken, empty where it was."""
@@ -264,14 +155,13 @@ class Settlement:
             known = self._ledger.get(client_order_id)
             if known is None:
                 return "the ledger knows no such order"
-            if known.outcome is Outcome.PENDING and client_order_id not in self._doubts.ids():
+            if known.outcome is Outcome.PENDING and client_order_id not in self._watch.in_doubt():
                 return "it is being sent right now: wait for its outcome"
             fault = verdict.fault(known, was_unknown=self._ledger.was_unknown(client_order_id))
             if not fault:
                 said = f"order {client_order_id} resolved as {verdict}: {verdict.reason} ({verdict.by})"
-                self._ledger.resolve(client_order_id, said, verdict.news(known))
-                self._is_known(client_order_id)
-                self._tell(known, "Warning", EventReason.ORDER_RESOLVED, f"{verdict}: {verdict.reason} ({verdict.by})")
+                self._watch.note(self._ledger.resolve(client_order_id, said, verdict.news(known)))
+                self.tell(known, "Warning", EventReason.ORDER_RESOLVED, f"{verdict}: {verdict.reason} ({verdict.by})")
             return fault
 
     def corrected(self, instance_id: str, correction: Correction) -> str:
@@ -297,24 +187,24 @@ class Settlement:
             log.error("a halt could not be stored", extra={"instance": order.instance_id, "error": str(error)})
 
     def _rejected(self, order: Order, by: RejectedBy, reason: str) -> Order:
-        settled = self._ledger.settle(order.client_order_id, outcome=Outcome.REJECTED, rejected_by=by, reason=reason)
-        self._is_known(order.client_order_id)
+        news = OrderNews(outcome=Outcome.REJECTED, rejected_by=by, reason=reason)
+        settled = self._ledger.settle(order.client_order_id, news)
+        self._watch.note(settled)
         return settled
-
-    def _is_known(self, client_order_id: str) -> None:
-        """What became of the order is written down: nothing of not knowing it is kept."""
-        self._doubts.end(client_order_id)
-        self._told.pop(client_order_id, None)
 
     def _refused(self, known: Order, reason: str) -> Order:
         if known.outcome is Outcome.ACCEPTED:
             # Accepted at first and thrown out later: for the order it is an end like any other.
             if known.state is not None and known.state.is_final:
                 return known
-            return self._note(self._ledger.settle(known.client_order_id, state=OrderState.CANCELLED, reason=reason))
+            thrown_out = OrderNews(state=OrderState.CANCELLED, reason=reason)
+            settled = self._ledger.settle(known.client_order_id, thrown_out)
+            self._watch.ended(settled)
+            return settled
         if known.outcome is Outcome.REJECTED:
             return known
-        settled = self._note(self._rejected(known, RejectedBy.EXCHANGE, reason))
+        settled = self._rejected(known, RejectedBy.EXCHANGE, reason)
+        self._watch.ended(settled)
         self._brake(settled)
         return settled
 
@@ -327,14 +217,14 @@ class Settlement:
         elif settled.rejected_by is RejectedBy.EXCHANGE and (held := self._brakes.refused(settled, settled.reason)):
             self._events.record(settled.instance_id, "Warning", EventReason.REFUSED_AGAIN, held)
 
-    def _note(self, settled: Order) -> Order:
-        """Have it looked up once more, where that may tell more."""
-        if self._endings is not None:
-            self._endings.note(settled)
-        return settled
-
-    def _tell(self, order: Order, type: EventType, reason: EventReason, message: str) -> None:
+    def tell(self, order: Order, type: EventType, reason: EventReason, message: str) -> None:
+        """Have people read something of an order."""
         self._events.record(order.instance_id, type, reason, f"{order.client_order_id}: {message}")
+
+    def tell_once(self, order: Order, type: EventType, reason: EventReason, message: str) -> None:
+        """The same, once for each open order, however many beats it takes."""
+        if self._watch.is_news(order, reason):
+            self.tell(order, type, reason, message)
 
 
 def _reason(known: Order) -> str | None:

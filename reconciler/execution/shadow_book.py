@@ -17,7 +17,6 @@ from datetime import date
 from decimal import ROUND_CEILING, Decimal
 from itertools import groupby
 from operator import attrgetter
-from typing import Protocol
 
 from reconciler import exact
 from reconciler.clock import Clock, utc
@@ -27,11 +26,12 @@ from reconciler.exec_mcp.servers import Servers
 from reconciler.execution.gate_checks import Refusal
 from reconciler.execution.limits import QuotePrices
 from reconciler.orders.filling import Resting, fee_on, offered, tried
-from reconciler.orders.market import Position, Quote, is_contract
-from reconciler.orders.order import Order, OrderState, OrderType, Outcome, Side
+from reconciler.orders.market import Quote, is_contract
+from reconciler.orders.order import Order, OrderNews, OrderState, OrderType, Outcome, Side
 from reconciler.ports import MarketData
 from reconciler.records.mode import Mode
 from reconciler.records.status import TradingReason
+from reconciler.store.ledger import Ledger
 
 DEFAULT_FEE = Decimal("0.0025")
 """The fee of a shadow fill, as a fraction of its notional: what exchanges charge those who trade little, or more."""
@@ -180,25 +180,6 @@ _AT_ONCE = 4
 _market = attrgetter("provenance.account_id", "provenance.symbol")
 
 
-class ShadowLedger(Protocol):
-    """What it needs of the ledger. All of it blocks; what is settled is committed."""
-
-    def resting(self) -> Sequence[Order]: ...
-    def position(self, instance_id: str, symbol: str, shadow: bool) -> Position: ...
-
-    def settle(
-        self,
-        client_order_id: str,
-        *,
-        state: OrderState | None = None,
-        filled_quantity: Decimal | None = None,
-        average_price: Decimal | None = None,
-        fee: Decimal | None = None,
-        reason: str | None = None,
-        is_triggered: bool | None = None,
-    ) -> Order: ...
-
-
 class ShadowBook:
     """The task of one engine. `close` it after its last `follow`.
 
@@ -206,7 +187,7 @@ class ShadowBook:
     and `_look` are boundaries: what nobody foresaw is logged, costs a round or one market's turn, and no more.
     """
 
-    def __init__(self, ledger: ShadowLedger, quoting: Quoting, clock: Clock, fee_rate: Decimal) -> None:
+    def __init__(self, ledger: Ledger, quoting: Quoting, clock: Clock, fee_rate: Decimal) -> None:
         self._ledger = ledger
         self._quoting = quoting
         self._clock = clock
@@ -254,8 +235,7 @@ class ShadowBook:
     def _settle(self, before: Order, after: Order) -> None:
         """Write down what happened. An order that was cancelled meanwhile stays cancelled."""
         try:
-            self._ledger.settle(
-                before.client_order_id,
+            news = OrderNews(
                 state=after.state,
                 filled_quantity=after.filled_quantity,
                 average_price=after.average_price,
@@ -263,6 +243,7 @@ class ShadowBook:
                 reason=after.reason,
                 is_triggered=after.is_triggered,
             )
+            self._ledger.settle(before.client_order_id, news)
         except StoreError as error:
             about = {"client_order_id": before.client_order_id, "error": str(error)}
             log.debug("shadow order not followed up", extra=about)

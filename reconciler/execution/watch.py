@@ -1,7 +1,8 @@
-"""What the engine knows of orders beyond the ledger: doubts, denials, recent ends, what lingers. From memory.
+"""What the engine knows of orders beyond the ledger: one value an order, all of it from memory.
 
 An order is in doubt where nobody knows whether it was placed, and denied where an exchange that took it says that it
-knows none. How often that must be said before it counts, stands here, too.
+knows none. How often that must be said before it counts, and when an order that is over is looked up once more, stands
+here, too. Asks nobody and writes nothing down.
 """
 
 from __future__ import annotations
@@ -10,13 +11,25 @@ import threading
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from datetime import timedelta
+from typing import Any
 
 from reconciler.clock import Clock, iso
 from reconciler.orders.order import Order, Outcome, RejectedBy
+from reconciler.records.event import EventReason
 
 ANSWERS = 3
 SPREAD_S = 30.0
 """An exchange that does not know an order may only be slow: so many answers, over so long, say that there is none."""
+LATELY = timedelta(days=1)
+"""For so long after its end an order is asked for by the next engine, which cannot know whether this one did."""
+ACKNOWLEDGED_S = 30.0
+"""For so long a cancel that was taken is not sent again: the order is asked for once a beat, which tells its end."""
+_AT_S = (5.0, 30.0, 120.0)
+"""When it is looked up, counted from its end; again only where price or fee of what is filled are still missing."""
+_TRIES = 600
+"""So often it is tried in vain, once a beat. Without a connection it was not tried."""
+_AT_ONCE = 50
+"""Of so many at a time, lest a start floods a server with the questions of a day."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,129 +48,202 @@ class Doubt:
         return self.message + way_out if self.needs_somebody else self.message
 
 
-class Doubts:
-    """Whose orders are in doubt: those instances open nothing new. From memory; thread-safe.
+@dataclass(frozen=True, slots=True)
+class Denial:
+    """An order, whose it is, and how often its exchange has denied it. `seen_at` (ISO 8601) is since when."""
 
-    In doubt is an order of which nobody knows whether it was placed, and one of which nobody can read what became.
-    """
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._owners: dict[str, str] = {}
-        self._obstacles: dict[str, str] = {}
-        self._unreadable: dict[str, tuple[str, str]] = {}
-
-    def add(self, order: Order) -> None:
-        """From now on it is not known whether `order` was placed."""
-        with self._lock:
-            self._owners[order.client_order_id] = order.instance_id
-
-    def end(self, client_order_id: str) -> None:
-        """What became of the order is known after all."""
-        with self._lock:
-            self._owners.pop(client_order_id, None)
-            self._obstacles.pop(client_order_id, None)
-            self._unreadable.pop(client_order_id, None)
-
-    def unreadable(self, order: Order, why: str) -> None:
-        """`order` was placed, but what its server answers of it makes no sense."""
-        with self._lock:
-            self._unreadable[order.client_order_id] = (order.instance_id, why)
-
-    def read(self, client_order_id: str) -> None:
-        """An answer about the order was read."""
-        with self._lock:
-            self._unreadable.pop(client_order_id, None)
-
-    def obstacle(self, client_order_id: str, why: str) -> None:
-        """Why asking the exchange will not end the doubt: somebody has to say what became of the order."""
-        with self._lock:
-            if client_order_id in self._owners:
-                self._obstacles[client_order_id] = why
-
-    def ids(self) -> frozenset[str]:
-        """The client_order_ids of all orders of which nobody knows whether they were placed."""
-        return frozenset(tuple(self._owners))
-
-    def told(self, instance_id: str) -> str:
-        """The oldest doubt about an order of this instance in words, empty where there is none."""
-        return next((doubt.told for doubt in self.all() if doubt.instance_id == instance_id), "")
-
-    def all(self) -> tuple[Doubt, ...]:
-        """Every order in doubt: first those of which nobody knows whether they were placed, oldest first."""
-        owners, unreadable = dict(tuple(self._owners.items())), tuple(self._unreadable.items())
-        return (
-            *(self._unplaced(id_, owner) for id_, owner in owners.items()),
-            *(
-                Doubt(id_, owner, f"what its server answers about {id_} cannot be booked: {why}", needs_somebody=True)
-                for id_, (owner, why) in unreadable
-                if id_ not in owners
-            ),
-        )
-
-    def _unplaced(self, client_order_id: str, owner: str) -> Doubt:
-        obstacle = self._obstacles.get(client_order_id, "")
-        message = f"it is not known whether {client_order_id} was placed"
-        return Doubt(client_order_id, owner, f"{message}; {obstacle}" if obstacle else message, bool(obstacle))
-
-
-class Absences:
-    """Answers that an order is not known, counted per order. Starts anew with the process. Not thread-safe."""
-
-    def __init__(self) -> None:
-        self._answers: dict[str, tuple[int, float]] = {}
-
-    def count(self, client_order_id: str, now_s: float) -> bool:
-        """One more such answer; True where they say by now that there is no such order."""
-        number, first_s = self._answers.get(client_order_id, (0, now_s))
-        self._answers[client_order_id] = (number + 1, first_s)
-        return number + 1 >= ANSWERS and now_s - first_s >= SPREAD_S
-
-    def told(self, client_order_id: str, now_s: float) -> str:
-        number, first_s = self._answers[client_order_id]
-        return f"the exchange does not know it: asked {number} times in {now_s - first_s:.0f} s"
-
-    def forget(self, client_order_id: str) -> None:
-        self._answers.pop(client_order_id, None)
-
-
-LATELY = timedelta(days=1)
-"""For so long after its end an order is asked for by the next engine, which cannot know whether this one did."""
-_AT_S = (5.0, 30.0, 120.0)
-"""When it is looked up, counted from its end; again only where price or fee of what is filled are still missing."""
-_TRIES = 600
-"""So often it is tried in vain, once a beat. Without a connection it was not tried."""
-_AT_ONCE = 50
-"""Of so many at a time, lest a start floods a server with the questions of a day."""
+    client_order_id: str
+    instance_id: str
+    account_id: str
+    message: str
+    seen_at: str
 
 
 @dataclass(frozen=True, slots=True)
-class _Ending:
+class Ending:
+    """An order that is over and is looked up once more. `tries` were in vain, counted since the last of `answers`."""
+
     since_s: float
     answers: int = 0
     tries: int = 0
 
+    def is_due(self, now_s: float) -> bool:
+        return now_s - self.since_s >= _AT_S[self.answers]
 
-class Endings:
-    """Thread-safe."""
+
+@dataclass(frozen=True, slots=True)
+class Watched:
+    """Everything that is known of one order, which is as it stood when it was noted last. Times are monotonic.
+
+    `hindrance` is why asking will not end a doubt; `unreadable` what was answered of one that was placed, and makes no
+    sense; `complaint` the answer that was told of last. `told` are the reasons of events that are told only once.
+    """
+
+    order: Order
+    is_doubted: bool = False
+    hindrance: str = ""
+    unreadable: str = ""
+    complaint: str = ""
+    absences: int = 0
+    absent_since_s: float = 0.0
+    denial: Denial | None = None
+    ending: Ending | None = None
+    lingers_since_s: float | None = None
+    is_lingering_told: bool = False
+    cancel_taken_s: float | None = None
+    told: frozenset[EventReason] = frozenset()
+
+    @property
+    def is_empty(self) -> bool:
+        return self == Watched(self.order)
+
+    @property
+    def doubt(self) -> Doubt | None:
+        """What is not known of it, in words."""
+        id_, owner = self.order.client_order_id, self.order.instance_id
+        if self.is_doubted:
+            message = f"it is not known whether {id_} was placed"
+            message = f"{message}; {self.hindrance}" if self.hindrance else message
+            return Doubt(id_, owner, message, needs_somebody=bool(self.hindrance))
+        if self.unreadable:
+            told = f"what its server answers about {id_} cannot be booked: {self.unreadable}"
+            return Doubt(id_, owner, told, needs_somebody=True)
+        return None
+
+    def at(self, order: Order) -> Watched:
+        """What is left of it once the order is `order`: the one place where what that makes moot is forgotten."""
+        # Something was booked, so an answer was read, or a person has said what it should have been.
+        kept = replace(self, order=order, unreadable="", complaint="")
+        if order.outcome not in (Outcome.PENDING, Outcome.UNKNOWN):
+            kept = replace(kept, is_doubted=False, hindrance="")
+        if order.is_open:
+            kept = replace(kept, lingers_since_s=None, is_lingering_told=False)
+        else:
+            kept = replace(kept.heard(), cancel_taken_s=None, told=frozenset())
+        return kept if _may_be_more(order) else replace(kept, ending=None)
+
+    def heard(self) -> Watched:
+        """What is left of it once its exchange knew it: whatever was, or was not, answered before."""
+        return replace(self, unreadable="", absences=0, absent_since_s=0.0, denial=None)
+
+
+class OrderWatch:
+    """Thread-safe. Whoever settles an order has it noted; nothing else needs to be forgotten."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self._lock = threading.Lock()
-        self._ends: dict[str, _Ending] = {}
+        self._known: dict[str, Watched] = {}
+        self._doubtful: dict[str, dict[str, None]] = {}
+        """By instance, the client_order_ids of those in doubt: asked for at every order, and by the whole fleet."""
 
     def note(self, order: Order) -> None:
-        """What is known of an order now, however it came to be known."""
+        """The order is this now, however that came to be known: what that makes moot is forgotten."""
         with self._lock:
-            if _may_be_more(order):
-                self._ends.setdefault(order.client_order_id, _Ending(self._clock.monotonic()))
-            else:
-                self._ends.pop(order.client_order_id, None)
+            if (known := self._known.get(order.client_order_id)) is not None:
+                self._keep(known.at(order))
 
-    def end(self, client_order_id: str) -> None:
-        """What a look-up told of the order is the last word."""
+    def open(self) -> frozenset[str]:
+        """The client_order_ids of those that are open, by all that was noted."""
         with self._lock:
-            self._ends.pop(client_order_id, None)
+            return frozenset(id_ for id_, known in self._known.items() if known.order.is_open)
+
+    # Doubts
+
+    def doubt(self, order: Order) -> None:
+        """From now on it is not known whether `order` was placed: its instance opens nothing new."""
+        self._change(order, is_doubted=True)
+
+    def hindered(self, client_order_id: str, why: str) -> None:
+        """Why asking the exchange will not end the doubt: somebody has to say what became of the order."""
+        with self._lock:
+            known = self._known.get(client_order_id)
+            if known is not None and known.is_doubted:
+                self._keep(replace(known, hindrance=why))
+
+    def unreadable(self, order: Order, why: str) -> None:
+        """`order` was placed, but what its server answers of it makes no sense."""
+        self._change(order, unreadable=why)
+
+    def complains(self, order: Order, why: str) -> bool:
+        """An answer about the order was not taken; True where that is to be told, for it was not told last."""
+        with self._lock:
+            known = self._known.get(order.client_order_id) or Watched(order)
+            if known.complaint == why:
+                return False
+            self._keep(replace(known, complaint=why))
+            return True
+
+    def in_doubt(self) -> frozenset[str]:
+        """The client_order_ids of all orders of which nobody knows whether they were placed."""
+        with self._lock:
+            return frozenset(id_ for ids in self._doubtful.values() for id_ in ids if self._known[id_].is_doubted)
+
+    def obstacle(self, instance_id: str) -> str:
+        """The oldest doubt about an order of this instance in words, empty where there is none."""
+        if instance_id not in self._doubtful:
+            return ""
+        with self._lock:
+            own = _doubts(self._known[id_] for id_ in self._doubtful.get(instance_id, ()))
+        return own[0].told if own else ""
+
+    def doubts(self) -> tuple[Doubt, ...]:
+        """Every order in doubt: first those of which nobody knows whether they were placed, oldest first."""
+        with self._lock:
+            return _doubts(self._known[id_] for ids in self._doubtful.values() for id_ in ids)
+
+    # What its exchange answers
+
+    def heard(self, order: Order) -> None:
+        """The exchange knows the order: whatever it said before."""
+        with self._lock:
+            if (known := self._known.get(order.client_order_id)) is not None:
+                self._keep(known.heard())
+
+    def absent(self, order: Order) -> str:
+        """One more answer that there is no such order. How often that was said, where it says by now that so it is."""
+        now_s = self._clock.monotonic()
+        with self._lock:
+            known = self._known.get(order.client_order_id) or Watched(order)
+            first_s = known.absent_since_s if known.absences else now_s
+            known = replace(known, unreadable="", absences=known.absences + 1, absent_since_s=first_s)
+            self._keep(known)
+        if known.absences < ANSWERS or now_s - first_s < SPREAD_S:
+            return ""
+        return f"the exchange does not know it: asked {known.absences} times in {now_s - first_s:.0f} s"
+
+    def deny(self, order: Order, message: str) -> bool:
+        """Its exchange took the order, and has denied it often enough since. True where that is new."""
+        origin, id_ = order.provenance, order.client_order_id
+        denial = Denial(id_, origin.instance_id, origin.account_id, message, iso(self._clock.time()))
+        with self._lock:
+            known = self._known.get(id_) or Watched(order)
+            if known.denial is not None:
+                return False
+            self._keep(replace(known, denial=denial))
+            return True
+
+    def denials(self) -> tuple[Denial, ...]:
+        """By instance."""
+        with self._lock:
+            found = [known.denial for known in self._known.values() if known.denial is not None]
+        return tuple(sorted(found, key=lambda one: (one.instance_id, one.seen_at)))
+
+    # Orders that are over
+
+    def ended(self, order: Order) -> None:
+        """As `note`; and where the order is over, and a look-up may tell more, it is to be looked up once more."""
+        with self._lock:
+            known = (self._known.get(order.client_order_id) or Watched(order)).at(order)
+            if known.ending is None and _may_be_more(order):
+                known = replace(known, ending=Ending(self._clock.monotonic()))
+            self._keep(known)
+
+    def is_final(self, client_order_id: str) -> None:
+        """What a look-up told of an order that is over is the last word."""
+        with self._lock:
+            if (known := self._known.get(client_order_id)) is not None:
+                self._keep(replace(known, ending=None))
 
     def answered(self, order: Order) -> None:
         """It was looked up when it was over already, and answered; what that was is noted.
@@ -165,30 +251,99 @@ class Endings:
         Before its time that says nothing: a fill that is under way would not be told yet.
         """
         with self._lock:
-            known = self._ends.get(order.client_order_id)
-            if known is None or not self._is_due(known):
+            known = self._known.get(order.client_order_id)
+            if known is None or known.ending is None or not known.ending.is_due(self._clock.monotonic()):
                 return
-            del self._ends[order.client_order_id]
-            if _lacks_price(order) and known.answers + 1 < len(_AT_S):
-                self._ends[order.client_order_id] = _Ending(known.since_s, known.answers + 1)
+            number = known.ending.answers + 1
+            again = Ending(known.ending.since_s, number) if _lacks_price(order) and number < len(_AT_S) else None
+            self._keep(replace(known, ending=again))
 
     def unanswered(self, order: Order) -> None:
         """It was looked up in vain, though its server was there."""
         with self._lock:
-            known = self._ends.pop(order.client_order_id, None)
-            if known is not None and known.tries + 1 < _TRIES:
-                self._ends[order.client_order_id] = replace(known, tries=known.tries + 1)
+            known = self._known.get(order.client_order_id)
+            if known is not None and known.ending is not None:
+                tries = known.ending.tries + 1
+                self._keep(replace(known, ending=replace(known.ending, tries=tries) if tries < _TRIES else None))
 
     def due(self) -> list[str]:
-        """The client_order_ids of those to be looked up now: as many as may be at a time, by turns."""
+        """The client_order_ids of those that are over and are to be looked up now: so many at a time, by turns."""
+        now_s = self._clock.monotonic()
         with self._lock:
-            found = [id for id, end in self._ends.items() if self._is_due(end)][:_AT_ONCE]
-            for id in found:
-                self._ends[id] = self._ends.pop(id)  # to the end of the line
-            return found
+            found = [id_ for id_, known in self._known.items() if known.ending and known.ending.is_due(now_s)]
+            for id_ in found[:_AT_ONCE]:
+                self._known[id_] = self._known.pop(id_)  # to the end of the line
+            return found[:_AT_ONCE]
 
-    def _is_due(self, end: _Ending) -> bool:
-        return self._clock.monotonic() - end.since_s >= _AT_S[end.answers]
+    def lingering(self, account_id: str, orders: Iterable[Order]) -> tuple[list[Order], list[Order]]:
+        """These, and no others, are over and are listed as open on the account all the same.
+
+        Returns those to be told of, for they have been for too long, and those that are listed no more.
+        """
+        now_s, listed = self._clock.monotonic(), {order.client_order_id: order for order in orders}
+        overdue: list[Order] = []
+        with self._lock:
+            before = [known for known in self._known.values() if known.lingers_since_s is not None]
+            gone = [
+                known
+                for known in before
+                if known.order.provenance.account_id == account_id and known.order.client_order_id not in listed
+            ]
+            for known in gone:
+                self._keep(replace(known, lingers_since_s=None, is_lingering_told=False))
+            for order in listed.values():
+                known = self._known.get(order.client_order_id) or Watched(order)
+                since_s = now_s if known.lingers_since_s is None else known.lingers_since_s
+                is_told = known.is_lingering_told or now_s - since_s >= SPREAD_S
+                if is_told and not known.is_lingering_told:
+                    overdue.append(order)
+                self._keep(replace(known, lingers_since_s=since_s, is_lingering_told=is_told))
+        return overdue, [known.order for known in gone]
+
+    # Cancels
+
+    def cancel_taken(self, order: Order) -> None:
+        """Its exchange took a cancel of the order, which is open for all we know."""
+        self._change(order, cancel_taken_s=self._clock.monotonic())
+
+    def is_cancelled(self, order: Order) -> bool:
+        """True where a cancel was taken so lately that no other is sent."""
+        known = self._known.get(order.client_order_id)
+        taken_s = None if known is None else known.cancel_taken_s
+        return taken_s is not None and self._clock.monotonic() - taken_s < ACKNOWLEDGED_S
+
+    def is_news(self, order: Order, reason: EventReason) -> bool:
+        """True once for an open order and a reason: what is tried again each beat is told once."""
+        with self._lock:
+            known = self._known.get(order.client_order_id) or Watched(order)
+            if reason in known.told:
+                return False
+            self._keep(replace(known, told=known.told | {reason}))
+            return True
+
+    def _change(self, order: Order, **news: Any) -> None:
+        with self._lock:
+            self._keep(replace(self._known.get(order.client_order_id) or Watched(order), **news))
+
+    def _keep(self, known: Watched) -> None:
+        """The one place that remembers, and forgets what nothing is known of any more. The caller holds the lock."""
+        id_, owner = known.order.client_order_id, known.order.instance_id
+        if known.is_empty:
+            self._known.pop(id_, None)
+        else:
+            self._known[id_] = known
+        own = self._doubtful.setdefault(owner, {})
+        if known.is_doubted or known.unreadable:
+            own[id_] = None
+        else:
+            own.pop(id_, None)
+        if not own:
+            del self._doubtful[owner]
+
+
+def _doubts(known: Iterable[Watched]) -> tuple[Doubt, ...]:
+    ordered = sorted(known, key=lambda one: (not one.is_doubted, one.order.created_at))
+    return tuple(doubt for one in ordered if (doubt := one.doubt) is not None)
 
 
 def _may_be_more(order: Order) -> bool:
@@ -201,61 +356,3 @@ def _may_be_more(order: Order) -> bool:
 
 def _lacks_price(order: Order) -> bool:
     return bool(order.filled_quantity) and (order.average_price is None or order.fee is None)
-
-
-@dataclass(frozen=True, slots=True)
-class Denial:
-    """An order, whose it is, and how often its exchange has denied it. `seen_at` (ISO 8601) is since when."""
-
-    client_order_id: str
-    instance_id: str
-    account_id: str
-    message: str
-    seen_at: str
-
-
-class Denials:
-    """Changed on the main loop, read by any thread."""
-
-    def __init__(self, clock: Clock) -> None:
-        self._clock = clock
-        self._known: dict[str, Denial] = {}
-
-    def __contains__(self, client_order_id: str) -> bool:
-        return client_order_id in self._known
-
-    def add(self, order: Order, message: str) -> None:
-        origin, id_ = order.provenance, order.client_order_id
-        self._known[id_] = Denial(id_, origin.instance_id, origin.account_id, message, iso(self._clock.time()))
-
-    def end(self, client_order_id: str) -> None:
-        """The exchange knows the order after all."""
-        self._known.pop(client_order_id, None)
-
-    def told(self) -> tuple[Denial, ...]:
-        """By instance. What became of some of them an operator may have said meanwhile."""
-        return tuple(sorted(self._known.values(), key=lambda one: (one.instance_id, one.seen_at)))
-
-
-@dataclass(frozen=True, slots=True)
-class _Lingering:
-    order: Order
-    since_s: float
-    is_told: bool = False
-
-
-class Lingering:
-    """Lives on the main loop."""
-
-    def __init__(self, clock: Clock) -> None:
-        self._clock = clock
-        self._known: dict[str, dict[str, _Lingering]] = {}
-
-    def listed(self, account_id: str, orders: Iterable[Order]) -> tuple[list[Order], list[Order]]:
-        """These, and no others, linger on the account now: those to be told of, and those that linger no more."""
-        now_s, before = self._clock.monotonic(), self._known.get(account_id, {})
-        now = {o.client_order_id: before.get(o.client_order_id) or _Lingering(o, now_s) for o in orders}
-        overdue = [one for one in now.values() if not one.is_told and now_s - one.since_s >= SPREAD_S]
-        now.update((one.order.client_order_id, replace(one, is_told=True)) for one in overdue)
-        self._known[account_id] = now
-        return [one.order for one in overdue], [one.order for id, one in before.items() if id not in now]

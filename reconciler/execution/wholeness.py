@@ -17,12 +17,13 @@ from reconciler.errors import ExecUnavailable
 from reconciler.exec_mcp.server import unseen
 from reconciler.exec_mcp.servers import Servers
 from reconciler.execution.order_id import PREFIX_LENGTH, made_ms, prefix, tag_of
-from reconciler.execution.settlement import KeptDifference, OrderBook
 from reconciler.execution.tally import Held, differences
 from reconciler.orders.order import Order, Side, decimal_text
 from reconciler.orders.verdict import Shares
 from reconciler.ports import EventLog
 from reconciler.records.event import EventReason
+from reconciler.store.differences import Kept
+from reconciler.store.ledger import Ledger
 
 _LOOKS = 3
 """What differs otherwise at so many looks in a row is no fill on its way any more, though no two of them agree."""
@@ -96,7 +97,7 @@ class _Found:
     lost: tuple[str, ...]
     theirs: Held | None
     ours: Held
-    kept: Mapping[str, KeptDifference] | None
+    kept: Mapping[str, Kept] | None
     differences: dict[str, Decimal] | None = field(init=False)
 
     def __post_init__(self) -> None:
@@ -107,7 +108,7 @@ class _Found:
 class Wholeness:
     """`look` blocks, and is called on one thread; everything else from any, `has_room` blocks."""
 
-    def __init__(self, ledger: OrderBook, servers: Servers, events: EventLog, clock: Clock) -> None:
+    def __init__(self, ledger: Ledger, servers: Servers, events: EventLog, clock: Clock) -> None:
         self._ledger = ledger
         self._servers = servers
         self._events = events

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
 from datetime import datetime
 from decimal import Decimal, InvalidOperation
 from enum import StrEnum
-from typing import Literal
+from typing import Any, Literal
 
 from reconciler.records.mode import Mode
 
@@ -161,11 +162,45 @@ class Order:
         return self.provenance.instance_id
 
     @property
+    def is_shadow(self) -> bool:
+        """Which of its instance's books it is in: the shadow book, where it was not, and could not be, sent.
+
+        What an observing instance was refused is part of it. The table's column `shadow` says the same in SQL.
+        """
+        is_refused = self.outcome is Outcome.REJECTED and self.provenance.mode is not Mode.ACTIVE
+        return self.outcome is Outcome.SHADOW or is_refused
+
+    @property
     def is_open(self) -> bool:
         """True while something may still happen to it at the exchange, as far as is known."""
         if self.outcome in (Outcome.PENDING, Outcome.UNKNOWN):
             return True
         return self.outcome in (Outcome.ACCEPTED, Outcome.SHADOW) and (self.state is None or not self.state.is_final)
+
+
+@dataclass(frozen=True, slots=True)
+class OrderNews:
+    """What became known of an order. None, and no fills, leave what is known as it is.
+
+    `fills` are the order's executions where they are told apart, known ones among them.
+    """
+
+    outcome: Outcome | None = None
+    state: OrderState | None = None
+    filled_quantity: Decimal | None = None
+    average_price: Decimal | None = None
+    fee: Decimal | None = None
+    fee_currency: str | None = None
+    exchange_order_id: str | None = None
+    reason: str | None = None
+    rejected_by: RejectedBy | None = None
+    is_triggered: bool | None = None
+    fills: Sequence[Fill] = ()
+
+    def told(self) -> dict[str, Any]:
+        """What is told, by the names that `Order` has for it; without the fills."""
+        values = {field.name: getattr(self, field.name) for field in fields(self) if field.name != "fills"}
+        return {name: value for name, value in values.items() if value is not None}
 
 
 def decimal_text(value: Decimal) -> str:

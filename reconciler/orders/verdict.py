@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
-from typing import Any, Literal, get_args
+from typing import Literal, get_args
 
-from reconciler.orders.order import Order, OrderState, Outcome, RejectedBy, decimal_text
+from reconciler.orders.order import Order, OrderNews, OrderState, Outcome, RejectedBy, decimal_text
 
 VerdictWord = Literal["accepted", "filled", "cancelled", "expired", "rejected"]
 WORDS: tuple[VerdictWord, ...] = get_args(VerdictWord)
@@ -53,22 +53,22 @@ class Verdict:
             return self._rejection_fault(order)
         return self._fill_fault(order)
 
-    def news(self, order: Order) -> dict[str, Any]:
-        """What the ledger is to write down, by the names of its fields. Only where there is no `fault`."""
+    def news(self, order: Order) -> OrderNews:
+        """What the ledger is to write down. Only where there is no `fault`."""
         reason = f"resolved by hand ({self.by}): {self.reason}"
         if self.word == "rejected":
-            return {"outcome": Outcome.REJECTED, "rejected_by": RejectedBy.GATEWAY, "reason": reason}
+            return OrderNews(outcome=Outcome.REJECTED, rejected_by=RejectedBy.GATEWAY, reason=reason)
         filled = self._filled(order)
-        return {
-            "outcome": Outcome.ACCEPTED,
-            "state": _FINAL.get(self.word) or (OrderState.PARTIALLY_FILLED if filled else OrderState.OPEN),
-            "filled_quantity": filled,
-            "average_price": self.average_price,
-            "fee": self.fee,
-            "fee_currency": self.fee_currency,
-            "exchange_order_id": self.exchange_order_id,
-            "reason": reason,
-        }
+        return OrderNews(
+            outcome=Outcome.ACCEPTED,
+            state=_FINAL.get(self.word) or (OrderState.PARTIALLY_FILLED if filled else OrderState.OPEN),
+            filled_quantity=filled,
+            average_price=self.average_price,
+            fee=self.fee,
+            fee_currency=self.fee_currency,
+            exchange_order_id=self.exchange_order_id,
+            reason=reason,
+        )
 
     def __str__(self) -> str:
         filled = "" if self.filled_quantity is None else f", {decimal_text(self.filled_quantity)} filled"

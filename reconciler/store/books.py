@@ -19,7 +19,7 @@ from sqlite_utils import Database
 from reconciler import exact
 from reconciler.errors import StoreError
 from reconciler.orders.holding import Corrected, Holding
-from reconciler.orders.order import Fill, Order, Outcome, Side, decimal_text
+from reconciler.orders.order import Fill, Order, Side, decimal_text
 from reconciler.orders.verdict import Correction
 from reconciler.store.columns import (
     decimal_or_none,
@@ -67,7 +67,7 @@ def enter(
     """
     news = new_fills(order, known, told, average, now)
     late = late_prices(order, (*known, *news), average)
-    shadow = order.outcome is Outcome.SHADOW
+    shadow = order.is_shadow
     if not news and not late and not shadow:
         return None
     numbers = [insert(db, "fills", fill_columns(fill)) for fill in news]
@@ -229,8 +229,7 @@ def add_up_all(db: Database) -> None:
         known = fills_of(db, order.client_order_id)
         news = new_fills(order, known, (), order.average_price, order.updated_at)
         db.table("fills").insert_all([fill_columns(fill) for fill in news])
-        shadow = order.outcome is Outcome.SHADOW
-        book = open_book(db, Owner.of(order), shadow, order.updated_at)
+        book = open_book(db, Owner.of(order), order.is_shadow, order.updated_at)
         holding = book.holding
         for fill in (*known, *news):
             holding = holding.filled(order.side, fill, order.updated_at.date())

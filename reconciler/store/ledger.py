@@ -15,7 +15,7 @@ from reconciler.clock import Clock, utc
 from reconciler.errors import StoreError
 from reconciler.orders.holding import Holding
 from reconciler.orders.market import Position
-from reconciler.orders.order import Fill, Order, OrderRequest, OrderState, Outcome, RejectedBy
+from reconciler.orders.order import Fill, Order, OrderNews, OrderRequest, Outcome, RejectedBy
 from reconciler.orders.verdict import Correction
 from reconciler.store.books import correct, enter, fills_of, note
 from reconciler.store.columns import fill_from, insert, order_columns, order_from, settled_columns, time_text, update
@@ -113,57 +113,28 @@ class Ledger(OrderSearch):
         """
         return self._writer.write(lambda db: refuse(db, order))
 
-    def settle(
-        self,
-        client_order_id: str,
-        *,
-        outcome: Outcome | None = None,
-        state: OrderState | None = None,
-        filled_quantity: Decimal | None = None,
-        average_price: Decimal | None = None,
-        fee: Decimal | None = None,
-        fee_currency: str | None = None,
-        exchange_order_id: str | None = None,
-        reason: str | None = None,
-        rejected_by: RejectedBy | None = None,
-        is_triggered: bool | None = None,
-        fills: Sequence[Fill] = (),
-    ) -> Order:
-        """Write down what became known of an order; None leaves a value as it is. Returns the order as it is now.
+    def settle(self, client_order_id: str, news: OrderNews) -> Order:
+        """Write down what became known of an order. Returns the order as it is now.
 
-        `fills` are the order's executions where they are told apart, known ones among them; without them, what is
-        newly filled is one fill, made of the difference. Telling again what is known writes nothing. A filled
-        quantity below what is known is an older answer: it is ignored, with its price and fee.
+        Where its executions are not told apart, what is newly filled is one fill, made of the difference. Telling
+        again what is known writes nothing. A filled quantity below what is known is an older answer: it is ignored,
+        with its price and fee.
 
         Raises StoreError for an unknown id, an outcome that cannot follow, a state after a final one, and a state or
         fill of an order that was not accepted.
         """
-        told = {
-            "outcome": outcome,
-            "state": state,
-            "filled_quantity": filled_quantity,
-            "average_price": average_price,
-            "fee": fee,
-            "fee_currency": None if fee_currency is None else storable(fee_currency),
-            "exchange_order_id": None if exchange_order_id is None else storable(exchange_order_id),
-            "reason": None if reason is None else storable(reason),
-            "rejected_by": rejected_by,
-            "is_triggered": is_triggered,
-        }
-        news = {name: value for name, value in told.items() if value is not None}
-        return self._writer.write(lambda db: self._settle(db, client_order_id, news, fills), self._changed).after
+        told = _storable(news)
+        return self._writer.write(lambda db: self._settle(db, client_order_id, told, news.fills), self._changed).after
 
-    def resolve(self, client_order_id: str, said: str, news: Mapping[str, Any]) -> Order:
-        """Write down what a person says became of an order: `news` are fields of `Order` by name, None leaves one as it
-        is. Returns the order as it is now.
+    def resolve(self, client_order_id: str, said: str, news: OrderNews) -> Order:
+        """Write down what a person says became of an order. Returns the order as it is now.
 
         Both ways: less may be filled than is known, and what is over may have ended otherwise. What that takes back is
         a fill of a negative quantity, and `said` stands in the instance's history. It lowers no loss of the day.
         Raises StoreError as `settle` does.
         """
-        told = {name: storable(value) if isinstance(value, str) else value for name, value in news.items()}
-        kept = {name: value for name, value in told.items() if value is not None}
-        return self._writer.write(lambda db: self._settle(db, client_order_id, kept, said=said), self._changed).after
+        told = _storable(news)
+        return self._writer.write(lambda db: self._settle(db, client_order_id, told, said=said), self._changed).after
 
     def correct(self, corrections: Mapping[str, Correction]) -> dict[str, tuple[Holding, Holding]]:
         """Put the books of these instances right, each in its own market, all in one commit; on the disk on return.
@@ -278,7 +249,7 @@ class Ledger(OrderSearch):
         self._exposure.changed(change.before, change.after, change.holding)
         # The fill before the order's end: who looks in between counts it twice, never not at all.
         if change.holding is not None:
-            self._holdings.changed(change.after.instance_id, change.after.outcome is Outcome.SHADOW, change.holding)
+            self._holdings.changed(change.after.instance_id, change.after.is_shadow, change.holding)
         self._open.changed(change.after)
 
     def _orders(self, where: str, parameters: Sequence[Any] = ()) -> list[Order]:
@@ -317,6 +288,11 @@ class _Change(NamedTuple):
     before: Order | None
     after: Order
     holding: Holding | None = None
+
+
+def _storable(news: OrderNews) -> dict[str, Any]:
+    """What is told, foreign words made fit for the database; enumerations are no words."""
+    return {name: storable(value) if type(value) is str else value for name, value in news.told().items()}
 
 
 def _found(db: Database, client_order_id: str) -> Order | None:

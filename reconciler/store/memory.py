@@ -13,8 +13,7 @@ from decimal import Decimal
 from operator import attrgetter
 
 from reconciler.orders.holding import Holding
-from reconciler.orders.order import Order, Outcome
-from reconciler.records.mode import Mode
+from reconciler.orders.order import Order
 from reconciler.store.books import BOOK, begun_from, holding_from
 from reconciler.store.columns import order_from
 from reconciler.store.database import ReadPool
@@ -47,7 +46,7 @@ class Exposure:
             self._open[after.instance_id] += _is_open(after) - _is_open(before)
             if not self._open[after.instance_id]:
                 del self._open[after.instance_id]
-            if holding is not None and after.outcome is not Outcome.SHADOW:
+            if holding is not None and not after.is_shadow:
                 self._hold(after.instance_id, holding.symbol, holding.quantity)
             self._follow(after.instance_id)
 
@@ -72,13 +71,7 @@ class Exposure:
 
 
 def _is_open(order: Order | None) -> bool:
-    return order is not None and order.is_open and not _is_shadow(order)
-
-
-def _is_shadow(order: Order) -> bool:
-    """As the table's column `shadow` has it."""
-    is_refused = order.outcome is Outcome.REJECTED and order.provenance.mode is not Mode.ACTIVE
-    return order.outcome is Outcome.SHADOW or is_refused
+    return order is not None and order.is_open and not order.is_shadow
 
 
 _Own = dict[tuple[str, bool], Holding | None]
@@ -165,7 +158,7 @@ class OpenOrders:
 
     def changed(self, order: Order) -> None:
         """An order was written down, or something became known of it; that is committed."""
-        id, book = order.client_order_id, _book(order)
+        id, book = order.client_order_id, (order.instance_id, order.is_shadow)
         with self._lock:
             if order.is_open:
                 self._orders[id] = order
@@ -201,8 +194,3 @@ class OpenOrders:
             return []
         others = {columns["id"] for columns in self._reads.query(_NOT_OBSERVING, [json.dumps(ids)])}
         return [order for id in ids if id not in others for order in self.of(id, shadow=True)]
-
-
-def _book(order: Order) -> tuple[str, bool]:
-    # An open order is in the shadow book where it is one: what an observing instance was refused is not open.
-    return order.instance_id, order.outcome is Outcome.SHADOW

@@ -80,7 +80,7 @@ class Ours:
             async with open_servers([options], Accounts(), clock, PaperSite(6.0)) as servers:
                 bridge = Bridge()
                 market = MarketData(servers, bridge)
-                self._gateway = Gateway(store.ledger, store.halts, store.events, servers, market, bridge, clock)
+                self._gateway = Gateway(store, servers, market, bridge, clock)
                 self._gateway.recover()
                 await self._connected(servers)
                 self._ready.set()

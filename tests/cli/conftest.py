@@ -21,7 +21,7 @@ from reconciler.cli import main
 from reconciler.clock import FakeClock, iso, utc
 from reconciler.control.operator import CommandResult, PruneState
 from reconciler.control.socket import PeerProtocol, bind_control_socket, create_control_app
-from reconciler.orders.order import Order, OrderRequest, OrderState, OrderType, Outcome, Provenance, Side
+from reconciler.orders.order import Order, OrderNews, OrderRequest, OrderState, OrderType, Outcome, Provenance, Side
 from reconciler.orders.verdict import Correction, Shares, Verdict
 from reconciler.records.accounts import Accounts
 from reconciler.records.admission import Arrival, admit
@@ -278,10 +278,12 @@ def trading(fleet: Fleet) -> Fleet:
         store.ledger.append(an_order("x1", Outcome.PENDING, START_S))
         store.ledger.settle(
             "x1",
-            outcome=Outcome.ACCEPTED,
-            state=OrderState.FILLED,
-            filled_quantity=Decimal("0.1"),
-            average_price=Decimal(60_000),
-            fee=Decimal(1),
+            OrderNews(
+                outcome=Outcome.ACCEPTED,
+                state=OrderState.FILLED,
+                filled_quantity=Decimal("0.1"),
+                average_price=Decimal(60_000),
+                fee=Decimal(1),
+            ),
         )
     return fleet

@@ -12,7 +12,17 @@ from pathlib import Path
 import pytest
 
 from reconciler.clock import utc
-from reconciler.orders.order import Fill, Order, OrderRequest, OrderState, OrderType, Outcome, Provenance, Side
+from reconciler.orders.order import (
+    Fill,
+    Order,
+    OrderNews,
+    OrderRequest,
+    OrderState,
+    OrderType,
+    Outcome,
+    Provenance,
+    Side,
+)
 from reconciler.records.mode import Mode
 from reconciler.store.exports import columns
 from tests.cli.conftest import START_S, Fleet
@@ -46,15 +56,17 @@ def traded(fleet: Fleet) -> Fleet:
         half = Decimal("0.05")
         store.ledger.settle(
             "second",
-            state=OrderState.FILLED,
-            filled_quantity=Decimal("0.1"),
-            average_price=Decimal("60000.5"),
-            fee=Decimal("-0.02"),
-            exchange_order_id="-X77",
-            fills=[
-                Fill("second", "f1", half, Decimal(60000), Decimal("-0.01"), at),
-                Fill("second", "f2", half, Decimal(60001), Decimal("-0.01"), at),
-            ],
+            OrderNews(
+                state=OrderState.FILLED,
+                filled_quantity=Decimal("0.1"),
+                average_price=Decimal("60000.5"),
+                fee=Decimal("-0.02"),
+                exchange_order_id="-X77",
+                fills=[
+                    Fill("second", "f1", half, Decimal(60000), Decimal("-0.01"), at),
+                    Fill("second", "f2", half, Decimal(60001), Decimal("-0.01"), at),
+                ],
+            ),
         )
     return fleet
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from reconciler.clock import SystemClock
-from reconciler.orders.order import OrderState, Outcome, Side
+from reconciler.orders.order import OrderNews, OrderState, Outcome, Side
 from tests.cli.conftest import START_S, FakeEngine, Fleet, an_order, live_item
 
 
@@ -32,11 +32,13 @@ def test_a_quotient_is_as_short_as_on_the_page_and_whole_for_machines(trading: F
         store.ledger.append(an_order("x2", Outcome.PENDING, START_S))
         store.ledger.settle(
             "x2",
-            outcome=Outcome.ACCEPTED,
-            state=OrderState.FILLED,
-            filled_quantity=Decimal("0.2"),
-            average_price=Decimal(60_001),
-            fee=Decimal(1),
+            OrderNews(
+                outcome=Outcome.ACCEPTED,
+                state=OrderState.FILLED,
+                filled_quantity=Decimal("0.2"),
+                average_price=Decimal(60_001),
+                fee=Decimal(1),
+            ),
         )
     assert "  60000.6666666667  " in trading.run("positions").stdout
     (item,) = json.loads(trading.run("positions", "--format", "json").stdout)["items"]
@@ -50,11 +52,13 @@ def test_what_holds_nothing_any_more_is_shown_where_asked_for(trading: Fleet) ->
         store.ledger.append(type(sold)(**{**_fields(sold), "request": request}))
         store.ledger.settle(
             "x2",
-            outcome=Outcome.ACCEPTED,
-            state=OrderState.FILLED,
-            filled_quantity=Decimal("0.1"),
-            average_price=Decimal(61_000),
-            fee=Decimal(1),
+            OrderNews(
+                outcome=Outcome.ACCEPTED,
+                state=OrderState.FILLED,
+                filled_quantity=Decimal("0.1"),
+                average_price=Decimal(61_000),
+                fee=Decimal(1),
+            ),
         )
     assert trading.run("positions").stderr == "nothing is held\n"
     assert "  98 USD  " in trading.run("positions", "--all").stdout

@@ -17,7 +17,7 @@ import pytest
 from jsonschema import Draft202012Validator
 
 from reconciler.cli.plan import code_link
-from reconciler.orders.order import Order, OrderRequest, OrderState, OrderType, Outcome, Provenance, Side
+from reconciler.orders.order import Order, OrderNews, OrderRequest, OrderState, OrderType, Outcome, Provenance, Side
 from reconciler.records.mode import Mode
 from tests.cli.conftest import STRATEGY, FakeEngine, Fleet
 
@@ -496,8 +496,10 @@ def test_what_it_holds_and_what_its_orders_are_worth_is_told_from_the_ledger(fle
     first, second = (OrderRequest(Side.BUY, OrderType.MARKET, Decimal(quantity)) for quantity in (2, 3))
     with fleet.store() as store:
         store.ledger.append(Order("a-1", origin, first, Outcome.PENDING, at, at))
-        store.ledger.settle("a-1", outcome=Outcome.ACCEPTED)
-        store.ledger.settle("a-1", state=OrderState.FILLED, filled_quantity=Decimal(2), average_price=Decimal(100))
+        store.ledger.settle("a-1", OrderNews(outcome=Outcome.ACCEPTED))
+        store.ledger.settle(
+            "a-1", OrderNews(state=OrderState.FILLED, filled_quantity=Decimal(2), average_price=Decimal(100))
+        )
         store.ledger.append(Order("a-2", origin, second, Outcome.PENDING, at, at))
     fleet.write("a", mode="active")
     told = json.loads(fleet.run("plan", "--format", "json").stdout)

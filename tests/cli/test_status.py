@@ -10,7 +10,7 @@ import click
 import pytest
 
 from reconciler.clock import SystemClock, iso
-from reconciler.orders.order import OrderState, Outcome
+from reconciler.orders.order import OrderNews, OrderState, Outcome
 from tests.cli.conftest import START_S, FakeEngine, Fleet, an_order, live_item
 
 BROKEN = {"path": "instances/foo.yaml", "line": 2, "column": 1, "pointer": "", "message": "expected spaces, was a tab"}
@@ -108,7 +108,7 @@ def test_a_simulated_position_is_called_that(trading: Fleet) -> None:
     with trading.store() as store:
         provenance = replace(observed.provenance, instance_id="b")
         store.ledger.append(replace(observed, provenance=provenance, state=OrderState.OPEN))
-        store.ledger.settle("s1", state=OrderState.FILLED, filled_quantity=Decimal("0.1"))
+        store.ledger.settle("s1", OrderNews(state=OrderState.FILLED, filled_quantity=Decimal("0.1")))
     assert "position:   0.1 simulated\n" in trading.run("status", "b").stdout
 
 

@@ -44,7 +44,7 @@ def desk(main_loop: MainLoop, store: Store, server: ScriptedServer, clock: FakeC
     bridge = main_loop.bridge()
     servers = Servers({"paper": server}, ACCOUNTS)
     market = MarketData(servers, bridge)
-    gateway = Gateway(store.ledger, store.halts, store.events, servers, market, bridge, clock)
+    gateway = Gateway(store, servers, market, bridge, clock)
     gateway._wholeness.look("real", (), {}, {})  # compared, as real money must be, when nothing was there yet
     yield Desk(gateway, store, server, main_loop, clock, bridge, servers, market)
     bridge.close()

@@ -199,8 +199,7 @@ class Desk:
         return self._gateway(MarketData(self.servers, self.bridge))
 
     def _gateway(self, market: MarketData) -> Gateway:
-        ledger, halts, events = self.store.ledger, self.store.halts, self.store.events
-        return Gateway(ledger, halts, events, self.servers, market, self.bridge, self.clock)
+        return Gateway(self.store, self.servers, market, self.bridge, self.clock)
 
 
 def request(quantity: str = "1", limit: str | None = None, side: Side = Side.BUY) -> OrderRequest:

@@ -71,7 +71,7 @@ async def engine(folder: Path, *faults: FaultRule) -> AsyncIterator[Engine]:
     async with open_servers([options], Accounts(), clock, PaperSite(6.0, journals=folder, faults=faults)) as servers:
         exchange, bridge = servers.reaching("main"), Bridge()
         market = MarketData(servers, bridge)
-        gateway = Gateway(store.ledger, store.halts, store.events, servers, market, bridge, clock)
+        gateway = Gateway(store, servers, market, bridge, clock)
         await asyncio.to_thread(gateway.recover)
         await until(lambda: exchange.status.connected and not gateway.is_comparing())
         assert isinstance(exchange, ExecServer)

@@ -92,7 +92,7 @@ def test_a_listed_order_is_settled_by_the_list_and_one_that_is_not_is_looked_up(
     desk.server.answers("list_orders", {"orders": [partly]})
     desk.server.answers("get_order", {"status": "filled", "filled_quantity": "1", "average_price": "91"})
     reconnected(desk)
-    desk.main_loop.run(desk.gateway._aftercare.comparing.run())
+    desk.main_loop.run(desk.gateway._comparing.run())
 
     assert (known(desk, resting).state, known(desk, resting).filled_quantity) == ("partially_filled", Decimal("0.4"))
     assert known(desk, gone).state is OrderState.FILLED
@@ -103,7 +103,7 @@ def test_a_listed_order_is_settled_by_the_list_and_one_that_is_not_is_looked_up(
 def test_an_order_listed_only_by_the_exchanges_own_id_is_ours_all_the_same(desk: Desk, resting: Order) -> None:
     desk.server.answers("list_orders", {"orders": [item(resting, client_order_id=None)]})
     reconnected(desk)
-    desk.main_loop.run(desk.gateway._aftercare.comparing.run())
+    desk.main_loop.run(desk.gateway._comparing.run())
     assert desk.gateway.orphans() == ()
     assert desk.server.asked("get_order") == []
 
@@ -162,7 +162,7 @@ def test_a_connection_lost_while_it_is_compared_on_is_compared_anew(desk: Desk, 
     desk.server.script["list_orders"] = lose_it
     desk.server.answers("get_order", {"status": "open", "filled_quantity": "0"})
     reconnected(desk)
-    desk.main_loop.run(desk.gateway._aftercare.comparing.run())
+    desk.main_loop.run(desk.gateway._comparing.run())
     assert desk.gateway.blocked("btc-grid-1", "main") is not None
     desk.follow_up()
     assert desk.gateway.blocked("btc-grid-1", "main") is None
@@ -221,7 +221,7 @@ def test_an_order_in_doubt_that_is_listed_is_known_by_that(desk: Desk, resting: 
     order = desk.buy(StandInGate(), limit="92")
     desk.server.answers("list_orders", {"orders": [item(resting), item(order)]})
     reconnected(desk)
-    desk.main_loop.run(desk.gateway._aftercare.comparing.run())
+    desk.main_loop.run(desk.gateway._comparing.run())
     assert known(desk, order).outcome is Outcome.ACCEPTED
     assert desk.gateway.blocked("btc-grid-1", "main") is None
 
@@ -365,7 +365,7 @@ def test_a_listed_order_that_names_nothing_but_the_exchanges_id_is_looked_up(des
     desk.server.answers("list_orders", {"orders": [said]})
     desk.server.answers("get_order", {"status": "open", "filled_quantity": "0"})
     reconnected(desk)
-    desk.main_loop.run(desk.gateway._aftercare.comparing.run())
+    desk.main_loop.run(desk.gateway._comparing.run())
     assert known(desk, resting).filled_quantity == 0
     assert len(desk.server.asked("get_order")) == 1
     assert desk.gateway.orphans() == ()
@@ -386,7 +386,7 @@ def test_a_listed_order_of_ours_that_is_another_by_its_side_is_not_booked_but_lo
     desk.server.answers("list_orders", {"orders": [item(resting, side="sell", status="filled", filled_quantity="1")]})
     desk.server.answers("get_order", {"status": "open", "filled_quantity": "0"})
     reconnected(desk)
-    desk.main_loop.run(desk.gateway._aftercare.comparing.run())
+    desk.main_loop.run(desk.gateway._comparing.run())
     assert known(desk, resting).filled_quantity == 0
     assert len(desk.server.asked("get_order")) == 1
     assert [reason for reason, _ in events(desk)] == ["AnswerUnreadable"]
@@ -397,7 +397,7 @@ def test_a_refusal_that_comes_after_the_order_was_listed_gives_the_order_as_it_i
         listed = {**arguments, "order_id": "x-1", "status": "open", "filled_quantity": "0"}
         desk.server.answers("list_orders", {"orders": [listed]})
         desk.server.returned()
-        await desk.gateway._aftercare.comparing.run()
+        await desk.gateway._comparing.run()
         raise ExecRejected("duplicate client_order_id")
 
     desk.server.script["place_order"] = late
@@ -416,7 +416,7 @@ def test_an_order_in_doubt_is_known_by_what_the_exchange_makes_of_its_id(
     theirs = {**item(order), "client_order_id": spelled.format(order.client_order_id).upper(), "symbol": "their word"}
     desk.server.answers("list_orders", {"orders": [item(resting), theirs]})
     reconnected(desk)
-    desk.main_loop.run(desk.gateway._aftercare.comparing.run())
+    desk.main_loop.run(desk.gateway._comparing.run())
     assert known(desk, order).outcome is Outcome.ACCEPTED
     assert desk.gateway.orphans() == ()
 

@@ -40,7 +40,7 @@ async def engine(folder: Path, clock: FakeClock) -> AsyncIterator[Engine]:
     store = Store.open(folder / "reconciler.db", clock)
     async with open_servers([embedded()], Accounts(), clock, PaperSite(6.0, journals=folder)) as servers:
         exchange, bridge = servers.reaching("main"), Bridge()
-        gateway = Gateway(store.ledger, store.halts, store.events, servers, MarketData(servers, bridge), bridge, clock)
+        gateway = Gateway(store, servers, MarketData(servers, bridge), bridge, clock)
         await asyncio.to_thread(gateway.recover)
         async with asyncio.timeout(10):
             while not exchange.status.connected or gateway.is_comparing():

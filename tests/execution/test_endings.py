@@ -19,7 +19,7 @@ CANCELLED = {"status": "cancelled", "order_id": "x-1", "filled_quantity": "0"}
 def beats(desk: Desk, number: int) -> None:
     for _ in range(number):
         desk.clock.advance(6)
-        desk.main_loop.run(desk.gateway._aftercare._follow_up.run())
+        desk.main_loop.run(desk.gateway._follow_up.run())
 
 
 def known(desk: Desk, order: Order) -> Order:
@@ -67,7 +67,7 @@ def test_an_end_that_nothing_is_added_to_is_looked_up_once(desk: Desk) -> None:
 def test_an_end_is_not_looked_up_in_the_moment_it_is_told(desk: Desk) -> None:
     cancelled(desk)
     desk.server.answers("get_order", CANCELLED)
-    desk.main_loop.run(desk.gateway._aftercare._follow_up.run())
+    desk.main_loop.run(desk.gateway._follow_up.run())
     assert desk.server.asked("get_order") == []
 
 
@@ -129,7 +129,7 @@ def test_a_look_up_in_the_moment_of_the_end_does_not_count_as_the_one_after_it(d
     desk.server.answers("cancel_order", {"status": "cancelled"})
     desk.server.answers("get_order", CANCELLED)
     assert desk.gateway.cancel(StandInGate(), order.client_order_id).state is OrderState.CANCELLED
-    desk.main_loop.run(desk.gateway._aftercare._look_up.ask(known(desk, order)))  # too early to count
+    desk.main_loop.run(desk.gateway._look_up.ask(known(desk, order)))  # too early to count
     desk.server.answers("get_order", {**CANCELLED, "filled_quantity": "0.4", "average_price": "100"})
     beats(desk, 1)
     assert known(desk, order).filled_quantity == Decimal("0.4")
@@ -158,7 +158,7 @@ def restarted(desk: Desk, number: int) -> None:
     gateway.recover()
     for _ in range(number):
         desk.clock.advance(6)
-        desk.main_loop.run(gateway._aftercare._follow_up.run())
+        desk.main_loop.run(gateway._follow_up.run())
     gateway.close()
 
 
@@ -271,7 +271,7 @@ def test_a_refusal_costs_one_question_and_is_not_asked_for_in_its_moment(desk: D
             desk.server.answers("get_order", {"status": "rejected", "reason": "insufficient funds"})
         else:
             desk.server.fails("get_order", answer)
-        desk.main_loop.run(desk.gateway._aftercare._follow_up.run())
+        desk.main_loop.run(desk.gateway._follow_up.run())
         assert len(desk.server.asked("get_order")) == before
         beats(desk, 1)
         assert len(desk.server.asked("get_order")) == before + 1
@@ -290,7 +290,7 @@ def test_a_refusal_of_the_last_seconds_is_looked_up_by_the_next_engine(desk: Des
     gateway.recover()
     desk.server.answers("get_order", FILLED)
     desk.clock.advance(6)
-    desk.main_loop.run(gateway._aftercare._follow_up.run())
+    desk.main_loop.run(gateway._follow_up.run())
     gateway.close()
     assert known(desk, order).state is OrderState.FILLED
 
@@ -300,7 +300,7 @@ def test_what_the_gateway_refused_is_not_looked_up(desk: Desk) -> None:
     gateway = desk.restarted()
     gateway.recover()
     desk.clock.advance(6)
-    desk.main_loop.run(gateway._aftercare._follow_up.run())
+    desk.main_loop.run(gateway._follow_up.run())
     gateway.close()
     beats(desk, 3)
     assert desk.server.asked("get_order") == []
@@ -310,7 +310,7 @@ def test_a_refusal_that_a_look_up_told_is_the_last_word(desk: Desk) -> None:
     desk.server.fails("place_order", ExecUnknown("the line broke"))
     desk.server.answers("get_order", {"status": "rejected", "reason": "insufficient funds"})
     order = desk.buy(StandInGate())
-    desk.main_loop.run(desk.gateway._aftercare._follow_up.run())
+    desk.main_loop.run(desk.gateway._follow_up.run())
     assert known(desk, order).rejected_by is RejectedBy.EXCHANGE
     asked = len(desk.server.asked("get_order"))
     beats(desk, 30)

@@ -16,7 +16,7 @@ from reconciler.clock import iso, utc
 from reconciler.errors import CapabilityUnavailable, ExecError, ExecRejected, ExecUnavailable, ExecUnknown
 from reconciler.exec_mcp.answers import Unreadable
 from reconciler.exec_mcp.request import Unsayable
-from reconciler.orders.order import Order, OrderRequest, OrderState, OrderType, Outcome, RejectedBy, Side
+from reconciler.orders.order import Order, OrderNews, OrderRequest, OrderState, OrderType, Outcome, RejectedBy, Side
 from reconciler.records.halt import HaltScope
 from reconciler.records.mode import Mode
 from reconciler.records.record import Limits
@@ -294,7 +294,7 @@ def test_an_order_settled_by_hand_unblocks_its_instance(desk: Desk) -> None:
     desk.server.fails("place_order", ExecUnknown("time-out"))
     desk.server.fails("get_order", ExecRejected("not found"))
     order = desk.buy(StandInGate())
-    desk.store.ledger.settle(order.client_order_id, outcome=Outcome.REJECTED, reason="looked it up by hand")
+    desk.store.ledger.settle(order.client_order_id, OrderNews(outcome=Outcome.REJECTED, reason="looked it up by hand"))
     desk.follow_up()
 
     assert desk.gateway.blocked("btc-grid-1", "main") is None

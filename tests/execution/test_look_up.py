@@ -14,7 +14,7 @@ import pytest
 from reconciler.errors import CapabilityUnavailable, ExecRejected, ExecUnavailable, ExecUnknown, StoreError
 from reconciler.exec_mcp.reply import OrderNotFound
 from reconciler.exec_mcp.request import Unsayable
-from reconciler.orders.order import Order, OrderState, Outcome, RejectedBy
+from reconciler.orders.order import Order, OrderNews, OrderState, Outcome, RejectedBy
 from reconciler.orders.verdict import Verdict
 from tests.execution.standins import Desk, StandInGate, events, request
 
@@ -177,7 +177,7 @@ def test_a_halt_for_what_turned_up_holds_though_the_database_refuses_it(desk: De
 
     desk.store.halts.add = add_but_fail  # type: ignore[assignment, method-assign]
     desk.server.answers("get_order", FILLED)
-    desk.main_loop.run(desk.gateway._aftercare._look_up.ask(known(desk, order)))
+    desk.main_loop.run(desk.gateway._look_up.ask(known(desk, order)))
     assert known(desk, order).state is OrderState.FILLED
     assert desk.store.halts.active()
 
@@ -185,7 +185,8 @@ def test_a_halt_for_what_turned_up_holds_though_the_database_refuses_it(desk: De
 def test_an_answer_given_up_after_the_exchange_listed_the_order_leaves_it_as_it_is(desk: Desk) -> None:
     async def placed_and_listed(arguments: Mapping[str, Any]) -> dict[str, Any]:
         desk.store.ledger.settle(
-            arguments["client_order_id"], outcome=Outcome.ACCEPTED, state=OrderState.OPEN, exchange_order_id="x-1"
+            arguments["client_order_id"],
+            OrderNews(outcome=Outcome.ACCEPTED, state=OrderState.OPEN, exchange_order_id="x-1"),
         )
         raise ExecUnknown("time-out")
 

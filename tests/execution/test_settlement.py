@@ -9,7 +9,7 @@ import pytest
 from reconciler.errors import ExecRejected, ExecUnknown
 from reconciler.exec_mcp import answers
 from reconciler.execution.settlement import Settlement
-from reconciler.execution.watch import Doubts
+from reconciler.execution.watch import OrderWatch
 from reconciler.orders.order import OrderState, Outcome, RejectedBy
 from reconciler.orders.verdict import Verdict
 from tests.execution.standins import Desk, StandInGate, events
@@ -17,7 +17,7 @@ from tests.execution.standins import Desk, StandInGate, events
 
 @pytest.fixture
 def settlement(desk: Desk) -> Settlement:
-    return Settlement(desk.store.ledger, Doubts(), desk.store.halts, desk.store.events)
+    return Settlement(desk.store.ledger, OrderWatch(desk.clock), desk.store.halts, desk.store.events)
 
 
 def test_an_answer_older_than_the_orders_end_changes_nothing(desk: Desk, settlement: Settlement) -> None:
@@ -148,11 +148,13 @@ def test_executions_that_are_all_that_was_filled_tell_the_average_price(desk: De
     assert desk.store.ledger.holding(order.instance_id, "BTC/USD", False).cost == Decimal(103)
 
 
-def test_what_could_not_be_read_of_an_order_is_forgotten_once_it_is_known(desk: Desk, settlement: Settlement) -> None:
+def test_what_could_not_be_read_of_an_order_is_forgotten_once_it_is_known(desk: Desk) -> None:
     """Else it would be kept for as long as the engine runs."""
+    watch = OrderWatch(desk.clock)
+    settlement = Settlement(desk.store.ledger, watch, desk.store.halts, desk.store.events)
     desk.server.fails("place_order", ExecUnknown("time-out"))
     order = desk.buy(StandInGate())
     settlement.unreadable(order, "garbage")
-    assert settlement._told
+    assert watch.open() == {order.client_order_id}
     settlement.rejected(order, RejectedBy.GATEWAY, "never placed")
-    assert not settlement._told
+    assert watch.open() == set()

@@ -11,7 +11,7 @@ import pytest
 from reconciler.clock import FakeClock
 from reconciler.errors import ExecUnavailable, ExecUnknown
 from reconciler.execution.order_id import OrderIds, prefix
-from reconciler.orders.order import Order, OrderState, Outcome, Side
+from reconciler.orders.order import Order, OrderNews, OrderState, Outcome, Side
 from reconciler.orders.verdict import Correction, Shares
 from reconciler.records.mode import Mode
 from reconciler.records.record import Identity, InstanceRecord, Row, RowChange
@@ -389,7 +389,7 @@ def test_what_a_person_says_adds_up_ends_it_for_good(
     assert behind.closed_by == ""
     assert desk.store.ledger.position("btc-grid-1", "BTC/USD", shadow=False).quantity == Decimal(held)
     assert behind.trade(Side.BUY, "0.1").outcome is Outcome.ACCEPTED
-    desk.store.ledger.settle(behind.trade(Side.BUY, "0.1").client_order_id, state=OrderState.CANCELLED)
+    desk.store.ledger.settle(behind.trade(Side.BUY, "0.1").client_order_id, OrderNews(state=OrderState.CANCELLED))
     desk.server.answers("get_order", {"status": "cancelled", "filled_quantity": "0"})
     assert behind.beats().closed_by == ""
     assert start().beats().closed_by == ""

@@ -8,7 +8,17 @@ from typing import Any
 
 import pytest
 
-from reconciler.orders.order import Order, OrderRequest, OrderState, OrderType, Outcome, Provenance, RejectedBy, Side
+from reconciler.orders.order import (
+    Order,
+    OrderNews,
+    OrderRequest,
+    OrderState,
+    OrderType,
+    Outcome,
+    Provenance,
+    RejectedBy,
+    Side,
+)
 from reconciler.orders.verdict import Verdict, VerdictWord
 from reconciler.records.mode import Mode
 
@@ -55,19 +65,17 @@ WRITTEN_OFF = order(Outcome.REJECTED, rejected_by=RejectedBy.GATEWAY, reason="no
 def test_an_order_may_be_said_to_be_there_in_any_state(known: Order, said: Verdict, state: str, filled: str) -> None:
     assert said.fault(known, was_unknown=True) == ""
     news = said.news(known)
-    assert (news["outcome"], news["state"], news["filled_quantity"]) == ("accepted", state, Decimal(filled))
-    assert news["reason"] == "resolved by hand (uid 7): looked"
+    assert (news.outcome, news.state, news.filled_quantity) == ("accepted", state, Decimal(filled))
+    assert news.reason == "resolved by hand (uid 7): looked"
 
 
 @pytest.mark.parametrize("outcome", [Outcome.UNKNOWN, Outcome.PENDING])
 def test_an_order_in_doubt_may_be_said_never_to_have_been_placed(outcome: Outcome) -> None:
     said = verdict("rejected")
     assert said.fault(order(outcome), was_unknown=True) == ""
-    assert said.news(order(outcome)) == {
-        "outcome": Outcome.REJECTED,
-        "rejected_by": RejectedBy.GATEWAY,
-        "reason": "resolved by hand (uid 7): looked",
-    }
+    assert said.news(order(outcome)) == OrderNews(
+        outcome=Outcome.REJECTED, rejected_by=RejectedBy.GATEWAY, reason="resolved by hand (uid 7): looked"
+    )
 
 
 @pytest.mark.parametrize(
@@ -139,13 +147,13 @@ def test_of_an_order_that_was_certainly_never_sent_nothing_else_can_be_said() ->
 def test_an_order_that_the_exchange_is_recorded_to_have_refused_may_be_there_after_all() -> None:
     said = verdict("filled", **PRICED)
     assert said.fault(REFUSED, was_unknown=False) == ""
-    assert (said.news(REFUSED)["state"], said.news(REFUSED)["filled_quantity"]) == ("filled", Decimal(2))
+    assert (said.news(REFUSED).state, said.news(REFUSED).filled_quantity) == ("filled", Decimal(2))
 
 
 def test_fills_may_be_added_to_an_order_that_is_over_and_a_price_that_was_never_told() -> None:
     said = verdict("cancelled", filled_quantity=Decimal("0.7"), **PRICED)
     assert said.fault(CANCELLED, was_unknown=False) == ""
-    assert (said.news(CANCELLED)["state"], said.news(CANCELLED)["filled_quantity"]) == ("cancelled", Decimal("0.7"))
+    assert (said.news(CANCELLED).state, said.news(CANCELLED).filled_quantity) == ("cancelled", Decimal("0.7"))
     unpriced = order(Outcome.ACCEPTED, state=OrderState.FILLED, filled_quantity=Decimal(2))
     assert verdict("filled", **PRICED).fault(unpriced, was_unknown=False) == ""
     assert verdict("filled", fee=Decimal(1)).fault(CANCELLED, was_unknown=False) != ""
@@ -165,7 +173,7 @@ def test_fills_may_be_added_to_an_order_that_is_over_and_a_price_that_was_never_
 def test_what_is_filled_may_be_put_right_both_ways(known: Order, said: Verdict) -> None:
     assert said.fault(known, was_unknown=True) == ""
     news = said.news(known)
-    assert (news["state"], news["filled_quantity"]) == (said.word, said.filled_quantity)
+    assert (news.state, news.filled_quantity) == (said.word, said.filled_quantity)
 
 
 def test_a_verdict_reads_as_it_was_said() -> None:

@@ -120,7 +120,7 @@ def trading_floor(folder: Path, options: PaperOptions) -> Iterator[Floor]:
         async with open_servers([embedded()], Accounts(), clock, site) as servers:
             bridge = Bridge()
             market = MarketData(servers, bridge)
-            gateway = Gateway(store.ledger, store.halts, store.events, servers, market, bridge, clock)
+            gateway = Gateway(store, servers, market, bridge, clock)
             ready.append((servers, gateway, market))
             await stop.wait()
             bridge.close()

@@ -22,11 +22,11 @@ from reconciler.exec_mcp.rate_limits import RateLimits
 from reconciler.exec_mcp.servers import Servers
 from reconciler.exec_mcp.venue import ServerStatus
 from reconciler.execution.gateway import Gateway
-from reconciler.execution.settlement import OrderBook
-from reconciler.orders.order import Order, Outcome
+from reconciler.orders.order import Order, OrderNews, Outcome
 from reconciler.records.mode import Mode
 from reconciler.records.record import Row
 from reconciler.runtime.gate import Gate
+from reconciler.store.ledger import Ledger
 from reconciler.store.store import Store
 from tests.execution.standins import ACCOUNTS, TOOLS, MainLoop
 
@@ -117,12 +117,12 @@ class WatchedLedger:
         self._engine.world.hook("committed")
         self._engine.is_committed = order.outcome is Outcome.PENDING
 
-    def settle(self, client_order_id: str, **news: Any) -> Order:
+    def settle(self, client_order_id: str, news: OrderNews) -> Order:
         self._engine.require_alive()
         if self.refuses_next:
             self.refuses_next = False
             raise StoreError("the disk is full")
-        return self._ledger.settle(client_order_id, **news)
+        return self._ledger.settle(client_order_id, news)
 
     def __getattr__(self, name: str) -> Any:
         self._engine.require_alive()
@@ -172,15 +172,9 @@ class Engine:
         self.link = Link(self, clock)
         self.servers = Servers({"paper": self.link}, ACCOUNTS)
         self.bridge = self._bridge()
-        self.gateway = Gateway(
-            cast(OrderBook, self.ledger),
-            self.store.halts,
-            self.store.events,
-            self.servers,
-            MarketData(self.servers, self.bridge),
-            self.bridge,
-            clock,
-        )
+        self.store.ledger = cast(Ledger, self.ledger)
+        market = MarketData(self.servers, self.bridge)
+        self.gateway = Gateway(self.store, self.servers, market, self.bridge, clock)
         self.gateway.recover()
         self.gates = {id_: self._gate(row) for id_, row in rows.items()}
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -17,15 +17,14 @@ import pytest
 from reconciler.exec_mcp import refusals, subject
 from reconciler.exec_mcp.rate_limits import RateLimits
 from reconciler.execution import gate_checks as gatekeeper
-from reconciler.execution import watch as doubts
-from reconciler.execution import watch as endings
+from reconciler.execution import watch
 from reconciler.execution.brakes import Brakes
 from reconciler.execution.gate_checks import Gatekeeper, Readiness
 from reconciler.execution.settlement import Settlement
 from reconciler.execution.shadow_book import Quoting
-from reconciler.execution.watch import Doubts
+from reconciler.execution.watch import OrderWatch
 from reconciler.execution.wholeness import Wholeness
-from reconciler.orders.order import Order, OrderRequest, OrderType, Outcome, RejectedBy, Side
+from reconciler.orders.order import Order, OrderNews, OrderRequest, OrderType, Outcome, RejectedBy, Side
 from reconciler.orders.verdict import Verdict
 from reconciler.records.mode import Mode
 from reconciler.store.ledger import Ledger
@@ -230,20 +229,22 @@ def always(value: Any) -> Callable[..., Any]:
 
 
 def written_off_at_once(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(doubts, "ANSWERS", 1)
-    patch.setattr(doubts, "SPREAD_S", 0.0)
+    patch.setattr(watch, "ANSWERS", 1)
+    patch.setattr(watch, "SPREAD_S", 0.0)
 
 
-def only_what_was_accepted(order: Order, _more: Callable[[Order], bool] = endings._may_be_more) -> bool:
+def only_what_was_accepted(order: Order, _more: Callable[[Order], bool] = watch._may_be_more) -> bool:
     return order.outcome is Outcome.ACCEPTED and _more(order)
 
 
-def as_if_refused(self: Verdict, order: Order, _news: Any = Verdict.news) -> dict[str, Any]:
-    return {**_news(self, order), "rejected_by": RejectedBy.EXCHANGE}
+def as_if_refused(self: Verdict, order: Order, _news: Any = Verdict.news) -> OrderNews:
+    news: OrderNews = _news(self, order)
+    return replace(news, rejected_by=RejectedBy.EXCHANGE)
 
 
-def only_what_was_ordered(self: Verdict, order: Order, _news: Any = Verdict.news) -> dict[str, Any]:
-    return {**_news(self, order), "filled_quantity": order.quantity}
+def only_what_was_ordered(self: Verdict, order: Order, _news: Any = Verdict.news) -> OrderNews:
+    news: OrderNews = _news(self, order)
+    return replace(news, filled_quantity=order.quantity)
 
 
 def any_quote_will_do(patch: pytest.MonkeyPatch) -> None:
@@ -276,7 +277,7 @@ class Rule:
 
 NO_GATE = instead(Gatekeeper, "refusal", always(None))
 RULES = (
-    Rule("what was refused is looked up", instead(endings, "_may_be_more", only_what_was_accepted), misheard,
+    Rule("what was refused is looked up", instead(watch, "_may_be_more", only_what_was_accepted), misheard,
          "was placed, and is rejected in the ledger"),
     Rule("a start looks up what was refused", instead(Ledger, "refused", always([])), misheard_and_killed,
          "was placed, and is rejected in the ledger"),
@@ -290,7 +291,7 @@ RULES = (
     Rule("what turns up halts", instead(Settlement, "_halt", always(None)), settled_by_hand, "turned up, and"),
     Rule("what was misheard halts", instead(Settlement, "_halt", always(None)), misheard, "turned up, and"),
     Rule("one look is no proof of absence", written_off_at_once, late, "was given up after it was not found"),
-    Rule("a doubt blocks", instead(Doubts, "told", always("")), doubted, "are in doubt"),
+    Rule("a doubt blocks", instead(OrderWatch, "obstacle", always("")), doubted, "are in doubt"),
     Rule("what is pending at a start is in doubt", instead(Ledger, "mark_unknown_on_startup", always([])), killed,
          "nobody waits for an answer any more"),
     Rule("an order is written down before it is sent", instead(Ledger, "append", always(None)), failing,

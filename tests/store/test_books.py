@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from reconciler.clock import FakeClock, utc
 from reconciler.orders.holding import Holding
 from reconciler.orders.market import Position
-from reconciler.orders.order import Fill, Order, OrderState, Outcome, RejectedBy, Side, decimal_text
+from reconciler.orders.order import Fill, Order, OrderNews, OrderState, Outcome, RejectedBy, Side, decimal_text
 from reconciler.records.mode import Mode
 from reconciler.records.record import Row, RowChange
 from reconciler.store import Store
@@ -92,7 +92,9 @@ def test_fills_told_apart_are_exact_where_the_average_is_rounded(fleet: Fleet, c
     order = fleet.buy("3")
     at = utc(clock.time())
     fills = [Fill(order, "a", Decimal(1), Decimal(100), None, at), Fill(order, "b", Decimal(2), Decimal(101), None, at)]
-    fleet.ledger.settle(order, filled_quantity=Decimal(3), average_price=Decimal("100.66666667"), fills=fills)
+    fleet.ledger.settle(
+        order, OrderNews(filled_quantity=Decimal(3), average_price=Decimal("100.66666667"), fills=fills)
+    )
     assert fleet.held().cost == 302
     assert fleet.ledger.fills(order) == fills
 
@@ -101,11 +103,11 @@ def test_the_same_fills_told_again_change_nothing(fleet: Fleet, clock: FakeClock
     order = fleet.buy("3")
     first = Fill(order, "a", Decimal(1), Decimal(100), Decimal("0.1"), utc(clock.time()))
     second = Fill(order, "b", Decimal(2), Decimal(103), None, utc(clock.time()))
-    fleet.ledger.settle(order, filled_quantity=Decimal(1), average_price=Decimal(100), fills=[first])
+    fleet.ledger.settle(order, OrderNews(filled_quantity=Decimal(1), average_price=Decimal(100), fills=[first]))
     held = fleet.held()
-    fleet.ledger.settle(order, filled_quantity=Decimal(1), average_price=Decimal(100), fills=[first])
+    fleet.ledger.settle(order, OrderNews(filled_quantity=Decimal(1), average_price=Decimal(100), fills=[first]))
     assert fleet.held() == held
-    fleet.ledger.settle(order, filled_quantity=Decimal(3), average_price=Decimal(102), fills=[first, second])
+    fleet.ledger.settle(order, OrderNews(filled_quantity=Decimal(3), average_price=Decimal(102), fills=[first, second]))
     assert fleet.ledger.fills(order) == [first, second]
     assert fleet.held().cost == 306
 
@@ -121,7 +123,7 @@ def test_two_instances_of_one_account_and_market_are_told_apart(fleet: Fleet) ->
 def test_a_holding_that_was_asked_for_before_is_never_outdated_and_reads_nothing_else(fleet: Fleet) -> None:
     assert fleet.held().quantity == 0
     order = fleet.buy("2")
-    fleet.ledger.settle(order, filled_quantity=Decimal(1), average_price=Decimal(100))
+    fleet.ledger.settle(order, OrderNews(filled_quantity=Decimal(1), average_price=Decimal(100)))
     assert fleet.held() == fleet.held()
     assert fleet.held().quantity == 1
     fleet.ledger._reads.close()
@@ -226,9 +228,11 @@ def test_what_rests_is_followed_only_where_its_instance_observes(
 
 def test_what_rests_is_known_from_memory_until_its_end(fleet: Fleet) -> None:
     cancelled, filled, rests = (fleet.buy("1", **OBSERVED) for _ in range(3))
-    fleet.ledger.settle(cancelled, state=OrderState.CANCELLED)
-    fleet.ledger.settle(filled, state=OrderState.FILLED, filled_quantity=Decimal(1), average_price=Decimal(9))
-    fleet.ledger.settle(rests, is_triggered=True)
+    fleet.ledger.settle(cancelled, OrderNews(state=OrderState.CANCELLED))
+    fleet.ledger.settle(
+        filled, OrderNews(state=OrderState.FILLED, filled_quantity=Decimal(1), average_price=Decimal(9))
+    )
+    fleet.ledger.settle(rests, OrderNews(is_triggered=True))
     (order,) = fleet.ledger.resting()
     assert (order.client_order_id, order.is_triggered) == (rests, True)
     assert order == fleet.ledger.get(rests)
@@ -244,7 +248,9 @@ def test_a_ledger_from_before_there_were_books_gets_them_at_its_first_start(
         fleet.buy("2", "100", fee="0.5")
         clock.advance(1)
         partly = fleet.sell("3")
-        fleet.ledger.settle(partly, filled_quantity=Decimal(1), average_price=Decimal(110), fee=Decimal("0.1"))
+        fleet.ledger.settle(
+            partly, OrderNews(filled_quantity=Decimal(1), average_price=Decimal(110), fee=Decimal("0.1"))
+        )
         fleet.buy("5", "50", **{**OBSERVED, "instance_id": "watcher"})
         resting = fleet.buy("1", **{**OBSERVED, "instance_id": "watcher"})
         before = (fleet.held(), fleet.held("watcher", shadow=True))
@@ -305,7 +311,8 @@ def test_positions_and_profits_are_those_of_the_fills_and_add_up_to_the_accounts
             average = Context(prec=12).divide(paid, filled)
             apart_fills = fills[:known] if apart else []
             store.ledger.settle(
-                order.client_order_id, filled_quantity=filled, average_price=average, fee=fee, fills=apart_fills
+                order.client_order_id,
+                OrderNews(filled_quantity=filled, average_price=average, fee=fee, fills=apart_fills),
             )
             clock.advance(3600)
 
@@ -331,15 +338,15 @@ def test_positions_and_profits_are_those_of_the_fills_and_add_up_to_the_accounts
 def told_late(fleet: Fleet, side: Side, quantity: str) -> str:
     """An order that filled at a price which nobody told yet."""
     id = fleet.order(side, quantity)
-    fleet.ledger.settle(id, state=OrderState.FILLED, filled_quantity=Decimal(quantity))
+    fleet.ledger.settle(id, OrderNews(state=OrderState.FILLED, filled_quantity=Decimal(quantity)))
     return id
 
 
 def test_a_price_that_is_told_later_reaches_the_book(fleet: Fleet) -> None:
     id = fleet.order(Side.BUY, "1")
-    fleet.ledger.settle(id, state=OrderState.PARTIALLY_FILLED, filled_quantity=Decimal("0.4"))
+    fleet.ledger.settle(id, OrderNews(state=OrderState.PARTIALLY_FILLED, filled_quantity=Decimal("0.4")))
     assert fleet.held().cost is None
-    fleet.ledger.settle(id, state=OrderState.FILLED, filled_quantity=Decimal(1), average_price=Decimal(100))
+    fleet.ledger.settle(id, OrderNews(state=OrderState.FILLED, filled_quantity=Decimal(1), average_price=Decimal(100)))
     assert (fleet.held().quantity, fleet.held().cost) == (Decimal(1), Decimal(100))
     assert [fill.price for fill in fleet.ledger.fills(id)] == [100, 100]
 
@@ -348,7 +355,7 @@ def test_what_was_closed_before_its_price_was_told_is_measured_after_all(fleet: 
     bought = told_late(fleet, Side.BUY, "2")
     fleet.sell("1", "120", fee="1")
     assert fleet.held().unmeasured_on is not None
-    fleet.ledger.settle(bought, average_price=Decimal(100))
+    fleet.ledger.settle(bought, OrderNews(average_price=Decimal(100)))
     held = fleet.held()
     assert (held.quantity, held.cost, held.realised, held.fees) == tuple(map(Decimal, (1, 100, 19, 1)))
     assert held.unmeasured_on is None
@@ -361,7 +368,7 @@ def test_a_price_that_comes_too_late_to_be_added_up_is_the_fills_alone(
     bought = told_late(fleet, Side.BUY, "2")
     fleet.buy("1", "90")
     fleet.buy("1", "90")
-    fleet.ledger.settle(bought, average_price=Decimal(100))
+    fleet.ledger.settle(bought, OrderNews(average_price=Decimal(100)))
     assert [fill.price for fill in fleet.ledger.fills(bought)] == [100]
     assert (fleet.held().quantity, fleet.held().cost) == (Decimal(4), None)
 
@@ -383,11 +390,11 @@ def test_once_every_price_is_told_the_book_is_what_it_would_have_been(
     for side, quantity, price, is_late in trades:
         id = fleet.order(side, str(quantity), None if is_late else str(price), instance_id=instance_id)
         if is_late:
-            fleet.ledger.settle(id, state=OrderState.FILLED, filled_quantity=Decimal(quantity))
+            fleet.ledger.settle(id, OrderNews(state=OrderState.FILLED, filled_quantity=Decimal(quantity)))
             late.append((id, Decimal(price)))
         fill = Fill(id, "1", Decimal(quantity), Decimal(price), None, utc(fleet.ledger._clock.time()))
         at_once = at_once.filled(side, fill, fill.at.date())
     order.shuffle(late)
     for id, told in late:
-        fleet.ledger.settle(id, average_price=told)
+        fleet.ledger.settle(id, OrderNews(average_price=told))
     assert fleet.held(instance_id) == at_once

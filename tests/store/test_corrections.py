@@ -6,12 +6,13 @@ from collections.abc import Callable
 from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from reconciler.clock import FakeClock
 from reconciler.errors import StoreError
-from reconciler.orders.order import Order, OrderState, Side
+from reconciler.orders.order import Order, OrderNews, OrderState, Side
 from reconciler.orders.verdict import Correction
 from reconciler.records.record import Row, RowChange
 from reconciler.store import Reader, Store
@@ -98,11 +99,11 @@ def test_what_is_told_later_of_fills_before_it_does_not_undo_it(bought: Store, m
     buy(bought, make_order, "unpriced", None)
     buy(bought, make_order, "sold", "110", Side.SELL)
     bought.ledger.correct({"dca": right("2", "90")})
-    bought.ledger.settle("unpriced", average_price=Decimal(500))
+    bought.ledger.settle("unpriced", OrderNews(average_price=Decimal(500)))
     assert bought.ledger.position("dca", BTC, False).average_price == Decimal(90)
     # What is filled after it, at a price that comes later, is added to what it says.
     buy(bought, make_order, "late", None)
-    bought.ledger.settle("late", average_price=Decimal(30))
+    bought.ledger.settle("late", OrderNews(average_price=Decimal(30)))
     held = bought.ledger.holding("dca", BTC, False)
     assert (held.quantity, held.average_price) == (Decimal(3), Decimal(70))
 
@@ -119,8 +120,8 @@ def test_the_loss_of_the_day_outlives_a_restart_and_a_correction(
         assert held.loss_on(today, Decimal(60), Decimal(60)) == 40, "at 60, what was held would have lost so much"
 
 
-def resolved(store: Store, **news: object) -> Order:
-    return store.ledger.resolve("one", "order one resolved: looked (uid 7)", news)
+def resolved(store: Store, **news: Any) -> Order:
+    return store.ledger.resolve("one", "order one resolved: looked (uid 7)", OrderNews(**news))
 
 
 def test_what_a_person_takes_back_of_an_order_is_a_fill_of_its_own(bought: Store, reader: Reader) -> None:

@@ -12,7 +12,7 @@ import pytest
 
 from reconciler.clock import FakeClock, utc
 from reconciler.errors import StoreError
-from reconciler.orders.order import Fill, Order, OrderState, Outcome, Side
+from reconciler.orders.order import Fill, Order, OrderNews, OrderState, Outcome, Side
 from reconciler.orders.verdict import Correction
 from reconciler.records.mode import Mode
 from reconciler.records.record import Row, RowChange
@@ -32,8 +32,8 @@ def busy(store: Store, path: Path, clock: FakeClock, make_order: MakeOrder, make
         id = f"real{number}"
         ledger.append(make_order(id, side=side, quantity=Decimal(2), state=OrderState.OPEN))
         told = [Fill(id, "f1", Decimal("0.5"), Decimal(100), Decimal("0.001"), utc(clock.time()), fee_currency="BTC")]
-        ledger.settle(id, filled_quantity=Decimal("0.5"), average_price=Decimal(100), fills=told)
-        ledger.settle(id, state=OrderState.FILLED, filled_quantity=Decimal(2), average_price=Decimal(101))
+        ledger.settle(id, OrderNews(filled_quantity=Decimal("0.5"), average_price=Decimal(100), fills=told))
+        ledger.settle(id, OrderNews(state=OrderState.FILLED, filled_quantity=Decimal(2), average_price=Decimal(101)))
         if number == 1:
             ledger.correct({"dca": Correction(Decimal("3.5"), Decimal(100), "a fee", "uid 0")})
     for number in range(4):

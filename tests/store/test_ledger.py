@@ -21,6 +21,7 @@ from reconciler.errors import StoreError
 from reconciler.orders.market import Position
 from reconciler.orders.order import (
     Order,
+    OrderNews,
     OrderRequest,
     OrderState,
     OrderType,
@@ -128,12 +129,14 @@ def test_settling_changes_what_is_told_and_nothing_else(store: Store, clock: Fak
     clock.advance(1.5)
     settled = store.ledger.settle(
         "x",
-        outcome=Outcome.ACCEPTED,
-        state=OrderState.PARTIALLY_FILLED,
-        filled_quantity=Decimal("0.4"),
-        average_price=Decimal("100.10"),
-        fee=Decimal("0.01"),
-        exchange_order_id="E-1",
+        OrderNews(
+            outcome=Outcome.ACCEPTED,
+            state=OrderState.PARTIALLY_FILLED,
+            filled_quantity=Decimal("0.4"),
+            average_price=Decimal("100.10"),
+            fee=Decimal("0.01"),
+            exchange_order_id="E-1",
+        ),
     )
     assert settled == replace(
         pending,
@@ -150,9 +153,9 @@ def test_settling_changes_what_is_told_and_nothing_else(store: Store, clock: Fak
 
 def test_telling_again_what_is_known_writes_nothing(store: Store, clock: FakeClock, make_order: MakeOrder) -> None:
     store.ledger.append(make_order("x", outcome=Outcome.PENDING))
-    first = store.ledger.settle("x", outcome=Outcome.ACCEPTED, state=OrderState.OPEN)
+    first = store.ledger.settle("x", OrderNews(outcome=Outcome.ACCEPTED, state=OrderState.OPEN))
     clock.advance(6)
-    assert store.ledger.settle("x", outcome=Outcome.ACCEPTED, state=OrderState.OPEN) == first
+    assert store.ledger.settle("x", OrderNews(outcome=Outcome.ACCEPTED, state=OrderState.OPEN)) == first
     assert store.ledger.get("x") == first
 
 
@@ -160,7 +163,7 @@ def test_a_clock_set_back_never_makes_an_order_older(store: Store, clock: FakeCl
     order = make_order("x")
     store.ledger.append(order)
     clock.set_wall(clock.time() - 3600)
-    assert store.ledger.settle("x", state=OrderState.OPEN).updated_at == order.updated_at
+    assert store.ledger.settle("x", OrderNews(state=OrderState.OPEN)).updated_at == order.updated_at
 
 
 FOLLOWERS = {
@@ -177,10 +180,10 @@ def test_only_what_is_not_known_can_become_known(
 ) -> None:
     store.ledger.append(make_order("x", outcome=before))
     if after is before or after in FOLLOWERS.get(before, ()):
-        assert store.ledger.settle("x", outcome=after).outcome is after
+        assert store.ledger.settle("x", OrderNews(outcome=after)).outcome is after
     else:
         with pytest.raises(StoreError, match=f"x: {after} cannot follow {before}"):
-            store.ledger.settle("x", outcome=after)
+            store.ledger.settle("x", OrderNews(outcome=after))
         found = store.ledger.get("x")
         assert found is not None
         assert found.outcome is before
@@ -194,9 +197,9 @@ def test_a_final_state_is_never_left(
     store.ledger.append(make_order("x", state=before))
     if before.is_final and after is not before:
         with pytest.raises(StoreError, match=f"x: {after} cannot follow {before}, which is final"):
-            store.ledger.settle("x", state=after)
+            store.ledger.settle("x", OrderNews(state=after))
     else:
-        assert store.ledger.settle("x", state=after).state is after
+        assert store.ledger.settle("x", OrderNews(state=after)).state is after
 
 
 @pytest.mark.parametrize("outcome", [Outcome.PENDING, Outcome.UNKNOWN, Outcome.REJECTED])
@@ -206,7 +209,7 @@ def test_an_order_that_was_not_accepted_has_neither_state_nor_fill(
 ) -> None:
     store.ledger.append(make_order("x", outcome=outcome))
     with pytest.raises(StoreError, match=f"expected no state or fill, for it is {outcome}"):
-        store.ledger.settle("x", **news)
+        store.ledger.settle("x", OrderNews(**news))
 
 
 def test_a_smaller_fill_is_an_older_answer(store: Store, make_order: MakeOrder) -> None:
@@ -214,7 +217,7 @@ def test_a_smaller_fill_is_an_older_answer(store: Store, make_order: MakeOrder) 
         make_order("x", state=OrderState.OPEN, filled_quantity=Decimal("0.5"), average_price=Decimal(100))
     )
     settled = store.ledger.settle(
-        "x", state=OrderState.CANCELLED, filled_quantity=Decimal(0), average_price=Decimal(0), fee=Decimal(0)
+        "x", OrderNews(state=OrderState.CANCELLED, filled_quantity=Decimal(0), average_price=Decimal(0), fee=Decimal(0))
     )
     assert settled.state is OrderState.CANCELLED
     assert (settled.filled_quantity, settled.average_price, settled.fee) == (Decimal("0.5"), Decimal(100), None)
@@ -222,13 +225,13 @@ def test_a_smaller_fill_is_an_older_answer(store: Store, make_order: MakeOrder) 
 
 def test_what_was_never_written_down_cannot_be_settled(store: Store) -> None:
     with pytest.raises(StoreError, match="no order of client_order_id 'x': it was never written down"):
-        store.ledger.settle("x", outcome=Outcome.ACCEPTED)
+        store.ledger.settle("x", OrderNews(outcome=Outcome.ACCEPTED))
 
 
 def test_a_servers_words_are_kept_even_where_they_are_no_unicode(store: Store, make_order: MakeOrder) -> None:
     store.ledger.append(make_order("x", outcome=Outcome.PENDING))
     settled = store.ledger.settle(
-        "x", outcome=Outcome.REJECTED, reason="bad \ud800 day", rejected_by=RejectedBy.EXCHANGE
+        "x", OrderNews(outcome=Outcome.REJECTED, reason="bad \ud800 day", rejected_by=RejectedBy.EXCHANGE)
     )
     assert settled.reason == "bad \\ud800 day"
     assert store.ledger.get("x") == settled
@@ -255,7 +258,7 @@ def test_the_open_orders_of_each_book_are_the_instances_own_oldest_first(store: 
     assert ids(store.ledger.open_orders("dca", True)) == ["shadow", "shadow-open"]
     assert ids(store.ledger.unresolved()) == ["pending", "unknown"]
     assert ids(store.ledger.open_accepted()) == ["accepted", "partial", "others"]
-    store.ledger.settle("partial", state=OrderState.FILLED)
+    store.ledger.settle("partial", OrderNews(state=OrderState.FILLED))
     assert ids(store.ledger.open_accepted()) == ["accepted", "others"]
 
 
@@ -263,7 +266,7 @@ def test_open_orders_are_known_again_after_a_restart(path: Path, clock: FakeCloc
     with Store.open(path, clock) as store:
         for id in ("first", "second", "third"):
             store.ledger.append(make_order(id))
-        store.ledger.settle("second", state=OrderState.CANCELLED)
+        store.ledger.settle("second", OrderNews(state=OrderState.CANCELLED))
     with Store.open(path, clock) as store:
         assert ids(store.ledger.open_orders("dca", False)) == ["first", "third"]
 
@@ -274,7 +277,7 @@ def test_an_order_that_turned_up_stands_among_the_open_ones_where_it_was_placed(
     early = make_order("early", outcome=Outcome.REJECTED, rejected_by=RejectedBy.GATEWAY)
     store.ledger.append(replace(early, created_at=early.created_at - timedelta(seconds=1)))
     store.ledger.append(make_order("late"))
-    store.ledger.settle("early", outcome=Outcome.ACCEPTED, state=OrderState.OPEN)
+    store.ledger.settle("early", OrderNews(outcome=Outcome.ACCEPTED, state=OrderState.OPEN))
     assert ids(store.ledger.open_orders("dca", False)) == ["early", "late"]
 
 
@@ -363,10 +366,12 @@ def test_the_position_follows_each_fill_in_the_order_of_filling(
         clock.advance(1)
         store.ledger.settle(
             client_order_id,
-            outcome=Outcome.ACCEPTED,
-            state=OrderState.FILLED,
-            filled_quantity=Decimal(1),
-            average_price=Decimal(price),
+            OrderNews(
+                outcome=Outcome.ACCEPTED,
+                state=OrderState.FILLED,
+                filled_quantity=Decimal(1),
+                average_price=Decimal(price),
+            ),
         )
     assert store.ledger.position("dca", "BTC/USD", False) == Position("BTC/USD", Decimal(1), Decimal(90))
 
@@ -380,14 +385,14 @@ def test_a_position_that_was_asked_for_before_is_never_outdated(store: Store, ma
     assert held() == 1
     store.ledger.append(make_order("2", state=OrderState.OPEN))
     assert held() == 1
-    store.ledger.settle("2", filled_quantity=Decimal("0.5"))
+    store.ledger.settle("2", OrderNews(filled_quantity=Decimal("0.5")))
     assert held() == Decimal("1.5")
 
 
 def test_asking_for_a_position_again_reads_nothing(store: Store, make_order: MakeOrder) -> None:
     store.ledger.append(make_order("1", state=OrderState.FILLED, filled_quantity=Decimal(1)))
     asked = (store.ledger.position("dca", "BTC/USD", False), store.ledger.exposed())
-    store.ledger.settle("1", state=OrderState.FILLED)
+    store.ledger.settle("1", OrderNews(state=OrderState.FILLED))
     store.ledger._reads.close()
     assert (store.ledger.position("dca", "BTC/USD", False), store.ledger.exposed()) == asked
 
@@ -416,14 +421,14 @@ def test_exposed_follows_each_order_to_its_end(store: Store, make_order: MakeOrd
     exposed, settle = store.ledger.exposed, store.ledger.settle
     store.ledger.append(make_order("x", outcome=Outcome.PENDING))
     assert exposed() == {"dca"}
-    settle("x", outcome=Outcome.ACCEPTED, state=OrderState.PARTIALLY_FILLED, filled_quantity=Decimal("0.1"))
-    settle("x", filled_quantity=Decimal("0.3"))
-    settle("x", state=OrderState.CANCELLED)
+    settle("x", OrderNews(outcome=Outcome.ACCEPTED, state=OrderState.PARTIALLY_FILLED, filled_quantity=Decimal("0.1")))
+    settle("x", OrderNews(filled_quantity=Decimal("0.3")))
+    settle("x", OrderNews(state=OrderState.CANCELLED))
     assert exposed() == {"dca"}, "what was filled is held"
     store.ledger.append(make_order("y", side=Side.SELL, state=OrderState.FILLED, filled_quantity=Decimal("0.3")))
     assert exposed() == frozenset()
     store.ledger.append(make_order("z", outcome=Outcome.PENDING))
-    settle("z", outcome=Outcome.REJECTED)
+    settle("z", OrderNews(outcome=Outcome.REJECTED))
     assert exposed() == frozenset()
 
 
@@ -437,7 +442,7 @@ def test_exposed_is_known_again_after_a_restart(path: Path, clock: FakeClock, ma
         sold = {"side": Side.SELL, "state": OrderState.FILLED, "filled_quantity": Decimal("0.3")}
         store.ledger.append(make_order("4", instance_id="a", **sold))
         store.ledger.mark_unknown_on_startup()
-        store.ledger.settle("2", outcome=Outcome.REJECTED)
+        store.ledger.settle("2", OrderNews(outcome=Outcome.REJECTED))
         assert store.ledger.exposed() == frozenset()
 
 
@@ -452,7 +457,7 @@ def test_what_fills_nothing_leaves_a_position_as_it_was_added_up(store: Store, m
     held = store.ledger.position("dca", "BTC/USD", False)
     store.ledger._reads.close()
     store.ledger.append(make_order("2", outcome=Outcome.PENDING))
-    store.ledger.settle("2", outcome=Outcome.ACCEPTED, state=OrderState.OPEN)
+    store.ledger.settle("2", OrderNews(outcome=Outcome.ACCEPTED, state=OrderState.OPEN))
     assert store.ledger.position("dca", "BTC/USD", False) == held
 
 
@@ -479,5 +484,16 @@ def test_who_looks_between_an_orders_end_and_its_fill_sees_too_much_rather_than_
         seen.append((len(ledger.open_orders("dca", False)), ledger.holding("dca", "BTC/USD", False).quantity))
 
     monkeypatch.setattr(ledger._open, "changed", look)
-    ledger.settle("a1", state=OrderState.FILLED, filled_quantity=Decimal(1), average_price=Decimal(100))
+    ledger.settle("a1", OrderNews(state=OrderState.FILLED, filled_quantity=Decimal(1), average_price=Decimal(100)))
     assert seen == [(1, Decimal(1)), (0, Decimal(1))]
+
+
+@pytest.mark.parametrize("mode", list(Mode))
+@pytest.mark.parametrize("outcome", list(Outcome))
+def test_the_table_and_the_value_agree_on_the_book_that_an_order_is_in(
+    store: Store, make_order: MakeOrder, outcome: Outcome, mode: Mode
+) -> None:
+    order = make_order("x", outcome=outcome, mode=mode)
+    store.ledger.append(order)
+    (row,) = store.ledger._reads.query("SELECT shadow FROM orders")
+    assert bool(row["shadow"]) is order.is_shadow

@@ -8,7 +8,7 @@ from decimal import Decimal
 from typing import Any
 
 from reconciler.clock import FakeClock, utc
-from reconciler.orders.order import Order, OrderState, Outcome, RejectedBy, Side
+from reconciler.orders.order import Order, OrderNews, OrderState, Outcome, RejectedBy, Side
 from reconciler.records.record import Row, RowChange
 from reconciler.store import Store
 from reconciler.store.order_search import _ENDED
@@ -21,11 +21,11 @@ def test_an_order_that_was_in_doubt_is_found_after_it_was_written_off_for_a_day(
 ) -> None:
     for name in ("doubted", "never"):
         store.ledger.append(make_order(name, outcome=Outcome.PENDING))
-    store.ledger.settle("doubted", outcome=Outcome.UNKNOWN)
+    store.ledger.settle("doubted", OrderNews(outcome=Outcome.UNKNOWN))
     assert store.ledger.was_unknown("doubted")
     clock.advance(60)
     for name in ("doubted", "never"):
-        store.ledger.settle(name, outcome=Outcome.REJECTED, rejected_by=RejectedBy.GATEWAY)
+        store.ledger.settle(name, OrderNews(outcome=Outcome.REJECTED, rejected_by=RejectedBy.GATEWAY))
     day = timedelta(days=1)
     assert [o.client_order_id for o in store.ledger.written_off(utc(clock.time()) - day)] == ["doubted"]
     clock.advance(86_401)
@@ -38,7 +38,7 @@ def test_one_that_was_rejected_may_be_accepted_after_all_and_then_nobody_rejecte
     store: Store, make_order: MakeOrder
 ) -> None:
     store.ledger.append(make_order("x", outcome=Outcome.REJECTED, rejected_by=RejectedBy.GATEWAY))
-    settled = store.ledger.settle("x", outcome=Outcome.ACCEPTED, state=OrderState.OPEN)
+    settled = store.ledger.settle("x", OrderNews(outcome=Outcome.ACCEPTED, state=OrderState.OPEN))
     assert (settled.outcome, settled.rejected_by) == (Outcome.ACCEPTED, None)
     assert store.ledger.exposed() == {"dca"}
 
@@ -51,8 +51,8 @@ def test_what_was_or_may_have_been_sent_lately_is_counted_and_refusals_are_not(
     store.ledger.append(make_order("thrown-out", outcome=Outcome.REJECTED, rejected_by=RejectedBy.EXCHANGE))
     store.ledger.append(make_order("shadow", outcome=Outcome.SHADOW, state=OrderState.OPEN))
     store.ledger.append(make_order("lost", outcome=Outcome.PENDING))
-    store.ledger.settle("lost", outcome=Outcome.UNKNOWN)
-    store.ledger.settle("lost", outcome=Outcome.REJECTED, rejected_by=RejectedBy.GATEWAY)
+    store.ledger.settle("lost", OrderNews(outcome=Outcome.UNKNOWN))
+    store.ledger.settle("lost", OrderNews(outcome=Outcome.REJECTED, rejected_by=RejectedBy.GATEWAY))
     now = utc(clock.time())
     assert len(store.ledger.sent(now - timedelta(minutes=1))) == 3
     assert store.ledger.sent(now + timedelta(minutes=1)) == []
@@ -66,7 +66,9 @@ def test_clients_are_those_of_every_record_removed_ones_too(store: Store, make_r
 def test_what_is_held_on_an_account_is_the_sum_of_all_instances_own_fills(store: Store, make_order: MakeOrder) -> None:
     def fill(name: str, quantity: str, instance_id: str, side: Side = Side.BUY) -> None:
         store.ledger.append(make_order(name, quantity=Decimal(quantity), instance_id=instance_id, side=side))
-        store.ledger.settle(name, state=OrderState.FILLED, filled_quantity=Decimal(quantity), average_price=Decimal(10))
+        store.ledger.settle(
+            name, OrderNews(state=OrderState.FILLED, filled_quantity=Decimal(quantity), average_price=Decimal(10))
+        )
 
     fill("a", "3", "one")
     fill("b", "1", "two", Side.SELL)
@@ -90,7 +92,7 @@ def test_orders_that_ended_lately_are_found_and_none_that_all_is_known_of(
 ) -> None:
     def ended(name: str, state: OrderState, filled: str, **more: Any) -> None:
         store.ledger.append(make_order(name, quantity=Decimal(1)))
-        store.ledger.settle(name, state=state, filled_quantity=Decimal(filled), **more)
+        store.ledger.settle(name, OrderNews(state=state, filled_quantity=Decimal(filled), **more))
 
     ended("long ago", OrderState.CANCELLED, "0")
     clock.advance(86_401)

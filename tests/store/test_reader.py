@@ -12,7 +12,7 @@ import pytest
 
 from reconciler.clock import FakeClock, utc
 from reconciler.errors import StoreError
-from reconciler.orders.order import Fill, Order, OrderState, Outcome, RejectedBy
+from reconciler.orders.order import Fill, Order, OrderNews, OrderState, Outcome, RejectedBy
 from reconciler.records.mode import Mode
 from reconciler.records.record import Row, RowChange
 from reconciler.store import Reader, Store
@@ -120,7 +120,7 @@ def test_orders_come_with_their_fills(store: Store, reader: Reader, make_order: 
         store.ledger.append(make_order(name, state=OrderState.OPEN))
     for name, prices in (("x", (100, 101)), ("z", (99,))):
         told = [Fill(name, f"{name}{n}", Decimal("0.5"), Decimal(price), None, at) for n, price in enumerate(prices)]
-        store.ledger.settle(name, filled_quantity=Decimal(len(told)) / 2, fills=told)
+        store.ledger.settle(name, OrderNews(filled_quantity=Decimal(len(told)) / 2, fills=told))
     orders = {item["client_order_id"]: item["fills"] for item in reader.orders()[0]}
     fill = {"quantity": "0.5", "fee": None, "fee_currency": None, "at": "2023-11-14T22:14:20.500000Z", "made_up": False}
     assert orders == {
@@ -157,7 +157,7 @@ def test_what_an_instance_holds_is_read_from_its_open_books(
 ) -> None:
     filled = {"state": OrderState.FILLED, "filled_quantity": Decimal(1), "average_price": Decimal(100)}
     store.ledger.append(make_order("x", state=OrderState.OPEN))
-    store.ledger.settle("x", **filled)  # type: ignore[arg-type]
+    store.ledger.settle("x", OrderNews(**filled))  # type: ignore[arg-type]
     (real,) = reader.holdings("dca", shadow=False)
     assert (real.symbol, real.quantity, real.average_price) == ("BTC/USD", Decimal(1), Decimal(100))
     assert reader.holdings("dca", shadow=True) == reader.holdings("other", shadow=False) == []
