@@ -73,7 +73,7 @@ _PAGE_CONNECTIONS = 600
 """How many the page may have at once, at most: fewer where there are few descriptors."""
 _CONTROL_CONNECTIONS = 64
 
-SWITCH_S = 0.0005
+SWITCH_S = 0.0002
 """How long a thread that computes may keep the others, the page's and the exchanges' loop above all, from the lock."""
 
 

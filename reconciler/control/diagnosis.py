@@ -15,7 +15,7 @@ from reconciler.clock import Clock, iso
 from reconciler.control.fleet import Fleet
 from reconciler.documents.wording import some
 from reconciler.records.mode import Mode
-from reconciler.records.plan import Phase, Running, load_key
+from reconciler.records.plan import Phase, Running
 from reconciler.records.record import Row
 from reconciler.records.status import ConditionType, Health, Obstacle, Sync, TradingCaveat, TradingReason
 from reconciler.runtime.protocol import RuntimeFacts
@@ -98,7 +98,7 @@ class Case:
         """True where what runs is what the row wants, or neither is there."""
         if self.view is None:
             return not self.wanted
-        is_made_from_it = self.wanted and self.view.phase is Phase.RUNNING and self.view.key == load_key(self.row)
+        is_made_from_it = self.wanted and self.view.phase is Phase.RUNNING and self.view.is_made_from(self.row)
         return is_made_from_it and self.view.mode is self.row.mode
 
 
@@ -178,7 +178,7 @@ def loaded(case: Case, facts: RuntimeFacts | None) -> Finding:
         case Phase.UNLOADING:
             return False, "Unloading", "waiting for the last hook to end"
         case Phase.RUNNING | Phase.STUCK:
-            if view.key != load_key(case.row):
+            if not view.is_made_from(case.row):
                 return True, "Outdated", f"runs generation {view.row.generation} of {case.row.generation}"
             if case.importing is not None:
                 goes_on = f"generation {case.row.generation} runs on by the code it was loaded with"

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from decimal import Decimal
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import quote
@@ -74,13 +75,7 @@ def moment(iso: str | None) -> str:
 
 def ago(iso: str | None, now: str) -> str:
     """How long before `now` that was, `3 s ago`, or will be, `in 3 s`; a dash where there is none."""
-    if not iso:
-        return _DASH
-    try:
-        seconds = from_iso(now) - from_iso(iso)
-    except ValueError:
-        return iso
-    return f"in {_whole(-seconds)}" if seconds < 0 else f"{_whole(seconds)} ago"
+    return aged(iso, now, None).text
 
 
 def _whole(seconds: float) -> str:
@@ -93,6 +88,25 @@ def is_older(iso: str | None, now: str, age_s: float) -> bool:
         return iso is not None and from_iso(now) - from_iso(iso) > age_s
     except ValueError:
         return False
+
+
+class Age(NamedTuple):
+    """How long ago, as `ago` says it, and whether that is longer than it should be."""
+
+    text: str
+    is_late: bool
+
+
+def aged(iso: str | None, now: str, late_s: float | None) -> Age:
+    """`ago` and `is_older` in one, for lists: each time is read once. Never late where `late_s` is None or 0."""
+    if not iso:
+        return Age(_DASH, False)
+    try:
+        seconds = from_iso(now) - from_iso(iso)
+    except ValueError:
+        return Age(iso, False)
+    text = f"in {_whole(-seconds)}" if seconds < 0 else f"{_whole(seconds)} ago"
+    return Age(text, bool(late_s) and seconds > (late_s or 0))
 
 
 def moment_at(iso: str | None, now: str) -> str:
@@ -190,6 +204,7 @@ def _environment() -> Environment:
         finalize=_shown,
     )
     for how in (
+        aged,
         ago,
         amount,
         condition_tone,
@@ -217,6 +232,51 @@ def render(template: str, **values: object) -> bytes:
     Lone surrogates, which UTF-8 cannot hold, are shown escaped: no text takes a page down.
     """
     return _ENVIRONMENT.get_template(template).render(values).encode(errors="backslashreplace")
+
+
+_PIECES = 10_000
+_LONG = 2_000
+"""Of so many characters a row is not kept: rows are bounded in number, and so should be what they take."""
+
+
+@lru_cache(1)
+def _row_template() -> Any:
+    return _ENVIRONMENT.get_template("fleet_row.html").module
+
+
+@lru_cache(_PIECES)
+def _fleet_row(*said: Hashable) -> Any:
+    return _row_template().head(*said)
+
+
+def fleet_row(one: InstanceStatus, is_real: bool) -> Any:
+    """What of an instance's row in the fleet is no age, as a piece of the page: rendered once per thing to say.
+
+    All that the piece is made of is what it is kept by, so it is never older than what is asked for.
+    """
+    labels = tuple(one.labels.items())
+    said = (
+        one.id,
+        one.description,
+        one.frozen_with_exposure,
+        labels,
+        one.strategy_type,
+        one.market,
+        one.account_id,
+        one.client_id,
+        is_real,
+        one.mode,
+        one.effective_mode,
+        one.paused,
+        gate(one),
+        one.sync,
+        one.health,
+    )
+    length = len(one.description) + sum(len(key) + len(value) for key, value in labels)
+    return _fleet_row(*said) if length <= _LONG else _row_template().head(*said)
+
+
+_ENVIRONMENT.globals["fleet_row"] = fleet_row
 
 
 def lasting(page: bytes) -> bytes:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
+from functools import lru_cache
 from typing import Any, Literal, TypeAlias
 
 from reconciler.records.record import Limits
@@ -36,6 +37,12 @@ class DeclaredAccount:
         return "real" if self.real_money else "paper"
 
 
+@lru_cache(1_024)
+def _undeclared(account_id: str, server: str) -> DeclaredAccount:
+    """Asked for several times for each instance of a page, so it is not made anew."""
+    return DeclaredAccount(account_id, server, real_money=False)
+
+
 @dataclass(frozen=True, slots=True)
 class Accounts:
     """Every declared account. With none declared, one paper server takes any account_id."""
@@ -56,7 +63,7 @@ class Accounts:
         """The account of that id, or None where the settings do not know it."""
         found = self.declared.get(account_id)
         if found is None and self.any_on is not None:
-            return DeclaredAccount(account_id, self.any_on, real_money=False)
+            return _undeclared(account_id, self.any_on)
         return found
 
     def money(self, account_id: str) -> Money | None:

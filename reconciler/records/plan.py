@@ -52,6 +52,12 @@ class Running:
     paused: bool = False
     failing: bool = False
 
+    def is_made_from(self, row: Row) -> bool:
+        """True where it is what `row` would be loaded as: its key is that of the row, with nothing made to compare."""
+        key = self.key
+        same_digests = key.config_digest == row.config_digest and key.code_digest == row.code_digest
+        return same_digests and key.mode is row.mode
+
 
 @dataclass(frozen=True, slots=True)
 class Load:

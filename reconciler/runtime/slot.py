@@ -10,6 +10,7 @@ import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from reconciler import ending as forks
@@ -311,7 +312,13 @@ class Slot:
     def _next_at(self, now_s: float, heartbeat_s: float) -> str | None:
         if not self.steps or self.stuck is not None:
             return None
-        return iso(beat_time(next_due(beat_at(now_s, heartbeat_s), self.steps), heartbeat_s))
+        return _due_at(beat_at(now_s, heartbeat_s), self.steps, heartbeat_s)
+
+
+@lru_cache(256)
+def _due_at(beat: int, steps: int, heartbeat_s: float) -> str:
+    """When what ticks every `steps` beats is due after `beat`: one answer for a whole fleet."""
+    return iso(beat_time(next_due(beat, steps), heartbeat_s))
 
 
 class HookCall:

@@ -8,7 +8,21 @@ from decimal import Decimal
 import pytest
 
 from reconciler.dashboard.query import QueryRefusal, error_response
-from reconciler.dashboard.render import _ENVIRONMENT, duration, moment, moment_at, segment, short, to_json, written
+from reconciler.dashboard.render import (
+    _ENVIRONMENT,
+    aged,
+    duration,
+    fleet_row,
+    moment,
+    moment_at,
+    segment,
+    short,
+    to_json,
+    written,
+)
+from reconciler.records.mode import Mode
+from reconciler.records.status import Health, Obstacle, Sync
+from tests.dashboard.conftest import a_condition, an_instance
 
 
 @pytest.mark.parametrize(
@@ -75,3 +89,54 @@ def test_what_turns_text_around_is_shown_and_lines_stay() -> None:
 
 def test_json_hides_nothing() -> None:
     assert to_json({"a": "\u202e\x9b\ud800"}) == b'{"a":"\\u202e\\u009b\\ud800"}'
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"id": "other"},
+        {"description": "a new one"},
+        {"description": "x" * 3_000},
+        {"labels": {"team": "minors"}},
+        {"strategy_type": "grid"},
+        {"account_id": "second"},
+        {"client_id": "desk-b"},
+        {"market": "ETH/USD"},
+        {"mode": Mode.ACTIVE},
+        {"effective_mode": Mode.ACTIVE},
+        {"paused": True},
+        {"frozen_with_exposure": True},
+        {"sync": Sync.INVALID},
+        {"health": Health.STUCK},
+        {"conditions": (a_condition("Trading", True, "Open"),)},
+        {"conditions": (a_condition("Trading", False, "Halted"),), "obstacles": (Obstacle("Halted", "by uid 1"),)},
+    ],
+    ids=lambda changes: " and ".join(changes),
+)
+def test_a_row_that_says_something_else_is_rendered_anew(changes: dict[str, object]) -> None:
+    before = fleet_row(an_instance(), False)
+    assert fleet_row(an_instance(**changes), False) != before
+    assert fleet_row(an_instance(), False) == before
+
+
+def test_whose_money_is_real_is_no_part_of_a_kept_row_of_paper() -> None:
+    active = an_instance(mode=Mode.ACTIVE, effective_mode=Mode.ACTIVE)
+    assert "real money" not in fleet_row(active, False)
+    assert "active on real money" in fleet_row(active, True)
+
+
+def test_what_a_row_says_is_escaped_however_it_is_kept() -> None:
+    row = fleet_row(an_instance(description="<b>bold</b>\u202e", labels={"a": "<i>"}), False)
+    assert "<b>bold" not in row
+    assert "&lt;b&gt;bold" in row
+    assert "\u202e" not in row
+    assert "<i>" not in row
+
+
+def test_an_age_is_late_where_it_is_longer_than_it_should_be() -> None:
+    now = "2026-01-31T12:00:10.000Z"
+    assert aged("2026-01-31T12:00:05.000Z", now, 5.0) == ("5 s ago", False)
+    assert aged("2026-01-31T12:00:04.000Z", now, 5.0) == ("6 s ago", True)
+    assert aged("2026-01-31T12:00:04.000Z", now, None) == ("6 s ago", False)
+    assert aged(None, now, 5.0) == ("–", False)
+    assert aged("no time", now, 5.0) == ("no time", False)

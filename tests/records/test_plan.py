@@ -151,3 +151,17 @@ def test_invariant_5_the_plan_after_an_apply_is_empty(make_row: MakeRow) -> None
     actions = plan(desired, views, lambda _: True, 0)
     assert {type(a) for a in actions} == {Load, Unload, Reload, SetMode}
     assert plan(desired, after(actions, views), lambda _: True, 0) == ()
+
+
+def test_what_runs_is_made_from_a_row_exactly_where_their_keys_are_equal(make_row: MakeRow) -> None:
+    row = make_row()
+    view = running(row)
+    others = (
+        row,
+        row.lowered(Mode.OFF),
+        replace(row, config_digest="other"),
+        replace(row, code_digest="other"),
+        replace(row, generation=9),
+    )
+    assert [view.is_made_from(one) for one in others] == [view.key == load_key(one) for one in others]
+    assert [view.is_made_from(one) for one in others] == [True, False, False, False, True]
