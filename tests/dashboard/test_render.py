@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from decimal import Decimal
+from typing import Any
 
 import pytest
 
@@ -113,7 +114,7 @@ def test_json_hides_nothing() -> None:
     ],
     ids=lambda changes: " and ".join(changes),
 )
-def test_a_row_that_says_something_else_is_rendered_anew(changes: dict[str, object]) -> None:
+def test_a_row_that_says_something_else_is_rendered_anew(changes: dict[str, Any]) -> None:
     before = fleet_row(an_instance(), False)
     assert fleet_row(an_instance(**changes), False) != before
     assert fleet_row(an_instance(), False) == before
