@@ -25,6 +25,8 @@ _ENVIRONMENT = {
     "LC_ALL": "C",
     "LANGUAGE": "",
 }
+_ALONE = {"GIT_CONFIG_NOSYSTEM": "1", "GIT_CONFIG_SYSTEM": os.devnull, "GIT_CONFIG_GLOBAL": os.devnull}
+"""What keeps the configuration of users and machine away."""
 WHOLE_CLONE = "clone without --filter, or run `git fetch --refetch --no-filter`"
 """How to mend a clone that lacks objects. They are never fetched on the way: that may take any time."""
 
@@ -41,8 +43,10 @@ class Git:
     may look like a repository.
     """
 
-    def __init__(self, top: Path) -> None:
+    def __init__(self, top: Path, *, is_alone: bool = False) -> None:
+        """`is_alone`: nothing configures it but the repository itself and what stands here; else users may, too."""
         self._top = top
+        self._is_alone = is_alone
 
     def text(
         self,
@@ -80,13 +84,15 @@ class Git:
         return ("git", *_OPTIONS, "-C", str(self._top), *arguments)
 
     def _environment(self) -> dict[str, str]:
-        return _environment() | {"GIT_CEILING_DIRECTORIES": str(self._top.parent)}
+        return _environment(self._is_alone) | {"GIT_CEILING_DIRECTORIES": str(self._top.parent)}
 
     def _failure(self, command: str, stderr: bytes) -> SourceError:
         told = os.fsdecode(stderr)
         said = next((found for word in ("fatal", "error") if (found := _line(told, f"{word}: "))), "")
         if "dubious ownership" in said:
             mend = f"run `git config --global --add safe.directory {self._top}`"
+            if self._is_alone:
+                mend = "give it to the user that runs the engine: `chown -R`"
             return SourceError(f"git refuses {self._top}, which another user owns: {mend}")
         if "promisor remote" in said:
             return SourceError(f"git {command}: {said}, which is not asked; {WHOLE_CLONE}")
@@ -125,7 +131,8 @@ class Blobs:
         self._complaints.close()
 
     def read(self, ids: Sequence[str], limit_bytes: int) -> Iterator[tuple[str, bytes | None]]:
-        """Each blob's id with its first bytes, at most `limit_bytes`; None where it is not in this repository.
+        """Each blob's id with its first bytes, at most `limit_bytes`; None where it is not in this repository. Objects
+        of other kinds are read likewise, and `COMMIT:PATH` names what stands there.
 
         Raises SourceError.
         """
@@ -144,10 +151,11 @@ class Blobs:
             raise self._ended() from None
 
     def _answer(self, limit_bytes: int) -> bytes | None:
-        """`<id> <type> <size>`, a line, the content, a line; or `<id> missing`."""
+        """`<id> <type> <size>`, a line, the content, a line; or `<what was asked> missing`."""
         assert self._process.stdout is not None
-        header = self._process.stdout.readline().split()
-        if header[1:] == [b"missing"] and not os.fstat(self._complaints.fileno()).st_size:
+        line = self._process.stdout.readline()
+        header = line.split()
+        if line.endswith(b" missing\n") and not os.fstat(self._complaints.fileno()).st_size:
             return None  # it complains of what is there and damaged, and calls that missing too
         if len(header) != 3:
             raise self._ended()
@@ -187,8 +195,10 @@ def _too_slow(command: str, timeout_s: float) -> SourceError:
     return SourceError(f"git {command} took longer than {timeout_s:g} s{mend}")
 
 
-def _environment() -> dict[str, str]:
+def _environment(is_alone: bool) -> dict[str, str]:
     """This process's, without what would point git at another repository (`GIT_DIR` and its like)."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
+    if is_alone:
+        return kept | _ENVIRONMENT | _ALONE
     configuration = {name: value for name, value in os.environ.items() if name.startswith("GIT_CONFIG_")}
     return kept | configuration | _ENVIRONMENT
