@@ -14,7 +14,7 @@ from typing import Any, Protocol
 
 from reconciler.errors import Problem
 from reconciler.orders.market import Balance, Candle, InstrumentRules, Position, Quote
-from reconciler.orders.order import Order, OrderRequest, Provenance
+from reconciler.orders.order import Order, OrderChanges, OrderRequest, Provenance
 from reconciler.records.event import EventReason, EventType
 from reconciler.records.mode import Mode
 from reconciler.records.record import Limits, Row
@@ -77,6 +77,10 @@ class OrderGateway(Protocol):
 
     def position(self, instance_id: str, symbol: str, *, shadow: bool) -> Position:
         """What the instance's own fills add up to."""
+        ...
+
+    def listen(self, instance_id: str) -> OrderChanges:
+        """What becomes of the instance's orders from now on, while the caller keeps it; ends an earlier one."""
         ...
 
 

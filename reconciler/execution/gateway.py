@@ -35,7 +35,7 @@ from reconciler.execution.tally import Orphan, Orphans
 from reconciler.execution.watch import LATELY, Denial, Doubt, OrderWatch
 from reconciler.execution.wholeness import Wholeness
 from reconciler.orders.market import Balance, Position
-from reconciler.orders.order import Order, OrderNews, OrderRequest, OrderState, Outcome, RejectedBy
+from reconciler.orders.order import Order, OrderChanges, OrderNews, OrderRequest, OrderState, Outcome, RejectedBy
 from reconciler.orders.verdict import Correction, Shares, Verdict
 from reconciler.ports import GateState, MarketData
 from reconciler.records.event import EventReason
@@ -283,6 +283,9 @@ class Gateway:
 
     def position(self, instance_id: str, symbol: str, *, shadow: bool) -> Position:
         return self._ledger.position(instance_id, symbol, shadow)
+
+    def listen(self, instance_id: str) -> OrderChanges:
+        return self._ledger.listen(instance_id)
 
     def blocked(self, instance_id: str, account_id: str) -> tuple[str, str] | None:
         """Why the instance could open nothing, whatever its mode: (reason, message). From memory."""

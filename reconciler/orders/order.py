@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from datetime import datetime
@@ -201,6 +202,25 @@ class OrderNews:
         """What is told, by the names that `Order` has for it; without the fills."""
         values = {field.name: getattr(self, field.name) for field in fields(self) if field.name != "fills"}
         return {name: value for name, value in values.items() if value is not None}
+
+
+class OrderChanges:
+    """Changes of one instance's orders that it was not told of yet: each the order as it was after one.
+
+    One thread takes, any add. Beyond `length`, the oldest are lost: nobody asks who waits for so many.
+    """
+
+    __slots__ = ("__weakref__", "_changes")
+
+    def __init__(self, length: int = 10_000) -> None:
+        self._changes: deque[Order] = deque(maxlen=length)
+
+    def add(self, order: Order) -> None:
+        self._changes.append(order)
+
+    def take(self) -> Order | None:
+        """The oldest change, once; None where there is none."""
+        return self._changes.popleft() if self._changes else None
 
 
 def decimal_text(value: Decimal) -> str:

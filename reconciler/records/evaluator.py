@@ -306,6 +306,7 @@ def _record(values: dict[str, Any], definition: DefinitionFacts) -> InstanceReco
         mode=Mode(values["mode"]),
         config=values["config"],
         effective_config=with_integers(defaults(values["config"], definition.config_schema), definition.config_schema),
+        data_markets=tuple(values.get("data_markets", ())),
         limits=_limits(values.get("limits", {})),
         values=values,
         **{key: values[key] for key in _OPTIONAL if key in values},

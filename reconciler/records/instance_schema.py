@@ -109,6 +109,17 @@ def instance_schema() -> dict[str, Any]:
                 "default": _WRITTEN["protect"],
                 "examples": [True],
             },
+            "data_markets": {
+                "title": "Data markets",
+                "description": "Symbols that it may read besides its market, with context.market_of, on the same "
+                "account's server. It never trades them. A change reloads it.",
+                "type": "array",
+                "items": {"type": "string", "minLength": 1, "maxLength": 64},
+                "maxItems": 32,
+                "uniqueItems": True,
+                "default": [],
+                "examples": [["ETH/USD"]],
+            },
             "limits": _limits(),
         },
         "patternProperties": _NOTES,

@@ -32,6 +32,7 @@ class LoadKey:
     mode: Mode
     config_digest: str
     code_digest: str
+    data_markets: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +57,7 @@ class Running:
         """True where it is what `row` would be loaded as: its key is that of the row, with nothing made to compare."""
         key = self.key
         same_digests = key.config_digest == row.config_digest and key.code_digest == row.code_digest
-        return same_digests and key.mode is row.mode
+        return same_digests and key.mode is row.mode and key.data_markets == row.record.data_markets
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +99,7 @@ Action = Load | Unload | Reload | SetMode | Update
 
 def load_key(row: Row) -> LoadKey:
     """What an instance made from this row now would be made from."""
-    return LoadKey(row.mode, row.config_digest, row.code_digest)
+    return LoadKey(row.mode, row.config_digest, row.code_digest, row.record.data_markets)
 
 
 def _may_always(row: Row) -> bool:
@@ -181,6 +182,8 @@ def _difference(old: LoadKey, new: LoadKey) -> str:
         parts.append("config changed")
     if old.code_digest != new.code_digest:
         parts.append("strategy code changed")
+    if old.data_markets != new.data_markets:
+        parts.append("data markets changed")
     return ", ".join(parts)
 
 

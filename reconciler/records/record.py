@@ -60,6 +60,7 @@ class InstanceRecord:
     `config` is what was written; `effective_config` has the schema's defaults filled in. Neither holds a
     secret: where CONFIG_SCHEMA says `writeOnly`, both hold the reference (`{env: NAME}`).
     `values` is the whole file as written, upon what its template holds: what `show` and history print.
+    `data_markets` are symbols that it may read besides its own market, and never trades.
     """
 
     id: str
@@ -72,6 +73,7 @@ class InstanceRecord:
     template: str | None = None
     open_orders: Literal["keep", "cancel"] = "keep"
     protect: bool = False
+    data_markets: tuple[str, ...] = ()
     limits: Limits = Limits()
     values: Values = field(default_factory=dict)
 

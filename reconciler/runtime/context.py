@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from decimal import Decimal
+from random import Random
 from types import MappingProxyType
 from typing import TypeAlias
 
@@ -16,7 +17,7 @@ from reconciler.clock import utc
 from reconciler.orders.market import Balance, Candle, InstrumentRules, Position, Quote
 from reconciler.orders.order import Order
 from reconciler.runtime.slot import Desk
-from reconciler.strategy.context import Context, order_request
+from reconciler.strategy.context import Context, not_a_data_market, order_request
 from reconciler.validation.secrets import scrub
 
 _Reach: TypeAlias = Callable[[], Desk]
@@ -37,6 +38,18 @@ class _Context:
         self.account = _Account(reach)
         self.orders = _Orders(reach)
         self.log = _Log(reach)
+
+    @property
+    def random(self) -> Random:
+        return self._reach().random
+
+    def market_of(self, symbol: str) -> _Market:
+        record = self._reach().gate.row.record
+        if symbol == record.identity.market:
+            return self.market
+        if symbol not in record.data_markets:
+            raise ValueError(not_a_data_market(symbol, record.identity.market, record.data_markets))
+        return _Market(self._reach, symbol)
 
     def now(self) -> datetime:
         return utc(self._reach().world.clock.time())
@@ -82,23 +95,31 @@ class _InstanceInfo(_Part):
 
 
 class _Market(_Part):
-    __slots__ = ()
+    """Of `symbol`, or of the instance's own market where that is empty."""
+
+    __slots__ = ("_symbol",)
+
+    def __init__(self, reach: _Reach, symbol: str = "") -> None:
+        super().__init__(reach)
+        self._symbol = symbol
 
     def quote(self) -> Quote:
         desk = self._reach()
         identity = desk.identity
         with desk.world.asked() as world:
-            return world.market.quote(identity.account_id, identity.market, desk.beat)
+            return world.market.quote(identity.account_id, self._symbol or identity.market, desk.beat)
 
     def candles(self, timeframe: str, limit: int) -> Sequence[Candle]:
         desk = self._reach()
-        identity = desk.identity
+        identity, symbol = desk.identity, self._symbol or desk.identity.market
         with desk.world.asked() as world:
-            return world.market.candles(identity.account_id, identity.market, timeframe, limit, desk.beat)
+            return world.market.candles(identity.account_id, symbol, timeframe, limit, desk.beat)
 
     def rules(self) -> InstrumentRules:
         desk = self._reach()
-        return desk.world.market.rules(desk.identity.account_id, desk.identity.market)
+        identity = desk.identity
+        with desk.world.asked() as world:
+            return world.market.rules(identity.account_id, self._symbol or identity.market)
 
 
 class _Account(_Part):

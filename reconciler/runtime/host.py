@@ -144,7 +144,7 @@ class ThreadHost:
         progress = Progress(clock, options, self._roster, random_seed)
         self._at_work = at_work or AtWork()
         self._surroundings = surroundings
-        world = World(clock, gateway, market, heartbeat_s, self._at_work)
+        world = World(clock, gateway, market, heartbeat_s, self._at_work, options.seed)
         self._performer = Performer(
             world, options, progress, resolve, check_widgets, surroundings, lambda: self._crew.calls()
         )

@@ -11,11 +11,13 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import lru_cache
+from random import Random
 from typing import TYPE_CHECKING, Any
 
 from reconciler import ending as forks
 from reconciler.clock import Clock, iso
 from reconciler.errors import TradingClosed
+from reconciler.orders.order import OrderChanges
 from reconciler.ports import MarketData, OrderGateway
 from reconciler.records.cadence import beat_at, beat_time, next_due
 from reconciler.records.mode import Mode
@@ -27,7 +29,7 @@ from reconciler.runtime.gate import Gate, TickGate
 from reconciler.runtime.hook import WORKER
 from reconciler.runtime.protocol import Hook, LogRing, RuntimeFacts
 from reconciler.strategy.base import Strategy, frozen
-from reconciler.strategy.context import Context
+from reconciler.strategy.context import Context, chance
 from reconciler.strategy.definition import Definition
 from reconciler.validation.secrets import scrub
 
@@ -46,6 +48,7 @@ class RunningInstance:
         "desk",
         "drawn_at_s",
         "loaded_at_s",
+        "news",
         "render_at_s",
         "render_error",
         "renders",
@@ -64,13 +67,27 @@ class RunningInstance:
         self.render_error = ""
         self.drawn_at_s: float | None = None  # wall time
         self.widgets: tuple[Mapping[str, Any], ...] = ()
+        hears = definition.cls.on_order is not Strategy.on_order
+        self.news = desk.world.gateway.listen(desk.gate.row.id) if hears else None
         self.strategy = definition.cls()
         self.strategy.config = frozen(config)
         self.strategy.context = context
 
     def tick(self) -> None:
         """Foreign code, the look for `on_tick` too: it may be made by code of the strategy's."""
+        if self.news is not None:
+            self._hear(self.news)
         self.strategy.on_tick()
+
+    def _hear(self, news: OrderChanges) -> None:
+        """Tell it what became of its orders, of those that it sees. What it fails at is not told again."""
+        self.desk.is_telling = True
+        try:
+            while (order := news.take()) is not None:
+                if (order.provenance.mode is not Mode.ACTIVE) is self.desk.shadow:
+                    self.strategy.on_order(order)
+        finally:
+            self.desk.is_telling = False
 
     def unload(self) -> None:
         """Foreign code, as `tick` is."""
@@ -374,13 +391,14 @@ class HookCall:
 
 @dataclass(frozen=True, slots=True)
 class World:
-    """What all instances of a host share."""
+    """What all instances of a host share. `seed` makes another chance of everybody's `context.random`."""
 
     clock: Clock
     gateway: OrderGateway
     market: MarketData
     heartbeat_s: float
     at_work: AtWork = field(default_factory=AtWork)
+    seed: str = ""
 
     @contextmanager
     def asked(self) -> Iterator[World]:
@@ -396,7 +414,18 @@ class World:
 class Desk:
     """What one instance's context stands on. `permit` is the `on_tick` under way, None between ticks."""
 
-    __slots__ = ("_has_strayed", "gate", "loaded_mode", "log", "permit", "secrets", "world")
+    __slots__ = (
+        "_drawn_for",
+        "_has_strayed",
+        "_random",
+        "gate",
+        "is_telling",
+        "loaded_mode",
+        "log",
+        "permit",
+        "secrets",
+        "world",
+    )
 
     def __init__(self, world: World, gate: Gate, log: LogRing) -> None:
         self.world = world
@@ -405,7 +434,11 @@ class Desk:
         self.secrets: tuple[str, ...] = ()
         self.loaded_mode = gate.row.mode
         self.permit: HookCall | None = None
+        self.is_telling = False
+        """True while `on_order` runs, which is a part of the tick and may not place."""
         self._has_strayed = False
+        self._drawn_for: tuple[int, bool] | None = None
+        self._random: Random | None = None
 
     @property
     def identity(self) -> Identity:
@@ -425,6 +458,16 @@ class Desk:
         mode = self.gate.mode
         return (self.loaded_mode if mode is Mode.OFF else mode) is not Mode.ACTIVE
 
+    @property
+    def random(self) -> Random:
+        """The same for a beat and generation, whatever was drawn before; a tick begins anew, whatever `init` drew."""
+        drawn_for = (self.beat, self.permit is not None)
+        if self._random is None or self._drawn_for != drawn_for:
+            row = self.gate.row
+            self._random = chance(self.world.seed, row.id, row.generation, drawn_for[0])
+            self._drawn_for = drawn_for
+        return self._random
+
     def gate_for_order(self) -> tuple[TickGate, int]:
         """The gate that an order meets now, and the beat to place for. Raises TradingClosed where none may be."""
         permit = self.permit
@@ -434,6 +477,8 @@ class Desk:
             self._refuse_strays()
         if permit is None or permit.over:
             raise TradingClosed("orders are placed from on_tick: expected it to be running, it is not")
+        if self.is_telling:
+            raise TradingClosed("orders are placed from on_tick: on_order runs before it, and only hears of them")
         if threading.get_ident() != permit.thread:
             raise TradingClosed("orders are placed from on_tick's own thread: this is another one")
         if self.world.clock.monotonic() >= permit.deadline_s:

@@ -69,7 +69,7 @@ def row_from(columns: Mapping[str, Any]) -> Row:
 
 
 def _row_from(columns: Mapping[str, Any]) -> Row:
-    override = columns["mode_override"]
+    override, values = columns["mode_override"], json.loads(columns["values"])
     return Row(
         record=InstanceRecord(
             id=columns["id"],
@@ -87,8 +87,9 @@ def _row_from(columns: Mapping[str, Any]) -> Row:
             template=columns["template"],
             open_orders=columns["open_orders"],
             protect=bool(columns["protect"]),
+            data_markets=tuple(values.get("data_markets", ())),
             limits=_limits_from(columns["limits"]),
-            values=json.loads(columns["values"]),
+            values=values,
         ),
         path=columns["path"],
         generation=columns["generation"],

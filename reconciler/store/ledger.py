@@ -8,6 +8,7 @@ from dataclasses import replace
 from datetime import datetime
 from decimal import Decimal
 from typing import Any, NamedTuple
+from weakref import WeakValueDictionary
 
 from sqlite_utils import Database
 
@@ -15,7 +16,7 @@ from reconciler.clock import Clock, utc
 from reconciler.errors import StoreError
 from reconciler.orders.holding import Holding
 from reconciler.orders.market import Position
-from reconciler.orders.order import Fill, Order, OrderNews, OrderRequest, Outcome, RejectedBy
+from reconciler.orders.order import Fill, Order, OrderChanges, OrderNews, OrderRequest, Outcome, RejectedBy
 from reconciler.orders.verdict import Correction
 from reconciler.store.books import correct, enter, fills_of, note
 from reconciler.store.columns import fill_from, insert, order_columns, order_from, settled_columns, time_text, update
@@ -79,6 +80,7 @@ class Ledger(OrderSearch):
         self._exposure = Exposure(reads)
         self._holdings = Holdings(reads)
         self._open = OpenOrders(reads)
+        self._news: WeakValueDictionary[str, OrderChanges] = WeakValueDictionary()
         self.differences = Differences(writer, reads, clock)
         self.tags = tuple(columns["tag"] for columns in reads.query("SELECT tag FROM tags ORDER BY id"))
         """What the ids of this ledger's orders carry, the last being that of new ones."""
@@ -111,7 +113,15 @@ class Ledger(OrderSearch):
         Where the instance's last order was the same, refused for the same reason, it is counted there, and that one
         is returned: a strategy that asks again at every tick piles nothing up.
         """
-        return self._writer.write(lambda db: refuse(db, order))
+        return self._writer.write(lambda db: refuse(db, order), self._tell)
+
+    def listen(self, instance_id: str) -> OrderChanges:
+        """What is committed of the instance's orders from now on, for as long as the caller keeps it.
+
+        One at a time: a second ends the first. That an order is about to be sent is no news of it yet.
+        """
+        news = self._news[instance_id] = OrderChanges()
+        return news
 
     def settle(self, client_order_id: str, news: OrderNews) -> Order:
         """Write down what became known of an order. Returns the order as it is now.
@@ -251,6 +261,12 @@ class Ledger(OrderSearch):
         if change.holding is not None:
             self._holdings.changed(change.after.instance_id, change.after.is_shadow, change.holding)
         self._open.changed(change.after)
+        self._tell(change.after)
+
+    def _tell(self, order: Order) -> None:
+        news = self._news.get(order.instance_id)
+        if news is not None and order.outcome is not Outcome.PENDING:
+            news.add(order)
 
     def _orders(self, where: str, parameters: Sequence[Any] = ()) -> list[Order]:
         return [order_from(columns) for columns in self._reads.query(f"SELECT * FROM orders WHERE {where}", parameters)]

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, ClassVar, Final
 
+from reconciler.orders.order import Order
 from reconciler.strategy.context import Context
 
 
@@ -32,6 +33,13 @@ class Strategy:
     def on_tick(self) -> None:
         """Runs at the cadence. The only hook that may place orders."""
         raise NotImplementedError
+
+    def on_order(self, order: Order) -> None:
+        """Runs before the next `on_tick`, within its deadline, once for each change of an own order since the last.
+
+        `order` is as it was after that change, the oldest change first: what `place` and `cancel` answered, too. May
+        not place. What changed before this instance was loaded is in `context.orders.recent`.
+        """
 
     def render(self) -> Sequence[Mapping[str, Any]]:
         """Widgets for the instance's page, made by the functions of this package. Runs after ticks."""

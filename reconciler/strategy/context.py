@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from decimal import Decimal
 from enum import StrEnum
+from random import Random
 from typing import Protocol, TypeVar
 
 from reconciler.documents.wording import did_you_mean
@@ -58,7 +59,7 @@ class InstanceInfo(Protocol):
 
 
 class Market(Protocol):
-    """The instance's own market."""
+    """One market: the instance's own, or one that it may only read."""
 
     def quote(self) -> Quote:
         """The best prices, asked for once a beat. Raises where the server cannot be reached: no error of yours."""
@@ -158,6 +159,10 @@ class Context(Protocol):
         """Quotes and candles of its market."""
         ...
 
+    def market_of(self, symbol: str) -> Market:
+        """Quotes and candles of another market, one of its record's `data_markets`, or of its own. ValueError else."""
+        ...
+
     @property
     def account(self) -> Account:
         """Positions and balances of the whole account."""
@@ -173,9 +178,26 @@ class Context(Protocol):
         """Lines for its page and `reconciler logs`."""
         ...
 
+    @property
+    def random(self) -> Random:
+        """Chance that can be repeated: seeded anew each beat, by the instance's id, its generation and the beat."""
+        ...
+
     def now(self) -> datetime:
         """The engine's time, UTC."""
         ...
+
+
+def chance(seed: str, instance_id: str, generation: int, beat: int) -> Random:
+    """What `context.random` is at that beat."""
+    return Random(f"{seed}/{instance_id}/{generation}/{beat}")
+
+
+def not_a_data_market(symbol: str, market: str, data_markets: Sequence[str]) -> str:
+    """What `market_of` says of a symbol that its record does not name."""
+    known = ", ".join(dict.fromkeys((market, *data_markets)))
+    named = ", ".join((*data_markets, str(symbol)))
+    return f"market_of: expected one of {known}, was {symbol!r}; name it in the record: `data_markets: [{named}]`"
 
 
 _Word = TypeVar("_Word", bound=StrEnum)

@@ -17,7 +17,9 @@ from reconciler.strategy.definition import Definition, ModuleSource
 from reconciler.validation.validator import schema_problems
 from reconciler.visible import is_storable
 
-HOOKS = ("init", "on_tick", "render", "on_unload")
+HOOKS = ("init", "on_tick", "on_order", "render", "on_unload")
+_GIVEN = {"on_order": "order"}
+"""What a hook is called with besides self."""
 SETTINGS = ("TICK_MINUTES", "CONFIG_SCHEMA", "TICK_ON_LOAD")
 _MISSING = object()
 
@@ -141,22 +143,25 @@ def _hooks(cls: type[Strategy], source: ModuleSource) -> Iterator[Problem]:
 
 
 def _wrong_hook(name: str, hook: object) -> tuple[str, str]:
-    """(what is wrong, how to mend it) with one hook, both empty where it is a plain method taking only self."""
+    """(what is wrong, how to mend it) with one hook, both empty where it is a plain method taking what it is given."""
+    given = _GIVEN.get(name, "")
+    written = f"def {name}(self, {given})" if given else f"def {name}(self)"
     if not isinstance(hook, FunctionType):
-        return f"expected a plain method, was {_shown(hook)}", f"write `def {name}(self): …`"
+        return f"expected a plain method, was {_shown(hook)}", f"write `{written}: …`"
     if inspect.iscoroutinefunction(hook) or inspect.isasyncgenfunction(hook):
-        return "expected a plain method, was async", f"write `def {name}(self)`: hooks run on threads and may block"
+        return "expected a plain method, was async", f"write `{written}`: hooks run on threads and may block"
     if inspect.isgeneratorfunction(hook):
         return "expected a plain method, was a generator: calling it would run nothing", "return a list, do not yield"
-    if not _takes_only_self(hook):
+    if not _takes(hook, 2 if given else 1):
         signature = inspect.signature(hook, follow_wrapped=False)
-        return f"expected to be called with self alone, was {name}{signature}", f"write `def {name}(self): …`"
+        alone = f"self and {given}" if given else "self alone"
+        return f"expected to be called with {alone}, was {name}{signature}", f"write `{written}: …`"
     return "", ""
 
 
-def _takes_only_self(hook: Callable[..., object]) -> bool:
+def _takes(hook: Callable[..., object], arguments: int) -> bool:
     try:
-        inspect.signature(hook, follow_wrapped=False).bind(None)
+        inspect.signature(hook, follow_wrapped=False).bind(*[None] * arguments)
     except TypeError:
         return False
     return True

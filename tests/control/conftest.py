@@ -21,7 +21,7 @@ from reconciler.control.observer import Observer
 from reconciler.control.operator import Operator
 from reconciler.errors import ExecUnavailable
 from reconciler.orders.market import Balance, Candle, InstrumentRules, Position, Quote
-from reconciler.orders.order import Order, OrderRequest
+from reconciler.orders.order import Order, OrderChanges, OrderRequest
 from reconciler.orders.verdict import Correction, Shares, Verdict
 from reconciler.ports import GateState, InstanceFilter
 from reconciler.records.accounts import Accounts
@@ -80,6 +80,9 @@ class NoOrders:
 
     def position(self, instance_id: str, symbol: str, *, shadow: bool) -> Position:
         return Position(symbol, NOTHING)
+
+    def listen(self, instance_id: str) -> OrderChanges:
+        return OrderChanges()
 
     def resolve(self, client_order_id: str, verdict: Verdict) -> str:
         return "" if client_order_id == "known" else "the ledger knows no such order"

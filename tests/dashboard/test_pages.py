@@ -221,7 +221,12 @@ def poison(status: FakeStatus, reader: FakeReader) -> None:
     status.strays = [dict.fromkeys(stray, ATTACK)]
     status.account_now = AccountView((Position(ATTACK, Decimal(1)),), ATTACK, (), ATTACK, ATTACK, ATTACK)
     reader.books = ([Holding(ATTACK)], [Holding(ATTACK)])
-    reader.generation_rows[0]["values"] = {"limits": {ATTACK: ATTACK}, "template": ATTACK, "open_orders": ATTACK}
+    reader.generation_rows[0]["values"] = {
+        "limits": {ATTACK: ATTACK},
+        "template": ATTACK,
+        "open_orders": ATTACK,
+        "data_markets": [ATTACK],
+    }
 
 
 async def test_a_calm_fleet_says_that_nothing_needs_attention(connect: Connect) -> None:
@@ -333,11 +338,12 @@ async def test_an_instance_page_says_where_each_value_was_written(
     template = "instances/_templates/majors.yaml"
     status.fleet = [replace(status.fleet[0], template_path=template)]
     status.places = {"config.notional": "instances/btc-dca.yaml:7", "limits.max_open_orders": f"{template}:3"}
-    reader.generation_rows[0]["values"] = {"limits": {"max_open_orders": 10}}
+    reader.generation_rows[0]["values"] = {"limits": {"max_open_orders": 10}, "data_markets": ["ETH/USD", "SOL/USD"]}
     text = (await read(connect, "/instances/btc-dca")).text
     assert "notional 25 25 instances/btc-dca.yaml:7" in text
     assert f"max open orders 10 {template}:3" in text
     assert f"Template {template}" in text
+    assert "reads, too ETH/USD, SOL/USD" in text
 
 
 async def test_an_instance_page_says_why_with_reasons(connect: Connect, status: FakeStatus) -> None:

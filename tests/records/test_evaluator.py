@@ -437,3 +437,14 @@ def test_a_default_that_is_an_integral_float_is_an_integer_too() -> None:
 def test_an_integer_that_is_written_as_a_float_and_too_large_is_refused() -> None:
     evaluation = judge(TEXT.replace("levels: 5", "levels: 1e300"))
     assert said(evaluation) == ["6:18: config.levels: expected an integer of at most 64 bits, was 1e+300"]
+
+
+def test_other_markets_to_read_are_named_in_the_file_each_once_and_never_in_a_template() -> None:
+    record = judge(TEXT + "data_markets: [ETH/USD, SOL/USD]\n").record
+    assert record is not None
+    assert record.data_markets == ("ETH/USD", "SOL/USD")
+    assert said(judge(TEXT + "data_markets: ETH/USD\n")) == ['7:15: data_markets: expected a list, was "ETH/USD"']
+    assert judge(TEXT + "data_markets: [ETH/USD, ETH/USD]\n").record is None
+    evaluation = judge(UPON, template="config: {levels: 5}\ndata_markets: [ETH/USD]\n")
+    assert evaluation.record is None
+    assert "data_markets" in said(evaluation)[0]

@@ -162,6 +162,13 @@ def test_what_runs_is_made_from_a_row_exactly_where_their_keys_are_equal(make_ro
         replace(row, config_digest="other"),
         replace(row, code_digest="other"),
         replace(row, generation=9),
+        replace(row, record=replace(row.record, data_markets=("ETH/USD",))),
     )
     assert [view.is_made_from(one) for one in others] == [view.key == load_key(one) for one in others]
-    assert [view.is_made_from(one) for one in others] == [True, False, False, False, True]
+    assert [view.is_made_from(one) for one in others] == [True, False, False, False, True, False]
+
+
+def test_other_data_markets_reload(make_row: MakeRow) -> None:
+    row = make_row()
+    wider = replace(row, record=replace(row.record, data_markets=("ETH/USD",)))
+    assert planned(wider, running(row)) == (Reload(wider, "data markets changed"),)

@@ -42,7 +42,7 @@ def test_every_field_has_a_title_a_description_and_examples_that_are_valid() -> 
 
 def test_every_default_is_valid_and_what_a_record_holds() -> None:
     defaults = {name: part["default"] for name, part in fields(instance_schema()) if "default" in part}
-    assert defaults == {"description": "", "open_orders": "keep", "protect": False}
+    assert defaults == {"description": "", "open_orders": "keep", "protect": False, "data_markets": []}
 
 
 @pytest.mark.parametrize("place", [(), ("account",), ("limits",)])

@@ -83,7 +83,7 @@ def test_every_optional_key_of_the_file_is_there_as_a_comment_that_can_be_uncomm
     text = draft({}).text
     assert "\n# description: Does nothing.\n" in text
     text = text.replace("Does nothing.", "Does nothing")
-    optional = {"description", "labels", "template", "open_orders", "protect", "limits"}
+    optional = {"description", "labels", "template", "open_orders", "protect", "data_markets", "limits"}
     begin = text.index("# What this deployment")
     live = [line.removeprefix("# ") for line in text[begin:].split("\n") if not _is_prose(line)]
     assert values(text[:begin] + "\n".join(live)).keys() == values(text).keys() | optional

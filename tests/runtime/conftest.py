@@ -13,7 +13,7 @@ import pytest
 
 from reconciler.clock import Clock, FakeClock
 from reconciler.orders.market import Balance, Candle, InstrumentRules, Position, Quote
-from reconciler.orders.order import Order, OrderRequest, OrderState, Outcome
+from reconciler.orders.order import Order, OrderChanges, OrderRequest, OrderState, Outcome
 from reconciler.ports import GateState
 from reconciler.records.cadence import steps
 from reconciler.records.mode import Mode
@@ -94,6 +94,7 @@ class FakeGateway:
         self.placed: list[Order] = []
         self.sent: list[Order] = []
         self.asked: list[tuple[str, bool]] = []
+        self.news: dict[str, OrderChanges] = {}
         self.before_last_look: Callable[[], object] = lambda: None
         self.while_handing_over: Callable[[], object] = lambda: None
 
@@ -130,6 +131,10 @@ class FakeGateway:
     def position(self, instance_id: str, symbol: str, *, shadow: bool) -> Position:
         self.asked.append((instance_id, shadow))
         return Position(symbol, Decimal(0))
+
+    def listen(self, instance_id: str) -> OrderChanges:
+        self.news[instance_id] = news = OrderChanges()
+        return news
 
 
 class FakeMarket:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Mapping
-from datetime import UTC, date, tzinfo
+from dataclasses import replace
+from datetime import UTC, date, datetime, tzinfo
 from decimal import Decimal
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from reconciler.errors import TradingClosed
-from reconciler.orders.order import OrderRequest, OrderType, Side, TimeInForce
+from reconciler.orders.order import Order, OrderRequest, OrderType, Outcome, Provenance, Side, TimeInForce
 from reconciler.records.mode import Mode
 from reconciler.runtime.protocol import HostOptions
 from reconciler.strategy.base import Strategy
@@ -20,6 +21,7 @@ from reconciler.strategy.base import Strategy
 if TYPE_CHECKING:
     from tests.runtime.conftest import MakeStage, Stage
 
+NOON = datetime(2026, 1, 31, 12, tzinfo=UTC)
 ENGINE = ("reconciler.runtime.", "reconciler.execution", "reconciler.store", "reconciler.control", "conftest")
 LEAVES = (type, str, int, float, Decimal, date, tzinfo)
 DOORS = {"_Context", "_InstanceInfo", "_Market", "_Account", "_Orders", "_Log"}
@@ -346,3 +348,92 @@ def test_a_permit_ends_with_its_tick_though_its_worker_goes_on(make_stage: MakeS
     stage.until(lambda: stage.view("first") is None)
     assert refused == ["render", "another's tick", "on_unload"]
     assert stage.gateway.placed == []
+
+
+def drawn(strategy: Strategy) -> object:
+    return strategy.context.random.random()
+
+
+def test_chance_is_the_same_for_instance_generation_and_beat_whatever_was_drawn_before(make_stage: MakeStage) -> None:
+    def run(seed: str = "", **changes: Any) -> list[object]:
+        stage = make_stage(HostOptions(seed=seed))
+        probing = probe(init=drawn, on_tick=lambda s: (drawn(s), drawn(s)))
+        stage.load(probing, stage.row(**changes))
+        stage.tick()
+        stage.tick()
+        return probing.came[1:]
+
+    first, second = run()
+    assert [first, second] == run()
+    assert first != second
+    assert first[0] != first[1]  # type: ignore[index]
+    assert run(generation=2) != [first, second]
+    assert run(seed="another") != [first, second]
+
+
+def test_other_markets_are_those_that_the_record_names(stage: Stage) -> None:
+    def look(strategy: Strategy) -> object:
+        market_of = strategy.context.market_of
+        return (market_of("ETH/USD").quote().symbol, market_of("BTC/USD").quote().symbol)
+
+    probing = probe(init=lambda s: s.context.market_of("ETH/EUR"), on_tick=look)
+    row = stage.row()
+    stage.load(probing, replace(row, record=replace(row.record, data_markets=("ETH/USD",))))
+    stage.tick()
+    assert "expected one of BTC/USD, ETH/USD, was 'ETH/EUR'" in str(probing.came[0])
+    assert "`data_markets: [ETH/USD, ETH/EUR]`" in str(probing.came[0])
+    assert probing.came[1] == ("ETH/USD", "BTC/USD")
+
+
+class Hearing(Strategy):
+    heard: list[object]
+    does: Callable[[Any], object] = staticmethod(lambda strategy: None)
+
+    def on_order(self, order: Order) -> None:
+        type(self).heard.append(order.client_order_id)
+        type(self).does(self)
+
+    def on_tick(self) -> None:
+        type(self).heard.append("tick")
+
+
+def news(client_order_id: str, mode: Mode = Mode.OBSERVE) -> Order:
+    return Order(
+        client_order_id=client_order_id,
+        provenance=Provenance("one", "main", "desk-a", "BTC/USD", mode, 1, "", "", None, 1_000),
+        request=OrderRequest(Side.BUY, OrderType.MARKET, Decimal(1)),
+        outcome=Outcome.SHADOW if mode is Mode.OBSERVE else Outcome.ACCEPTED,
+        created_at=NOON,
+        updated_at=NOON,
+    )
+
+
+def hearing(does: Callable[[Any], object] = lambda strategy: None) -> type[Hearing]:
+    return type("Hearing", (Hearing,), {"heard": [], "does": staticmethod(does)})
+
+
+def test_a_strategy_hears_of_each_change_of_its_orders_before_its_next_tick(stage: Stage) -> None:
+    cls = hearing()
+    stage.load(cls)
+    stage.tick()
+    for order in (news("a"), news("real", Mode.ACTIVE), news("b")):
+        stage.gateway.news["one"].add(order)
+    stage.tick()
+    stage.tick()
+    assert cls.heard == ["tick", "a", "b", "tick", "tick"], "what is of the other book is not its own now"
+
+
+def test_what_hears_of_an_order_may_not_place_one(stage: Stage) -> None:
+    cls = hearing(place)
+    stage.load(cls, stage.row(mode=Mode.ACTIVE))
+    stage.gateway.news["one"].add(news("a", Mode.ACTIVE))
+    stage.tick()
+    assert "on_order runs before it, and only hears" in stage.facts().last_error
+    assert cls.heard == ["a"], "a tick whose on_order fails is a failed tick"
+    stage.tick()
+    assert cls.heard == ["a", "tick"], "what it failed at is not told again"
+
+
+def test_who_does_not_listen_is_kept_no_news(stage: Stage) -> None:
+    stage.load(probe())
+    assert stage.gateway.news == {}

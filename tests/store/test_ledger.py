@@ -497,3 +497,25 @@ def test_the_table_and_the_value_agree_on_the_book_that_an_order_is_in(
     store.ledger.append(order)
     (row,) = store.ledger._reads.query("SELECT shadow FROM orders")
     assert bool(row["shadow"]) is order.is_shadow
+
+
+def test_who_listens_hears_every_change_of_its_own_orders_as_it_was_then(store: Store, make_order: MakeOrder) -> None:
+    news = store.ledger.listen("dca")
+    store.ledger.append(make_order("x", outcome=Outcome.PENDING))
+    store.ledger.append(make_order("other", instance_id="grid"))
+    open_ = store.ledger.settle("x", OrderNews(outcome=Outcome.ACCEPTED, state=OrderState.OPEN))
+    store.ledger.settle("x", OrderNews(state=OrderState.OPEN))
+    filled = store.ledger.settle(
+        "x", OrderNews(state=OrderState.FILLED, filled_quantity=Decimal(1), average_price=Decimal(100))
+    )
+    refused = store.ledger.refuse(
+        make_order("y", outcome=Outcome.REJECTED, rejected_by=RejectedBy.GATEWAY, reason="no quote")
+    )
+    assert [news.take() for _ in range(4)] == [open_, filled, refused, None]
+
+
+def test_a_second_listener_ends_the_first(store: Store, make_order: MakeOrder) -> None:
+    first, second = store.ledger.listen("dca"), store.ledger.listen("dca")
+    store.ledger.append(make_order("x"))
+    assert first.take() is None
+    assert second.take() == make_order("x")

@@ -38,6 +38,7 @@ def test_everything_wrong_is_told_at_once_and_where_it_stands(problems_of: Refus
         + "    CONFIG_SCHEMA = []\n"
         + "    def init(self, extra): pass\n"
         + "    async def on_tick(self): pass\n"
+        + "    def on_order(self): pass\n"
         + "    def render(self): yield 1\n"
         + "    on_unload = 5\n"
     )
@@ -48,8 +49,9 @@ def test_everything_wrong_is_told_at_once_and_where_it_stands(problems_of: Refus
         (7, 21, "CONFIG_SCHEMA", "expected a dict, was []"),
         (8, 5, "init", "expected to be called with self alone, was init(self, extra)"),
         (9, 5, "on_tick", "expected a plain method, was async"),
-        (10, 5, "render", "expected a plain method, was a generator: calling it would run nothing"),
-        (11, 17, "on_unload", "expected a plain method, was 5"),
+        (10, 5, "on_order", "expected to be called with self and order, was on_order(self)"),
+        (11, 5, "render", "expected a plain method, was a generator: calling it would run nothing"),
+        (12, 17, "on_unload", "expected a plain method, was 5"),
     ]
 
 

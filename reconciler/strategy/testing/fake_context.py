@@ -8,6 +8,7 @@ from dataclasses import replace
 from datetime import datetime
 from decimal import Decimal
 from pathlib import Path
+from random import Random
 from types import MappingProxyType
 from typing import Any, Generic, TypeVar
 
@@ -15,7 +16,10 @@ from reconciler.clock import FakeClock, from_iso, utc
 from reconciler.documents.pointer import spell
 from reconciler.errors import Problem
 from reconciler.orders.order import Order
+from reconciler.records.cadence import beat_at
+from reconciler.records.mode import Mode
 from reconciler.strategy.base import Strategy, frozen
+from reconciler.strategy.context import chance, not_a_data_market
 from reconciler.strategy.definition import Definition
 from reconciler.strategy.module_loading import load
 from reconciler.strategy.testing.fake_exchange import FakeAccount, FakeInstance, FakeMarket, FakeOrders, FakeTools
@@ -61,8 +65,12 @@ class FakeContext:
             id, strategy_type, account_id, client_id, market, mode, MappingProxyType(dict(labels or {}))
         )
         tools = FakeTools()
+        self._tools = tools
         self.withdraw = tools.withdraw
         self.market = FakeMarket(market, self.clock, tools)
+        self._data_markets: dict[str, FakeMarket] = {}
+        self._drawn_for: tuple[int, bool] | None = None
+        self._random = Random()
         self.account = FakeAccount(tools)
         self.orders = FakeOrders(lambda: self._instance, self.market, self.clock)
         self.log = FakeLog()
@@ -79,6 +87,25 @@ class FakeContext:
         if changed:
             self.orders.mode_changed()
 
+    def add_data_market(self, symbol: str) -> FakeMarket:
+        """The record's `data_markets` name this one, too: what `market_of` gives from now on."""
+        return self._data_markets.setdefault(symbol, FakeMarket(symbol, self.clock, self._tools))
+
+    def market_of(self, symbol: str) -> FakeMarket:
+        if symbol == self._instance.market:
+            return self.market
+        if symbol not in self._data_markets:
+            raise ValueError(not_a_data_market(symbol, self._instance.market, tuple(self._data_markets)))
+        return self._data_markets[symbol]
+
+    @property
+    def random(self) -> Random:
+        """As the engine's, of generation 1 and the beat that it is now."""
+        drawn_for = (beat_at(self.clock.time(), HEARTBEAT_S), self.orders.is_placing)
+        if drawn_for != self._drawn_for:
+            self._random, self._drawn_for = chance("", self._instance.id, 1, drawn_for[0]), drawn_for
+        return self._random
+
     def now(self) -> datetime:
         return utc(self.clock.time())
 
@@ -94,6 +121,9 @@ class FakeContext:
         """Let the quote set now do what it would to the open orders, as the paper exchange does; those it moved."""
         return self.orders.match()
 
+
+HEARTBEAT_S = 6.0
+"""The engine's, where the settings do not say otherwise."""
 
 S = TypeVar("S", bound=Strategy)
 
@@ -122,7 +152,8 @@ class StrategyRun(Generic[S]):
         self.strategy = self._made()
 
     def tick(self) -> Sequence[Widget]:
-        """Run `on_tick`, which may place, then `render`, which may not, and check the widgets."""
+        """Tell `on_order` what changed, run `on_tick`, which alone may place, then `render`, and check the widgets."""
+        self._tell()
         with self.context.orders.placing():
             self.strategy.on_tick()
         self.widgets = check_widgets(self.strategy.render())
@@ -145,7 +176,13 @@ class StrategyRun(Generic[S]):
     def unload(self) -> None:
         self.strategy.on_unload()
 
+    def _tell(self) -> None:
+        while (order := self._news.take()) is not None:
+            if (order.provenance.mode is Mode.ACTIVE) is (self.context.instance.mode == Mode.ACTIVE):
+                self.strategy.on_order(order)
+
     def _made(self) -> S:
+        self._news = self.context.orders.listen()
         strategy = self._cls()
         strategy.context = self.context
         strategy.config = frozen(_effective(self._config, self._cls.CONFIG_SCHEMA))

@@ -18,6 +18,7 @@ from reconciler.orders.market import TIMEFRAMES_S, Balance, Candle, InstrumentRu
 from reconciler.orders.order import (
     Fill,
     Order,
+    OrderChanges,
     OrderRequest,
     OrderState,
     OrderType,
@@ -184,6 +185,7 @@ class FakeOrders:
         self._matched: set[str] = set()
         """What the market has looked at: all that is not in here just came in."""
         self._answers: list[tuple[Outcome, str]] = []
+        self._news: OrderChanges | None = None
         self._permit: int | None = None
         self._real = Holding(instance().market)
         self._shadow: Holding | None = None
@@ -225,6 +227,15 @@ class FakeOrders:
     def all(self) -> tuple[Order, ...]:
         """Every order of every mode as it stands now, oldest first."""
         return tuple(self._book.values())
+
+    def listen(self) -> OrderChanges:
+        """Every change of an order from now on; ends an earlier one."""
+        self._news = OrderChanges()
+        return self._news
+
+    @property
+    def is_placing(self) -> bool:
+        return self._permit is not None
 
     @contextmanager
     def placing(self) -> Iterator[None]:
@@ -379,4 +390,6 @@ class FakeOrders:
     def _keep(self, order: Order) -> Order:
         kept = replace(order, updated_at=utc(self._clock.time()))
         self._book[order.client_order_id] = kept
+        if self._news is not None and kept.outcome is not Outcome.PENDING:
+            self._news.add(kept)
         return kept

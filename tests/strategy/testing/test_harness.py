@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 import reconciler.strategy.testing as fakes
-from reconciler.strategy import Strategy, TradingClosed, metric
+from reconciler.strategy import Order, Strategy, TradingClosed, metric
 from reconciler.strategy.testing import FakeContext, load_strategy, run
 
 ROOT = Path(__file__).parents[3]
@@ -177,3 +177,45 @@ def test_an_integral_float_arrives_as_the_integer_that_the_schema_promised() -> 
             pass
 
     assert run(Counter, {"n": 3.0}).strategy.steps == [0, 1, 2]
+
+
+class Pairs(Strategy):
+    """Reads another market, draws lots, and hears of its orders."""
+
+    TICK_MINUTES = 1
+    CONFIG_SCHEMA = {"type": "object"}
+
+    def init(self) -> None:
+        self.heard: list[tuple[str, str]] = []
+
+    def on_order(self, order: Order) -> None:
+        self.heard.append((order.client_order_id, str(order.state)))
+
+    def on_tick(self) -> None:
+        self.other = self.context.market_of("ETH/USD").quote().mid
+        self.drawn = self.context.random.random()
+        if not self.context.orders.all():  # type: ignore[attr-defined]
+            self.context.orders.place("buy", "1", type="limit", limit_price="90")
+
+
+def test_other_markets_chance_and_news_are_as_in_the_engine() -> None:
+    context = FakeContext()
+    context.market.set_quote("100")
+    pairs = run(Pairs, {}, context)
+    with pytest.raises(
+        ValueError, match=r"expected one of BTC/USD, was 'ETH/USD'; name it in the record: `data_markets: .ETH/USD"
+    ):
+        pairs.tick()
+    context.add_data_market("ETH/USD").set_quote("10", "11")
+    pairs.tick()
+    assert pairs.strategy.other == Decimal("10.5")
+    drawn = pairs.strategy.drawn
+    (order,) = context.orders.all()
+    assert pairs.strategy.heard == []
+    context.fill(order)
+    pairs.tick()
+    assert pairs.strategy.heard == [(order.client_order_id, "open"), (order.client_order_id, "filled")]
+    assert pairs.strategy.drawn == drawn, "the same beat"
+    context.advance(minutes=1)
+    pairs.tick()
+    assert pairs.strategy.drawn != drawn
