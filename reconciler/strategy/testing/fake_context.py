@@ -69,7 +69,7 @@ class FakeContext:
         self.withdraw = tools.withdraw
         self.market = FakeMarket(market, self.clock, tools)
         self._data_markets: dict[str, FakeMarket] = {}
-        self._drawn_for: tuple[int, bool] | None = None
+        self._drawn_for: tuple[int, int] | None = None
         self._random = Random()
         self.account = FakeAccount(tools)
         self.orders = FakeOrders(lambda: self._instance, self.market, self.clock)
@@ -101,7 +101,7 @@ class FakeContext:
     @property
     def random(self) -> Random:
         """As the engine's, of generation 1 and the beat that it is now."""
-        drawn_for = (beat_at(self.clock.time(), HEARTBEAT_S), self.orders.is_placing)
+        drawn_for = (beat_at(self.clock.time(), HEARTBEAT_S), self.orders.tick)
         if drawn_for != self._drawn_for:
             self._random, self._drawn_for = chance("", self._instance.id, 1, drawn_for[0]), drawn_for
         return self._random

@@ -187,6 +187,7 @@ class FakeOrders:
         self._answers: list[tuple[Outcome, str]] = []
         self._news: OrderChanges | None = None
         self._permit: int | None = None
+        self._ticks = 0
         self._real = Holding(instance().market)
         self._shadow: Holding | None = None
         """None until the first shadow order: till then the book holds what the real one does."""
@@ -234,13 +235,15 @@ class FakeOrders:
         return self._news
 
     @property
-    def is_placing(self) -> bool:
-        return self._permit is not None
+    def tick(self) -> int:
+        """Which tick is under way, counted from 1; 0 between ticks."""
+        return 0 if self._permit is None else self._ticks
 
     @contextmanager
     def placing(self) -> Iterator[None]:
         """While this is open, this thread may place: what `on_tick` runs inside of."""
         self._permit = threading.get_ident()
+        self._ticks += 1
         try:
             yield
         finally:
