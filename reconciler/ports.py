@@ -17,7 +17,7 @@ from reconciler.orders.market import Balance, Candle, InstrumentRules, Position,
 from reconciler.orders.order import Order, OrderChanges, OrderRequest, Provenance
 from reconciler.records.event import EventReason, EventType
 from reconciler.records.mode import Mode
-from reconciler.records.record import Limits, Row
+from reconciler.records.record import Attempt, Limits, Row
 from reconciler.records.status import Health, InstanceStatus, Obstacle, Sync, Ticks
 
 
@@ -174,6 +174,13 @@ class InstanceFilter:
                 return False
         haystack = (record.id, record.identity.market, record.strategy_type, record.description)
         return not self.q or self.q.casefold() in " ".join(haystack).casefold()
+
+    def matches_file(self, attempt: Attempt) -> bool:
+        """True where a list narrowed to this tells of a file that stands for no instance: of that, only its place and
+        its sync are known."""
+        if self != InstanceFilter(q=self.q, sync=self.sync):
+            return False
+        return self.sync in ("", attempt.sync) and self.q.casefold() in f"{attempt.id or ''} {attempt.path}".casefold()
 
 
 @dataclass(frozen=True, slots=True)
@@ -341,6 +348,10 @@ class StatusReader(Protocol):
 
     def problems(self, instance_id: str = "") -> Sequence[Problem]:
         """Every problem of every file; or those that keep an instance's file from being applied."""
+        ...
+
+    def without_instance(self) -> Sequence[Attempt]:
+        """What was attempted with files that have a problem and stand for no instance, by path."""
         ...
 
     def strategies(self) -> Sequence[StrategySummary]: ...

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import PurePosixPath
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -20,9 +20,12 @@ from reconciler.ports import InstanceFilter
 from reconciler.records.cadence import ago
 from reconciler.records.halt import Halt
 from reconciler.records.mode import Mode
-from reconciler.records.record import told_of_removed
+from reconciler.records.record import Attempt, told_of_removed
 from reconciler.records.status import Health, Sync
 from reconciler.review.validate.text import count
+
+if TYPE_CHECKING:
+    from reconciler.store import Reader
 
 WATCH_S = 2.0
 COLUMNS = (
@@ -61,12 +64,14 @@ Item = Mapping[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """What one look found. `problems` are those of all files; `books` what instances hold by their own fills."""
+    """What one look found. `problems` are those of all files, `files` those that have some and stand for no instance;
+    `books` what instances hold by their own fills."""
 
     items: Sequence[Item]
     halts: Sequence[Halt]
     notes: Sequence[str] = ()
     problems: Sequence[Item] = ()
+    files: Sequence[Attempt] = ()
     books: Mapping[str, Sequence[tuple[bool, Holding]]] = field(default_factory=dict)
 
 
@@ -147,20 +152,22 @@ def _look(place: Place, instance_id: str | None, wanted: InstanceFilter) -> Seen
         raise _no_such(place, instance_id, problems)
     if instance_id is not None:
         halts = _covering(items[0], halts)
-    return Seen(items, halts, notes, problems, _books(place))
+    if not place.database().exists():
+        return Seen(items, halts, notes, problems)
+    reader = place.reader()
+    try:
+        files = [] if instance_id is not None else list(filter(wanted.matches_file, reader.without_instance()))
+        return Seen(items, halts, notes, problems, files, _books(reader))
+    finally:
+        reader.close()
 
 
-def _books(place: Place) -> dict[str, list[tuple[bool, Holding]]]:
+def _books(reader: Reader) -> dict[str, list[tuple[bool, Holding]]]:
     """What every instance holds, real and simulated, the real ones first."""
     found: dict[str, list[tuple[bool, Holding]]] = {}
-    if place.database().exists():
-        reader = place.reader()
-        try:
-            for shadow in (False, True):
-                for owner, holding in reader.books(shadow):
-                    found.setdefault(owner, []).append((shadow, holding))
-        finally:
-            reader.close()
+    for shadow in (False, True):
+        for owner, holding in reader.books(shadow):
+            found.setdefault(owner, []).append((shadow, holding))
     return found
 
 
@@ -219,13 +226,24 @@ def _print(seen: Seen, instance_id: str | None, form: str) -> None:
     elif instance_id is not None:
         _print_one(seen)
     else:
-        print_table(COLUMNS, [_row(item, seen) for item in seen.items], LEAST, STYLES, beneath=True)
+        rows = [*map(_file_row, seen.files), *(_row(item, seen) for item in seen.items)]
+        print_table(COLUMNS, rows, LEAST, STYLES, beneath=True)
         _say_problems(seen)
+
+
+def _file_row(file: Attempt) -> tuple[Any, ...]:
+    """A file that stands for no instance: of that, only what is wrong with it is known."""
+    known = {"ID": file.stem, "SYNC": file.sync, "NOTES": f"no instance yet: {_problem(file.problems[0].to_json())}"}
+    return tuple(known.get(name) for name in COLUMNS)
 
 
 def _say_problems(seen: Seen) -> None:
     """What is wrong with files that no row above stands for."""
+    if seen.files:
+        told = "1 file is" if len(seen.files) == 1 else f"{len(seen.files)} files are"
+        say(f"{told} no instance yet; all that is wrong with them: reconciler validate", alarming=True)
     shown = {item[name] for item in seen.items for name in ("path", "template_path")}
+    shown.update(file.path for file in seen.files)
     others = [one for one in seen.problems if one["path"] not in shown]
     if others:
         say(*(_problem(one) for one in others[:PROBLEMS_SHOWN]), alarming=True)

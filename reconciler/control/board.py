@@ -37,7 +37,7 @@ from reconciler.records.evaluation import origins
 from reconciler.records.halt import Halt, stranger
 from reconciler.records.mode import Mode
 from reconciler.records.plan import Running
-from reconciler.records.record import Row
+from reconciler.records.record import Attempt, Row
 from reconciler.records.status import (
     Condition,
     ConditionType,
@@ -131,6 +131,7 @@ class StatusBoard:
         self._sampled = (-1, 0, float("-inf"))
         self._roll = Roll(self._can_load, self._server_of, self._importing)
         self._problem_count: tuple[Fleet | None, int] = (None, 0)
+        self._files: tuple[Fleet | None, tuple[Attempt, ...]] = (None, ())
 
     def revision(self) -> int:
         """Rises at once with whatever the controller does, and four times a second at most for ticks."""
@@ -399,6 +400,12 @@ class StatusBoard:
         row = fleet.rows.get(instance_id)
         attempt = None if row is None else fleet.attempt_of(row)
         return () if attempt is None else attempt.problems
+
+    def without_instance(self) -> Sequence[Attempt]:
+        fleet = self._parts.controller.fleet
+        if self._files[0] is not fleet:
+            self._files = (fleet, fleet.without_instance())
+        return self._files[1]
 
     def strategies(self) -> Sequence[StrategySummary]:
         users: dict[str, list[str]] = {}

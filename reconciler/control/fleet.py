@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from reconciler.errors import Problem
 from reconciler.records.admission import Removal
 from reconciler.records.evaluation import Evaluation
-from reconciler.records.record import Attempt, Row, RowChange
+from reconciler.records.record import Attempt, Row, RowChange, without_instance
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +61,10 @@ class Fleet:
         ):
             return None
         return found
+
+    def without_instance(self) -> tuple[Attempt, ...]:
+        """What was attempted with files that have a problem and stand for no instance."""
+        return without_instance(self.rows.values(), self.attempts.values())
 
     def problems(self) -> tuple[Problem, ...]:
         """Every problem of every file, by path and line; those that files share (a template's), once."""

@@ -351,7 +351,7 @@ class Observer:
         if snapshot.whole:
             self.absence.note(removal, arrival.confirmed_removal, self._clock.monotonic())
             if self._adopt:
-                self._found = frozenset(one.file_digest for one in evaluations if one.waiting or one.unfinished)
+                self._found = frozenset(one.file_digest for one in evaluations if one.waiting)
             self._adopt = False
         self._chronicle.admitted(changes, admission.attempts, removal, self.fleet.removal)
         if snapshot.lost:

@@ -38,7 +38,7 @@ from reconciler.orders.order import OrderState, Outcome
 from reconciler.ports import FleetSummary, StatusReader
 from reconciler.records.accounts import Accounts
 from reconciler.records.mode import Mode
-from reconciler.records.record import Row
+from reconciler.records.record import Attempt, Row
 from reconciler.records.snapshot import TEMPLATES_FOLDER
 from reconciler.records.status import Health, InstanceStatus, Sync, TradingReason
 
@@ -131,7 +131,10 @@ def _paths(order: Mapping[str, Any], values: Mapping[str, Any], row: Row | None)
 FEWEST_REFRESH_S = 1
 NO_INSTANCES: Sequence[InstanceStatus] = ()
 NO_ROWS: Sequence[Item] = ()
+NO_FILES: Sequence[Attempt] = ()
 STRATEGY_INSTANCES_SHOWN = 100
+FILES_SHOWN = 20
+"""Of the files that are no instance yet, on the fleet's first page; the page of problems has them all."""
 WORDS = {
     "modes": tuple(Mode),
     "moneys": MONEYS,
@@ -179,13 +182,17 @@ class Pages:
         self._clock = clock
 
     def fleet(self, query: Query) -> Page:
-        items, total = NO_INSTANCES, 0
+        items, total, files = NO_INSTANCES, 0, NO_FILES
         if not query.fault:
-            items, total = self._status.instances(instance_filter(query), query.limit, query.offset)
+            wanted = instance_filter(query)
+            items, total = self._status.instances(wanted, query.limit, query.offset)
+            files = [] if query.offset else [one for one in self._status.without_instance() if wanted.matches_file(one)]
         survey = self._surveyor.survey()
         return self._page(
             "fleet.html",
             items=items,
+            files=files[:FILES_SHOWN],
+            files_hidden=max(0, len(files) - FILES_SHOWN),
             query=query,
             paging=Paging.of("/", query, len(items), total),
             concerns=sorted((*self._engine_concerns(survey.fleet), *survey.concerns), key=attrgetter("gravity")),

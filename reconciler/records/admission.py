@@ -217,7 +217,8 @@ def admit(
             verdict.problems,
             arrival.at if previous is None else previous.at,
         )
-        if file.waiting and previous is not None and previous.file_digest == file.file_digest:
+        is_judged = file.record is not None or bool(file.problems)
+        if not is_judged and previous is not None and previous.file_digest == file.file_digest:
             continue  # nothing new is known of it: what was said of the same file still holds
         if previous is None:
             tried.append(attempt)
@@ -245,11 +246,8 @@ class _Verdict:
 
 def _judge(file: Evaluation, row: Row | None, arrival: Arrival) -> _Verdict:
     record = file.record
-    if file.waiting:
+    if file.waiting and not _is_applied(file, row, arrival):
         return _Verdict(Sync.OUT_OF_SYNC, f"not applied yet: {file.waiting}")
-    if file.unfinished and not _is_applied(file, row, arrival):
-        waits = f"not applied yet: {file.unfinished} is still open for writing; it counts once it is closed"
-        return _Verdict(Sync.OUT_OF_SYNC, waits)
     if record is None:
         count = len(file.problems)
         return _Verdict(Sync.INVALID, f"{count} problem{'s' if count != 1 else ''}", file.problems)

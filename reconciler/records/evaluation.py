@@ -39,13 +39,13 @@ class DefinitionFacts:
 class Evaluation:
     """What one file says, upon its template where it names one.
 
-    `record` is there exactly where `problems` and `waiting` are empty: `waiting` says that nothing is wrong so far, but
-    that the code it is to be judged by is not there yet. `claimed_id`, `claimed_mode` and `claimed_template` are
+    `waiting` says what has to happen before it counts, empty where nothing has: the code that it is to be judged by
+    comes, or whoever writes the file or its template closes it, for this may be half of it. `record` is there
+    where there are no `problems`, but for that code. `claimed_id`, `claimed_mode` and `claimed_template` are
     read from whatever parsed, so that a file that is invalid elsewhere can still lower its mode; each is None
     where the file does not parse or the value is not of its form. `committed` is True where the file, its
     template and the strategy's source are. `template` is the one it names, None where there is none of that
-    name. `unfinished` is the path of the one of the two that is still open for writing, so that this may be half of
-    it; empty where none is. `lacking` are the limits without which it may not rise to active. `source` is the file's
+    name. `lacking` are the limits without which it may not rise to active. `source` is the file's
     bytes: positions are read from them when asked for.
     """
 
@@ -59,7 +59,6 @@ class Evaluation:
     config_digest: str
     problems: tuple[Problem, ...]
     committed: bool = False
-    unfinished: str = ""
     source: bytes | None = field(default=None, repr=False)
     template_path: str = ""
     template_digest: str = ""

@@ -208,8 +208,8 @@ def _violations(
 
 def _evaluation(case: _Case, accounts: Accounts, problems: tuple[Problem, ...]) -> Evaluation:
     file, definition, template, values = case.file, case.definition, case.template, case.source.values
-    waiting = "" if problems or definition is None else definition.waiting
-    record = None if problems or definition is None or waiting else _record(values, definition)
+    code = "" if problems or definition is None else definition.waiting
+    record = None if problems or definition is None or code else _record(values, definition)
     return Evaluation(
         path=file.path,
         file_digest=file.digest,
@@ -222,11 +222,10 @@ def _evaluation(case: _Case, accounts: Accounts, problems: tuple[Problem, ...]) 
         and definition is not None
         and definition.committed
         and (template is None or template.file.committed),
-        unfinished=_unfinished(file, template),
         source=file.data,
         template_path="" if template is None else template.file.path,
         template_digest="" if template is None else template.file.digest,
-        waiting=waiting,
+        waiting=code or _unfinished(file, template),
         lacking=() if record is None else _lacking(record, accounts),
         **case.claims,
     )
@@ -279,14 +278,15 @@ def _unusable(file: SourceFile, problems: Iterable[Problem]) -> Evaluation:
         "",
         "",
         bounded(problems, MAX_PROBLEMS),
-        unfinished=_unfinished(file, None),
         source=file.data,
+        waiting=_unfinished(file, None),
     )
 
 
 def _unfinished(file: SourceFile, template: Template | None) -> str:
     files = (file,) if template is None else (file, template.file)
-    return next((one.path for one in files if one.is_unfinished), "")
+    path = next((one.path for one in files if one.is_unfinished), "")
+    return f"{path} is still open for writing; it counts once it is closed" if path else ""
 
 
 def _claimed_mode(values: Any) -> Mode | None:

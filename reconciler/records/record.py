@@ -7,6 +7,8 @@ import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
+from operator import attrgetter
+from pathlib import PurePosixPath
 from typing import Any, Final, Literal
 
 from reconciler.errors import Problem
@@ -194,6 +196,11 @@ class Attempt:
     at: str
 
     @property
+    def stem(self) -> str:
+        """The file's name without `.yaml`: the id that it has to claim."""
+        return PurePosixPath(self.path).stem
+
+    @property
     def why(self) -> str:
         """Its first problem, and how many more there are; empty where there is none."""
         if not self.problems:
@@ -214,6 +221,12 @@ def told_of_removed(row: Row, attempts: Iterable[Attempt]) -> str:
             told += f"; its file is back, and {str(attempt.sync).lower()}: {attempt.why}"
             told += f"; to mend it: {first.hint}" if first.hint else ""
     return told
+
+
+def without_instance(rows: Iterable[Row], attempts: Iterable[Attempt]) -> tuple[Attempt, ...]:
+    """The files that have a problem and stand for no instance, by path: new ones, and those of removed instances."""
+    applied = {row.path for row in rows if row.is_live}
+    return tuple(sorted((one for one in attempts if one.problems and one.path not in applied), key=attrgetter("path")))
 
 
 ChangeKind = Literal["created", "changed", "lowered", "code", "moved", "revision", "removed", "restored", "drift"]

@@ -173,6 +173,14 @@ class Reader:
         """What was last attempted with each file, by path."""
         return desired.read_attempts(self._reads)
 
+    def without_instance(self) -> list[Attempt]:
+        """What was attempted with files that have a problem and stand for no instance, by path."""
+        found = self._reads.query(
+            "SELECT * FROM attempts WHERE problems <> '[]'"
+            " AND path NOT IN (SELECT path FROM instances WHERE removed_at IS NULL) ORDER BY path"
+        )
+        return list(map(desired.attempt_from, found))
+
     def attempts_of(self, instance_id: str) -> list[Attempt]:
         """What was last attempted with each file that claims this id."""
         return [one for one in self.attempts().values() if one.id == instance_id]

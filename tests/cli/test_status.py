@@ -45,8 +45,22 @@ def test_status_of_what_is_no_instance_yet_says_what_is_wrong_with_its_file(flee
 def test_problems_are_told_without_an_engine_too(trading: Fleet) -> None:
     (trading.root / "instances" / "foo.yaml").write_text("id: foo\n\tbar: 1\n")
     trading.apply()
-    assert "instances/foo.yaml:2:1: " in trading.run("status").stderr
+    assert "instances/foo.yaml:2:1: " in trading.run("status").stdout
     assert trading.run("status", "foo").stderr.splitlines()[-1].startswith("instances/foo.yaml:2:1: ")
+
+
+def test_a_new_file_with_a_problem_has_a_row_without_mode_and_says_what_is_wrong(trading: Fleet) -> None:
+    (trading.root / "instances" / "foo.yaml").write_text("id: foo\n\tbar: 1\n")
+    trading.apply()
+    result = trading.run("status")
+    row = next(line for line in result.stdout.splitlines() if line.startswith("foo "))
+    assert row.split()[:9] == ["foo", "-", "-", "-", "-", "Invalid", "-", "-", "-"]
+    assert "no instance yet: instances/foo.yaml:2:1: " in row
+    assert "1 file is no instance yet; all that is wrong with them: reconciler validate" in result.stderr
+    assert "of files that have no instance here" not in result.stderr
+    for narrowed, is_told in ((("--sync", "Invalid"), True), (("--q", "FOO"), True), (("--mode", "observe"), False)):
+        assert ("foo.yaml" in trading.run("status", *narrowed).stdout) is is_told
+    assert all(item["id"] != "foo" for item in json.loads(trading.run("status", "--format", "json").stdout)["items"])
 
 
 def test_filters_are_those_of_the_page_with_an_engine(fleet: Fleet, engine: FakeEngine) -> None:

@@ -207,6 +207,7 @@ class FakeStatus:
     fleet: list[InstanceStatus] = field(default_factory=lambda: [an_instance()])
     engine_now: EngineStatus = field(default_factory=an_engine)
     found: list[Problem] = field(default_factory=list)
+    files: list[Attempt] = field(default_factory=list)
     places: Mapping[str, str] = field(default_factory=dict)
     definitions: list[StrategySummary] = field(default_factory=lambda: [a_strategy()])
     drawn: list[Mapping[str, Any]] = field(default_factory=list)
@@ -299,6 +300,10 @@ class FakeStatus:
     def problems(self, instance_id: str = "") -> Sequence[Problem]:
         self._note("problems")
         return [problem for problem in self.found if not instance_id or instance_id in problem.path]
+
+    def without_instance(self) -> Sequence[Attempt]:
+        self._note("without_instance")
+        return self.files
 
     def strategies(self) -> Sequence[StrategySummary]:
         self._note("strategies")

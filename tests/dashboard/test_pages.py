@@ -16,6 +16,7 @@ from reconciler.orders.holding import Holding
 from reconciler.orders.market import Balance, Position, Quote
 from reconciler.ports import AccountView
 from reconciler.records.mode import Mode
+from reconciler.records.record import Attempt
 from reconciler.records.status import Condition, Health, Obstacle, Sync
 from tests.dashboard.conftest import NOW_S, REVISION, a_condition, a_halt
 
@@ -303,6 +304,60 @@ async def test_lists_link_to_their_neighbours_and_keep_the_filters(connect: Conn
     assert "201–250 of 250 instances" in last
     assert "0 of 250 instances" in beyond
     assert 'rel="prev"' in beyond
+
+
+def a_broken_file(name: str, *more: Problem, sync: Sync = Sync.INVALID) -> Attempt:
+    first = Problem(f"instances/{name}.yaml", 3, 9, "config.levels", 'expected an integer, was "<five>"', "write 5")
+    return Attempt(first.path, None, "f", None, sync, "", (first, *more), "")
+
+
+async def test_a_file_that_is_no_instance_yet_has_a_row_that_says_why_and_no_mode(
+    connect: Connect, status: FakeStatus
+) -> None:
+    status.files = [a_broken_file("foo", Problem("instances/foo.yaml", 5, 1, "", "unknown key"))]
+    async with connect() as client:
+        page = Reading((await client.get("/")).text)
+        json_items = (await client.get("/api/v1/instances")).json()["items"]
+    told = 'instances/foo.yaml:3:9 : config.levels: expected an integer, was "<five>" (write 5) and 1 more'
+    assert f"foo instances/foo.yaml Invalid Not an instance yet: {told}" in page.text
+    assert "1 file is not an instance yet, and stands first." in page.text
+    assert [item["id"] for item in json_items] == ["btc-dca"]
+
+
+@pytest.mark.parametrize(
+    ("query", "is_told"),
+    [
+        ("", True),
+        ("?sync=Invalid", True),
+        ("?sync=Refused", False),
+        ("?q=FOO", True),
+        ("?q=other", False),
+        ("?mode=observe", False),
+        ("?sync=Invalid&money=real", False),
+        ("?offset=100", False),
+    ],
+)
+async def test_files_that_are_no_instance_are_narrowed_by_what_is_known_of_them(
+    connect: Connect, status: FakeStatus, query: str, is_told: bool
+) -> None:
+    status.files = [a_broken_file("foo")]
+    async with connect() as client:
+        page = (await client.get(f"/{query}")).text
+    assert ("instances/foo.yaml" in page) is is_told
+
+
+async def test_of_many_files_that_are_no_instance_the_first_are_shown_and_all_are_counted(
+    connect: Connect, status: FakeStatus
+) -> None:
+    status.fleet = []
+    status.files = [a_broken_file(f"f{n}") for n in range(25)]
+    async with connect() as client:
+        page = Reading((await client.get("/")).text)
+    assert "instances/f19.yaml" in page.text
+    assert "instances/f20.yaml" not in page.text
+    assert "and 5 more files that are not an instance yet: all problems" in page.text
+    assert "25 files are not an instance yet" in page.text
+    assert "No instances yet" not in page.text
 
 
 async def test_an_empty_fleet_says_how_to_begin(connect: Connect, status: FakeStatus) -> None:

@@ -11,10 +11,11 @@ from pathlib import Path
 import pytest
 
 from reconciler.clock import FakeClock, utc
-from reconciler.errors import StoreError
+from reconciler.errors import Problem, StoreError
 from reconciler.orders.order import Fill, Order, OrderNews, OrderState, Outcome, RejectedBy
 from reconciler.records.mode import Mode
-from reconciler.records.record import Row, RowChange
+from reconciler.records.record import Attempt, Row, RowChange, without_instance
+from reconciler.records.status import Sync
 from reconciler.store import Reader, Store
 
 MakeOrder = Callable[..., Order]
@@ -212,6 +213,24 @@ def test_rows_attempts_halts_and_beat_are_what_the_engine_wrote(
     assert reader.rows() == {"a": make_row("a"), "gone": tombstone}
     assert reader.row("gone") == tombstone
     assert reader.last_beat() == (7, 0.5)
+
+
+def test_files_without_an_instance_are_those_that_no_live_row_came_from(
+    store: Store, reader: Reader, make_row: MakeRow
+) -> None:
+    def attempt(name: str, *, is_well: bool = False) -> Attempt:
+        path = f"instances/{name}.yaml"
+        problems = () if is_well else (Problem(path, 1, 2, "config", "no"),)
+        return Attempt(path, None, "f", None, Sync.SYNCED if is_well else Sync.INVALID, "", problems, "")
+
+    live = make_row("live", path="instances/live.yaml")
+    gone = make_row("gone", path="instances/gone.yaml", removed_at="2026-02-01T00:00:00.000Z")
+    attempts = [attempt("live"), attempt("new"), attempt("gone"), attempt("coming", is_well=True)]
+    store.desired.apply([RowChange(live, "created", ""), RowChange(gone, "removed", "")], attempts)
+    found = reader.without_instance()
+    assert [one.path for one in found] == ["instances/gone.yaml", "instances/new.yaml"]
+    assert tuple(found) == without_instance(reader.rows().values(), reader.attempts().values())
+    assert [one.stem for one in found] == ["gone", "new"]
 
 
 @pytest.mark.parametrize("sql", ["DELETE FROM orders", "UPDATE meta SET epoch = 99", "DROP TABLE events"])
