@@ -157,7 +157,8 @@ config:
 - A key that is required may stand in either file. Where it stands in neither, the instance's file lacks it.
 - Changing a template changes every record upon it, as if each of their files had been changed: a new `config`
   reloads them, `limits` and `labels` apply in place. The history says that it came through the template.
-- `reconciler show btc-grid-1` and the instance's page name the file and line that each value comes from.
+- `reconciler show btc-grid-1` and the instance's page name the file and line that each value comes from;
+  `reconciler blame btc-grid-1` the commit since which it has been as it is, with author, time and subject.
 - What is wrong in a template is told once, at its own line, with the records it breaks. Those keep running as
   they were applied, and can still be lowered in their own files. A template that nobody uses is checked, too, but
   for its `config`: which strategy it is meant for is not known.

@@ -166,6 +166,7 @@ COMMANDS = {
     "plan": "Say what merging would start, change and stop.",
     "status": "Show how instances are doing.",
     "show": "Show one record, each value with its origin.",
+    "blame": "Show who wrote each value of one record.",
     "events": "Show what happened.",
     "history": "Show every generation of one instance.",
     "orders": "Show the order ledger.",
@@ -197,7 +198,7 @@ _BESIDE = {
     **dict.fromkeys(("pause", "resume", "prune", "beats"), "operate"),
     **dict.fromkeys(("backup", "restore", "check"), "copies"),
     "logs": "events",
-    "history": "show",
+    **dict.fromkeys(("blame", "history"), "show"),
 }
 """Commands that stand in a module with others of their kind."""
 

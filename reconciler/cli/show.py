@@ -1,4 +1,4 @@
-"""`reconciler show` and `history`: one record, and how it became what it is."""
+"""`reconciler show`, `blame` and `history`: one record, and how and by whom it became what it is."""
 
 from __future__ import annotations
 
@@ -6,8 +6,9 @@ from dataclasses import asdict
 
 import click
 
-from reconciler.cli.output import print_items, print_table, say
+from reconciler.cli.output import Failure, print_items, print_table, say
 from reconciler.cli.place import Place, no_such, require_known
+from reconciler.errors import SourceError
 from reconciler.records.cadence import to_the_second
 
 
@@ -48,6 +49,69 @@ def show(place: Place, instance_id: str, form: str) -> None:
         print_items(asdict(value) for value in found.values)
     else:
         print_table(("VALUE", "", "ORIGIN"), [(value.pointer, value.text, value.origin) for value in found.values])
+
+
+@click.command(
+    epilog="""\b
+Examples:
+  reconciler blame btc-grid-1
+  reconciler blame btc-grid-1 --format json"""
+)
+@click.argument("instance_id", metavar="ID")
+@click.option(
+    "--format", "form", type=click.Choice(["table", "json"]), default="table", help="For people, or for machines."
+)
+@click.pass_obj
+def blame(place: Place, instance_id: str, form: str) -> None:
+    """Show who wrote each value of the record that is applied: since which commit it has been as it is.
+
+    Values are followed, not lines: moving, indenting or commenting one makes nobody its author, nor does moving its
+    file to another folder. Those of its template come with the commit that wrote them there.
+    """
+    from reconciler.clock import SystemClock
+    from reconciler.review.origin import blamed
+    from reconciler.sources.blame import Blame
+    from reconciler.sources.git import Repository
+
+    reader = place.reader()
+    try:
+        row = reader.row(instance_id)
+        if row is None:
+            raise no_such(instance_id, reader.ids())
+    finally:
+        reader.close()
+    repository = Repository.discover(place.root(), SystemClock())
+    if repository is None:
+        raise Failure(f"{place.root()}: expected a git repository, which knows who wrote what, found none")
+    try:
+        tip = next((found for name in (row.revision, "HEAD") if name and (found := repository.resolve(name))), None)
+        if tip is None:
+            raise Failure(f"{place.root()}: expected a commit, which knows who wrote what, found none yet")
+        past = Blame(repository, tip)
+        data = past.blob(row.file_digest) or _bytes(place, row.path)
+        template = (past.blob(row.template_digest) or _bytes(place, row.template_path)) if row.template_path else None
+        items = [value.to_json() for value in blamed(row, data, template, past)]
+    except SourceError as error:
+        raise Failure(str(error)) from error
+    say(f"generation {row.generation}, as of commit {tip[:12]}; what a commit says of its author is a claim")
+    if form == "json":
+        print_items(items)
+        return
+    print_table(
+        ("VALUE", "", "COMMIT", "AUTHOR", "AT", "SUBJECT"),
+        [
+            (
+                item["pointer"],
+                item["text"],
+                (item["commit"] or "not committed")[:13],
+                item["author"] or "",
+                to_the_second(item["committed_at"]) if item["committed_at"] else "",
+                item["subject"] or "",
+            )
+            for item in items
+        ],
+        least=("SUBJECT", "AT"),
+    )
 
 
 def _bytes(place: Place, path: str) -> bytes | None:

@@ -12,7 +12,9 @@ from reconciler.documents.pointer import Path, spell
 from reconciler.documents.scalars import resolve
 from reconciler.records.evaluation import holds, leaves, line_of
 from reconciler.records.record import Row
+from reconciler.sources.blame import Blame
 from reconciler.sources.git import GitFacts
+from reconciler.sources.raw_commit import RawCommit
 
 DEFAULT = "default"
 _SHA256_DIGITS = 64
@@ -47,6 +49,43 @@ def origins(row: Row, data: bytes | None, template_data: bytes | None = None) ->
     written = [Value(spell(p), _text(v), _origin(row, document, template, p)) for p, v in values.items()]
     defaults = [Value(spell(p), _text(v), DEFAULT) for p, v in filled.items() if p not in values]
     return Origins((*written, *defaults), tuple(changed))
+
+
+@dataclass(frozen=True, slots=True)
+class BlamedValue:
+    """One value that somebody wrote: `commit` is since when it has been so, None where no commit has it."""
+
+    pointer: str
+    text: str
+    origin: str
+    commit: RawCommit | None
+
+    def to_json(self) -> dict[str, str | None]:
+        change = None if self.commit is None else self.commit.change(None)
+        return {
+            "pointer": self.pointer,
+            "text": self.text,
+            "origin": self.origin,
+            "commit": None if change is None else change.commit,
+            "author": None if change is None else change.author,
+            "author_email": None if change is None else change.author_email,
+            "committed_at": None if change is None else change.committed_at or None,
+            "subject": None if change is None else change.subject,
+        }
+
+
+def blamed(row: Row, data: bytes | None, template_data: bytes | None, blame: Blame) -> tuple[BlamedValue, ...]:
+    """The written values of `row`, its template's too, each with the commit that made it so. Raises SourceError."""
+    document = _document(row.path, row.file_digest, data)
+    template = _document(row.template_path, row.template_digest, template_data)
+    values = dict(leaves(row.record.values))
+    theirs = {p for p in values if _origin(row, document, template, p).startswith(row.template_path or "\0")}
+    found = blame.of(row.path, {p: v for p, v in values.items() if p not in theirs})
+    if theirs:
+        found |= blame.of(row.template_path, {p: values[p] for p in theirs})
+    return tuple(
+        BlamedValue(spell(p), _text(v), _origin(row, document, template, p), found.get(p)) for p, v in values.items()
+    )
 
 
 def _document(path: str, digest: str, data: bytes | None) -> Document | None:

@@ -204,13 +204,16 @@ class Repository:
         """True where the fleet lies elsewhere, and `instances/` alone leads here."""
         return self._places is not None
 
+    def place(self, path: str) -> str:
+        """Where a file of the fleet is from the top of the repository."""
+        folder, _, below = path.partition("/")
+        place = f"{self.where.prefix}{folder}" if self._places is None else self._places.get(folder, folder)
+        return f"{place}/{below}".strip("/")
+
     def converted(self, paths: Iterable[str]) -> frozenset[str]:
         """Those of these files, from the fleet's root, whose ends of line git makes its own when it takes them. Asked
         once for each, for as long as HEAD stays where it is; none where git cannot say."""
-        places = self._places or {path: f"{self.where.prefix}{path}" for path in (INSTANCES, STRATEGIES)}
-        there = {
-            path: (places[path.partition("/")[0]] + path[len(path.partition("/")[0]) :]).lstrip("/") for path in paths
-        }
+        there = {path: self.place(path) for path in paths}
         unknown = [place for place in there.values() if place not in self._converts]
         if unknown:
             try:
