@@ -57,9 +57,11 @@ class Engine:
         raise AssertionError("six minutes of beats were not enough")
 
 
-async def until(condition: Callable[[], object]) -> None:
+async def until(condition: Callable[[], object], clock: FakeClock) -> None:
+    """Time goes on meanwhile: whoever waits to connect again may have begun to only now."""
     async with asyncio.timeout(60):  # by the wall clock: a busy machine is no fault
         while not condition():
+            clock.advance(0.02)
             await asyncio.sleep(0.002)
 
 
@@ -73,7 +75,7 @@ async def engine(folder: Path, *faults: FaultRule) -> AsyncIterator[Engine]:
         market = MarketData(servers, bridge)
         gateway = Gateway(store, servers, market, bridge, clock)
         await asyncio.to_thread(gateway.recover)
-        await until(lambda: exchange.status.connected and not gateway.is_comparing())
+        await until(lambda: exchange.status.connected and not gateway.is_comparing(), clock)
         assert isinstance(exchange, ExecServer)
         yield Engine(gateway, exchange, store, clock)
         bridge.close()
@@ -86,10 +88,11 @@ def test_an_order_that_was_taken_but_never_answered_is_found_and_sent_once(tmp_p
         async with engine(tmp_path, FaultRule(Fault.DROP, "place_order", times=1)) as running:
             order = await running.place()
             assert order.outcome is Outcome.UNKNOWN
-            await until(lambda: running.known(order).outcome is Outcome.ACCEPTED)
+            await until(lambda: running.known(order).outcome is Outcome.ACCEPTED, running.clock)
             assert running.known(order).state is OrderState.FILLED
             assert len(running.store.ledger.fills(order.client_order_id)) == 1
-            await until(lambda: running.exchange.status.connected and not running.gateway.is_comparing())
+            connected = lambda: running.exchange.status.connected and not running.gateway.is_comparing()  # noqa: E731
+            await until(connected, running.clock)
             again = await running.place()
             assert again.outcome is Outcome.ACCEPTED, again.reason
             assert len(await running.listed()) == 2
@@ -126,7 +129,7 @@ def test_what_filled_during_an_outage_is_known_before_the_next_order_leaves(tmp_
             running.exchange.connection._lose("the line was cut")
             assert (await running.place()).reason.startswith("ExecDown: ")
             running.clock.advance(2 * 765 * 6)  # the whole of the example, there and back
-            await until(lambda: running.gateway.blocked(GATE.instance_id, "main") is None)
+            await until(lambda: running.gateway.blocked(GATE.instance_id, "main") is None, running.clock)
             assert running.known(resting).state is OrderState.FILLED
             assert running.gateway.position(GATE.instance_id, "EUR/USD", shadow=False).quantity == Decimal(5)
             assert running.gateway.orphans() == ()
