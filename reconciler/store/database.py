@@ -6,9 +6,10 @@ import os
 import sqlite3
 from collections import deque
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
+from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from sqlite_utils import Database
 
@@ -64,8 +65,64 @@ def open_read_only(path: Path) -> Database:
     return db
 
 
+def open_in_memory(tag: str) -> Database:
+    """A database with its tables and nothing in them, whose orders' ids carry `tag`; it ends with its connection."""
+    connection = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
+    connection.deserialize(_made())
+    db = Database(connection, execute_plugins=False)
+    db.execute("PRAGMA foreign_keys = ON")
+    db.execute("UPDATE tags SET tag = ?", [tag])
+    return db
+
+
+@cache
+def _made() -> bytes:
+    """The tables, made once: that takes longer than all that most are used for."""
+    with Database(memory=True, execute_plugins=False) as db:
+        db.conn.isolation_level = None
+        schema.migrate(db, IN_MEMORY)
+        return bytes(db.conn.serialize())
+
+
+IN_MEMORY = Path(":memory:")
+"""What messages call a database that is no file."""
+
+
+class Reads(Protocol):
+    """What reads the database: every query sees the last commit."""
+
+    def snapshot(self) -> AbstractContextManager[Database]:
+        """A connection on which every query sees the database as of one moment. Raises StoreError."""
+        ...
+
+    def query(self, sql: str, parameters: Sequence[Any] = ()) -> list[dict[str, Any]]:
+        """All rows that `sql` selects, by column name. Raises StoreError."""
+        ...
+
+    def close(self) -> None: ...
+
+
+class ReadsOf:
+    """Implements `Reads` on the one connection of a database in memory, for the one thread that has it."""
+
+    def __init__(self, db: Database) -> None:
+        self._db = db
+
+    @contextmanager
+    def snapshot(self) -> Iterator[Database]:
+        with explained(IN_MEMORY):
+            yield self._db
+
+    def query(self, sql: str, parameters: Sequence[Any] = ()) -> list[dict[str, Any]]:
+        with explained(IN_MEMORY):
+            return list(self._db.query(sql, parameters))
+
+    def close(self) -> None:
+        """It is closed by who writes to it."""
+
+
 class ReadPool:
-    """Read-only connections to one database, as many as are used at once. Thread-safe.
+    """Implements `Reads`: read-only connections to one database, as many as are used at once. Thread-safe.
 
     Every query sees the last commit. Connections are handed from thread to thread rather than kept by
     each, because worker threads come and go.

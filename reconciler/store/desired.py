@@ -15,7 +15,7 @@ from reconciler.records.record import Attempt, Identity, InstanceRecord, Limits,
 from reconciler.records.status import Sync
 from reconciler.store.books import end_shadow_books, with_open_shadow_book
 from reconciler.store.columns import decimal_or_none, decimal_text_or_none, json_text
-from reconciler.store.database import ReadPool
+from reconciler.store.database import Reads
 from reconciler.store.writer import Writer
 from reconciler.visible import storable
 
@@ -195,7 +195,7 @@ class Desired:
     A change that makes an instance active, or removes it, ends its shadow book; `ended` is told whose.
     """
 
-    def __init__(self, writer: Writer, reads: ReadPool, ended: Callable[[Collection[str]], None]) -> None:
+    def __init__(self, writer: Writer, reads: Reads, ended: Callable[[Collection[str]], None]) -> None:
         self._writer = writer
         self._reads = reads
         self._ended = ended
@@ -274,11 +274,11 @@ def _mode(db: Database, instance_id: str) -> str:
     return next((columns["mode"] for columns in found), Mode.OFF)
 
 
-def read_rows(reads: ReadPool) -> dict[str, Row]:
+def read_rows(reads: Reads) -> dict[str, Row]:
     return {columns["id"]: row_from(columns) for columns in reads.query("SELECT * FROM instances ORDER BY id")}
 
 
-def read_attempts(reads: ReadPool) -> dict[str, Attempt]:
+def read_attempts(reads: Reads) -> dict[str, Attempt]:
     return {columns["path"]: attempt_from(columns) for columns in reads.query("SELECT * FROM attempts ORDER BY path")}
 
 

@@ -16,7 +16,7 @@ from reconciler import exact
 from reconciler.clock import Clock, utc
 from reconciler.orders.order import decimal_text
 from reconciler.store.columns import time_text
-from reconciler.store.database import ReadPool
+from reconciler.store.database import Reads
 from reconciler.store.writer import Writer
 from reconciler.visible import storable
 
@@ -66,7 +66,7 @@ class KeptDifferences(Mapping[str, Kept]):
 class Differences:
     """By account and symbol."""
 
-    def __init__(self, writer: Writer, reads: ReadPool, clock: Clock) -> None:
+    def __init__(self, writer: Writer, reads: Reads, clock: Clock) -> None:
         self._writer = writer
         self._reads = reads
         self._clock = clock

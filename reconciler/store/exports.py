@@ -12,7 +12,7 @@ from sqlite_utils import Database
 
 from reconciler.store import books as corrections
 from reconciler.store.columns import ITEM, time_text
-from reconciler.store.database import ReadPool
+from reconciler.store.database import Reads
 
 Export = Literal["orders", "fills", "history"]
 
@@ -76,7 +76,7 @@ def columns(what: Export) -> list[str]:
 
 
 def exported(
-    reads: ReadPool, what: Export, instance_id: str, since: datetime | None, until: datetime | None
+    reads: Reads, what: Export, instance_id: str, since: datetime | None, until: datetime | None
 ) -> Iterator[Item]:
     """Everything of `what`, oldest first, up to what was written last when this began; piece by piece.
 
@@ -108,7 +108,7 @@ def exported(
     yield from map(_shown, added)
 
 
-def _corrections(reads: ReadPool, instance_id: str, since: datetime | None, until: datetime | None) -> list[Item]:
+def _corrections(reads: Reads, instance_id: str, since: datetime | None, until: datetime | None) -> list[Item]:
     bounds = ["" if moment is None else time_text(moment) for moment in (since, until)]
     with reads.snapshot() as db:
         return corrections.exported(db, instance_id, *bounds)

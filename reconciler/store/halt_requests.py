@@ -257,3 +257,31 @@ class HaltRequests:
 
     def _told(self, error: OSError) -> StoreError:
         return StoreError(f"{self._path}: {error.strerror}: check the disk, and the file's owner and mode")
+
+
+class NoRequests:
+    """Of a store in memory, which no other program can reach: nothing is ever asked for, and nothing kept."""
+
+    def append(self, halt: Halt) -> None:
+        raise StoreError("a store in memory keeps no halt requests")
+
+    def has_news(self) -> bool:
+        return False
+
+    def is_empty(self) -> bool:
+        return True
+
+    def read(self) -> tuple[Halt, ...]:
+        return ()
+
+    def drop(self, done: Collection[Halt]) -> None:
+        """There is nothing."""
+
+    def keep_reserve(self) -> None:
+        """There is no disk."""
+
+    def hold(self) -> None:
+        """There is no file."""
+
+    def close(self) -> None:
+        """There is no file."""

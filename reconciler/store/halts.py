@@ -14,8 +14,8 @@ from sqlite_utils import Database
 from reconciler.clock import Clock, iso
 from reconciler.errors import StoreError
 from reconciler.records.halt import Halt, HaltScope, shortened
-from reconciler.store.database import ReadPool
-from reconciler.store.halt_requests import HALT_REQUESTS, HaltRequests
+from reconciler.store.database import Reads
+from reconciler.store.halt_requests import HALT_REQUESTS, HaltRequests, NoRequests
 from reconciler.store.writer import Writer
 from reconciler.visible import storable
 
@@ -53,11 +53,12 @@ class Halts:
     `store_pending` writes down what could not be.
     """
 
-    def __init__(self, writer: Writer, reads: ReadPool, clock: Clock, requests: HaltRequests) -> None:
+    def __init__(self, writer: Writer, reads: Reads, clock: Clock, requests: HaltRequests | NoRequests) -> None:
         self._writer = writer
         self._clock = clock
         self._requests = requests
         self._changing = threading.Lock()
+        self._writing = threading.Lock()  # its own: a writer in memory commits, and tells of it, within the submit
         self._active = read_active(reads)
         self._unstored: list[_Unstored] = []
         self._lifting: tuple[Halt, ...] = ()
@@ -190,7 +191,7 @@ class Halts:
 
     def _write(self, unstored: _Unstored) -> Future[None]:
         """Have it stored, unless that is under way."""
-        with self._changing:
+        with self._writing:
             if unstored.writing is None or (unstored.writing.done() and unstored.writing.exception() is not None):
                 halt = unstored.halt
                 unstored.writing = self._writer.submit(
@@ -234,7 +235,7 @@ def _is_one_of(halt: Halt, halts: tuple[Halt, ...]) -> bool:
     return any(halt is one for one in halts)
 
 
-def read_active(reads: ReadPool) -> tuple[Halt, ...]:
+def read_active(reads: Reads) -> tuple[Halt, ...]:
     found = reads.query("SELECT * FROM halts WHERE lifted_at IS NULL ORDER BY id")
     return tuple(
         Halt(

@@ -20,7 +20,7 @@ from reconciler.orders.order import Fill, Order, OrderChanges, OrderNews, OrderR
 from reconciler.orders.verdict import Correction
 from reconciler.store.books import correct, enter, fills_of, note
 from reconciler.store.columns import fill_from, insert, order_columns, order_from, settled_columns, time_text, update
-from reconciler.store.database import ReadPool
+from reconciler.store.database import Reads
 from reconciler.store.differences import Differences
 from reconciler.store.fills import resolved_order, settled_order
 from reconciler.store.memory import Exposure, Holdings, OpenOrders
@@ -73,7 +73,7 @@ class Ledger(OrderSearch):
     that it means and the book that they change.
     """
 
-    def __init__(self, writer: Writer, reads: ReadPool, clock: Clock) -> None:
+    def __init__(self, writer: Writer, reads: Reads, clock: Clock) -> None:
         super().__init__(reads)
         self._writer = writer
         self._clock = clock

@@ -16,7 +16,7 @@ from reconciler.orders.holding import Holding
 from reconciler.orders.order import Order
 from reconciler.store.books import BOOK, begun_from, holding_from
 from reconciler.store.columns import order_from
-from reconciler.store.database import ReadPool
+from reconciler.store.database import Reads
 
 _OPEN = "SELECT instance_id, count(*) AS number FROM orders WHERE is_open AND NOT shadow GROUP BY instance_id"
 _HELD = "SELECT instance_id, symbol, quantity FROM books WHERE shadow = 0 AND quantity <> '0'"
@@ -25,7 +25,7 @@ _HELD = "SELECT instance_id, symbol, quantity FROM books WHERE shadow = 0 AND qu
 class Exposure:
     """Read from the ledger once. Thread-safe."""
 
-    def __init__(self, reads: ReadPool) -> None:
+    def __init__(self, reads: Reads) -> None:
         self._lock = threading.Lock()
         self._open: Counter[str] = Counter()
         self._held: dict[str, dict[str, Decimal]] = {}
@@ -81,7 +81,7 @@ _Own = dict[tuple[str, bool], Holding | None]
 class Holdings:
     """Thread-safe. Strategies ask at every tick, the gate twice for every order."""
 
-    def __init__(self, reads: ReadPool) -> None:
+    def __init__(self, reads: Reads) -> None:
         self._reads = reads
         self._lock = threading.Lock()
         self._of: dict[str, _Own] = {}
@@ -147,7 +147,7 @@ class OpenOrders:
     Thread-safe: the gate asks twice for every order, strategies at every tick.
     """
 
-    def __init__(self, reads: ReadPool) -> None:
+    def __init__(self, reads: Reads) -> None:
         self._reads = reads
         self._lock = threading.Lock()
         self._orders: dict[str, Order] = {}

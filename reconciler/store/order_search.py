@@ -8,7 +8,7 @@ from decimal import Decimal
 from reconciler import exact
 from reconciler.orders.order import Order
 from reconciler.store.columns import order_from, time_text
-from reconciler.store.database import ReadPool
+from reconciler.store.database import Reads
 
 _ENDED = (
     "SELECT * FROM orders INDEXED BY orders_ended WHERE outcome = 'accepted' AND NOT is_open"
@@ -28,7 +28,7 @@ _LEFT_ACTIVE = "(i.removed_at IS NOT NULL OR coalesce(i.mode_override, i.mode) <
 class OrderSearch:
     """Everyone's orders, real ones only. What the writer has committed is found."""
 
-    def __init__(self, reads: ReadPool) -> None:
+    def __init__(self, reads: Reads) -> None:
         self._reads = reads
 
     def unwanted(self) -> list[Order]:

@@ -18,7 +18,7 @@ from reconciler.store import store as beats
 from reconciler.store import store as tools
 from reconciler.store import tables as schema
 from reconciler.store.columns import ITEM, time_text
-from reconciler.store.database import ReadPool
+from reconciler.store.database import ReadPool, Reads
 from reconciler.store.desired import row_from
 from reconciler.store.exports import Export, Item
 from reconciler.store.memory import Exposure, Holdings
@@ -32,7 +32,7 @@ class Reader:
     Lists come one page at a time, newest first, with how many match in all; empty filters match everything.
     """
 
-    def __init__(self, reads: ReadPool) -> None:
+    def __init__(self, reads: Reads) -> None:
         self._reads = reads
 
     @classmethod

@@ -19,15 +19,15 @@ from reconciler.records.accounts import KnownTools
 from reconciler.records.cadence import RUN_GAP, BeatMark, BeatRun
 from reconciler.records.event import EventReason
 from reconciler.records.halt import Halt
-from reconciler.store.database import ReadPool, make_folder, open_writable
+from reconciler.store.database import ReadPool, Reads, ReadsOf, make_folder, open_in_memory, open_writable
 from reconciler.store.desired import Desired
 from reconciler.store.events import Events
 from reconciler.store.files import EngineLock, broken
-from reconciler.store.halt_requests import HALT_REQUESTS, HaltRequests
+from reconciler.store.halt_requests import HALT_REQUESTS, HaltRequests, NoRequests
 from reconciler.store.halts import Halts
 from reconciler.store.ledger import Ledger
 from reconciler.store.lineage import Memory, add_tag
-from reconciler.store.writer import Writer
+from reconciler.store.writer import GroupWriter, InlineWriter, Writer
 from reconciler.visible import storable
 
 _RUNS_KEPT = 100
@@ -37,7 +37,7 @@ _RUNS_KEPT = 100
 class Beats:
     """What blocks raises StoreError."""
 
-    def __init__(self, writer: Writer, reads: ReadPool) -> None:
+    def __init__(self, writer: Writer, reads: Reads) -> None:
         self._writer = writer
         self._reads = reads
 
@@ -112,7 +112,7 @@ class Beats:
         return tuple(self._writer.write(job))
 
 
-def read_last(reads: ReadPool) -> tuple[int, float] | None:
+def read_last(reads: Reads) -> tuple[int, float] | None:
     (meta,) = reads.query("SELECT beat, heartbeat_s FROM meta")
     return None if meta["beat"] is None else (meta["beat"], meta["heartbeat_s"])
 
@@ -156,7 +156,7 @@ log = logging.getLogger(__name__)
 class Tools:
     """The `tools` table, known from memory. Thread-safe."""
 
-    def __init__(self, writer: Writer, reads: ReadPool, clock: Clock) -> None:
+    def __init__(self, writer: Writer, reads: Reads, clock: Clock) -> None:
         self._writer = writer
         self._clock = clock
         self._known = read_known(reads)
@@ -179,7 +179,7 @@ class Tools:
         self._writer.submit(job).add_done_callback(_note_failure)
 
 
-def read_known(reads: ReadPool) -> dict[str, KnownTools]:
+def read_known(reads: Reads) -> dict[str, KnownTools]:
     """By server."""
     return {
         columns["server"]: KnownTools(columns["mapping"], json.loads(columns["shape"]), columns["changed"])
@@ -199,27 +199,28 @@ BUSY_TIMEOUT_S = 5.0
 class Store:
     """Everything the engine keeps. Thread-safe; its parts say which of their methods block.
 
-    Reads go through connections of their own and see the last commit; they never wait for the writer.
+    Reads go through connections of their own and see the last commit; they never wait for the writer. One in memory
+    belongs to one thread instead.
     """
 
     def __init__(
         self,
         writer: Writer,
-        reads: ReadPool,
+        reads: Reads,
         clock: Clock,
         held: ExitStack,
-        memory: Memory,
-        requests: HaltRequests,
-        damage: str,
+        requests: HaltRequests | NoRequests,
+        memory: Memory | None = None,
+        damage: str = "",
     ) -> None:
-        """Use `open`. `held` closes what the store stands on, `damage` says what was wrong with the log it was left."""
+        """Use `open`, or `in_memory`. `held` closes what the store stands on, `damage` says what was wrong with the log
+        it was left."""
         self._writer = writer
         self._held = held
         self._memory = memory
         self._damage = damage
         self.events = Events(writer, clock)
         self.ledger = Ledger(writer, reads, clock)
-        memory.compare(self.ledger.tags[0])
         self.desired = Desired(writer, reads, self.ledger.shadow_books_ended)
         self.halts = Halts(writer, reads, clock, requests)
         self.beats = Beats(writer, reads)
@@ -242,11 +243,12 @@ class Store:
             damage = _damage(path)
             db = open_writable(path, busy_timeout_s)
             held.callback(db.close)
-            writer = Writer(db, path)
+            writer = GroupWriter(db, path)
             held.callback(writer.close)
             reads = ReadPool(path)
             held.callback(reads.close)
-            store = cls(writer, reads, clock, held, memory, HaltRequests(path.parent, clock), damage)
+            store = cls(writer, reads, clock, held, HaltRequests(path.parent, clock), memory, damage)
+            memory.compare(store.ledger.tags[0])
             held.callback(store.halts.close)
             store.take_halt_requests()
             return store
@@ -254,12 +256,23 @@ class Store:
             held.close()
             raise
 
+    @classmethod
+    def in_memory(cls, clock: Clock, tag: str = "0000") -> Store:
+        """An empty one that ends with this object: no file, no thread, no waiting; every write is committed on return.
+
+        For one thread. `tag` is what the ids of its orders carry: the same one, the same ids at the same times.
+        """
+        held = ExitStack()
+        writer = InlineWriter(open_in_memory(tag))
+        held.callback(writer.close)
+        return cls(writer, ReadsOf(writer.db), clock, held, NoRequests())
+
     def tell_opened(self, path: Path) -> list[str]:
         """What of this opening somebody should know, as events and in sentences: that it began a new database, or found
         its log damaged. None of it where the database was as it was left.
         """
         told = []
-        if self._memory.is_begun:
+        if self._memory is not None and self._memory.is_begun:
             lost = self._memory.lost
             what = f"a new, empty database was made: {path}: it knows no orders and no positions of before"
             if lost:

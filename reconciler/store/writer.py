@@ -1,21 +1,25 @@
-"""The writer: one thread, one connection, through which every write goes, in groups that share a commit."""
+"""The writer: one thread, one connection, through which every write goes, in groups that share a commit.
+
+Where nothing is to outlive the process, `InlineWriter` commits each write at once, on the thread that asks for it.
+"""
 
 from __future__ import annotations
 
 import logging
 import sqlite3
 import threading
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from sqlite_utils import Database
 
 from reconciler.errors import StoreError, StoreFenced
-from reconciler.store.database import explained, explanation, open_read_only
+from reconciler.store.database import IN_MEMORY, explained, explanation, open_read_only
 from reconciler.store.files import LOG_DAMAGED, LOG_LOST, Files
 
 CHECKPOINT_COMMITS = 100
@@ -31,6 +35,36 @@ def _nothing(result: object) -> None:
     """Nothing is kept in memory beside what was written."""
 
 
+class Writer(Protocol):
+    """What writes to the database. Runs jobs one after the other, in the order they were submitted.
+
+    A job that raises undoes only itself. What is kept in memory beside the database follows it in `committed`: called
+    with the job's result, in the order of the commits, before anybody learns of the commit. `commits` counts
+    transactions. `fault` is the last error of the database itself, empty where the last transaction went well; a job
+    that broke a rule (a duplicate id) is its caller's matter, not a fault.
+    """
+
+    fault: str
+    commits: int
+    epoch: int
+    on_fenced: Callable[[str], object]
+
+    def submit(self, job: Job[T], committed: Callable[[T], object] = _nothing) -> Future[T]:
+        """Run `job` soon. Never blocks or raises: whatever goes wrong is in the future.
+
+        That is StoreError where the database or a rule of the tables refused, else what `job` or `committed` raised.
+        """
+        ...
+
+    def write(self, job: Job[T], committed: Callable[[T], object] = _nothing) -> T:
+        """Run `job` and return its result once it is committed. Not from within a job."""
+        ...
+
+    def close(self) -> None:
+        """Finish what was submitted, refuse what comes later. Idempotent."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class _Task:
     job: Job[Any]
@@ -38,21 +72,16 @@ class _Task:
     future: Future[Any] = field(default_factory=Future)
 
 
-class Writer:
-    """Runs jobs on the writing connection, in the order they were submitted.
+class GroupWriter:
+    """Implements `Writer`, on a thread of its own.
 
-    All jobs that wait form one transaction, each in a savepoint of its own: a job that raises undoes only
-    itself. Futures resolve after the commit, so what they tell is on the disk. What is kept in memory beside the
-    database follows it in `committed`: called with the job's result, on the writer's thread, in the order of the
-    commits, before anybody learns of the commit.
+    All jobs that wait form one transaction, each in a savepoint of its own. Futures resolve after the commit, so what
+    they tell is on the disk. `committed` is called on the writer's thread.
 
     Each transaction checks that the epoch is still ours, and before and after it that the database and its log are
     still the files that `path` names, and as we left them: what is written to others is lost. Where any of it is not
     so, everything is refused from then on with StoreFenced, and `on_fenced` is told why, once, on the writer's
     thread, before anybody else is.
-
-    `commits` counts transactions. `fault` is the last error of the database itself, empty where the last
-    transaction went well; a job that broke a rule (a duplicate id) is its caller's matter, not a fault.
     """
 
     def __init__(self, db: Database, path: Path) -> None:
@@ -80,10 +109,7 @@ class Writer:
         self._thread.start()
 
     def submit(self, job: Job[T], committed: Callable[[T], object] = _nothing) -> Future[T]:
-        """Run `job` soon. Never blocks or raises: whatever goes wrong is in the future.
-
-        That is StoreError where the database or a rule of the tables refused, else what `job` or `committed` raised.
-        """
+        """As `Writer.submit` says."""
         task = _Task(job, committed)
         with self._wake:
             if not self._closing:
@@ -94,7 +120,7 @@ class Writer:
         return task.future
 
     def write(self, job: Job[T], committed: Callable[[T], object] = _nothing) -> T:
-        """Run `job` and return its result once it is committed. Not from within a job."""
+        """As `Writer.write` says."""
         return self.submit(job, committed).result()
 
     def close(self) -> None:
@@ -262,3 +288,73 @@ def _witness(path: Path, epoch: int) -> Database:
         db.close()
         raise
     return db
+
+
+class InlineWriter:
+    """Implements `Writer` on a database in memory: commits on submit, on the calling thread, which must be one.
+
+    What is submitted while a job runs, or what follows its commit, is written right after it.
+    """
+
+    def __init__(self, db: Database) -> None:
+        self.fault = ""
+        self.commits = 0
+        self.epoch = 1
+        self.on_fenced: Callable[[str], object] = lambda why: None
+        self.db = db
+        self._waiting: deque[_Task] = deque()
+        self._is_busy = False
+        self._is_closed = False
+
+    def submit(self, job: Job[T], committed: Callable[[T], object] = _nothing) -> Future[T]:
+        """As `Writer.submit` says."""
+        task = _Task(job, committed)
+        if self._is_closed:
+            task.future.set_exception(StoreError(f"{IN_MEMORY}: expected an open database, was closed"))
+            return task.future
+        self._waiting.append(task)
+        if not self._is_busy:
+            self._is_busy = True
+            try:
+                while self._waiting:
+                    self._commit(self._waiting.popleft())
+            finally:
+                self._is_busy = False
+        return task.future
+
+    def write(self, job: Job[T], committed: Callable[[T], object] = _nothing) -> T:
+        """As `Writer.write` says."""
+        if self._is_busy:
+            raise RuntimeError("a job cannot wait for another one: submit it")
+        return self.submit(job, committed).result()
+
+    def close(self) -> None:
+        """As `Writer.close` says."""
+        if not self._is_closed:
+            self._is_closed = True
+            self.db.close()
+
+    def _commit(self, task: _Task) -> None:
+        """One transaction. The boundary: what failed is told to who waits for it."""
+        connection = self.db.conn
+        try:
+            connection.execute("BEGIN")
+            try:
+                result = task.job(self.db)
+                connection.execute("COMMIT")
+            except BaseException:
+                connection.rollback()
+                raise
+            self.commits += 1
+            self.fault = ""
+            task.committed(result)
+        except sqlite3.Error as error:
+            told = explanation(IN_MEMORY, error)
+            told.__cause__ = error
+            if not isinstance(error, sqlite3.IntegrityError):
+                self.fault = str(told)
+            task.future.set_exception(told)
+        except Exception as error:  # noqa: BLE001 - as above
+            task.future.set_exception(error)
+        else:
+            task.future.set_result(result)

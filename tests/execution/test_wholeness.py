@@ -201,8 +201,8 @@ def test_cancels_leave_while_the_ledger_is_behind(desk: Desk, start: Start) -> N
 
 
 def test_coins_held_before_the_first_comparison_are_the_baseline(desk: Desk, start: Start) -> None:
-    with desk.store._writer._db.conn as db:  # as in a database that never compared the account
-        db.execute("DELETE FROM compared")
+    # As in a database that never compared the account.
+    desk.store._writer.write(lambda db: db.execute("DELETE FROM compared"))
     holds(desk, "5")
     engine = start().beats()
     assert engine.closed_by == ""

@@ -28,6 +28,7 @@ from reconciler.records.record import Row
 from reconciler.runtime.gate import Gate
 from reconciler.store.ledger import Ledger
 from reconciler.store.store import Store
+from reconciler.store.writer import GroupWriter
 from tests.execution.standins import ACCOUNTS, TOOLS, MainLoop
 
 T = TypeVar("T")
@@ -167,7 +168,9 @@ class Engine:
         """True from when an intent was committed until something is handed to the loop: that is the order."""
         self.store = Store.open(path, clock)
         # What a killed process leaves is in the files whether the disk has it or not, and waiting for the disk is slow.
-        self.store._writer._db.execute("PRAGMA synchronous = OFF")
+        writer = self.store._writer
+        assert isinstance(writer, GroupWriter)
+        writer._db.execute("PRAGMA synchronous = OFF")
         self.ledger = WatchedLedger(self, self.store)
         self.link = Link(self, clock)
         self.servers = Servers({"paper": self.link}, ACCOUNTS)

@@ -16,7 +16,7 @@ from reconciler.records.mode import Mode
 from reconciler.records.record import Identity, InstanceRecord, Row
 from reconciler.store import Reader, Store
 from reconciler.store.database import open_writable
-from reconciler.store.writer import Writer
+from reconciler.store.writer import GroupWriter
 
 START_S = 1_700_000_000.25
 
@@ -45,10 +45,10 @@ def reader(path: Path, store: Store) -> Iterator[Reader]:
 
 
 @pytest.fixture
-def writer(tmp_path: Path) -> Iterator[Writer]:
+def writer(tmp_path: Path) -> Iterator[GroupWriter]:
     path = tmp_path / "reconciler.db"
     db = open_writable(path, busy_timeout_s=0.05)
-    made = Writer(db, path)
+    made = GroupWriter(db, path)
     yield made
     made.close()
     db.close()

@@ -18,7 +18,7 @@ from sqlite_utils import Database
 
 from reconciler.errors import StoreError, StoreFenced
 from reconciler.store.database import open_writable
-from reconciler.store.writer import CHECKPOINT_COMMITS, Writer
+from reconciler.store.writer import CHECKPOINT_COMMITS, GroupWriter
 
 DEADLINE_S = 10
 
@@ -31,11 +31,11 @@ def insert(number: int) -> Any:
     return job
 
 
-def stored(writer: Writer) -> list[int]:
+def stored(writer: GroupWriter) -> list[int]:
     return writer.write(lambda db: [row["id"] for row in db.query("SELECT id FROM operations ORDER BY id")])
 
 
-def held(writer: Writer) -> threading.Event:
+def held(writer: GroupWriter) -> threading.Event:
     """Keeps the writer busy until the event is set, so that what is submitted meanwhile forms one group."""
     busy, release = threading.Event(), threading.Event()
 
@@ -63,7 +63,7 @@ def path(tmp_path: Path) -> Path:
     return tmp_path / "reconciler.db"
 
 
-def test_jobs_that_wait_share_one_commit(writer: Writer) -> None:
+def test_jobs_that_wait_share_one_commit(writer: GroupWriter) -> None:
     release = held(writer)
     futures = [writer.submit(insert(number)) for number in range(1, 51)]
     release.set()
@@ -72,7 +72,7 @@ def test_jobs_that_wait_share_one_commit(writer: Writer) -> None:
     assert stored(writer) == list(range(1, 51))
 
 
-def test_appends_of_many_threads_all_return_committed(writer: Writer, path: Path) -> None:
+def test_appends_of_many_threads_all_return_committed(writer: GroupWriter, path: Path) -> None:
     seen: list[bool] = []
 
     def append(number: int) -> None:
@@ -93,7 +93,7 @@ def test_appends_of_many_threads_all_return_committed(writer: Writer, path: Path
     assert stored(writer) == list(range(1, 21))
 
 
-def test_a_job_that_raises_undoes_only_itself(writer: Writer) -> None:
+def test_a_job_that_raises_undoes_only_itself(writer: GroupWriter) -> None:
     def broken(db: Database) -> None:
         insert(2)(db)
         raise KeyError("mine")
@@ -108,7 +108,7 @@ def test_a_job_that_raises_undoes_only_itself(writer: Writer) -> None:
     assert writer.fault == ""
 
 
-def test_a_broken_rule_of_the_tables_is_its_callers_error_and_no_fault(writer: Writer) -> None:
+def test_a_broken_rule_of_the_tables_is_its_callers_error_and_no_fault(writer: GroupWriter) -> None:
     writer.write(insert(1))
     with pytest.raises(StoreError, match="UNIQUE constraint failed"):
         writer.write(insert(1))
@@ -116,7 +116,7 @@ def test_a_broken_rule_of_the_tables_is_its_callers_error_and_no_fault(writer: W
     assert stored(writer) == [1]
 
 
-def test_a_result_is_told_only_after_its_commit(writer: Writer, path: Path) -> None:
+def test_a_result_is_told_only_after_its_commit(writer: GroupWriter, path: Path) -> None:
     counts: list[int] = []
 
     def look(_: Future[int]) -> None:
@@ -131,7 +131,9 @@ def test_a_result_is_told_only_after_its_commit(writer: Writer, path: Path) -> N
     assert counts[0] >= 1
 
 
-def test_what_is_kept_in_memory_follows_each_commit_in_its_order_before_anybody_learns_of_it(writer: Writer) -> None:
+def test_what_is_kept_in_memory_follows_each_commit_in_its_order_before_anybody_learns_of_it(
+    writer: GroupWriter,
+) -> None:
     followed: list[int] = []
     release = held(writer)
     futures = [writer.submit(insert(n), followed.append) for n in (3, 1, 2)]
@@ -144,7 +146,7 @@ def test_what_is_kept_in_memory_follows_each_commit_in_its_order_before_anybody_
     assert followed == [3, 1, 2]
 
 
-def test_a_fault_in_following_a_commit_is_its_callers_and_the_writer_lives_on(writer: Writer) -> None:
+def test_a_fault_in_following_a_commit_is_its_callers_and_the_writer_lives_on(writer: GroupWriter) -> None:
     def follow(number: int) -> None:
         raise RuntimeError("no memory")
 
@@ -153,7 +155,7 @@ def test_a_fault_in_following_a_commit_is_its_callers_and_the_writer_lives_on(wr
     assert stored(writer) == [1]
 
 
-def test_an_epoch_that_moved_on_fences_everything_from_then_on(writer: Writer, path: Path) -> None:
+def test_an_epoch_that_moved_on_fences_everything_from_then_on(writer: GroupWriter, path: Path) -> None:
     writer.write(insert(1))
     connection = other(path)
     connection.execute("UPDATE meta SET epoch = epoch + 1")
@@ -173,14 +175,14 @@ def test_each_writer_has_a_higher_epoch_than_the_one_before(tmp_path: Path) -> N
     epochs = []
     for _ in range(3):
         db = open_writable(tmp_path / "reconciler.db", busy_timeout_s=0.05)
-        writer = Writer(db, tmp_path / "reconciler.db")
+        writer = GroupWriter(db, tmp_path / "reconciler.db")
         epochs.append(writer.epoch)
         writer.close()
         db.close()
     assert epochs == [1, 2, 3]
 
 
-def test_a_locked_database_is_an_error_and_the_writer_lives_on(writer: Writer, path: Path) -> None:
+def test_a_locked_database_is_an_error_and_the_writer_lives_on(writer: GroupWriter, path: Path) -> None:
     connection = other(path)
     connection.execute("BEGIN IMMEDIATE")
     with pytest.raises(StoreError, match=r"reconciler\.db: database is locked: another program is writing to it"):
@@ -193,7 +195,7 @@ def test_a_locked_database_is_an_error_and_the_writer_lives_on(writer: Writer, p
     assert stored(writer) == [2]
 
 
-def test_a_full_disk_is_an_error_for_the_whole_group_and_the_writer_lives_on(writer: Writer) -> None:
+def test_a_full_disk_is_an_error_for_the_whole_group_and_the_writer_lives_on(writer: GroupWriter) -> None:
     def fill(db: Database) -> None:
         db.execute("INSERT INTO operations VALUES (2, ?, 0, '', '', '')", ["x" * 1_000_000])
 
@@ -216,7 +218,7 @@ def test_a_full_disk_is_an_error_for_the_whole_group_and_the_writer_lives_on(wri
     assert 2 not in stored(writer)
 
 
-def test_a_rollback_by_sqlite_itself_fails_the_whole_group(writer: Writer) -> None:
+def test_a_rollback_by_sqlite_itself_fails_the_whole_group(writer: GroupWriter) -> None:
     writer.write(
         lambda db: db.execute(
             "CREATE TRIGGER poison BEFORE INSERT ON operations WHEN new.id = 2"
@@ -233,7 +235,7 @@ def test_a_rollback_by_sqlite_itself_fails_the_whole_group(writer: Writer) -> No
     assert stored(writer) == [4]
 
 
-def test_close_finishes_what_was_submitted_and_refuses_what_comes_later(writer: Writer, path: Path) -> None:
+def test_close_finishes_what_was_submitted_and_refuses_what_comes_later(writer: GroupWriter, path: Path) -> None:
     release = held(writer)
     futures = [writer.submit(insert(number)) for number in range(1, 11)]
     closing = threading.Thread(target=writer.close)
@@ -325,7 +327,7 @@ def test_a_database_that_is_not_there_any_more_fences_the_engine_before_anybody_
     path = tmp_path / "state" / "reconciler.db"
     path.parent.mkdir()
     db = open_writable(path, busy_timeout_s=0.05)
-    writer = Writer(db, path)
+    writer = GroupWriter(db, path)
     told: list[str] = []
     writer.on_fenced = told.append
     writer.write(insert(1))
@@ -355,7 +357,7 @@ def written_over(end: str, start: float, length: int) -> Callable[[Path], None]:
     return damage
 
 
-def some_more(writer: Writer) -> None:
+def some_more(writer: GroupWriter) -> None:
     for number in range(1000, 1008):
         writer.write(insert(number))
 
@@ -377,7 +379,7 @@ def test_damage_within_the_files_fences_the_engine_within_some_commits_and_is_no
 ) -> None:
     path = tmp_path / "reconciler.db"
     db = open_writable(path, busy_timeout_s=0.05)
-    writer = Writer(db, path)
+    writer = GroupWriter(db, path)
     told: list[str] = []
     writer.on_fenced = told.append
     for number in range(FAR):
@@ -398,7 +400,7 @@ def test_a_log_that_was_damaged_in_an_idle_moment_is_not_written_back_either(
 ) -> None:
     path = tmp_path / "reconciler.db"
     db = open_writable(path, busy_timeout_s=0.05)
-    writer = Writer(db, path)
+    writer = GroupWriter(db, path)
     for number in range(FAR):
         writer.write(insert(number))
     damage(path)
@@ -409,7 +411,7 @@ def test_a_log_that_was_damaged_in_an_idle_moment_is_not_written_back_either(
 
 
 @pytest.mark.parametrize("how", ["PASSIVE", "FULL", "RESTART", "TRUNCATE"])
-def test_however_another_program_writes_the_log_back_it_is_no_damage(writer: Writer, path: Path, how: str) -> None:
+def test_however_another_program_writes_the_log_back_it_is_no_damage(writer: GroupWriter, path: Path, how: str) -> None:
     for number in range(2 * FAR):
         writer.write(insert(number))
         if number % 3:
@@ -421,7 +423,7 @@ def test_however_another_program_writes_the_log_back_it_is_no_damage(writer: Wri
 
 @pytest.mark.parametrize("lose", [Path.unlink, remove("-wal", "-shm"), restore], ids=["removed", "log", "restored"])
 def test_what_was_committed_to_a_file_that_went_in_between_is_not_told_as_written(
-    writer: Writer, path: Path, lose: Callable[[Path], object]
+    writer: GroupWriter, path: Path, lose: Callable[[Path], object]
 ) -> None:
     def lost_meanwhile(db: Database) -> None:
         insert(1)(db)
@@ -431,7 +433,7 @@ def test_what_was_committed_to_a_file_that_went_in_between_is_not_told_as_writte
         writer.write(lost_meanwhile)
 
 
-def test_what_was_committed_to_a_log_that_is_gone_is_brought_home(writer: Writer, path: Path) -> None:
+def test_what_was_committed_to_a_log_that_is_gone_is_brought_home(writer: GroupWriter, path: Path) -> None:
     for number in (1, 2):
         writer.write(insert(number))
     remove("-wal", "-shm")(path)
@@ -440,7 +442,7 @@ def test_what_was_committed_to_a_log_that_is_gone_is_brought_home(writer: Writer
     assert other(path).execute("SELECT id FROM operations").fetchall() == [(1,), (2,)]
 
 
-def test_the_log_is_written_back_now_and_then_and_that_is_no_strangers_doing(writer: Writer, path: Path) -> None:
+def test_the_log_is_written_back_now_and_then_and_that_is_no_strangers_doing(writer: GroupWriter, path: Path) -> None:
     def write(first: int) -> tuple[int, int]:
         """So many commits that it is written back once; when it was, and how long the log is then."""
         for number in range(first, first + CHECKPOINT_COMMITS):
@@ -455,7 +457,7 @@ def test_the_log_is_written_back_now_and_then_and_that_is_no_strangers_doing(wri
     assert writer.fault == ""
 
 
-def test_the_log_may_be_written_back_by_another_program(writer: Writer, path: Path) -> None:
+def test_the_log_may_be_written_back_by_another_program(writer: GroupWriter, path: Path) -> None:
     """A row changed by hand may do it, when its log is long; programs that replicate databases do it all the time."""
     for number in range(3):
         writer.write(insert(number))
@@ -467,7 +469,7 @@ def test_the_log_may_be_written_back_by_another_program(writer: Writer, path: Pa
     assert writer.fault == ""
 
 
-def test_a_reader_in_the_way_of_writing_the_log_back_is_no_stranger(writer: Writer, path: Path) -> None:
+def test_a_reader_in_the_way_of_writing_the_log_back_is_no_stranger(writer: GroupWriter, path: Path) -> None:
     """What it leaves over is written back later, by whomever."""
     writer.write(insert(0))
     with closing(other(path)) as reader:
@@ -487,7 +489,7 @@ def test_the_log_is_looked_for_beside_the_file_that_a_link_leads_to(tmp_path: Pa
     real.parent.mkdir()
     path.symlink_to(real)
     db = open_writable(path, busy_timeout_s=0.05)
-    writer = Writer(db, path)
+    writer = GroupWriter(db, path)
     writer.write(insert(1))
     remove("-wal", "-shm")(real)
     with pytest.raises(StoreFenced, match="the database's log"):
@@ -495,7 +497,7 @@ def test_the_log_is_looked_for_beside_the_file_that_a_link_leads_to(tmp_path: Pa
     writer.close()
 
 
-def test_readers_and_other_programs_that_only_read_are_no_strangers(writer: Writer, path: Path) -> None:
+def test_readers_and_other_programs_that_only_read_are_no_strangers(writer: GroupWriter, path: Path) -> None:
     look = "import sqlite3, sys; sqlite3.connect(sys.argv[1]).execute('SELECT * FROM meta').fetchall()"
     for number in range(3):
         writer.write(insert(number))
