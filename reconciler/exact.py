@@ -7,8 +7,19 @@ nothing else. Comparing, `format` and `Decimal(text)` do not look at that contex
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from decimal import ROUND_HALF_EVEN, Context, Decimal, DecimalException, DivisionByZero, InvalidOperation, Overflow
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from decimal import (
+    ROUND_HALF_EVEN,
+    Context,
+    Decimal,
+    DecimalException,
+    DivisionByZero,
+    Inexact,
+    InvalidOperation,
+    Overflow,
+    localcontext,
+)
 
 ZERO = Decimal(0)
 _HALF = Decimal("0.5")
@@ -26,6 +37,15 @@ _EXACT = fixed(400)
 """Far more digits than sums and products of any amounts that occur have."""
 _QUOTIENT = fixed(28)
 """As Python documents its default."""
+_STRICT = fixed(80, Inexact)
+_ROUNDED = fixed(80)
+
+
+@contextmanager
+def exactly() -> Iterator[None]:
+    """The operators' sums and products inside are exact; one that cannot be raises decimal.Inexact."""
+    with localcontext(_STRICT):
+        yield
 
 
 def standard_context() -> Context:
@@ -74,6 +94,16 @@ def quotient(dividend: Decimal, divisor: Decimal) -> Decimal:
 def rounded(value: Decimal, step: Decimal, rounding: str) -> Decimal:
     """With as many decimals as `step` has, a power of ten; `rounding` is one of decimal's."""
     return value.quantize(step, rounding, context=_EXACT)
+
+
+def multiple(value: Decimal, step: Decimal, rounding: str) -> Decimal:
+    """The multiple of `step` that `value` is rounded to; `rounding` is one of decimal's."""
+    return _ROUNDED.multiply(_ROUNDED.divide(value, step).to_integral_value(rounding, context=_ROUNDED), step)
+
+
+def share(amount: Decimal, part: Decimal, whole: Decimal) -> Decimal:
+    """`amount` × `part` ÷ `whole`, to 80 digits."""
+    return _ROUNDED.divide(_ROUNDED.multiply(amount, part), whole)
 
 
 def shifted(value: Decimal, places: int) -> Decimal:

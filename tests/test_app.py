@@ -16,9 +16,9 @@ from typing import Any
 
 import pytest
 
-from reconciler.cli.engine import Engine as Api
-from reconciler.cli.engine import NoEngine
 from reconciler.cli.output import Failure
+from reconciler.cli.place import Engine as Api
+from reconciler.cli.place import NoEngine
 from reconciler.clock import SystemClock, iso
 from reconciler.store.reader import Reader
 

@@ -13,8 +13,8 @@ import grimp
 
 HOUSE = Path(__file__).parent.parent / "reconciler"
 
-MODULES = 261
-MEDIAN_LINES = range(120, 200)
+MODULES = 250
+MEDIAN_LINES = range(120, 220)
 OLD_DOORS = {"records/document.py", "records/validation.py"}
 SMALL_LINES, SMALL = 40, {"__main__.py", "review/validate/json.py", *OLD_DOORS}
 LARGE_LINES, LARGE = 400, 8

@@ -7,9 +7,8 @@ from typing import Any
 
 import click
 
-from reconciler.cli.engine import Engine, NoEngine
 from reconciler.cli.output import Failure, hanging, print_items, print_json_line, say, tell, watch
-from reconciler.cli.place import Place, require_known
+from reconciler.cli.place import Engine, NoEngine, Place, require_known
 from reconciler.store import Reader
 
 FOLLOW_S = 1.0

@@ -11,10 +11,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from reconciler.cli.engine import NoEngine
 from reconciler.cli.output import Failure, print_json, print_outcome, say, tell
 from reconciler.cli.parameters import Money, reason_option
-from reconciler.cli.place import Place, owned_store
+from reconciler.cli.place import NoEngine, Place, owned_store
 from reconciler.orders.order import decimal_text
 
 if TYPE_CHECKING:

@@ -7,10 +7,9 @@ from typing import Any
 
 import click
 
-from reconciler.cli.engine import Engine, NoAnswer, NoEngine
 from reconciler.cli.output import Failure, print_outcome, say, tell
 from reconciler.cli.parameters import asked_reason, scope_of, scope_options
-from reconciler.cli.place import Place, owned_store
+from reconciler.cli.place import Engine, NoAnswer, NoEngine, Place, owned_store
 from reconciler.control.bookkeeping import Bookkeeping, covers_nothing, named
 from reconciler.records.halt import Halt, HaltScope
 

@@ -195,7 +195,7 @@ COMMANDS = {
 
 _BESIDE = {
     **dict.fromkeys(("unhalt",), "halt"),
-    **dict.fromkeys(("pause", "resume", "prune", "beats"), "operate"),
+    **dict.fromkeys(("pause", "resume", "prune", "beats", "book"), "operate"),
     **dict.fromkeys(("backup", "restore", "check"), "copies"),
     "logs": "events",
     **dict.fromkeys(("blame", "history"), "show"),

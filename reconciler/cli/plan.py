@@ -197,7 +197,7 @@ class _Running(NamedTuple):
 
 def _running(place: Place) -> _Running | None:
     """None where no engine answers."""
-    from reconciler.cli.engine import NoEngine
+    from reconciler.cli.place import NoEngine
 
     try:
         items = tuple(place.engine().items("/api/v1/instances"))

@@ -8,9 +8,8 @@ from typing import Any
 
 import click
 
-from reconciler.cli.engine import Engine, NoEngine
 from reconciler.cli.output import print_items, print_table, say
-from reconciler.cli.place import Place, require_known
+from reconciler.cli.place import Engine, NoEngine, Place, require_known
 from reconciler.orders.order import decimal_text
 
 COLUMNS = ("INSTANCE", "SYMBOL", "POSITION", "AVERAGE", "REALISED", "UNREALISED", "FEES", "ACCOUNT")

@@ -10,10 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from reconciler.cli.engine import NoEngine
 from reconciler.cli.halt import halts_of, halts_without_engine, notes_of, say_halts
 from reconciler.cli.output import Failure, hanging, print_json, print_table, say, tell, watch
-from reconciler.cli.place import Place, no_such
+from reconciler.cli.place import NoEngine, Place, no_such
 from reconciler.orders.holding import Holding
 from reconciler.orders.order import decimal_text
 from reconciler.ports import InstanceFilter

@@ -8,9 +8,8 @@ from typing import Any, get_args
 
 import click
 
-from reconciler.cli.engine import Engine, NoEngine
 from reconciler.cli.output import Failure, tell
-from reconciler.cli.place import Place, require_known
+from reconciler.cli.place import Engine, NoEngine, Place, require_known
 from reconciler.records.status import ConditionType, Health, Sync
 
 LOOK_S = 0.5

@@ -279,8 +279,8 @@ class Controller:
     def _may_rise(self, row: Row) -> bool:
         """Only what its file says by now, and says well, raises again what was lowered without being written down."""
         fleet, attempt = self.fleet, self.fleet.attempt_of(row)
-        is_said = attempt is not None and attempt.sync is Sync.SYNCED
-        return is_said and not fleet.source_error and not fleet.not_whole and row.id not in fleet.removal.waiting
+        says_too_often = attempt is not None and attempt.sync is Sync.SYNCED
+        return says_too_often and not fleet.source_error and not fleet.not_whole and row.id not in fleet.removal.waiting
 
     def _perform(self, action: Action) -> None:
         match action:

@@ -2,19 +2,75 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, fields
 from datetime import datetime
-from typing import Any
+from typing import Any, Protocol, get_args
 
 from reconciler.clock import Clock, utc
 from reconciler.dashboard.query import HIGHEST_LIMIT, Query, QueryRefusal, no_such
-from reconciler.dashboard.reading import Item, OrdersReader
 from reconciler.dashboard.render import to_json
+from reconciler.orders.holding import Holding
 from reconciler.ports import AccountView, EngineStatus, InstanceFilter, StatusReader, StrategySummary
 from reconciler.records.cadence import moment
-from reconciler.records.record import told_of_removed
+from reconciler.records.event import EventType
+from reconciler.records.record import Attempt, Row, told_of_removed
 from reconciler.records.status import InstanceStatus
+
+Item = Mapping[str, Any]
+"""One row, keys as the contract names them, values ready for JSON: money as decimal strings, times ISO 8601."""
+
+EVENT_TYPES: tuple[str, ...] = get_args(EventType)
+
+
+class OrdersReader(Protocol):
+    """Pages of rows, newest first, each with how many match in all. Empty filters match everything."""
+
+    def row(self, instance_id: str) -> Row | None:
+        """The applied row of that id, a tombstone too."""
+        ...
+
+    def attempts_of(self, instance_id: str) -> Sequence[Attempt]:
+        """What was last attempted with each file that claims this id."""
+        ...
+
+    def orders(
+        self,
+        instance_id: str = "",
+        outcome: str = "",
+        state: str = "",
+        shadow: bool | None = None,
+        since: datetime | None = None,
+        until: datetime | None = None,
+        is_open: bool | None = None,
+        limit: int = 100,
+        offset: int = 0,
+    ) -> tuple[Sequence[Item], int]:
+        """`shadow` chooses a book: True the simulated one, None both. Those placed at `until` do not count."""
+        ...
+
+    def order(self, client_order_id: str) -> Item | None:
+        """One order, with its `fills`."""
+        ...
+
+    def holdings(self, instance_id: str, shadow: bool) -> Sequence[Holding]:
+        """What the instance's own fills add up to, by symbol."""
+        ...
+
+    def events(
+        self, instance_id: str = "", type: str = "", limit: int = 100, offset: int = 0
+    ) -> tuple[Sequence[Item], int]:
+        """Items with `id instance_id type reason message count first_at last_at`."""
+        ...
+
+    def history(self, instance_id: str, limit: int = 100, offset: int = 0) -> tuple[Sequence[Item], int]:
+        """Items with `generation kind summary at revision committed mode code_digest values`."""
+        ...
+
+    def generation(self, instance_id: str, generation: int) -> Item | None:
+        """One of them, as it was last changed."""
+        ...
+
 
 OWN_ROWS = 20
 """How many of its orders, events and generations an instance comes with; the lists have the rest."""

@@ -11,7 +11,10 @@ from typing import Any, NamedTuple
 
 from reconciler.clock import Clock, iso, utc
 from reconciler.dashboard.api import (
+    EVENT_TYPES,
     OWN_ROWS,
+    Item,
+    OrdersReader,
     find_order,
     find_strategy,
     holdings,
@@ -31,7 +34,6 @@ from reconciler.dashboard.attention import (
 from reconciler.dashboard.bodies import Page
 from reconciler.dashboard.charts import picture
 from reconciler.dashboard.query import MONEYS, Query, no_such
-from reconciler.dashboard.reading import EVENT_TYPES, Item, OrdersReader
 from reconciler.dashboard.render import lasting, render, written
 from reconciler.documents.pointer import Path, spell
 from reconciler.orders.order import OrderState, Outcome

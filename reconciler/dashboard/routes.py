@@ -17,14 +17,13 @@ from starlette.routing import Route
 from starlette.types import ASGIApp
 
 from reconciler.clock import Clock
-from reconciler.dashboard.api import Api, is_moment
+from reconciler.dashboard.api import EVENT_TYPES, Api, OrdersReader, is_moment
 from reconciler.dashboard.attention import Surveyor, heartbeat_age_s
 from reconciler.dashboard.bodies import Answer, Answers, Build, View, conditional
 from reconciler.dashboard.guard import COOKIE, LOGIN, DashboardOptions, Guard, Tries, is_token, session_of
 from reconciler.dashboard.metrics import MEDIA_TYPE, Metrics
 from reconciler.dashboard.pages import Pages
 from reconciler.dashboard.query import MONEYS, Filters, QueryRefusal, error_response
-from reconciler.dashboard.reading import EVENT_TYPES, OrdersReader
 from reconciler.dashboard.render import HTML, JSON, render, to_json
 from reconciler.orders.order import OrderState, Outcome
 from reconciler.ports import StatusReader

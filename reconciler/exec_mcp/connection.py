@@ -10,10 +10,11 @@ import asyncio
 import contextlib
 import logging
 import random
+from collections import deque
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from reconciler.clock import Clock, iso
 from reconciler.errors import ExecError, ExecRejected, ExecUnavailable, ExecUnknown
@@ -21,7 +22,6 @@ from reconciler.exec_mcp import refusals
 from reconciler.exec_mcp.answers import Unreadable
 from reconciler.exec_mcp.bridge import CURRENT, Handover, flat
 from reconciler.exec_mcp.fit import Offer
-from reconciler.exec_mcp.murmur import Murmur
 from reconciler.exec_mcp.options import ServerOptions
 from reconciler.exec_mcp.reply import Reply
 from reconciler.exec_mcp.venue import ServerStatus
@@ -30,7 +30,49 @@ from reconciler.validation.secrets import scrub_values
 if TYPE_CHECKING:
     from mcp.client.session import ClientSession
 
+
 log = logging.getLogger(__name__)
+
+_KEPT: Final = 20
+_A_MINUTE: Final = 60
+"""So many lines a minute go to the log; of the others only how many there were."""
+_MINUTE_S: Final = 60.0
+_LONGEST: Final = 500
+
+
+class Murmur:
+    """What a server on standard input and output writes to its standard error: marked, bounded, its last lines kept.
+
+    On the main loop; `last` from any thread. `scrubbed` takes secrets out of a text."""
+
+    def __init__(self, server: str, clock: Clock, scrubbed: Callable[[str], str]) -> None:
+        self._server = server
+        self._clock = clock
+        self._scrubbed = scrubbed
+        self._lines: deque[str] = deque(maxlen=_KEPT)
+        self._since_s = -_MINUTE_S
+        self._told = 0
+        self._left_out = 0
+
+    def heard(self, line: str) -> None:
+        line = self._scrubbed(line.rstrip())[:_LONGEST]
+        if not line:
+            return
+        self._lines.append(line)
+        now_s = self._clock.monotonic()
+        if now_s - self._since_s >= _MINUTE_S:
+            if self._left_out:
+                log.info("exec-mcp server wrote more", extra={"server": self._server, "lines": self._left_out})
+            self._since_s, self._told, self._left_out = now_s, 0, 0
+        if self._told >= _A_MINUTE:
+            self._left_out += 1
+            return
+        self._told += 1
+        log.info("exec-mcp server wrote", extra={"server": self._server, "line": line})
+
+    def last(self) -> tuple[str, ...]:
+        return tuple(self._lines)
+
 
 NOT_YET = "not connected yet"
 """The error of a connection that was not tried yet."""

@@ -16,8 +16,8 @@ from reconciler.exec_mcp.connection import Connection, Judge
 from reconciler.exec_mcp.contract import DATA, LOOK_UP, PLACE, TOOLS
 from reconciler.exec_mcp.fit import Offer, difference, fit, shape
 from reconciler.exec_mcp.options import ServerOptions
-from reconciler.exec_mcp.rate_limits import DATA as DATA_HOLD
-from reconciler.exec_mcp.rate_limits import RateLimits, asked_s, is_said, retry_after_s
+from reconciler.exec_mcp.refusals import DATA as DATA_HOLD
+from reconciler.exec_mcp.refusals import RateLimits, asked_s, retry_after_s, says_too_often
 from reconciler.exec_mcp.reply import NotListed, OrderNotFound, answered, understood
 from reconciler.exec_mcp.request import chosen, confirming, request
 from reconciler.exec_mcp.venue import ServerStatus
@@ -154,7 +154,7 @@ class ExecServer:
         """Heed what failed because there were too many requests."""
         if handover.limited is not None:
             self.limits.hit(limited, str(error), retry_after_s(handover.limited, self._clock.time()))
-        elif not isinstance(error, (ExecUnavailable, OrderNotFound)) and is_said(str(error)):
+        elif not isinstance(error, (ExecUnavailable, OrderNotFound)) and says_too_often(str(error)):
             self.limits.hit(limited, str(error), asked_s(str(error)))
 
     async def _once(

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from reconciler.exec_mcp.bridge import Handover
-from reconciler.exec_mcp.rate_limits import RateLimits
+from reconciler.exec_mcp.refusals import RateLimits
 
 
 @dataclass(frozen=True, slots=True)

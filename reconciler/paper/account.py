@@ -9,18 +9,19 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
-from decimal import Decimal
+from decimal import ROUND_CEILING, Decimal
 from typing import NamedTuple
 
-from reconciler.exact import negative, size
+from reconciler import exact
+from reconciler.exact import ZERO, exactly, negative, size
 from reconciler.orders.market import Balance, Position
 from reconciler.orders.order import Side, decimal_text
-from reconciler.paper.money import ZERO, average, exact, fee_on, share
-from reconciler.paper.paper_order import PaperFill, PaperOrder
+from reconciler.paper.paper_order import PaperFill, PaperOrder, average, fee_on
 from reconciler.paper.terms import PaperOptions
 
 _PLEDGE = 2
 """A short sale's proceeds, and as much again."""
+_PLEDGE_STEP = Decimal("0.00000001")
 
 
 class Claim(NamedTuple):
@@ -77,14 +78,14 @@ class PaperAccount:
         if request.side is Side.BUY:
             before.holdings.setdefault(ticket.quote, self.options.default_starting)
         before.claims.pop(ticket.client_order_id, None)
-        with exact():
+        with exactly():
             if request.side is Side.BUY and self.holdings.get(ticket.base, ZERO) + request.quantity <= 0:
                 return ""
         had, has = before.available(), after.available()
         for asset in (ticket.quote,) if self.options.shorts else (ticket.base, ticket.quote):
             free, would_be = had.get(asset, ZERO), has.get(asset, ZERO)
             if would_be < min(ZERO, free):
-                with exact():
+                with exactly():
                     needs = free - would_be
                 return f"insufficient balance: needs {decimal_text(needs)} {asset}, available {decimal_text(free)}"
         return ""
@@ -109,7 +110,7 @@ class PaperAccount:
     def available(self) -> dict[str, Decimal]:
         """What a new order may use, by asset; below zero where what is owed has grown dear."""
         aside = self.reserved()
-        with exact():
+        with exactly():
             return {
                 asset: self.holdings.get(asset, ZERO) - aside.get(asset, ZERO) for asset in {*self.holdings, *aside}
             }
@@ -117,7 +118,7 @@ class PaperAccount:
     def reserved(self) -> dict[str, Decimal]:
         """What is set aside, by asset: for open orders, fees included, and for what is owed."""
         aside: dict[str, Decimal] = {}
-        with exact():
+        with exactly():
             for asset, amount in self._needs():
                 aside[asset] = aside.get(asset, ZERO) + amount
             for (_, currency), amount in self.pledges.items():
@@ -149,13 +150,13 @@ class PaperAccount:
     def _cost(self, quantity: Decimal, price: Decimal) -> Decimal:
         """What `quantity` may cost at `price`, or is worth where it is sold without being held."""
         rate = max(self.options.maker_fee, self.options.taker_fee)
-        with exact():
+        with exactly():
             return quantity * price + fee_on(quantity, price, rate)
 
     def _settle(self, order: PaperOrder, fill: PaperFill) -> None:
         """Move the money of one execution."""
         base, quote = order.ticket.base, order.ticket.quote
-        with exact():
+        with exactly():
             signed = fill.quantity if order.request.side is Side.BUY else -fill.quantity
             before = self.holdings.get(base, ZERO)
             self.holdings[base] = before + signed
@@ -171,12 +172,12 @@ class PaperAccount:
     def _pledge(self, base: str, quote: str, owed: Decimal, owes: Decimal, price: Decimal) -> None:
         """Set aside for what is sold short, and let go of it as it is bought back."""
         if owes > owed:
-            with exact():
+            with exactly():
                 more = (owes - owed) * price * _PLEDGE
                 self.pledges[base, quote] = self.pledges.get((base, quote), ZERO) + more
         elif owes < owed:
             for key, amount in [item for item in self.pledges.items() if item[0][0] == base]:
-                self.pledges[key] = share(amount, owes, owed)
+                self.pledges[key] = exact.rounded(exact.share(amount, owes, owed), _PLEDGE_STEP, ROUND_CEILING)
                 if not owes:
                     del self.pledges[key]
 
@@ -195,7 +196,7 @@ class PaperAccount:
 def _moved(position: Position, signed: Decimal, price: Decimal) -> Position:
     """The position after trading `signed` at `price`; average cost, rounded to ten decimals."""
     held, cost = position.quantity, position.average_price
-    with exact():
+    with exactly():
         quantity = held + signed
     if not quantity:
         return Position(position.symbol, quantity)
@@ -203,6 +204,6 @@ def _moved(position: Position, signed: Decimal, price: Decimal) -> Position:
         # Reducing leaves the cost of what remains; going through zero begins anew.
         begins_anew = cost is None or size(signed) > size(held)
         return Position(position.symbol, quantity, price if begins_anew else cost)
-    with exact():
+    with exactly():
         notional = held * cost + signed * price
     return Position(position.symbol, quantity, average(notional, quantity))

@@ -19,7 +19,8 @@ from pathlib import Path
 from typing import Protocol
 
 from reconciler import exact
-from reconciler.paper.feed import SYMBOL, PriceBar
+from reconciler.paper.feed import PriceBar
+from reconciler.paper.paper_order import SYMBOL
 
 _SECONDS = re.compile(r"-?[0-9]{1,30}(\.[0-9]{1,30})?")
 _LAST_S = 253_402_300_800.0

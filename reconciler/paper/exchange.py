@@ -21,9 +21,7 @@ from reconciler.orders.market import TIMEFRAMES_S, Balance, Candle, Position, Qu
 from reconciler.orders.order import OrderState, Side, decimal_text
 from reconciler.paper.account import PaperAccount
 from reconciler.paper.feed import Prices
-from reconciler.paper.intake import known_symbol
-from reconciler.paper.money import fee_on
-from reconciler.paper.paper_order import OrderRefused, PaperFill, PaperOrder, Ticket
+from reconciler.paper.paper_order import OrderRefused, PaperFill, PaperOrder, Ticket, fee_on, known_symbol
 from reconciler.paper.terms import MarketRules, PaperOptions
 
 

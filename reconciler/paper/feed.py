@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import math
 import random
-import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -20,11 +19,8 @@ from typing import NamedTuple, Protocol
 from reconciler import exact
 from reconciler.clock import utc
 from reconciler.orders.market import TIMEFRAMES_S, Candle, Quote
-from reconciler.paper.money import multiple
+from reconciler.paper.paper_order import SYMBOL
 from reconciler.paper.terms import Markets
-
-SYMBOL = re.compile(r"[A-Z0-9]{2,12}/[A-Z0-9]{2,12}")
-"""What symbols look like here: base and quote currency, `BTC/USD`."""
 
 _HALF_SPREAD = Decimal("0.0001")
 _CANDLES_KEPT = 2_000
@@ -132,7 +128,7 @@ class Prices:
         if price_step is None:
             return bar
         prices = (bar.open, bar.high, bar.low, bar.close)
-        return PriceBar(*(max(price_step, multiple(price, price_step, ROUND_HALF_UP)) for price in prices))
+        return PriceBar(*(max(price_step, exact.multiple(price, price_step, ROUND_HALF_UP)) for price in prices))
 
     def _quoted(self, symbol: str, middle: Decimal, tick: Decimal, step: int) -> Quote:
         """The quote around a middle price: with a higher middle, neither bid nor ask is ever lower."""
@@ -140,9 +136,9 @@ class Prices:
         bid, ask, last = exact.subtract(middle, half), exact.add(middle, half), middle
         price_step = self._markets.of(symbol).price_step
         if price_step is not None:
-            bid = max(price_step, multiple(bid, price_step, ROUND_FLOOR))
-            ask = max(exact.add(bid, price_step), multiple(ask, price_step, ROUND_CEILING))
-            last = min(ask, max(bid, multiple(last, price_step, ROUND_HALF_UP)))
+            bid = max(price_step, exact.multiple(bid, price_step, ROUND_FLOOR))
+            ask = max(exact.add(bid, price_step), exact.multiple(ask, price_step, ROUND_CEILING))
+            last = min(ask, max(bid, exact.multiple(last, price_step, ROUND_HALF_UP)))
         return Quote(symbol, bid, ask, last, self.time_of(step))
 
 

@@ -8,9 +8,9 @@ from decimal import ROUND_CEILING, ROUND_HALF_UP, Decimal
 from pathlib import Path
 from typing import Literal
 
+from reconciler.exact import exactly, multiple, quotient
 from reconciler.orders.filling import Liquidity
 from reconciler.orders.order import decimal_text
-from reconciler.paper.money import exact, multiple, quotient
 from reconciler.paper.paper_order import Ticket
 
 ANY_SYMBOL = "*"
@@ -41,7 +41,7 @@ class MarketRules:
                 yield from _off_step(name, price, self.price_step, self.price_step)
         yield from self._quantity_faults(request.quantity)
         price = request.limit_price or request.stop_price or touch
-        with exact():
+        with exactly():
             notional = request.quantity * price
         if self.min_notional is not None and notional < self.min_notional:
             yield (
@@ -56,7 +56,7 @@ class MarketRules:
             least = multiple(self.min_quantity or self.quantity_step, self.quantity_step, ROUND_CEILING)
             yield from _off_step("quantity", quantity, self.quantity_step, least)
         if self.depth is not None:
-            with exact():
+            with exactly():
                 most = self.depth * _DEPTHS
             if quantity > most:
                 expected = f"at most {_text(most)}, for no more than {_text(self.depth)} trade at a price"
@@ -83,7 +83,7 @@ _FREE = MarketRules()
 
 def _off_step(name: str, value: Decimal, step: Decimal, least: Decimal) -> Iterator[str]:
     nearest = max(least, multiple(value, step, ROUND_HALF_UP))
-    with exact():
+    with exactly():
         if value % step:
             yield f"{name}: expected a multiple of {_text(step)}, was {_text(value)}; nearest: {_text(nearest)}"
 

@@ -20,8 +20,7 @@ from reconciler.orders.order import decimal_text
 from reconciler.paper.exchange import PaperExchange
 from reconciler.paper.faults import Faults
 from reconciler.paper.faulty import FaultTools, FaultyServer
-from reconciler.paper.intake import read_ticket
-from reconciler.paper.paper_order import OrderRefused, PaperFill, PaperOrder
+from reconciler.paper.paper_order import OrderRefused, PaperFill, PaperOrder, read_ticket
 from reconciler.paper.terms import MarketRules
 
 

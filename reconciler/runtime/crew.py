@@ -12,9 +12,8 @@ from collections.abc import Callable, Sequence
 
 from reconciler.clock import Clock
 from reconciler.runtime.at_work import AtWork
-from reconciler.runtime.hook import WORKER
 from reconciler.runtime.progress import Progress
-from reconciler.runtime.protocol import HostOptions
+from reconciler.runtime.protocol import WORKER, HostOptions
 from reconciler.runtime.slot import HookCall, Slot
 
 log = logging.getLogger(__name__)

@@ -20,6 +20,9 @@ from reconciler.runtime.gate import Pause
 from reconciler.strategy.definition import Definition
 from reconciler.visible import storable
 
+WORKER = "worker"
+"""The name of the threads that hooks run on."""
+
 
 @dataclass(frozen=True, slots=True)
 class Loaded:

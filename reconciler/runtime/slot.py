@@ -26,8 +26,7 @@ from reconciler.records.record import Identity, Row, Values
 from reconciler.records.status import Ticks
 from reconciler.runtime.at_work import AtWork
 from reconciler.runtime.gate import Gate, TickGate
-from reconciler.runtime.hook import WORKER
-from reconciler.runtime.protocol import Hook, LogRing, RuntimeFacts
+from reconciler.runtime.protocol import WORKER, Hook, LogRing, RuntimeFacts
 from reconciler.strategy.base import Strategy, frozen
 from reconciler.strategy.context import Context, chance
 from reconciler.strategy.definition import Definition

@@ -15,10 +15,9 @@ from reconciler.documents.pointer import Path, spell
 from reconciler.errors import Problem
 from reconciler.validation import config_schema
 from reconciler.validation import schema_tree as regex
-from reconciler.validation.explain import explanations
 from reconciler.validation.schema_tree import MAP, Schema, at, every
 from reconciler.validation.secrets import secret_places, with_references
-from reconciler.validation.violation import Violation, in_order
+from reconciler.validation.violation import Violation, explanations, in_order
 from reconciler.visible import is_storable, storable
 
 DIALECT: Final = "https://json-schema.org/draft/2020-12/schema"

@@ -15,8 +15,8 @@ import threading
 from pathlib import Path
 from time import perf_counter
 
-from reconciler.cli.engine import Engine, NoEngine
 from reconciler.cli.output import Failure
+from reconciler.cli.place import Engine, NoEngine
 from tests.bench.result import Result
 
 INSTANCES = 10_000

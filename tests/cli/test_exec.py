@@ -26,7 +26,7 @@ exec_mcp:
   okx:
     transport:
       kind: stdio
-      command: [{sys.executable}, -m, tests.execution.stubs.okx]
+      command: [{sys.executable}, -m, tests.exec_mcp.stubs.okx]
       env: {{PYTHONPATH: {ROOT}}}
     timeout_s: 20
     mapping: okx
@@ -77,13 +77,13 @@ def test_a_server_that_is_not_reached_is_not_fine_and_says_whose_gate_stays_clos
 
 
 def test_what_a_server_wrote_is_shown_where_it_fails_and_left_out_where_all_is_well(folder: Path) -> None:
-    broken = OKX.replace(f"[{sys.executable}, -m, tests.execution.stubs.okx]", "PROGRAM")
+    broken = OKX.replace(f"[{sys.executable}, -m, tests.exec_mcp.stubs.okx]", "PROGRAM")
     program = json.dumps([sys.executable, "-S", "-E", "-c", "raise SystemExit('no key in the environment')"])
     result = asked(folder, "", broken.replace("PROGRAM", program))
     assert result.exit_code == 1
     assert "\n  okx wrote: no key in the environment\n" in result.stdout
     assert result.stderr == ""
-    loud = json.dumps(["/bin/sh", "-c", f"echo BANNER >&2; exec {sys.executable} -m tests.execution.stubs.okx"])
+    loud = json.dumps(["/bin/sh", "-c", f"echo BANNER >&2; exec {sys.executable} -m tests.exec_mcp.stubs.okx"])
     result = asked(folder, "", broken.replace("PROGRAM", loud))
     assert (result.exit_code, "BANNER" in result.output) == (0, False)
 

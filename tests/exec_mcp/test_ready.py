@@ -28,11 +28,11 @@ from reconciler.exec_mcp.written import merged, read
 from reconciler.orders.market import Balance, Candle, InstrumentRules, Position
 from reconciler.orders.order import OrderState
 from reconciler.paper.mcp_server import serve_mcp
-from tests.execution.stubs.alpaca import AlpacaShaped
-from tests.execution.stubs.book import OPENED_MS, Book, told
-from tests.execution.stubs.ccxt import CcxtShaped
-from tests.execution.stubs.ccxt import _spelled as ccxt_spelled
-from tests.execution.stubs.okx import OkxShaped
+from tests.exec_mcp.stubs.alpaca import AlpacaShaped
+from tests.exec_mcp.stubs.book import OPENED_MS, Book, told
+from tests.exec_mcp.stubs.ccxt import CcxtShaped
+from tests.exec_mcp.stubs.ccxt import _spelled as ccxt_spelled
+from tests.exec_mcp.stubs.okx import OkxShaped
 
 ROOT = Path(__file__).parent.parent.parent
 
@@ -266,7 +266,7 @@ def test_what_a_market_lets_through_is_read(shape: Shape, steps: tuple[str, str,
 
 @shapes
 def test_the_same_works_over_stdin_and_stdout(shape: Shape) -> None:
-    command = (sys.executable, "-m", f"tests.execution.stubs.{shape.mapping}")
+    command = (sys.executable, "-m", f"tests.exec_mcp.stubs.{shape.mapping}")
     options = shape.options(kind="stdio", command=command, env={"PYTHONPATH": str(ROOT)}, timeout_s=20)
 
     async def run() -> None:

@@ -22,8 +22,8 @@ from reconciler.exec_mcp.server import ExecServer
 from reconciler.exec_mcp.written import BadMapping, merged, read
 from reconciler.orders.order import OrderState
 from reconciler.paper.mcp_server import serve_mcp
-from tests.execution.stubs.book import Book
-from tests.execution.stubs.scattered import MAPPING, Scattered
+from tests.exec_mcp.stubs.book import Book
+from tests.exec_mcp.stubs.scattered import MAPPING, Scattered
 
 WORDS = read(MAPPING)
 NAMED = {"account_id": "main", "client_id": "desk", "client_order_id": "abc123", "symbol": "BTC/USD"}

@@ -13,7 +13,7 @@ from reconciler.clock import FakeClock, iso
 from reconciler.errors import CapabilityUnavailable, ExecUnavailable
 from reconciler.exec_mcp.bridge import Bridge, Handover
 from reconciler.exec_mcp.market_data import MarketData
-from reconciler.exec_mcp.rate_limits import RateLimits
+from reconciler.exec_mcp.refusals import RateLimits
 from reconciler.exec_mcp.servers import Servers
 from reconciler.exec_mcp.venue import ServerStatus
 from reconciler.execution.gateway import Gateway

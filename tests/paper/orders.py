@@ -6,8 +6,7 @@ from decimal import Decimal
 from typing import Any
 
 from reconciler.paper.exchange import PaperExchange
-from reconciler.paper.intake import read_ticket
-from reconciler.paper.paper_order import PaperOrder
+from reconciler.paper.paper_order import PaperOrder, read_ticket
 
 
 def place(exchange: PaperExchange, id: str = "o1", **changed: Any) -> PaperOrder:

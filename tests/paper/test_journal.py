@@ -17,7 +17,7 @@ from reconciler.orders.market import Balance, Position
 from reconciler.paper.csv_feed import CsvFeed
 from reconciler.paper.exchange import PaperExchange
 from reconciler.paper.feed import Prices
-from reconciler.paper.journal import Journal
+from reconciler.paper.mcp_server import Journal
 from reconciler.paper.paper_order import OrderRefused, PaperOrder
 from reconciler.paper.terms import MarketRules, Markets, PaperOptions
 from tests.paper.orders import get, held, limit, place

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from reconciler.paper.intake import read_ticket
+from reconciler.paper.paper_order import read_ticket
 from reconciler.paper.terms import MarketRules, Markets
 from reconciler.paper.tools import rules_answer
 

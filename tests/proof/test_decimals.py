@@ -25,7 +25,7 @@ CONVERSIONS = {
     "exec_mcp/request.py": "a server's own JSON wants a number; refused where it is not exactly the amount",
     "paper/faults.py": "probabilities and seconds",
     "paper/csv_feed.py": "times of the rows of a file of prices",
-    "exec_mcp/rate_limits.py": "seconds for which a server wants to be left alone",
+    "exec_mcp/refusals.py": "seconds for which a server wants to be left alone",
     "documents/scalars.py": "numbers of YAML that are no money: money is quoted there",
     "strategy/inspection.py": "minutes from tick to tick",
     "strategy/widgets.py": "points of a chart",

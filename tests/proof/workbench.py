@@ -23,7 +23,7 @@ from typing import Any, NamedTuple
 from reconciler.clock import SystemClock
 from reconciler.execution.order_id import prefix
 from reconciler.orders.order import Outcome
-from reconciler.paper.journal import Journal
+from reconciler.paper.mcp_server import Journal
 from reconciler.store.reader import Reader
 
 KILLABLE = Path(__file__).with_name("killable.py")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from reconciler.ending import in_children
-from reconciler.runtime.hook import ERROR_LENGTH, attempt, describe
+from reconciler.runtime.performer import ERROR_LENGTH, attempt, describe
 from reconciler.strategy.base import Strategy
 from reconciler.strategy.definition import Definition
 from tests.hostile import hostile_context

@@ -18,7 +18,7 @@ from reconciler.clock import FakeClock, iso
 from reconciler.errors import ExecUnavailable, ExecUnknown, StoreError
 from reconciler.exec_mcp.bridge import GRACE_S, Bridge, Handover
 from reconciler.exec_mcp.market_data import MarketData
-from reconciler.exec_mcp.rate_limits import RateLimits
+from reconciler.exec_mcp.refusals import RateLimits
 from reconciler.exec_mcp.servers import Servers
 from reconciler.exec_mcp.venue import ServerStatus
 from reconciler.execution.gateway import Gateway

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from reconciler.exec_mcp import refusals, subject
-from reconciler.exec_mcp.rate_limits import RateLimits
+from reconciler.exec_mcp.refusals import RateLimits
 from reconciler.execution import gate_checks as gatekeeper
 from reconciler.execution import watch
 from reconciler.execution.brakes import Brakes

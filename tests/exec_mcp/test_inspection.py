@@ -19,8 +19,8 @@ from reconciler.exec_mcp.trial import Finding, Trial, inspect, rehearse
 from reconciler.exec_mcp.written import merged, read
 from reconciler.paper.mcp_server import serve_mcp
 from reconciler.records.accounts import Accounts, DeclaredAccount, KnownTools
-from tests.execution.stubs.book import Book, Fault, quiet
-from tests.execution.stubs.okx import OkxShaped
+from tests.exec_mcp.stubs.book import Book, Fault, quiet
+from tests.exec_mcp.stubs.okx import OkxShaped
 
 WORDS = read(merged(ready("okx"), {}))
 ACCOUNTS = Accounts(

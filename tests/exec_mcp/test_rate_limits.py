@@ -13,7 +13,7 @@ from reconciler.errors import ExecError, ExecRejected, ExecUnavailable, ExecUnkn
 from reconciler.exec_mcp.bridge import Handover
 from reconciler.exec_mcp.connection import Connection, Judge
 from reconciler.exec_mcp.options import ServerOptions
-from reconciler.exec_mcp.rate_limits import RateLimits, asked_s, is_said, retry_after_s
+from reconciler.exec_mcp.refusals import RateLimits, asked_s, retry_after_s, says_too_often
 from reconciler.exec_mcp.reply import Reply
 from reconciler.exec_mcp.server import ExecServer
 from reconciler.exec_mcp.venue import ServerStatus
@@ -40,7 +40,7 @@ from tests.execution.standins import TOOLS, Desk, StandInGate, events
     ],
 )
 def test_it_is_said_in_many_words(text: str) -> None:
-    assert is_said(text)
+    assert says_too_often(text)
 
 
 @pytest.mark.parametrize(
@@ -54,7 +54,7 @@ def test_it_is_said_in_many_words(text: str) -> None:
     ],
 )
 def test_what_does_not_say_it(text: str) -> None:
-    assert not is_said(text)
+    assert not says_too_often(text)
 
 
 @pytest.mark.parametrize(

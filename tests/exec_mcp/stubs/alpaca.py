@@ -8,7 +8,7 @@ from mcp.server.mcpserver import MCPServer
 from mcp.server.mcpserver.exceptions import ToolError
 from mcp_types import CallToolResult
 
-from tests.execution.stubs.book import Book, quiet
+from tests.exec_mcp.stubs.book import Book, quiet
 
 
 def _enveloped(data: Any) -> CallToolResult:

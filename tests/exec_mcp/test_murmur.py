@@ -7,7 +7,7 @@ import logging
 import pytest
 
 from reconciler.clock import FakeClock
-from reconciler.exec_mcp.murmur import Murmur
+from reconciler.exec_mcp.connection import Murmur
 
 
 def test_sixty_lines_a_minute_are_told_and_of_the_others_how_many_there_were(caplog: pytest.LogCaptureFixture) -> None:

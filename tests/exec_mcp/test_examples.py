@@ -22,8 +22,8 @@ from reconciler.exec_mcp.server import ExecServer
 from reconciler.orders.order import OrderState
 from reconciler.paper.mcp_server import serve_mcp
 from reconciler.settings import load
-from tests.execution.stubs.book import Book, quiet, told
-from tests.execution.stubs.ccxt import CcxtShaped
+from tests.exec_mcp.stubs.book import Book, quiet, told
+from tests.exec_mcp.stubs.ccxt import CcxtShaped
 from tests.full_mapping import FULL_MAPPING
 
 PAGE = Path(__file__).parents[2] / "docs" / "exec-mcp.md"

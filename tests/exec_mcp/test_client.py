@@ -19,8 +19,8 @@ from reconciler.exec_mcp.options import ServerOptions, ready
 from reconciler.exec_mcp.server import ExecServer, Recollection, ToolMemory
 from reconciler.exec_mcp.written import merged, read
 from reconciler.paper.mcp_server import serve_mcp
-from tests.execution.stubs.book import Book, quiet
-from tests.execution.stubs.okx import OkxShaped
+from tests.exec_mcp.stubs.book import Book, quiet
+from tests.exec_mcp.stubs.okx import OkxShaped
 
 WORDS = read(merged(ready("okx"), {}))
 ORDER = {

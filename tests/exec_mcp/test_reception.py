@@ -18,7 +18,7 @@ import httpx2
 import pytest
 
 from reconciler.clock import SystemClock
-from reconciler.exec_mcp import child
+from reconciler.exec_mcp import wire
 from reconciler.exec_mcp.answers import Unreadable
 from reconciler.exec_mcp.bridge import Handover, flat
 from reconciler.exec_mcp.connection import Connection
@@ -331,7 +331,7 @@ def test_a_server_that_is_still_starting_is_said_to_be_and_what_to_raise(tmp_pat
 
 
 def test_a_server_that_ends_at_its_start_is_said_to_have_and_what_it_wrote(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(child, "_GRACE_STEPS", 3_000)
+    monkeypatch.setattr(wire, "_GRACE_STEPS", 3_000)
     command = (sys.executable, "-S", "-E", "-c", "raise SystemExit('no key')")
 
     async def run() -> None:

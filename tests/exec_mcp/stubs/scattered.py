@@ -7,7 +7,7 @@ from typing import Any
 
 from mcp.server.mcpserver import MCPServer
 
-from tests.execution.stubs.book import Book, quiet
+from tests.exec_mcp.stubs.book import Book, quiet
 
 MAPPING: dict[str, Any] = {
     "bind": {"account_id": None, "client_id": None},

@@ -8,7 +8,7 @@ from typing import Any, Literal
 from mcp.server.mcpserver import MCPServer
 from mcp_types import CallToolResult
 
-from tests.execution.stubs.book import OPENED_MS, Book, quiet, told
+from tests.exec_mcp.stubs.book import OPENED_MS, Book, quiet, told
 
 
 def _done(tool: str, data: Any) -> CallToolResult:
