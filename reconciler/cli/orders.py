@@ -106,8 +106,10 @@ COLUMNS = (
     "COMMIT",
     "REASON",
 )
-LEAST = ("BEAT", "GENERATION", "COMMIT", "MODE", "TYPE", "REASON", "ORDER", "CREATED")
-"""What a narrow terminal does without, in this order: what was asked for, and what became of it, stay longest."""
+LEAST = ("BEAT", "GENERATION", "COMMIT", "MODE", "REASON", "TYPE", "ORDER", "INSTANCE", "CREATED")
+"""What gives way on a narrow terminal, in this order: what was asked for, and what became of it, stay longest."""
+BENEATH = ("REASON", "ORDER", "INSTANCE", "CREATED")
+"""What of that is kept all the same, below each row."""
 
 OUTCOMES = [one.value for one in Outcome]
 STATES = [one.value for one in OrderState]
@@ -187,8 +189,12 @@ def orders(
     if form == "json":
         print_items(found)
     else:
-        least = ("INSTANCE", *LEAST) if instance_id else LEAST  # it says nothing where all are of one
-        print_table(COLUMNS, [_row(order) for order in found], least=least)
+        least, beneath = list(LEAST), list(BENEATH)
+        if instance_id:  # it says nothing where all are of one
+            beneath.remove("INSTANCE")
+            least.remove("INSTANCE")
+            least.insert(0, "INSTANCE")
+        print_table(COLUMNS, [_row(order) for order in found], least, beneath=beneath)
     if total > len(found):
         say(f"the newest {len(found)} of {total:,}; more with --limit, all with: reconciler export orders")
     if simulated:

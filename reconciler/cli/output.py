@@ -12,10 +12,10 @@ import shutil
 import sys
 import textwrap
 import threading
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from types import MappingProxyType
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any, NamedTuple
 
 import click
 
@@ -23,7 +23,6 @@ from reconciler.errors import SettingsError
 from reconciler.visible import json_text, said, visible
 
 if TYPE_CHECKING:
-    from rich.console import Console
     from rich.table import Table
 
 
@@ -37,7 +36,8 @@ class Failure(click.ClickException):
         super().__init__("\n".join(map(visible, lines)))
 
     def show(self, file: IO[Any] | None = None) -> None:
-        click.echo(self.message, file=file, err=file is None)
+        for line in self.message.split("\n"):
+            click.echo(_spoken(line, file or sys.stderr), file=file, err=file is None)
 
 
 class CouldNotRun(Failure):
@@ -82,6 +82,8 @@ _LAST = 24
 """The last column, which wraps, is given so many characters before others are left out."""
 _NOTHING = "-"
 _BELOW = "    "
+_HANGING = "  "
+_USUAL_WIDTH = 80
 
 
 def say(*lines: str, alarming: bool = False) -> None:
@@ -89,7 +91,7 @@ def say(*lines: str, alarming: bool = False) -> None:
 
     Here as in `tell`: each line stays one, whatever others put into it, and nothing in it acts on the terminal.
     """
-    for line in map(visible, lines):
+    for line in (_spoken(visible(line), sys.stderr) for line in lines):
         click.echo(click.style(line, fg="red", bold=True) if alarming else line, err=True)
 
 
@@ -141,48 +143,42 @@ def print_table(
     least: Sequence[str] = (),
     styles: Mapping[str, str] = MappingProxyType({}),
     *,
-    beneath: bool = False,
+    beneath: Collection[str] = (),
 ) -> None:
     """Columns under their names. In a pipe no cell is ever cut or wrapped, and none is left out.
 
-    On a terminal that is too narrow the last column wraps; with `beneath` it stands below each row instead, so that a
-    long sentence takes no room from what one compares. Where that is not enough the columns of `least` are left
-    out, one after the other and saying so; where even that is not, each row stands as a block, a line for each of its
-    cells. No id, path or time is ever broken, and nothing cut. A cell that is one of `styles` is shown in that style
-    where a terminal has colours.
+    On a terminal that is too narrow the last column wraps. Where that is not enough the columns of `least` give way,
+    one after the other: those of `beneath` stand in a second line of each row, the last of all, a sentence, in lines of
+    its own below that; the others are left out, saying so. Where even that is not enough, each row stands as a block,
+    a line for each of its cells. No id, path or time is ever broken, and nothing cut. A cell that is one of `styles` is
+    shown in that style where a terminal has colours.
     """
     from rich.console import Console
 
     cells = [[_cell(value) for value in row] for row in rows]
     terminal = is_terminal()
     console = Console(file=sys.stdout, highlight=False, width=None if terminal else _UNCUT)
-    kept = fitting(columns, cells, least, console.width)
-    below: list[str] = []
-    if beneath and terminal and _width(columns, cells, kept, last=_UNCUT) > console.width:
-        below = [row[-1] for row in cells]
-        kept = fitting(columns, cells, least, console.width, range(len(columns) - 1))
-    if terminal and cells and _width(columns, cells, kept) > console.width:
+    shown = laid_out(columns, cells, least, beneath, console.width)
+    if terminal and cells and shown.width > console.width:
         print_blocks([[(columns[index], row[index]) for index in range(len(columns))] for row in cells])
         return
-    table = _table(columns, cells, kept, styles if terminal else {})
-    if below:
-        _print_with_below(console, table, below)
+    table = _table(columns, cells, shown.beside, styles if terminal else {})
+    if shown.below:
+        _print_with_below(table, columns, cells, shown.below, styles)
     else:
         console.print(table)
-    shown = [*kept, len(columns) - 1] if below else kept
-    if len(shown) < len(columns):
-        left_out = ", ".join(name for index, name in enumerate(columns) if index not in shown)
-        say(f"left out for want of room: {left_out}; widen the terminal, or pipe this through: less -S")
+    if left_out := [name for i, name in enumerate(columns) if i not in (*shown.beside, *shown.below)]:
+        say(f"left out for want of room: {', '.join(left_out)}; widen the terminal, or pipe this through: less -S")
 
 
 def print_blocks(blocks: Iterable[Iterable[tuple[str, Any]]]) -> None:
-    """Each thing as lines of `name: what it is`, an empty line between two; the terminal wraps what is too long."""
+    """Each thing as lines of `name: what it is`, an empty line between two; what is too long wraps behind its name."""
     for number, block in enumerate(blocks):
         if number:
             tell("")
         named = [(f"{name.lower()}:", _cell(value)) for name, value in block]
         width = max(len(name) for name, _ in named) + 1
-        tell(*(f"{name:<{width}}{value}" for name, value in named))
+        tell(*(line for name, value in named for line in hanging(f"{name:<{width}}", value)))
 
 
 def hanging(name: str, value: str) -> list[str]:
@@ -191,41 +187,91 @@ def hanging(name: str, value: str) -> list[str]:
     return _wrapped(line, " " * len(name) or _BELOW) if is_terminal() else [line]
 
 
-def _wrapped(text: str, indent: str) -> list[str]:
-    """The lines of a sentence on this terminal, those behind the first indented."""
-    width = shutil.get_terminal_size().columns
+def _wrapped(text: str, indent: str, stream: IO[Any] | None = None) -> list[str]:
+    """The lines of a sentence on the terminal of `stream`, stdout where none is named, those behind the first
+    indented."""
+    width = _terminal_width(stream or sys.stdout)
     return textwrap.wrap(text, width, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False)
 
 
-def _print_with_below(console: Console, table: Table, below: Sequence[str]) -> None:
-    """A table none of whose rows wraps, and what is to be read of a row in lines of its own below it."""
+def _spoken(line: str, stream: IO[Any]) -> str:
+    """A sentence for `stream`: where that is a terminal too narrow for it, broken between words."""
+    if not stream.isatty() or len(line) <= _terminal_width(stream):
+        return line
+    return "\n".join(_wrapped(line, " " * (len(line) - len(line.lstrip())) + _HANGING, stream))
+
+
+def _terminal_width(stream: IO[Any]) -> int:
+    """How many characters a line has where `stream` leads, which need not be where stdout does."""
+    if os.environ.get("COLUMNS", "").isdecimal():
+        return shutil.get_terminal_size().columns
+    with suppress(OSError, ValueError):
+        return os.get_terminal_size(stream.fileno()).columns or _USUAL_WIDTH
+    return _USUAL_WIDTH
+
+
+def _print_with_below(
+    table: Table,
+    columns: Sequence[str],
+    cells: Sequence[Sequence[str]],
+    below: Sequence[int],
+    styles: Mapping[str, str],
+) -> None:
+    """A table none of whose rows wraps, each with a second line of the columns `below`; a sentence in lines of its own.
+
+    The sentence is in the last of all columns, and needs no name: it says what it is.
+    """
+    second = [index for index in below if index != len(columns) - 1]
+    seconds = _lines(_table(columns, cells, second, styles)) if second else []
+    for number, line in enumerate(_lines(table)):
+        click.echo(line)
+        if second:
+            plain = click.unstyle(seconds[number])
+            fits = len(_BELOW + plain) <= _terminal_width(sys.stdout)
+            parts = [_BELOW + seconds[number]] if fits else _wrapped(_BELOW + " ".join(plain.split()), _BELOW)
+            click.echo("\n".join(parts))
+        if number and len(columns) - 1 in below and (text := cells[number - 1][-1]) != _NOTHING:
+            click.echo("\n".join(_wrapped(f"{_BELOW}{text}", _BELOW)))
+
+
+def _lines(table: Table) -> list[str]:
+    """What a table looks like on a terminal that is wide enough: its head, and a line for each row."""
+    from rich.console import Console
+
+    console = Console(file=sys.stdout, highlight=False, width=_UNCUT)
     with console.capture() as captured:
         console.print(table)
-    head, *rows = captured.get().splitlines()
-    click.echo(head)
-    for row, text in zip(rows, below, strict=True):
-        click.echo(row)
-        for line in _wrapped(f"{_BELOW}{text}", _BELOW) if text != _NOTHING else ():
-            click.echo(line)
+    return [line.rstrip() for line in captured.get().splitlines()]
 
 
-def fitting(
+class Layout(NamedTuple):
+    """Columns by index: those side by side, so wide together, and those in a second line."""
+
+    beside: tuple[int, ...]
+    below: tuple[int, ...]
+    width: int
+
+
+def laid_out(
     columns: Sequence[str],
     rows: Sequence[Sequence[str]],
     least: Sequence[str],
+    beneath: Collection[str],
     width: int,
-    among: Iterable[int] | None = None,
-) -> list[int]:
-    """Which columns to show where `width` characters are at hand: all, or `among`, but as many of `least` as needed."""
-    kept = list(range(len(columns)) if among is None else among)
+) -> Layout:
+    """Where `width` characters are at hand, what stands where: as many of `least` as needed give way, in their order,
+    those of `beneath` to a second line. Of the last column as much must fit as it may not be wrapped to."""
+    last = _UNCUT if columns[-1] in beneath else _LAST
+    beside, below = list(range(len(columns))), []
     for name in least:
-        if _width(columns, rows, kept) <= width:
+        if _width(columns, rows, beside, last) <= width:
             break
-        kept.remove(columns.index(name))
-    return kept
+        beside.remove(index := columns.index(name))
+        below += [index] if name in beneath else []
+    return Layout(tuple(beside), tuple(sorted(below)), _width(columns, rows, beside, last))
 
 
-def _width(columns: Sequence[str], rows: Sequence[Sequence[str]], kept: Sequence[int], last: int = _LAST) -> int:
+def _width(columns: Sequence[str], rows: Sequence[Sequence[str]], kept: Sequence[int], last: int) -> int:
     """How wide these columns are side by side; of the last of all, which may wrap, no more than `last`."""
     from rich.cells import cell_len
 

@@ -43,8 +43,10 @@ COLUMNS = (
     "LAST TICK",
     "NOTES",
 )
-LEAST = ("ACCOUNT", "STRATEGY", "MISSED", "TICKS", "ERRORS", "LAST TICK", "MARKET", "SYNC", "PROFIT")
-"""What a narrow terminal does without, in this order: mode, health and position stay."""
+LEAST = ("NOTES", "ACCOUNT", "STRATEGY", "MISSED", "TICKS", "ERRORS", "LAST TICK", "MARKET", "SYNC", "PROFIT")
+"""What gives way on a narrow terminal, in this order: mode, health and position stay."""
+BENEATH = ("NOTES", "SYNC", "PROFIT")
+"""What of that is kept all the same, below each row."""
 STYLES: Mapping[str, str] = {
     **dict.fromkeys((str(Health.STUCK), str(Health.DEGRADED), str(Sync.INVALID), str(Sync.REFUSED)), "bold red"),
     **dict.fromkeys((str(Health.PAUSED), str(Sync.HELD), str(Sync.OUT_OF_SYNC), str(Health.PROGRESSING)), "yellow"),
@@ -226,7 +228,7 @@ def _print(seen: Seen, instance_id: str | None, form: str) -> None:
         _print_one(seen)
     else:
         rows = [*map(_file_row, seen.files), *(_row(item, seen) for item in seen.items)]
-        print_table(COLUMNS, rows, LEAST, STYLES, beneath=True)
+        print_table(COLUMNS, rows, LEAST, STYLES, beneath=BENEATH)
         _say_problems(seen)
 
 

@@ -7,7 +7,7 @@ import sys
 import click
 import pytest
 
-from reconciler.cli.output import fitting, hanging, print_table
+from reconciler.cli.output import Failure, hanging, laid_out, print_table, say
 
 COLUMNS = ("ID", "STRATEGY", "TICKS", "REASON")
 REASON = "a reason that goes on and on, and on, and on, and then for a while longer"
@@ -26,7 +26,7 @@ LEAST = ("STRATEGY", "ID")
     ],
 )
 def test_the_least_important_columns_go_first_and_only_as_many_as_must(width: int, kept: tuple[str, ...]) -> None:
-    assert tuple(COLUMNS[index] for index in fitting(COLUMNS, ROWS, LEAST, width)) == kept
+    assert tuple(COLUMNS[index] for index in laid_out(COLUMNS, ROWS, LEAST, (), width).beside) == kept
 
 
 def shown(width: int, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> tuple[list[str], str]:
@@ -50,7 +50,7 @@ def test_nothing_is_ever_cut(width: int, capsys: pytest.CaptureFixture[str], mon
 def test_where_no_table_fits_each_row_is_a_block_and_no_id_is_broken(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    lines, told = shown(20, capsys, monkeypatch)
+    lines, told = shown(24, capsys, monkeypatch)
     assert lines[:6] == [
         "id:       btc-usd-grid",
         "strategy: grid",
@@ -59,7 +59,9 @@ def test_where_no_table_fits_each_row_is_a_block_and_no_id_is_broken(
         "",
         "id:       eur-usd-dca",
     ]
-    assert lines[-1] == f"reason:   {REASON}"
+    assert lines[8:10] == ["reason:   a reason that", " " * 10 + "goes on and on"]
+    assert " ".join(line[10:] for line in lines[8:]) == REASON
+    assert max(map(len, lines)) <= 24
     assert told == ""
 
 
@@ -70,7 +72,7 @@ def test_a_long_last_column_stands_below_its_row_and_leaves_the_room_to_the_othe
     rows = [*ROWS, ["c", "grid", "9", f"{path} expected an integer"]]
     monkeypatch.setenv("COLUMNS", "44")
     monkeypatch.setattr(sys.stdout, "isatty", lambda: True, raising=False)
-    print_table(COLUMNS, rows, LEAST, beneath=True)
+    print_table(COLUMNS, rows, ("REASON", *LEAST), beneath=("REASON",))
     captured = capsys.readouterr()
     assert [line.rstrip() for line in click.unstyle(captured.out).splitlines()] == [
         "ID            STRATEGY   TICKS",
@@ -83,7 +85,7 @@ def test_a_long_last_column_stands_below_its_row_and_leaves_the_room_to_the_othe
         "    expected an integer",
     ]
     assert captured.err == ""
-    print_table(COLUMNS, [["a", "grid", "1", "short"]], LEAST, beneath=True)
+    print_table(COLUMNS, [["a", "grid", "1", "short"]], ("REASON", *LEAST), beneath=("REASON",))
     assert "grid      1      short" in click.unstyle(capsys.readouterr().out)
 
 
@@ -126,3 +128,106 @@ def test_a_pipe_gets_everything_on_one_line(capsys: pytest.CaptureFixture[str]) 
     assert len(captured.out.splitlines()) == 3
     assert REASON in captured.out
     assert captured.err == ""
+
+
+ORDERS = ("CREATED", "INSTANCE", "ORDER", "SIDE", "FILLED", "REASON")
+ORDER_ROWS = [
+    ["2026-11-30T14:59:22Z", "btc-usd-grid", "8fl267loyw3v28l39j", "buy", "0.0025", "-"],
+    ["2026-11-30T14:59:23Z", "eur-usd-dca", "8fl267loyw3v28l39k", "sell", "0", REASON],
+]
+
+
+@pytest.mark.parametrize(
+    ("width", "expected"),
+    [
+        (
+            68,
+            [
+                "CREATED               INSTANCE      ORDER               SIDE  FILLED",
+                "2026-11-30T14:59:22Z  btc-usd-grid  8fl267loyw3v28l39j  buy   0.0025",
+            ],
+        ),
+        (
+            60,
+            [
+                "CREATED               INSTANCE      SIDE  FILLED",
+                "    ORDER",
+                "2026-11-30T14:59:22Z  btc-usd-grid  buy   0.0025",
+                "    8fl267loyw3v28l39j",
+                "2026-11-30T14:59:23Z  eur-usd-dca   sell  0",
+                "    8fl267loyw3v28l39k",
+                "    a reason that goes on and on, and on, and on, and then",
+                "    for a while longer",
+            ],
+        ),
+        (
+            40,
+            [
+                "CREATED               SIDE  FILLED",
+                "    INSTANCE      ORDER",
+                "2026-11-30T14:59:22Z  buy   0.0025",
+                "    btc-usd-grid  8fl267loyw3v28l39j",
+                "2026-11-30T14:59:23Z  sell  0",
+                "    eur-usd-dca   8fl267loyw3v28l39k",
+                "    a reason that goes on and on, and",
+                "    on, and on, and then for a while",
+                "    longer",
+            ],
+        ),
+        (
+            30,
+            [
+                "SIDE  FILLED",
+                "    CREATED INSTANCE ORDER",
+                "buy   0.0025",
+                "    2026-11-30T14:59:22Z",
+                "    btc-usd-grid",
+                "    8fl267loyw3v28l39j",
+            ],
+        ),
+    ],
+)
+def test_what_gives_way_stands_in_a_second_line_and_no_id_or_time_is_broken(
+    width: int, expected: list[str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", str(width))
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True, raising=False)
+    least = ("REASON", "ORDER", "INSTANCE", "CREATED")
+    print_table(ORDERS, ORDER_ROWS, least, beneath=least)
+    captured = capsys.readouterr()
+    lines = [line.rstrip() for line in click.unstyle(captured.out).splitlines()]
+    assert lines[: len(expected)] == expected
+    assert captured.err == ""
+
+
+def test_a_second_line_has_the_colours_of_the_first(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "20")
+    monkeypatch.setenv("TERM", "xterm-256color")
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True, raising=False)
+    print_table(
+        ("ID", "SYNC", "NOTES"),
+        [["btc-usd-grid-1", "Invalid", "-"]],
+        ("NOTES", "SYNC"),
+        {"Invalid": "red"},
+        beneath=("SYNC",),
+    )
+    assert "    \x1b[31mInvalid\x1b[0m" in capsys.readouterr().out
+
+
+def test_what_is_said_is_broken_between_words_on_a_terminal_and_one_line_in_a_pipe(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    problem = "instances/majors/btc-usd.yaml:17:11: config.levels: expected an integer, was a text"
+    monkeypatch.setenv("COLUMNS", "50")
+    say(problem)
+    Failure("no", problem).show()
+    assert capsys.readouterr().err.splitlines() == [problem, "no", problem]
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
+    say(problem, "  hint: write 5, which is what the schema of this strategy says")
+    Failure("no", problem).show()
+    broken = ["instances/majors/btc-usd.yaml:17:11:", "  config.levels: expected an integer, was a text"]
+    hint = ["  hint: write 5, which is what the schema of this", "    strategy says"]
+    assert click.unstyle(capsys.readouterr().err).splitlines() == [*broken, *hint, "no", *broken]
