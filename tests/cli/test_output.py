@@ -59,7 +59,7 @@ def test_where_no_table_fits_each_row_is_a_block_and_no_id_is_broken(
         "",
         "id:       eur-usd-dca",
     ]
-    assert lines[8:10] == ["reason:   a reason that", " " * 10 + "goes on and on"]
+    assert lines[8:10] == ["reason:   a reason that", " " * 10 + "goes on and"]
     assert " ".join(line[10:] for line in lines[8:]) == REASON
     assert max(map(len, lines)) <= 24
     assert told == ""
