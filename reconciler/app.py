@@ -22,10 +22,12 @@ from reconciler.control.bookkeeping import Bookkeeping
 from reconciler.control.chronicle import Chronicle
 from reconciler.control.controller import Controller, ControllerOptions
 from reconciler.control.diagnosis import Lookout
+from reconciler.control.follower import Follower
 from reconciler.control.heartbeat import Heartbeat
 from reconciler.control.observer import Observer, Source
 from reconciler.control.operator import Operator
 from reconciler.control.socket import PeerProtocol, bind_control_socket, create_control_app
+from reconciler.control.trail import Trail, judging, pin
 from reconciler.dashboard.routes import api_routes, create_app
 from reconciler.ending import GRACE_S, LastResort, in_children, leave, let_go_loop, notice_own_hand, obey_still
 from reconciler.errors import ReconcilerError
@@ -51,6 +53,7 @@ from reconciler.runtime.surroundings import Surroundings
 from reconciler.serving import listen, serving, tell_refused_accepts_once
 from reconciler.settings import Settings
 from reconciler.settings.loading import Staleness
+from reconciler.sources.branch import Branch, RefWatcher
 from reconciler.sources.hints import Watcher
 from reconciler.sources.worktree import Worktree, WorktreeOptions
 from reconciler.store.reader import Reader
@@ -91,6 +94,7 @@ def run(settings: Settings, *, adopt: bool, once: bool) -> int:
     with Store.open(settings.database, clock) as store:
         for told in store.tell_opened(settings.database):
             log.warning(told)
+        pin(store.following, settings.source.pinned)
         if adopt and store.desired.rows():
             raise ReconcilerError(
                 "--adopt: expected an empty database, but it knows instances already, and their modes are "
@@ -132,7 +136,7 @@ class _Fleet:
     catalogue: Catalogue
     host: ThreadHost
     heartbeat: Heartbeat
-    watcher: Watcher
+    watcher: Watcher | RefWatcher
 
 
 class _SparedSource:
@@ -345,7 +349,7 @@ class _Engine:
         )
         chronicle = Chronicle(store.events)
         source = Worktree(settings.root, clock, WorktreeOptions())
-        observer = Observer(
+        parts = (
             clock,
             _SparedSource(source, self._descriptors),
             catalogue,
@@ -357,6 +361,7 @@ class _Engine:
             adopt,
             settings.accounts.declared,
         )
+        observer = Observer(*parts) if settings.source.kind == "worktree" else Follower(self._trail(), *parts)
         options = ControllerOptions(settings.reconcile.interval_seconds)
         controller = Controller(clock, options, observer, store.halts, chronicle, host)
 
@@ -376,8 +381,18 @@ class _Engine:
                 store.halts.store_pending()
 
         heartbeat = Heartbeat(clock, settings.heartbeat_seconds, store.beats, fire, uncommitted, look)
+        if settings.source.kind == "git":
+            return _Fleet(controller, catalogue, host, heartbeat, RefWatcher(self._branch(), controller.hint, clock))
         watcher = Watcher(settings.root, controller.hint, self._note_watching, clock)
         return _Fleet(controller, catalogue, host, heartbeat, watcher)
+
+    def _branch(self) -> Branch:
+        source = self._settings.source
+        return Branch(self._settings.root, source.branch, source.remote, self._clock)
+
+    def _trail(self) -> Trail:
+        source, judge = self._settings.source, judging(self._settings.accounts)
+        return Trail(self._branch(), self._store.following, judge, source.pinned, self._descriptors.spared)
 
     def _board(
         self, fleet: _Fleet, gateway: Gateway, market: MarketData, servers: Servers, arrivals: Arrivals

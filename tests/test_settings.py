@@ -20,9 +20,12 @@ from reconciler.execution.shadow_book import DEFAULT_FEE
 from reconciler.paper.faults import Fault, FaultRule
 from reconciler.paper.terms import MarketRules, PaperOptions
 from reconciler.records.accounts import Accounts, DeclaredAccount
+from reconciler.records.followed import Pinned
 from reconciler.records.scopes import REAL_MONEY_THROTTLE
 from reconciler.runtime.protocol import HostOptions
 from reconciler.settings import FILE, SCHEMA, Settings, accounts_in, load, scalars
+from reconciler.settings.loading import Committed
+from reconciler.settings.values import SignatureSettings
 from reconciler.validation.validator import check
 from tests.full_mapping import FULL_MAPPING
 
@@ -412,16 +415,45 @@ def test_an_account_stands_under_one_server(tmp_path: Path) -> None:
     ]
 
 
-@pytest.mark.parametrize(
-    ("text", "place"),
-    [
-        ("source: {kind: git}", "1:16: source.kind: "),
-    ],
-)
-def test_what_is_not_supported_yet_is_refused_rather_than_ignored(tmp_path: Path, text: str, place: str) -> None:
-    (problem,) = refused(tmp_path, text)
-    assert problem.startswith(f"reconciler.yaml:{place}expected ")
+def committed(root: Path, text: str, environ: Mapping[str, str] = NOTHING, **flags: Any) -> Settings:
+    """The settings of a commit that holds `text`, whatever is on disk."""
+    (root / FILE).write_text("nonsense: [")
+    at = Committed("c0ffee", text.encode(), Pinned("git", None, "main"), root / ".reconciler")
+    return load(root, environ, {name.replace("__", "."): value for name, value in flags.items()}, at)
+
+
+def test_the_settings_of_a_commit_are_read_and_the_file_on_disk_is_not(tmp_path: Path) -> None:
+    found = committed(tmp_path, "source: {fetch_seconds: 3, signatures: {forge: f}}\nreconcile: {interval_seconds: 7}")
+    assert (found.source.kind, found.source.branch, found.source.remote) == ("git", "main", None)
+    assert (found.source.fetch_seconds, found.reconcile.interval_seconds) == (3.0, 7)
+    assert found.source.signatures == SignatureSettings(forge="f")
+    assert committed(tmp_path, "").state_dir == tmp_path / ".reconciler"
+
+
+def test_beside_a_commit_the_host_sets_what_is_the_host_s_and_nothing_else(tmp_path: Path) -> None:
+    environ = {"RECONCILER_DASHBOARD_PORT": "9000", "RECONCILER_RUNTIME_WORKERS": "3", "RECONCILER_SOURCE_BRANCH": "x"}
+    found = committed(tmp_path, "dashboard: {port: 1}", environ, heartbeat_seconds=2.0)
+    assert (found.dashboard.port, found.runtime.workers, found.heartbeat_seconds) == (9000, 3, 2.0)
+    assert found.source.branch == "main", "what is pinned counts"
+    with pytest.raises(SettingsError) as refused:
+        committed(tmp_path, "", {"RECONCILER_SHADOW_FEE": "0.1", "RECONCILER_RECONCILE_INTERVAL_SECONDS": "9"})
+    assert [(one.path, one.rule) for one in refused.value.problems] == [
+        ("RECONCILER_RECONCILE_INTERVAL_SECONDS", "host-setting"),
+        ("RECONCILER_SHADOW_FEE", "host-setting"),
+    ]
+    assert "commits are the source" in refused.value.problems[0].message
+
+
+@pytest.mark.parametrize("text", ["remote: origin", "signatures: {required: true}"])
+def test_what_is_not_supported_yet_is_refused_rather_than_ignored(tmp_path: Path, text: str) -> None:
+    (problem,) = refused(tmp_path, f"source: {{{text}}}")
     assert "this version" in problem
+
+
+def test_no_commit_moves_the_state(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match="no commit can move it"):
+        committed(tmp_path, "state_dir: elsewhere")
+    assert committed(tmp_path, "state_dir: .reconciler").database == tmp_path / ".reconciler" / "reconciler.db"
 
 
 def test_a_whole_mapping_is_read_into_the_words_of_its_server(tmp_path: Path) -> None:

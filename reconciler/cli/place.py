@@ -14,7 +14,7 @@ from urllib.parse import quote
 
 from reconciler.cli.output import Failure, of_settings, say
 from reconciler.documents.wording import did_you_mean
-from reconciler.errors import SettingsError, SourceError, StoreError, StoreLocked
+from reconciler.errors import ReconcilerError, SettingsError, SourceError, StoreError, StoreLocked
 from reconciler.sources.layout import INSTANCES
 
 if TYPE_CHECKING:
@@ -29,10 +29,14 @@ if TYPE_CHECKING:
 
 
 class Place:
-    """Found once per command. `asked` is what --root named, None for the current folder or the nearest above."""
+    """Found once per command. `asked` is what --root named, None for the current folder or the nearest above.
 
-    def __init__(self, asked: Path | None) -> None:
+    `follows`: it is to be a repository whose commits count; there need be no files of a fleet.
+    """
+
+    def __init__(self, asked: Path | None, *, follows: bool = False) -> None:
         self._asked = asked
+        self._follows = follows
 
     def root(self) -> Path:
         """The folder that holds `instances/`; Failure where there is none."""
@@ -41,10 +45,23 @@ class Place:
         for folder in (start, *above):
             if (folder / INSTANCES).is_dir():
                 return folder
+        for folder in (start, *above):
+            if self._is_clone(folder):
+                return folder
         raise Failure(
             f"{start}: expected a folder {INSTANCES}/ here{'' if self._asked else ' or above'}, found none; "
             "name the right place with --root DIR"
         )
+
+    def _is_clone(self, folder: Path) -> bool:
+        """A repository that an engine follows, or is about to, needs no files beside it."""
+        from reconciler.settings.followed_settings import hosts_state_dir
+        from reconciler.sources.git import locate_bare
+
+        if locate_bare(folder) is not None:
+            return True
+        has_state = self._follows or hosts_state_dir(folder, os.environ).is_dir()
+        return has_state and (folder / ".git").exists()
 
     def way(self) -> str:
         """The way from the current folder to the fleet, `""` or ending in a `/`: what stands before a path there."""
@@ -68,10 +85,31 @@ class Place:
         except SettingsError as error:
             raise of_settings(error) from error
 
+    def following(self) -> Place:
+        """The same place, where commits are to be the source."""
+        return Place(self._asked, follows=True)
+
+    def engine_settings(self, flags: Mapping[str, Any] | None = None) -> Settings:
+        """What an engine here goes by: a commit, where it follows a branch. Failure where it cannot be used."""
+        from reconciler.clock import SystemClock
+        from reconciler.settings.followed_settings import engine_settings
+
+        try:
+            return engine_settings(self.root(), os.environ, flags or {}, SystemClock())
+        except SettingsError as error:
+            raise of_settings(error) from error
+        except ReconcilerError as error:
+            raise Failure(str(error)) from error
+
     def state_dir(self) -> Path:
         """Where the engine keeps its state. Broken settings do not keep anybody from a running engine's kill switch."""
         from reconciler.settings import STATE_DIR, load
+        from reconciler.settings.followed_settings import follows, hosts_state_dir
 
+        with contextlib.suppress(StoreError):  # whoever needs it is told
+            followed = follows(self.root(), os.environ)
+            if followed is not None and followed.kind == "git":
+                return hosts_state_dir(self.root(), os.environ)
         try:
             return load(self.root(), os.environ, {}).state_dir
         except SettingsError as error:

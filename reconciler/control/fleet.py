@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from reconciler.errors import Problem
 from reconciler.records.admission import Removal
 from reconciler.records.evaluation import Evaluation
+from reconciler.records.followed import Followed
 from reconciler.records.record import Attempt, Row, RowChange, without_instance
 
 
@@ -19,7 +20,8 @@ class Fleet:
     `template_problems` those that stand in templates, whether records use them or not. Empty where all is well:
     `source_error` says why the files could not be read at all, `not_whole` why the last read could not tell what
     is missing, `git_problem` why nobody knows what is committed, and `git_note` what else is to be said of git.
-    `blocked_since_s` is when `not_whole` began (monotonic), None where it is empty.
+    `blocked_since_s` is when `not_whole` began (monotonic), None where it is empty. `followed` is how far a branch was,
+    None of a work tree.
     """
 
     rows: Mapping[str, Row] = field(default_factory=dict)
@@ -35,6 +37,7 @@ class Fleet:
     git_note: str = ""
     blocked_since_s: float | None = None
     source_error: str = ""
+    followed: Followed | None = None
     observed: bool = False
     """True once a snapshot has been read and applied by this process."""
 

@@ -85,8 +85,12 @@ class HaltWatch:
         halts, problems = read_halts(snapshot.halt, at)
         if not snapshot.whole or (snapshot.halt is not None and snapshot.halt.is_unfinished):
             halts = tuple(dict.fromkeys((*self.declared, *halts)))
+        self._seen = seen
+        return self.put(halts, problems)
+
+    def put(self, halts: tuple[Halt, ...], problems: tuple[Problem, ...]) -> bool:
         self._halts.declare(halts)
-        self._seen, self.declared, self.problems = seen, halts, problems
+        self.declared, self.problems = halts, problems
         return True
 
 
@@ -152,7 +156,6 @@ class Source(Protocol):
 
     def read(self) -> Snapshot:
         """A snapshot of this moment. Raises SourceError where nothing can be said at all."""
-        ...
 
 
 BLOCKED_S = 60.0
@@ -192,8 +195,7 @@ class Observer:
         self._drift = Drift(desired)
         self._halt_watch = HaltWatch(halts)
         self._snapshot: Snapshot | None = None
-        self._is_unfinished = False
-        self._told_blocked = False
+        self._is_unfinished = self._told_blocked = False
         self.absence = Absence()
         self.fleet = Fleet(rows=desired.rows(), attempts=desired.attempts())
 
@@ -311,13 +313,12 @@ class Observer:
 
     def _arrival(self, snapshot: Snapshot, at: str) -> Arrival:
         now_s = self._clock.monotonic()
-        active = {i for i, row in self.fleet.rows.items() if row.mode is Mode.ACTIVE}
         return Arrival(
             at=at,
             revision=snapshot.revision,
             whole=snapshot.whole,
             not_whole=snapshot.not_whole,
-            settled=self.absence.settled(now_s, active),
+            settled=self.absence.settled(now_s, {i for i, row in self.fleet.rows.items() if row.mode is Mode.ACTIVE}),
             recent=self.absence.recent(now_s),
             adopt=self._adopt,
             found=self._found,
@@ -388,13 +389,12 @@ class Observer:
             self._chronicle.source_failed(error)
 
     def _forget_unused_code(self) -> None:
-        wanted = {row.code_digest for row in self.fleet.rows.values() if row.is_live}
-        wanted.update(view.key.code_digest for view in self._host.views().values())
-        self._catalogue.keep(wanted)
+        running = (view.key.code_digest for view in self._host.views().values())
+        self._catalogue.keep({*running, *(row.code_digest for row in self.fleet.rows.values() if row.is_live)})
 
 
 def _is_unfinished(snapshot: Snapshot) -> bool:
     """True where a file is still open for writing: nobody tells when it is closed."""
-    files = (*snapshot.instances, *snapshot.templates, *snapshot.strategies)
-    is_halt = snapshot.halt is not None and snapshot.halt.is_unfinished
-    return is_halt or any(file.is_unfinished for file in files)
+    halt = () if snapshot.halt is None else (snapshot.halt,)
+    files = (*snapshot.instances, *snapshot.templates, *snapshot.strategies, *halt)
+    return any(file.is_unfinished for file in files)

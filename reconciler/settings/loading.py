@@ -17,11 +17,19 @@ from reconciler.documents.pointer import Path as Pointer
 from reconciler.documents.pointer import spell
 from reconciler.errors import Problem, SettingsError
 from reconciler.records.accounts import Accounts
+from reconciler.records.followed import Pinned
 from reconciler.settings import scope_settings as scopes
 from reconciler.settings import server_settings as servers
 from reconciler.settings import values as paper
 from reconciler.settings.schema import SCHEMA, Scalar, scalars
-from reconciler.settings.values import DashboardSettings, ReconcileSettings, RuntimeSettings, Settings, SourceSettings
+from reconciler.settings.values import (
+    DashboardSettings,
+    ReconcileSettings,
+    RuntimeSettings,
+    Settings,
+    SignatureSettings,
+    SourceSettings,
+)
 from reconciler.validation.config_schema import defaults, with_integers
 from reconciler.validation.validator import check, compile_schema
 
@@ -41,22 +49,68 @@ class _Override:
         return Problem(self.origin, 0, 0, self.scalar.name, message, hint, rule)
 
 
-def load(root: Path, environ: Mapping[str, str], flags: Mapping[str, Any] | None = None) -> Settings:
+@dataclass(frozen=True, slots=True)
+class Committed:
+    """Settings that a commit holds: `data` is its reconciler.yaml, None where it has none. `pinned` is what is
+    followed, whatever else it says, and `state_dir` where the state is, which no commit can move."""
+
+    commit: str
+    data: bytes | None
+    pinned: Pinned
+    state_dir: Path
+
+
+OF_THE_HOST: Final = frozenset(("state_dir", "heartbeat_seconds", "dashboard", "runtime"))
+"""The sections that may be set beside a commit; and what of `source` says where to look."""
+_WHERE_TO_LOOK: Final = frozenset((("source", "kind"), ("source", "branch"), ("source", "remote")))
+
+
+def load(
+    root: Path,
+    environ: Mapping[str, str],
+    flags: Mapping[str, Any] | None = None,
+    committed: Committed | None = None,
+) -> Settings:
     """The settings of the fleet at `root`. `flags` are by dotted name (`dashboard.port`).
 
-    Raises SettingsError with every problem. Secrets are not read: checking a file asks for no secret.
+    They are those of the file on disk, or of a commit: beside that, little may be set. Raises SettingsError with every
+    problem. Secrets are not read: checking a file asks for no secret.
     """
     root = root.absolute()  # not resolved: it may be a link that others replace
-    document = _document(root)
+    document = _document(root) if committed is None else _understood(committed.data or _NOTHING)
     overrides = [*_from_environment(environ), *_from_flags(flags or {})]
     problems = list(compile_schema(SCHEMA).problems(document))
     problems += [problem for override in overrides for problem in _override_problems(override)]
+    if committed is not None:
+        problems += [_not_the_hosts(one) for one in overrides if not _is_the_hosts(one)]
+        problems += _moves_state(root, committed, document)
     if not problems:
         values = _merged(with_integers(defaults(document.values, SCHEMA), SCHEMA), overrides)
         problems = list(_cross_problems(root, values, document, {o.scalar.path: o for o in overrides}))
     if problems:
         raise SettingsError(tuple(sorted(problems)))
+    if committed is not None:
+        values["state_dir"] = committed.state_dir
+        followed = {"kind": committed.pinned.kind, "branch": committed.pinned.branch, "remote": committed.pinned.remote}
+        values["source"] = {**values["source"], **followed}
     return _settings(root, values, document)
+
+
+def _is_the_hosts(override: _Override) -> bool:
+    return override.scalar.path[0] in OF_THE_HOST or override.scalar.path in _WHERE_TO_LOOK
+
+
+def _not_the_hosts(override: _Override) -> Problem:
+    message = "expected it in reconciler.yaml of the branch alone, where it is reviewed: commits are the source"
+    return override.problem(message, f"commit it there, and unset {override.origin}", "host-setting")
+
+
+def _moves_state(root: Path, committed: Committed, document: Document) -> Iterator[Problem]:
+    said = document.values.get("state_dir") if isinstance(document.values, dict) else None
+    if isinstance(said, str) and root / said != committed.state_dir:
+        message = f"expected the place where the state is, {committed.state_dir}, was {said}: no commit can move it"
+        hint = f"remove it, or set RECONCILER_STATE_DIR={said} on the host, where the database is"
+        yield Problem(*document.place(("state_dir",)), "state_dir", message, hint, "host-setting")
 
 
 def accounts_in(data: bytes) -> Accounts | None:
@@ -77,6 +131,10 @@ def _document(root: Path) -> Document:
     except OSError as error:
         message = f"expected a readable file, was refused: {error.strerror}"
         raise SettingsError((Problem(FILE, 0, 0, "", message, rule="settings-unreadable"),)) from None
+    return _understood(data)
+
+
+def _understood(data: bytes) -> Document:
     parsed = _parsed(data)
     if not isinstance(parsed, Document):
         raise SettingsError(parsed)
@@ -133,9 +191,11 @@ def _cross_problems(
 
     for found in paper.problems(root, values["paper"]):
         yield problem(*found)
-    if values["source"]["kind"] == "git":
-        message = "expected worktree: the source git is not supported by this version"
-        yield problem(("source", "kind"), message, "leave it out; worktree is the default", "not-yet")
+    source = values["source"]
+    for there, what in ((source.get("remote"), "remote"), (source["signatures"]["required"], "signatures")):
+        if there:
+            message = f"expected nothing: source.{what} is not supported by this version"
+            yield problem(("source", what), message, "leave it out", "not-yet")
     dashboard = values["dashboard"]
     if "token" not in dashboard and not DashboardSettings(dashboard["host"], dashboard["port"]).is_loopback:
         message = f"expected a token, or a loopback address, was {dashboard['host']} without one"
@@ -153,7 +213,7 @@ def _settings(root: Path, values: Mapping[str, Any], document: Document) -> Sett
         "root": root,
         "state_dir": root / values["state_dir"],
         "heartbeat_seconds": float(values["heartbeat_seconds"]),
-        "source": SourceSettings(**values["source"]),
+        "source": _source(values["source"]),
         "reconcile": ReconcileSettings(**values["reconcile"]),
         "dashboard": DashboardSettings(
             **values["dashboard"]
@@ -166,6 +226,11 @@ def _settings(root: Path, values: Mapping[str, Any], document: Document) -> Sett
         "accounts": servers.accounts(values),
     }
     return Settings(**plain | made)
+
+
+def _source(section: Mapping[str, Any]) -> SourceSettings:
+    made = {"fetch_seconds": float(section["fetch_seconds"]), "signatures": SignatureSettings(**section["signatures"])}
+    return SourceSettings(**{**section, **made})
 
 
 CHANGED = f"{FILE} has changed since the engine started: restart it to apply that"

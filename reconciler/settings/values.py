@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from reconciler.documents.pointer import Path as Pointer
 from reconciler.records.accounts import Accounts
+from reconciler.records.followed import Pinned
 from reconciler.settings.server_settings import Secret, ServerSettings
 
 if TYPE_CHECKING:
@@ -127,9 +128,27 @@ CONTROL_SOCKET = "control.sock"
 
 
 @dataclass(frozen=True, slots=True)
+class SignatureSettings:
+    """`allowed_signers` and `forge` are paths from the fleet's root, in the repository; `forge` empty for none."""
+
+    required: bool = False
+    allowed_signers: str = "allowed_signers"
+    forge: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class SourceSettings:
+    """`remote` is None where the branch is the repository's own."""
+
     kind: Literal["worktree", "git"]
     branch: str
+    remote: str | None = None
+    fetch_seconds: float = 10.0
+    signatures: SignatureSettings = SignatureSettings()
+
+    @property
+    def pinned(self) -> Pinned:
+        return Pinned("worktree") if self.kind == "worktree" else Pinned("git", self.remote, self.branch)
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,8 @@ from typing import IO
 from reconciler.errors import SourceError
 
 _SETTINGS = ("core.fsmonitor=false", "core.hooksPath=/dev/null", "safe.bareRepository=explicit")
-_OPTIONS = ("--no-optional-locks", *(word for setting in _SETTINGS for word in ("-c", setting)))
+_UNAIDED = ("core.commitGraph=false", "gc.auto=0", "maintenance.auto=false", "protocol.ext.allow=never")
+"""What else is set where nothing but objects count: a commit-graph may name other parents than the commits do."""
 _ENVIRONMENT = {
     "GIT_TERMINAL_PROMPT": "0",
     "GIT_LITERAL_PATHSPECS": "1",
@@ -43,10 +44,13 @@ class Git:
     may look like a repository.
     """
 
-    def __init__(self, top: Path, *, is_alone: bool = False) -> None:
-        """`is_alone`: nothing configures it but the repository itself and what stands here; else users may, too."""
+    def __init__(self, top: Path, *, is_alone: bool = False, is_bare: bool = False) -> None:
+        """`is_alone`: nothing configures it but the repository itself and what stands here; else users may, too.
+        `is_bare`: `top` is the repository itself."""
         self._top = top
         self._is_alone = is_alone
+        settings = (*_SETTINGS, *(_UNAIDED if is_alone else ()), *(("safe.bareRepository=all",) if is_bare else ()))
+        self._options = ("--no-optional-locks", *(word for setting in settings for word in ("-c", setting)))
 
     def text(
         self,
@@ -55,9 +59,11 @@ class Git:
         told: str = "",
         index: Path | None = None,
         timeout_s: float | None = None,
+        protocols: str = "",
     ) -> str:
         """What git answers, `told` being its stdin. Raises SourceError in one sentence, with the mend where there is
-        a known one. `index` is a file to use as the index, instead of the repository's."""
+        a known one. `index` is a file to use as the index, instead of the repository's. `protocols`, with a colon
+        between them, are those by which it may reach others: none but where they are named."""
         timeout_s = timeout_s or _TIMEOUT_S
         try:
             done = subprocess.run(
@@ -65,7 +71,9 @@ class Git:
                 input=os.fsencode(told),
                 capture_output=True,
                 timeout=timeout_s,
-                env=self._environment() | ({} if index is None else {"GIT_INDEX_FILE": str(index)}),
+                env=self._environment()
+                | ({} if index is None else {"GIT_INDEX_FILE": str(index)})
+                | ({"GIT_ALLOW_PROTOCOL": protocols} if protocols else {}),
                 check=False,
             )
         except FileNotFoundError:
@@ -81,7 +89,7 @@ class Git:
         return Blobs(self)
 
     def _command(self, arguments: Sequence[str]) -> tuple[str, ...]:
-        return ("git", *_OPTIONS, "-C", str(self._top), *arguments)
+        return ("git", *self._options, "-C", str(self._top), *arguments)
 
     def _environment(self) -> dict[str, str]:
         return _environment(self._is_alone) | {"GIT_CEILING_DIRECTORIES": str(self._top.parent)}

@@ -190,11 +190,11 @@ def read_base(root: Path, ref: str, head: Snapshot, clock: Clock) -> Base:
         objects = Objects(blobs, head)
         refuse_incomparable(repository, commit, tree, objects, head)
         snapshot = read_commit(commit, tree, objects, head, options)
-        settings, fault = _settings(repository, commit, objects, options.instance_limit_bytes + 1)
+        settings, fault = settings_at(repository, commit, objects, options.instance_limit_bytes + 1)
     return Base(ref, commit, snapshot, History(repository, commit, snapshot, options), settings, fault)
 
 
-def _settings(repository: Repository, commit: str, objects: Objects, limit_bytes: int) -> tuple[bytes | None, str]:
+def settings_at(repository: Repository, commit: str, objects: Objects, limit_bytes: int) -> tuple[bytes | None, str]:
     """The settings in that commit, links followed within it; or why they cannot be told."""
     path = f"{repository.where.prefix}{SETTINGS}"
     for _ in range(_LINKS_LIMIT):

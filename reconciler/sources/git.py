@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -43,6 +43,13 @@ def locate(root: Path) -> Whereabouts | None:
             below = "" if top == real else f"{real.relative_to(top).as_posix()}/"
             return Whereabouts(top, below, git_dir, _common_dir(git_dir))
     return None
+
+
+def locate_bare(root: Path) -> Whereabouts | None:
+    """The same where `root` itself is a repository without a work tree."""
+    real = Path(os.path.realpath(root))
+    is_one = (real / "HEAD").is_file() and (real / "objects").is_dir() and (real / "refs").is_dir()
+    return Whereabouts(real, "", real, _common_dir(real)) if is_one else None
 
 
 def _git_dir(marker: Path) -> Path | None:
@@ -83,8 +90,6 @@ _AFTER_A_REF = re.compile(r"[~^:]|@\{")
 """What no name of a ref holds: with it begins the way from there to a commit."""
 
 _RETRY_S = 30.0
-_HISTORY_TIMEOUT_S = 120.0
-"""How long git may take to go through all commits; some 300,000 take it 10 s."""
 
 Signature = tuple[tuple[int, int, int] | None, ...]
 """mtime_ns, size and inode of each file that tells that a repository moved; None where there is none."""
@@ -143,11 +148,13 @@ class GitState:
 class Repository:
     """The repository that a fleet lies in. Not thread-safe."""
 
-    def __init__(self, where: Whereabouts, clock: Clock, places: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self, where: Whereabouts, clock: Clock, places: Mapping[str, str] | None = None, git: Git | None = None
+    ) -> None:
         """`places` are the fleet's folders from the top, where these are links that lead here."""
         self.where = where
         self._places = places
-        self.git = Git(where.top)
+        self.git = git or Git(where.top)
         self._clock = clock
         self._converts: dict[str, bool] = {}
         self._facts: GitFacts | None = None
@@ -281,31 +288,6 @@ class Repository:
             else:
                 submodules.append(here)
         return Tree(files, links, frozenset(submodules))
-
-    def changes(self, commit: str) -> Iterator[tuple[str, Mapping[str, str]]]:
-        """Each commit that led to this one and changed the fleet, the oldest first: its id, and path → blob id of
-        the files that it wrote; the empty id where it removed one, or made it anything but a plain file.
-
-        Goes along first parents, the way a branch itself went: a merge is one change. Raises SourceError.
-        """
-        how = ("--reverse", "--first-parent", "-m", "--no-follow", "--no-renames", "--no-show-signature")
-        form = ("--format=%H", "--raw", "--no-abbrev", f"--relative={self.where.prefix}", "-z")
-        wanted = (f"{self.where.prefix}{path}" for path in (INSTANCES, STRATEGIES))
-        asked = ("log", *how, *form, commit, "--", *wanted)
-        told = iter(self.git.text(*asked, timeout_s=_HISTORY_TIMEOUT_S).split("\0"))
-        changed: dict[str, str] = {}
-        at = ""
-        for part in told:
-            about = part.strip("\n")
-            if about.startswith(":"):
-                _, mode, _, blob_id, _ = about.split()
-                changed[next(told)] = blob_id if mode.startswith("100") else ""
-            elif about:
-                if changed:
-                    yield at, changed
-                at, changed = about, {}
-        if changed:
-            yield at, changed
 
     def _ask_git(self, known: GitFacts | None) -> GitFacts:
         self._retry_at_s = self._clock.monotonic() + _RETRY_S

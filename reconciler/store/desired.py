@@ -210,14 +210,18 @@ class Desired:
         return read_attempts(self._reads)
 
     def apply(
-        self, changes: Sequence[RowChange], attempts: Sequence[Attempt] = (), forgotten_paths: Sequence[str] = ()
+        self,
+        changes: Sequence[RowChange],
+        attempts: Sequence[Attempt] = (),
+        forgotten_paths: Sequence[str] = (),
+        also: Callable[[Database], None] | None = None,
     ) -> None:
         """All of it or nothing, in one transaction, committed on return.
 
         Rows of `changes` replace those of their id, each with an entry in the history. `attempts` replace
-        those of their path; those of `forgotten_paths` go.
+        those of their path; those of `forgotten_paths` go. `also` writes what belongs to it.
         """
-        if not (changes or attempts or forgotten_paths):
+        if not (changes or attempts or forgotten_paths or also):
             return
         instances = [instance_columns(change.row) for change in changes]
         generations = [generation_columns(change, row) for change, row in zip(changes, instances, strict=True)]
@@ -230,6 +234,8 @@ class Desired:
             _put(db, "attempts", tried)
             for path in forgotten_paths:
                 db.execute("DELETE FROM attempts WHERE path = ?", [path])
+            if also is not None:
+                also(db)
             return ended
 
         self._writer.write(job, self._ended)

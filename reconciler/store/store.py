@@ -23,6 +23,7 @@ from reconciler.store.database import ReadPool, Reads, ReadsOf, make_folder, ope
 from reconciler.store.desired import Desired
 from reconciler.store.events import Events
 from reconciler.store.files import EngineLock, broken
+from reconciler.store.following import Following
 from reconciler.store.halt_requests import HALT_REQUESTS, HaltRequests, NoRequests
 from reconciler.store.halts import Halts
 from reconciler.store.ledger import Ledger
@@ -226,6 +227,7 @@ class Store:
         self.beats = Beats(writer, reads)
         self.operators = Operators(writer, clock)
         self.tools = Tools(writer, reads, clock)
+        self.following = Following(writer, reads)
 
     @classmethod
     def open(cls, path: Path, clock: Clock, *, busy_timeout_s: float = BUSY_TIMEOUT_S) -> Store:

@@ -423,6 +423,48 @@ def refused_orders(db: Database) -> None:
     )
 
 
+@migrations(name="0015_source")
+def source(db: Database) -> None:
+    """What is followed, and how far; commits that generations came from; and schemas of code that was there once."""
+    db.executescript(
+        """
+        CREATE TABLE source (
+            id INTEGER PRIMARY KEY CHECK (id = 1),
+            kind TEXT NOT NULL CHECK (kind IN ('worktree', 'git')),
+            remote TEXT,
+            branch TEXT,
+            first TEXT,
+            applied TEXT,
+            applied_at TEXT,
+            seen TEXT,
+            seen_at TEXT,
+            -- the commit that is held, empty where the branch is gone; null where none is
+            held TEXT,
+            held_why TEXT NOT NULL DEFAULT '',
+            held_at TEXT,
+            -- what an operator said is to be taken, and why
+            accepted TEXT,
+            -- halts of commits that were held, in force until an applied one says otherwise
+            halts TEXT NOT NULL DEFAULT '[]' CHECK (json_type(halts) = 'array'),
+            -- names that wait for code, and the commit at which they do
+            behind TEXT NOT NULL DEFAULT '{}' CHECK (json_type(behind) = 'object'),
+            unreachable TEXT NOT NULL DEFAULT '',
+            unreachable_since TEXT
+        ) STRICT;
+        CREATE TABLE commits (
+            revision TEXT NOT NULL PRIMARY KEY,
+            said TEXT NOT NULL CHECK (json_type(said) = 'object')
+        ) STRICT;
+        CREATE TABLE schemas (
+            strategy_type TEXT NOT NULL,
+            code_digest TEXT NOT NULL,
+            config_schema TEXT NOT NULL CHECK (json_valid(config_schema)),
+            PRIMARY KEY (strategy_type, code_digest)
+        ) STRICT;
+        """
+    )
+
+
 def migrate(db: Database, path: Path) -> None:
     """Bring the database up to date. Raises StoreError where it is not ours, or newer than this version."""
     _refuse_newer(db, path)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import PurePosixPath
+from typing import Any
 
 from reconciler.errors import Problem
 from reconciler.records.evaluation import DefinitionFacts
@@ -31,6 +32,9 @@ class Catalogue:
         self._files: tuple[SourceFile, ...] = ()
         self._current: dict[str, tuple[SourceFile, DefinitionFacts]] = {}
         self._loaded: dict[tuple[str, str], Result] = {}
+        self._past: dict[tuple[str, str], Version] = {}
+        self.schemas: dict[tuple[str, str], Any] = {}
+        """CONFIG_SCHEMA of versions, by type and digest, that are known without their code."""
 
     @property
     def has_news(self) -> bool:
@@ -51,20 +55,48 @@ class Catalogue:
 
     def refresh(self, files: tuple[SourceFile, ...]) -> None:
         """Take the strategy files of a snapshot; only versions not seen before are imported."""
-        if files is self._files and not self.has_news:
+        is_asked = self.is_asked
+        if files is self._files and not self.has_news and not is_asked:
             return
-        named: dict[str, SourceFile] = {}
-        for file in files:
-            name = PurePosixPath(file.path)
-            if name.suffix == ".py" and not name.name.startswith(("_", ".")):
-                named[name.stem] = file
-        self._load(named, wait=files is not self._files)
+        named = _named(files)
+        self._load(named, wait=files is not self._files or is_asked)
         current: dict[str, tuple[SourceFile, DefinitionFacts]] = {}
         for strategy_type, file in named.items():
             known, now = self._current.get(strategy_type), (file, self._facts(strategy_type, file))
             current[strategy_type] = known if known == now else now
         self._current = current
         self._files = files
+
+    def facts_at(self, files: Iterable[SourceFile]) -> dict[str, DefinitionFacts]:
+        """What validation must know of the types that other files than those of now hold.
+
+        Of code that nothing is known of the facts say that it is waited for; the next refresh has it imported.
+        """
+        found = {}
+        for strategy_type, file in _named(files).items():
+            known = self._current.get(strategy_type)
+            key = (strategy_type, file.digest)
+            if known is not None and known[1].code_digest == file.digest and not known[1].waiting:
+                found[strategy_type] = known[1]
+            elif key in self.schemas and key not in self._loaded:
+                found[strategy_type] = DefinitionFacts(strategy_type, file.path, file.digest, self.schemas[key], True)
+            else:
+                self.recall(strategy_type, file)
+                found[strategy_type] = self._facts(strategy_type, file)
+        return found
+
+    def recall(self, strategy_type: str, file: SourceFile) -> None:
+        """Have a version imported that is not, or no more, what its file says."""
+        if file.data is not None and (strategy_type, file.digest) not in self._loaded:
+            self._past[strategy_type, file.digest] = Version(strategy_type, file.data, file.path, file.digest)
+
+    @property
+    def is_asked(self) -> bool:
+        """True where a version is to be imported that no refresh has asked for yet."""
+        return any(key not in self._loaded and not self._is_wanted(key) for key in self._past)
+
+    def _is_wanted(self, key: tuple[str, str]) -> bool:
+        return self._importer is not None and self._importer.state(key) is not None
 
     def close(self) -> None:
         """Import nothing more."""
@@ -88,6 +120,7 @@ class Catalogue:
     def keep(self, digests: Collection[str]) -> None:
         """Drop every older version whose digest is not in `digests`, those that instances still run."""
         wanted = {*digests, *(facts.code_digest for _, facts in self._current.values())}
+        self._past = {key: version for key, version in self._past.items() if key[1] in wanted}
         for key in [key for key in self._loaded if key[1] not in wanted]:
             loaded = self._loaded.pop(key)
             if isinstance(loaded, Definition):
@@ -101,6 +134,8 @@ class Catalogue:
             for strategy_type, file in named.items()
             if file.data is not None and (strategy_type, file.digest) not in self._loaded
         ]
+        current = {version.digest for version in versions}
+        versions += [v for key, v in self._past.items() if key not in self._loaded and v.digest not in current]
         if self._importer is not None:
             self._importer.want(versions)
             if wait:
@@ -117,6 +152,7 @@ class Catalogue:
             return DefinitionFacts(strategy_type, file.path, file.digest, {}, file.committed, (unreadable,))
         loaded = self._loaded.get((strategy_type, file.digest))
         if isinstance(loaded, Definition):
+            self.schemas.setdefault((strategy_type, file.digest), loaded.config_schema)
             return DefinitionFacts(strategy_type, file.path, file.digest, loaded.config_schema, file.committed)
         if loaded is None:
             state = None if self._importer is None else self._importer.state((strategy_type, file.digest))
@@ -124,3 +160,9 @@ class Catalogue:
             waiting = "" if problems else f"{file.path} is being imported"
             return DefinitionFacts(strategy_type, file.path, file.digest, {}, file.committed, problems, waiting)
         return DefinitionFacts(strategy_type, file.path, file.digest, {}, file.committed, loaded)
+
+
+def _named(files: Iterable[SourceFile]) -> dict[str, SourceFile]:
+    """The file of each strategy type."""
+    paths = ((PurePosixPath(file.path), file) for file in files)
+    return {path.stem: file for path, file in paths if path.suffix == ".py" and not path.name.startswith(("_", "."))}

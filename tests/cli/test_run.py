@@ -72,7 +72,7 @@ def test_an_engine_that_cannot_start_says_why_in_a_sentence(fleet: Fleet, app: S
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--source", "git"], "--kind: source.kind: expected worktree"),
+        (["--source", "git"], "ROOT: expected a git repository, whose commits count, found none"),
         (["--root", "/nowhere"], "/nowhere: expected a folder instances/ here"),
     ],
 )
@@ -81,7 +81,7 @@ def test_settings_that_cannot_be_used_start_nothing(
 ) -> None:
     result = fleet.run("run", *arguments)
     assert (result.exit_code, app.asked) == (1, [])
-    assert result.stderr.startswith(message)
+    assert result.stderr.startswith(message.replace("ROOT", str(fleet.root)))
 
 
 def test_a_problem_of_the_environment_names_the_variable(

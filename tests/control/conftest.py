@@ -16,9 +16,11 @@ from reconciler.control.board import Parts, StatusBoard
 from reconciler.control.bookkeeping import Bookkeeping
 from reconciler.control.chronicle import Chronicle
 from reconciler.control.controller import Controller, ControllerOptions
+from reconciler.control.follower import Follower
 from reconciler.control.heartbeat import Heartbeat
 from reconciler.control.observer import Observer
 from reconciler.control.operator import Operator
+from reconciler.control.trail import Trail, judging
 from reconciler.errors import ExecUnavailable
 from reconciler.orders.market import Balance, Candle, InstrumentRules, Position, Quote
 from reconciler.orders.order import Order, OrderChanges, OrderRequest
@@ -26,11 +28,13 @@ from reconciler.orders.verdict import Correction, Shares, Verdict
 from reconciler.ports import GateState, InstanceFilter
 from reconciler.records.accounts import Accounts
 from reconciler.records.crosscheck import EvaluationCache, evaluate_all
+from reconciler.records.followed import Pinned
 from reconciler.records.plan import Action, Phase, Running
 from reconciler.records.status import InstanceStatus, Obstacle
 from reconciler.runtime.host import ThreadHost
 from reconciler.runtime.performer import no_secrets
 from reconciler.runtime.protocol import HostOptions
+from reconciler.sources.branch import Branch
 from reconciler.sources.worktree import Worktree, WorktreeOptions
 from reconciler.store.store import Store
 from reconciler.strategy.catalogue import Catalogue
@@ -147,7 +151,9 @@ class Fleet:
         adopt: bool = False,
         accounts: Accounts | None = None,
         imports_beside: bool = False,
+        follows: str = "",
     ) -> None:
+        """`follows` is a branch: then its commits are the source."""
         self.root = root
         self.clock = clock
         self.store = Store.open(root / ".reconciler" / "reconciler.db", clock, busy_timeout_s=0.2)
@@ -172,7 +178,7 @@ class Fleet:
             no_secrets,
         )
         chronicle = Chronicle(self.store.events)
-        observer = Observer(
+        parts = (
             clock,
             Worktree(root, clock, WorktreeOptions(racy_s=-1)),
             self.catalogue,
@@ -185,6 +191,13 @@ class Fleet:
             self.host,
             adopt,
         )
+        if follows:
+            branch = Branch(root, follows, None, clock)
+            observer: Observer = Follower(
+                Trail(branch, self.store.following, judging(accounts), Pinned("git", None, follows)), *parts
+            )
+        else:
+            observer = Observer(*parts)
         self.controller = Controller(clock, ControllerOptions(), observer, self.store.halts, chronicle, self.host)
         self.heartbeat = heartbeat = Heartbeat(clock, 6.0, self.store.beats, self.host.beat)
         self.board = StatusBoard(
@@ -246,6 +259,12 @@ class Fleet:
         done = subprocess.run(command, cwd=self.root, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stderr
         return done.stdout.strip()
+
+    def commit(self, message: str = "Change") -> str:
+        """Commit all that is written. Gives the commit."""
+        self.git("add", "-A")
+        self.git("commit", "-q", "--allow-empty", "-m", message)
+        return self.git("rev-parse", "HEAD")
 
     def settle(self) -> list[Action]:
         """Look again, and take turns until everything has arrived. Returns all that was done."""

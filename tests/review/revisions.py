@@ -7,11 +7,12 @@ from dataclasses import replace
 
 from reconciler.records.accounts import Accounts
 from reconciler.records.snapshot import Snapshot, SourceFile, named_id
+from reconciler.records.walk import Step
 from reconciler.review.plan.comparison import Comparison, compare_revisions
 from reconciler.sources.compared import Base
 from reconciler.sources.git import GitFacts
 from reconciler.sources.layout import parts
-from reconciler.sources.mainline import Step, Told
+from reconciler.sources.mainline import Told
 from reconciler.strategy.catalogue import Catalogue
 
 COMMIT = "c0ffee" + "0" * 34

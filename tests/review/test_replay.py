@@ -9,9 +9,10 @@ from reconciler.records.accounts import Accounts
 from reconciler.records.mode import Mode
 from reconciler.records.record import Row
 from reconciler.records.status import Sync
+from reconciler.records.walk import Step
 from reconciler.review.plan.before import Before, of_base
 from reconciler.sources.compared import Base
-from reconciler.sources.mainline import Step, Told
+from reconciler.sources.mainline import Told
 from reconciler.strategy.catalogue import Catalogue
 from tests.review.revisions import COMMIT, STRATEGY, base_after, base_of, record, records, revision
 

@@ -11,6 +11,7 @@ import pytest
 from reconciler.clock import FakeClock
 from reconciler.errors import SourceError
 from reconciler.sources.git import NO_REPOSITORY, Repository, Tree
+from reconciler.sources.mainline import changes
 
 Git = Callable[..., str]
 
@@ -339,7 +340,7 @@ def test_a_repository_that_is_committed_as_plain_files_is_never_taken_for_one(
     found = discover(fleet)
     assert found.facts().revision == git(top, "rev-parse", "HEAD")
     assert set(found.facts().tree.files) >= {"instances/btc.yaml", "strategies/grid.py"}
-    assert [set(changed) for _, changed in found.changes("HEAD")] == [set(found.facts().tree.files)]
+    assert [set(one.files) for one in changes(found, "HEAD")] == [set(found.facts().tree.files)]
 
 
 def test_replaced_objects_are_read_as_they_were(repository: Path, git: Git, discover: Discover) -> None:
@@ -367,6 +368,6 @@ def test_a_long_history_has_a_deadline_of_its_own(
 ) -> None:
     found = discover(repository)
     _stub_git(tmp_path / "bin", "exec /bin/sleep 60", monkeypatch)
-    monkeypatch.setattr("reconciler.sources.git._HISTORY_TIMEOUT_S", 0.05)
+    monkeypatch.setattr("reconciler.sources.mainline._HISTORY_TIMEOUT_S", 0.05)
     with pytest.raises(SourceError, match=r"^git log took longer than 0\.05 s; run `git commit-graph write"):
-        list(found.changes("HEAD"))
+        list(changes(found, "HEAD"))

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from reconciler.clock import FakeClock
+from reconciler.records.walk import Step
 from reconciler.sources.compared import read_base
-from reconciler.sources.mainline import Step
 from reconciler.sources.worktree import Worktree
 
 Run = Callable[..., str]
@@ -16,8 +16,13 @@ Steps = Callable[[Path, Collection[str]], Sequence[Step]]
 
 @pytest.fixture
 def steps(clock: FakeClock, worktree: Callable[[Path], Worktree]) -> Steps:
-    """`steps(root, names)`: how they came to be in HEAD."""
-    return lambda root, names: read_base(root, "HEAD", worktree(root).read(), clock).history.steps(names)
+    """`steps(root, names)`: how they came to be in HEAD, but for what strategies and templates alone did."""
+
+    def told(root: Path, names: Collection[str]) -> Sequence[Step]:
+        found = read_base(root, "HEAD", worktree(root).read(), clock).history.steps(names)
+        return tuple(step for step in found if step.files)
+
+    return told
 
 
 def commit(root: Path, git: Run, **files: str | None) -> str:
@@ -80,13 +85,15 @@ def test_a_removal_is_a_step_and_so_is_a_return(repository: Path, git: Run, step
     assert [step.removed for step in found] == [frozenset(), {"a"}, frozenset()]
 
 
-def test_too_many_removals_at_once_are_held_until_enough_are_back(repository: Path, git: Run, steps: Steps) -> None:
-    names = [f"i{number}" for number in range(5)]
+def test_too_many_removals_at_once_are_held_and_those_of_each_commit_are_judged_by_themselves(
+    repository: Path, git: Run, steps: Steps
+) -> None:
+    names = [f"i{number}" for number in range(6)]
     commit(repository, git, **dict.fromkeys(names, "x"))
-    commit(repository, git, **dict.fromkeys(names, None))
-    assert [step.removed for step in steps(repository, names)] == [frozenset(), frozenset()]
-    commit(repository, git, i0="x", i1="x")
-    assert [step.removed for step in steps(repository, names)] == [frozenset(), frozenset(), {"i2", "i3", "i4"}]
+    commit(repository, git, **dict.fromkeys(names[:5], None))
+    commit(repository, git, i0="x", i5=None)
+    removed = [step.removed for step in steps(repository, names)]
+    assert removed == [frozenset(), frozenset(), {"i5"}]
 
 
 def test_a_move_is_a_step_with_another_path(repository: Path, git: Run, steps: Steps) -> None:
@@ -132,3 +139,13 @@ def test_configuration_does_not_change_what_history_says(repository: Path, git: 
     for setting in ("log.follow=true", "log.showSignature=true", "diff.renames=copies", "diff.noprefix=true"):
         git(repository, "config", *setting.split("="))
     assert told(steps(repository, {"old"})) == [{"old": ["1"]}, {"old": []}]
+
+
+def test_what_records_build_on_is_a_step_of_them_all(
+    repository: Path, git: Run, clock: FakeClock, worktree: Callable[[Path], Worktree]
+) -> None:
+    commit(repository, git, a="1")
+    commit_files(repository, git, {"strategies/grid.py": "# other\n"})
+    found = read_base(repository, "HEAD", worktree(repository).read(), clock).history.steps({"a"})
+    assert told(found) == [{}, {"a": ["1"]}, {}]
+    assert [f.data for f in found[-1].strategies] == [b"# other\n"]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Mapping, Sequence, Set
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Final
@@ -17,9 +17,9 @@ from reconciler.records.mode import Mode
 from reconciler.records.record import Attempt, Row
 from reconciler.records.snapshot import Snapshot, SourceFile, named_id
 from reconciler.records.status import Sync
+from reconciler.records.walk import CommitWalk, Step
 from reconciler.review.judging import judge
 from reconciler.sources.compared import Base
-from reconciler.sources.mainline import Step
 from reconciler.strategy.catalogue import Catalogue
 
 UNTIMED: Final = ""
@@ -27,42 +27,36 @@ UNTIMED: Final = ""
 
 
 class Replay:
-    """The rows of some records, moved on by one commit after the other."""
+    """The walk of a review: over some names only, and by the code of now wherever that says what the code of then did.
+
+    Where the code of a moment cannot be loaded now, nobody knows better than that it could then.
+    """
 
     def __init__(self, accounts: Accounts, catalogue: Catalogue) -> None:
         """`catalogue` holds the strategies of the base, and is only asked."""
-        self.rows: dict[str, Row] = {}
         self._accounts = accounts
         self._catalogue = catalogue
+        self._walk = CommitWalk({}, self._judged, UNTIMED)
         self._seen: dict[str, frozenset[tuple[str, str]]] = {}
+
+    @property
+    def rows(self) -> Mapping[str, Row]:
+        return self._walk.rows
 
     def follow(self, steps: Iterable[Step]) -> None:
         for step in steps:
-            for name in step.removed:
-                row = self.rows.get(name)
-                if row is not None and row.is_live and not row.record.protect:
-                    self.rows[name] = replace(row, removed_at=UNTIMED)
-            for name, files in step.files.items():
-                self._seen[name] = _versions(files)
-                arrival = Arrival(UNTIMED, step.commit, adopt=step.is_first)
-                self._admit({name}, self._judged(files, step), arrival)
+            self._seen.update((name, _versions(files)) for name, files in step.files.items())
+            self._walk.follow([step])
 
     def arrive(self, evaluations: Iterable[Evaluation], revision: str) -> tuple[Attempt, ...]:
         """Let the files of the base itself meet the rows; what became of each of them."""
-        files = tuple(evaluations)
-        return self._admit({named_id(file.path) for file in files}, files, Arrival(UNTIMED, revision))
+        return self._walk.arrive(tuple(evaluations), revision).attempts
 
     def knows(self, name: str, files: Iterable[SourceFile]) -> bool:
         """False where these files of that name are not what the commits led to: a link, or another repository's."""
         return self._seen.get(name, frozenset()) == _versions(files)
 
-    def _admit(self, names: Collection[str], files: tuple[Evaluation, ...], arrival: Arrival) -> tuple[Attempt, ...]:
-        rows = {name: self.rows[name] for name in names if name in self.rows}
-        admission = admit(files, rows, {}, arrival)
-        self.rows.update((change.row.id, change.row) for change in admission.changes if change.row.id in names)
-        return admission.attempts
-
-    def _judged(self, files: tuple[SourceFile, ...], step: Step) -> tuple[Evaluation, ...]:
+    def _judged(self, files: Sequence[SourceFile], step: Step) -> tuple[Evaluation, ...]:
         def judged(facts: Mapping[str, DefinitionFacts]) -> tuple[Evaluation, ...]:
             types = tuple(sorted(facts))
             return evaluate_all(files, step.templates, facts.get, self._accounts, types, EvaluationCache())
@@ -71,7 +65,7 @@ class Replay:
         evaluations = judged(now)
         if all(one.record is not None for one in evaluations) or _is_same(now, step.strategies):
             return evaluations
-        return judged({name: _lenient(facts) for name, facts in _facts_then(step.strategies).items()})
+        return judged({name: _lenient(facts) for file in step.strategies for name, facts in _facts_then(file).items()})
 
 
 def _versions(files: Iterable[SourceFile]) -> frozenset[tuple[str, str]]:
@@ -82,10 +76,10 @@ def _is_same(facts: Mapping[str, DefinitionFacts], strategies: Iterable[SourceFi
     return {one.code_digest for one in facts.values()} == {file.digest for file in strategies}
 
 
-@lru_cache(maxsize=64)
-def _facts_then(strategies: tuple[SourceFile, ...]) -> Mapping[str, DefinitionFacts]:
+@lru_cache(maxsize=256)
+def _facts_then(strategy: SourceFile) -> Mapping[str, DefinitionFacts]:
     catalogue = Catalogue()
-    catalogue.refresh(strategies)
+    catalogue.refresh((strategy,))
     return {name: facts for name in catalogue.types() if (facts := catalogue.facts(name)) is not None}
 
 

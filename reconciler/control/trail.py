@@ -1,0 +1,74 @@
+"""The trail: the branch that is followed, how far it was, and by what its commits are judged."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from reconciler.records.accounts import Accounts
+from reconciler.records.change import MergedChange
+from reconciler.records.crosscheck import EvaluationCache, evaluate_all
+from reconciler.records.evaluation import DefinitionFacts, Evaluation
+from reconciler.records.followed import Followed, Pinned, refuse_other
+from reconciler.records.snapshot import Snapshot, SourceFile
+from reconciler.records.walk import Step
+
+
+class Followable(Protocol):
+    """A branch: `sources.branch.Branch`. Every method may raise SourceError."""
+
+    def position(self) -> str | None: ...
+    def snapshot(self, commit: str, at_hand: Snapshot = ...) -> Snapshot: ...
+    def blob(self, blob_id: str, path: str) -> bytes: ...
+    def has(self, commit: str) -> bool: ...
+    def descends(self, before: str, after: str) -> bool: ...
+    def steps(self, before: str, after: str, at_hand: Snapshot) -> Sequence[Step]: ...
+    def commits(self, ids: Sequence[str]) -> Mapping[str, MergedChange]: ...
+    def keep(self, commit: str) -> None: ...
+
+
+class FollowedStore(Protocol):
+    """Where it is kept how far the branch was followed: `store.following.Following`."""
+
+    def followed(self) -> Followed | None: ...
+    def schemas(self) -> Mapping[tuple[str, str], Any]: ...
+    def keep(self, followed: Followed) -> None: ...
+
+    def job(
+        self, followed: Followed, commits: Mapping[str, MergedChange], schemas: Mapping[tuple[str, str], Any]
+    ) -> Callable[[Any], None]: ...
+
+
+JudgeStep = Callable[[Sequence[SourceFile], Step, Mapping[str, DefinitionFacts]], Sequence[Evaluation]]
+"""Judges files by the strategies, templates and settings of a moment."""
+
+
+@dataclass(frozen=True, slots=True)
+class Trail:
+    """The branch, how far it was followed, and by what its steps are judged."""
+
+    branch: Followable
+    progress: FollowedStore
+    judge: JudgeStep
+    pinned: Pinned
+    spared: Callable[[], AbstractContextManager[object]] = nullcontext
+    """Within it files can be read where no descriptor is left."""
+
+
+def judging(accounts: Accounts) -> JudgeStep:
+    """By these accounts, whatever the moment."""
+
+    def judge(files: Sequence[SourceFile], step: Step, facts: Mapping[str, DefinitionFacts]) -> Sequence[Evaluation]:
+        return evaluate_all(files, step.templates, facts.get, accounts, tuple(sorted(facts)), EvaluationCache())
+
+    return judge
+
+
+def pin(kept: FollowedStore, wanted: Pinned) -> None:
+    """What is followed first is followed from then on. Raises ReconcilerError where that is something else."""
+    followed = kept.followed()
+    refuse_other(followed, wanted)
+    if followed is None:
+        kept.keep(Followed(wanted.kind, wanted.remote, wanted.branch))

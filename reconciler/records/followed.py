@@ -1,0 +1,93 @@
+"""What an engine follows, and how far it has come: what its database keeps of its source. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from reconciler.errors import ReconcilerError
+from reconciler.records.halt import Halt
+
+SourceKind = Literal["worktree", "git"]
+
+
+@dataclass(frozen=True, slots=True)
+class Pinned:
+    """What is followed: another value is another source. `remote` is None where the branch is of the repository itself;
+    both are None of a work tree."""
+
+    kind: SourceKind
+    remote: str | None = None
+    branch: str | None = None
+
+    def __str__(self) -> str:
+        """`the work tree`, `branch main`, `branch main of origin`."""
+        if self.kind == "worktree":
+            return "the work tree"
+        return f"branch {self.branch}" if self.remote is None else f"branch {self.branch} of {self.remote}"
+
+
+@dataclass(frozen=True, slots=True)
+class Followed:
+    """Commits are ids, times ISO 8601. Of a work tree, `kind` is all there is.
+
+    `first` is the commit that was applied first, `applied` the last one, `seen` where the branch is. `held` is the
+    commit that is not applied, for `held_why`: empty where the branch is gone, None where nothing is held. `accepted`
+    is one that an operator said is to be taken. `halts` are of commits that were held; they last until another commit
+    is applied. `behind` are names that wait for code, with the commit at which they do. `unreachable` says why the
+    remote could not be asked, empty where it could.
+    """
+
+    kind: SourceKind
+    remote: str | None = None
+    branch: str | None = None
+    first: str | None = None
+    applied: str | None = None
+    applied_at: str | None = None
+    seen: str | None = None
+    seen_at: str | None = None
+    held: str | None = None
+    held_why: str = ""
+    held_at: str | None = None
+    accepted: str | None = None
+    halts: tuple[Halt, ...] = ()
+    behind: Mapping[str, str] = field(default_factory=dict)
+    unreachable: str = ""
+    unreachable_since: str | None = None
+
+    @property
+    def pinned(self) -> Pinned:
+        return Pinned(self.kind, self.remote, self.branch)
+
+    def to_json(self, commit: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+        """What `/api/v1/source` answers; `commit` has what is known of commits, by id."""
+
+        def told(revision: str | None, at: str | None) -> dict[str, Any] | None:
+            if not revision:
+                return None
+            return {**commit.get(revision, {}), "commit": revision, "at": at}
+
+        held = None
+        if self.held is not None:
+            held = {**(told(self.held, self.held_at) or {"commit": None, "at": self.held_at}), "why": self.held_why}
+        return {
+            "kind": self.kind,
+            "branch": self.branch,
+            "remote": self.remote,
+            "first": self.first,
+            "applied": told(self.applied, self.applied_at),
+            "seen": told(self.seen, self.seen_at),
+            "held": held,
+            "unreachable_since": self.unreachable_since,
+            "unreachable": self.unreachable,
+        }
+
+
+def refuse_other(followed: Followed | None, wanted: Pinned) -> None:
+    """Raises ReconcilerError where the database follows something else."""
+    if followed is not None and followed.pinned != wanted:
+        raise ReconcilerError(
+            f"the engine of this database follows {followed.pinned}, and {wanted} is asked for: put that back, or say "
+            "that it is meant: reconciler source switch --reason …"
+        )

@@ -1,0 +1,67 @@
+"""The settings of an engine that follows a branch: those of the commit that is applied, or of where the branch is.
+
+Nothing is read beside it but what its database has pinned, the environment and flags; and, where nothing is pinned and
+nobody says what to follow, `source` of the file on disk.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final
+
+from reconciler.clock import Clock
+from reconciler.errors import SourceError
+from reconciler.records.followed import Followed, Pinned, refuse_other
+from reconciler.settings.loading import Committed, load
+from reconciler.settings.values import DATABASE, STATE_DIR, Settings
+from reconciler.sources.branch import Branch
+from reconciler.store.following import followed_in
+
+_VARIABLES: Final = {
+    "source.kind": "RECONCILER_SOURCE_KIND",
+    "source.branch": "RECONCILER_SOURCE_BRANCH",
+    "source.remote": "RECONCILER_SOURCE_REMOTE",
+}
+
+
+def hosts_state_dir(root: Path, environ: Mapping[str, str]) -> Path:
+    """Where the state is of an engine that follows a branch: only the host says so."""
+    return root / (environ.get("RECONCILER_STATE_DIR") or STATE_DIR)
+
+
+def follows(root: Path, environ: Mapping[str, str]) -> Followed | None:
+    """What an engine follows that keeps its state where only the host says so. Raises StoreError."""
+    return followed_in(hosts_state_dir(root, environ) / DATABASE)
+
+
+def engine_settings(root: Path, environ: Mapping[str, str], flags: Mapping[str, Any], clock: Clock) -> Settings:
+    """What an engine at `root` goes by. Raises SettingsError, SourceError, StoreError; ReconcilerError where something
+    else is to be followed than what its database has pinned."""
+    asked = {key: value for key in _VARIABLES if (value := flags.get(key) or environ.get(_VARIABLES[key]))}
+    followed = follows(root, environ)
+    if followed is None or followed.kind == "worktree":
+        kind = asked.get("source.kind")
+        if kind != "git":
+            found = load(root, environ, flags)
+            if found.source.kind == "worktree":
+                return found
+            asked |= {"source.branch": found.source.branch, "source.remote": found.source.remote}
+        pinned = Pinned("git", asked.get("source.remote") or None, asked.get("source.branch", "main"))
+        refuse_other(followed, pinned)
+    else:
+        pinned = followed.pinned
+        refuse_other(followed, _asked(asked, pinned))
+    root = root.absolute()
+    branch = Branch(root, pinned.branch or "main", pinned.remote, clock)
+    commit = (followed.applied if followed is not None else None) or branch.position()
+    if commit is None:
+        raise SourceError(f"{pinned}: expected a branch, found none; push it, or name another with --branch")
+    committed = Committed(commit, branch.settings(commit), pinned, hosts_state_dir(root, environ))
+    return load(root, environ, flags, committed)
+
+
+def _asked(asked: Mapping[str, Any], pinned: Pinned) -> Pinned:
+    if asked.get("source.kind", "git") == "worktree":
+        return Pinned("worktree")
+    return Pinned("git", asked.get("source.remote", pinned.remote), asked.get("source.branch", pinned.branch))

@@ -1,0 +1,137 @@
+"""A fleet that follows a branch: what is merged runs, and nothing else does."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from reconciler.records.mode import Mode
+from reconciler.records.status import Sync
+from tests.control.conftest import PROBE, Fleet
+
+
+@pytest.fixture(autouse=True)
+def _repository(tmp_path: Path, make_fleet: Callable[..., Fleet]) -> None:
+    subprocess.run(["git", "init", "-q", "-b", "main", "."], cwd=tmp_path, check=True)
+
+
+@pytest.fixture
+def follow(make_fleet: Callable[..., Fleet]) -> Callable[..., Fleet]:
+    return lambda **options: make_fleet(follows="main", **options)
+
+
+def history(fleet: Fleet, instance_id: str) -> list[tuple[int, str, str]]:
+    from reconciler.store.reader import Reader
+
+    fleet.store.flush()
+    reader = Reader.open(fleet.root / ".reconciler" / "reconciler.db")
+    try:
+        found: list[dict[str, Any]] = list(reader.history(instance_id)[0])
+        return [(one["generation"], one["kind"], one["mode"]) for one in found]
+    finally:
+        reader.close()
+
+
+def test_what_is_committed_runs_and_what_is_edited_does_not(follow: Callable[..., Fleet]) -> None:
+    fleet = follow()
+    fleet.write("a")
+    fleet.commit()
+    fleet.write("a", "off")
+    fleet.write("b")
+    (fleet.root / "strategies" / "probe.py").write_text("nonsense(")
+    fleet.settle()
+    assert fleet.ids() == ["a"]
+    assert fleet.status("a").mode is Mode.OBSERVE
+
+
+def test_each_commit_of_several_is_a_change_of_its_own(follow: Callable[..., Fleet]) -> None:
+    fleet = follow()
+    fleet.write("a", "off")
+    fleet.commit()
+    fleet.settle()
+    for mode in ("observe", "active"):
+        fleet.write("a", mode)
+        fleet.commit()
+    fleet.settle()
+    assert fleet.status("a").mode is Mode.ACTIVE
+    assert history(fleet, "a") == [(3, "changed", "active"), (2, "changed", "observe"), (1, "created", "off")]
+
+
+def test_a_refused_change_leaves_its_record_and_does_not_stop_later_ones(follow: Callable[..., Fleet]) -> None:
+    fleet = follow()
+    fleet.write("a", "off")
+    fleet.commit()
+    fleet.settle()
+    fleet.write("a", "active")
+    fleet.write("b")
+    fleet.commit()
+    fleet.write("c")
+    fleet.commit()
+    fleet.settle()
+    assert (fleet.status("a").mode, fleet.status("a").sync) == (Mode.OFF, Sync.REFUSED)
+    assert fleet.ids() == ["a", "b", "c"]
+
+
+def test_a_record_is_judged_by_the_schema_of_its_own_commit(follow: Callable[..., Fleet]) -> None:
+    fleet = follow()
+    fleet.write("a", "off")
+    fleet.commit()
+    fleet.settle()
+    fleet.write_code("2", PROBE.replace('"levels"', '"steps"'))
+    fleet.write("a", "observe", config="{steps: 2}")
+    fleet.commit()
+    fleet.write_code("3")
+    fleet.write("a", "active", config="{levels: 2}")
+    fleet.commit()
+    fleet.settle()
+    assert fleet.status("a").mode is Mode.ACTIVE
+
+
+def test_a_restart_goes_on_where_it_was(follow: Callable[..., Fleet]) -> None:
+    fleet = follow()
+    fleet.write("a", "off")
+    fleet.commit()
+    fleet.settle()
+    fleet.close()
+    fleet.write("a", "observe")
+    fleet.commit()
+    fleet.write("a", "active")
+    last = fleet.commit()
+    again = follow()
+    again.settle()
+    assert again.status("a").mode is Mode.ACTIVE
+    followed = again.store.following.followed()
+    assert followed is not None
+    assert (followed.applied, followed.seen, followed.held) == (last, last, None)
+
+
+def test_a_branch_that_was_moved_back_is_held_and_lifts_nothing(follow: Callable[..., Fleet]) -> None:
+    fleet = follow()
+    fleet.write("a", "off")
+    fleet.write("b", "observe")
+    first = fleet.commit()
+    fleet.settle()
+    fleet.write("a", "observe")
+    fleet.write("b", "off")
+    second = fleet.commit()
+    fleet.settle()
+    fleet.git("reset", "-q", "--hard", first)
+    fleet.settle()
+    followed = fleet.store.following.followed()
+    assert followed is not None
+    assert (followed.applied, followed.held) == (second, first)
+    assert {i: fleet.status(i).mode for i in "ab"} == {"a": Mode.OFF, "b": Mode.OFF}
+    fleet.git("reset", "-q", "--hard", second)
+    fleet.settle()
+    assert fleet.status("a").mode is Mode.OFF, "it stays lowered until another commit says otherwise"
+    fleet.close()
+    again = follow()
+    again.settle()
+    assert again.status("a").mode is Mode.OFF
+    again.commit("Nothing")
+    again.settle()
+    assert again.status("a").mode is Mode.OBSERVE
