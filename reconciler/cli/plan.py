@@ -15,6 +15,7 @@ import click
 
 from reconciler.cli.output import print_data, print_text
 from reconciler.cli.place import Place
+from reconciler.errors import SourceError
 from reconciler.records.crosscheck import EvaluationCache
 from reconciler.records.mode import Mode
 from reconciler.review.judging import judge
@@ -23,7 +24,7 @@ from reconciler.review.plan.before import of_database, of_engine
 from reconciler.review.plan.comparison import Comparison, compare, compare_revisions
 from reconciler.review.plan.differences import Phrase, phrase
 from reconciler.review.plan.draft import plan_of, with_code_links, with_shadow_orders, with_stakes
-from reconciler.review.plan.model import CodeChange, FleetPlan, Point
+from reconciler.review.plan.model import CodeChange, FleetPlan, Point, ProposedCommit
 from reconciler.review.plan.outlook import Stake, currency_of
 from reconciler.sources.layout import STRATEGIES
 from reconciler.strategy.catalogue import Catalogue
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from reconciler.records.accounts import Accounts
     from reconciler.records.record import Row
     from reconciler.records.snapshot import Snapshot
+    from reconciler.sources.compared import Base
     from reconciler.store import Reader
     from reconciler.validation.schema_tree import Schema
 
@@ -111,7 +113,30 @@ def _with_revision(place: Place, ref: str, snapshot: Snapshot, accounts: Account
     catalogue = place.catalogue()
     comparison = compare_revisions(base, there, snapshot, accounts, catalogue)
     doubt = place.doubt_of_accounts_at(base)
-    return _drafted(place, comparison, snapshot, catalogue, [phrase("{}", doubt)] if doubt else ())
+    basis = [phrase("{}", doubt)] if doubt else []
+    commits = _proposed(place, base, snapshot.revision, basis)
+    return replace(_drafted(place, comparison, snapshot, catalogue, basis), commits=commits)
+
+
+def _proposed(place: Place, base: Base, head: str | None, basis: list[Phrase]) -> tuple[ProposedCommit, ...]:
+    """The commits that would be merged, and who signed them; in `basis`, why that cannot be told."""
+    from reconciler.clock import SystemClock
+    from reconciler.settings import signatures_in
+    from reconciler.sources.git import Repository
+    from reconciler.sources.signatures import Signatures, SigningRules
+
+    clock = SystemClock()
+    repository = Repository.discover(place.root(), clock)
+    asked = signatures_in(base.settings or b"")
+    if repository is None or head is None or asked is None:
+        return ()
+    rules = SigningRules.below(repository.where.prefix, asked.allowed_signers, asked.forge)
+    try:
+        found = Signatures(repository.git, rules).of_proposal(base.commit, head, clock.time())
+    except SourceError as error:
+        basis.append(phrase("the signatures of what would be merged cannot be told: {}", str(error)))
+        return ()
+    return tuple(ProposedCommit(one.raw.change(one.signed_by), one.why_not if asked.required else "") for one in found)
 
 
 def _with_database(place: Place, snapshot: Snapshot, accounts: Accounts) -> FleetPlan:

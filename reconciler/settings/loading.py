@@ -116,11 +116,25 @@ def _moves_state(root: Path, committed: Committed, document: Document) -> Iterat
 def accounts_in(data: bytes) -> Accounts | None:
     """The accounts that a settings file of these bytes declares; None where it cannot be used."""
     document = _parsed(data)
-    if not isinstance(document, Document) or compile_schema(SCHEMA).problems(document):
+    written = _written(document)
+    if written is None or not isinstance(document, Document):
         return None
-    written = with_integers(defaults(document.values, SCHEMA), SCHEMA)
     is_wrong = any(servers.problems(written["exec_mcp"], document)) or any(scopes.problems(written, document))
     return None if is_wrong else servers.accounts(written)
+
+
+def signatures_in(data: bytes) -> SignatureSettings | None:
+    """Which signatures a settings file of these bytes requires; None where it cannot be used."""
+    written = _written(_parsed(data))
+    return None if written is None else SignatureSettings(**written["source"]["signatures"])
+
+
+def _written(document: Document | tuple[Problem, ...]) -> dict[str, Any] | None:
+    """All values of the settings, defaults filled in; None where the schema refuses them."""
+    if not isinstance(document, Document) or compile_schema(SCHEMA).problems(document):
+        return None
+    values: dict[str, Any] = with_integers(defaults(document.values, SCHEMA), SCHEMA)
+    return values
 
 
 def _document(root: Path) -> Document:

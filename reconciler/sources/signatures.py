@@ -12,13 +12,14 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Final, Self
 
 from reconciler.errors import SourceError
 from reconciler.records.change import SignedBy
 from reconciler.sources.command import Git
 from reconciler.sources.raw_commit import LIMIT_BYTES, RawCommit, parsed
 from reconciler.sources.signers import AllowedSigners, ForgeKey, is_openpgp, ssh_signature
+from reconciler.visible import is_printable
 
 _AT_ONCE: Final = 4
 _FILE_BYTES: Final = 1024 * 1024
@@ -31,6 +32,11 @@ class SigningRules:
 
     allowed_signers: str
     forge: str = ""
+
+    @classmethod
+    def below(cls, prefix: str, allowed_signers: str, forge: str) -> Self:
+        """Where the settings name paths from the fleet's root, which is at `prefix`."""
+        return cls(f"{prefix}{allowed_signers}", f"{prefix}{forge}" if forge else "")
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,19 +103,45 @@ class Signatures:
             return SignedRange(applied or "", new, astray=astray)
         brought = dict(_brought(steps, commits))
         before = {step: new if applied is None else commits[step].parents[0] for step in steps}
+        return SignedRange(applied or "", new, steps, self._judged(brought, before, new, commits, seen, now))
+
+    def of_proposal(self, base: str, head: str, now: float) -> tuple[SignedCommit, ...]:
+        """Judge what `head` has beyond `base`, the oldest first, as one step that is to be merged into it.
+
+        An unsigned merge onto the base is left out: it is one on trial, as forges make it for their checks. Raises
+        SourceError.
+        """
+        listed = self._listed(base, head)
+        commits = self._read(listed)
+        _refuse_shallow(listed, commits)
+        brought = dict.fromkeys(reversed(listed), head)
+        if head in commits and commits[head].parents[:1] == (base,) and len(commits[head].parents) > 1:
+            brought = {commit: head for commit in brought if commit != head or commits[commit].signature}
+        return self._judged(brought, {head: base}, head, commits, {}, now)
+
+    def _judged(
+        self,
+        brought: Mapping[str, str],
+        before: Mapping[str, str],
+        new: str,
+        commits: Mapping[str, RawCommit],
+        seen: Mapping[str, float],
+        now: float,
+    ) -> tuple[SignedCommit, ...]:
+        """Each commit, by the signers of the commit before the step that brought it in, and those of `new`."""
         with tempfile.TemporaryDirectory(prefix="signatures-") as folder:
             versions = self._versions({new, *before.values()}, Path(folder))
 
             def judged(commit: str) -> SignedCommit:
                 raw, step = commits[commit], brought[commit]
                 asked = dict.fromkeys((versions[before[step]], versions[new]))
-                found = _judged(raw, tuple(asked), seen.get(commit, now))
+                found = _whose(raw, tuple(asked), seen.get(commit, now))
                 if isinstance(found, str):
                     return SignedCommit(raw, step, None, found)
                 return SignedCommit(raw, step, found)
 
             with ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="signatures") as pool:
-                return SignedRange(applied or "", new, steps, tuple(pool.map(judged, brought)))
+                return tuple(pool.map(judged, brought))
 
     def _listed(self, applied: str | None, new: str) -> dict[str, tuple[str, ...]]:
         """Each commit of the range with its parents, as git tells them: the newest first."""
@@ -130,7 +162,8 @@ class Signatures:
     def _versions(self, commits: Iterable[str], folder: Path) -> dict[str, _Version]:
         """The files of signers in each of these commits; the same object where they have the same texts."""
         paths = [path for path in (self._rules.allowed_signers, self._rules.forge) if path]
-        asked = {f"{commit}:{path}": (commit, path) for commit in sorted(commits) for path in paths}
+        readable = [path for path in paths if is_printable(path)]
+        asked = {f"{commit}:{path}": (commit, path) for commit in sorted(commits) for path in readable}
         texts: dict[tuple[str, str], bytes | None] = {}
         with self._git.blobs() as objects:
             for name, data in objects.read(tuple(asked), _FILE_BYTES + 1):
@@ -138,7 +171,7 @@ class Signatures:
         made: dict[tuple[bytes | None, ...], _Version] = {}
         found = {}
         for commit in sorted(commits):
-            held = tuple(texts[commit, path] for path in paths)
+            held = tuple(texts.get((commit, path)) for path in paths)
             if held not in made:
                 made[held] = self._version(commit, held, folder / str(len(made)))
             found[commit] = made[held]
@@ -159,7 +192,7 @@ class _Version:
     forge: ForgeKey | None
 
 
-def _judged(raw: RawCommit, versions: Sequence[_Version], at_s: float) -> SignedBy | str:
+def _whose(raw: RawCommit, versions: Sequence[_Version], at_s: float) -> SignedBy | str:
     """Whose signature it is, as the oldest of these versions has it; or why not all of them allow it."""
     if raw.fault:
         return raw.fault

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shutil
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -517,3 +518,39 @@ def test_what_it_holds_and_what_its_orders_are_worth_is_told_from_the_ledger(fle
     assert "    holds 2, worth 200.00 USD now, 1 open order" in text
     assert "    open orders: 3, worth 300.00 USD" in text
     assert "    all of account main holds 200.00 USD" in text
+
+
+@pytest.mark.skipif(shutil.which("ssh-keygen") is None, reason="needs ssh-keygen")
+def test_who_signed_what_would_be_merged_and_what_it_claims_is_told(review: Review, tmp_path: Path) -> None:
+    key = tmp_path / "key"
+    subprocess.run(("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(key)), check=True, capture_output=True)
+    allowed = " ".join(key.with_name("key.pub").read_text().split()[:2])
+    review.put(".gitignore", "key*\n")
+    review.put("allowed/signers", f"ann@desk.example {allowed}\n")
+    review.merged()
+    signing = ("-c", "gpg.format=ssh", "-c", f"user.signingkey={key}", "-c", "commit.gpgsign=true")
+    review.git(*signing, "commit", "-q", "--allow-empty", "-m", "Raise it (#7)\n\nReviewed-by: Bo <bo@desk.example>")
+    told = review.plan()
+    assert [(one["signed_by"], one["lacking"]) for one in told["commits"]] == [(None, None), (None, None)]
+    assert (told["commits"][0]["pull_request"], told["commits"][0]["claimed_approvals"]) == (
+        "#7",
+        ["Bo <bo@desk.example>"],
+    )
+    review.put("reconciler.yaml", f"{SETTINGS}source: {{signatures: {{allowed_signers: allowed/signers}}}}\n")
+    review.merged()
+    review.git(*signing, "commit", "-q", "--allow-empty", "-m", "Signed")
+    signed, bare = review.plan()["commits"]
+    assert (signed["signed_by"]["principal"], signed["signed_by"]["kind"]) == ("ann@desk.example", "ssh")
+    assert (bare["signed_by"], bare["lacking"]) == (None, None)
+    text = review.fleet.run("plan", "--base", "main").stdout
+    assert "Signed by Test\n    signed by ann@desk.example (SHA256:" in text
+    assert f"· {bare['commit'][:12]}" not in text, "nothing is to be said of it"
+
+
+def test_what_would_be_held_for_want_of_a_signature_is_told_by_the_settings_of_the_base(review: Review) -> None:
+    review.put("reconciler.yaml", f"{SETTINGS}source: {{signatures: {{required: true}}}}\n")
+    review.merged()
+    review.put("reconciler.yaml", SETTINGS)
+    (told,) = review.plan()["commits"]
+    assert told["lacking"].startswith("is not signed")
+    assert "    ! Would be held: it is not signed" in review.fleet.run("plan", "--base", "main").stdout

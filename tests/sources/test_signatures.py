@@ -564,6 +564,32 @@ def test_what_a_forges_rebase_button_makes_is_told(desk: Desk) -> None:
     assert "as a forge's rebase button does, which drops signatures" in desk.check(new).held
 
 
+def test_a_proposal_is_judged_as_one_step_by_the_signers_of_base_and_newest(desk: Desk) -> None:
+    desk.allow(desk.line("alice"), desk.line("bob"))
+    base = desk.commit("alice", "Bob joins")
+    desk.git(desk.top, "checkout", "-q", "-b", "change")
+    by_bob = desk.commit("bob")
+    desk.git(desk.top, "checkout", "-q", "main")
+    later = desk.commit("alice", "Elsewhere")
+    desk.git(desk.top, "checkout", "-q", "change")
+    updated = desk.run("bob", "merge", "-q", "--no-ff", "-m", "Update", "main")
+    bare = desk.commit(None)
+
+    def told(base: str, head: str) -> dict[str, bool]:
+        found = Signatures(Git(desk.top), RULES).of_proposal(base, head, NOW)
+        return {one.raw.commit: one.signed_by is not None for one in found}
+
+    assert told(later, bare) == {by_bob: True, updated: True, bare: False}
+    assert list(told(later, bare)) == [by_bob, updated, bare], "the oldest first"
+    assert told(desk.first, by_bob) == {base: True, by_bob: False}, "the base does not know bob"
+    desk.git(desk.top, "checkout", "-q", "--detach", later)
+    trial = desk.run(None, "merge", "-q", "--no-ff", "-m", "On trial", "change")
+    assert told(later, trial) == {by_bob: True, updated: True, bare: False}, "as forges make it for their checks"
+    desk.git(desk.top, "reset", "-q", "--hard", later)
+    signed = desk.run("alice", "merge", "-q", "--no-ff", "-m", "By hand", "change")
+    assert told(later, signed)[signed] is True
+
+
 @pytest.fixture(scope="session")
 def forge(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """A home of gpg's, with a key of a forge, and one of somebody else."""

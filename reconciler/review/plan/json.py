@@ -54,6 +54,7 @@ def to_json(plan: FleetPlan) -> dict[str, Any]:
             for found in plan.code
         ],
         "halts": [_halt(found) for found in plan.halts],
+        "commits": [{**found.change.to_json(), "lacking": found.lacking or None} for found in plan.commits],
         "settings": {
             "changed": plan.settings.changed,
             "accounts": [

@@ -12,6 +12,7 @@ from typing import Any, Final, Literal
 from reconciler.documents.pointer import parse, spell
 from reconciler.errors import Problem
 from reconciler.records.accounts import Accounts, DeclaredAccount
+from reconciler.records.change import MergedChange
 from reconciler.records.halt import Halt
 from reconciler.records.mode import Mode
 from reconciler.records.record import Row
@@ -211,9 +212,18 @@ class SettingsChange:
 
 
 @dataclass(frozen=True, slots=True)
+class ProposedCommit:
+    """One commit that would be merged. `change.signed_by` is proven, by signers that the base and the newest commit
+    both allow; where the base requires signatures, `lacking` says why this one would be held."""
+
+    change: MergedChange
+    lacking: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class FleetPlan:
     """All of it. `changes` stand by section, real money first, then by id. `basis` says what the comparison
-    rests on."""
+    rests on; `commits`, the oldest first, are what would be merged, where that is known."""
 
     before: Point
     after: Point
@@ -224,6 +234,7 @@ class FleetPlan:
     halts: tuple[HaltChange, ...] = ()
     settings: SettingsChange = field(default_factory=SettingsChange)
     basis: tuple[Phrase, ...] = ()
+    commits: tuple[ProposedCommit, ...] = ()
 
     def of(self, section: Section) -> tuple[Change, ...]:
         return tuple(change for change in self.changes if change.section is section)

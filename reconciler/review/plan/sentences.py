@@ -23,6 +23,7 @@ from reconciler.review.plan.model import (
     FleetPlan,
     HaltChange,
     Money,
+    ProposedCommit,
     Refused,
     RunsOn,
     Section,
@@ -289,6 +290,7 @@ def outline(plan: FleetPlan) -> tuple[Block, ...]:
         Block("Strategy code", tuple(map(_code, plan.code))),
         Block("Halts", tuple(_halts(plan))),
         Block("Settings", tuple(_settings(plan))),
+        Block("Commits", tuple(filter(None, map(_commit, plan.commits))), 0),
     ]
     return tuple(block for block in blocks if block.items)
 
@@ -350,6 +352,21 @@ def _code(found: CodeChange) -> Item:
         facts.append(phrase("the difference: {}", found.link))
     shown = warnings if found.keeps else ()
     return Item("~", name, digests, shown, tuple(facts), link=found.link if leads else "")
+
+
+def _commit(found: ProposedCommit) -> Item | None:
+    """What is to be said of who stands behind it; None where nothing is."""
+    change = found.change
+    warnings = (phrase("Would be held: it {}", found.lacking),) if found.lacking else ()
+    facts = []
+    if change.signed_by is not None:
+        made = ", which proves that the forge made it, and no more" if change.signed_by.kind == "forge" else ""
+        facts.append(phrase(f"signed by {{}}{made}", str(change.signed_by)))
+    if change.claimed_approvals:
+        people = ", ".join("{}" for _ in change.claimed_approvals)
+        facts.append(Phrase(f"claims to be approved by {people}", change.claimed_approvals))
+    about = phrase("{} by {}", change.subject, change.author)
+    return Item("·", short(change.commit), about, warnings, tuple(facts)) if warnings or facts else None
 
 
 def _halts(plan: FleetPlan) -> Iterator[Item]:

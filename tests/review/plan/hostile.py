@@ -5,6 +5,7 @@ from __future__ import annotations
 from hypothesis import strategies as st
 
 from reconciler.errors import Problem
+from reconciler.records.change import MergedChange, SignedBy
 from reconciler.records.halt import Halt
 from reconciler.records.mode import Mode
 from reconciler.records.record import Identity, InstanceRecord, Row
@@ -18,6 +19,7 @@ from reconciler.review.plan.model import (
     HeldRemoval,
     Money,
     Point,
+    ProposedCommit,
     Refused,
     RunsOn,
     Section,
@@ -109,6 +111,12 @@ _ACCOUNTS = st.builds(
     _PHRASES,
     st.lists(IDS, max_size=2).map(tuple),
 )
+_COMMITS = st.builds(
+    MergedChange,
+    *(WORDS for _ in range(6)),
+    signed_by=st.none() | st.builds(SignedBy, WORDS, WORDS, st.sampled_from(["ssh", "forge"])),
+    claimed_approvals=st.lists(WORDS, max_size=2).map(tuple),
+)
 PLANS = st.builds(
     FleetPlan,
     st.builds(Point, WORDS, st.none() | WORDS),
@@ -119,4 +127,5 @@ PLANS = st.builds(
     st.lists(st.builds(CodeChange, WORDS, WORDS, WORDS, _STANDINGS, _STANDINGS), max_size=2).map(tuple),
     st.lists(st.builds(HaltChange, st.sampled_from(["declared", "lifted", "changed"]), _HALTS), max_size=2).map(tuple),
     st.builds(SettingsChange, st.booleans(), st.lists(_ACCOUNTS, max_size=2).map(tuple)),
+    commits=st.lists(st.builds(ProposedCommit, _COMMITS, WORDS), max_size=2).map(tuple),
 )

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from reconciler.review.plan.model import FleetPlan, Point
+from reconciler.records.change import MergedChange, SignedBy
+from reconciler.review.plan.model import FleetPlan, Point, ProposedCommit
 from reconciler.review.plan.text import render
 from tests.review.plan.conftest import World, fleet, instance, planned
 from tests.review.plan.hostile import PLANS
@@ -93,3 +96,33 @@ def test_bold_marks_what_is_real_and_adds_nothing_but_bold() -> None:
 @given(plan=PLANS, width=st.none() | st.integers(1, 120))
 def test_no_file_can_steer_the_terminal(plan: FleetPlan, width: int | None) -> None:
     assert all(line.isprintable() for line in render(plan, width).split("\n"))
+
+
+def test_commits_are_told_where_somebody_stands_behind_them_or_is_missing() -> None:
+    change = MergedChange("c" * 40, "Ann", "ann@desk.example", "Ann", "", "Raise it")
+    signed = replace(
+        change, signed_by=SignedBy("ann@desk.example", "SHA256:x"), claimed_approvals=("Bo <bo@desk>", "Cy")
+    )
+    forge = replace(change, signed_by=SignedBy("Forge <f@forge>", "F" * 40, "forge"))
+    commits = (
+        ProposedCommit(change),
+        ProposedCommit(signed),
+        ProposedCommit(forge),
+        ProposedCommit(change, "is not signed; sign it"),
+    )
+    plan = FleetPlan(Point("main", None), Point("HEAD", None), commits=commits)
+    assert plan.is_empty
+    told = render(plan)
+    assert (
+        told.split("\n\n")[1]
+        == """\
+COMMITS
+· cccccccccccc  Raise it by Ann
+    signed by ann@desk.example (SHA256:x)
+    claims to be approved by Bo <bo@desk>, Cy
+· cccccccccccc  Raise it by Ann
+    signed by Forge <f@forge> (forge, FFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFF), which proves that the forge made it, \
+and no more
+· cccccccccccc  Raise it by Ann
+    ! Would be held: it is not signed; sign it"""
+    )
