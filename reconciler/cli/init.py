@@ -85,10 +85,16 @@ def _umask() -> int:
     epilog="""\b
 Examples:
   reconciler init
-  reconciler init ~/fleet"""
+  reconciler init ~/fleet
+  reconciler init ~/fleet --deploy"""
 )
 @click.argument("folder", metavar="[DIR]", required=False, type=click.Path(file_okay=False, path_type=Path))
-def init(folder: Path | None) -> None:
+@click.option(
+    "--deploy",
+    is_flag=True,
+    help="Also deploy/: a systemd unit, a container, and alert rules, for a machine that runs it.",
+)
+def init(folder: Path | None, deploy: bool) -> None:
     """Begin a fleet repository: an example strategy with its test, an instance that observes, settings, schemas for
     editors, checks before each commit and on each pull request.
 
@@ -99,12 +105,14 @@ def init(folder: Path | None) -> None:
     _refuse_within_a_fleet(root)
     repository = locate(root)
     nested = repository is not None and repository.prefix != ""
-    written = _write(root, _wanted(root, nested))
+    written = _write(root, _wanted(root, nested, deploy))
     written += _write_schemas(root)
     for path in written:
         tell(path)
     if nested and repository is not None:
         say(f"no CI workflow and no pre-commit configuration: these belong at the top of {repository.top}")
+    if deploy and nested and repository is not None:
+        say(f"in deploy/, the fleet is at the top of its clone: let --root lead to {repository.prefix} there")
     _say_what_is_next(folder, repository is None)
 
 
@@ -114,7 +122,7 @@ def _refuse_within_a_fleet(root: Path) -> None:
             raise Failure(f"{root}: expected a folder outside of any fleet, was one within that of {above}")
 
 
-def _wanted(root: Path, nested: bool) -> dict[str, str]:
+def _wanted(root: Path, nested: bool, deploy: bool) -> dict[str, str]:
     from reconciler.review.scaffold import instance as fleet
 
     example = fleet.example()
@@ -123,6 +131,7 @@ def _wanted(root: Path, nested: bool) -> dict[str, str]:
         **({} if own else example),
         **fleet.surroundings(),
         **({} if nested else fleet.at_the_top()),
+        **(fleet.deployment() if deploy else {}),
     }
 
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
 from reconciler.records.mode import Mode
@@ -16,6 +19,9 @@ if TYPE_CHECKING:
     from tests.dashboard.conftest import Connect, FakeStatus
 
 pytestmark = pytest.mark.anyio
+
+ROOT = Path(__file__).parent.parent.parent
+METRIC = re.compile(r"\breconciler_\w+")
 
 
 async def scrape(connect: Connect) -> dict[str, float]:
@@ -90,3 +96,20 @@ async def test_a_large_fleet_has_no_more_series_than_a_small_one(connect: Connec
     small = await scrape(connect)
     status.fleet = [replace(status.fleet[0], id=f"i-{number}") for number in range(10_000)]
     assert set(await scrape(connect)) == set(small)
+
+
+def _families(found: dict[str, float]) -> set[str]:
+    return {name.partition("{")[0] for name in found}
+
+
+async def test_every_metric_is_documented_with_its_alerts_and_no_other_is(connect: Connect, status: FakeStatus) -> None:
+    status.engine_now = replace(status.engine_now, exec_servers=({"name": "paper", "connected": True},))
+    measured = _families(await scrape(connect))
+    page = (ROOT / "docs" / "deploy.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| `(reconciler_\w+)` \| .+ \| ([\w, ]*) ?\|$", page, re.MULTILINE)
+    assert {name for name, _ in rows} == measured
+    groups = yaml.safe_load((ROOT / "deploy" / "alerts.yaml").read_text(encoding="utf-8"))["groups"]
+    rules = {rule["alert"]: set(METRIC.findall(rule["expr"])) for group in groups for rule in group["rules"]}
+    assert set.union(*rules.values()) <= measured, "an alert on what is not measured never fires"
+    told = {name: set(alerts.replace(",", " ").split()) for name, alerts in rows}
+    assert told == {name: {alert for alert, used in rules.items() if name in used} for name in measured}

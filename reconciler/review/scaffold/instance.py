@@ -345,6 +345,11 @@ def at_the_top() -> dict[str, str]:
     return _texts(_AT_THE_TOP)
 
 
+def deployment() -> dict[str, str]:
+    """What runs the engine as a service or in a container, and watches it."""
+    return {f"deploy/{file.name}": file.read_text(encoding="utf-8") for file in sorted((_FILES / "deploy").iterdir())}
+
+
 def _texts(names: dict[str, str]) -> dict[str, str]:
     texts = {path: (_FILES / name).read_text(encoding="utf-8") for path, name in names.items()}
     return {path: text.replace("=={version}", f"=={__version__}") for path, text in texts.items()}
