@@ -275,6 +275,7 @@ class _Engine:
             asyncio.run_coroutine_threadsafe(gateway.withdraw(), loop)
 
         controller.touched = touched
+        gateway.explain_uncommitted(lambda: controller.fleet.why_uncommitted)
 
     def _tools_changed(self, server: str, change: str) -> None:
         message = f"{server}: {change}; no order leaves through it until somebody has looked: reconciler exec accept"

@@ -292,8 +292,7 @@ class StatusBoard:
         return self._parts.accounts.is_real(row.record.identity.account_id)
 
     def _not_committed(self, row: Row) -> Obstacle | None:
-        fleet = self._parts.controller.fleet
-        why = fleet.git_note or fleet.git_problem
+        why = self._parts.controller.fleet.why_uncommitted
         return not_committed(is_real=self._is_real_money(row), is_committed=row.committed, why=why)
 
     def _is_blocked(self, row: Row) -> bool:

@@ -65,6 +65,11 @@ class Fleet:
             return None
         return found
 
+    @property
+    def why_uncommitted(self) -> str:
+        """Why nothing counts as committed, empty where it only lacks a commit."""
+        return self.git_note or self.git_problem
+
     def without_instance(self) -> tuple[Attempt, ...]:
         """What was attempted with files that have a problem and stand for no instance."""
         return without_instance(self.rows.values(), self.attempts.values())

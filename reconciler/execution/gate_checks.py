@@ -131,6 +131,7 @@ class Gatekeeper:
         self._brakes = brakes
         self._clock = clock
         self._shut = ""
+        self.why_uncommitted: Callable[[], str] = str
 
     def shut(self, why: str) -> None:
         """Let nothing leave any more, cancels included, for as long as the process lives."""
@@ -154,7 +155,7 @@ class Gatekeeper:
         if blocked is not None:
             return blocked
         is_real = self._servers.accounts.is_real(origin.account_id)
-        uncommitted = not_committed(is_real=is_real, is_committed=gate.committed)
+        uncommitted = not_committed(is_real=is_real, is_committed=gate.committed, why=self.why_uncommitted())
         if origin.mode is Mode.ACTIVE and uncommitted is not None:
             return Refusal(*uncommitted)
         if order.request.reduce_only and not reducing:

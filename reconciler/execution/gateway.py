@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from decimal import Decimal
 from typing import Any, Protocol
@@ -167,6 +167,10 @@ class Gateway:
         Raises StoreError.
         """
         return self._settlement.corrected(instance_id, correction)
+
+    def explain_uncommitted(self, why: Callable[[], str]) -> None:
+        """From now on `why` says why nothing counts as committed, where a commit alone would not help."""
+        self._gatekeeper.why_uncommitted = why
 
     def shut(self, why: str) -> None:
         """Let nothing leave any more, cancels included: the ledger is lost. For as long as the process lives."""

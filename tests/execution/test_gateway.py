@@ -101,6 +101,14 @@ def test_invariant_2_nothing_leaves_through_a_closed_gate(desk: Desk, change: di
     assert desk.server.asked("place_order") == []
 
 
+def test_a_refusal_for_want_of_a_commit_says_where_none_could_help(desk: Desk) -> None:
+    gate = StandInGate(account_id="real", committed=False)
+    needs = "NotCommitted: real money needs the file, its template and its strategy's code to be committed"
+    assert desk.buy(gate).reason == needs
+    desk.gateway.explain_uncommitted(lambda: "no repository around /srv/fleet, so nothing counts as committed")
+    assert desk.buy(gate).reason == f"{needs}; no repository around /srv/fleet, so nothing counts as committed"
+
+
 @pytest.mark.parametrize(("scope", "target"), [("all", ""), ("account", "main"), ("instance", "btc-grid-1")])
 def test_invariant_2_no_halt_lets_a_new_order_pass(desk: Desk, scope: HaltScope, target: str) -> None:
     desk.store.halts.add(scope, target, full=False, reason="fire", by="uid 0")

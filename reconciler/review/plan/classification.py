@@ -192,7 +192,7 @@ class _Classification:
             change,
             section=section,
             server=state.server,
-            config=self._config(id_, change, new) if section in _RUNNING else (),
+            config=self._config(id_, change, new) if section in _RUNS_OR_WOULD else (),
             account=account_sum(change.row, comparison.after.values()) if section in _TRADING else None,
             reasons=tuple(why),
             evidence=tuple(evidence(change)),
@@ -286,6 +286,6 @@ def _rank(change: Change) -> tuple[int, bool, str]:
     return _ORDER[change.section], not change.real_money, change.id
 
 
-_RUNNING: Final = (Section.START, Section.ACTIVE, Section.RELOAD, Section.LOAD)
+_RUNS_OR_WOULD: Final = (Section.START, Section.ACTIVE, Section.RELOAD, Section.LOAD, Section.OFF)
 _TRADING: Final = (Section.START, Section.ACTIVE)
 _ORDER: Final = {section: number for number, section in enumerate(Section)}

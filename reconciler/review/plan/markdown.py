@@ -86,7 +86,7 @@ def _versions(item: Item) -> tuple[str, str, str, str]:
     config = "".join(f"  - {_said(one)}\n" for one in item.config)
     if config:
         values = f"{len(item.config):,} value{'' if len(item.config) == 1 else 's'}"
-        summary = f"<details><summary>runs with {values}</summary>"
+        summary = f"<details><summary>{item.runs} {values}</summary>"
         config = f"\n  {summary}\n\n{config}\n  </details>\n\n"
     return brief, brief + facts, brief + facts + details, brief + facts + details + config
 

@@ -116,7 +116,7 @@ def facts(change: Change) -> Iterator[Phrase]:
     yield from change.evidence
     if change.server:
         yield phrase(f"server {{}}, {money(change.money, False)}", change.server)
-    if change.section in (Section.START, Section.LOAD):
+    if change.section in (Section.START, Section.LOAD) or (change.section is Section.OFF and change.before is None):
         yield _limits(change.row)
     if change.stake is not None:
         yield from stake_facts(change.stake, change.row.record.identity.account_id)
@@ -247,7 +247,8 @@ class Item:
     """One line and what stands below it. `sign` is one of `! + - ~ ·`; `name` comes from a file, if only an id.
 
     `is_strong`: real money is at stake here. `details` may be folded away or cut, `facts` only after them.
-    `config` is what it would run with, cut before all else; `link` an address that shows more.
+    `config` is what it would run with, cut before all else; `is_off` where nothing runs before its mode is raised.
+    `link` is an address that shows more.
     """
 
     sign: str
@@ -259,6 +260,12 @@ class Item:
     config: tuple[Phrase, ...] = ()
     link: str = ""
     is_strong: bool = False
+    is_off: bool = False
+
+    @property
+    def runs(self) -> str:
+        """What `config` is, for a title."""
+        return "would run with" if self.is_off else "runs with"
 
 
 @dataclass(frozen=True, slots=True)
@@ -308,6 +315,7 @@ def _item(change: Change) -> Item:
         tuple(map(difference, change.differences)),
         tuple(map(setting, change.config)),
         is_strong=change.real_money and change.section in (Section.START, Section.ACTIVE),
+        is_off=change.section is Section.OFF,
     )
 
 

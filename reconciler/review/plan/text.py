@@ -58,7 +58,7 @@ class _Text:
         for detail in item.details:
             yield from self._wrapped(_said(detail), " " * 6)
         if item.config:
-            yield from self._wrapped("runs with", " " * 4)
+            yield from self._wrapped(item.runs, " " * 4)
         for one in item.config:
             yield from self._wrapped(_said(one), " " * 6)
 

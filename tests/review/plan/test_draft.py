@@ -7,6 +7,7 @@ from dataclasses import replace
 from reconciler.records.accounts import Accounts, DeclaredAccount
 from reconciler.review.plan import markdown, text
 from reconciler.review.plan.draft import with_code_links
+from reconciler.review.plan.sentences import outline
 from tests.review.plan.conftest import QUIET, REAL, World, fleet, instance, planned
 
 
@@ -129,8 +130,18 @@ def test_what_a_new_or_changed_instance_would_run_with_is_told_with_its_origins(
     plan = planned(World(old), World(new, templates={"t": "config: {levels: 9}\n"}))
     told = {change.id: [(one.pointer, one.value, one.origin) for one in change.config] for change in plan.changes}
     assert told["a"] == [("config.levels", 7, "instances/a.yaml:7"), ("config.pace", "slow", "default")]
-    assert told["c"] == []  # it runs with nothing: its mode is off
+    assert told["c"] == [("config.levels", 5, "instances/c.yaml:7"), ("config.pace", "slow", "default")]
+    assert ("config.levels", 9, "instances/_templates/t.yaml:1") in told["d"]
     assert "b" not in told
+
+
+def test_what_is_off_would_run_with_what_runs_with() -> None:
+    for mode, said in (("off", "would run with"), ("observe", "runs with")):
+        new = {**fleet(instance("a")), "c": fleet(instance("c", mode))["c"]}
+        (block,) = outline(planned(World(fleet(instance("a"))), World(new)))
+        (item,) = block.items
+        assert (item.runs, len(item.config)) == (said, 2)
+        assert any(fact.words.startswith("limits: none") for fact in item.facts)
 
 
 def test_what_runs_upon_a_template_names_the_template_s_lines() -> None:
