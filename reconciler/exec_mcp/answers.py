@@ -16,7 +16,7 @@ from typing import Any, Final
 
 from reconciler import exact
 from reconciler.errors import ExecUnknown
-from reconciler.orders.market import Balance, Candle, InstrumentRules, Position, Quote, is_same_step
+from reconciler.orders.market import Balance, Candle, Equity, InstrumentRules, Position, Quote, is_same_step
 from reconciler.orders.order import OrderState
 
 _NUMBER: Final = re.compile(r"[+-]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]{1,9})?")
@@ -292,6 +292,18 @@ def balances(answer: Mapping[str, Any]) -> tuple[Balance, ...]:
         available = optional_number(item.get("available"), "available")
         read.append(Balance(text(item.get("asset"), "asset"), total, total if available is None else available))
     return tuple(read)
+
+
+def equity(answer: Mapping[str, Any]) -> Equity | None:
+    """What `get_balances` says that the account is worth; None where it does not, or not so that it can be read."""
+    told = answer.get("equity")
+    if not isinstance(told, Mapping):
+        return None
+    try:
+        amount = number(told.get("amount"), "equity")
+    except Unreadable:
+        return None
+    return Equity(amount, (optional_text(told.get("currency")) or "").strip())
 
 
 def _state(status: Any, *, is_filled: bool) -> OrderState | None:

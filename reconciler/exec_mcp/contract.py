@@ -22,6 +22,7 @@ LOOK_UP: Final = "get_order"
 CANDLES: Final = "get_candles"
 RULES: Final = "get_rules"
 POSITIONS: Final = "get_positions"
+BALANCES: Final = "get_balances"
 
 STATES: Final = (*(str(state) for state in OrderState), "rejected")
 """What a mapping's `states` may lead to."""
@@ -97,7 +98,8 @@ TOOLS: Final[Mapping[str, Tool]] = {
     ),
     # `side` is read where a mapping says so, by words such as long and short, for quantities without a sign.
     POSITIONS: _tool(fields=("symbol", "quantity", "average_price", "side"), items="positions"),
-    "get_balances": _tool(fields=("asset", "total", "available"), items="balances"),
+    # `equity` and what it is in are of the account: in a mapping, paths to where any item tells them.
+    BALANCES: _tool(fields=("asset", "total", "available", "equity", "equity_currency"), items="balances"),
     "get_quote": _tool(_SYMBOL, fields=("bid", "ask", "last", "as_of")),
     CANDLES: _tool(
         _SYMBOL,
@@ -113,7 +115,7 @@ TOOLS: Final[Mapping[str, Tool]] = {
 OPTIONAL: Final = frozenset({RULES})
 """What a server may lack without a word about it."""
 
-DATA: Final = frozenset({"get_quote", "get_candles", "get_positions", "get_balances", RULES})
+DATA: Final = frozenset({"get_quote", "get_candles", "get_positions", BALANCES, RULES})
 """The tools that only tell, and that orders go before."""
 
 SHARED: Final = ("type", "time_in_force")

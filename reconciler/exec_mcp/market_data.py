@@ -16,10 +16,10 @@ from typing import Any, Generic, TypeVar, cast
 from reconciler.errors import ExecUnavailable
 from reconciler.exec_mcp import answers
 from reconciler.exec_mcp.bridge import GRACE_S, Bridge
-from reconciler.exec_mcp.contract import RULES
+from reconciler.exec_mcp.contract import BALANCES, RULES
 from reconciler.exec_mcp.servers import Servers
 from reconciler.exec_mcp.venue import Venue
-from reconciler.orders.market import TIMEFRAMES_S, Balance, Candle, InstrumentRules, Position, Quote
+from reconciler.orders.market import TIMEFRAMES_S, Balance, Candle, Equity, InstrumentRules, Position, Quote
 from reconciler.ports import EventLog
 from reconciler.records.event import EventReason
 
@@ -51,6 +51,7 @@ class MarketData:
         self._told: dict[tuple[str, str, str], tuple[int, Sequence[Any]]] = {}
         self._rules: dict[tuple[str, str], tuple[int, InstrumentRules]] = {}
         """By server and symbol: what was told, and on which of the server's connections."""
+        self._equities: dict[tuple[str, str], Equity | None] = {}
         self._unreadable: dict[tuple[str, ...], str] = {}
         """What could not be read when it was last asked for: server, tool and subject, and why."""
 
@@ -84,9 +85,14 @@ class MarketData:
 
     def balances(self, account_id: str, client_id: str, beat: int) -> Sequence[Balance]:
         arguments = {"account_id": account_id, "client_id": client_id}
-        found = self._once(account_id, "get_balances", (account_id, client_id), arguments, beat, answers.balances)
+        found, equity = self._once(account_id, BALANCES, (account_id, client_id), arguments, beat, _funds)
         self._told["balances", account_id, client_id] = (beat, found)
+        self._equities[account_id, client_id] = equity
         return found
+
+    def last_equity(self, account_id: str, client_id: str) -> Equity | None:
+        """What the account was said to be worth when its balances were last told. Asks nobody."""
+        return self._equities.get((account_id, client_id))
 
     def rules(self, account_id: str, symbol: str) -> InstrumentRules:
         """What the market lets through: asked for once a connection, and kept, failures for so long as a beat."""
@@ -188,3 +194,7 @@ class MarketData:
             return
         self._fetches = {key: fetch for key, fetch in self._fetches.items() if fetch.beat >= self._newest}
         self._newest = beat
+
+
+def _funds(answer: Mapping[str, Any]) -> tuple[Sequence[Balance], Equity | None]:
+    return answers.balances(answer), answers.equity(answer)

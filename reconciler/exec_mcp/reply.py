@@ -20,7 +20,7 @@ from reconciler.clock import iso
 from reconciler.errors import ExecRejected, ExecUnknown
 from reconciler.exec_mcp import refusals
 from reconciler.exec_mcp.answers import LONG, SHORT, SIDES, Unreadable
-from reconciler.exec_mcp.contract import CANDLES, LOOK_UP, PLACE, POSITIONS, TIMES, TOOLS, formed, unformed
+from reconciler.exec_mcp.contract import BALANCES, CANDLES, LOOK_UP, PLACE, POSITIONS, TIMES, TOOLS, formed, unformed
 from reconciler.exec_mcp.subject import is_called
 from reconciler.exec_mcp.words import AnswerCondition, ToolWords
 from reconciler.orders.market import TIMEFRAMES_S
@@ -196,7 +196,8 @@ def _in_our_words(
         return _closed_only(found, arguments, now) if tool == CANDLES else found
     if TOOLS[tool].items:
         items = [_translated(tool, words, arguments, item, found) for item in _items(words, arguments, found, tool)]
-        return {TOOLS[tool].items: _closed(items, arguments, now) if tool == CANDLES else items}
+        listed = {TOOLS[tool].items: _closed(items, arguments, now) if tool == CANDLES else items}
+        return {**listed, **_equity(items, found)} if tool == BALANCES else listed
     if tool == LOOK_UP and words.items is not None:
         return _own(words, arguments, found)
     item = found if words.items is None else _picked_one(words, arguments, found, tool)
@@ -381,6 +382,14 @@ def _translated(tool: str, words: ToolWords, arguments: Mapping[str, Any], item:
     if tool == POSITIONS and words.result.get("side") is not None:
         return _signed(answer)
     return answer
+
+
+def _equity(items: Iterable[Mapping[str, Any]], found: Any) -> dict[str, Any]:
+    """The account's equity, where any item or the answer itself tells it, in the contract's words."""
+    for item in items:
+        if "equity" in item:
+            return {"equity": {"amount": item["equity"], "currency": item.get("equity_currency", "")}}
+    return {"equity": found["equity"]} if isinstance(found, dict) and "equity" in found else {}
 
 
 def _signed(position: Mapping[str, Any]) -> dict[str, Any]:

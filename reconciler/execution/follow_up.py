@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections import defaultdict
 from collections.abc import Sequence
+from typing import NamedTuple
 
 from reconciler.errors import CapabilityUnavailable, ExecError, ExecUnavailable, StoreError
 from reconciler.exec_mcp.servers import Servers
@@ -18,7 +19,7 @@ from reconciler.execution.look_up import Clerk, LookUp
 from reconciler.execution.sending import Dispatch, Sending
 from reconciler.execution.settlement import Settlement
 from reconciler.execution.watch import OrderWatch
-from reconciler.orders.order import Order, Outcome
+from reconciler.orders.order import Order, OrderNews, OrderState, Outcome
 from reconciler.records.event import EventReason
 from reconciler.store.halts import Halts
 from reconciler.store.ledger import Ledger
@@ -73,6 +74,17 @@ class FollowUp:
             return ""
 
 
+_LEFT_ACTIVE = "the record has left active, and says open_orders: cancel"
+
+
+class _Unwanted(NamedTuple):
+    """An open order that is to be cancelled, and why."""
+
+    order: Order
+    reason: EventReason
+    why: str
+
+
 class Withdrawal:
     """`run` raises nothing; one that begins before the last one ended does nothing."""
 
@@ -102,24 +114,38 @@ class Withdrawal:
             return
         self._is_running = True
         try:
-            unwanted = await self._clerk.do(self._ledger.unwanted)
-            due = [order for order in unwanted if not self._watch.is_cancelled(order)]
-            await asyncio.gather(*(self._cancel(order) for order in due))
+            unwanted = await self._clerk.do(self._unwanted)
+            due = [one for one in unwanted if not self._watch.is_cancelled(one.order)]
+            await asyncio.gather(*(self._cancel(*one) for one in due))
         except Exception as error:  # noqa: BLE001 - nobody waits for it: it would vanish
             self._clerk.report("orders not withdrawn", error)
         finally:
             self._is_running = False
 
-    async def _cancel(self, order: Order) -> None:
+    def _unwanted(self) -> list[_Unwanted]:
+        """What is to be cancelled, each once: of records that left active, and what adds to a limit that is reached."""
+        left = [_Unwanted(order, EventReason.WITHDRAWING, _LEFT_ACTIVE) for order in self._ledger.unwanted()]
+        known = {one.order.client_order_id for one in left}
+        reached = [
+            _Unwanted(order, EventReason.LIMIT_CANCEL, why)
+            for order, why in self._gatekeeper.resting()
+            if order.client_order_id not in known and order.outcome in (Outcome.ACCEPTED, Outcome.SHADOW)
+        ]
+        return [*left, *reached]
+
+    async def _cancel(self, order: Order, reason: EventReason, why: str) -> None:
         """Cancel one order. The boundary to what goes wrong with it: the next beat asks again."""
         about = {"client_order_id": order.client_order_id}
         try:
+            if order.is_shadow:
+                self._settlement.tell_once(order, "Normal", reason, why)
+                ended = OrderNews(state=OrderState.CANCELLED, reason=why)
+                await self._clerk.do(lambda: self._ledger.settle(order.client_order_id, ended))
+                return
             sending = await self._clerk.do(lambda: self._handed_over(order))
             if sending is None:
                 return
-            self._settlement.tell_once(
-                order, "Normal", EventReason.WITHDRAWING, "the record has left active, and says open_orders: cancel"
-            )
+            self._settlement.tell_once(order, "Normal", reason, why)
             answer = await asyncio.wrap_future(sending)
             report = Subject.of(order).ending(answer)
             self._watch.cancel_taken(order)
@@ -128,8 +154,8 @@ class Withdrawal:
                 return
             await self._clerk.do(lambda: self._settlement.reported(order, report))
         except (ExecError, CapabilityUnavailable, StoreError) as error:
-            why = f"it stays open, and its cancel is tried again each beat: {error}"
-            self._settlement.tell_once(order, "Warning", EventReason.NOT_WITHDRAWN, why)
+            stays = f"it stays open, and its cancel is tried again each beat: {error}"
+            self._settlement.tell_once(order, "Warning", EventReason.NOT_WITHDRAWN, stays)
         except Exception as error:  # noqa: BLE001 - the other orders are withdrawn all the same
             self._clerk.report("order not withdrawn", error, **about)
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
@@ -19,7 +19,9 @@ from reconciler.errors import CapabilityUnavailable, ExecUnavailable
 from reconciler.exec_mcp.servers import Servers
 from reconciler.exec_mcp.venue import ServerStatus
 from reconciler.execution.brakes import Brakes
+from reconciler.execution.envelope import Envelope
 from reconciler.execution.limits import QuotePrices, Standing, breach, reduces, staleness
+from reconciler.execution.throttling import Throttling
 from reconciler.execution.watch import OrderWatch
 from reconciler.execution.wholeness import Wholeness
 from reconciler.orders.order import Order, OrderRequest, OrderType
@@ -119,9 +121,11 @@ class Gatekeeper:
         wholeness: Wholeness,
         brakes: Brakes,
         clock: Clock,
-        contract_size: Callable[[str, str], Decimal | None],
+        envelope: Envelope,
     ) -> None:
-        self._contract_size = contract_size
+        self._contract_size = envelope.size_of
+        self._envelope = envelope
+        self._throttling = Throttling(store, clock)
         self._ledger = store.ledger
         self._halts = store.halts
         self._servers = servers
@@ -137,10 +141,12 @@ class Gatekeeper:
         """Let nothing leave any more, cancels included, for as long as the process lives."""
         self._shut = why
 
-    def refusal(self, gate: GateState, order: Order) -> Refusal | None:
+    def refusal(self, gate: GateState, order: Order, *, claim: bool = False) -> Refusal | None:
         """Why `order` may not leave, or None. In observe, every check but that of the mode and of what is committed.
 
-        The order itself may be in the ledger already: it does not count against itself.
+        The order itself may be in the ledger already: it does not count against itself. With `claim` it leaves now:
+        where nothing is against it, a unit of what is above its instance is taken, until the ledger says what became
+        of it, or it is given back.
         """
         origin = order.provenance
         if origin.mode is Mode.OFF or gate.mode is not origin.mode:
@@ -169,7 +175,41 @@ class Gatekeeper:
         if exceeded is not None:
             return Refusal("Limit", exceeded)
         held = self._brakes.held(order, reducing=reducing) if origin.mode is Mode.ACTIVE else ""
-        return Refusal(TradingCaveat.REFUSED_AGAIN, held) if held else None
+        if held:
+            return Refusal(TradingCaveat.REFUSED_AGAIN, held)
+        above = self._above(gate, order, reducing=reducing, claim=claim)
+        return Refusal(TradingReason.LIMIT, above) if above else None
+
+    def _above(self, gate: GateState, order: Order, *, reducing: bool, claim: bool) -> str:
+        """What above the instance is against the order; where nothing is and it leaves now, a unit of it is taken."""
+        if not reducing and (lacking := self._envelope.lacking(order, gate.limits)):
+            return lacking
+        if not claim:
+            return "" if reducing else self._envelope.refusal(order)
+        if (above := self._envelope.reserve(order, reducing=reducing)) or reducing:
+            return above
+        if order.provenance.mode is not Mode.ACTIVE:
+            return ""
+        if struck := self._throttling.strikes(order, self._envelope.accounts):
+            self._envelope.give_back(order)
+        return struck
+
+    def give_back(self, order: Order) -> None:
+        """The order was claimed, and certainly does not leave after all."""
+        self._envelope.give_back(order)
+        self._throttling.give_back(order)
+
+    def is_reducing(self, gate: GateState, order: Order) -> bool:
+        """True where it can only bring the instance's position nearer to zero."""
+        return reduces(self._book(gate, order), order.request)
+
+    def resting(self) -> tuple[tuple[Order, str], ...]:
+        """Open orders that are to be cancelled, for they add exposure where a limit is reached; each with which."""
+        return self._envelope.resting()
+
+    @property
+    def throttling(self) -> Throttling:
+        return self._throttling
 
     def _stale(self, gate: GateState, order: Order, *, real_money: bool) -> str | None:
         """Why the quote is no measure of what the order would trade at. What real money asks for unasked, it cannot ask
@@ -187,11 +227,16 @@ class Gatekeeper:
 
     def blocked(self, instance_id: str, account_id: str) -> Refusal | None:
         """Why the instance could open nothing, whatever its mode. From memory: cheap enough for a whole fleet."""
-        return self._blocked(instance_id, account_id)
+        return next(self._all_obstacles(instance_id, account_id), None)
 
     def obstacles(self, instance_id: str, account_id: str) -> list[Refusal]:
         """Everything that `blocked` may name, the strongest first."""
-        return list(self._obstacles(instance_id, account_id, None))
+        return list(self._all_obstacles(instance_id, account_id))
+
+    def _all_obstacles(self, instance_id: str, account_id: str) -> Iterator[Refusal]:
+        yield from self._obstacles(instance_id, account_id, None)
+        for reached in self._envelope.obstacles(instance_id):
+            yield Refusal(TradingReason.LIMIT, reached)
 
     def cancel_refusal(self, instance_id: str, account_id: str) -> Refusal | None:
         """Why not even an own cancel may leave: a full halt, or that nothing may any more."""

@@ -24,6 +24,7 @@ from reconciler.exec_mcp.servers import Servers
 from reconciler.exec_mcp.subject import Subject
 from reconciler.execution.brakes import Brakes, Circumstances, relevant
 from reconciler.execution.comparing import AccountComparison, AccountLook, Comparing
+from reconciler.execution.envelope import Envelope
 from reconciler.execution.follow_up import FollowUp, Withdrawal
 from reconciler.execution.gate_checks import MINUTE, Arrivals, Gatekeeper, OrderRate, Readiness, Refusal
 from reconciler.execution.look_up import Clerk, LookUp, addressed
@@ -32,9 +33,10 @@ from reconciler.execution.sending import Dispatch, Sending
 from reconciler.execution.settlement import Settlement
 from reconciler.execution.shadow_book import DEFAULT_FEE, Quoting, ShadowBook, shadowed
 from reconciler.execution.tally import Orphan, Orphans
+from reconciler.execution.valuation import Valuation
 from reconciler.execution.watch import LATELY, Denial, Doubt, OrderWatch
 from reconciler.execution.wholeness import Wholeness
-from reconciler.orders.market import Balance, Position
+from reconciler.orders.market import Balance, Equity, Position
 from reconciler.orders.order import Order, OrderChanges, OrderNews, OrderRequest, OrderState, Outcome, RejectedBy
 from reconciler.orders.verdict import Correction, Shares, Verdict
 from reconciler.ports import GateState, MarketData
@@ -48,9 +50,10 @@ _SETTLING_CALLS = 4
 
 
 class MarketView(MarketData, Protocol):
-    """Market data, and what was told of balances without asking again."""
+    """Market data, and what was told of accounts without asking again."""
 
     def last_balances(self, account_id: str, client_id: str) -> tuple[int, Sequence[Balance]] | None: ...
+    def last_equity(self, account_id: str, client_id: str) -> Equity | None: ...
 
 
 class Gateway:
@@ -83,15 +86,14 @@ class Gateway:
         self._readiness = Readiness(servers)
         self._wholeness = Wholeness(ledger, servers, events, clock)
         self._brakes = Brakes(clock, self._circumstances)
+        self.envelope = Envelope(servers.accounts, store, clock, self._quoting.contract_size)
+        ledger.listener, store.desired.applied = self.envelope, self.envelope.applied
+        self._desired = store.desired
         self._gatekeeper = Gatekeeper(
-            store,
-            servers,
-            self._watch,
-            self._readiness,
-            self._wholeness,
-            self._brakes,
-            clock,
-            self._quoting.contract_size,
+            store, servers, self._watch, self._readiness, self._wholeness, self._brakes, clock, self.envelope
+        )
+        self._valuation = Valuation(
+            self.envelope, self._gatekeeper.throttling, ledger, self._quoting, market, self._wholeness, events
         )
         self._settlement = Settlement(ledger, self._watch, halts, events, self._brakes)
         self._dispatch = Dispatch(servers, bridge, self._readiness, self._rate)
@@ -123,6 +125,8 @@ class Gateway:
         for order in (*self._ledger.ended(now - LATELY), *self._ledger.refused(now - LATELY)):
             self._watch.ended(order)
         self._rate.remember(self._ledger.sent(now - MINUTE))
+        self.envelope.recover(self._desired.rows().values())
+        self._gatekeeper.throttling.recover()
         return in_doubt
 
     async def follow_up(self, beat: int) -> None:
@@ -132,7 +136,7 @@ class Gateway:
 
         Raises nothing: what goes wrong is logged, and the next beat asks again.
         """
-        await asyncio.gather(self.tend(), self._shadow_book.follow(beat))
+        await asyncio.gather(self.tend(), self._shadow_book.follow(beat), self._valuation.run(beat))
 
     async def tend(self) -> None:
         """As `follow_up` where the beat could not be committed: what is real is asked for, compared and cancelled.
@@ -223,6 +227,7 @@ class Gateway:
         """After the last `follow_up`."""
         self._clerk.close()
         self._shadow_book.close()
+        self._valuation.close()
 
     def place(self, gate: GateState, request: OrderRequest, beat: int) -> Order:
         """Place an order, or keep it as a shadow, or explain why not.
@@ -230,13 +235,14 @@ class Gateway:
         Raises StoreError where the ledger cannot be written: then nothing was sent.
         """
         order, quoteless = self._quoting.quoted(self._draft(gate, request, beat))
-        refusal = self._gatekeeper.refusal(gate, order)
+        observing = order.provenance.mode is Mode.OBSERVE
+        refusal = self._gatekeeper.refusal(gate, order, claim=observing and quoteless is None)
         if refusal is None:
             refusal = quoteless
         if refusal is not None:
             by = RejectedBy.GATEWAY
             return self._ledger.refuse(replace(order, outcome=Outcome.REJECTED, rejected_by=by, reason=str(refusal)))
-        if order.provenance.mode is Mode.OBSERVE:
+        if observing:
             return self._written(shadowed(order, self._shadow_fee))
         self._ledger.append(order)  # on the disk before anything is sent: killed in between, it is looked up, not lost
         try:
@@ -356,7 +362,11 @@ class Gateway:
         )
 
     def _written(self, order: Order) -> Order:
-        self._ledger.append(order)
+        try:
+            self._ledger.append(order)
+        except StoreError:
+            self._gatekeeper.give_back(order)
+            raise
         return order
 
     def _send(self, gate: GateState, order: Order) -> Order:
@@ -365,6 +375,7 @@ class Gateway:
         with gate.lock:  # until it is handed over: whoever lowers, pauses or halts waits, and then nothing leaves
             sending = self._hand_over(gate, order, handover)
         if isinstance(sending, Refusal):
+            self._gatekeeper.throttling.enact()
             return self._settlement.rejected(order, RejectedBy.GATEWAY, str(sending))
         try:
             answer = bridge.wait(sending, self._timeout_s(order))
@@ -374,6 +385,7 @@ class Gateway:
         except (ExecError, CapabilityUnavailable) as error:
             if handover.abandon() or not handover.is_possibly_sent:
                 self._rate.give_back(order.provenance.account_id)
+                self._gatekeeper.throttling.give_back(order)
                 refusal = Refusal(_why_unsent(error), str(error))
                 return self._settlement.rejected(order, RejectedBy.GATEWAY, str(refusal))
             unknown = self._settlement.unknown(order, str(error))
@@ -387,13 +399,14 @@ class Gateway:
 
     def _hand_over(self, gate: GateState, order: Order, handover: Handover) -> Sending | Refusal:
         """The last look, and the order in the transport's hands. The caller holds `gate.lock` meanwhile."""
-        refusal = self._gatekeeper.refusal(gate, order)
+        refusal = self._gatekeeper.refusal(gate, order, claim=True)
         if refusal is not None:
             return refusal
         origin = order.provenance
         account = self._servers.account(origin.account_id)
         most = None if account is None else account.max_orders_per_minute
-        if not self._rate.take(origin.account_id, most):
+        if not self._rate.take(origin.account_id, most) and not self._gatekeeper.is_reducing(gate, order):
+            self._gatekeeper.give_back(order)
             return Refusal(
                 "Limit", f"max_orders_per_minute: account {origin.account_id} has sent {most} in the last minute"
             )
@@ -401,6 +414,7 @@ class Gateway:
             return self._dispatch.order(order, handover)
         except (ExecError, CapabilityUnavailable) as error:
             self._rate.give_back(origin.account_id)
+            self._gatekeeper.give_back(order)
             return Refusal(_why_unsent(error), str(error))
 
     def _ask_soon(self, order: Order) -> None:

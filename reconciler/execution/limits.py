@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
 
@@ -77,13 +77,14 @@ def dearest(request: OrderRequest, prices: QuotePrices) -> Decimal | None:
 def breach(limits: Limits, request: OrderRequest, prices: QuotePrices, book: Standing) -> str | None:
     """The first limit that the order would exceed, as a sentence. What cannot be measured counts as exceeded.
 
-    Of what can only reduce the position a missing quote says nothing: else nobody could get out of a market that lost
-    its quotes.
+    What can only reduce the position is held to `max_price_deviation` alone, and to that where there is a quote: else
+    nobody could get out of a market that lost its quotes, or of a book whose orders are all out.
     """
-    if prices.against(request.side) is None and reduces(book, request):
-        limits = replace(limits, max_order_notional=None, max_price_deviation=None)
+    if reduces(book, request):
+        is_quoted = prices.against(request.side) is not None
+        return _deviation(limits, request, prices) if is_quoted else None
     return (
-        _loss(limits, request, book)
+        _loss(limits, book)
         or _open_orders(limits, book)
         or _haste(limits, book)
         or _notional(limits, request, prices, book.contract_size)
@@ -104,10 +105,10 @@ def staleness(most_s: int, quoted_at: datetime | None, now: datetime) -> str | N
     )
 
 
-def _loss(limits: Limits, request: OrderRequest, book: Standing) -> str | None:
-    """Reached is exceeded: every new order may only lose more. What reduces the position always passes."""
+def _loss(limits: Limits, book: Standing) -> str | None:
+    """Reached is exceeded: every new order may only lose more."""
     most, lost = limits.max_daily_loss, book.loss_today
-    if most is None or (lost is not None and lost < most) or reduces(book, request):
+    if most is None or (lost is not None and lost < most):
         return None
     if lost is None:
         return "max_daily_loss: the loss of the day cannot be measured: what is held lacks a quote, or a fill its price"

@@ -101,7 +101,7 @@ class Quoting:
         gone there is none, and what such an order would trade at nobody knows.
         """
         origin = order.provenance
-        self._note_size(origin.account_id, origin.symbol)
+        self.note_size(origin.account_id, origin.symbol)
         found = self._asked(origin.account_id, origin.symbol, origin.beat)
         if isinstance(found, Quote):
             return replace(order, quote_bid=found.bid, quote_ask=found.ask, quote_at=found.as_of), None
@@ -118,7 +118,8 @@ class Quoting:
         """
         return self._sizes.get((account_id, symbol), _ONE)
 
-    def _note_size(self, account_id: str, symbol: str) -> None:
+    def note_size(self, account_id: str, symbol: str) -> None:
+        """Learn how much one contract is, where it is one. Blocks."""
         if not is_contract(symbol):
             return
         size: Decimal | None = None

@@ -132,6 +132,11 @@ class Wholeness:
         """What is wrong with the account's ledger; None where it is whole, or its money is not real."""
         return self._behind.get(account_id)
 
+    def beside(self, account_id: str) -> Mapping[str, Decimal] | None:
+        """What the exchange held beside what was booked at the last look, by market; None where it does not tell."""
+        looks = self._looks.get(account_id)
+        return None if looks is None else looks.last
+
     def unseen(self, account_id: str) -> str:
         """Why rows that the ledger lost cannot be seen on the account; empty where they can."""
         try:

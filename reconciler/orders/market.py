@@ -86,6 +86,14 @@ class Balance:
     available: Decimal
 
 
+@dataclass(frozen=True, slots=True)
+class Equity:
+    """What an account is worth as a whole, as its exchange reckons it; `currency` is empty where not told."""
+
+    amount: Decimal
+    currency: str = ""
+
+
 def is_contract(symbol: str) -> bool:
     """True where the name says that it is a future, a swap or an option: its quantities may be numbers of contracts."""
     return _CONTRACT.search(symbol) is not None

@@ -8,7 +8,7 @@ from dataclasses import dataclass, fields
 from datetime import datetime
 from decimal import Decimal, InvalidOperation
 from enum import StrEnum
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from reconciler.records.mode import Mode
 
@@ -111,6 +111,16 @@ class Fill:
     at: datetime
     is_made_up: bool = False
     fee_currency: str | None = None
+
+
+class Trade(NamedTuple):
+    """A fill, and whose it is."""
+
+    instance_id: str
+    account_id: str
+    symbol: str
+    shadow: bool
+    fill: Fill
 
 
 @dataclass(frozen=True, slots=True)

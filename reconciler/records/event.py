@@ -70,6 +70,7 @@ class EventReason(StrEnum):
     ANSWER_UNREADABLE = "AnswerUnreadable", "a server's answer could not be taken; nothing was booked"
     REFUSED_AGAIN = "RefusedAgain", "the exchange refuses the same order again and again; it is held back"
     WITHDRAWING = "Withdrawing", "its open orders are cancelled, for it left active and says `open_orders: cancel`"
+    LIMIT_CANCEL = "LimitCancel", "an open order is cancelled, for a limit above its instance is reached"
     NOT_WITHDRAWN = "NotWithdrawn", "such an order could not be cancelled yet; it is tried again each beat"
 
     # accounts, servers, the database
@@ -79,6 +80,14 @@ class EventReason(StrEnum):
     LEDGER_SETTLED = "LedgerSettled", "an operator said whose is what an account holds"
     BASELINE_TAKEN = "BaselineTaken", "what an account held beside its instances counts as held before"
     BOOK_CORRECTED = "BookCorrected", "a person put right what an instance holds"
+    LIMIT_NEAR = "LimitNear", "80 % of a limit above the instances is used"
+    LIMIT_REACHED = (
+        "LimitReached",
+        "a limit above the instances is reached, or not measured: nothing is opened there",
+    )
+    LIMIT_FREE = "LimitFree", "a limit above the instances is no longer reached"
+    LIMIT_LIFTED = "LimitLifted", "an operator lifted a drawdown that was reached"
+    MARKED = "Marked", "a person said what one unit of what an instance holds is worth"
     RATE_LIMITED = "RateLimited", "a server says: too many requests; it is asked less"
     TOOLS_CHANGED = "ToolsChanged", "a server's tools changed: no order leaves through it until somebody has looked"
     DATABASE_MADE = "DatabaseMade", "a new, empty database was made"

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, fields
+from datetime import date
 from decimal import Decimal
 from typing import Any, Final, Literal
 
@@ -95,3 +96,18 @@ class Requirement:
 
     money: Literal["real", "paper"]
     of: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ScopeMemory:
+    """What a scope must know across restarts. `bases` are results at the time at which an instance began to count.
+
+    `high` is the highest result since a person last lifted the drawdown, None before the first; `folded` what those
+    made who count no more; `fallen_at` (ISO 8601) when the drawdown was reached, `lost_on` the day whose loss was.
+    """
+
+    high: Decimal | None = None
+    folded: Decimal = Decimal(0)
+    bases: Mapping[str, Decimal] = field(default_factory=dict)
+    fallen_at: str = ""
+    lost_on: date | None = None

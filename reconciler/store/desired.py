@@ -16,6 +16,7 @@ from reconciler.records.status import Sync
 from reconciler.store.books import end_shadow_books, with_open_shadow_book
 from reconciler.store.columns import decimal_or_none, decimal_text_or_none, json_text
 from reconciler.store.database import Reads
+from reconciler.store.scope_book import keep_left_labels
 from reconciler.store.writer import Writer
 from reconciler.visible import storable
 
@@ -199,6 +200,8 @@ class Desired:
         self._writer = writer
         self._reads = reads
         self._ended = ended
+        self.applied: Callable[[Sequence[Row]], None] = lambda rows: None
+        """Told of the rows that were written, on the writer's thread, before anybody else. It must not wait."""
         self._seen_version = writer.write(_data_version)
 
     def rows(self) -> dict[str, Row]:
@@ -228,6 +231,7 @@ class Desired:
         tried = [attempt_columns(attempt) for attempt in attempts]
 
         def job(db: Database) -> list[str]:
+            keep_left_labels(db, [change.row for change in changes])
             ended = _end_shadow_books(db, [change.row for change in changes])
             _put(db, "instances", instances)
             _put(db, "generations", generations)
@@ -238,7 +242,11 @@ class Desired:
                 also(db)
             return ended
 
-        self._writer.write(job, self._ended)
+        def committed(ended: list[str]) -> None:
+            self._ended(ended)
+            self.applied([change.row for change in changes])
+
+        self._writer.write(job, committed)
 
     def changed_by_others(self) -> bool:
         """True where something other than this engine has committed to the database since this was last asked.

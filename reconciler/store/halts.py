@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from datetime import datetime
 
 from sqlite_utils import Database
 
@@ -55,6 +56,7 @@ class Halts:
 
     def __init__(self, writer: Writer, reads: Reads, clock: Clock, requests: HaltRequests | NoRequests) -> None:
         self._writer = writer
+        self._reads = reads
         self._clock = clock
         self._requests = requests
         self._changing = threading.Lock()
@@ -176,6 +178,15 @@ class Halts:
             finally:
                 self._lifting = ()
         return lifted
+
+    def lifted_since(self, since: datetime, by: str) -> dict[str, datetime]:
+        """When the last halt of an instance that `by` made was lifted, by instance; of those lifted from then on."""
+        found = self._reads.query(
+            "SELECT target, max(lifted_at) AS at FROM halts WHERE scope = 'instance' AND halted_by = ?"
+            " AND lifted_at >= ? GROUP BY target",
+            [by, iso(since.timestamp())],
+        )
+        return {columns["target"]: datetime.fromisoformat(columns["at"]) for columns in found}
 
     def _put_in_force(self, halt: Halt) -> tuple[Halt, _Unstored | None]:
         """The halt, or the same one that is in force already; and what is to be written of it, None where it is."""

@@ -7,7 +7,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from decimal import Decimal
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 from weakref import WeakValueDictionary
 
 from sqlite_utils import Database
@@ -16,9 +16,9 @@ from reconciler.clock import Clock, utc
 from reconciler.errors import StoreError
 from reconciler.orders.holding import Holding
 from reconciler.orders.market import Position
-from reconciler.orders.order import Fill, Order, OrderChanges, OrderNews, OrderRequest, Outcome, RejectedBy
+from reconciler.orders.order import Fill, Order, OrderChanges, OrderNews, OrderRequest, Outcome, RejectedBy, Trade
 from reconciler.orders.verdict import Correction
-from reconciler.store.books import correct, enter, fills_of, note
+from reconciler.store.books import correct, enter, fills_of, holding_from, note
 from reconciler.store.columns import fill_from, insert, order_columns, order_from, settled_columns, time_text, update
 from reconciler.store.database import Reads
 from reconciler.store.differences import Differences
@@ -62,6 +62,14 @@ def _kind(request: OrderRequest) -> tuple[object, ...]:
     return request.side, request.type, request.time_in_force, request.reduce_only
 
 
+class LedgerListener(Protocol):
+    """Who hears of every commit to the ledger, in their order, on the writer's thread. It must not wait."""
+
+    def changed(self, before: Order | None, after: Order, holding: Holding | None) -> None: ...
+    def corrected(self, instance_id: str, holding: Holding) -> None: ...
+    def shadow_books_ended(self, instance_ids: Collection[str]) -> None: ...
+
+
 FOUND_PENDING = "the engine stopped before its answer came: it may have been sent"
 
 
@@ -81,6 +89,7 @@ class Ledger(OrderSearch):
         self._holdings = Holdings(reads)
         self._open = OpenOrders(reads)
         self._news: WeakValueDictionary[str, OrderChanges] = WeakValueDictionary()
+        self.listener: LedgerListener | None = None
         self.differences = Differences(writer, reads, clock)
         self.tags = tuple(columns["tag"] for columns in reads.query("SELECT tag FROM tags ORDER BY id"))
         """What the ids of this ledger's orders carry, the last being that of new ones."""
@@ -164,6 +173,8 @@ class Ledger(OrderSearch):
             for instance_id, (_, holding) in done.items():
                 self._exposure.held(instance_id, holding)
                 self._holdings.changed(instance_id, False, holding)
+                if self.listener is not None:
+                    self.listener.corrected(instance_id, holding)
 
         return self._writer.write(job, committed)
 
@@ -247,6 +258,33 @@ class Ledger(OrderSearch):
         """Their shadow books were ended, with all that was open in them; that is committed."""
         self._open.shadow_books_ended(instance_ids)
         self._holdings.shadow_books_ended(instance_ids)
+        if self.listener is not None:
+            self.listener.shadow_books_ended(instance_ids)
+
+    def standing(self) -> list[tuple[str, str, bool, Holding]]:
+        """What every open book holds: instance_id, account_id, whether it is a shadow book, and the holding."""
+        found = self._reads.query("SELECT * FROM books WHERE ended_at IS NULL ORDER BY id")
+        return [
+            (columns["instance_id"], columns["account_id"], bool(columns["shadow"]), holding_from(columns))
+            for columns in found
+        ]
+
+    def open_everywhere(self) -> list[Order]:
+        """Everyone's open orders, shadow orders too, oldest first."""
+        return self._orders("is_open ORDER BY id")
+
+    def traded(self, since: datetime) -> list[Trade]:
+        """Everything that was filled from then on, of open shadow books too, oldest first."""
+        found = self._reads.query(
+            "SELECT f.*, o.instance_id, o.account_id, o.symbol, o.shadow FROM fills f"
+            " JOIN orders o ON o.client_order_id = f.client_order_id WHERE f.at >= ? ORDER BY f.id",
+            [time_text(since)],
+        )
+        return [
+            Trade(columns["instance_id"], columns["account_id"], columns["symbol"], bool(columns["shadow"]), fill)
+            for columns in found
+            if (fill := fill_from(columns)).quantity > 0
+        ]
 
     def exposed(self) -> frozenset[str]:
         """The instances with a real order that may still fill, or a real position. Costs nothing."""
@@ -262,6 +300,8 @@ class Ledger(OrderSearch):
             self._holdings.changed(change.after.instance_id, change.after.is_shadow, change.holding)
         self._open.changed(change.after)
         self._tell(change.after)
+        if self.listener is not None:
+            self.listener.changed(*change)
 
     def _tell(self, order: Order) -> None:
         news = self._news.get(order.instance_id)

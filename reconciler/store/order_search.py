@@ -147,6 +147,15 @@ class OrderSearch:
         )
         return frozenset(columns["symbol"] for columns in found)
 
+    def left(self, since: datetime) -> list[Order]:
+        """Every order that was, or may have been, sent since then, but for those that only reduce. Oldest first."""
+        found = self._reads.query(
+            "SELECT * FROM orders WHERE created_at >= ? AND NOT shadow AND NOT reduce_only"
+            " AND (was_unknown OR rejected_by IS NULL OR rejected_by <> 'gateway') ORDER BY created_at, id",
+            [time_text(since)],
+        )
+        return [order_from(columns) for columns in found]
+
     def sent(self, since: datetime) -> list[tuple[str, datetime]]:
         """The account and time of every order that was, or may have been, sent since then. Oldest first."""
         found = self._reads.query(

@@ -28,6 +28,7 @@ from reconciler.store.halt_requests import HALT_REQUESTS, HaltRequests, NoReques
 from reconciler.store.halts import Halts
 from reconciler.store.ledger import Ledger
 from reconciler.store.lineage import Memory, add_tag
+from reconciler.store.scope_book import ScopeBook
 from reconciler.store.writer import GroupWriter, InlineWriter, Writer
 from reconciler.visible import storable
 
@@ -223,6 +224,7 @@ class Store:
         self.events = Events(writer, clock)
         self.ledger = Ledger(writer, reads, clock)
         self.desired = Desired(writer, reads, self.ledger.shadow_books_ended)
+        self.scopes = ScopeBook(writer, reads, clock)
         self.halts = Halts(writer, reads, clock, requests)
         self.beats = Beats(writer, reads)
         self.operators = Operators(writer, clock)

@@ -465,6 +465,42 @@ def source(db: Database) -> None:
     )
 
 
+@migrations(name="0016_scopes")
+def scopes(db: Database) -> None:
+    """What bounds money above the instances: what must be known of each scope after a restart."""
+    db.executescript(
+        """
+        CREATE TABLE scopes (
+            scope TEXT NOT NULL,
+            kind TEXT NOT NULL CHECK (kind IN ('real', 'paper', 'shadow', 'unknown')),
+            -- the highest result since a person last lifted it, what those made who count no more, and by instance what
+            -- it had made when it began to count
+            high TEXT,
+            folded TEXT NOT NULL,
+            bases TEXT NOT NULL CHECK (json_type(bases) = 'object'),
+            -- when the drawdown was reached, empty where it was not; the day whose loss was
+            fallen_at TEXT NOT NULL,
+            lost_on TEXT,
+            PRIMARY KEY (scope, kind)
+        ) STRICT;
+        CREATE TABLE marks (
+            id INTEGER PRIMARY KEY,
+            instance_id TEXT NOT NULL,
+            price TEXT NOT NULL,
+            reason TEXT NOT NULL,
+            marked_by TEXT NOT NULL,
+            at TEXT NOT NULL
+        ) STRICT;
+        -- labels that an instance left with something open: their limits bind it until it is flat
+        CREATE TABLE kept_labels (
+            instance_id TEXT NOT NULL,
+            label TEXT NOT NULL,
+            PRIMARY KEY (instance_id, label)
+        ) STRICT;
+        """
+    )
+
+
 def migrate(db: Database, path: Path) -> None:
     """Bring the database up to date. Raises StoreError where it is not ours, or newer than this version."""
     _refuse_newer(db, path)

@@ -257,11 +257,11 @@ def asked_once(patch: pytest.MonkeyPatch) -> None:
     asked, ask = set[str](), Gatekeeper.refusal
 
     @functools.wraps(ask)
-    def refusal(self: Gatekeeper, gate: Any, order: Order) -> Any:
+    def refusal(self: Gatekeeper, gate: Any, order: Order, **claim: bool) -> Any:
         if order.client_order_id in asked:
             return None
         asked.add(order.client_order_id)
-        return ask(self, gate, order)
+        return ask(self, gate, order, **claim)
 
     patch.setattr(Gatekeeper, "refusal", refusal)
 
