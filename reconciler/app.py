@@ -8,7 +8,6 @@ import errno
 import gc
 import logging
 import os
-import random
 import signal
 import sys
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -31,7 +30,7 @@ from reconciler.control.trail import Trail, judging, pin
 from reconciler.dashboard.routes import api_routes, create_app
 from reconciler.ending import GRACE_S, LastResort, in_children, leave, let_go_loop, notice_own_hand, obey_still
 from reconciler.errors import ReconcilerError
-from reconciler.exec_mcp.bridge import Bridge
+from reconciler.exec_mcp.bridge import LoopBridge
 from reconciler.exec_mcp.market_data import MarketData
 from reconciler.exec_mcp.servers import Servers, open_servers
 from reconciler.execution.comparing import AccountViews
@@ -49,6 +48,7 @@ from reconciler.runtime.at_work import AtWork, Culprit, culprit
 from reconciler.runtime.host import ThreadHost
 from reconciler.runtime.performer import resolver
 from reconciler.runtime.protocol import Report
+from reconciler.runtime.slot import World
 from reconciler.runtime.surroundings import Surroundings
 from reconciler.serving import listen, serving, tell_refused_accepts_once
 from reconciler.settings import Settings
@@ -200,7 +200,7 @@ class _Engine:
             self._tools_changed,
             self._store.tools,
         ) as servers:
-            bridge = Bridge()
+            bridge = LoopBridge()
             market = MarketData(servers, bridge, self._store.events)
             gateway = Gateway(
                 self._store,
@@ -335,18 +335,9 @@ class _Engine:
         def reported(report: Report) -> None:
             controller.on_report(report)
 
+        world = World(clock, gateway, market, settings.heartbeat_seconds, self._at_work, surroundings=surroundings)
         host = ThreadHost(
-            clock,
-            settings.host_options(),
-            gateway,
-            market,
-            reported,
-            random.SystemRandom().getrandbits(64),
-            settings.heartbeat_seconds,
-            resolver(settings.root, os.environ),
-            awaited=awaited,
-            at_work=self._at_work,
-            surroundings=surroundings,
+            world, settings.host_options(), reported, resolver(settings.root, os.environ), awaited=awaited
         )
         chronicle = Chronicle(store.events)
         source = Worktree(settings.root, clock, WorktreeOptions())

@@ -1,4 +1,4 @@
-"""How worker threads call coroutines on the main loop: submit, wait with a time-out, cancelled at shutdown.
+"""How those who may wait call coroutines: submit, wait with a time-out, cancelled at shutdown.
 
 A `Handover` decides, once, whether a call is still on its way to being sent, or never will be.
 """
@@ -10,7 +10,7 @@ import threading
 from collections.abc import Awaitable, Callable
 from concurrent.futures import CancelledError, Future
 from contextvars import ContextVar
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from reconciler.errors import ExecUnavailable, ExecUnknown, ReconcilerError
 
@@ -20,11 +20,27 @@ GRACE_S = 1.0
 """How much longer than the call itself a thread waits for it, so that the call's own error reaches it."""
 
 
-class Bridge:
-    """From any thread to the loop it was created on.
+class Bridge(Protocol):
+    """From who may wait to where coroutines run: a loop on a thread of its own, or inline.
 
     Work is given as a function that makes the coroutine, so that none is made where the loop is gone.
     """
+
+    def start(self, work: Callable[[], Awaitable[T]]) -> Future[T]:
+        """Have `work` run. Raises ExecUnavailable after `close`: nothing was started."""
+        ...
+
+    def call(self, work: Callable[[], Awaitable[T]], timeout_s: float) -> T:
+        """`start`, and wait for the result. Raises ExecUnknown after `timeout_s`, ExecUnavailable at shutdown."""
+        ...
+
+    def close(self) -> None:
+        """Cancel what runs, refuse what comes. Who waits is released at once."""
+        ...
+
+
+class LoopBridge:
+    """Implements `Bridge`: from any thread to the loop it was created on."""
 
     def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()
@@ -34,7 +50,7 @@ class Bridge:
         self._closed = False
 
     def start(self, work: Callable[[], Awaitable[T]]) -> Future[T]:
-        """Run `work` on the loop. Raises ExecUnavailable after `close`: nothing was started."""
+        """As `Bridge.start` says, on the loop."""
         if threading.get_ident() == self._loop_thread:
             raise RuntimeError("the main loop cannot wait for itself: call from a worker thread")
         with self._lock:
@@ -46,11 +62,11 @@ class Bridge:
         return future
 
     def call(self, work: Callable[[], Awaitable[T]], timeout_s: float) -> T:
-        """`start`, and wait for the result. Raises ExecUnknown after `timeout_s`, ExecUnavailable at shutdown."""
+        """As `Bridge.call` says."""
         return wait(self.start(work), timeout_s)
 
     def close(self) -> None:
-        """Cancel what runs, refuse what comes. Threads that wait are released at once."""
+        """As `Bridge.close` says."""
         with self._lock:
             self._closed = True
             running = tuple(self._running)

@@ -52,7 +52,7 @@ class _Context:
         return _Market(self._reach, symbol)
 
     def now(self) -> datetime:
-        return utc(self._reach().world.clock.time())
+        return utc(self._reach().world.now_s())
 
 
 class _Part:
@@ -191,4 +191,4 @@ class _Log(_Part):
 
     def _append(self, level: str, message: str) -> None:
         desk = self._reach()
-        desk.log.append(desk.world.clock.time(), level, scrub(str(message), desk.secrets))
+        desk.log.append(desk.world.now_s(), level, scrub(str(message), desk.secrets))

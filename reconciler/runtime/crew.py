@@ -9,12 +9,13 @@ import logging
 import threading
 from collections import deque
 from collections.abc import Callable, Sequence
+from operator import attrgetter
 
 from reconciler.clock import Clock
 from reconciler.runtime.at_work import AtWork
 from reconciler.runtime.progress import Progress
 from reconciler.runtime.protocol import WORKER, HostOptions
-from reconciler.runtime.slot import HookCall, Slot
+from reconciler.runtime.slot import HookCall, Slot, World
 
 log = logging.getLogger(__name__)
 
@@ -154,6 +155,75 @@ class Crew:
             while not self._queue:
                 self._bell.wait()
 
+
+class InlineCrew:
+    """Works on slots on the thread that offers them, one after the other; the same claims hold.
+
+    It is given a world whose hooks have an allowance: it is renewed for every slot.
+    """
+
+    def __init__(
+        self,
+        work: Callable[[HookCall, Slot], None],
+        failed: Callable[[HookCall, Slot, BaseException], None],
+        world: World,
+    ) -> None:
+        self._work = work
+        self._failed = failed
+        self._monotonic = world.clock.monotonic
+        self._allowance = world.allowance
+        self._queue: deque[Slot] = deque()
+        self._call = HookCall(threading.get_ident(), world.at_work.place())
+        self._is_at_work = False
+
+    def offer(self, slot: Slot) -> None:
+        """As `Crew.offer`; done on return, unless this is asked for by what is being worked on."""
+        if not slot.claimed:
+            slot.claimed = True
+            self._queue.append(slot)
+            self._drain()
+
+    def offer_ticks(self, due: Sequence[Slot], beat: int) -> int:
+        """As `Crew.offer_ticks`, in the order of the ids. Nobody misses one."""
+        for slot in due if len(due) == 1 else sorted(due, key=_id):
+            slot.beat = beat
+            if not slot.claimed:
+                slot.claimed = True
+                self._queue.append(slot)
+        self._drain()
+        return 0
+
+    def calls(self) -> list[HookCall]:
+        return [self._call]
+
+    def _drain(self) -> None:
+        """The boundary to the engine's own faults, as that of `Crew` is."""
+        if self._is_at_work:
+            return
+        self._is_at_work = True
+        call, queue = self._call, self._queue
+        try:
+            while queue:
+                slot = queue.popleft()
+                call.ended_s = self._monotonic()
+                if self._allowance is not None:
+                    self._allowance.renew()
+                try:
+                    self._work(call, slot)
+                except Exception as error:
+                    log.exception("the engine failed while working on an instance", extra={"id": slot.id})
+                    call.over = True
+                    slot.beat = None
+                    self._failed(call, slot, error)
+                if slot.beat is not None or slot.ending or slot.wanted is not None:
+                    queue.append(slot)  # claimed still: something more is wanted of it
+                else:
+                    slot.claimed = False
+        finally:
+            self._is_at_work = False
+
+
+_id = attrgetter("id")
 
 _GLANCES = 4
 """How many times it looks within the shortest time that it must notice."""

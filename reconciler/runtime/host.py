@@ -1,18 +1,15 @@
-"""The host: runs instances on threads of this process. The seam behind which other hosts can come."""
+"""The host: runs instances, on threads of this process or inline. The seam behind which other hosts can come."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
-from reconciler.clock import Clock
-from reconciler.ports import MarketData, OrderGateway
 from reconciler.records.mode import Mode
 from reconciler.records.plan import Running
 from reconciler.records.record import Row
 from reconciler.records.status import Ticks
-from reconciler.runtime.at_work import AtWork
-from reconciler.runtime.crew import Crew, Watchdog
+from reconciler.runtime.crew import Crew, InlineCrew, Watchdog
 from reconciler.runtime.gate import PausedBy
 from reconciler.runtime.performer import CheckWidgets, Performer, Resolve
 from reconciler.runtime.progress import Progress
@@ -111,8 +108,8 @@ _FEW = 50
 """Of so many ticks in a beat each is looked at: which takes 0.1 ms."""
 
 
-class ThreadHost:
-    """Implements `Host`: worker threads drain one queue, one watchdog knows every hook's deadline.
+class _Hosting:
+    """What hosts have in common, whoever it is that works for them: `_crew` is made by each.
 
     `report` is called on any of the host's threads and on the caller's, one report at a time, those of one id
     in order; it must return at once. `resolve` puts secrets into a config, see `runtime.secrets`. `awaited`, asked each
@@ -120,44 +117,27 @@ class ThreadHost:
     nobody has to.
     """
 
+    _crew: Crew | InlineCrew
+
     def __init__(
         self,
-        clock: Clock,
+        world: World,
         options: HostOptions,
-        gateway: OrderGateway,
-        market: MarketData,
         report: Callable[[Report], None],
-        random_seed: int,
-        heartbeat_s: float,
         resolve: Resolve,
         check_widgets: CheckWidgets = check_all_widgets,
         awaited: Callable[[], Callable[[str], bool] | None] = _nobody,
-        at_work: AtWork | None = None,
-        surroundings: Surroundings | None = None,
     ) -> None:
-        self._clock = clock
+        self._clock = world.clock
         self._options = options
-        self._heartbeat_s = heartbeat_s
+        self._heartbeat_s = world.heartbeat_s
         self._awaited = awaited
         self._lagging: dict[Slot, None] = {}
         self._roster = Roster(report, options.log_lines)
-        progress = Progress(clock, options, self._roster, random_seed)
-        self._at_work = at_work or AtWork()
-        self._surroundings = surroundings
-        world = World(clock, gateway, market, heartbeat_s, self._at_work, options.seed)
-        self._performer = Performer(
-            world, options, progress, resolve, check_widgets, surroundings, lambda: self._crew.calls()
-        )
-        self._crew = Crew(self._performer.work, progress.engine_failed, clock.monotonic, self._at_work)
-        self._watchdog = Watchdog(clock, options, self._crew, progress)
-
-    def start(self) -> None:
-        self._crew.hire(self._options.workers)
-        self._watchdog.start()
-
-    def is_watched(self) -> bool:
-        """True from `start` until it is stopped, unless the watchdog ended by itself."""
-        return self._watchdog.is_alive()
+        self._progress = Progress(world.clock, options, self._roster, world.seed)
+        self._at_work = world.at_work
+        self._surroundings = world.surroundings
+        self._performer = Performer(world, options, self._progress, resolve, check_widgets, lambda: self._crew.calls())
 
     def load(self, spec: LoadSpec) -> None:
         slot = self._roster.ask_load(spec)
@@ -250,17 +230,11 @@ class ThreadHost:
                 del self._lagging[slot]
                 self._roster.outbox.put(TicksKept(slot.id))
 
-    def stop(self, deadline_s: float) -> tuple[str, ...]:
-        until_s = self._clock.monotonic() + deadline_s
+    def _unload_all(self, until_s: float) -> None:
         for instance_id in self._roster.close():
             if self._clock.monotonic() > until_s:
                 break
             self._begin_unload(instance_id, "the engine stops")
-        self._clock.wait(self._roster.empty, max(0.0, until_s - self._clock.monotonic()))
-        abandoned = tuple(sorted(self._roster.views()))
-        self._watchdog.stop()
-        self._crew.dismiss(self._crew.size)
-        return abandoned
 
     def _begin_unload(self, instance_id: str, reason: str) -> Slot | None:
         """Ask for it; the gate is closed but not settled. None where nothing is there."""
@@ -269,3 +243,72 @@ class ThreadHost:
             slot.log.append(self._clock.time(), "info", f"unloading: {reason}")
             self._crew.offer(slot)
         return slot
+
+
+class ThreadHost(_Hosting):
+    """Implements `Host`: worker threads drain one queue, one watchdog knows every hook's deadline."""
+
+    _crew: Crew
+
+    def __init__(
+        self,
+        world: World,
+        options: HostOptions,
+        report: Callable[[Report], None],
+        resolve: Resolve,
+        check_widgets: CheckWidgets = check_all_widgets,
+        awaited: Callable[[], Callable[[str], bool] | None] = _nobody,
+    ) -> None:
+        super().__init__(world, options, report, resolve, check_widgets, awaited)
+        failed = self._progress.engine_failed
+        self._crew = Crew(self._performer.work, failed, world.clock.monotonic, self._at_work)
+        self._watchdog = Watchdog(world.clock, options, self._crew, self._progress)
+
+    def start(self) -> None:
+        self._crew.hire(self._options.workers)
+        self._watchdog.start()
+
+    def is_watched(self) -> bool:
+        """True from `start` until it is stopped, unless the watchdog ended by itself."""
+        return self._watchdog.is_alive()
+
+    def stop(self, deadline_s: float) -> tuple[str, ...]:
+        until_s = self._clock.monotonic() + deadline_s
+        self._unload_all(until_s)
+        self._clock.wait(self._roster.empty, max(0.0, until_s - self._clock.monotonic()))
+        abandoned = tuple(sorted(self._roster.views()))
+        self._watchdog.stop()
+        self._crew.dismiss(self._crew.size)
+        return abandoned
+
+
+class InlineHost(_Hosting):
+    """Implements `Host` on the calling thread: every method returns once the hooks that it asks for have ended.
+
+    Who is due ticks in the order of the ids. A hook's time is not measured, it is counted: one that asks its context
+    for more than `InlineCrew` allows is ended there, as a failed one.
+    """
+
+    _crew: InlineCrew
+
+    def __init__(
+        self,
+        world: World,
+        options: HostOptions,
+        report: Callable[[Report], None],
+        resolve: Resolve,
+        check_widgets: CheckWidgets = check_all_widgets,
+        awaited: Callable[[], Callable[[str], bool] | None] = _nobody,
+    ) -> None:
+        super().__init__(world, options, report, resolve, check_widgets, awaited)
+        self._crew = InlineCrew(self._performer.work, self._progress.engine_failed, world)
+
+    def start(self) -> None:
+        """There is nobody to hire."""
+
+    def is_watched(self) -> bool:
+        return True
+
+    def stop(self, deadline_s: float) -> tuple[str, ...]:
+        self._unload_all(self._clock.monotonic() + deadline_s)
+        return tuple(sorted(self._roster.views()))

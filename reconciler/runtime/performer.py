@@ -20,7 +20,6 @@ from reconciler.runtime.context import context_at
 from reconciler.runtime.progress import Progress
 from reconciler.runtime.protocol import Hook, HostOptions
 from reconciler.runtime.slot import Desk, HookCall, RunningInstance, Slot, World
-from reconciler.runtime.surroundings import Surroundings
 from reconciler.strategy.definition import Definition
 from reconciler.validation.secrets import SecretReference, scrub, scrub_values, secret_references, with_secrets
 from reconciler.validation.validator import compile_config_schema
@@ -176,7 +175,6 @@ class Performer:
         progress: Progress,
         resolve: Resolve,
         check_widgets: CheckWidgets,
-        surroundings: Surroundings | None = None,
         busy: Callable[[], Sequence[HookCall]] = tuple,
     ) -> None:
         """`busy` tells what all workers are at."""
@@ -193,7 +191,7 @@ class Performer:
         self._check_widgets = check_widgets
         self._at_work = world.at_work
         self._marks = world.at_work.marks
-        self._surroundings = surroundings
+        self._surroundings = world.surroundings
         self.is_attentive = False
         """True while each tick is looked at for what it did to the process: where there are few."""
 

@@ -30,7 +30,7 @@ from reconciler.runtime.slot import HookCall, RunningInstance, Slot
 _JITTER = 0.2
 
 
-def retry_in_s(first_s: float, most_s: float, attempt: int, instance_id: str, random_seed: int) -> float:
+def retry_in_s(first_s: float, most_s: float, attempt: int, instance_id: str, random_seed: str) -> float:
     """Seconds until the next try after failed attempt number `attempt`, counted from 1.
 
     `first_s`, doubling up to `most_s`, less up to a fifth of it: instances that failed together do not come
@@ -46,7 +46,7 @@ class Progress:
     Where a gate is closed, the caller settles it afterwards.
     """
 
-    def __init__(self, clock: Clock, options: HostOptions, roster: Roster, random_seed: int) -> None:
+    def __init__(self, clock: Clock, options: HostOptions, roster: Roster, random_seed: str) -> None:
         self._clock = clock
         self._options = options
         self._roster = roster

@@ -231,8 +231,7 @@ class HostOptions:
 
     A hook that outlives its deadline is Stuck. `quarantine_after` failed ticks in a row pause an instance. A
     failed load is retried after `retry_first_s`, doubling up to `retry_max_s`. Widgets are rendered after a
-    tick, at most every `render_interval_s`; `log_lines` are kept of each instance's log. `seed` makes
-    another chance of `context.random`.
+    tick, at most every `render_interval_s`; `log_lines` are kept of each instance's log.
     """
 
     workers: int = 4
@@ -247,7 +246,6 @@ class HostOptions:
     retry_max_s: float = 300.0
     render_interval_s: float = 1.0
     log_lines: int = 200
-    seed: str = ""
 
     def deadlines_s(self) -> Mapping[Hook, float]:
         """The deadline of each hook."""

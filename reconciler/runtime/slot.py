@@ -7,8 +7,7 @@ from __future__ import annotations
 
 import sys
 import threading
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 from random import Random
@@ -27,6 +26,7 @@ from reconciler.records.status import Ticks
 from reconciler.runtime.at_work import AtWork
 from reconciler.runtime.gate import Gate, TickGate
 from reconciler.runtime.protocol import WORKER, Hook, LogRing, RuntimeFacts
+from reconciler.runtime.surroundings import Surroundings
 from reconciler.strategy.base import Strategy, frozen
 from reconciler.strategy.context import Context, chance
 from reconciler.strategy.definition import Definition
@@ -390,7 +390,11 @@ class HookCall:
 
 @dataclass(frozen=True, slots=True)
 class World:
-    """What all instances of a host share. `seed` makes another chance of everybody's `context.random`."""
+    """What all instances of a host share.
+
+    `seed` makes another chance of everybody's `context.random`, and of retries. `surroundings` are put back after hooks
+    that set them, where there are any. `allowance` is how often a hook may ask, where hooks are given no time.
+    """
 
     clock: Clock
     gateway: OrderGateway
@@ -398,16 +402,61 @@ class World:
     heartbeat_s: float
     at_work: AtWork = field(default_factory=AtWork)
     seed: str = ""
+    surroundings: Surroundings | None = None
+    allowance: Allowance | None = None
 
-    @contextmanager
-    def asked(self) -> Iterator[World]:
+    def asked(self) -> _Asked:
         """Foreign code asks for something: until it is answered, it is not its code that runs."""
-        back = self.at_work.engine_works()
-        try:
-            yield self
-        finally:
-            if back is not None:
-                back()
+        if self.allowance is not None:
+            self.allowance.take()
+        return _Asked(self)
+
+    def now_s(self) -> float:
+        """Wall time, for foreign code."""
+        if self.allowance is not None:
+            self.allowance.take()
+        return self.clock.time()
+
+
+class _Asked:
+    """While it is entered, the engine is at work."""
+
+    __slots__ = ("_back", "_world")
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+        self._back: Callable[[], None] | None = None
+
+    def __enter__(self) -> World:
+        self._back = self._world.at_work.engine_works()
+        return self._world
+
+    def __exit__(self, *raised: object) -> None:
+        if self._back is not None:
+            self._back()
+
+
+class Overdue(BaseException):
+    """A hook asked more often than it may: no strategy's `except Exception` is to go on after it."""
+
+
+class Allowance:
+    """How often the hook under way may still ask its context for something."""
+
+    __slots__ = ("_left", "_most")
+
+    def __init__(self, most: int) -> None:
+        self._most = self._left = most
+
+    def renew(self) -> None:
+        """Another hook begins."""
+        self._left = self._most
+
+    def take(self) -> None:
+        """It asks once more. Raises Overdue where that is once too often."""
+        self._left -= 1
+        if self._left < 0:
+            raise Overdue(f"it asked its context for more than {self._most:,} things: does it wait for time to pass?")
 
 
 class Desk:

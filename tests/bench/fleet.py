@@ -14,6 +14,7 @@ from reconciler.records.record import Identity, InstanceRecord, Row, digest
 from reconciler.runtime.host import ThreadHost
 from reconciler.runtime.performer import no_secrets
 from reconciler.runtime.protocol import HostOptions, Loaded, LoadSpec, Report
+from reconciler.runtime.slot import World
 from reconciler.strategy.base import Strategy
 from reconciler.strategy.definition import Definition
 
@@ -91,7 +92,7 @@ class Fleet:
         self._awaited = 0
         self._reached = threading.Event()
         exchange: Any = NoExchange()
-        self.host = ThreadHost(SystemClock(), options, exchange, exchange, self._hear, 7, 6.0, no_secrets)
+        self.host = ThreadHost(World(SystemClock(), exchange, exchange, 6.0), options, self._hear, no_secrets)
         self.host.start()
 
     def _hear(self, report: Report) -> None:

@@ -28,7 +28,7 @@ from typing import Any
 
 from reconciler.app import SWITCH_S
 from reconciler.clock import SystemClock
-from reconciler.exec_mcp.bridge import Bridge
+from reconciler.exec_mcp.bridge import LoopBridge
 from reconciler.exec_mcp.market_data import MarketData
 from reconciler.exec_mcp.options import embedded
 from reconciler.exec_mcp.servers import PaperSite, Servers, open_servers
@@ -78,7 +78,7 @@ class Ours:
         options = replace(embedded(), kind="http", url=url)
         with Store.open(folder / "reconciler.db", clock) as store:
             async with open_servers([options], Accounts(), clock, PaperSite(6.0)) as servers:
-                bridge = Bridge()
+                bridge = LoopBridge()
                 market = MarketData(servers, bridge)
                 self._gateway = Gateway(store, servers, market, bridge, clock)
                 self._gateway.recover()

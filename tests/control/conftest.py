@@ -35,6 +35,7 @@ from reconciler.runtime.host import ThreadHost
 from reconciler.runtime.performer import no_secrets
 from reconciler.runtime.protocol import HostOptions
 from reconciler.sources.branch import Branch
+from reconciler.runtime.slot import World
 from reconciler.sources.worktree import Worktree, WorktreeOptions
 from reconciler.store.store import Store
 from reconciler.strategy.catalogue import Catalogue
@@ -168,13 +169,9 @@ class Fleet:
         self.denials: list[dict[str, Any]] = []
         self.differences: list[dict[str, Any]] = []
         self.host = ThreadHost(
-            clock,
+            World(clock, orders, NoMarket(), 6.0),
             HostOptions(workers=2),
-            orders,
-            NoMarket(),
             lambda r: self.controller.on_report(r),
-            7,
-            6.0,
             no_secrets,
         )
         chronicle = Chronicle(self.store.events)

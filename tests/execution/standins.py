@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 from reconciler.clock import FakeClock, iso
 from reconciler.errors import CapabilityUnavailable, ExecUnavailable
-from reconciler.exec_mcp.bridge import Bridge, Handover
+from reconciler.exec_mcp.bridge import Bridge, Handover, LoopBridge
 from reconciler.exec_mcp.market_data import MarketData
 from reconciler.exec_mcp.refusals import RateLimits
 from reconciler.exec_mcp.servers import Servers
@@ -52,7 +52,7 @@ class MainLoop:
 
     def bridge(self) -> Bridge:
         async def make() -> Bridge:
-            return Bridge()
+            return LoopBridge()
 
         return self.run(make())
 

@@ -10,7 +10,7 @@ from decimal import Decimal
 from pathlib import Path
 
 from reconciler.clock import FakeClock
-from reconciler.exec_mcp.bridge import Bridge
+from reconciler.exec_mcp.bridge import LoopBridge
 from reconciler.exec_mcp.market_data import MarketData
 from reconciler.exec_mcp.options import embedded
 from reconciler.exec_mcp.server import ExecServer
@@ -71,7 +71,7 @@ async def engine(folder: Path, *faults: FaultRule) -> AsyncIterator[Engine]:
     store = Store.open(folder / "reconciler.db", clock)
     options = replace(embedded(), timeout_s=1.0, reconnect_min_s=0.01, reconnect_max_s=0.01)
     async with open_servers([options], Accounts(), clock, PaperSite(6.0, journals=folder, faults=faults)) as servers:
-        exchange, bridge = servers.reaching("main"), Bridge()
+        exchange, bridge = servers.reaching("main"), LoopBridge()
         market = MarketData(servers, bridge)
         gateway = Gateway(store, servers, market, bridge, clock)
         await asyncio.to_thread(gateway.recover)

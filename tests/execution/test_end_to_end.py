@@ -10,7 +10,7 @@ from decimal import Decimal
 from pathlib import Path
 
 from reconciler.clock import FakeClock
-from reconciler.exec_mcp.bridge import Bridge
+from reconciler.exec_mcp.bridge import LoopBridge
 from reconciler.exec_mcp.market_data import MarketData
 from reconciler.exec_mcp.options import embedded
 from reconciler.exec_mcp.servers import PaperSite, open_servers
@@ -39,7 +39,7 @@ class Engine:
 async def engine(folder: Path, clock: FakeClock) -> AsyncIterator[Engine]:
     store = Store.open(folder / "reconciler.db", clock)
     async with open_servers([embedded()], Accounts(), clock, PaperSite(6.0, journals=folder)) as servers:
-        exchange, bridge = servers.reaching("main"), Bridge()
+        exchange, bridge = servers.reaching("main"), LoopBridge()
         gateway = Gateway(store, servers, MarketData(servers, bridge), bridge, clock)
         await asyncio.to_thread(gateway.recover)
         async with asyncio.timeout(10):

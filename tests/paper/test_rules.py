@@ -9,7 +9,7 @@ import pytest
 
 from reconciler.paper.paper_order import read_ticket
 from reconciler.paper.terms import MarketRules, Markets
-from reconciler.paper.tools import rules_answer
+from reconciler.paper.told import rules_answer
 
 RULES = MarketRules(
     price_step=Decimal("0.5"),

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from reconciler.clock import FakeClock, SystemClock
-from reconciler.exec_mcp.bridge import Bridge
+from reconciler.exec_mcp.bridge import LoopBridge
 from reconciler.exec_mcp.market_data import MarketData
 from reconciler.exec_mcp.options import embedded
 from reconciler.exec_mcp.servers import PaperSite, Servers, open_servers
@@ -26,6 +26,7 @@ from reconciler.records.record import Identity, InstanceRecord, Limits, Row, dig
 from reconciler.runtime.host import ThreadHost
 from reconciler.runtime.performer import no_secrets
 from reconciler.runtime.protocol import HostOptions, LoadSpec, Report
+from reconciler.runtime.slot import World
 from reconciler.store.reader import Reader
 from reconciler.store.store import Store
 from reconciler.strategy.definition import Definition
@@ -118,7 +119,7 @@ def trading_floor(folder: Path, options: PaperOptions) -> Iterator[Floor]:
     async def live(store: Store) -> None:
         site = PaperSite(HEARTBEAT_S, options, journals=folder)
         async with open_servers([embedded()], Accounts(), clock, site) as servers:
-            bridge = Bridge()
+            bridge = LoopBridge()
             market = MarketData(servers, bridge)
             gateway = Gateway(store, servers, market, bridge, clock)
             ready.append((servers, gateway, market))
@@ -131,7 +132,7 @@ def trading_floor(folder: Path, options: PaperOptions) -> Iterator[Floor]:
         wait_until(lambda: ready or living.done(), "the servers to be opened")
         servers, gateway, market = ready[0]
         gateway.recover()
-        host = ThreadHost(clock, HostOptions(), gateway, market, reports.append, 7, HEARTBEAT_S, no_secrets)
+        host = ThreadHost(World(clock, gateway, market, HEARTBEAT_S), HostOptions(), reports.append, no_secrets)
         host.start()
         reader = Reader.open(folder / "reconciler.db")
         try:

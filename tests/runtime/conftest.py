@@ -23,6 +23,7 @@ from reconciler.runtime.at_work import AtWork
 from reconciler.runtime.host import ThreadHost
 from reconciler.runtime.performer import Resolve, no_secrets
 from reconciler.runtime.protocol import BeatReport, HostOptions, Loaded, LoadSpec, Report, RuntimeFacts
+from reconciler.runtime.slot import World
 from reconciler.runtime.surroundings import Surroundings
 from reconciler.strategy.base import Strategy
 from reconciler.strategy.definition import Definition
@@ -264,6 +265,7 @@ def make_stage() -> Iterator[MakeStage]:
         awaited: Callable[[], Callable[[str], bool] | None] = lambda: None,
         at_work: AtWork | None = None,
         surroundings: Surroundings | None = None,
+        seed: str = "",
     ) -> Stage:
         fake_clock, gateway, market = FakeClock(), FakeGateway(), FakeMarket()
         reports: list[Report] = []
@@ -272,10 +274,10 @@ def make_stage() -> Iterator[MakeStage]:
             reports.append(report)
             hear(report)
 
-        host = ThreadHost(
-            clock or fake_clock, options or HostOptions(), gateway, market, report, random_seed=7, heartbeat_s=6.0,
-            resolve=resolve, awaited=awaited, at_work=at_work, surroundings=surroundings,
-        )  # fmt: skip
+        world = World(
+            clock or fake_clock, gateway, market, 6.0, at_work or AtWork(), seed=seed, surroundings=surroundings
+        )
+        host = ThreadHost(world, options or HostOptions(), report, resolve, awaited=awaited)
         host.start()
         stages.append(Stage(fake_clock, gateway, market, reports, host))
         return stages[-1]

@@ -356,7 +356,7 @@ def drawn(strategy: Strategy) -> object:
 
 def test_chance_is_the_same_for_instance_generation_and_beat_whatever_was_drawn_before(make_stage: MakeStage) -> None:
     def run(seed: str = "", **changes: Any) -> list[object]:
-        stage = make_stage(HostOptions(seed=seed))
+        stage = make_stage(seed=seed)
         probing = probe(init=drawn, on_tick=lambda s: (drawn(s), drawn(s)))
         stage.load(probing, stage.row(**changes))
         stage.tick()

@@ -16,7 +16,7 @@ from typing import Any, Protocol, TypeVar, cast
 
 from reconciler.clock import FakeClock, iso
 from reconciler.errors import ExecUnavailable, ExecUnknown, StoreError
-from reconciler.exec_mcp.bridge import GRACE_S, Bridge, Handover
+from reconciler.exec_mcp.bridge import GRACE_S, Handover, LoopBridge
 from reconciler.exec_mcp.market_data import MarketData
 from reconciler.exec_mcp.refusals import RateLimits
 from reconciler.exec_mcp.servers import Servers
@@ -130,7 +130,7 @@ class WatchedLedger:
         return getattr(self._ledger, name)
 
 
-class WatchedBridge(Bridge):
+class WatchedBridge(LoopBridge):
     """Between the last look at the gate, whose lock is held, and the handing over something may happen."""
 
     engine: Engine
