@@ -1,4 +1,4 @@
-"""The engine: the only place where real parts are wired. Starts them, waits for a signal, stops them in order."""
+"""The engine's process: starts what is wired in `assembly`, waits for a signal, stops it in order."""
 
 from __future__ import annotations
 
@@ -11,19 +11,17 @@ import os
 import signal
 import sys
 from collections.abc import AsyncIterator, Callable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from types import FrameType
 
+from reconciler.assembly import Assembly, Driver, Notes, assembled
 from reconciler.clock import Clock, SystemClock
 from reconciler.connections import Connections, Descriptors
-from reconciler.control.board import Parts, StatusBoard
+from reconciler.control.board import StatusBoard
 from reconciler.control.bookkeeping import Bookkeeping
-from reconciler.control.chronicle import Chronicle
-from reconciler.control.controller import Controller, ControllerOptions
+from reconciler.control.controller import Controller
 from reconciler.control.diagnosis import Lookout
-from reconciler.control.follower import Follower
-from reconciler.control.heartbeat import Heartbeat
-from reconciler.control.observer import Observer, Source
+from reconciler.control.observer import Source
 from reconciler.control.operator import Operator
 from reconciler.control.socket import PeerProtocol, bind_control_socket, create_control_app
 from reconciler.control.trail import Trail, judging, pin
@@ -31,24 +29,16 @@ from reconciler.dashboard.routes import api_routes, create_app
 from reconciler.ending import GRACE_S, LastResort, in_children, leave, let_go_loop, notice_own_hand, obey_still
 from reconciler.errors import ReconcilerError
 from reconciler.exec_mcp.bridge import LoopBridge
-from reconciler.exec_mcp.market_data import MarketData
-from reconciler.exec_mcp.servers import Servers, open_servers
-from reconciler.execution.comparing import AccountViews
-from reconciler.execution.gate_checks import Arrivals
+from reconciler.exec_mcp.servers import open_servers
 from reconciler.execution.gateway import Gateway
 from reconciler.logfmt import foreign_code_told, log_to_stderr
 from reconciler.ports import InstanceFilter
-from reconciler.records.crosscheck import EvaluationCache, evaluate_all
-from reconciler.records.evaluation import Evaluation
 from reconciler.records.event import EventReason
 from reconciler.records.plan import Phase
 from reconciler.records.snapshot import Snapshot
 from reconciler.records.status import Sync
 from reconciler.runtime.at_work import AtWork, Culprit, culprit
-from reconciler.runtime.host import ThreadHost
-from reconciler.runtime.performer import resolver
-from reconciler.runtime.protocol import Report
-from reconciler.runtime.slot import World
+from reconciler.runtime.host import Host, ThreadHost
 from reconciler.runtime.surroundings import Surroundings
 from reconciler.serving import listen, serving, tell_refused_accepts_once
 from reconciler.settings import Settings
@@ -58,8 +48,6 @@ from reconciler.sources.hints import Watcher
 from reconciler.sources.worktree import Worktree, WorktreeOptions
 from reconciler.store.reader import Reader
 from reconciler.store.store import Store
-from reconciler.strategy.catalogue import Catalogue
-from reconciler.strategy.importing import Importer
 from reconciler.strategy.module_loading import Version
 
 log = logging.getLogger(__name__)
@@ -130,12 +118,9 @@ def settle_memory() -> None:
 
 @dataclass(frozen=True, slots=True)
 class _Fleet:
-    """The parts that live on threads of their own."""
+    """The engine, and what watches its files."""
 
-    controller: Controller
-    catalogue: Catalogue
-    host: ThreadHost
-    heartbeat: Heartbeat
+    engine: Assembly
     watcher: Watcher | RefWatcher
 
 
@@ -200,82 +185,90 @@ class _Engine:
             self._tools_changed,
             self._store.tools,
         ) as servers:
-            bridge = LoopBridge()
-            market = MarketData(servers, bridge, self._store.events)
-            gateway = Gateway(
+            engine = assembled(
+                settings,
+                self._clock,
                 self._store,
                 servers,
-                market,
-                bridge,
-                self._clock,
-                shadow_fee=settings.shadow_fee,
+                self._records(),
+                self._driver(),
+                adopt=adopt,
             )
-            gateway.recover()
             self._store.halts.keep_reserve()
-            arrivals = gateway.arrivals()
-            fleet = self._fleet(gateway, market, arrivals, adopt)
-            board = self._board(fleet, gateway, market, servers, arrivals)
-            lookout = Lookout(self._clock, settings.heartbeat_seconds, board.look_around)
-            self._follow_passes(fleet.controller, gateway, board)
-            self._handle_signals(fleet.controller)
-            self._handle_fencing(fleet.controller, gateway)
+            fleet = _Fleet(engine, self._watcher(engine.controller))
+            lookout = Lookout(self._clock, settings.heartbeat_seconds, engine.board.look_around)
+            self._handle_signals(engine.controller)
+            self._handle_fencing(engine.controller, engine.gateway)
             self._tell_ended()
-            fleet.host.start()
+            engine.host.start()
             try:
                 if once:
-                    code = await asyncio.to_thread(_converge, fleet.controller, board)
+                    code = await asyncio.to_thread(_converge, engine.controller, engine.board)
                     return 1 if self._ending else code
-                async with self._pages(fleet, board, gateway, servers):
-                    fleet.controller.start()
+                async with self._pages(engine):
+                    engine.controller.start()
                     fleet.watcher.start()
-                    await asyncio.to_thread(self._clock.wait, fleet.controller.settled, _SETTLING_S)
-                    running = _running(fleet.host)
-                    is_loaded = fleet.controller.has_settled
+                    await asyncio.to_thread(self._clock.wait, engine.controller.settled, _SETTLING_S)
+                    running = _running(engine.host)
+                    is_loaded = engine.controller.has_settled
                     log.info("fleet loaded" if is_loaded else "fleet still loading", extra={"instances": running})
                     settle_memory()
                     begin.set()
-                    arrivals.begin()
-                    fleet.heartbeat.start()
+                    engine.arrivals.begin()
+                    engine.heartbeat.start()
                     lookout.start()
-                    await self._until_asked(fleet, lookout)
+                    await self._until_asked(engine, lookout)
                     return 1 if self._ending else 0
             finally:
                 self._arm()
                 log.info("engine stopping")
                 await asyncio.to_thread(self._stop, fleet, lookout)
-                bridge.close()
-                gateway.close()
+                engine.close()
 
-    async def _until_asked(self, fleet: _Fleet, lookout: Lookout) -> None:
+    async def _until_asked(self, engine: Assembly, lookout: Lookout) -> None:
         """Until it is to end; a part that ended by itself ends all of it, for without it nothing is looked after."""
         parts: dict[str, Callable[[], bool]] = {
-            "heartbeat": fleet.heartbeat.is_alive,
-            "watchdog": fleet.host.is_watched,
-            "reconcile loop": fleet.controller.is_alive,
+            "heartbeat": engine.heartbeat.is_alive,
+            "watchdog": engine.host.is_watched,
+            "reconcile loop": engine.controller.is_alive,
             "lookout": lookout.is_alive,
         }
-        is_told = fleet.controller.has_settled
+        is_told = engine.controller.has_settled
         while not self._stopping.is_set():
-            if not is_told and fleet.controller.has_settled:
+            if not is_told and engine.controller.has_settled:
                 is_told = True
-                log.info("fleet loaded", extra={"instances": _running(fleet.host)})
+                log.info("fleet loaded", extra={"instances": _running(engine.host)})
             obey_still()
             for name, is_alive in parts.items():
                 if not is_alive():
-                    self._end(fleet.controller, f"its {name} has ended: look whether a strategy changes threads")
+                    self._end(engine.controller, f"its {name} has ended: look whether a strategy changes threads")
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._stopping.wait(), _LOOKED_AFTER_S)
 
-    def _follow_passes(self, controller: Controller, gateway: Gateway, board: StatusBoard) -> None:
-        """What a pass changes shows since when, and is followed by what it means for open orders."""
-        loop = asyncio.get_running_loop()
+    def _driver(self) -> Driver:
+        """Threads and this loop; what foreign code does to the process is seen and put back."""
+        store, surroundings = self._store, Surroundings()
 
-        def touched(ids: frozenset[str]) -> None:
-            board.look_at(ids)
-            asyncio.run_coroutine_threadsafe(gateway.withdraw(), loop)
+        @contextlib.contextmanager
+        def importing(version: Version) -> Iterator[None]:
+            with self._at_work.working(_source(version)):
+                yield
+            if changed := surroundings.put_back():
+                what = f"of the whole process was changed and put back: {', '.join(changed)}"
+                store.events.record(
+                    None, "Warning", EventReason.PROCESS_CHANGED, f"{what}; by importing {version.path}"
+                )
 
-        controller.touched = touched
-        gateway.explain_uncommitted(lambda: controller.fleet.why_uncommitted)
+        return Driver(
+            LoopBridge(),
+            ThreadHost,
+            self._at_work,
+            surroundings,
+            importing=importing,
+            barred=lambda version: self._at_work.suspicion(_source(version)),
+            descriptors=self._descriptors,
+            notes=Notes(lambda: self._watch_fault, self._staleness.note),
+        )
 
     def _tools_changed(self, server: str, change: str) -> None:
         message = f"{server}: {change}; no order leaves through it until somebody has looked: reconciler exec accept"
@@ -297,152 +290,43 @@ class _Engine:
 
         self._store.when_fenced(fenced)
 
-    def _fleet(self, gateway: Gateway, market: MarketData, arrivals: Arrivals, adopt: bool) -> _Fleet:
-        settings, store, clock = self._settings, self._store, self._clock
-        loop = asyncio.get_running_loop()
+    def _records(self) -> Source | Trail:
+        settings = self._settings
+        if settings.source.kind == "worktree":
+            return _SparedSource(Worktree(settings.root, self._clock, WorktreeOptions()), self._descriptors)
+        judge = judging(settings.accounts)
+        return Trail(self._branch(), self._store.following, judge, settings.source.pinned, self._descriptors.spared)
 
-        @contextlib.contextmanager
-        def importing(version: Version) -> Iterator[None]:
-            with self._at_work.working(_source(version)):
-                yield
-            if changed := surroundings.put_back():
-                what = f"of the whole process was changed and put back: {', '.join(changed)}"
-                store.events.record(
-                    None, "Warning", EventReason.PROCESS_CHANGED, f"{what}; by importing {version.path}"
-                )
-
-        surroundings = Surroundings()
-        importer = Importer(
-            clock,
-            lambda: controller.hint(),
-            settings.runtime.import_deadline_seconds,
-            importing,
-            lambda version: self._at_work.suspicion(_source(version)),
-        )
-        catalogue = Catalogue(importer=importer)
-        judged = EvaluationCache()
-
-        def evaluate(snapshot: Snapshot, strategies: Catalogue) -> tuple[Evaluation, ...]:
-            files, templates = snapshot.instances, snapshot.templates
-            return evaluate_all(files, templates, strategies.facts, settings.accounts, strategies.types(), judged)
-
-        def awaited() -> Callable[[str], bool] | None:
-            servers = arrivals.awaited()
-            if not servers:
-                return None
-            return lambda account_id: (one := settings.accounts.get(account_id)) is not None and one.server in servers
-
-        def reported(report: Report) -> None:
-            controller.on_report(report)
-
-        world = World(clock, gateway, market, settings.heartbeat_seconds, self._at_work, surroundings=surroundings)
-        host = ThreadHost(
-            world, settings.host_options(), reported, resolver(settings.root, os.environ), awaited=awaited
-        )
-        chronicle = Chronicle(store.events)
-        source = Worktree(settings.root, clock, WorktreeOptions())
-        parts = (
-            clock,
-            _SparedSource(source, self._descriptors),
-            catalogue,
-            evaluate,
-            store.desired,
-            store.halts,
-            chronicle,
-            host,
-            adopt,
-            settings.accounts.declared,
-        )
-        observer = Observer(*parts) if settings.source.kind == "worktree" else Follower(self._trail(), *parts)
-        options = ControllerOptions(settings.reconcile.interval_seconds)
-        controller = Controller(clock, options, observer, store.halts, chronicle, host)
-
-        def fire(beat: int) -> None:
-            host.beat(beat)
-            asyncio.run_coroutine_threadsafe(gateway.follow_up(beat), loop)
-
-        def uncommitted(beat: int) -> None:
-            asyncio.run_coroutine_threadsafe(gateway.tend(), loop)
-
-        def look() -> None:
-            self._descriptors.look()
-            with self._descriptors.spared():
-                if store.take_halt_requests():
-                    host.settle()
-                    controller.hint()
-                store.halts.store_pending()
-
-        heartbeat = Heartbeat(clock, settings.heartbeat_seconds, store.beats, fire, uncommitted, look)
-        if settings.source.kind == "git":
-            return _Fleet(controller, catalogue, host, heartbeat, RefWatcher(self._branch(), controller.hint, clock))
-        watcher = Watcher(settings.root, controller.hint, self._note_watching, clock)
-        return _Fleet(controller, catalogue, host, heartbeat, watcher)
+    def _watcher(self, controller: Controller) -> Watcher | RefWatcher:
+        if self._settings.source.kind == "git":
+            return RefWatcher(self._branch(), controller.hint, self._clock)
+        return Watcher(self._settings.root, controller.hint, self._note_watching, self._clock)
 
     def _branch(self) -> Branch:
         source = self._settings.source
         return Branch(self._settings.root, source.branch, source.remote, self._clock)
 
-    def _trail(self) -> Trail:
-        source, judge = self._settings.source, judging(self._settings.accounts)
-        return Trail(self._branch(), self._store.following, judge, source.pinned, self._descriptors.spared)
-
-    def _board(
-        self, fleet: _Fleet, gateway: Gateway, market: MarketData, servers: Servers, arrivals: Arrivals
-    ) -> StatusBoard:
-        return StatusBoard(
-            Parts(
-                clock=self._clock,
-                controller=fleet.controller,
-                catalogue=fleet.catalogue,
-                host=fleet.host,
-                heartbeat=fleet.heartbeat,
-                heartbeat_s=self._settings.heartbeat_seconds,
-                source=self._settings.source.kind,
-                trading=gateway,
-                exposures=self._store.ledger,
-                halts=self._store.halts.active,
-                unstored_halts=self._store.halts.unstored,
-                descriptors_note=lambda: self._descriptors.fault,
-                awaited=arrivals.awaited,
-                unheard=arrivals.unheard,
-                exec_servers=lambda: tuple(status.to_json() for status in servers.statuses()),
-                database_error=lambda: self._store.fault,
-                watch_fault=lambda: self._watch_fault,
-                accounts=self._settings.accounts,
-                account=AccountViews(market, gateway.comparisons, self._settings.heartbeat_seconds).view,
-                quote=market.last_quote,
-                orphans=lambda: [asdict(orphan) for orphan in gateway.orphans()],
-                doubts=lambda: [asdict(doubt) for doubt in gateway.doubts()],
-                denials=lambda: [asdict(denial) for denial in gateway.denials()],
-                differences=gateway.differences,
-                unseen=gateway.unseen,
-                settings_note=self._staleness.note,
-            )
-        )
-
     @contextlib.asynccontextmanager
-    async def _pages(
-        self, fleet: _Fleet, board: StatusBoard, gateway: Gateway, servers: Servers
-    ) -> AsyncIterator[None]:
+    async def _pages(self, engine: Assembly) -> AsyncIterator[None]:
         """The dashboard on its address, and the control socket."""
         settings, store, loop = self._settings, self._store, asyncio.get_running_loop()
 
         async def accept(name: str) -> str:
-            return servers.accept_tools(name)
+            return engine.servers.accept_tools(name)
 
         def accept_tools(name: str) -> str:
             return asyncio.run_coroutine_threadsafe(accept(name), loop).result()
 
         with contextlib.closing(Reader.open(settings.database)) as reader:
-            pages = create_app(board, reader, self._clock, settings.dashboard_options(os.environ))
+            pages = create_app(engine.board, reader, self._clock, settings.dashboard_options(os.environ))
             operator = Operator(
-                fleet.controller,
-                fleet.host,
+                engine.controller,
+                engine.host,
                 store.halts,
-                gateway,
+                engine.gateway,
                 accept_tools,
                 Bookkeeping(store.halts, store.operators, store.events),
-                fleet.heartbeat,
+                engine.heartbeat,
             )
             commands = create_control_app(operator, api_routes(pages))
             try:
@@ -529,18 +413,19 @@ class _Engine:
 
     def _stop(self, fleet: _Fleet, lookout: Lookout) -> None:
         """No more beats, no more passes, then unload what runs, within the deadline. Blocks."""
+        engine = fleet.engine
         lookout.stop()
-        fleet.heartbeat.stop()
+        engine.heartbeat.stop()
         fleet.watcher.stop()
-        fleet.controller.stop()
-        fleet.catalogue.close()
-        abandoned = fleet.host.stop(self._settings.runtime.shutdown_deadline_seconds)
+        engine.controller.stop()
+        engine.catalogue.close()
+        abandoned = engine.host.stop(self._settings.runtime.shutdown_deadline_seconds)
         if abandoned:
             log.warning("instances abandoned: their hooks did not end in time", extra={"ids": ",".join(abandoned)})
         log.info("engine stopped")
 
 
-def _running(host: ThreadHost) -> int:
+def _running(host: Host) -> int:
     return sum(view.phase is Phase.RUNNING for view in host.views().values())
 
 

@@ -1,4 +1,4 @@
-"""The clock: the only module that reads the time or waits for it to pass. And its fake.
+"""The clock: the only module that reads the time or waits for it to pass. And its fake, and one that is moved.
 
 Everything else receives a `Clock`. Wall time decides beats and stamps records; monotonic time measures
 deadlines and durations, so that a clock set back cannot stretch or cut them.
@@ -140,6 +140,35 @@ class FakeClock:
         deadline_s = self.monotonic() + duration_s
         while self.monotonic() < deadline_s:
             await asyncio.sleep(self._GLANCE_S)
+
+
+class SimulatedClock:
+    """A clock that is moved by whoever runs an engine at it, and belongs to that one thread. Nobody waits by it."""
+
+    def __init__(self, start_s: float) -> None:
+        self._start_s = self._now_s = start_s
+
+    def time(self) -> float:
+        return self._now_s
+
+    def monotonic(self) -> float:
+        return self._now_s - self._start_s
+
+    def move_to(self, time_s: float) -> None:
+        """It is now `time_s`, seconds since the epoch. Raises ValueError for what is past."""
+        if time_s < self._now_s:
+            raise ValueError(f"simulated time does not go back: expected at least {self._now_s}, was {time_s}")
+        self._now_s = time_s
+
+    def uptime(self) -> tuple[str, float]:
+        return "simulated", self.monotonic()
+
+    def wait(self, event: threading.Event, timeout_s: float | None = None) -> bool:
+        """At once: nothing happens meanwhile."""
+        return event.is_set()
+
+    async def sleep(self, duration_s: float) -> None:
+        """At once, as `wait`."""
 
 
 def utc(time_s: float) -> datetime:

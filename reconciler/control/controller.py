@@ -11,19 +11,18 @@ import threading
 from collections import deque
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol, TypeVar, assert_never
+from typing import TypeVar, assert_never
 
 from reconciler.clock import Clock
-from reconciler.control.chronicle import Chronicle
 from reconciler.control.fleet import Fleet
 from reconciler.control.observer import SETTLING_S, Observer
 from reconciler.errors import StoreError
-from reconciler.records.halt import HaltScope
 from reconciler.records.plan import Action, Load, Phase, Reload, Running, SetMode, Unload, Update, load_key, plan
 from reconciler.records.record import Row
 from reconciler.records.status import Sync
 from reconciler.runtime.host import Host
 from reconciler.runtime.protocol import LoadFailed, LoadSpec, Quarantined, Report
+from reconciler.store.halts import Halts
 
 
 class Rollout:
@@ -74,12 +73,6 @@ class ControllerOptions:
     interval_s: float = 30.0
 
 
-class QuarantineHalts(Protocol):
-    """Where the halt that a quarantine asks for is kept."""
-
-    def add(self, scope: HaltScope, id: str, full: bool, reason: str, by: str) -> object: ...
-
-
 class Controller:
     """Makes the running fleet match what the observer has admitted. One thread of its own."""
 
@@ -88,15 +81,14 @@ class Controller:
         clock: Clock,
         options: ControllerOptions,
         observer: Observer,
-        halts: QuarantineHalts,
-        chronicle: Chronicle,
+        halts: Halts,
         host: Host,
     ) -> None:
         self._clock = clock
         self._options = options
         self._observer = observer
         self._halts = halts
-        self._chronicle = chronicle
+        self._chronicle = observer.chronicle
         self._host = host
         self._wake = threading.Event()
         self._stopping = False
@@ -164,6 +156,18 @@ class Controller:
     def has_reports(self) -> bool:
         """True while a host has reported what no pass has taken yet."""
         return bool(self._reports)
+
+    @property
+    def is_retrying(self) -> bool:
+        """True while a load that failed waits to be tried again."""
+        return bool(self._retries_s)
+
+    def has_work(self) -> bool:
+        """True where a pass would do something before its time: it was hinted at, something is reported, or a load is
+        to be tried again."""
+        if self._reports or self._look_again:
+            return True
+        return bool(self._retries_s) and min(self._retries_s.values()) <= self._clock.monotonic()
 
     def confirm_removal(self, removal_digest: str) -> None:
         """Let the held removal of exactly this set happen, at the next pass."""

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from reconciler.clock import iso
+from reconciler.clock import Clock, iso
 from reconciler.control.observer import Observer
 from reconciler.control.trail import Trail
 from reconciler.errors import SourceError
@@ -45,9 +45,9 @@ class _Look:
 class Follower(Observer):
     """As an observer, of a branch. One thread uses it."""
 
-    def __init__(self, trail: Trail, *parts: Any) -> None:
-        """`parts` are an observer's own."""
-        super().__init__(*parts)
+    def __init__(self, trail: Trail, clock: Clock, *parts: Any) -> None:
+        """`parts` are an observer's own, after its source: that is the trail."""
+        super().__init__(clock, None, *parts)
         self._trail = trail
         self._followed = trail.progress.followed() or Followed(
             trail.pinned.kind, trail.pinned.remote, trail.pinned.branch

@@ -21,6 +21,8 @@ from reconciler.records.record import Row, RowChange
 from reconciler.records.snapshot import Snapshot, SourceFile, named_id
 from reconciler.runtime.host import Host
 from reconciler.store.desired import Desired
+from reconciler.store.halts import Halts
+from reconciler.store.store import Store
 from reconciler.strategy.catalogue import Catalogue
 from reconciler.strategy.definition import Definition
 
@@ -61,16 +63,10 @@ class Drift:
         self._is_suspected = False
 
 
-class DeclaredHalts(Protocol):
-    """Where the halts of a file come into force."""
-
-    def declare(self, halts: tuple[Halt, ...]) -> None: ...
-
-
 class HaltWatch:
     """Follows the halt file from snapshot to snapshot."""
 
-    def __init__(self, halts: DeclaredHalts) -> None:
+    def __init__(self, halts: Halts) -> None:
         self._halts = halts
         self._seen: tuple[SourceFile | None, bool] = (None, True)
         self.declared: tuple[Halt, ...] = ()
@@ -171,33 +167,38 @@ class Observer:
     def __init__(
         self,
         clock: Clock,
-        source: Source,
+        source: Source | None,
         catalogue: Catalogue,
         evaluate: Evaluate,
-        desired: Desired,
-        halts: DeclaredHalts,
-        chronicle: Chronicle,
+        store: Store,
         host: Host,
         adopt: bool,
         declared_accounts: Collection[str] = (),
     ) -> None:
-        """`adopt`: the first whole snapshot's modes are taken as established, of what waits for its code too."""
+        """`source` is None for who looks elsewhere. `adopt`: the first whole snapshot's modes are taken as established, of
+        what waits for its code too.
+        """
         self._clock = clock
         self._source = source
         self._catalogue = catalogue
         self._evaluate = evaluate
-        self._desired = desired
-        self._chronicle = chronicle
+        self._desired = store.desired
+        self._chronicle = Chronicle(store.events)
         self._host = host
         self._adopt = adopt
         self._found: frozenset[str] = frozenset()
         self._declared_accounts = declared_accounts
-        self._drift = Drift(desired)
-        self._halt_watch = HaltWatch(halts)
+        self._drift = Drift(store.desired)
+        self._halt_watch = HaltWatch(store.halts)
         self._snapshot: Snapshot | None = None
         self._is_unfinished = self._told_blocked = False
         self.absence = Absence()
-        self.fleet = Fleet(rows=desired.rows(), attempts=desired.attempts())
+        self.fleet = Fleet(rows=store.desired.rows(), attempts=store.desired.attempts())
+
+    @property
+    def chronicle(self) -> Chronicle:
+        """What is told goes in here, in its order."""
+        return self._chronicle
 
     @property
     def is_in_doubt(self) -> bool:
@@ -217,6 +218,7 @@ class Observer:
     def observe(self) -> frozenset[str]:
         """Look at the source; returns the ids of which something has changed. Raises StoreError."""
         at = iso(self._clock.time())
+        assert self._source is not None
         try:
             snapshot = self._source.read()
         except SourceError as error:

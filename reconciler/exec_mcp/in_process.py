@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 from reconciler.clock import Clock, iso
 from reconciler.errors import CapabilityUnavailable, ExecError, ExecRejected, ExecUnavailable
 from reconciler.exec_mcp.bridge import Handover
-from reconciler.exec_mcp.rate_limits import RateLimits
+from reconciler.exec_mcp.refusals import RateLimits
 from reconciler.exec_mcp.reply import OrderNotFound
 from reconciler.exec_mcp.venue import ServerStatus
 from reconciler.paper import told

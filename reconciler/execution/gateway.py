@@ -138,6 +138,11 @@ class Gateway:
         """
         await asyncio.gather(self.tend(), self._shadow_book.follow(beat), self._valuation.run(beat))
 
+    def is_busy(self) -> bool:
+        """True where there is something to follow up: an order is open or in doubt, or one that is over is looked up
+        once more. From memory."""
+        return self._ledger.has_open() or self._watch.has_endings()
+
     async def tend(self) -> None:
         """As `follow_up` where the beat could not be committed: what is real is asked for, compared and cancelled.
 

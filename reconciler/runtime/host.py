@@ -206,6 +206,10 @@ class _Hosting:
         slots = self._roster.slots()
         return frozenset([slot.id for slot in slots if (one := slot.instance) is not None and one.render_error])
 
+    def next_due(self, beat: int) -> int | None:
+        """The first beat after `beat` at which anybody ticks, None where nobody does."""
+        return self._roster.next_due(beat)
+
     def lagging(self) -> frozenset[str]:
         return frozenset([slot.id for slot in tuple(self._lagging)])
 

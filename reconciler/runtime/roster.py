@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from types import MappingProxyType
 
-from reconciler.records.cadence import is_due
+from reconciler.records.cadence import is_due, next_due
 from reconciler.records.mode import Mode, lowers
 from reconciler.records.plan import Running
 from reconciler.records.record import Row
@@ -46,6 +46,12 @@ class Schedule:
         """One more tick for a scheduled slot, at the next beat."""
         if slot.steps:
             self._once[slot] = None
+
+    def next_due(self, beat: int) -> int | None:
+        """The first beat after `beat` at which anybody ticks, None where nobody does."""
+        if self._once:
+            return beat + 1
+        return min([next_due(beat, steps) for steps in self._groups], default=None)
 
     def due(self, beat: int, waits: Callable[[Slot], bool] | None = None) -> list[Slot]:
         """Who ticks at `beat`, each slot once. Forgets whom `place_once` asked for, but those that must wait."""
@@ -178,6 +184,11 @@ class Roster:
         """Who ticks at `beat`, but those that `waits` is true of."""
         with self._lock:
             return self.board.schedule.due(beat, waits)
+
+    def next_due(self, beat: int) -> int | None:
+        """The first beat after `beat` at which anybody ticks, None where nobody does."""
+        with self._lock:
+            return self.board.schedule.next_due(beat)
 
     def ask_load(self, spec: LoadSpec) -> Slot | None:
         """Want `spec` loaded, once what is there has ended; it is asked to. None where the host is stopping."""

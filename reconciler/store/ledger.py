@@ -203,6 +203,10 @@ class Ledger(OrderSearch):
         """The instance's orders to which something may still happen, oldest first. From memory."""
         return self._open.of(instance_id, shadow)
 
+    def has_open(self) -> bool:
+        """True where something may still happen to any order, of whatever book. From memory."""
+        return self._open.is_any()
+
     def recent(self, instance_id: str, limit: int, shadow: bool) -> list[Order]:
         """The instance's last `limit` orders, newest first, whatever became of them; shadow ones of its open book."""
         return self._orders(

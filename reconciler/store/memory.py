@@ -180,6 +180,10 @@ class OpenOrders:
         """The order of that id, None where it is not open."""
         return self._orders.get(client_order_id)
 
+    def is_any(self) -> bool:
+        """True where there is one."""
+        return bool(self._orders)
+
     def of(self, instance_id: str, shadow: bool) -> list[Order]:
         """The instance's, oldest first."""
         with self._lock:

@@ -17,7 +17,6 @@ from time import perf_counter
 from typing import Any
 
 from reconciler.clock import SystemClock
-from reconciler.control.chronicle import Chronicle
 from reconciler.control.controller import Controller, ControllerOptions
 from reconciler.control.observer import Observer
 from reconciler.records.accounts import Accounts
@@ -117,7 +116,6 @@ def controller(root: Path) -> Iterator[tuple[Controller, _Running]]:
     host: Any = _Running()
     catalogue, judged, accounts = Catalogue(), EvaluationCache(), Accounts()
     with Store.open(root / ".reconciler" / "reconciler.db", clock) as store:
-        chronicle = Chronicle(store.events)
         observer = Observer(
             clock,
             Worktree(root, clock, WorktreeOptions(racy_s=0.0)),
@@ -125,13 +123,11 @@ def controller(root: Path) -> Iterator[tuple[Controller, _Running]]:
             lambda snapshot, catalogue: evaluate_all(
                 snapshot.instances, snapshot.templates, catalogue.facts, accounts, catalogue.types(), judged
             ),
-            store.desired,
-            store.halts,
-            chronicle,
+            store,
             host,
             adopt=False,
         )
-        yield Controller(clock, ControllerOptions(), observer, store.halts, chronicle, host), host
+        yield Controller(clock, ControllerOptions(), observer, store.halts, host), host
 
 
 def make_fleet(root: Path) -> None:

@@ -14,7 +14,6 @@ import pytest
 from reconciler.clock import FakeClock, utc
 from reconciler.control.board import Parts, StatusBoard
 from reconciler.control.bookkeeping import Bookkeeping
-from reconciler.control.chronicle import Chronicle
 from reconciler.control.controller import Controller, ControllerOptions
 from reconciler.control.follower import Follower
 from reconciler.control.heartbeat import Heartbeat
@@ -34,8 +33,8 @@ from reconciler.records.status import InstanceStatus, Obstacle
 from reconciler.runtime.host import ThreadHost
 from reconciler.runtime.performer import no_secrets
 from reconciler.runtime.protocol import HostOptions
-from reconciler.sources.branch import Branch
 from reconciler.runtime.slot import World
+from reconciler.sources.branch import Branch
 from reconciler.sources.worktree import Worktree, WorktreeOptions
 from reconciler.store.store import Store
 from reconciler.strategy.catalogue import Catalogue
@@ -174,28 +173,23 @@ class Fleet:
             lambda r: self.controller.on_report(r),
             no_secrets,
         )
-        chronicle = Chronicle(self.store.events)
         parts = (
-            clock,
-            Worktree(root, clock, WorktreeOptions(racy_s=-1)),
             self.catalogue,
             lambda snapshot, catalogue: evaluate_all(
                 snapshot.instances, snapshot.templates, catalogue.facts, accounts, catalogue.types(), judged
             ),
-            self.store.desired,
-            self.store.halts,
-            chronicle,
+            self.store,
             self.host,
             adopt,
         )
         if follows:
             branch = Branch(root, follows, None, clock)
             observer: Observer = Follower(
-                Trail(branch, self.store.following, judging(accounts), Pinned("git", None, follows)), *parts
+                Trail(branch, self.store.following, judging(accounts), Pinned("git", None, follows)), clock, *parts
             )
         else:
-            observer = Observer(*parts)
-        self.controller = Controller(clock, ControllerOptions(), observer, self.store.halts, chronicle, self.host)
+            observer = Observer(clock, Worktree(root, clock, WorktreeOptions(racy_s=-1)), *parts)
+        self.controller = Controller(clock, ControllerOptions(), observer, self.store.halts, self.host)
         self.heartbeat = heartbeat = Heartbeat(clock, 6.0, self.store.beats, self.host.beat)
         self.board = StatusBoard(
             Parts(

@@ -1,0 +1,235 @@
+"""The assembly: the only place where real parts are wired into one engine. Starts nothing, knows no signal and no page.
+
+What carries it is a `Driver`: threads and a loop in a process of its own, or the calling thread alone (`inline`).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from reconciler.clock import Clock
+from reconciler.connections import Descriptors
+from reconciler.control.board import Parts, StatusBoard
+from reconciler.control.controller import Controller, ControllerOptions
+from reconciler.control.follower import Follower
+from reconciler.control.heartbeat import Heartbeat
+from reconciler.control.observer import Observer, Source
+from reconciler.control.trail import Trail
+from reconciler.errors import ExecUnavailable
+from reconciler.exec_mcp.bridge import Bridge
+from reconciler.exec_mcp.market_data import MarketData
+from reconciler.exec_mcp.servers import Servers
+from reconciler.execution.comparing import AccountViews
+from reconciler.execution.gate_checks import Arrivals
+from reconciler.execution.gateway import Gateway
+from reconciler.records.crosscheck import EvaluationCache, evaluate_all
+from reconciler.records.evaluation import Evaluation
+from reconciler.records.snapshot import Snapshot
+from reconciler.runtime.at_work import AtWork
+from reconciler.runtime.host import InlineHost, ThreadHost
+from reconciler.runtime.performer import resolver
+from reconciler.runtime.protocol import Report
+from reconciler.runtime.slot import Allowance, World
+from reconciler.runtime.surroundings import Surroundings
+from reconciler.settings import Settings
+from reconciler.store.store import Store
+from reconciler.strategy.catalogue import Catalogue
+from reconciler.strategy.importing import Importer
+from reconciler.strategy.module_loading import Version
+
+
+@dataclass(frozen=True, slots=True)
+class Notes:
+    """What the process around the engine has to say on the page: of watching files, and of settings that changed."""
+
+    watch_fault: Callable[[], str] = str
+    settings: Callable[[], str] = str
+
+
+@dataclass(frozen=True, slots=True)
+class Driver:
+    """What carries an engine, and what its process adds. `seed` is that of `context.random` and of retries.
+
+    `importing` is entered around each import on a thread of its own, `barred` says why a version must not be imported;
+    without `importing`, a pass waits for imports. `allowance` is how often a hook may ask its context, where hooks are
+    given no time.
+    """
+
+    bridge: Bridge
+    host: type[ThreadHost] | type[InlineHost]
+    at_work: AtWork = field(default_factory=AtWork)
+    surroundings: Surroundings | None = None
+    seed: str = ""
+    importing: Callable[[Version], AbstractContextManager[object]] | None = None
+    barred: Callable[[Version], str] = lambda version: ""
+    allowance: int | None = None
+    descriptors: Descriptors | None = None
+    notes: Notes = Notes()
+    judge: Callable[[Evaluation], Evaluation] | None = None
+    """What every file's evaluation is taken for, None for what it is."""
+
+
+@dataclass(frozen=True, slots=True)
+class Assembly:
+    """One engine, wired, nothing of it started. `close` ends what it does with servers, last of all."""
+
+    settings: Settings
+    clock: Clock
+    store: Store
+    servers: Servers
+    bridge: Bridge
+    market: MarketData
+    gateway: Gateway
+    arrivals: Arrivals
+    catalogue: Catalogue
+    host: ThreadHost | InlineHost
+    controller: Controller
+    heartbeat: Heartbeat
+    board: StatusBoard
+
+    def close(self) -> None:
+        self.bridge.close()
+        self.gateway.close()
+
+
+def assembled(
+    settings: Settings,
+    clock: Clock,
+    store: Store,
+    venues: Servers,
+    source: Source | Trail,
+    driver: Driver,
+    *,
+    adopt: bool = False,
+) -> Assembly:
+    """A whole engine: what it trades through is `venues`, what it is to run comes from `source`.
+
+    Orders that were on their way when the last engine stopped are taken up. `adopt`: the first whole snapshot's modes
+    are taken as established.
+    """
+    bridge = driver.bridge
+    market = MarketData(venues, bridge, store.events)
+    gateway = Gateway(store, venues, market, bridge, clock, shadow_fee=settings.shadow_fee)
+    gateway.recover()
+    arrivals = gateway.arrivals()
+
+    def started(work: Callable[[], Any]) -> None:
+        with contextlib.suppress(ExecUnavailable):  # the engine is stopping
+            bridge.start(work)
+
+    def awaited() -> Callable[[str], bool] | None:
+        servers = arrivals.awaited()
+        if not servers:
+            return None
+        return lambda account_id: (one := settings.accounts.get(account_id)) is not None and one.server in servers
+
+    def reported(report: Report) -> None:
+        controller.on_report(report)
+
+    importer = None
+    if driver.importing is not None:
+        deadline_s = settings.runtime.import_deadline_seconds
+        importer = Importer(clock, lambda: controller.hint(), deadline_s, driver.importing, driver.barred)
+    catalogue = Catalogue(settings.runtime.import_deadline_seconds, importer)
+    world = World(
+        clock,
+        gateway,
+        market,
+        settings.heartbeat_seconds,
+        driver.at_work,
+        driver.seed,
+        driver.surroundings,
+        None if driver.allowance is None else Allowance(driver.allowance),
+    )
+    secrets = resolver(settings.root, os.environ)
+    host = driver.host(world, settings.host_options(), reported, secrets, awaited=awaited)
+    evaluate = _evaluation(settings, driver.judge)
+    parts = (catalogue, evaluate, store, host, adopt, settings.accounts.declared)
+    if isinstance(source, Trail):
+        observer: Observer = Follower(source, clock, *parts)
+    else:
+        observer = Observer(clock, source, *parts)
+    controller = Controller(clock, ControllerOptions(settings.reconcile.interval_seconds), observer, store.halts, host)
+
+    def fire(beat: int) -> None:
+        if isinstance(host, InlineHost):  # what waits fills before anybody ticks, and nothing follows by itself
+            if gateway.is_busy():
+                bridge.start(lambda: gateway.follow_up(beat)).result()
+            host.beat(beat)
+            return
+        host.beat(beat)
+        started(lambda: gateway.follow_up(beat))
+
+    def uncommitted(beat: int) -> None:
+        started(gateway.tend)
+
+    def look() -> None:
+        if driver.descriptors is not None:
+            driver.descriptors.look()
+        with nullcontext() if driver.descriptors is None else driver.descriptors.spared():
+            if store.take_halt_requests():
+                host.settle()
+                controller.hint()
+            store.halts.store_pending()
+
+    heartbeat = Heartbeat(clock, settings.heartbeat_seconds, store.beats, fire, uncommitted, look)
+    engine = Assembly(
+        settings, clock, store, venues, bridge, market, gateway, arrivals, catalogue, host, controller, heartbeat,
+        StatusBoard(
+            Parts(
+                clock=clock,
+                controller=controller,
+                catalogue=catalogue,
+                host=host,
+                heartbeat=heartbeat,
+                heartbeat_s=settings.heartbeat_seconds,
+                source=settings.source.kind,
+                trading=gateway,
+                exposures=store.ledger,
+                halts=store.halts.active,
+                unstored_halts=store.halts.unstored,
+                descriptors_note=lambda: "" if driver.descriptors is None else driver.descriptors.fault,
+                awaited=arrivals.awaited,
+                unheard=arrivals.unheard,
+                exec_servers=lambda: tuple(status.to_json() for status in venues.statuses()),
+                database_error=lambda: store.fault,
+                watch_fault=driver.notes.watch_fault,
+                accounts=settings.accounts,
+                account=AccountViews(market, gateway.comparisons, settings.heartbeat_seconds).view,
+                quote=market.last_quote,
+                orphans=lambda: [asdict(orphan) for orphan in gateway.orphans()],
+                doubts=lambda: [asdict(doubt) for doubt in gateway.doubts()],
+                denials=lambda: [asdict(denial) for denial in gateway.denials()],
+                differences=gateway.differences,
+                unseen=gateway.unseen,
+                settings_note=driver.notes.settings,
+            )
+        ),
+    )  # fmt: skip
+
+    def touched(ids: frozenset[str]) -> None:
+        """What a pass changes shows since when, and is followed by what it means for open orders."""
+        engine.board.look_at(ids)
+        started(gateway.withdraw)
+
+    controller.touched = touched
+    gateway.explain_uncommitted(lambda: controller.fleet.why_uncommitted)
+    return engine
+
+
+def _evaluation(
+    settings: Settings, judge: Callable[[Evaluation], Evaluation] | None
+) -> Callable[[Snapshot, Catalogue], tuple[Evaluation, ...]]:
+    judged = EvaluationCache()
+
+    def evaluate(snapshot: Snapshot, strategies: Catalogue) -> tuple[Evaluation, ...]:
+        files, templates = snapshot.instances, snapshot.templates
+        found = evaluate_all(files, templates, strategies.facts, settings.accounts, strategies.types(), judged)
+        return found if judge is None else tuple(map(judge, found))
+
+    return evaluate
