@@ -175,8 +175,8 @@ class Observer:
         adopt: bool,
         declared_accounts: Collection[str] = (),
     ) -> None:
-        """`source` is None for who looks elsewhere. `adopt`: the first whole snapshot's modes are taken as established, of
-        what waits for its code too.
+        """`source` is None for who looks elsewhere. `adopt`: the first whole snapshot's modes are taken as established,
+        of what waits for its code too.
         """
         self._clock = clock
         self._source = source
