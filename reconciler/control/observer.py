@@ -175,9 +175,7 @@ class Observer:
         adopt: bool,
         declared_accounts: Collection[str] = (),
     ) -> None:
-        """`source` is None for who looks elsewhere. `adopt`: the first whole snapshot's modes are taken as established,
-        of what waits for its code too.
-        """
+        """`source`: None for who looks elsewhere. `adopt`: take as established what the first whole snapshot says."""
         self._clock = clock
         self._source = source
         self._catalogue = catalogue
