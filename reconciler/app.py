@@ -295,7 +295,9 @@ class _Engine:
         if settings.source.kind == "worktree":
             return _SparedSource(Worktree(settings.root, self._clock, WorktreeOptions()), self._descriptors)
         judge = judging(settings.accounts)
-        return Trail(self._branch(), self._store.following, judge, settings.source.pinned, self._descriptors.spared)
+        branch, asked, spared = self._branch(), settings.source.signatures, self._descriptors.spared
+        signatures = branch.signatures(asked.allowed_signers, asked.forge) if asked.required else None
+        return Trail(branch, self._store.following, judge, settings.source.pinned, spared, signatures)
 
     def _watcher(self, controller: Controller) -> Watcher | RefWatcher:
         if self._settings.source.kind == "git":

@@ -9,13 +9,14 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Final
 
-from reconciler.clock import Clock, iso
+from reconciler.clock import Clock, from_iso, iso
 from reconciler.control.observer import Observer
 from reconciler.control.trail import Trail
 from reconciler.errors import SourceError
 from reconciler.records.admission import Admission, Arrival, Removal, admit, removal_digest
+from reconciler.records.change import MergedChange
 from reconciler.records.crosscheck import template_problems
 from reconciler.records.evaluation import Evaluation
 from reconciler.records.followed import Followed
@@ -24,8 +25,12 @@ from reconciler.records.mode import lowers
 from reconciler.records.record import Row, RowChange
 from reconciler.records.snapshot import Snapshot, SourceFile, named_id
 from reconciler.records.walk import CommitWalk, Step
+from reconciler.sources.signatures import SignedRange
 
 log = logging.getLogger(__name__)
+
+_REMEMBERED: Final = 10_000
+"""Of so many commits that are held, the newest, it is kept when they were first seen."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +58,7 @@ class Follower(Observer):
             trail.pinned.kind, trail.pinned.remote, trail.pinned.branch
         )
         self._seen: str | None = None
+        self._checked: SignedRange | None = None
         self._adopted: frozenset[str] = frozenset()
         self._stored: set[tuple[str, str]] = set()
 
@@ -75,7 +81,8 @@ class Follower(Observer):
 
     @property
     def _has_news(self) -> bool:
-        return bool(self._catalogue.has_news or self.absence.confirmed or self.fleet.source_error)
+        unchecked = self._checked is not None and not self._checked.is_certain
+        return bool(self._catalogue.has_news or self.absence.confirmed or self.fleet.source_error or unchecked)
 
     # What is to be in force.
 
@@ -87,6 +94,8 @@ class Follower(Observer):
                 raise SourceError(
                     f"{self._trail.pinned}: expected a branch, found none; push it, or name another with --branch"
                 )
+            if why := self._why_unsigned(None, seen):
+                raise SourceError(f"the first commit would be {seen[:10]}, and signatures are required: {why}")
             return _Look(seen, branch.snapshot(seen), is_leap=True)
         if self._snapshot is None:
             self._begin(applied)
@@ -112,7 +121,17 @@ class Follower(Observer):
             return f"what is applied, {applied[:10]}, is not in this repository any more"
         if not branch.descends(applied, seen):
             return f"it does not descend from what is applied, {applied[:10]}: the branch was moved"
-        return ""
+        return self._why_unsigned(applied, seen)
+
+    def _why_unsigned(self, applied: str | None, seen: str) -> str:
+        """Empty where signatures are not required, too. A range is judged once, or until somebody could."""
+        signatures, known = self._trail.signatures, self._checked
+        if signatures is None:
+            return ""
+        if known is None or not known.is_certain or (known.applied, known.new) != (applied or "", seen):
+            first_seen = {commit: from_iso(at) for commit, at in self._followed.first_seen.items()}
+            known = self._checked = signatures.check(applied, seen, first_seen, self._clock.time())
+        return known.held
 
     def _begin(self, applied: str) -> None:
         """What this process has to know of what was applied before it began."""
@@ -284,7 +303,21 @@ class Follower(Observer):
             accepted=None if has_moved else before.accepted,
             halts=left,
             behind=dict(behind),
+            first_seen={} if held is None else self._first_seen(held, at),
         )
+
+    def _first_seen(self, held: str, at: str) -> Mapping[str, str]:
+        """Of what is held, when each commit was seen first; what it was judged by then stays so."""
+        before, checked = self._followed.first_seen, self._checked
+        if checked is None or checked.new != held:
+            return before
+        return {one.raw.commit: before.get(one.raw.commit, at) for one in checked.commits[-_REMEMBERED:]}
+
+    def _signed(self, commits: Mapping[str, MergedChange]) -> Mapping[str, MergedChange]:
+        if self._checked is None:
+            return commits
+        known = {one.raw.commit: one.signed_by for one in self._checked.commits}
+        return {commit: replace(one, signed_by=known.get(commit)) for commit, one in commits.items()}
 
     def _write(
         self,
@@ -305,7 +338,7 @@ class Follower(Observer):
             commits = trail.branch.commits(
                 sorted(filter(None, {*walked, followed.applied, followed.seen, followed.held}))
             )
-            job = trail.progress.job(followed, commits, schemas)
+            job = trail.progress.job(followed, self._signed(commits), schemas)
             self._desired.apply(written, admission.attempts, admission.forgotten_paths, job)
         self._stored.update(schemas)
         self._drift.settled()

@@ -14,6 +14,7 @@ from reconciler.records.evaluation import DefinitionFacts, Evaluation
 from reconciler.records.followed import Followed, Pinned, refuse_other
 from reconciler.records.snapshot import Snapshot, SourceFile
 from reconciler.records.walk import Step
+from reconciler.sources.signatures import SignedRange
 
 
 class Followable(Protocol):
@@ -41,6 +42,12 @@ class FollowedStore(Protocol):
     ) -> Callable[[Any], None]: ...
 
 
+class Signing(Protocol):
+    """Who signed what: `sources.signatures.Signatures`."""
+
+    def check(self, applied: str | None, new: str, seen: Mapping[str, float], now: float) -> SignedRange: ...
+
+
 JudgeStep = Callable[[Sequence[SourceFile], Step, Mapping[str, DefinitionFacts]], Sequence[Evaluation]]
 """Judges files by the strategies, templates and settings of a moment."""
 
@@ -55,6 +62,8 @@ class Trail:
     pinned: Pinned
     spared: Callable[[], AbstractContextManager[object]] = nullcontext
     """Within it files can be read where no descriptor is left."""
+    signatures: Signing | None = None
+    """None where none are required."""
 
 
 def judging(accounts: Accounts) -> JudgeStep:

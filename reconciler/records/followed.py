@@ -35,8 +35,9 @@ class Followed:
     `first` is the commit that was applied first, `applied` the last one, `seen` where the branch is. `held` is the
     commit that is not applied, for `held_why`: empty where the branch is gone, None where nothing is held. `accepted`
     is one that an operator said is to be taken. `halts` are of commits that were held; they last until another commit
-    is applied. `behind` are names that wait for code, with the commit at which they do. `unreachable` says why the
-    remote could not be asked, empty where it could.
+    is applied. `behind` are names that wait for code, with the commit at which they do. `first_seen` are commits that
+    are not applied, with when they were seen first: keys must have been good then. `unreachable` says why the remote
+    could not be asked, empty where it could.
     """
 
     kind: SourceKind
@@ -53,6 +54,7 @@ class Followed:
     accepted: str | None = None
     halts: tuple[Halt, ...] = ()
     behind: Mapping[str, str] = field(default_factory=dict)
+    first_seen: Mapping[str, str] = field(default_factory=dict)
     unreachable: str = ""
     unreachable_since: str | None = None
 

@@ -87,6 +87,7 @@ def load(
     if not problems:
         values = _merged(with_integers(defaults(document.values, SCHEMA), SCHEMA), overrides)
         problems = list(_cross_problems(root, values, document, {o.scalar.path: o for o in overrides}))
+        problems += _signed_by_nobody(values["source"], document) if committed is None else ()
     if problems:
         raise SettingsError(tuple(sorted(problems)))
     if committed is not None:
@@ -103,6 +104,13 @@ def _is_the_hosts(override: _Override) -> bool:
 def _not_the_hosts(override: _Override) -> Problem:
     message = "expected it in reconciler.yaml of the branch alone, where it is reviewed: commits are the source"
     return override.problem(message, f"commit it there, and unset {override.origin}", "host-setting")
+
+
+def _signed_by_nobody(source: Mapping[str, Any], document: Document) -> Iterator[Problem]:
+    if source["signatures"]["required"] and source["kind"] != "git":
+        message = "expected kind: git beside it, was worktree: files on disk are signed by nobody"
+        at = ("source", "signatures", "required")
+        yield Problem(*document.place(at), spell(at), message, "say kind: git, or leave it out", "signatures-of-files")
 
 
 def _moves_state(root: Path, committed: Committed, document: Document) -> Iterator[Problem]:
@@ -205,11 +213,9 @@ def _cross_problems(
 
     for found in paper.problems(root, values["paper"]):
         yield problem(*found)
-    source = values["source"]
-    for there, what in ((source.get("remote"), "remote"), (source["signatures"]["required"], "signatures")):
-        if there:
-            message = f"expected nothing: source.{what} is not supported by this version"
-            yield problem(("source", what), message, "leave it out", "not-yet")
+    if values["source"].get("remote"):
+        message = "expected nothing: source.remote is not supported by this version"
+        yield problem(("source", "remote"), message, "leave it out", "not-yet")
     dashboard = values["dashboard"]
     if "token" not in dashboard and not DashboardSettings(dashboard["host"], dashboard["port"]).is_loopback:
         message = f"expected a token, or a loopback address, was {dashboard['host']} without one"

@@ -26,6 +26,7 @@ from reconciler.sources.git import Repository, first_line, locate, locate_bare
 from reconciler.sources.layout import counts
 from reconciler.sources.mainline import Changed, History, changes, leap, removed_by
 from reconciler.sources.raw_commit import LIMIT_BYTES, parsed
+from reconciler.sources.signatures import Signatures, SigningRules
 from reconciler.sources.worktree import WorktreeOptions
 from reconciler.visible import visible
 
@@ -206,6 +207,10 @@ class Branch:
         how = ("--first-parent", "--ancestry-path", "--parents", "--reverse")
         told = self.git.text("rev-list", *how, after, f"^{before}").splitlines()
         return [_Link(commit, parents) for commit, *parents in (line.split() for line in told)]
+
+    def signatures(self, allowed_signers: str, forge: str = "") -> Signatures:
+        """Who signed its commits, by files at these paths from the fleet's root."""
+        return Signatures(self.git, SigningRules.below(self.where.prefix, allowed_signers, forge))
 
     def commits(self, ids: Collection[str]) -> dict[str, MergedChange]:
         """What each commit says of itself. Raises SourceError."""

@@ -18,7 +18,7 @@ from reconciler.errors import SourceError
 from reconciler.records.change import SignedBy
 from reconciler.sources.command import Git
 from reconciler.sources.raw_commit import LIMIT_BYTES, RawCommit, parsed
-from reconciler.sources.signers import AllowedSigners, ForgeKey, is_openpgp, ssh_signature
+from reconciler.sources.signers import UNCHECKED, AllowedSigners, ForgeKey, is_openpgp, ssh_signature
 from reconciler.visible import is_printable
 
 _AT_ONCE: Final = 4
@@ -75,6 +75,11 @@ class SignedRange:
         told = "; ".join(f"commit {one.raw.commit[:12]} {one.why_not}" for one in unsigned[:_TOLD])
         more = f"; and {len(unsigned) - _TOLD:,} more" if len(unsigned) > _TOLD else ""
         return f"{told}{more}"
+
+    @property
+    def is_certain(self) -> bool:
+        """False where a tool was missing or took too long: to be asked again."""
+        return not any(UNCHECKED in one.why_not for one in self.commits)
 
     def signed_by(self, commit: str) -> SignedBy | None:
         return next((one.signed_by for one in self.commits if one.raw.commit == commit), None)

@@ -35,7 +35,9 @@ _TRIED: Final = 8
 _KEY_TYPE: Final = re.compile(r"(?:ssh-|ecdsa-|sk-)[\w.@-]+$")
 _WILD: Final = re.compile(r"[*?!,\s\"]")
 _LINE_OF: Final = re.compile(r"^(?:\S*/)?signers:([0-9]+): ")
-_NO_SSH_KEYGEN: Final = "cannot be checked: ssh-keygen is not installed; install openssh-client"
+UNCHECKED: Final = "cannot be checked"
+"""What stands in a reason that says nothing of the commit, but of who was to look at it."""
+_NO_SSH_KEYGEN: Final = f"{UNCHECKED}: ssh-keygen is not installed; install openssh-client"
 
 
 @dataclass(frozen=True, slots=True)
@@ -221,7 +223,7 @@ def _run(what: str, *arguments: str, told: bytes = b"") -> subprocess.CompletedP
     except FileNotFoundError:
         return _NO_SSH_KEYGEN
     except subprocess.TimeoutExpired:
-        return f"cannot be checked: ssh-keygen took longer than {_TIMEOUT_S:g} s"
+        return f"{UNCHECKED}: ssh-keygen took longer than {_TIMEOUT_S:g} s"
 
 
 def _fingerprint(stdout: bytes) -> str:
@@ -232,7 +234,7 @@ def _fingerprint(stdout: bytes) -> str:
 
 _PGP_BEGIN: Final = b"-----BEGIN PGP SIGNATURE-----"
 _PGP_END: Final = b"-----END PGP SIGNATURE-----"
-_NO_GPG: Final = "is signed by OpenPGP, which cannot be checked: gpg is not installed; install gnupg"
+_NO_GPG: Final = f"is signed by OpenPGP, which {UNCHECKED}: gpg is not installed; install gnupg"
 _GPG_OPTIONS: Final = (
     "--batch",
     "--no-tty",
@@ -314,7 +316,7 @@ class ForgeKey:
         except FileNotFoundError:
             return _NO_GPG
         except subprocess.TimeoutExpired:
-            return f"is signed by OpenPGP, which cannot be checked: gpg took longer than {_TIMEOUT_S:g} s"
+            return f"is signed by OpenPGP, which {UNCHECKED}: gpg took longer than {_TIMEOUT_S:g} s"
 
 
 def _status(done: subprocess.CompletedProcess[bytes]) -> dict[str, list[str]]:

@@ -48,14 +48,15 @@ class Following:
     ) -> Callable[[Database], None]:
         """What writes it down, to go into one transaction with whatever follows from it."""
         columns = _columns(followed)
-        said = [(revision, storable(json.dumps(one.to_json()))) for revision, one in (commits or {}).items()]
+        told = (commits or {}).items()
+        said = [("REPLACE" if one.signed_by else "IGNORE", revision, _said(one)) for revision, one in told]
         kept = [(*key, text) for key, schema in (schemas or {}).items() if (text := _text(schema))]
 
         def job(db: Database) -> None:
             names = ", ".join(columns)
             db.execute(f"REPLACE INTO source ({names}) VALUES ({', '.join('?' * len(columns))})", [*columns.values()])
-            for commit in said:
-                db.execute("REPLACE INTO commits (revision, said) VALUES (?, ?)", commit)
+            for instead, *commit in said:  # whose signature it is was found out once, not at each look
+                db.execute(f"INSERT OR {instead} INTO commits (revision, said) VALUES (?, ?)", commit)
             for schema in kept:
                 db.execute("REPLACE INTO schemas (strategy_type, code_digest, config_schema) VALUES (?, ?, ?)", schema)
 
@@ -95,6 +96,7 @@ def read_followed(reads: Reads) -> Followed | None:
         accepted=columns["accepted"],
         halts=tuple(Halt.from_json(one) for one in json.loads(columns["halts"])),
         behind=json.loads(columns["behind"]),
+        first_seen=json.loads(columns["first_seen"]),
         unreachable=columns["unreachable"],
         unreachable_since=columns["unreachable_since"],
     )
@@ -124,9 +126,14 @@ def _columns(followed: Followed) -> dict[str, Any]:
         "accepted": followed.accepted,
         "halts": storable(json.dumps([halt.to_json() for halt in followed.halts])),
         "behind": json.dumps(dict(followed.behind)),
+        "first_seen": json.dumps(dict(followed.first_seen)),
         "unreachable": storable(followed.unreachable),
         "unreachable_since": followed.unreachable_since,
     }
+
+
+def _said(commit: MergedChange) -> str:
+    return storable(json.dumps(commit.to_json()))
 
 
 def _text(schema: Any) -> str:

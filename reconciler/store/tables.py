@@ -501,6 +501,16 @@ def scopes(db: Database) -> None:
     )
 
 
+@migrations(name="0017_first_seen")
+def first_seen(db: Database) -> None:
+    """When commits were first seen that are not applied: at that time keys must have been good."""
+    db.executescript(
+        """
+        ALTER TABLE source ADD COLUMN first_seen TEXT NOT NULL DEFAULT '{}' CHECK (json_type(first_seen) = 'object');
+        """
+    )
+
+
 def migrate(db: Database, path: Path) -> None:
     """Bring the database up to date. Raises StoreError where it is not ours, or newer than this version."""
     _refuse_newer(db, path)

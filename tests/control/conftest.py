@@ -152,8 +152,9 @@ class Fleet:
         accounts: Accounts | None = None,
         imports_beside: bool = False,
         follows: str = "",
+        is_signed: bool = False,
     ) -> None:
-        """`follows` is a branch: then its commits are the source."""
+        """`follows` is a branch: then its commits are the source. `is_signed`: signatures are required of them."""
         self.root = root
         self.clock = clock
         self.store = Store.open(root / ".reconciler" / "reconciler.db", clock, busy_timeout_s=0.2)
@@ -184,9 +185,10 @@ class Fleet:
         )
         if follows:
             branch = Branch(root, follows, None, clock)
-            observer: Observer = Follower(
-                Trail(branch, self.store.following, judging(accounts), Pinned("git", None, follows)), clock, *parts
-            )
+            signatures = branch.signatures("allowed_signers") if is_signed else None
+            pinned = Pinned("git", None, follows)
+            trail = Trail(branch, self.store.following, judging(accounts), pinned, signatures=signatures)
+            observer: Observer = Follower(trail, clock, *parts)
         else:
             observer = Observer(clock, Worktree(root, clock, WorktreeOptions(racy_s=-1)), *parts)
         self.controller = Controller(clock, ControllerOptions(), observer, self.store.halts, self.host)
@@ -251,10 +253,12 @@ class Fleet:
         assert done.returncode == 0, done.stderr
         return done.stdout.strip()
 
-    def commit(self, message: str = "Change") -> str:
-        """Commit all that is written. Gives the commit."""
+    def commit(self, message: str = "Change", key: Path | None = None) -> str:
+        """Commit all that is written, signed with that key. Gives the commit."""
         self.git("add", "-A")
-        self.git("commit", "-q", "--allow-empty", "-m", message)
+        signing = () if key is None else ("-c", "gpg.format=ssh", "-c", f"user.signingkey={key}")
+        sign = () if key is None else ("-S",)
+        self.git(*signing, "commit", "-q", *sign, "--allow-empty", "-m", message)
         return self.git("rev-parse", "HEAD")
 
     def settle(self) -> list[Action]:
