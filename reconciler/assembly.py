@@ -6,10 +6,11 @@ What carries it is a `Driver`: threads and a loop in a process of its own, or th
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from reconciler.clock import Clock
@@ -17,7 +18,7 @@ from reconciler.connections import Descriptors
 from reconciler.control.board import Parts, StatusBoard
 from reconciler.control.controller import Controller, ControllerOptions
 from reconciler.control.follower import Follower
-from reconciler.control.heartbeat import Heartbeat
+from reconciler.control.heartbeat import Beats, Heartbeat
 from reconciler.control.observer import Observer, Source
 from reconciler.control.trail import Trail
 from reconciler.errors import ExecUnavailable
@@ -27,6 +28,7 @@ from reconciler.exec_mcp.servers import Servers
 from reconciler.execution.comparing import AccountViews
 from reconciler.execution.gate_checks import Arrivals
 from reconciler.execution.gateway import Gateway
+from reconciler.ports import EventLog
 from reconciler.records.crosscheck import EvaluationCache, evaluate_all
 from reconciler.records.evaluation import Evaluation
 from reconciler.records.snapshot import Snapshot
@@ -68,6 +70,11 @@ class Driver:
     importing: Callable[[Version], AbstractContextManager[object]] | None = None
     barred: Callable[[Version], str] = lambda version: ""
     allowance: int | None = None
+    draws: bool = True
+    """False where nobody looks at widgets: they are drawn once, after a load."""
+    market: Callable[[Servers, Bridge, EventLog], MarketData] = MarketData
+    beats: Beats | None = None
+    """Where it is kept which beats have fired; None for the store."""
     descriptors: Descriptors | None = None
     notes: Notes = Notes()
     judge: Callable[[Evaluation], Evaluation] | None = None
@@ -113,7 +120,7 @@ def assembled(
     are taken as established.
     """
     bridge = driver.bridge
-    market = MarketData(venues, bridge, store.events)
+    market = driver.market(venues, bridge, store.events)
     gateway = Gateway(store, venues, market, bridge, clock, shadow_fee=settings.shadow_fee)
     gateway.recover()
     arrivals = gateway.arrivals()
@@ -147,7 +154,10 @@ def assembled(
         None if driver.allowance is None else Allowance(driver.allowance),
     )
     secrets = resolver(settings.root, os.environ)
-    host = driver.host(world, settings.host_options(), reported, secrets, awaited=awaited)
+    options = settings.host_options()
+    if not driver.draws:
+        options = replace(options, render_interval_s=math.inf)
+    host = driver.host(world, options, reported, secrets, awaited=awaited)
     evaluate = _evaluation(settings, driver.judge)
     parts = (catalogue, evaluate, store, host, adopt, settings.accounts.declared)
     if isinstance(source, Trail):
@@ -177,7 +187,7 @@ def assembled(
                 controller.hint()
             store.halts.store_pending()
 
-    heartbeat = Heartbeat(clock, settings.heartbeat_seconds, store.beats, fire, uncommitted, look)
+    heartbeat = Heartbeat(clock, settings.heartbeat_seconds, driver.beats or store.beats, fire, uncommitted, look)
     engine = Assembly(
         settings, clock, store, venues, bridge, market, gateway, arrivals, catalogue, host, controller, heartbeat,
         StatusBoard(

@@ -31,6 +31,7 @@ something that the hook raised: whoever wants to stop handles the signal, and ha
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from functools import partial
@@ -39,13 +40,13 @@ from reconciler.assembly import Assembly, Driver, assembled
 from reconciler.clock import Clock, SimulatedClock
 from reconciler.control.observer import Source
 from reconciler.errors import Problem, ReconcilerError
-from reconciler.exec_mcp.in_process import InlineBridge, PaperVenue
+from reconciler.exec_mcp.in_process import InlineBridge, PaperMarket, PaperVenue
 from reconciler.exec_mcp.servers import Servers
 from reconciler.execution.gateway import Gateway
 from reconciler.paper.exchange import PaperExchange
 from reconciler.paper.mcp_server import open_exchange
 from reconciler.records.accounts import Accounts
-from reconciler.records.cadence import beat_at, beat_time
+from reconciler.records.cadence import BeatMark, BeatRun, beat_at, beat_time
 from reconciler.records.evaluation import Evaluation
 from reconciler.records.mode import Mode
 from reconciler.records.snapshot import Snapshot
@@ -67,6 +68,26 @@ class Still:
 
     def read(self) -> Snapshot:
         return self._snapshot
+
+
+class PassingBeats:
+    """Implements `heartbeat.Beats` where no engine comes after this one: nothing has to be kept."""
+
+    def __init__(self) -> None:
+        self._fired: Future[None] = Future()
+        self._fired.set_result(None)
+
+    def runs(self) -> Sequence[BeatRun]:
+        return ()
+
+    def marked(self) -> BeatMark | None:
+        return None
+
+    def fire(self, beat: int, heartbeat_s: float, mark: BeatMark) -> Future[None]:
+        return self._fired
+
+    def forget(self, mark: BeatMark) -> Sequence[BeatRun]:
+        return ()
 
 
 class InlineEngine:
@@ -159,7 +180,16 @@ def inline_engine(
     names = {account.server for account in accounts.declared.values()} | ({accounts.any_on} - {None})
     venues = [PaperVenue(exchange, clock, name) for name in sorted(filter(None, names))]
     judge = None if mode is None else partial(at_mode, mode)
-    driver = Driver(InlineBridge(), InlineHost, seed=seed, allowance=ASKS, judge=judge)
+    driver = Driver(
+        InlineBridge(),
+        InlineHost,
+        seed=seed,
+        allowance=ASKS,
+        draws=False,
+        beats=PassingBeats(),
+        market=partial(PaperMarket, exchange, clock),
+        judge=judge,
+    )
     with ExitStack() as held:
         store = held.enter_context(Store.in_memory(clock))
         servers = Servers({venue.name: venue for venue in venues}, accounts)

@@ -9,19 +9,25 @@ from __future__ import annotations
 import asyncio
 from asyncio import events, tasks
 from collections import deque
-from collections.abc import Awaitable, Callable, Coroutine, Generator, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Generator, Mapping, Sequence
 from concurrent.futures import Future
+from decimal import Decimal
 from typing import Any, TypeVar
 
 from reconciler.clock import Clock, iso
 from reconciler.errors import CapabilityUnavailable, ExecError, ExecRejected, ExecUnavailable
-from reconciler.exec_mcp.bridge import Handover
+from reconciler.exec_mcp.bridge import Bridge, Handover
+from reconciler.exec_mcp.market_data import MarketData
 from reconciler.exec_mcp.refusals import RateLimits
 from reconciler.exec_mcp.reply import OrderNotFound
+from reconciler.exec_mcp.servers import Servers
 from reconciler.exec_mcp.venue import ServerStatus
+from reconciler.orders.market import TIMEFRAMES_S, Candle, Quote
+from reconciler.orders.order import decimal_text
 from reconciler.paper import told
 from reconciler.paper.exchange import PaperExchange
 from reconciler.paper.paper_order import OrderRefused, read_ticket
+from reconciler.ports import EventLog
 
 T = TypeVar("T")
 
@@ -246,6 +252,73 @@ class PaperVenue:
     def _candles(self, asked: Mapping[str, Any]) -> told.CandlesAnswer:
         found = self._exchange.get_candles(asked["symbol"], asked["timeframe"], asked["limit"])
         return {"candles": [told.candle_answer(candle) for candle in found]}
+
+
+class PaperMarket(MarketData):
+    """Market data of the paper exchange in this process: what it says of prices is not written out and read again.
+
+    For one thread. What it hands out is to the digit what comes over MCP. Candles that have closed do not change, so
+    each is asked for once.
+    """
+
+    def __init__(
+        self, exchange: PaperExchange, clock: Clock, servers: Servers, bridge: Bridge, events: EventLog | None = None
+    ) -> None:
+        super().__init__(servers, bridge, events)
+        self._exchange = exchange
+        self._clock = clock
+        self._quotes: dict[str, tuple[int, Quote]] = {}
+        self._candles: dict[tuple[str, str], tuple[int, tuple[Candle, ...]]] = {}
+        """By symbol and timeframe: when the last of them closed, in seconds since the epoch, and they themselves."""
+
+    def quote(self, account_id: str, symbol: str, beat: int) -> Quote:
+        known = self._quotes.get(symbol)
+        if known is not None and known[0] == beat:
+            return known[1]
+        self._servers.requiring(account_id, "get_quote")
+        try:
+            told = self._exchange.get_quote(symbol)
+        except OrderRefused as refused:
+            raise _refusal("get_quote", str(refused)) from None
+        found = Quote(symbol, _digits(told.bid), _digits(told.ask), _digits(told.last), told.as_of)
+        self._quotes[symbol] = (beat, found)
+        return found
+
+    def last_quote(self, account_id: str, symbol: str) -> Quote | None:
+        known = self._quotes.get(symbol)
+        return None if known is None else known[1]
+
+    def candles(self, account_id: str, symbol: str, timeframe: str, limit: int, beat: int) -> Sequence[Candle]:
+        length_s = TIMEFRAMES_S.get(timeframe)
+        if length_s is None or limit < 1:
+            return super().candles(account_id, symbol, timeframe, limit, beat)  # which says what is wrong
+        closed_s = int(self._clock.time() // length_s) * length_s
+        known_s, known = self._candles.get((symbol, timeframe), (0, ()))
+        missing = min((closed_s - known_s) // length_s, _MOST_CANDLES)
+        if len(known) < limit or missing >= len(known):
+            missing, known = limit, ()
+        if missing:
+            self._servers.requiring(account_id, "get_candles")
+            try:
+                closed = self._exchange.get_candles(symbol, timeframe, missing)
+            except OrderRefused as refused:
+                raise _refusal("get_candles", str(refused)) from None
+            known = (*known, *map(_candle, closed))[-_MOST_CANDLES:]
+            self._candles[symbol, timeframe] = (closed_s, known)
+        return known[-limit:]
+
+
+_MOST_CANDLES = 1_000
+
+
+def _candle(told: Candle) -> Candle:
+    prices = map(_digits, (told.open, told.high, told.low, told.close, told.volume))
+    return Candle(told.opened_at, *prices)
+
+
+def _digits(number: Decimal) -> Decimal:
+    """The number as it is when it was written out and read: no zeros at its end."""
+    return Decimal(decimal_text(number))
 
 
 def _whose(asked: Mapping[str, Any]) -> tuple[str, str, str]:
