@@ -73,6 +73,8 @@ class Driver:
     draws: bool = True
     """False where nobody looks at widgets: they are drawn once, after a load."""
     market: Callable[[Servers, Bridge, EventLog], MarketData] = MarketData
+    has_news: Callable[[], bool] = lambda: True
+    """Whether anything has happened at any venue since this was last asked; asked inline only."""
     beats: Beats | None = None
     """Where it is kept which beats have fired; None for the store."""
     descriptors: Descriptors | None = None
@@ -168,7 +170,7 @@ def assembled(
 
     def fire(beat: int) -> None:
         if isinstance(host, InlineHost):  # what waits fills before anybody ticks, and nothing follows by itself
-            if gateway.is_busy():
+            if gateway.is_busy() and (driver.has_news() or gateway.is_watching()):
                 bridge.start(lambda: gateway.follow_up(beat)).result()
             host.beat(beat)
             return

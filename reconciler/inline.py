@@ -186,6 +186,7 @@ def inline_engine(
         seed=seed,
         allowance=ASKS,
         draws=False,
+        has_news=lambda: sum([venue.has_news() for venue in venues]) > 0,  # each is asked
         beats=PassingBeats(),
         market=partial(PaperMarket, exchange, clock),
         judge=judge,

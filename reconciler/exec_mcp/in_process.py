@@ -17,6 +17,7 @@ from typing import Any, TypeVar
 from reconciler.clock import Clock, iso
 from reconciler.errors import CapabilityUnavailable, ExecError, ExecRejected, ExecUnavailable
 from reconciler.exec_mcp.bridge import Bridge, Handover
+from reconciler.exec_mcp.contract import LOOK_UP
 from reconciler.exec_mcp.market_data import MarketData
 from reconciler.exec_mcp.refusals import RateLimits
 from reconciler.exec_mcp.reply import OrderNotFound
@@ -178,6 +179,7 @@ class PaperVenue:
         self.murmur = ()
         self.on_connected: Callable[[], None] | None = None
         self._exchange = exchange
+        self._seen = -1
         self._tools: Mapping[str, Callable[[Mapping[str, Any]], Any]] = {
             "place_order": self._place,
             "cancel_order": self._cancel,
@@ -225,6 +227,12 @@ class PaperVenue:
         finally:
             if handover is not None:
                 handover.finish()
+
+    def has_news(self) -> bool:
+        """True where anything has happened to any order since this was last asked."""
+        self._exchange.look()
+        seen, self._seen = self._seen, self._exchange.changes
+        return seen != self._seen
 
     def accept(self) -> None:
         """Its tools come with this very program: they never change."""
@@ -327,6 +335,6 @@ def _whose(asked: Mapping[str, Any]) -> tuple[str, str, str]:
 
 def _refusal(tool: str, why: str) -> ExecError:
     """In the words, and of the kind, that it is read in where it comes over MCP."""
-    if tool in ("get_order", "cancel_order") and why.startswith(_NO_ORDER):
+    if tool == LOOK_UP and why.startswith(_NO_ORDER):
         return OrderNotFound(why)
     return ExecRejected(why)

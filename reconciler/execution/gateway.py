@@ -139,9 +139,13 @@ class Gateway:
         await asyncio.gather(self.tend(), self._shadow_book.follow(beat), self._valuation.run(beat))
 
     def is_busy(self) -> bool:
-        """True where there is something to follow up: an order is open or in doubt, or one that is over is looked up
-        once more. From memory."""
-        return self._ledger.has_open() or self._watch.has_endings()
+        """True where there is something to follow up: an order is open, or one is watched. From memory."""
+        return self._ledger.has_open() or self.is_watching()
+
+    def is_watching(self) -> bool:
+        """True where beats have to be followed up though nothing has happened at any exchange: for shadow orders, and
+        for what is in doubt, or is looked up once more. From memory."""
+        return self._watch.is_any() or self._ledger.has_open(shadow=True)
 
     async def tend(self) -> None:
         """As `follow_up` where the beat could not be committed: what is real is asked for, compared and cancelled.

@@ -266,9 +266,9 @@ class OrderWatch:
                 tries = known.ending.tries + 1
                 self._keep(replace(known, ending=replace(known.ending, tries=tries) if tries < _TRIES else None))
 
-    def has_endings(self) -> bool:
-        """True where one that is over is to be looked up, now or later."""
-        return any(known.ending for known in tuple(self._known.values()))
+    def is_any(self) -> bool:
+        """True where more is known of any order than the ledger has."""
+        return bool(self._known)
 
     def due(self) -> list[str]:
         """The client_order_ids of those that are over and are to be looked up now: so many at a time, by turns."""

@@ -122,6 +122,8 @@ class PaperExchange:
         self._depleted = Depleted()
         self._looked_at = prices.step_at(clock.time())
         self._number = 0
+        self.changes = 0
+        """How often anything has happened to any order since the start."""
 
     def restore(self, changes: Iterable[PaperOrder]) -> None:
         """Take up where an exchange that recorded `changes` stopped: only before any other call.
@@ -192,6 +194,10 @@ class PaperExchange:
         self._look()
         return self._account(account_id).balances()
 
+    def look(self) -> None:
+        """Let happen what the time since the last call makes happen."""
+        self._look()
+
     def get_quote(self, symbol: str) -> Quote:
         """The quote of this step. Raises Refused."""
         return self._quote(symbol, self._prices.step_at(self._clock.time()))
@@ -250,6 +256,7 @@ class PaperExchange:
         new_fills = self._new_fills(order)
         self._record(order, new_fills)
         self._take(order, new_fills)
+        self.changes += 1
         return order
 
     def _take(self, order: PaperOrder, new_fills: tuple[PaperFill, ...]) -> None:

@@ -203,9 +203,9 @@ class Ledger(OrderSearch):
         """The instance's orders to which something may still happen, oldest first. From memory."""
         return self._open.of(instance_id, shadow)
 
-    def has_open(self) -> bool:
-        """True where something may still happen to any order, of whatever book. From memory."""
-        return self._open.is_any()
+    def has_open(self, *, shadow: bool | None = None) -> bool:
+        """True where something may still happen to any order, of that book or of whatever book. From memory."""
+        return self._open.is_any(shadow)
 
     def recent(self, instance_id: str, limit: int, shadow: bool) -> list[Order]:
         """The instance's last `limit` orders, newest first, whatever became of them; shadow ones of its open book."""

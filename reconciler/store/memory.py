@@ -180,9 +180,12 @@ class OpenOrders:
         """The order of that id, None where it is not open."""
         return self._orders.get(client_order_id)
 
-    def is_any(self) -> bool:
-        """True where there is one."""
-        return bool(self._orders)
+    def is_any(self, shadow: bool | None) -> bool:
+        """True where there is one, in that book or in whatever book."""
+        if shadow is None:
+            return bool(self._orders)
+        with self._lock:
+            return any(book[1] is shadow for book in self._of)
 
     def of(self, instance_id: str, shadow: bool) -> list[Order]:
         """The instance's, oldest first."""
