@@ -137,7 +137,7 @@ def test_the_changelog_begins_with_this_version() -> None:
 
 def test_constraints_pin_every_direct_dependency() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    wanted = [*project["dependencies"], *project["optional-dependencies"]["dev"]]
+    wanted = [*project["dependencies"], *(one for extra in project["optional-dependencies"].values() for one in extra)]
     pinned = {
         line.split("==")[0].lower().replace("_", "-")
         for line in (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines()
@@ -151,7 +151,9 @@ def test_constraints_pin_every_direct_dependency() -> None:
 def test_what_the_engine_imports_is_among_its_dependencies() -> None:
     """What only a dependency of a dependency brings may be gone with its next version."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    named = {re.split(r"[<>=~ ]", requirement)[0].lower() for requirement in project["dependencies"]}
+    extras = {name: wanted for name, wanted in project["optional-dependencies"].items() if name != "dev"}
+    wanted = [*project["dependencies"], *(one for extra in extras.values() for one in extra)]
+    named = {re.split(r"[<>=~ ]", requirement)[0].lower() for requirement in wanted}
     known = packages_distributions()
     imports = re.compile(r"^\s*(?:from|import) ([a-z_][a-z0-9_]*)", re.MULTILINE)
     for path in (ROOT / "reconciler").rglob("*.py"):

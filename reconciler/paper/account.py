@@ -143,8 +143,8 @@ class PaperAccount:
     def _claim(self, order: PaperOrder) -> Claim:
         """At the worst price that the order names."""
         ticket, request, left = order.ticket, order.request, order.left
-        price = request.limit_price or request.stop_price
-        assert price is not None, "a market order never stays open"
+        price = request.limit_price or request.stop_price or order.seen
+        assert price is not None, "a market order that stays open says what it saw"
         return Claim(ticket.base, ticket.quote, request.side is Side.SELL, left, price, self._cost(left, price))
 
     def _cost(self, quantity: Decimal, price: Decimal) -> Decimal:

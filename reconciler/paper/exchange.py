@@ -8,19 +8,19 @@ rule of `orders.filling`; here are this exchange's depth, its fees, and what the
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import fields
-from datetime import UTC, datetime
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import fields, replace
+from datetime import UTC, date, datetime
 from decimal import Decimal
 
 from reconciler import exact
 from reconciler.clock import Clock, utc
 from reconciler.exact import ZERO
-from reconciler.orders.filling import Filling, best_price, offered, tried
+from reconciler.orders.filling import BookSide, Filling, best_price, tried
 from reconciler.orders.market import TIMEFRAMES_S, Balance, Candle, Position, Quote
 from reconciler.orders.order import OrderState, Side, decimal_text
 from reconciler.paper.account import PaperAccount
-from reconciler.paper.feed import Prices
+from reconciler.paper.feed import Meeting, PriceSource
 from reconciler.paper.paper_order import OrderRefused, PaperFill, PaperOrder, Ticket, fee_on, known_symbol
 from reconciler.paper.terms import MarketRules, PaperOptions
 
@@ -51,20 +51,18 @@ def moves(order: PaperOrder, lowest: Quote, highest: Quote) -> bool:
 
 
 def advanced(
-    order: PaperOrder, quote: Quote, taken: Decimal, options: PaperOptions, room: Decimal, at: datetime, *, waited: bool
+    order: PaperOrder, offer: BookSide, options: PaperOptions, room: Decimal, today: date, at: datetime, *, waited: bool
 ) -> PaperOrder:
-    """`order` after `quote`; itself where nothing happens to it.
+    """`order` after it met `offer`; itself where nothing happens to it.
 
-    `taken` is what other orders took of this step's book, `room` how much a reduce_only order may fill, `at`
-    the time of whatever happens, `waited` False for an order that just came in.
+    `room` is how much a reduce_only order may fill, `today` the UTC day of that moment, `at` the time of whatever
+    happens, `waited` False for an order that just came in.
     """
-    depth = options.markets.of(order.ticket.symbol).depth
-    offer = offered(order.request.side, quote.bid, quote.ask, depth, taken)
-    filling = tried(order.resting(has_waited=waited), offer, quote.as_of.date(), room)
-    return order if filling is None else _after(order, filling, quote, options, at)
+    filling = tried(order.resting(has_waited=waited), offer, today, room)
+    return order if filling is None else _after(order, filling, options, today, at)
 
 
-def _after(order: PaperOrder, filling: Filling, quote: Quote, options: PaperOptions, at: datetime) -> PaperOrder:
+def _after(order: PaperOrder, filling: Filling, options: PaperOptions, today: date, at: datetime) -> PaperOrder:
     if filling.is_triggered and not order.is_triggered:
         order = order.triggered(at)
     rate = options.fee_rate(filling.liquidity)
@@ -74,23 +72,8 @@ def _after(order: PaperOrder, filling: Filling, quote: Quote, options: PaperOpti
         fee = fee_on(execution.quantity, price, rate)
         order = order.filled(execution.quantity, execution.price, fee, filling.liquidity, at, currency)
     if filling.ended is OrderState.EXPIRED:
-        at = datetime(quote.as_of.year, quote.as_of.month, quote.as_of.day, tzinfo=UTC)
+        at = datetime(today.year, today.month, today.day, tzinfo=UTC)
     return order if filling.ended is None else order.ended(filling.ended, at, filling.reason)
-
-
-def next_move(prices: Prices, symbol: str, orders: Sequence[PaperOrder], first: int, last: int) -> int | None:
-    """The first of the steps `first` to `last` that triggers, fills or ends any of `orders`, None where none does."""
-    if first > last:
-        return None
-    if first == last:
-        quote = prices.quote(symbol, first)
-        return first if any(moves(order, quote, quote) for order in orders) else None
-    lowest, highest = prices.reach(symbol, first, last)
-    if not any(moves(order, lowest, highest) for order in orders):
-        return None
-    middle = (first + last) // 2
-    earlier = next_move(prices, symbol, orders, first, middle)
-    return next_move(prices, symbol, orders, middle + 1, last) if earlier is None else earlier
 
 
 _CANDLES = 1_000
@@ -110,7 +93,7 @@ class PaperExchange:
     """
 
     def __init__(
-        self, prices: Prices, clock: Clock, options: PaperOptions | None = None, record: Record = _forget
+        self, prices: PriceSource, clock: Clock, options: PaperOptions | None = None, record: Record = _forget
     ) -> None:
         self._prices = prices
         self._clock = clock
@@ -119,6 +102,8 @@ class PaperExchange:
         self._accounts: dict[str, PaperAccount] = {}
         self._orders: dict[tuple[str, str], PaperOrder] = {}
         self._resting: dict[str, dict[tuple[str, str], PaperOrder]] = {}
+        self._fresh: set[tuple[str, str]] = set()
+        """What came in and has met no price yet, where orders are filled with the next one."""
         self._depleted = Depleted()
         self._looked_at = prices.step_at(clock.time())
         self._number = 0
@@ -133,6 +118,8 @@ class PaperExchange:
         """
         last = None
         for order in changes:
+            if self._options.fills == "next" and order.key not in self._orders:
+                self._fresh.add(order.key)
             self._take(order, self._new_fills(order))
             self._number = max(self._number, int(order.order_id.removeprefix("paper-")))
             last = order.updated_at if last is None else max(last, order.updated_at)
@@ -151,10 +138,18 @@ class PaperExchange:
         faults = [*rules.faults(ticket, touch(quote, ticket.request.side)), *_room_faults(order, account.room(order))]
         if faults:
             raise OrderRefused("; ".join(faults))
-        order = self._advanced(account, order, quote, now, waited=False)
+        if self._options.fills == "next":
+            order = replace(order, seen=touch(quote, ticket.request.side))
+        else:
+            offer = self._offer(order, self._looked_at, 0, ZERO, waited=False)
+            assert offer is not None, "an order that comes in meets the price that it sees"
+            room = account.room(order)
+            order = advanced(order, offer, self._options, room, quote.as_of.date(), now, waited=False)
         if lacking := account.lacking(order, order.fills):
             raise OrderRefused(lacking)
         self._keep(order)
+        if self._options.fills == "next":
+            self._fresh.add(order.key)
         self._number += 1
         return order
 
@@ -214,12 +209,18 @@ class PaperExchange:
         """What the market lets through. Raises Refused."""
         return self._options.markets.of(known_symbol(symbol))
 
+    def look(self) -> int:
+        """Try open orders against every price since the last look; the step up to which that is done."""
+        self._look()
+        return self._looked_at
+
     def _look(self) -> datetime:
         """Try open orders against every price step since the last look, whichever comes first; the time it is now."""
         now = utc(self._clock.time())
         today = self._prices.step_at(now.timestamp())
         if today > self._looked_at:
-            moving = {symbol: self._next_move(symbol, self._looked_at + 1, today) for symbol in self._resting}
+            waiting = [symbol for symbol, orders in self._resting.items() if orders]
+            moving = {symbol: self._next_move(symbol, self._looked_at + 1, today) for symbol in waiting}
             while due := {symbol: step for symbol, step in moving.items() if step is not None}:
                 step = min(due.values())
                 for symbol in (symbol for symbol, at in due.items() if at == step):
@@ -230,26 +231,40 @@ class PaperExchange:
         return now
 
     def _next_move(self, symbol: str, first: int, last: int) -> int | None:
-        return next_move(self._prices, symbol, tuple(self._resting[symbol].values()), first, last)
+        """The first of the steps `first` to `last` that triggers, fills or ends any order, None where none does."""
+        orders, fresh = tuple(self._resting[symbol].values()), self._fresh
+        return self._prices.next_move(
+            symbol, lambda lo, hi: any(order.key in fresh or moves(order, lo, hi) for order in orders), first, last
+        )
 
     def _try(self, symbol: str, step: int) -> None:
         """Trigger, fill or end what `step` does of the open orders on `symbol`, the oldest first."""
         quote = self._prices.quote(symbol, step)
-        for order in tuple(self._resting[symbol].values()):
-            if not moves(order, quote, quote):
-                continue
-            account, at = self._account(order.ticket.account_id), max(quote.as_of, order.created_at)
-            moved = self._advanced(account, order, quote, at, waited=True)
-            if moved is not order:
-                lacking = account.lacking(moved, self._new_fills(moved)) if moved.is_triggered else ""
-                self._keep(order.ended(OrderState.CANCELLED, at, lacking) if lacking else moved)
+        ids = {order.ticket.account_id for order in self._resting[symbol].values()}
+        held = {account_id: self._account(account_id).position(symbol).quantity for account_id in ids}
+        for number in range(self._prices.passes(symbol, step)):
+            for order in tuple(self._resting[symbol].values()):
+                self._meet(order, quote, step, number, held[order.ticket.account_id])
 
-    def _advanced(
-        self, account: PaperAccount, order: PaperOrder, quote: Quote, at: datetime, *, waited: bool
-    ) -> PaperOrder:
-        step = self._prices.step_at(quote.as_of.timestamp())
-        taken = self._depleted.taken(order.ticket.symbol, order.request.side, step)
-        return advanced(order, quote, taken, self._options, account.room(order), at, waited=waited)
+    def _meet(self, order: PaperOrder, quote: Quote, step: int, number: int, held: Decimal) -> None:
+        account, waited = self._account(order.ticket.account_id), order.key not in self._fresh
+        offer = self._offer(order, step, number, held, waited=waited)
+        if offer is None:
+            return
+        self._fresh.discard(order.key)
+        at = max(quote.as_of, order.created_at)
+        moved = advanced(order, offer, self._options, account.room(order), quote.as_of.date(), at, waited=waited)
+        if moved is not order:
+            pays = moved.is_triggered or not waited
+            lacking = account.lacking(moved, self._new_fills(moved)) if pays else ""
+            self._keep(order.ended(OrderState.CANCELLED, at, lacking) if lacking else moved)
+
+    def _offer(self, order: PaperOrder, step: int, number: int, held: Decimal, *, waited: bool) -> BookSide | None:
+        symbol = order.ticket.symbol
+        taken = self._depleted.taken(symbol, order.request.side, self._prices.share_of(symbol, step))
+        at = Meeting(symbol, step, number, order.created_at.timestamp())
+        depth = self._options.markets.of(symbol).depth
+        return self._prices.offer(at, order.resting(has_waited=waited), depth, taken, held)
 
     def _keep(self, order: PaperOrder) -> PaperOrder:
         """Let a change happen: on record first."""
@@ -264,12 +279,13 @@ class PaperExchange:
         account = self._accounts.setdefault(order.ticket.account_id, PaperAccount(self._options))
         account.take(order, new_fills)
         for fill in new_fills:
-            step = self._prices.step_at(fill.at.timestamp())
-            self._depleted.take(symbol, order.request.side, step, fill.quantity)
+            share = self._prices.share_at(symbol, fill.at.timestamp())
+            self._depleted.take(symbol, order.request.side, share, fill.quantity)
         self._orders[order.key] = order
         resting = self._resting.setdefault(symbol, {})
         if order.state.is_final:
             resting.pop(order.key, None)
+            self._fresh.discard(order.key)
         else:
             resting[order.key] = order
 

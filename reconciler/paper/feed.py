@@ -9,18 +9,22 @@ from __future__ import annotations
 import hashlib
 import math
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import ROUND_CEILING, ROUND_DOWN, ROUND_FLOOR, ROUND_HALF_UP, Decimal
 from functools import lru_cache
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, TypeAlias
 
 from reconciler import exact
 from reconciler.clock import utc
+from reconciler.orders.filling import BookSide, Resting, offered
 from reconciler.orders.market import TIMEFRAMES_S, Candle, Quote
 from reconciler.paper.paper_order import SYMBOL
 from reconciler.paper.terms import Markets
+
+Moves: TypeAlias = Callable[[Quote, Quote], bool]
+"""True where a quote between the two, the lower one first, may do something to an order."""
 
 _HALF_SPREAD = Decimal("0.0001")
 _CANDLES_KEPT = 2_000
@@ -58,6 +62,57 @@ class Feed(Protocol):
         ...
 
 
+class Meeting(NamedTuple):
+    """Where an order meets a price: pass `number` of `step`, from 0 on. It came in at `placed_s`, since the epoch."""
+
+    symbol: str
+    step: int
+    number: int
+    placed_s: float
+
+
+class PriceSource(Protocol):
+    """What a paper exchange asks of prices. Steps are counted; what they are is the source's business."""
+
+    def step_at(self, time_s: float) -> int:
+        """The step that has begun last at `time_s`."""
+        ...
+
+    def quote(self, symbol: str, step: int) -> Quote:
+        """The quote that holds during `step`. Raises KeyError for a symbol that there is none of."""
+        ...
+
+    def candles(self, symbol: str, timeframe: str, limit: int, now_s: float) -> list[Candle]:
+        """The last `limit` candles closed by `now_s`, oldest first. Raises KeyError."""
+        ...
+
+    def next_move(self, symbol: str, moves: Moves, first: int, last: int) -> int | None:
+        """The first of the steps `first` to `last` in which `moves` says so, None where it does in none."""
+        ...
+
+    def passes(self, symbol: str, step: int) -> int:
+        """How many prices orders meet in `step`, one after the other."""
+        ...
+
+    def offer(
+        self, at: Meeting, order: Resting, depth: Decimal | None, taken: Decimal, held: Decimal
+    ) -> BookSide | None:
+        """What an order meets there, None where that is nothing for it.
+
+        `depth` is what the market's rules let trade at one price, `taken` what others took of it before, `held` what
+        its account held of the symbol when the step began.
+        """
+        ...
+
+    def share_of(self, symbol: str, step: int) -> int:
+        """What of equal number is taken from the same depth."""
+        ...
+
+    def share_at(self, symbol: str, time_s: float) -> int:
+        """As `share_of`, for something that happened at `time_s`."""
+        ...
+
+
 class Prices:
     """Quotes and candles of every symbol, from the first feed that has it. `step_s` is how long a quote holds."""
 
@@ -91,6 +146,34 @@ class Prices:
         feed = self._feed(symbol)
         (low, high), tick = feed.span(symbol, first, last), feed.tick(symbol)
         return self._quoted(symbol, low, tick, last), self._quoted(symbol, high, tick, last)
+
+    def next_move(self, symbol: str, moves: Moves, first: int, last: int) -> int | None:
+        """Found by halves, so that what nobody looked at for a week costs a few looks."""
+        if first > last:
+            return None
+        if first == last:
+            quote = self.quote(symbol, first)
+            return first if moves(quote, quote) else None
+        if not moves(*self.reach(symbol, first, last)):
+            return None
+        middle = (first + last) // 2
+        earlier = self.next_move(symbol, moves, first, middle)
+        return self.next_move(symbol, moves, middle + 1, last) if earlier is None else earlier
+
+    def passes(self, symbol: str, step: int) -> int:
+        return 1
+
+    def offer(
+        self, at: Meeting, order: Resting, depth: Decimal | None, taken: Decimal, held: Decimal
+    ) -> BookSide | None:
+        quote = self.quote(at.symbol, at.step)
+        return offered(order.request.side, quote.bid, quote.ask, depth, taken)
+
+    def share_of(self, symbol: str, step: int) -> int:
+        return step
+
+    def share_at(self, symbol: str, time_s: float) -> int:
+        return self.step_at(time_s)
 
     def candles(self, symbol: str, timeframe: str, limit: int, now_s: float) -> list[Candle]:
         """The last `limit` candles closed by `now_s`, oldest first. Raises KeyError for what is unknown.

@@ -109,6 +109,7 @@ def _line(order: PaperOrder, new_fills: Sequence[PaperFill]) -> bytes:
         "reduce_only": request.reduce_only,
         "state": order.state,
         "is_triggered": order.is_triggered,
+        "seen": None if order.seen is None else decimal_text(order.seen),
         "reason": order.reason,
         "created_at": order.created_at.isoformat(),
         "updated_at": order.updated_at.isoformat(),
@@ -147,6 +148,7 @@ def _order(values: dict[str, Any]) -> PaperOrder:
         created_at=datetime.fromisoformat(values["created_at"]),
         updated_at=datetime.fromisoformat(values["updated_at"]),
         is_triggered=values["is_triggered"],
+        seen=None if values.get("seen") is None else _above_zero(values["seen"]),
         reason=values["reason"],
         fills=tuple(
             PaperFill(

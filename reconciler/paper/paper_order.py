@@ -90,6 +90,8 @@ class PaperOrder:
     fills: tuple[PaperFill, ...] = ()
     is_triggered: bool = False
     reason: str = ""
+    seen: Decimal | None = None
+    """The price that a market order which waits for the next one came in at: what it sets aside for."""
 
     @property
     def key(self) -> tuple[str, str]:

@@ -103,6 +103,9 @@ class PaperOptions:
 
     Every account begins with `starting` of each currency named there, and with `default_starting` of any
     other when it first buys with it and has never had any. With `shorts`, more may be sold than is held.
+
+    `fills` says when an order that comes in is tried first: `at_once`, or with the `next` price, the first that whoever
+    placed it did not know.
     """
 
     maker_fee: Decimal = Decimal("0.001")
@@ -112,6 +115,7 @@ class PaperOptions:
     starting: Mapping[str, Decimal] = field(default_factory=lambda: STARTING)
     shorts: bool = False
     markets: Markets = field(default_factory=Markets)
+    fills: Literal["at_once", "next"] = "at_once"
 
     def fee_rate(self, liquidity: Liquidity) -> Decimal:
         return self.maker_fee if liquidity is Liquidity.MAKER else self.taker_fee

@@ -39,6 +39,7 @@ class PaperSettings:
     maker_fee: Decimal
     taker_fee: Decimal
     fees_in: Literal["quote", "received"]
+    fills: Literal["at_once", "next"]
     shorts: bool
     balances: Mapping[str, Decimal]
     default_balance: Decimal
@@ -61,6 +62,7 @@ class PaperSettings:
                 maker_fee=self.maker_fee,
                 taker_fee=self.taker_fee,
                 fees_in=self.fees_in,
+                fills=self.fills,
                 starting=self.balances,
                 default_starting=self.default_balance,
                 shorts=self.shorts,
@@ -79,6 +81,7 @@ def paper_settings(root: Path, section: Section) -> PaperSettings:
         maker_fee=Decimal(section["maker_fee"]),
         taker_fee=Decimal(section["taker_fee"]),
         fees_in=section["fees_in"],
+        fills=section["fills"],
         shorts=section["shorts"],
         balances=_decimals(section["balances"]),
         default_balance=Decimal(section["default_balance"]),

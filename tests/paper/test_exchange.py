@@ -18,6 +18,7 @@ from reconciler.paper.csv_feed import EXAMPLE, CsvFeed
 from reconciler.paper.exchange import PaperExchange
 from reconciler.paper.feed import Prices, SyntheticFeed
 from reconciler.paper.paper_order import OrderRefused, PaperOrder
+from reconciler.paper.terms import PaperOptions
 from tests.paper.conftest import PRICES
 from tests.paper.orders import get, held, limit, place
 
@@ -307,3 +308,31 @@ def test_a_limit_order_that_waits_is_not_filled_by_a_price_that_only_reaches_it(
     ]
     limit(exchange, "95.009", "crossing", quantity="1")
     assert get(exchange, "crossing").state is OrderState.FILLED
+
+
+def test_where_orders_meet_the_next_price_a_restart_forgets_none_that_waits_for_it(clock: FakeClock) -> None:
+    prices, options = Prices([CsvFeed(PRICES.splitlines(), 60)], 60), PaperOptions(fills="next")
+    recorded: list[PaperOrder] = []
+    before = PaperExchange(prices, clock, options, record=lambda order, _: recorded.append(order))
+    seen = before.get_quote("BTC/USD")
+    assert place(before, "o1").state is OrderState.OPEN
+    assert held(before)["USD"][0] == 100_000, "nothing was paid yet"
+    assert held(before)["USD"][1] < 100_000, "but it is set aside"
+    after = PaperExchange(prices, clock, options)
+    after.restore(recorded)
+    clock.advance(60)
+    (fill,) = after.get_order("main", "a", "o1").fills
+    assert fill.price == after.get_quote("BTC/USD").ask != seen.ask
+    assert before.get_order("main", "a", "o1").fills == (fill,)
+
+
+def test_what_cannot_be_paid_at_the_next_price_is_cancelled() -> None:
+    clock, lines = FakeClock(0), ["date,BTC/USD", "1,100", "2,200", "3,200"]
+    exchange = PaperExchange(
+        Prices([CsvFeed(lines, 60)], 60), clock, PaperOptions(fills="next", starting={"USD": Decimal(150)})
+    )
+    place(exchange, "o1", quantity="1")
+    clock.advance(60)
+    order = exchange.get_order("main", "a", "o1")
+    assert order.state is OrderState.CANCELLED
+    assert order.reason.startswith("insufficient balance: needs ")

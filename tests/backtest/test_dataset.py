@@ -1,0 +1,154 @@
+"""Data are looked through before anything runs: what is wrong has its line, what is to be known is told."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from pathlib import Path
+
+import pytest
+
+from reconciler.backtest.dataset import Dataset, look_through
+from reconciler.backtest.rows import BadData, CandleRow, QuoteRow, data_file, data_files
+
+CANDLES = "time,symbol,open,high,low,close,volume\n"
+HOUR = "2026-01-05T{:02}:00:00Z"
+
+
+def candle(hour: int, prices: str = "100,101,99,100", volume: str = "5", symbol: str = "BTC/USD") -> str:
+    return f"{HOUR.format(hour)},{symbol},{prices},{volume}\n"
+
+
+def looked(folder: Path, *texts: str) -> Dataset:
+    paths = []
+    for number, text in enumerate(texts):
+        paths.append(folder / f"{number}.csv")
+        paths[-1].write_text(text, encoding="utf-8")
+    return look_through(data_files(paths))
+
+
+def told(dataset: Dataset) -> list[str]:
+    return [f"{Path(one.path).name}:{one.line}: {one.pointer}: {one.message}" for one in dataset.problems]
+
+
+def test_candles_quotes_and_prices_are_told_apart_by_their_columns(tmp_path: Path) -> None:
+    dataset = looked(
+        tmp_path,
+        CANDLES + candle(0) + candle(1, volume=""),
+        "time,symbol,bid,ask\n1767571200,ETH/USD,10,11\n1767571200500,ETH/USD,10,10.5\n",
+        "# notes\ndate,EUR/USD,EUR/JPY\n2026-01-05,1.1,N/A\n\n2026-01-06,1.2,130\n",
+    )
+    assert dataset.problems == ()
+    assert {one.symbol: one.kind for one in dataset.series} == {
+        "BTC/USD": "candles",
+        "ETH/USD": "quotes",
+        "EUR/USD": "prices",
+        "EUR/JPY": "prices",
+    }
+    rows = list(dataset.rows())
+    assert [row.time_s for row in rows] == sorted(row.time_s for row in rows)
+    first = next(row for row in rows if isinstance(row, CandleRow))
+    assert (first.open, first.high, first.volume) == (Decimal(100), Decimal(101), Decimal(5))
+    quotes = [row for row in rows if isinstance(row, QuoteRow) and row.symbol == "ETH/USD"]
+    assert [row.time_s for row in quotes] == [1767571200, 1767571200.5]
+    assert [row.line for row in rows if row.symbol == "EUR/JPY"] == [5]
+    assert "times without a zone are taken as UTC" in dataset.notes
+    assert any(note.startswith("BTC/USD: 1 of 2 candles tell no volume") for note in dataset.notes)
+
+
+@pytest.mark.parametrize(
+    ("row", "wrong"),
+    [
+        ("yesterday,BTC/USD,1,1,1,1,1", "time: expected an ISO 8601 time, or seconds, was 'yesterday'"),
+        (f"{HOUR.format(9)},BTC/USD,1,1,1,0,1", "close: expected a positive number in plain digits, was '0'"),
+        (f"{HOUR.format(9)},BTC/USD,1,1,1,1e3,1", "close: expected a positive number in plain digits, was '1e3'"),
+        (f"{HOUR.format(9)},BTC/USD,2,1,1,1,1", "high: expected no less than open, low and close, was 1"),
+        (f"{HOUR.format(9)},BTC/USD,2,3,2.5,2,1", "low: expected no more than open and close, was 2.5"),
+        (f"{HOUR.format(9)},BTC/USD,2,3,2,2,-1", "volume: expected a number in plain digits, or nothing, was '-1'"),
+        (f"{HOUR.format(9)},BTC/USD,2,3,2", "expected 7 columns, was 5"),
+        (f"{HOUR.format(9)},,2,3,2,2,1", "symbol: expected the symbol of a market, was empty"),
+        (f"{HOUR.format(0)},BTC/USD,2,3,2,2,1", "time: expected no earlier time than in the row before"),
+        (
+            f"{HOUR.format(1)},BTC/USD,2,3,2,2,1",
+            "time: expected a later time of BTC/USD than in {0}:3 (2026-01-05T01:00:00Z), was 2026-01-05T01:00:00Z: "
+            "rows overlap, or are there twice",
+        ),
+    ],
+)
+def test_a_row_that_cannot_be_is_told_with_its_line(tmp_path: Path, row: str, wrong: str) -> None:
+    dataset = looked(tmp_path, CANDLES + candle(0) + candle(1) + row + "\n")
+    (problem,) = told(dataset)
+    assert problem.startswith("0.csv:4: ")
+    assert wrong.format(tmp_path / "0.csv") in problem
+
+
+def test_two_files_that_overlap_are_told_by_both_their_lines(tmp_path: Path) -> None:
+    dataset = looked(tmp_path, CANDLES + candle(0) + candle(1), CANDLES + candle(1) + candle(2))
+    assert f"than in {tmp_path / '0.csv'}:3" in str(dataset.problems[0])
+    assert dataset.problems[0].path == str(tmp_path / "1.csv")
+    assert dataset.problems[0].line == 2
+
+
+def test_a_quote_whose_ask_is_below_its_bid_is_none(tmp_path: Path) -> None:
+    dataset = looked(tmp_path, "time,symbol,bid,ask\n0,BTC/USD,10,9\n")
+    assert told(dataset) == ["0.csv:2: ask: expected no less than the bid 10, was 9"]
+
+
+def test_gaps_and_splits_are_told_and_nothing_is_made_up(tmp_path: Path) -> None:
+    rows = [candle(hour) for hour in (0, 1, 2, 5, 6)]
+    dataset = looked(tmp_path, CANDLES + "".join(rows) + candle(7, "50,51,49,50"))
+    (series,) = dataset.series
+    assert (series.timeframe, series.rows, series.gap_count) == ("1h", 6, 1)
+    assert dataset.to_json()["gaps"] == {
+        "count": 1,
+        "longest": [{"symbol": "BTC/USD", "from": "2026-01-05T03:00:00Z", "to": "2026-01-05T05:00:00Z"}],
+    }
+    assert any("0.csv:7: BTC/USD goes from 100 to 50, which looks like a split 2:1" in note for note in dataset.notes)
+    assert len(list(dataset.rows())) == 6
+
+
+def test_zones_are_told_where_there_are_several(tmp_path: Path) -> None:
+    text = CANDLES + "2026-01-05T00:00:00+01:00,BTC/USD,1,1,1,1,1\n2026-01-05T01:00:00Z,BTC/USD,1,1,1,1,1\n"
+    assert "times are written as +0100 and in UTC: all are read as UTC" in looked(tmp_path, text).notes
+
+
+def test_the_digest_is_of_the_bytes_wherever_they_lie(tmp_path: Path) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    one, other = looked(tmp_path, CANDLES + candle(0)), looked(tmp_path / "elsewhere", CANDLES + candle(0))
+    assert one.digest == other.digest
+    assert looked(tmp_path, CANDLES + candle(1)).digest != one.digest
+
+
+@pytest.mark.parametrize("text", ["", "a,b\n1,2\n", "time,symbol,price\n0,BTC/USD,1\n", "time\n0\n"])
+def test_a_file_of_other_columns_is_refused_with_those_that_are_understood(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "wrong.csv"
+    path.write_text(text, encoding="utf-8")
+    with pytest.raises(BadData, match=r"wrong.csv.*(time,symbol,bid,ask|names its columns)"):
+        data_file(path)
+
+
+def test_a_folder_is_all_its_files_and_an_empty_one_is_told(tmp_path: Path) -> None:
+    with pytest.raises(BadData, match="expected a file, or a folder that holds some"):
+        data_files([tmp_path])
+    looked(tmp_path, CANDLES + candle(0), CANDLES + candle(1))
+    assert [file.path.name for file in data_files([tmp_path])] == ["0.csv", "1.csv"]
+
+
+def test_parquet_is_read_as_csv_is(tmp_path: Path) -> None:
+    pyarrow = pytest.importorskip("pyarrow")
+    parquet = pytest.importorskip("pyarrow.parquet")
+    from datetime import UTC, datetime
+
+    columns = {
+        "time": [datetime(2026, 1, 5, hour, tzinfo=UTC) for hour in (0, 1)],
+        "symbol": ["BTC/USD"] * 2,
+        "open": [100.0, 100.5],
+        "high": [101.25, 101.0],
+        "low": [99.0, 100.0],
+        "close": [100.5, 101.0],
+        "volume": [5, None],
+    }
+    parquet.write_table(pyarrow.table(columns), tmp_path / "hours.parquet")
+    dataset = look_through(data_files([tmp_path / "hours.parquet"]))
+    assert dataset.problems == ()
+    rows = [row for row in dataset.rows() if isinstance(row, CandleRow)]
+    assert [(row.high, row.volume) for row in rows] == [(Decimal("101.25"), Decimal(5)), (Decimal("101"), None)]
