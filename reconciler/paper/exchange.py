@@ -102,8 +102,8 @@ class PaperExchange:
         self._accounts: dict[str, PaperAccount] = {}
         self._orders: dict[tuple[str, str], PaperOrder] = {}
         self._resting: dict[str, dict[tuple[str, str], PaperOrder]] = {}
-        self._fresh: set[tuple[str, str]] = set()
-        """What came in and has met no price yet, where orders are filled with the next one."""
+        self._fresh: dict[tuple[str, str], int] = {}
+        """What came in and has met no price yet, where orders are filled with the next one, and the step it came in."""
         self._depleted = Depleted()
         self._looked_at = prices.step_at(clock.time())
         self._number = 0
@@ -119,7 +119,7 @@ class PaperExchange:
         last = None
         for order in changes:
             if self._options.fills == "next" and order.key not in self._orders:
-                self._fresh.add(order.key)
+                self._fresh[order.key] = self._prices.step_at(order.created_at.timestamp())
             self._take(order, self._new_fills(order))
             self._number = max(self._number, int(order.order_id.removeprefix("paper-")))
             last = order.updated_at if last is None else max(last, order.updated_at)
@@ -149,7 +149,7 @@ class PaperExchange:
             raise OrderRefused(lacking)
         self._keep(order)
         if self._options.fills == "next":
-            self._fresh.add(order.key)
+            self._fresh[order.key] = self._looked_at
         self._number += 1
         return order
 
@@ -247,11 +247,13 @@ class PaperExchange:
                 self._meet(order, quote, step, number, held[order.ticket.account_id])
 
     def _meet(self, order: PaperOrder, quote: Quote, step: int, number: int, held: Decimal) -> None:
+        if step <= self._fresh.get(order.key, step - 1):
+            return  # taken up again in the step that it came in
         account, waited = self._account(order.ticket.account_id), order.key not in self._fresh
         offer = self._offer(order, step, number, held, waited=waited)
         if offer is None:
             return
-        self._fresh.discard(order.key)
+        self._fresh.pop(order.key, None)
         at = max(quote.as_of, order.created_at)
         moved = advanced(order, offer, self._options, account.room(order), quote.as_of.date(), at, waited=waited)
         if moved is not order:
@@ -285,7 +287,7 @@ class PaperExchange:
         resting = self._resting.setdefault(symbol, {})
         if order.state.is_final:
             resting.pop(order.key, None)
-            self._fresh.discard(order.key)
+            self._fresh.pop(order.key, None)
         else:
             resting[order.key] = order
 
