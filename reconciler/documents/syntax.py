@@ -124,6 +124,24 @@ def resembling(text: str) -> tuple[int, str, str] | None:
     return None
 
 
+_ALIKE: Final = ("CYRILLIC", "GREEK", "ARMENIAN", "CHEROKEE", "COPTIC", "FULLWIDTH", "MATHEMATICAL")
+_ALONE: Final = 3
+"""So short a text of another script may be meant as a Latin one."""
+
+
+def foreign(text: str) -> str | None:
+    """The name of the first letter or digit that looks like a Latin one, among which it stands, and is another; None
+    where there is none."""
+    if text.isascii() or not (len(text) <= _ALONE or any(one.isascii() and one.isalnum() for one in text)):
+        return None
+    for character in text:
+        if character.isascii() or not character.isalnum():
+            continue
+        if character.isdecimal() or unicodedata.name(character, "").startswith(_ALIKE):
+            return named(character)
+    return None
+
+
 def named(character: str) -> str:
     """`U+FF1A fullwidth colon`."""
     return f"U+{ord(character):04X} {unicodedata.name(character, 'without a name').lower()}"

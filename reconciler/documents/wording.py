@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any, Final, NamedTuple
 
 from reconciler.documents.scalars import resolve
-from reconciler.documents.syntax import resembling
+from reconciler.documents.syntax import foreign, resembling
 
 
 class Literal(NamedTuple):
@@ -79,12 +79,13 @@ _KINDS: Final = {
 
 def quoted(text: str) -> str:
     """Text in double quotes, shortened; `"…"` for what looks like a key. A character in it that only looks like one
-    that YAML has a use for is named: nobody sees it."""
+    that YAML has a use for, or like a Latin letter or digit, is named: nobody sees it."""
     if find(text):
         return '"…"'
     spelled = json.dumps(text if len(text) <= _LONGEST else text[: _LONGEST - 1] + "…", ensure_ascii=False)
     look_alike = resembling(text)
-    return spelled if look_alike is None else f"{spelled} (with {look_alike[1]})"
+    name = foreign(text) if look_alike is None else look_alike[1]
+    return spelled if name is None else f"{spelled} (with {name})"
 
 
 def shown(value: Any) -> str:
