@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Self
 
+from reconciler.documents.wording import some
 from reconciler.errors import SourceError
 from reconciler.records.change import SignedBy
 from reconciler.sources.command import Git
@@ -70,11 +71,7 @@ class SignedRange:
         if self.astray:
             return self.astray
         unsigned = [one for one in self.commits if one.signed_by is None]
-        if not unsigned:
-            return ""
-        told = "; ".join(f"commit {one.raw.commit[:12]} {one.why_not}" for one in unsigned[:_TOLD])
-        more = f"; and {len(unsigned) - _TOLD:,} more" if len(unsigned) > _TOLD else ""
-        return f"{told}{more}"
+        return some([f"commit {one.raw.commit[:12]} {one.why_not}" for one in unsigned], _TOLD, "; ")
 
     @property
     def is_certain(self) -> bool:
