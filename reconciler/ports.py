@@ -7,7 +7,6 @@ dashboard, cli → StatusReader          (control provides)
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -24,13 +23,9 @@ from reconciler.records.status import Health, InstanceStatus, Obstacle, Sync, Ti
 class GateState(Protocol):
     """What the gateway must know of an instance at the moment of sending.
 
-    One object lives as long as the instance's id is loaded in this process. Whoever lowers the mode,
-    pauses or halts takes `lock`; the gateway holds it from its last look until the order is handed to
-    the transport. Reads outside the lock are hints.
+    One object lives as long as the instance's id is loaded in this process. Whoever lowers the mode, pauses or halts
+    does so first, and then has the gateway wait for what was claimed before: `OrderGateway.written`.
     """
-
-    @property
-    def lock(self) -> threading.RLock: ...
 
     @property
     def mode(self) -> Mode:
@@ -58,6 +53,13 @@ class OrderGateway(Protocol):
 
     def place(self, gate: GateState, request: OrderRequest, beat: int) -> Order:
         """Place an order, or explain why not; returns an `Order` for every outcome."""
+        ...
+
+    def written(self, instance_id: str = "") -> None:
+        """Return once nothing that was claimed before, for that instance or any, is still being written.
+
+        What was closed before is heeded from then on. Whoever calls holds no lock, and is not the main loop.
+        """
         ...
 
     def cancel(self, gate: GateState, client_order_id: str) -> Order:

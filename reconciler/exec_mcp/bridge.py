@@ -1,6 +1,8 @@
 """How those who may wait call coroutines: submit, wait with a time-out, cancelled at shutdown.
 
-A `Handover` decides, once, whether a call is still on its way to being sent, or never will be.
+A `Handover` decides, once, whether a call is still on its way to being sent, or never will be. The last look at what
+may forbid it is taken at that moment; whoever forbids something waits, holding nothing, for the calls that were claimed
+before and are still being written.
 """
 
 from __future__ import annotations
@@ -34,6 +36,19 @@ class Bridge(Protocol):
         """`start`, and wait for the result. Raises ExecUnknown after `timeout_s`, ExecUnavailable at shutdown."""
         ...
 
+    def result(self, future: Future[T]) -> T:
+        """What came of something that coroutines have a part in, however long that takes."""
+        ...
+
+    async def within(self, work: Awaitable[T], timeout_s: float) -> T:
+        """What `work` gives, where coroutines run. Raises ExecUnknown after `timeout_s`."""
+        ...
+
+    @property
+    def claims(self) -> Claims:
+        """The calls that are being written."""
+        ...
+
     def close(self) -> None:
         """Cancel what runs, refuse what comes. Who waits is released at once."""
         ...
@@ -48,11 +63,14 @@ class LoopBridge:
         self._lock = threading.Lock()
         self._running: set[Future[Any]] = set()
         self._closed = False
+        self._claims = Claims(self._loop_thread)
+
+    @property
+    def claims(self) -> Claims:
+        return self._claims
 
     def start(self, work: Callable[[], Awaitable[T]]) -> Future[T]:
-        """As `Bridge.start` says, on the loop."""
-        if threading.get_ident() == self._loop_thread:
-            raise RuntimeError("the main loop cannot wait for itself: call from a worker thread")
+        """As `Bridge.start` says, on the loop; from any thread."""
         with self._lock:
             if self._closed:
                 raise ExecUnavailable("the engine is stopping")
@@ -63,7 +81,21 @@ class LoopBridge:
 
     def call(self, work: Callable[[], Awaitable[T]], timeout_s: float) -> T:
         """As `Bridge.call` says."""
+        self._require_worker()
         return wait(self.start(work), timeout_s)
+
+    def result(self, future: Future[T]) -> T:
+        """As `Bridge.result` says."""
+        self._require_worker()
+        return future.result()
+
+    async def within(self, work: Awaitable[T], timeout_s: float) -> T:
+        """As `Bridge.within` says."""
+        try:
+            async with asyncio.timeout(timeout_s):
+                return await work
+        except TimeoutError:
+            raise ExecUnknown(f"no answer within {timeout_s:g} s") from None
 
     def close(self) -> None:
         """As `Bridge.close` says."""
@@ -72,6 +104,10 @@ class LoopBridge:
             running = tuple(self._running)
         for future in running:
             future.cancel()
+
+    def _require_worker(self) -> None:
+        if threading.get_ident() == self._loop_thread:
+            raise RuntimeError("the main loop cannot wait for itself: call from a worker thread")
 
     def _forget(self, future: Future[Any]) -> None:
         with self._lock:
@@ -95,15 +131,69 @@ async def _run(work: Callable[[], Awaitable[T]]) -> T:
     return await work()
 
 
+class Claims:
+    """The calls that are being written now, each with the id of the instance it is for. Thread-safe.
+
+    No lock is held from a last look to its writing. A call first enters here and then looks; whoever closes something
+    first closes it and then waits for whoever is in here: either the one sees that it is closed, or it is waited for.
+    """
+
+    def __init__(self, loop_thread: int | None = None) -> None:
+        self._loop_thread = loop_thread
+        self._changed = threading.Condition()
+        self._writing: dict[object, str] = {}
+
+    def enter(self, call: object, instance_id: str) -> None:
+        """Before the last look at whether `call` may leave."""
+        with self._changed:
+            self._writing[call] = instance_id
+
+    def leave(self, call: object) -> None:
+        """It was written, or never will be. Idempotent."""
+        with self._changed:
+            if self._writing.pop(call, None) is not None:
+                self._changed.notify_all()
+
+    def writing(self, instance_id: str = "") -> bool:
+        """Whether there is anything to wait for."""
+        with self._changed:
+            return any(instance_id in ("", owner) for owner in self._writing.values())
+
+    def wait(self, instance_id: str = "") -> None:
+        """Return once what was entered before, for that instance or for any, has left. Hold no lock meanwhile.
+
+        Never on the loop's thread, which does the writing.
+        """
+        with self._changed:
+            before = [call for call, owner in self._writing.items() if instance_id in ("", owner)]
+            if before and threading.get_ident() == self._loop_thread:
+                raise RuntimeError("the main loop cannot wait for what it is writing: call from another thread")
+            while any(call in self._writing for call in before):
+                self._changed.wait()
+
+
+class Look(Protocol):
+    """The last look at whether a call may leave. Waits for nothing: not for the disk, not for anybody's lock."""
+
+    def passes(self) -> bool:
+        """Enter the claims, look, and say whether the call may be written now."""
+        ...
+
+    def over(self) -> None:
+        """Leave the claims: it was written, or never will be. Idempotent."""
+        ...
+
+
 class Handover:
     """One call on its way. Decided exactly once: either the loop claims it and writes it, or it is never written.
 
     `is_possibly_sent` is False only while it is certain that nothing was, or ever will be, sent.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, look: Look | None = None) -> None:
+        self._look = look
         self._lock = threading.Lock()
-        self._over = threading.Event()
+        self._over = False
         self._claimed = False
         self._abandoned = False
         self.not_delivered = ""
@@ -124,20 +214,37 @@ class Handover:
     @property
     def is_open(self) -> bool:
         """True while it can still be claimed."""
-        return not (self._claimed or self._abandoned or self._over.is_set())
+        return not (self._claimed or self._abandoned or self._over)
+
+    def ahead(self) -> Handover:
+        """That of a call that is made before this one, and may leave only where this one may, too."""
+        return Handover(self._look)
 
     def claim(self) -> bool:
         """Called on the loop, right before writing, when nothing is left to wait for. True once, for the first.
 
-        False where the worker has given up, or the call came to its end otherwise.
+        False where it may not leave any more, where nobody waits for it, or where it came to its end otherwise.
         """
+        if not self.is_open:
+            return False
+        if self._look is not None and not self._look.passes():
+            self._look.over()
+            self.abandon()
+            return False
         with self._lock:
             first = self.is_open
             self._claimed = self._claimed or first
-            return first
+        if not first and self._look is not None:
+            self._look.over()
+        return first
+
+    def lost(self) -> None:
+        """What came before it was lost: it may have been sent with that, and is not sent any more."""
+        with self._lock:
+            self._claimed = True
 
     def abandon(self) -> bool:
-        """Called by the worker that waits no longer; True where it is now certain that nothing will be sent."""
+        """Called by whoever waits no longer; True where it is now certain that nothing will be sent."""
         with self._lock:
             if not self._claimed:
                 self._abandoned = True
@@ -146,11 +253,9 @@ class Handover:
     def finish(self) -> None:
         """The call was written, or never will be. Idempotent."""
         with self._lock:
-            self._over.set()
-
-    def wait(self, timeout_s: float | None = None) -> bool:
-        """Block until `finish`; False where `timeout_s` passed first."""
-        return self._over.wait(timeout_s)
+            self._over = True
+        if self._look is not None:
+            self._look.over()
 
 
 CURRENT: ContextVar[Handover | None] = ContextVar("reconciler_handover", default=None)

@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 
 from reconciler.clock import Clock, iso
 from reconciler.errors import CapabilityUnavailable, ExecError, ExecRejected, ExecUnavailable
-from reconciler.exec_mcp.bridge import Bridge, Handover
+from reconciler.exec_mcp.bridge import Bridge, Claims, Handover
 from reconciler.exec_mcp.contract import LOOK_UP
 from reconciler.exec_mcp.market_data import MarketData
 from reconciler.exec_mcp.refusals import RateLimits
@@ -140,6 +140,11 @@ class InlineBridge:
     def __init__(self) -> None:
         self._loop = InlineLoop()
         self._is_closed = False
+        self._claims = Claims()
+
+    @property
+    def claims(self) -> Claims:
+        return self._claims
 
     def start(self, work: Callable[[], Awaitable[T]]) -> Future[T]:
         """As `Bridge.start` says; it is done on return."""
@@ -159,6 +164,14 @@ class InlineBridge:
         if self._is_closed:
             raise ExecUnavailable("the engine is stopping")
         return self._loop.complete(work())
+
+    def result(self, future: Future[T]) -> T:
+        """As `Bridge.result` says; it is there."""
+        return future.result(0)
+
+    async def within(self, work: Awaitable[T], timeout_s: float) -> T:
+        """As `Bridge.within` says; it takes no time."""
+        return await work
 
     def close(self) -> None:
         """As `Bridge.close` says."""

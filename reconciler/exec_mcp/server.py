@@ -184,20 +184,20 @@ class ExecServer:
     ) -> tuple[dict[str, Any], float]:
         """What the confirming call is sent, and how long it may take. `handover` is that call's: it is the order.
 
-        So the gate is held, as for any order, until that one is written. What becomes of the first call is unknown,
-        too, where that is lost: who places without being asked again would have placed it.
+        The first call leaves only where the second may, and the last look is taken for each. What becomes of the first
+        is unknown, too, where that is lost: who places without being asked again would have placed it.
         """
         assert words.confirm is not None
         begun_s = self._clock.monotonic()
         try:
-            reply = await self.connection.ask(words.name, sent, timeout_s, Handover())
+            reply = await self.connection.ask(words.name, sent, timeout_s, handover.ahead())
             found = understood(tool, words, arguments, reply)
             confirmed = confirming(words.confirm, found, arguments)
             if confirmed is None:
                 where = ", ".join(map(str, words.confirm.args.values()))
                 raise ExecUnknown(f"{words.name} asked for no confirmation: there is nothing at {where}")
         except ExecUnknown:
-            handover.claim()
+            handover.lost()
             raise
         return confirmed, max(timeout_s - (self._clock.monotonic() - begun_s), _SHORTEST_S)
 

@@ -16,12 +16,11 @@ from reconciler.exec_mcp.servers import Servers
 from reconciler.exec_mcp.subject import Subject
 from reconciler.execution.gate_checks import Gatekeeper
 from reconciler.execution.look_up import Clerk, LookUp
-from reconciler.execution.sending import Dispatch, Sending
+from reconciler.execution.sending import Dispatch, Withheld
 from reconciler.execution.settlement import Settlement
 from reconciler.execution.watch import OrderWatch
 from reconciler.orders.order import Order, OrderNews, OrderState, Outcome
 from reconciler.records.event import EventReason
-from reconciler.store.halts import Halts
 from reconciler.store.ledger import Ledger
 
 
@@ -94,16 +93,16 @@ class Withdrawal:
         settlement: Settlement,
         watch: OrderWatch,
         gatekeeper: Gatekeeper,
-        halts: Halts,
         dispatch: Dispatch,
         look_up: LookUp,
+        servers: Servers,
         clerk: Clerk,
     ) -> None:
+        self._servers = servers
         self._ledger = ledger
         self._settlement = settlement
         self._watch = watch
         self._gatekeeper = gatekeeper
-        self._halts = halts
         self._dispatch = dispatch
         self._look_up = look_up
         self._clerk = clerk
@@ -142,27 +141,21 @@ class Withdrawal:
                 ended = OrderNews(state=OrderState.CANCELLED, reason=why)
                 await self._clerk.do(lambda: self._ledger.settle(order.client_order_id, ended))
                 return
-            sending = await self._clerk.do(lambda: self._handed_over(order))
-            if sending is None:
+            origin = order.provenance
+            if self._gatekeeper.cancel_refusal(origin.instance_id, origin.account_id) is not None:
                 return
+            self._servers.requiring(origin.account_id, "cancel_order")
             self._settlement.tell_once(order, "Normal", reason, why)
-            answer = await asyncio.wrap_future(sending)
-            report = Subject.of(order).ending(answer)
+            report = Subject.of(order).ending(await self._dispatch.cancelled(order))
             self._watch.cancel_taken(order)
             if report is None:
                 await self._look_up.ask(order)
                 return
             await self._clerk.do(lambda: self._settlement.reported(order, report))
+        except Withheld:
+            return
         except (ExecError, CapabilityUnavailable, StoreError) as error:
             stays = f"it stays open, and its cancel is tried again each beat: {error}"
             self._settlement.tell_once(order, "Warning", EventReason.NOT_WITHDRAWN, stays)
         except Exception as error:  # noqa: BLE001 - the other orders are withdrawn all the same
             self._clerk.report("order not withdrawn", error, **about)
-
-    def _handed_over(self, order: Order) -> Sending | None:
-        """The cancel in the transport's hands; None where a full halt keeps it in. Who halts meanwhile waits for it."""
-        origin = order.provenance
-        with self._halts.steady():
-            if self._gatekeeper.cancel_refusal(origin.instance_id, origin.account_id) is not None:
-                return None
-            return self._dispatch.cancel(order)

@@ -1,7 +1,7 @@
 """Whether an order may leave now: mode, pause, halts, unknown orders, the connection, limits. Decides, sends nothing.
 
-Asked twice for every order: before its intent is written down, and again, under the gate's lock, right
-before it is handed over.
+Asked twice for every order: before its intent is written down, and again at the moment at which the call is claimed
+for writing. That last look reads memory only: it is taken on the main loop.
 """
 
 from __future__ import annotations
@@ -373,6 +373,48 @@ class OrderRate:
         while sent and sent[0] <= since_s:
             sent.popleft()
         return sent
+
+
+class Units:
+    """What is limited in number or amount: an order takes its part at its last look. Thread-safe; waits for nothing.
+
+    The one place where something is reserved for an order that passed, and given back once its outcome is known.
+    """
+
+    def __init__(self, servers: Servers, rate: OrderRate) -> None:
+        self._servers = servers
+        self._rate = rate
+        self._reserved: set[str] = set()
+
+    def are_held(self, order: Order) -> bool:
+        """True from when its part was reserved until it is settled."""
+        return order.client_order_id in self._reserved
+
+    def reserve(self, order: Order, is_reducing: Callable[[], bool]) -> Refusal | None:
+        """Take a part for `order`; or why there is none left, but for one that only reduces."""
+        id_, account_id = order.client_order_id, order.provenance.account_id
+        account = self._servers.account(account_id)
+        most = None if account is None else account.max_orders_per_minute
+        if not self._rate.take(account_id, most) and not is_reducing():
+            return Refusal("Limit", f"max_orders_per_minute: account {account_id} has sent {most} in the last minute")
+        self._reserved.add(id_)
+        return None
+
+    def take_cancel(self, account_id: str) -> None:
+        """A cancel may always leave, and counts."""
+        self._rate.take_cancel(account_id)
+
+    def settled(self, order: Order, *, is_sent: bool) -> bool:
+        """The ledger says, or cannot say, what became of it; where it was certainly not sent, its part was not used.
+
+        True where it had one.
+        """
+        if order.client_order_id not in self._reserved:
+            return False
+        self._reserved.discard(order.client_order_id)
+        if not is_sent:
+            self._rate.give_back(order.provenance.account_id)
+        return True
 
 
 WAIT_S = 30.0

@@ -1,35 +1,30 @@
 """The gateway: the only way an order leaves. Implements `ports.OrderGateway` and `ports.TradingStatus`.
 
-An order is written down before anything is sent; the gate is asked again after that, under its lock, which
-is held until the order is in the transport's hands. What is not known stays unknown: nothing is sent
-twice, and the instance opens nothing new until it is resolved.
+An order is written down before anything is sent; the gate is asked again after that, at the moment at which the order
+is claimed for writing, and whoever closes it waits for what was claimed before. What is not known stays unknown:
+nothing is sent twice, and the instance opens nothing new until it is resolved.
 """
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from decimal import Decimal
-from typing import Any, Protocol
+from typing import Protocol
 
 from reconciler.clock import Clock, utc
-from reconciler.errors import CapabilityUnavailable, ExecError, ExecRejected, ExecUnavailable, StoreError
-from reconciler.exec_mcp import bridge
-from reconciler.exec_mcp.answers import Unreadable
-from reconciler.exec_mcp.bridge import GRACE_S, Bridge, Handover
-from reconciler.exec_mcp.request import Unsayable
+from reconciler.errors import ExecUnavailable, StoreError
+from reconciler.exec_mcp.bridge import GRACE_S, Bridge
 from reconciler.exec_mcp.servers import Servers
-from reconciler.exec_mcp.subject import Subject
 from reconciler.execution.brakes import Brakes, Circumstances, relevant
 from reconciler.execution.comparing import AccountComparison, AccountLook, Comparing
 from reconciler.execution.envelope import Envelope
 from reconciler.execution.follow_up import FollowUp, Withdrawal
-from reconciler.execution.gate_checks import MINUTE, Arrivals, Gatekeeper, OrderRate, Readiness, Refusal
-from reconciler.execution.look_up import Clerk, LookUp, addressed
+from reconciler.execution.gate_checks import MINUTE, Arrivals, Gatekeeper, OrderRate, Readiness, Units
+from reconciler.execution.look_up import Clerk, LookUp
 from reconciler.execution.order_id import OrderIds
-from reconciler.execution.sending import Dispatch, Sending
+from reconciler.execution.order_steps import OrderSteps, refused
+from reconciler.execution.sending import Dispatch
 from reconciler.execution.settlement import Settlement
 from reconciler.execution.shadow_book import DEFAULT_FEE, Quoting, ShadowBook, shadowed
 from reconciler.execution.tally import Orphan, Orphans
@@ -37,12 +32,12 @@ from reconciler.execution.valuation import Valuation
 from reconciler.execution.watch import LATELY, Denial, Doubt, OrderWatch
 from reconciler.execution.wholeness import Wholeness
 from reconciler.orders.market import Balance, Equity, Position
-from reconciler.orders.order import Order, OrderChanges, OrderNews, OrderRequest, OrderState, Outcome, RejectedBy
+from reconciler.orders.order import Order, OrderChanges, OrderNews, OrderRequest, OrderState, Outcome
 from reconciler.orders.verdict import Correction, Shares, Verdict
 from reconciler.ports import GateState, MarketData
 from reconciler.records.event import EventReason
 from reconciler.records.mode import Mode
-from reconciler.records.status import Obstacle, TradingCaveat, TradingReason
+from reconciler.records.status import Obstacle, TradingCaveat
 from reconciler.store.store import Store
 
 _SETTLING_CALLS = 4
@@ -80,7 +75,6 @@ class Gateway:
         self._quoting = Quoting(market, servers)
         self._bridge = bridge
         self._clock = clock
-        self._ids = ids or OrderIds(clock, ledger.tags[-1], ledger.newest_ids())
         self._rate = OrderRate(clock)
         self._watch = OrderWatch(clock)
         self._readiness = Readiness(servers)
@@ -96,15 +90,17 @@ class Gateway:
             self.envelope, self._gatekeeper.throttling, ledger, self._quoting, market, self._wholeness, events
         )
         self._settlement = Settlement(ledger, self._watch, halts, events, self._brakes)
-        self._dispatch = Dispatch(servers, bridge, self._readiness, self._rate)
         self._clerk = clerk = Clerk("aftercare")  # the ledger blocks; the loop must not
         self._look_up = LookUp(self._settlement, self._watch, servers, clerk)
+        units, ids = Units(servers, self._rate), ids or OrderIds(clock, ledger.tags[-1], ledger.newest_ids())
+        self._steps = OrderSteps(servers, self._gatekeeper, units, bridge.claims, ids, clock)
+        self._dispatch = Dispatch(ledger, self._steps, self._settlement, self._watch, self._look_up, servers, bridge)
         self._follow_up = FollowUp(ledger, self._watch, self._look_up, servers, clerk)
         orphans = Orphans(events, clock)
         look = AccountLook(ledger, self._settlement, self._watch, self._wholeness, self._look_up, clerk, orphans, clock)
         self._comparing = Comparing(ledger, look, self._readiness, self._wholeness, servers, clerk, events, clock)
         self._withdrawal = Withdrawal(
-            ledger, self._settlement, self._watch, self._gatekeeper, halts, self._dispatch, self._look_up, clerk
+            ledger, self._settlement, self._watch, self._gatekeeper, self._dispatch, self._look_up, servers, clerk
         )
         self._comparisons: set[asyncio.Task[None]] = set()
         servers.tell_connected(self._connected)
@@ -243,23 +239,14 @@ class Gateway:
 
         Raises StoreError where the ledger cannot be written: then nothing was sent.
         """
-        order, quoteless = self._quoting.quoted(self._draft(gate, request, beat))
+        order, quoteless = self._quoting.quoted(self._steps.draft(gate, request, beat))
         observing = order.provenance.mode is Mode.OBSERVE
-        refusal = self._gatekeeper.refusal(gate, order, claim=observing and quoteless is None)
-        if refusal is None:
-            refusal = quoteless
+        refusal = self._steps.refusal(gate, order, claim=observing and quoteless is None) or quoteless
         if refusal is not None:
-            by = RejectedBy.GATEWAY
-            return self._ledger.refuse(replace(order, outcome=Outcome.REJECTED, rejected_by=by, reason=str(refusal)))
+            return self._ledger.refuse(refused(order, refusal))
         if observing:
             return self._written(shadowed(order, self._shadow_fee))
-        self._ledger.append(order)  # on the disk before anything is sent: killed in between, it is looked up, not lost
-        try:
-            return self._send(gate, order)
-        except BaseException:
-            self._watch.doubt(order)
-            self._ask_soon(order)
-            raise
+        return self._bridge.result(self._dispatch.order(gate, order))
 
     def cancel(self, gate: GateState, client_order_id: str) -> Order:
         """Cancel one of the instance's own orders; one that is over stays what it is.
@@ -275,24 +262,14 @@ class Gateway:
         if order.outcome is Outcome.SHADOW:
             return self._cancelled_shadow(client_order_id)
         origin = order.provenance
-        with gate.lock:
-            refusal = self._gatekeeper.cancel_refusal(origin.instance_id, origin.account_id)
-            if refusal is not None:
-                raise ExecUnavailable(str(refusal))
-            sending = self._dispatch.cancel(order)
-        subject = Subject.of(order)
-        try:
-            answer = bridge.wait(sending, self._timeout_s(order))
-        except Unreadable as error:
-            self._settlement.unreadable(order, str(error))
-            raise
-        try:
-            report = subject.ending(answer) or subject.report(self._looked_up(order))
-            return self._settlement.reported(order, report)
-        except (ExecError, CapabilityUnavailable) as error:
-            if isinstance(error, Unreadable):
-                self._settlement.unreadable(order, str(error))
-            return order  # cancelled, but how it ended is not told: the next follow-up learns it
+        refusal = self._gatekeeper.cancel_refusal(origin.instance_id, origin.account_id)
+        if refusal is not None:
+            raise ExecUnavailable(str(refusal))
+        return self._bridge.result(self._dispatch.cancel(order))
+
+    def written(self, instance_id: str = "") -> None:
+        """Return once nothing that was claimed before, for that instance or any, is still being written."""
+        self._bridge.claims.wait(instance_id)
 
     def open(self, instance_id: str, *, shadow: bool) -> Sequence[Order]:
         return self._ledger.open_orders(instance_id, shadow)
@@ -358,18 +335,6 @@ class Gateway:
                 raise
             return order
 
-    def _draft(self, gate: GateState, request: OrderRequest, beat: int) -> Order:
-        origin, now = gate.provenance(beat), utc(self._clock.time())
-        return Order(
-            client_order_id=self._ids.make(origin.instance_id),
-            provenance=origin,
-            request=request,
-            outcome=Outcome.PENDING,
-            created_at=now,
-            updated_at=now,
-            money=self._servers.accounts.money(origin.account_id),
-        )
-
     def _written(self, order: Order) -> Order:
         try:
             self._ledger.append(order)
@@ -378,76 +343,8 @@ class Gateway:
             raise
         return order
 
-    def _send(self, gate: GateState, order: Order) -> Order:
-        """The order, which is in the ledger, on its way and to its outcome."""
-        handover = Handover()
-        with gate.lock:  # until it is handed over: whoever lowers, pauses or halts waits, and then nothing leaves
-            sending = self._hand_over(gate, order, handover)
-        if isinstance(sending, Refusal):
-            self._gatekeeper.throttling.enact()
-            return self._settlement.rejected(order, RejectedBy.GATEWAY, str(sending))
-        try:
-            answer = bridge.wait(sending, self._timeout_s(order))
-            report = Subject.of(order).report(answer)
-        except ExecRejected as error:
-            return self._settlement.rejected(order, RejectedBy.EXCHANGE, str(error))
-        except (ExecError, CapabilityUnavailable) as error:
-            if handover.abandon() or not handover.is_possibly_sent:
-                self._rate.give_back(order.provenance.account_id)
-                self._gatekeeper.throttling.give_back(order)
-                refusal = Refusal(_why_unsent(error), str(error))
-                return self._settlement.rejected(order, RejectedBy.GATEWAY, str(refusal))
-            unknown = self._settlement.unknown(order, str(error))
-            self._ask_soon(unknown)
-            return unknown
-        if report.hides_fills:  # taken, and over: how it ended is looked up
-            settled = self._settlement.reported(order, replace(report, state=OrderState.OPEN))
-            self._ask_soon(settled)
-            return settled
-        return self._settlement.reported(order, report)
-
-    def _hand_over(self, gate: GateState, order: Order, handover: Handover) -> Sending | Refusal:
-        """The last look, and the order in the transport's hands. The caller holds `gate.lock` meanwhile."""
-        refusal = self._gatekeeper.refusal(gate, order, claim=True)
-        if refusal is not None:
-            return refusal
-        origin = order.provenance
-        account = self._servers.account(origin.account_id)
-        most = None if account is None else account.max_orders_per_minute
-        if not self._rate.take(origin.account_id, most) and not self._gatekeeper.is_reducing(gate, order):
-            self._gatekeeper.give_back(order)
-            return Refusal(
-                "Limit", f"max_orders_per_minute: account {origin.account_id} has sent {most} in the last minute"
-            )
-        try:
-            return self._dispatch.order(order, handover)
-        except (ExecError, CapabilityUnavailable) as error:
-            self._rate.give_back(origin.account_id)
-            self._gatekeeper.give_back(order)
-            return Refusal(_why_unsent(error), str(error))
-
-    def _ask_soon(self, order: Order) -> None:
-        """Look one order up now, not only at the next beat. From worker threads; waits for nothing."""
-        with contextlib.suppress(ExecUnavailable):  # the engine is stopping: the next one asks
-            self._bridge.start(lambda: self._look_up.ask(order))
-
     def _connected(self) -> None:
         """A connection was made, on the loop: what is on its accounts is compared now."""
         task = asyncio.get_running_loop().create_task(self._comparing.run(), name="comparing")
         self._comparisons.add(task)
         task.add_done_callback(self._comparisons.discard)
-
-    def _looked_up(self, order: Order) -> dict[str, Any]:
-        """What the exchange says of the order now."""
-        server = self._servers.requiring(order.provenance.account_id, "get_order")
-        return self._bridge.call(lambda: server.call("get_order", addressed(order)), self._timeout_s(order))
-
-    def _timeout_s(self, order: Order) -> float:
-        """How long a thread waits for an answer about the order; longer than the call itself."""
-        return self._servers.reaching(order.provenance.account_id).timeout_s + GRACE_S
-
-
-def _why_unsent(error: Exception) -> TradingReason:
-    """Of an order that never left: what the server has no words for, it would not take tomorrow either."""
-    lacking = isinstance(error, (Unsayable, CapabilityUnavailable))
-    return TradingReason.CAPABILITY_MISSING if lacking else TradingReason.EXEC_DOWN

@@ -7,7 +7,7 @@ import logging
 from collections import defaultdict
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from reconciler.errors import CapabilityUnavailable, ExecError, ExecRejected, ExecUnavailable, StoreError
 from reconciler.exec_mcp.answers import OrderReport, Unreadable
@@ -15,6 +15,7 @@ from reconciler.exec_mcp.reply import OrderNotFound
 from reconciler.exec_mcp.request import Unsayable
 from reconciler.exec_mcp.servers import Servers
 from reconciler.exec_mcp.subject import Subject
+from reconciler.execution.order_steps import addressed
 from reconciler.execution.settlement import Settlement
 from reconciler.execution.watch import OrderWatch
 from reconciler.orders.order import Order, Outcome
@@ -122,20 +123,6 @@ class LookUp:
             self._watch.hindered(order.client_order_id, f"what its server answers cannot be booked: {error}")
         elif isinstance(error, ExecRejected):
             self._watch.hindered(order.client_order_id, f"its server refuses to look it up: {error}")
-
-
-def addressed(order: Order) -> dict[str, Any]:
-    """Whose order it is and which, in the contract's words; some servers ask for the exchange's own id, too."""
-    origin = order.provenance
-    arguments = {
-        "account_id": origin.account_id,
-        "client_id": origin.client_id,
-        "client_order_id": order.client_order_id,
-        "symbol": origin.symbol,
-    }
-    if order.exchange_order_id is not None:
-        arguments["order_id"] = order.exchange_order_id
-    return arguments
 
 
 def is_news(order: Order, report: OrderReport) -> bool:

@@ -2,30 +2,26 @@
 
 from __future__ import annotations
 
-import logging
-import threading
+from concurrent.futures import Future
 from decimal import Decimal
+from typing import assert_never
 
 from reconciler import exact
-from reconciler.errors import StoreError
 from reconciler.exec_mcp.answers import OrderReport
 from reconciler.execution.brakes import Brakes
+from reconciler.execution.order_steps import NoWord, Rejection
 from reconciler.execution.watch import OrderWatch
 from reconciler.orders.order import Fill, Order, OrderNews, OrderState, Outcome, RejectedBy, decimal_text
 from reconciler.orders.verdict import Correction, Verdict
 from reconciler.ports import EventLog
 from reconciler.records.event import EventReason, EventType
 from reconciler.store.halts import Halts
-from reconciler.store.ledger import Ledger
-
-log = logging.getLogger(__name__)
-
-_TURNS = 64
-"""So many orders can be settled at a time, at most; by chance, two share a turn."""
+from reconciler.store.ledger import Ledger, Settled
 
 
 class Settlement:
-    """Blocks, for it writes; from any thread. Two who settle one order take turns, so neither undoes the other."""
+    """From any thread. What is written down is decided when it is written, so that of two who settle one order neither
+    undoes the other. Those that end in -ing wait for nothing; all others block."""
 
     def __init__(
         self,
@@ -40,47 +36,67 @@ class Settlement:
         self._halts = halts
         self._events = events
         self._brakes = brakes
-        self._turns = tuple(threading.Lock() for _ in range(_TURNS))
 
-    def rejected(self, order: Order, by: RejectedBy, reason: str) -> Order:
+    def settling(self, order: Order, said: OrderReport | Rejection | NoWord) -> Future[Settled]:
+        """What became of sending an order. Waits for nothing."""
+        match said:
+            case Rejection(by, reason):
+                return self._rejecting(order, by, reason)
+            case NoWord(reason):
+                return self._doubting(order, reason)
+            case OrderReport():
+                return self.reporting(order, said)
+            case _:
+                assert_never(said)
+
+    def _rejecting(self, order: Order, by: RejectedBy, reason: str) -> Future[Settled]:
         """It is certain that the order was not placed; unless the exchange has listed it meanwhile."""
-        with self._turn(order.client_order_id):
-            known = self._ledger.get(order.client_order_id) or order
-            if known.outcome is not Outcome.ACCEPTED:
-                settled = self._rejected(order, by, reason)
-                self._watch.ended(settled)
-                self._brake(settled)
-                return settled
-        self.tell(
-            known,
-            "Warning",
-            EventReason.ORDER_TURNED_UP,
-            f"it is {known.state}, but its placing was answered: {reason}",
-        )
-        return known
 
-    def unknown(self, order: Order, reason: str) -> Order:
+        def decide(known: Order) -> OrderNews | None:
+            return None if known.outcome is Outcome.ACCEPTED else _rejection(by, reason)
+
+        def committed(change: Settled) -> None:
+            settled = change.after
+            if settled.outcome is Outcome.ACCEPTED:
+                told = f"it is {settled.state}, but its placing was answered: {reason}"
+                self.tell(settled, "Warning", EventReason.ORDER_TURNED_UP, told)
+                return
+            self._watch.ended(settled)
+            self._brake(settled)
+
+        return self._ledger.settling(order.client_order_id, decide, committed)
+
+    def _doubting(self, order: Order, reason: str) -> Future[Settled]:
         """The order may or may not have been placed: its instance is blocked until that is known."""
-        with self._turn(order.client_order_id):
-            known = self._ledger.get(order.client_order_id) or order
-            if known.outcome is not Outcome.PENDING:
-                return known  # the exchange listed it before its answer was given up
-            self._watch.doubt(order)
-            settled = self._ledger.settle(order.client_order_id, OrderNews(outcome=Outcome.UNKNOWN, reason=reason))
-        self.tell(order, "Warning", EventReason.ORDER_UNKNOWN, f"it may have been placed: {reason}")
-        return settled
+
+        def decide(known: Order) -> OrderNews | None:
+            is_pending = known.outcome is Outcome.PENDING  # else the exchange listed it before its answer was given up
+            return OrderNews(outcome=Outcome.UNKNOWN, reason=reason) if is_pending else None
+
+        def committed(change: Settled) -> None:
+            self._watch.note(change.after)
+            if change.after is not change.before:
+                self.tell(order, "Warning", EventReason.ORDER_UNKNOWN, f"it may have been placed: {reason}")
+
+        self._watch.doubt(order)  # at once: the next order of its instance must not pass meanwhile
+        return self._ledger.settling(order.client_order_id, decide, committed)
 
     def written_off(self, order: Order, why: str) -> Order:
         """The exchange has said often enough that it knows no such order: it was never placed, for all we know."""
-        with self._turn(order.client_order_id):
-            known = self._ledger.get(order.client_order_id) or order
-            if known.outcome is Outcome.PENDING:  # that it is unknown could not be written down: it is now
-                self._ledger.settle(order.client_order_id, OrderNews(outcome=Outcome.UNKNOWN))
-            elif known.outcome is not Outcome.UNKNOWN:
-                return known
-            settled = self._rejected(order, RejectedBy.GATEWAY, why)
-        self.tell(order, "Warning", EventReason.ORDER_NOT_PLACED, why)
-        return settled
+
+        def decide(known: Order) -> OrderNews | None:
+            return _rejection(RejectedBy.GATEWAY, why) if known.outcome is Outcome.UNKNOWN else None
+
+        def committed(change: Settled) -> None:
+            self._watch.note(change.after)
+            if change.after is not change.before:
+                self.tell(order, "Warning", EventReason.ORDER_NOT_PLACED, why)
+
+        # That it is unknown could not be written down where it is pending: it is now.
+        unknown = OrderNews(outcome=Outcome.UNKNOWN)
+        id_ = order.client_order_id
+        self._ledger.settling(id_, lambda known: unknown if known.outcome is Outcome.PENDING else None).result()
+        return self._ledger.settling(id_, decide, committed).result().after
 
     def unreadable(self, order: Order, why: str) -> None:
         """What was answered cannot be booked: the order stays as it is known. Told once, as long as it is the same."""
@@ -88,53 +104,48 @@ class Settlement:
             self.tell(order, "Warning", EventReason.ANSWER_UNREADABLE, f"an answer was not taken: {why}")
 
     def reported(self, order: Order, report: OrderReport) -> Order:
-        """The exchange's word on an order. An answer older than what is known changes nothing.
+        """As `reporting`; committed on return."""
+        return self.reporting(order, report).result().after
+
+    def reporting(self, order: Order, report: OrderReport) -> Future[Settled]:
+        """The exchange's word on an order. An answer older than what is known changes nothing. Waits for nothing.
 
         What is filled stays filled, and what more is told is filled, too, even of an order that is over: fills under
         way when it was cancelled are told afterwards.
         """
-        with self._turn(order.client_order_id):
-            known = self._ledger.get(order.client_order_id) or order
-            if report.refusal:
-                return self._refused(known, report.refusal)
-            filled = _filled_quantity(known, report)
-            is_over = known.state is not None and known.state.is_final
-            if is_over and report.state is not known.state and filled <= known.filled_quantity:
-                return known
-            turned_up = known.outcome is Outcome.REJECTED
-            is_unfilled = not filled and report.state is not None and report.state.is_final
-            if turned_up and is_unfilled and known.rejected_by is RejectedBy.EXCHANGE:
-                return known  # exchanges list what they refused as cancelled: nothing was traded
-            if turned_up:
-                self._halt(known, " turned up, though it had been taken for rejected")
-            news = OrderNews(
-                outcome=Outcome.ACCEPTED,
-                state=known.state if is_over else _state(known, report),
-                filled_quantity=filled,
-                average_price=_average(report, filled),
-                fee=report.fee,
-                fee_currency=report.fee_currency,
-                exchange_order_id=report.order_id,
-                reason=_reason(known),
-                fills=_fills(known, report),
-            )
-            settled = self._ledger.settle(known.client_order_id, news)
-        self._watch.ended(settled)
-        self._brake(settled)
-        if turned_up:
-            self.tell(
-                known,
-                "Warning",
-                EventReason.ORDER_TURNED_UP,
-                f"it is {settled.state}, but was taken for: {known.reason}",
-            )
+        is_news: list[bool] = []
+
+        def decide(known: Order) -> OrderNews | None:
+            news = _news(known, report)
+            is_news.append(news is not None)
+            if news is not None and known.outcome is Outcome.REJECTED:
+                self._halt(known, " turned up, though it had been taken for rejected")  # before it is known
+            return news
+
+        def committed(change: Settled) -> None:
+            if is_news[-1]:
+                self._watch.ended(change.after)
+                self._tell_report(change.before or order, change.after, report)
+
+        return self._ledger.settling(order.client_order_id, decide, committed)
+
+    def _tell_report(self, known: Order, settled: Order, report: OrderReport) -> None:
+        """What a report that was written down means beyond the ledger."""
+        if not (report.refusal and settled.outcome is Outcome.ACCEPTED):
+            self._brake(settled)
+        if report.refusal:
+            return
+        is_over = known.state is not None and known.state.is_final
+        if known.outcome is Outcome.REJECTED:
+            told = f"it is {settled.state}, but was taken for: {known.reason}"
+            self.tell(known, "Warning", EventReason.ORDER_TURNED_UP, told)
+            self._halts.store_pending()
         elif known.outcome is Outcome.UNKNOWN:
             self.tell(known, "Normal", EventReason.ORDER_FOUND, f"it was placed, and is {settled.state}")
         elif is_over and settled.filled_quantity > known.filled_quantity:
             more = f"{decimal_text(settled.filled_quantity)} filled, was {decimal_text(known.filled_quantity)}"
             self.tell(known, "Warning", EventReason.LATE_FILL, f"it was {known.state} already: {more}")
         self._tell_excess(known, settled)
-        return settled
 
     def _tell_excess(self, known: Order, settled: Order) -> None:
         """Exchanges that round up fill more than was ordered: it is booked as told, and somebody should know."""
@@ -147,22 +158,29 @@ class Settlement:
         way_out = "cancel it at the exchange, then lift the halt"
         why = f"the exchange lists it as open, but it was taken for {order.state}; {way_out}"
         self._halt(order, f": {why}")
+        self._halts.store_pending()
         self.tell(order, "Warning", EventReason.ORDER_STILL_OPEN, why)
 
     def resolved(self, client_order_id: str, verdict: Verdict) -> str:
         """An operator's word on an order. Why it cannot be taken, empty where it was."""
-        with self._turn(client_order_id):
-            known = self._ledger.get(client_order_id)
-            if known is None:
-                return "the ledger knows no such order"
+        faults: list[str] = []
+
+        def decide(known: Order) -> OrderNews | None:
             if known.outcome is Outcome.PENDING and client_order_id not in self._watch.in_doubt():
-                return "it is being sent right now: wait for its outcome"
-            fault = verdict.fault(known, was_unknown=self._ledger.was_unknown(client_order_id))
-            if not fault:
-                said = f"order {client_order_id} resolved as {verdict}: {verdict.reason} ({verdict.by})"
-                self._watch.note(self._ledger.resolve(client_order_id, said, verdict.news(known)))
-                self.tell(known, "Warning", EventReason.ORDER_RESOLVED, f"{verdict}: {verdict.reason} ({verdict.by})")
-            return fault
+                faults.append("it is being sent right now: wait for its outcome")
+            elif fault := verdict.fault(known, was_unknown=self._ledger.was_unknown(client_order_id)):
+                faults.append(fault)
+            return None if faults else verdict.news(known)
+
+        if self._ledger.get(client_order_id) is None:
+            return "the ledger knows no such order"
+        said = f"order {client_order_id} resolved as {verdict}: {verdict.reason} ({verdict.by})"
+        settled = self._ledger.resolve(client_order_id, said, decide).after
+        if faults:
+            return faults[0]
+        self._watch.note(settled)
+        self.tell(settled, "Warning", EventReason.ORDER_RESOLVED, f"{verdict}: {verdict.reason} ({verdict.by})")
+        return ""
 
     def corrected(self, instance_id: str, correction: Correction) -> str:
         """A person's word on what an instance holds. Why it cannot be taken, empty where it was."""
@@ -175,38 +193,12 @@ class Settlement:
         self._events.record(instance_id, "Warning", EventReason.BOOK_CORRECTED, f"{told} ({correction.by})")
         return ""
 
-    def _turn(self, client_order_id: str) -> threading.Lock:
-        """Held by whoever settles that order. Others' orders need not wait: what they write shares its commit."""
-        return self._turns[hash(client_order_id) % _TURNS]
-
     def _halt(self, order: Order, why: str) -> None:
-        """What nobody reckoned with was traded: its instance opens nothing more until somebody has looked."""
-        try:
-            self._halts.add("instance", order.instance_id, False, f"order {order.client_order_id}{why}", "engine")
-        except StoreError as error:
-            log.error("a halt could not be stored", extra={"instance": order.instance_id, "error": str(error)})
+        """What nobody reckoned with was traded: its instance opens nothing more until somebody has looked.
 
-    def _rejected(self, order: Order, by: RejectedBy, reason: str) -> Order:
-        news = OrderNews(outcome=Outcome.REJECTED, rejected_by=by, reason=reason)
-        settled = self._ledger.settle(order.client_order_id, news)
-        self._watch.note(settled)
-        return settled
-
-    def _refused(self, known: Order, reason: str) -> Order:
-        if known.outcome is Outcome.ACCEPTED:
-            # Accepted at first and thrown out later: for the order it is an end like any other.
-            if known.state is not None and known.state.is_final:
-                return known
-            thrown_out = OrderNews(state=OrderState.CANCELLED, reason=reason)
-            settled = self._ledger.settle(known.client_order_id, thrown_out)
-            self._watch.ended(settled)
-            return settled
-        if known.outcome is Outcome.REJECTED:
-            return known
-        settled = self._rejected(known, RejectedBy.EXCHANGE, reason)
-        self._watch.ended(settled)
-        self._brake(settled)
-        return settled
+        In force at once; it is stored once nothing is in the way of that.
+        """
+        self._halts.enforce("instance", order.instance_id, False, f"order {order.client_order_id}{why}", "engine")
 
     def _brake(self, settled: Order) -> None:
         """What the exchange made of it counts for the requests that are like it."""
@@ -225,6 +217,37 @@ class Settlement:
         """The same, once for each open order, however many beats it takes."""
         if self._watch.is_news(order, reason):
             self.tell(order, type, reason, message)
+
+
+def _rejection(by: RejectedBy, reason: str) -> OrderNews:
+    return OrderNews(outcome=Outcome.REJECTED, rejected_by=by, reason=reason)
+
+
+def _news(known: Order, report: OrderReport) -> OrderNews | None:
+    """What a report adds to what is known of an order; None where it changes nothing."""
+    is_over = known.state is not None and known.state.is_final
+    if report.refusal:
+        if known.outcome is Outcome.ACCEPTED:
+            # Accepted at first and thrown out later: for the order it is an end like any other.
+            return None if is_over else OrderNews(state=OrderState.CANCELLED, reason=report.refusal)
+        return None if known.outcome is Outcome.REJECTED else _rejection(RejectedBy.EXCHANGE, report.refusal)
+    filled = _filled_quantity(known, report)
+    if is_over and report.state is not known.state and filled <= known.filled_quantity:
+        return None
+    is_unfilled = not filled and report.state is not None and report.state.is_final
+    if known.rejected_by is RejectedBy.EXCHANGE and is_unfilled:
+        return None  # exchanges list what they refused as cancelled: nothing was traded
+    return OrderNews(
+        outcome=Outcome.ACCEPTED,
+        state=known.state if is_over else _state(known, report),
+        filled_quantity=filled,
+        average_price=_average(report, filled),
+        fee=report.fee,
+        fee_currency=report.fee_currency,
+        exchange_order_id=report.order_id,
+        reason=_reason(known),
+        fills=_fills(known, report),
+    )
 
 
 def _reason(known: Order) -> str | None:

@@ -15,7 +15,6 @@ from datetime import timedelta
 from typing import Final, NamedTuple
 
 from reconciler.clock import Clock, utc
-from reconciler.errors import StoreError
 from reconciler.orders.order import Order
 from reconciler.records.accounts import Accounts
 from reconciler.records.scopes import Throttle
@@ -52,7 +51,7 @@ class Strike:
 
 
 class Throttling:
-    """Thread-safe, from memory; `enact` and `recover` block."""
+    """Thread-safe, from memory; `recover` blocks."""
 
     def __init__(self, store: Store, clock: Clock) -> None:
         self._ledger = store.ledger
@@ -94,17 +93,16 @@ class Throttling:
                     sent.pop()
 
     def enact(self) -> None:
-        """Halt what was struck."""
+        """Halt what was struck: in force at once, stored soon. Waits for nothing."""
         with self._lock:
             due, self._due = self._due, []
         for strike in due:
             for instance_id in strike.instance_ids:
-                try:
-                    self._halts.add("instance", instance_id, False, strike.reason, _BY)
-                except StoreError as error:  # it is in force all the same
-                    log.error("a halt could not be stored", extra={"instance": instance_id, "error": str(error)})
+                self._halts.enforce("instance", instance_id, False, strike.reason, _BY)
                 with self._lock:
                     self._struck[instance_id] = strike.reason
+        if due:
+            self._halts.store_pending()
 
     def _strike(self, order: Order, throttle: Throttle, key: _Key, sent: Iterable[_Sent]) -> str:
         counted = [*sent]

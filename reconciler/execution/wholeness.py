@@ -106,7 +106,7 @@ class _Found:
 
 
 class Wholeness:
-    """`look` blocks, and is called on one thread; everything else from any, `has_room` blocks."""
+    """`look` blocks, and is called on one thread; everything else from any, and `has_room` from memory."""
 
     def __init__(self, ledger: Ledger, servers: Servers, events: EventLog, clock: Clock) -> None:
         self._ledger = ledger
@@ -178,7 +178,7 @@ class Wholeness:
             for other in self._ledger.open_on(origin.account_id, symbol)
             if other.side is order.side and other.client_order_id != order.client_order_id
         ]
-        booked = self._ledger.held(origin.account_id).get(symbol, _ZERO)
+        booked = self._ledger.held_on(origin.account_id, symbol)
         held = exact.add(booked, behind.beside.get(symbol, _ZERO))
         room = held if order.side is Side.SELL else exact.negative(held)
         return exact.add(order.quantity, exact.total(rests)) <= room

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from typing import Literal, NamedTuple
 
 from reconciler.clock import Clock
@@ -23,16 +22,15 @@ class Pause(NamedTuple):
 class Gate:
     """Implements `ports.GateState`. One per id, for as long as the process lives: reloads share it.
 
-    The roster changes it under its own lock with plain stores, which the gateway sees at its next look.
-    Whoever closes it then calls `settle`: the gateway holds `lock` from its last look until the order is
-    handed to the transport, so after `settle` nothing leaves on what was true before. Opening needs no
-    settling. Nobody settles while holding another lock: a slow transport would hold up the whole fleet.
+    The roster changes it under its own lock with plain stores, which the gateway sees at its next look. Whoever
+    closes it then has the gateway wait for what was claimed before (`OrderGateway.written`): after that nothing leaves
+    on what was true before. Opening needs no waiting. Nobody waits while holding a lock: a slow transport would hold up
+    the whole fleet.
     """
 
-    __slots__ = ("engine_pause", "lock", "mode", "operator_pause", "row", "stuck")
+    __slots__ = ("engine_pause", "mode", "operator_pause", "row", "stuck")
 
     def __init__(self, row: Row) -> None:
-        self.lock = threading.RLock()
         self.mode = Mode.OFF
         self.row = row
         self.operator_pause: str | None = None
@@ -88,16 +86,11 @@ class Gate:
         if lowers(self.mode, mode):
             self.mode = mode
 
-    def settle(self) -> None:
-        """Wait until whoever had its last look before has handed its order over."""
-        with self.lock:
-            pass
-
 
 class TickGate:
     """Implements `ports.GateState`: the gate as one tick's order meets it, shut from the tick's deadline on.
 
-    An order may wait for a quote, a commit and the lock; the watchdog glances now and then.
+    An order may wait for a quote, a commit and a connection; the watchdog glances now and then.
     """
 
     __slots__ = ("_clock", "_deadline_s", "_gate")
@@ -106,10 +99,6 @@ class TickGate:
         self._gate = gate
         self._clock = clock
         self._deadline_s = deadline_s
-
-    @property
-    def lock(self) -> threading.RLock:
-        return self._gate.lock
 
     @property
     def mode(self) -> Mode:

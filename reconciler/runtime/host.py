@@ -132,6 +132,7 @@ class _Hosting:
         self._options = options
         self._heartbeat_s = world.heartbeat_s
         self._awaited = awaited
+        self._gateway = world.gateway
         self._lagging: dict[Slot, None] = {}
         self._roster = Roster(report, options.log_lines)
         self._progress = Progress(world.clock, options, self._roster, world.seed)
@@ -143,27 +144,25 @@ class _Hosting:
         slot = self._roster.ask_load(spec)
         if slot is not None:
             self._crew.offer(slot)
-            slot.gate.settle()
+            self._gateway.written(spec.row.id)
 
     def unload(self, instance_id: str, reason: str) -> None:
-        slot = self._begin_unload(instance_id, reason)
-        if slot is not None:
-            slot.gate.settle()
+        if self._begin_unload(instance_id, reason) is not None:
+            self._gateway.written(instance_id)
 
     def update(self, row: Row) -> None:
         self._roster.update(row)
 
     def set_mode(self, instance_id: str, mode: Mode) -> None:
-        slot = self._roster.lower(instance_id, mode)
-        if slot is not None:
-            slot.gate.settle()
+        if self._roster.lower(instance_id, mode) is not None:
+            self._gateway.written(instance_id)
 
     def settle(self) -> None:
-        for gate in self._roster.gates():
-            gate.settle()
+        self._gateway.written()
 
     def pause(self, instance_id: str, by: PausedBy, reason: str) -> None:
-        self._roster.pause(instance_id, by, reason).gate.settle()
+        self._roster.pause(instance_id, by, reason)
+        self._gateway.written(instance_id)
 
     def resume(self, instance_id: str) -> None:
         self._at_work.forgive("instance", instance_id)

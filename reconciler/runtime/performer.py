@@ -279,7 +279,7 @@ class Performer:
             self._progress.late_call_over(call)
         if failure is not None:
             if self._progress.tick_failed(slot, failure.text, failure.counts):
-                slot.gate.settle()
+                self._world.gateway.written(slot.id)
         elif slot.failing:
             self._progress.tick_recovered(slot)
         if instance.renders and not slot.ending and self._monotonic() >= instance.render_at_s:

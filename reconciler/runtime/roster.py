@@ -16,7 +16,7 @@ from reconciler.records.cadence import is_due, next_due
 from reconciler.records.mode import Mode, lowers
 from reconciler.records.plan import Running
 from reconciler.records.record import Row
-from reconciler.runtime.gate import Gate, PausedBy
+from reconciler.runtime.gate import PausedBy
 from reconciler.runtime.protocol import LoadSpec, Report, Unloaded
 from reconciler.runtime.slot import Slot
 
@@ -170,10 +170,6 @@ class Roster:
         """The slot of every id there has ever been."""
         with self._lock:
             return list(self._slots.values())
-
-    def gates(self) -> list[Gate]:
-        """The gate of every id there has ever been."""
-        return [slot.gate for slot in self.slots()]
 
     def views(self) -> Mapping[str, Running]:
         """What there is, by id: a snapshot, the same object until something changes."""

@@ -288,7 +288,7 @@ def correct(db: Database, instance_id: str, correction: Correction, now: datetim
     From then on it is added up from what the correction says: no price that is told later of a fill before it changes
     it. Raises StoreError where there is no such instance, or the correction makes no sense.
     """
-    owner = _owner(db, instance_id)
+    owner = owner_of(db, instance_id)
     if fault := correction.fault():
         raise StoreError(f"{instance_id}: {fault}")
     book = open_book(db, owner, False, now)
@@ -322,7 +322,7 @@ def note(db: Database, instance_id: str, told: str, now: datetime) -> None:
     db.execute(_IN_HISTORY, [storable(told), time_text(now), instance_id])
 
 
-def _owner(db: Database, instance_id: str) -> Owner:
+def owner_of(db: Database, instance_id: str) -> Owner:
     found = list(db.query("SELECT account_id, client_id, market FROM instances WHERE id = ?", [instance_id]))
     if not found:
         raise StoreError(

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Iterator
 from concurrent.futures import Future
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime
 
@@ -77,12 +75,6 @@ class Halts:
         """Those in force that the database has not taken yet."""
         return tuple(one.halt for one in tuple(self._unstored))
 
-    @contextmanager
-    def steady(self) -> Iterator[tuple[Halt, ...]]:
-        """Those in force, which stay as they are while inside: who halts meanwhile waits until this is left."""
-        with self._changing:
-            yield self._in_force
-
     def declare(self, halts: tuple[Halt, ...]) -> None:
         """Put the halts of a file in force, instead of those it declared before. They are not stored."""
         with self._changing:
@@ -104,6 +96,10 @@ class Halts:
             why = str(error) or "it does not answer"
             raise HaltNotStored(why, self._keep(halt)) from error
         return halt
+
+    def enforce(self, scope: HaltScope, id: str, full: bool, reason: str, by: str) -> None:
+        """As `add`, in force at once, but written down only with `store_pending`. Waits for nothing."""
+        self._put_in_force(Halt(scope, id, full, shortened(storable(reason)), by, iso(self._clock.time())))
 
     def take_requests(self) -> tuple[Halt, ...]:
         """Put in force what is asked for in the file, and begin to store it; returns what is newly in force.

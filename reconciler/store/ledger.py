@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
+from concurrent.futures import Future
 from dataclasses import replace
 from datetime import datetime
 from decimal import Decimal
@@ -18,12 +19,12 @@ from reconciler.orders.holding import Holding
 from reconciler.orders.market import Position
 from reconciler.orders.order import Fill, Order, OrderChanges, OrderNews, OrderRequest, Outcome, RejectedBy, Trade
 from reconciler.orders.verdict import Correction
-from reconciler.store.books import correct, enter, fills_of, holding_from, note
+from reconciler.store.books import correct, enter, fills_of, holding_from, note, owner_of
 from reconciler.store.columns import fill_from, insert, order_columns, order_from, settled_columns, time_text, update
 from reconciler.store.database import Reads
 from reconciler.store.differences import Differences
 from reconciler.store.fills import resolved_order, settled_order
-from reconciler.store.memory import Exposure, Holdings, OpenOrders
+from reconciler.store.memory import Exposure, Holdings, OpenOrders, Passed
 from reconciler.store.order_search import OrderSearch
 from reconciler.store.writer import Writer
 from reconciler.visible import storable
@@ -88,6 +89,7 @@ class Ledger(OrderSearch):
         self._exposure = Exposure(reads)
         self._holdings = Holdings(reads)
         self._open = OpenOrders(reads)
+        self._passed = Passed(reads, utc(clock.time()))
         self._news: WeakValueDictionary[str, OrderChanges] = WeakValueDictionary()
         self.listener: LedgerListener | None = None
         self.differences = Differences(writer, reads, clock)
@@ -95,9 +97,14 @@ class Ledger(OrderSearch):
         """What the ids of this ledger's orders carry, the last being that of new ones."""
 
     def append(self, order: Order) -> None:
-        """Write an order down for the first time; it is on the disk on return.
+        """Write an order down for the first time; it is on the disk on return. Raises StoreError as `appending`."""
+        self.appending(order).result()
 
-        Raises StoreError also where its client_order_id was used before.
+    def appending(self, order: Order) -> Future[Holding | None]:
+        """As `append`, but waits for nothing: it is on the disk once the future is done, with all that was to be
+        written beside it.
+
+        Its error is StoreError also where the client_order_id was used before.
         """
         columns = order_columns(order)
 
@@ -114,7 +121,7 @@ class Ledger(OrderSearch):
                 return enter(db, order, (), (), order.average_price, order.updated_at)
             return None
 
-        self._writer.write(job, lambda holding: self._changed(_Change(None, order, holding)))
+        return self._writer.submit(job, lambda holding: self._changed(Settled(None, order, holding)))
 
     def refuse(self, order: Order) -> Order:
         """Write down an order that the gateway refused before it meant to send it; on the disk on return.
@@ -142,18 +149,50 @@ class Ledger(OrderSearch):
         Raises StoreError for an unknown id, an outcome that cannot follow, a state after a final one, and a state or
         fill of an order that was not accepted.
         """
-        told = _storable(news)
-        return self._writer.write(lambda db: self._settle(db, client_order_id, told, news.fills), self._changed).after
+        return self.settling(client_order_id, lambda _: news).result().after
 
-    def resolve(self, client_order_id: str, said: str, news: OrderNews) -> Order:
-        """Write down what a person says became of an order. Returns the order as it is now.
+    def settling(
+        self,
+        client_order_id: str,
+        decide: Callable[[Order], OrderNews | None],
+        committed: Callable[[Settled], object] = lambda _: None,
+    ) -> Future[Settled]:
+        """As `settle`, but waits for nothing, and what there is to write down is decided when it is written.
+
+        `decide` is given the order as it is then, within the transaction: whoever else settled it, it is known. None
+        leaves it as it is. `committed` is called on the writer's thread once that is on the disk, before anybody else
+        learns of it. Neither may wait.
+        """
+
+        def job(db: Database) -> Settled:
+            known = _found(db, client_order_id)
+            if known is None:
+                raise _unknown(client_order_id)
+            news = decide(known)
+            return Settled(known, known) if news is None else self._settle(db, known, _storable(news), news.fills)
+
+        def follow(change: Settled) -> None:
+            self._changed(change)
+            committed(change)
+
+        return self._writer.submit(job, follow)
+
+    def resolve(self, client_order_id: str, said: str, decide: Callable[[Order], OrderNews | None]) -> Settled:
+        """Write down what a person says became of an order, decided as `settling` does. Committed on return.
 
         Both ways: less may be filled than is known, and what is over may have ended otherwise. What that takes back is
         a fill of a negative quantity, and `said` stands in the instance's history. It lowers no loss of the day.
         Raises StoreError as `settle` does.
         """
-        told = _storable(news)
-        return self._writer.write(lambda db: self._settle(db, client_order_id, told, said=said), self._changed).after
+
+        def job(db: Database) -> Settled:
+            known = _found(db, client_order_id)
+            if known is None:
+                raise _unknown(client_order_id)
+            news = decide(known)
+            return Settled(known, known) if news is None else self._settle(db, known, _storable(news), said=said)
+
+        return self._writer.write(job, self._changed)
 
     def correct(self, corrections: Mapping[str, Correction]) -> dict[str, tuple[Holding, Holding]]:
         """Put the books of these instances right, each in its own market, all in one commit; on the disk on return.
@@ -166,27 +205,28 @@ class Ledger(OrderSearch):
         """
         now = utc(self._clock.time())
 
-        def job(db: Database) -> dict[str, tuple[Holding, Holding]]:
-            return {id: correct(db, id, correction, now) for id, correction in corrections.items()}
+        def job(db: Database) -> dict[str, tuple[str, Holding, Holding]]:
+            done = {id: correct(db, id, correction, now) for id, correction in corrections.items()}
+            return {id: (owner_of(db, id).account_id, *holdings) for id, holdings in done.items()}
 
-        def committed(done: Mapping[str, tuple[Holding, Holding]]) -> None:
-            for instance_id, (_, holding) in done.items():
-                self._exposure.held(instance_id, holding)
+        def committed(done: Mapping[str, tuple[str, Holding, Holding]]) -> None:
+            for instance_id, (account_id, _, holding) in done.items():
+                self._exposure.held(instance_id, account_id, holding)
                 self._holdings.changed(instance_id, False, holding)
                 if self.listener is not None:
                     self.listener.corrected(instance_id, holding)
 
-        return self._writer.write(job, committed)
+        return {id: (before, after) for id, (_, before, after) in self._writer.write(job, committed).items()}
 
     def mark_unknown_on_startup(self) -> list[Order]:
         """Make every pending order unknown: nobody waits for its answer any more. Returns them, oldest first."""
 
-        def job(db: Database) -> list[_Change]:
-            found = db.query("SELECT client_order_id FROM orders WHERE is_open AND outcome = 'pending' ORDER BY id")
+        def job(db: Database) -> list[Settled]:
+            found = list(db.query("SELECT * FROM orders WHERE is_open AND outcome = 'pending' ORDER BY id"))
             news = {"outcome": Outcome.UNKNOWN, "reason": FOUND_PENDING}
-            return [self._settle(db, columns["client_order_id"], news) for columns in list(found)]
+            return [self._settle(db, order_from(columns), news) for columns in found]
 
-        def committed(changes: list[_Change]) -> None:
+        def committed(changes: list[Settled]) -> None:
             for change in changes:
                 self._changed(change)
 
@@ -217,14 +257,19 @@ class Ledger(OrderSearch):
         )
 
     def passed(self, instance_id: str, shadow: bool, since: datetime, but: str) -> int:
-        """How many of the instance's orders got past the gateway, from `since` on, the one of the id `but` left out."""
-        # By time, and `+` keeps it so: by instance, all that it ever placed would be looked at.
-        found = self._reads.query(
-            "SELECT count(*) AS number FROM orders WHERE created_at >= ? AND +instance_id = ? AND +shadow = ?"
-            " AND rejected_by IS NOT 'gateway' AND +client_order_id <> ?",
-            [time_text(since), instance_id, int(shadow), but],
-        )
-        return int(found[0]["number"])
+        """How many of the instance's orders got past the gateway, from `since` on, the one of the id `but` left out.
+
+        From memory, which goes back for two minutes.
+        """
+        return self._passed.count(instance_id, shadow, since, but)
+
+    def open_on(self, account_id: str, symbol: str) -> list[Order]:
+        """Everyone's real open orders of that symbol on that account, those in doubt too. From memory."""
+        return self._open.on(account_id, symbol)
+
+    def held_on(self, account_id: str, symbol: str) -> Decimal:
+        """What all instances on that account hold of it by their own fills, together. From memory."""
+        return self._exposure.held_on(account_id, symbol)
 
     def unresolved(self) -> list[Order]:
         """Everyone's orders of which nobody knows whether they were sent: pending or unknown. Oldest first."""
@@ -294,7 +339,7 @@ class Ledger(OrderSearch):
         """The instances with a real order that may still fill, or a real position. Costs nothing."""
         return self._exposure.ids
 
-    def _changed(self, change: _Change) -> None:
+    def _changed(self, change: Settled) -> None:
         """Follow what was committed. On the writer's thread."""
         if change.after is change.before:
             return
@@ -303,6 +348,7 @@ class Ledger(OrderSearch):
         if change.holding is not None:
             self._holdings.changed(change.after.instance_id, change.after.is_shadow, change.holding)
         self._open.changed(change.after)
+        self._passed.changed(change.before, change.after)
         self._tell(change.after)
         if self.listener is not None:
             self.listener.changed(*change)
@@ -316,15 +362,13 @@ class Ledger(OrderSearch):
         return [order_from(columns) for columns in self._reads.query(f"SELECT * FROM orders WHERE {where}", parameters)]
 
     def _settle(
-        self, db: Database, client_order_id: str, news: Mapping[str, Any], fills: Sequence[Fill] = (), said: str = ""
-    ) -> _Change:
+        self, db: Database, known: Order, news: Mapping[str, Any], fills: Sequence[Fill] = (), said: str = ""
+    ) -> Settled:
         """What `news` make of the order: the same object where nothing was new. `said` where a person says so."""
-        known = _found(db, client_order_id)
-        if known is None:
-            raise _unknown(client_order_id)
+        client_order_id = known.client_order_id
         told = resolved_order(known, news) if said else settled_order(known, news)
         if told == known:
-            return _Change(known, known)
+            return Settled(known, known)
         now = max(utc(self._clock.time()), known.updated_at)
         settled = replace(told, updated_at=now)
         columns = settled_columns(settled)
@@ -339,10 +383,10 @@ class Ledger(OrderSearch):
             holding = enter(db, settled, before, fills, average, now, by_hand=bool(said))
             if said:
                 note(db, known.instance_id, said, now)
-        return _Change(known, settled, holding)
+        return Settled(known, settled, holding)
 
 
-class _Change(NamedTuple):
+class Settled(NamedTuple):
     """An order before and after something became known of it, and what its book holds then, where that changed."""
 
     before: Order | None

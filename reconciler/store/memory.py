@@ -7,19 +7,21 @@ from __future__ import annotations
 
 import json
 import threading
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Iterable
+from datetime import datetime, timedelta
 from decimal import Decimal
 from operator import attrgetter
 
+from reconciler import exact
 from reconciler.orders.holding import Holding
-from reconciler.orders.order import Order
+from reconciler.orders.order import Order, RejectedBy
 from reconciler.store.books import BOOK, begun_from, holding_from
-from reconciler.store.columns import order_from
+from reconciler.store.columns import order_from, time_text
 from reconciler.store.database import Reads
 
 _OPEN = "SELECT instance_id, count(*) AS number FROM orders WHERE is_open AND NOT shadow GROUP BY instance_id"
-_HELD = "SELECT instance_id, symbol, quantity FROM books WHERE shadow = 0 AND quantity <> '0'"
+_HELD = "SELECT instance_id, account_id, symbol, quantity FROM books WHERE shadow = 0 AND quantity <> '0'"
 
 
 class Exposure:
@@ -29,11 +31,13 @@ class Exposure:
         self._lock = threading.Lock()
         self._open: Counter[str] = Counter()
         self._held: dict[str, dict[str, Decimal]] = {}
+        self._accounts: dict[str, str] = {}
+        """Of those that hold something."""
         with reads.snapshot() as db:
             for row in db.query(_OPEN):
                 self._open[row["instance_id"]] = row["number"]
             for row in db.query(_HELD):
-                self._hold(row["instance_id"], row["symbol"], Decimal(row["quantity"]))
+                self._hold(row["instance_id"], row["account_id"], row["symbol"], Decimal(row["quantity"]))
         self.ids = frozenset(self._open) | frozenset(self._held)
         """The instances with a real order that may still fill, or a real position."""
 
@@ -47,27 +51,35 @@ class Exposure:
             if not self._open[after.instance_id]:
                 del self._open[after.instance_id]
             if holding is not None and not after.is_shadow:
-                self._hold(after.instance_id, holding.symbol, holding.quantity)
+                account_id = after.provenance.account_id
+                self._hold(after.instance_id, account_id, holding.symbol, holding.quantity)
             self._follow(after.instance_id)
 
-    def held(self, instance_id: str, holding: Holding) -> None:
+    def held(self, instance_id: str, account_id: str, holding: Holding) -> None:
         """A real book was put right; that is committed."""
         with self._lock:
-            self._hold(instance_id, holding.symbol, holding.quantity)
+            self._hold(instance_id, account_id, holding.symbol, holding.quantity)
             self._follow(instance_id)
+
+    def held_on(self, account_id: str, symbol: str) -> Decimal:
+        """What all instances on that account hold of it, together. Looks at each one that holds anything."""
+        with self._lock:
+            own = [held for instance_id, held in self._held.items() if self._accounts[instance_id] == account_id]
+            return exact.total(held[symbol] for held in own if symbol in held)
 
     def _follow(self, instance_id: str) -> None:
         is_exposed = instance_id in self._open or instance_id in self._held
         if is_exposed != (instance_id in self.ids):
             self.ids = self.ids ^ {instance_id}
 
-    def _hold(self, instance_id: str, symbol: str, quantity: Decimal) -> None:
+    def _hold(self, instance_id: str, account_id: str, symbol: str, quantity: Decimal) -> None:
         held = self._held.setdefault(instance_id, {})
+        self._accounts[instance_id] = account_id
         held[symbol] = quantity
         if not quantity:
             del held[symbol]
         if not held:
-            del self._held[instance_id]
+            del self._held[instance_id], self._accounts[instance_id]
 
 
 def _is_open(order: Order | None) -> bool:
@@ -193,6 +205,13 @@ class OpenOrders:
             own = list(self._of.get((instance_id, shadow), {}).values())
         return sorted(own, key=attrgetter("created_at"))
 
+    def on(self, account_id: str, symbol: str) -> list[Order]:
+        """Everyone's real ones of that symbol on that account, those in doubt too. Looks at each that is open."""
+        with self._lock:
+            found = list(self._orders.values())
+        market = (account_id, symbol)
+        return [o for o in found if not o.is_shadow and (o.provenance.account_id, o.provenance.symbol) == market]
+
     def observed(self) -> list[Order]:
         """Shadow orders, but those of instances whose record says that they do not observe. Blocks; one small query."""
         with self._lock:
@@ -201,3 +220,44 @@ class OpenOrders:
             return []
         others = {columns["id"] for columns in self._reads.query(_NOT_OBSERVING, [json.dumps(ids)])}
         return [order for id in ids if id not in others for order in self.of(id, shadow=True)]
+
+
+_PASSED = "SELECT * FROM orders WHERE created_at >= ? AND rejected_by IS NOT 'gateway' ORDER BY created_at"
+_KEPT = timedelta(minutes=2)
+"""Longer than anybody counts: a clock that is set back a little makes nothing be forgotten that still counts."""
+
+
+class Passed:
+    """The orders that got past the gateway lately. Read from the ledger once; thread-safe.
+
+    The gate counts them at the last look, which must not wait for the disk.
+    """
+
+    def __init__(self, reads: Reads, now: datetime) -> None:
+        self._lock = threading.Lock()
+        self._of: dict[tuple[str, bool], deque[tuple[datetime, str]]] = {}
+        """When those of an instance and a book were placed, and their client_order_ids."""
+        for columns in reads.query(_PASSED, [time_text(now - _KEPT)]):
+            self.changed(None, order_from(columns))
+
+    def changed(self, before: Order | None, after: Order) -> None:
+        """An order was written down, or something became known of it; that is committed."""
+        book, placed = (after.instance_id, after.is_shadow), (after.created_at, after.client_order_id)
+        is_stopped = after.rejected_by is RejectedBy.GATEWAY
+        if (before is not None) and not is_stopped:
+            return
+        with self._lock:
+            own = self._of.setdefault(book, deque())
+            if not is_stopped:
+                own.append(placed)
+            elif placed in own:
+                own.remove(placed)
+            while own and own[0][0] < after.created_at - _KEPT:
+                own.popleft()
+            if not own:
+                del self._of[book]
+
+    def count(self, instance_id: str, shadow: bool, since: datetime, but: str) -> int:
+        """How many there were from `since` on, the one of the id `but` left out."""
+        with self._lock:
+            return sum(at >= since and id_ != but for at, id_ in self._of.get((instance_id, shadow), ()))

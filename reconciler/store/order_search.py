@@ -54,14 +54,6 @@ class OrderSearch:
         """The orders that ended, not before `since`, and of which a fill, a price or a fee may not be known yet."""
         return [order_from(columns) for columns in self._reads.query(_ENDED, [time_text(since)])]
 
-    def open_on(self, account_id: str, symbol: str) -> list[Order]:
-        """Everyone's open orders of that symbol on that account, those in doubt too."""
-        found = self._reads.query(
-            "SELECT * FROM orders WHERE is_open AND NOT shadow AND account_id = ? AND symbol = ? ORDER BY id",
-            [account_id, symbol],
-        )
-        return [order_from(columns) for columns in found]
-
     def ended_on(self, account_id: str, since: datetime, limit: int) -> list[Order]:
         """Of what `ended` gives, the last ones of that account."""
         found = self._reads.query(

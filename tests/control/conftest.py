@@ -76,6 +76,9 @@ class NoOrders:
     def cancel(self, gate: GateState, client_order_id: str) -> Order:
         raise KeyError(client_order_id)
 
+    def written(self, instance_id: str = "") -> None:
+        """Nothing ever is."""
+
     def open(self, instance_id: str, *, shadow: bool) -> Sequence[Order]:
         return ()
 

@@ -25,6 +25,7 @@ from reconciler.exec_mcp.options import ServerOptions
 from reconciler.exec_mcp.reply import answered
 from reconciler.exec_mcp.words import ToolWords
 from reconciler.paper.mcp_server import serve_app, serve_mcp
+from tests.execution.standins import Watching
 
 
 class Exchange:
@@ -154,9 +155,10 @@ def test_a_call_that_is_not_answered_in_time_is_unknown_and_was_sent_once() -> N
 
 def test_a_call_is_handed_over_long_before_it_is_answered() -> None:
     async def test(server: Connection, exchange: Exchange) -> None:
-        handover = Handover()
+        look = Watching()
+        handover = Handover(look)
         call = asyncio.create_task(asked(server, "slow", {}, handover=handover))
-        assert await asyncio.to_thread(handover.wait, 5)
+        assert await asyncio.to_thread(look.wait, 5)
         assert not call.done()
         exchange.release.set()
         assert await call == {}

@@ -21,6 +21,7 @@ from reconciler.exec_mcp.bridge import Handover
 from reconciler.exec_mcp.connection import Connection
 from reconciler.exec_mcp.options import ServerOptions
 from reconciler.paper.mcp_server import serve_mcp
+from tests.execution.standins import Watching
 
 DEADLINE_S = 10.0
 
@@ -128,9 +129,10 @@ def test_while_the_connection_is_being_made_a_call_is_not_handed_over_and_can_be
     async def run() -> None:
         async with behind_a_router() as (server, exchange, router):
             await router.freeze()
-            handover = Handover()
+            look = Watching()
+            handover = Handover(look)
             call = asyncio.create_task(server.ask("place_order", {}, 8.0, handover))
-            assert not await asyncio.to_thread(handover.wait, 0.2)
+            assert not await asyncio.to_thread(look.wait, 0.2)
             assert handover.abandon()
             await router.thaw()
             with pytest.raises(ExecUnavailable, match="given up before it was sent"):
@@ -145,11 +147,12 @@ def test_a_call_whose_connection_comes_in_time_is_sent_once_it_is_there() -> Non
     async def run() -> None:
         async with behind_a_router() as (server, exchange, router):
             await router.freeze()
-            handover = Handover()
+            look = Watching()
+            handover = Handover(look)
             call = asyncio.create_task(server.ask("place_order", {}, 8.0, handover))
-            assert not await asyncio.to_thread(handover.wait, 0.1)
+            assert not await asyncio.to_thread(look.wait, 0.1)
             await router.thaw()
-            assert await asyncio.to_thread(handover.wait, DEADLINE_S)
+            assert await asyncio.to_thread(look.wait, DEADLINE_S)
             assert not handover.abandon()
             assert (await call).structured == {"status": "open"}
             assert (exchange.placed, handover.is_possibly_sent) == (1, True)
@@ -161,10 +164,11 @@ def test_a_call_that_timed_out_while_the_connection_was_made_is_never_sent() -> 
     async def run() -> None:
         async with behind_a_router() as (server, exchange, router):
             await router.freeze()
-            handover = Handover()
+            look = Watching()
+            handover = Handover(look)
             with pytest.raises(ExecError):
                 await server.ask("place_order", {}, 0.2, handover)
-            assert handover.wait(0)
+            assert look.wait(0)
             await router.thaw()
             second = Handover()
             assert (await server.ask("place_order", {}, 8.0, second)).structured == {"status": "open"}
@@ -229,9 +233,10 @@ def test_while_the_pipe_is_full_a_call_is_not_handed_over_and_can_be_given_up(tm
             await until((tmp_path / "deaf").exists)
             padding = {"padding": "x" * 100_000}
             calls += [asyncio.create_task(server.ask("fill", padding, DEADLINE_S, Handover())) for _ in range(4)]
-            handover = Handover()
+            look = Watching()
+            handover = Handover(look)
             late = asyncio.create_task(server.ask("place_order", {}, DEADLINE_S, handover))
-            assert not await asyncio.to_thread(handover.wait, 0.2)
+            assert not await asyncio.to_thread(look.wait, 0.2)
             assert handover.abandon()
             (tmp_path / "deaf").unlink()
             await asyncio.gather(*calls)
@@ -249,9 +254,10 @@ def test_a_call_that_is_in_the_pipe_was_handed_over(tmp_path: Path) -> None:
         async with beside_the_deaf(tmp_path) as server:
             first = asyncio.create_task(server.ask("stop_listening", {}, DEADLINE_S, Handover()))
             await until((tmp_path / "deaf").exists)
-            handover = Handover()
+            look = Watching()
+            handover = Handover(look)
             call = asyncio.create_task(server.ask("place_order", {}, DEADLINE_S, handover))
-            assert await asyncio.to_thread(handover.wait, DEADLINE_S)
+            assert await asyncio.to_thread(look.wait, DEADLINE_S)
             assert not handover.abandon()
             assert heard(tmp_path, "place_order") == 0
             (tmp_path / "deaf").unlink()

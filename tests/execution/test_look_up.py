@@ -116,7 +116,7 @@ def test_the_count_starts_anew_after_a_restart(desk: Desk) -> None:
 
 
 def test_an_order_found_pending_at_the_start_is_never_sent_again_but_asked_for(desk: Desk) -> None:
-    draft = desk.gateway._draft(StandInGate(), request(), 7)
+    draft = desk.gateway._steps.draft(StandInGate(), request(), 7)
     desk.store.ledger.append(draft)
     restarted = desk.restarted()
     restarted.recover()

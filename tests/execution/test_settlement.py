@@ -8,6 +8,7 @@ import pytest
 
 from reconciler.errors import ExecRejected, ExecUnknown
 from reconciler.exec_mcp import answers
+from reconciler.execution.order_steps import Rejection
 from reconciler.execution.settlement import Settlement
 from reconciler.execution.watch import OrderWatch
 from reconciler.orders.order import OrderState, Outcome, RejectedBy
@@ -57,7 +58,7 @@ def test_an_answer_of_before_the_first_fill_does_not_make_the_order_untouched_ag
 
 def test_a_refusal_that_is_told_of_an_order_found_meanwhile_changes_nothing(desk: Desk, settlement: Settlement) -> None:
     order = desk.buy(StandInGate(), limit="90")
-    assert settlement.rejected(order, RejectedBy.EXCHANGE, "duplicate id") == order
+    assert settlement.settling(order, Rejection(RejectedBy.EXCHANGE, "duplicate id")).result().after == order
     assert events(desk) == [
         ("OrderTurnedUp", f"{order.client_order_id}: it is open, but its placing was answered: duplicate id")
     ]
@@ -156,5 +157,5 @@ def test_what_could_not_be_read_of_an_order_is_forgotten_once_it_is_known(desk: 
     order = desk.buy(StandInGate())
     settlement.unreadable(order, "garbage")
     assert watch.open() == {order.client_order_id}
-    settlement.rejected(order, RejectedBy.GATEWAY, "never placed")
+    settlement.settling(order, Rejection(RejectedBy.GATEWAY, "never placed")).result()
     assert watch.open() == set()

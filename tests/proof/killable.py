@@ -23,6 +23,7 @@ import sys
 import threading
 from collections import Counter
 from collections.abc import Callable, Sequence
+from concurrent.futures import Future
 from typing import Any
 
 import httpx2
@@ -33,14 +34,14 @@ from reconciler.execution import watch as doubts
 from reconciler.execution.order_id import prefix
 from reconciler.store.differences import Differences
 from reconciler.store.ledger import Ledger
-from reconciler.store.writer import Writer
+from reconciler.store.writer import GroupWriter
 
 TRADER = "trader"
 SENDS = ("place_order", "cancel_order", "get_order", "list_orders", "get_positions")
 WRITES: dict[str, tuple[str, Callable[..., bool]]] = {
-    "append": ("append", lambda order: order.instance_id == TRADER),
+    "appending": ("append", lambda order: order.instance_id == TRADER),
     "refuse": ("refuse", lambda order: order.instance_id == TRADER),
-    "settle": ("settle", lambda client_order_id: client_order_id.startswith(prefix(TRADER))),
+    "settling": ("settle", lambda client_order_id, *_: client_order_id.startswith(prefix(TRADER))),
     "mark_unknown_on_startup": ("mark", lambda: True),
     "keep": ("keep", lambda account_id, agreed: True),
 }
@@ -70,20 +71,20 @@ class Points:
 
 def watch_writes(points: Points) -> None:
     """Points around the ledger's writes, and between their statements and their commit."""
-    write = Writer.write
+    submit = GroupWriter.submit
     current = threading.local()
 
-    def written(writer: Writer, job: Callable[[Database], Any], *more: Any) -> Any:
+    def submitted(writer: GroupWriter, job: Callable[[Database], Any], *more: Any) -> Any:
         step = getattr(current, "step", None)
         if step is None:
-            return write(writer, job, *more)
+            return submit(writer, job, *more)
 
         def watched(db: Database) -> Any:
             done = job(db)
             points.reach(f"{step}.within")
             return done
 
-        return write(writer, watched, *more)
+        return submit(writer, watched, *more)
 
     def around(name: str, step: str, is_traders: Callable[..., bool]) -> None:
         owner = next(owner for owner in OWNERS if name in vars(owner))
@@ -98,12 +99,15 @@ def watch_writes(points: Points) -> None:
                 done = inner(ledger, *args, **kwargs)
             finally:
                 current.step = None
-            points.reach(f"{step}.after")
+            if isinstance(done, Future):  # whoever waits for it is told after this, where it is committed
+                done.add_done_callback(lambda _: points.reach(f"{step}.after"))
+            else:
+                points.reach(f"{step}.after")
             return done
 
         setattr(owner, name, outer)
 
-    Writer.write = written  # type: ignore[method-assign, assignment]
+    GroupWriter.submit = submitted  # type: ignore[method-assign, assignment]
     for name, (step, is_traders) in WRITES.items():
         around(name, step, is_traders)
 

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from reconciler.clock import Clock, FakeClock
+from reconciler.exec_mcp.bridge import Claims
 from reconciler.orders.market import Balance, Candle, InstrumentRules, Position, Quote
 from reconciler.orders.order import Order, OrderChanges, OrderRequest, OrderState, Outcome
 from reconciler.ports import GateState
@@ -89,19 +90,22 @@ def define(cls: type[Strategy]) -> Definition:
 
 
 class FakeGateway:
-    """Keeps what it was asked, and looks at the gate under its lock as the real one must."""
+    """Keeps what it was asked, and looks at the gate at its claim as the real one must."""
 
     def __init__(self) -> None:
         self.placed: list[Order] = []
         self.sent: list[Order] = []
         self.asked: list[tuple[str, bool]] = []
         self.news: dict[str, OrderChanges] = {}
+        self._claims = Claims()
         self.before_last_look: Callable[[], object] = lambda: None
         self.while_handing_over: Callable[[], object] = lambda: None
 
     def place(self, gate: GateState, request: OrderRequest, beat: int) -> Order:
         self.before_last_look()
-        with gate.lock:
+        instance_id = gate.provenance(beat).instance_id
+        self._claims.enter(request, instance_id)
+        try:
             open_ = gate.mode is Mode.ACTIVE and not gate.paused
             order = Order(
                 client_order_id=f"c{len(self.placed)}",
@@ -116,7 +120,12 @@ class FakeGateway:
             if open_:
                 self.while_handing_over()
                 self.sent.append(order)
+        finally:
+            self._claims.leave(request)
         return order
+
+    def written(self, instance_id: str = "") -> None:
+        self._claims.wait(instance_id)
 
     def cancel(self, gate: GateState, client_order_id: str) -> Order:
         return next(order for order in self.sent if order.client_order_id == client_order_id)

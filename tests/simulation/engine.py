@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import shutil
 from collections.abc import Awaitable, Callable, Mapping
-from concurrent.futures import Future
+from concurrent.futures import Future, ThreadPoolExecutor
 from concurrent.futures import wait as wait_for_all
 from dataclasses import replace
 from pathlib import Path
@@ -22,7 +22,7 @@ from reconciler.exec_mcp.refusals import RateLimits
 from reconciler.exec_mcp.servers import Servers
 from reconciler.exec_mcp.venue import ServerStatus
 from reconciler.execution.gateway import Gateway
-from reconciler.orders.order import Order, OrderNews, Outcome
+from reconciler.orders.order import Order
 from reconciler.records.mode import Mode
 from reconciler.records.record import Row
 from reconciler.runtime.gate import Gate
@@ -40,7 +40,9 @@ class Crashed(BaseException):
 
 
 class World(Protocol):
-    """What steps in at the seams."""
+    """What steps in at the seams. `way` is what becomes of the order that leaves next."""
+
+    way: str
 
     def hook(self, point: str) -> None:
         """On the way of an order. Raises Crashed where the engine dies there."""
@@ -97,7 +99,7 @@ class Link:
             handover.finish()
 
     def impatient(self) -> None:
-        """The thread that waits for the answer of the call under way gives up at once."""
+        """Whoever waits for an answer from now on gives up at once."""
         self.timeout_s = -GRACE_S
 
     def patient(self) -> None:
@@ -116,14 +118,36 @@ class WatchedLedger:
         self._engine.require_alive()
         self._ledger.append(order)
         self._engine.world.hook("committed")
-        self._engine.is_committed = order.outcome is Outcome.PENDING
 
-    def settle(self, client_order_id: str, news: OrderNews) -> Order:
+    def appending(self, order: Order) -> Future[Any]:
+        """Told of on a thread of nobody's: whoever steps in may wait for the writer."""
+        self._engine.require_alive()
+        told: Future[Any] = Future()
+
+        def between(intent: Future[Any]) -> None:
+            try:
+                intent.result()
+                self._engine.world.hook("committed")
+                self._engine.is_committed = True
+                if self._engine.world.way == "slow":
+                    self._engine.link.impatient()
+            except BaseException as error:  # noqa: BLE001 - it is the placing's, whatever it is
+                told.set_exception(error)
+            else:
+                told.set_result(None)
+
+        intent = self._ledger.appending(order)
+        intent.add_done_callback(lambda done: self._engine.elsewhere.submit(between, done))
+        return told
+
+    def settling(self, client_order_id: str, *more: Any) -> Future[Any]:
         self._engine.require_alive()
         if self.refuses_next:
             self.refuses_next = False
-            raise StoreError("the disk is full")
-        return self._ledger.settle(client_order_id, news)
+            refused: Future[Any] = Future()
+            refused.set_exception(StoreError("the disk is full"))
+            return refused
+        return self._ledger.settling(client_order_id, *more)
 
     def __getattr__(self, name: str) -> Any:
         self._engine.require_alive()
@@ -131,7 +155,7 @@ class WatchedLedger:
 
 
 class WatchedBridge(LoopBridge):
-    """Between the last look at the gate, whose lock is held, and the handing over something may happen."""
+    """Before the loop has the order, and so before the last look, something may happen on the loop itself."""
 
     engine: Engine
 
@@ -163,9 +187,9 @@ class Engine:
         self.world = world
         self.main_loop = main_loop
         self.is_dead = False
-        self.placing: Gate | None = None
         self.is_committed = False
         """True from when an intent was committed until something is handed to the loop: that is the order."""
+        self.elsewhere = ThreadPoolExecutor(1, "elsewhere")
         self.store = Store.open(path, clock)
         # What a killed process leaves is in the files whether the disk has it or not, and waiting for the disk is slow.
         writer = self.store._writer
@@ -214,11 +238,15 @@ class Engine:
         """End as kill -9 ends it. `path` becomes the database as it was left."""
         self.is_dead = True
         self.settle()
+        # On the writer's thread: the files are as they are at one moment, whatever it is at.
+        wait_for_all([self.store._writer.submit(lambda db: self._leave(path))], 10)
+        self._let_go()
+
+    def _leave(self, path: Path) -> None:
         for suffix in ("", "-wal"):
             left = self.path.with_name(self.path.name + suffix)
             if left.exists():
                 shutil.copyfile(left, path.with_name(path.name + suffix))
-        self._let_go()
 
     def stop(self) -> None:
         self.settle()
@@ -228,6 +256,7 @@ class Engine:
         self.bridge.close()
         self.gateway.close()
         self.store.close()
+        self.elsewhere.shutdown()
 
     def _bridge(self) -> WatchedBridge:
         async def make() -> WatchedBridge:

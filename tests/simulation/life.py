@@ -9,12 +9,10 @@ import contextlib
 import shutil
 import tempfile
 from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
 
 from reconciler.clock import FakeClock
 from reconciler.errors import CapabilityUnavailable, ExecError, StoreError
-from reconciler.execution import sending as dispatch
 from reconciler.orders.order import Order, OrderRequest
 from reconciler.orders.verdict import Shares, Verdict, VerdictWord
 from reconciler.store import back_up
@@ -68,13 +66,11 @@ class Life:
             interruption = ("arrived", interruption[1])  # the loop's thread dies; there is nobody to see it earlier
         self.wire.way, self.wire.late_s, self.wire.interruption = way, late_s, interruption
         gate = self.engine.gates[instance.id]
-        self.engine.placing = gate
         self.judge.begin(instance.id)
         act, told = self.judge.act(instance, request.side, request.quantity), self.facts.told(instance)
         order = None
         try:
-            with _little_patience(way == "stalled"):
-                order = self.engine.gateway.place(gate, request, self.beat)
+            order = self.engine.gateway.place(gate, request, self.beat)
         except Crashed:
             self.restart(kill=True)
         except (StoreError, OSError):
@@ -82,7 +78,6 @@ class Life:
             self.tally["raised"] += 1
         finally:
             self.judge.end()
-            self.engine.placing = None
             self.engine.is_committed = False
             self.engine.link.patient()
             self.engine.ledger.refuses_next = False
@@ -110,12 +105,12 @@ class Life:
         """A strategy cancels an order; whether the cancel left. Raises KeyError where the order is not its own."""
         before = len(self.wire.cancels)
         gate = self.engine.gates[instance.id]
-        self.engine.placing, self.judge.cancelling = gate, client_order_id
+        self.judge.cancelling = client_order_id
         try:
             with contextlib.suppress(ExecError, CapabilityUnavailable):
                 self.engine.gateway.cancel(gate, client_order_id)
         finally:
-            self.engine.placing = self.judge.cancelling = None
+            self.judge.cancelling = None
             self.operator.returned()
         self.engine.settle()
         return len(self.wire.cancels) > before
@@ -254,14 +249,3 @@ class Life:
         engine = Engine(self.path, self.wire, rows, self.main_loop, self.clock)
         self.operator.engine = engine
         return engine
-
-
-@contextlib.contextmanager
-def _little_patience(wanted: bool) -> Iterator[None]:
-    """The thread that places waits hardly for the main loop to take the order over."""
-    before = dispatch._HANDOVER_S
-    dispatch._HANDOVER_S = 0.01 if wanted else before
-    try:
-        yield
-    finally:
-        dispatch._HANDOVER_S = before

@@ -30,9 +30,6 @@ class Operator:
         """Close something."""
         kind, about = deed
         engine, facts = self.engine, self._facts
-        if kind in ("halt", "declare") and engine.store.halts._changing.locked():
-            self._afterwards.append(lambda: self.perform(deed, instance_id))  # whoever halts has to wait
-            return
         match kind:
             case "halt":
                 scope, id_, full = about
@@ -56,16 +53,13 @@ class Operator:
                 raise ValueError(f"deed: expected one of a closing, was {kind!r}")
 
     def _closed(self, fact: Callable[[], object]) -> None:
-        """It is a fact when whoever closed returns: where an order is being handed over, only after that."""
-        placing = self.engine.placing
+        """It is a fact when whoever closed returns: where something is just being written, only after that."""
         self._afterwards.append(fact)
-        if placing is None or placing.lock.acquire(blocking=False):
-            if placing is not None:
-                placing.lock.release()
+        if not self.engine.bridge.claims.writing():
             self.returned()
 
     def returned(self) -> None:
-        """Whoever waited for the gate's lock goes on."""
+        """Whoever waited for what was being written goes on."""
         while self._afterwards:
             self._afterwards.pop(0)()
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future
 from dataclasses import dataclass, replace
 from decimal import Decimal
 from pathlib import Path
@@ -224,6 +225,12 @@ def instead(where: Any, name: str, value: Any) -> Off:
     return lambda patch: patch.setattr(where, name, value)
 
 
+def done() -> Future[None]:
+    future: Future[None] = Future()
+    future.set_result(None)
+    return future
+
+
 def always(value: Any) -> Callable[..., Any]:
     return lambda *_, **__: value
 
@@ -294,7 +301,7 @@ RULES = (
     Rule("a doubt blocks", instead(OrderWatch, "obstacle", always("")), doubted, "are in doubt"),
     Rule("what is pending at a start is in doubt", instead(Ledger, "mark_unknown_on_startup", always([])), killed,
          "nobody waits for an answer any more"),
-    Rule("an order is written down before it is sent", instead(Ledger, "append", always(None)), failing,
+    Rule("an order is written down before it is sent", instead(Ledger, "appending", always(done())), failing,
          "left before it was in the ledger"),
     Rule("the gate is asked again", asked_once, closed_on_the_way, "left under"),
     Rule("accounts are compared first", instead(Readiness, "pending", always("")), reconnected,

@@ -70,7 +70,8 @@ class Wire:
             return await self._order(engine, arguments, handover)
         if self.judge.placing is not None and tool == "get_quote":
             self.hook("quote")
-        assert handover.claim()
+        if not handover.claim():
+            raise ExecUnavailable("given up")
         if tool == "cancel_order":
             self.hook("cancelling")
             self._judged(self.judge.cancel, arguments)
@@ -103,8 +104,7 @@ class Wire:
         way = self.way
         self.tally[f"way {way}"] += 1
         if way == "stalled":
-            while not handover.abandon():  # the loop is busy for longer than the worker waits
-                await asyncio.sleep(0)
+            handover.abandon()  # the engine stops waiting for the connection before it is there
         if not handover.claim():
             raise ExecUnavailable("given up")
         if way == "not delivered":
@@ -122,13 +122,11 @@ class Wire:
         elif way != "lost":
             self.judge.taken(arguments)
         self.hook("arrived")
-        if way == "slow":
-            engine.link.impatient()
         engine.ledger.refuses_next = way == "unwritten"
         handover.finish()
         if way == "slow":
-            await asyncio.Event().wait()  # whoever waits gives up at once: from here on the two threads would race
-        self._lock_is_let_go(engine)
+            await asyncio.Event().wait()  # whoever waits gives up at once
+        self._is_written(engine)
         self.hook("answering")
         match way:
             case "refused":
@@ -158,10 +156,7 @@ class Wire:
         except AssertionError as error:
             self.violation = self.violation or error
 
-    def _lock_is_let_go(self, engine: Engine) -> None:
-        """Once handed over, whoever closes the gate waits no longer: from here on what is closed is closed."""
-        gate = engine.placing
-        assert gate is not None
-        assert gate.lock.acquire(timeout=10), "the gate's lock is held past the handing over"
-        gate.lock.release()
+    def _is_written(self, engine: Engine) -> None:
+        """Once written, whoever closes something waits no longer: from here on what is closed is closed."""
+        assert not engine.bridge.claims.writing(), "who closes something waits for what is written already"
         self.life.operator.returned()

@@ -121,7 +121,7 @@ def test_the_loss_of_the_day_outlives_a_restart_and_a_correction(
 
 
 def resolved(store: Store, **news: Any) -> Order:
-    return store.ledger.resolve("one", "order one resolved: looked (uid 7)", OrderNews(**news))
+    return store.ledger.resolve("one", "order one resolved: looked (uid 7)", lambda _: OrderNews(**news)).after
 
 
 def test_what_a_person_takes_back_of_an_order_is_a_fill_of_its_own(bought: Store, reader: Reader) -> None:

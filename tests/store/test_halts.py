@@ -120,17 +120,13 @@ def test_an_operators_action_is_recorded(store: Store, reader: Reader, clock: Fa
     }
 
 
-def test_while_halts_are_held_steady_who_halts_waits(store: Store) -> None:
-    done = threading.Event()
-
-    def halt() -> None:
-        store.halts.add("all", "", False, "fire", "uid 0")
-        done.set()
-
-    thread = threading.Thread(target=halt)
-    with store.halts.steady() as halts:
-        thread.start()
-        assert not done.wait(0.05)
-        assert halts == store.halts.active() == ()
-    thread.join()
-    assert len(store.halts.active()) == 1
+def test_a_halt_is_in_force_while_the_database_is_stuck_and_is_stored_after_that(store: Store, path: Path) -> None:
+    stuck = threading.Event()
+    store._writer.submit(lambda db: stuck.wait(10))
+    store.halts.enforce("instance", "a", False, "turned up", "engine")
+    (halt,) = store.halts.active()
+    store.halts.store_pending()
+    assert store.halts.unstored() == (halt,)
+    stuck.set()
+    store.flush()
+    assert store.halts.unstored() == ()

@@ -32,7 +32,7 @@ from reconciler.orders.order import (
     TimeInForce,
 )
 from reconciler.records.mode import Mode
-from reconciler.store import Store
+from reconciler.store import Store, memory
 
 MakeOrder = Callable[..., Order]
 
@@ -303,14 +303,37 @@ def test_the_orders_that_passed_the_gateway_are_counted_from_a_moment_on(store: 
     assert store.ledger.passed("dca", True, last_minute, but="this") == 1
 
 
-def test_what_passed_in_the_last_minute_is_found_by_time_not_among_all_there_ever_was(path: Path, store: Store) -> None:
-    seen = list[str]()
+def test_what_passed_in_the_last_minute_is_known_again_after_a_restart_and_found_by_time(
+    path: Path, clock: FakeClock, make_order: MakeOrder
+) -> None:
+    """Not among all there ever was; and once it is known, nobody reads for it: the last look must not wait."""
+    with Store.open(path, clock) as store:
+        for n, ago_s in enumerate((300, 50, 40)):
+            store.ledger.append(make_order(str(n), created_at=utc(clock.time() - ago_s)))
+        store.ledger.append(make_order("stopped", outcome=Outcome.PENDING, created_at=utc(clock.time())))
+        store.ledger.settle("stopped", OrderNews(outcome=Outcome.REJECTED, rejected_by=RejectedBy.GATEWAY))
     with closing(sqlite3.connect(path)) as db:
-        query = store.ledger._reads.query
-        store.ledger._reads.query = lambda sql, parameters=(): seen.append(sql) or query(sql, parameters)  # type: ignore[method-assign,func-returns-value]
-        store.ledger.passed("dca", False, datetime(2026, 1, 1, tzinfo=UTC), but="x")
-        plan = " ".join(row[3] for row in db.execute(f"EXPLAIN QUERY PLAN {seen[0]}", ["", "", 0, ""]))
+        plan = " ".join(row[3] for row in db.execute(f"EXPLAIN QUERY PLAN {memory._PASSED}", [""]))
     assert "orders_by_time (created_at>?)" in plan
+    with Store.open(path, clock) as store:
+        store.ledger._reads.query = None  # type: ignore[method-assign, assignment]
+        since = utc(clock.time() - 60)
+        assert store.ledger.passed("dca", False, since, but="x") == 2
+        assert store.ledger.passed("dca", False, since, but="1") == 1
+
+
+def test_what_is_held_and_open_on_an_account_is_known_without_reading(store: Store, make_order: MakeOrder) -> None:
+    filled = {"state": OrderState.FILLED, "filled_quantity": Decimal(1), "average_price": Decimal(100)}
+    store.ledger.append(make_order("1", **filled))
+    store.ledger.append(make_order("2", **filled, instance_id="other"))
+    store.ledger.append(make_order("open", outcome=Outcome.PENDING))
+    store.ledger.append(make_order("dream", outcome=Outcome.SHADOW, mode=Mode.OBSERVE))
+    store.ledger._reads.query = None  # type: ignore[method-assign, assignment]
+    assert store.ledger.held_on("main", "BTC/USD") == Decimal(2)
+    assert store.ledger.held_on("main", "ETH/USD") == 0
+    assert store.ledger.held_on("elsewhere", "BTC/USD") == 0
+    assert [order.client_order_id for order in store.ledger.open_on("main", "BTC/USD")] == ["open"]
+    assert store.ledger.open_on("elsewhere", "BTC/USD") == []
 
 
 def test_recent_orders_are_newest_first_whatever_became_of_them(store: Store, make_order: MakeOrder) -> None:
