@@ -189,10 +189,6 @@ class PaperExchange:
         self._look()
         return self._account(account_id).balances()
 
-    def look(self) -> None:
-        """Let happen what the time since the last call makes happen."""
-        self._look()
-
     def get_quote(self, symbol: str) -> Quote:
         """The quote of this step. Raises Refused."""
         return self._quote(symbol, self._prices.step_at(self._clock.time()))
