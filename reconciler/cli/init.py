@@ -13,7 +13,7 @@ import click
 
 from reconciler.cli.output import Failure, say, tell
 from reconciler.cli.place import Place
-from reconciler.sources.git import locate
+from reconciler.sources.git import first_line, locate
 from reconciler.sources.layout import INSTANCES, STRATEGIES, counts
 
 
@@ -129,10 +129,18 @@ def _wanted(root: Path, nested: bool, deploy: bool) -> dict[str, str]:
     own = [path for path in _fleet_files(root) if path not in example]
     return {
         **({} if own else example),
-        **fleet.surroundings(),
+        **fleet.surroundings(_branch(root)),
         **({} if nested else fleet.at_the_top()),
         **(fleet.deployment() if deploy else {}),
     }
+
+
+def _branch(root: Path) -> str:
+    """The branch of the repository around `root`, where it is on one."""
+    repository = locate(root)
+    head = "" if repository is None else first_line(repository.git_dir / "HEAD")
+    found = head.removeprefix("ref: refs/heads/")
+    return found if found != head and found.isprintable() else "main"
 
 
 def _fleet_files(root: Path) -> list[str]:
@@ -201,3 +209,4 @@ def _say_what_is_next(folder: Path | None, needs_git: bool) -> None:
     say("next:")
     for line in [*go, *git, "git add . && git commit -m 'Begin the fleet'", "reconciler run"]:
         say(f"  {line}")
+    say("only commits run: what is edited afterwards does once it is committed")

@@ -103,7 +103,7 @@ def blame(place: Place, instance_id: str, form: str) -> None:
             (
                 item["pointer"],
                 item["text"],
-                (item["commit"] or "not committed")[:13],
+                item["commit"][:12] if item["commit"] else "not committed",
                 item["author"] or "",
                 to_the_second(item["committed_at"]) if item["committed_at"] else "",
                 item["subject"] or "",

@@ -82,13 +82,34 @@ def test_its_tests_are_green(fleet: Path) -> None:
     assert "3 passed" in done.stdout
 
 
-def test_it_runs_at_once(tmp_path: Path) -> None:
-    init(tmp_path)
+def committed(folder: Path, *options: str) -> None:
+    identity = ("-c", "user.name=Test", "-c", "user.email=test@example.com")
+    for words in (("init", "-q", *options), ("add", "."), (*identity, "commit", "-q", "-m", "Begin the fleet")):
+        done = shell(folder, "git", *words)
+        assert done.returncode == 0, done.stderr
+
+
+def test_it_runs_once_it_is_committed_and_says_so_before(tmp_path: Path) -> None:
+    result = init(tmp_path)
+    assert "git init --initial-branch=main\n" in result.stderr
+    early = shell(tmp_path, "reconciler", "run", "--once")
+    assert early.returncode == 1
+    assert "expected a git repository, whose commits count, found none" in early.stderr
+    committed(tmp_path, "--initial-branch=main")
+    (tmp_path / "instances" / "eur-usd-dip.yaml").write_text("edited, and not committed")
     done = shell(tmp_path, "reconciler", "run", "--once")
     assert done.returncode == 0, done.stderr
     status = shell(tmp_path, "reconciler", "status", "--format", "json")
     (item,) = json.loads(status.stdout)["items"]
     assert (item["id"], item["mode"], item["sync"]) == ("eur-usd-dip", "observe", "Synced")
+
+
+@pytest.mark.parametrize(("branch", "written"), [("trunk", "trunk"), ("on", '"on"'), ("fleets/one", "fleets/one")])
+def test_in_a_repository_it_is_the_branch_one_is_on(tmp_path: Path, branch: str, written: str) -> None:
+    shell(tmp_path, "git", "init", "-q", f"--initial-branch={branch}")
+    init(tmp_path)
+    assert f"  branch: {written}\n" in (tmp_path / "reconciler.yaml").read_text()
+    assert shell(tmp_path, "reconciler", "validate").returncode == 0
 
 
 def test_a_fresh_commit_holds_all_of_it_and_none_of_the_engine_s_state(tmp_path: Path) -> None:

@@ -334,10 +334,13 @@ def example() -> dict[str, str]:
     return {**texts, draft.path: draft.text}
 
 
-def surroundings() -> dict[str, str]:
-    """What stands around instances and strategies, but for the schemas, which come from the strategies."""
+def surroundings(branch: str = "main") -> dict[str, str]:
+    """What stands around instances and strategies, but for the schemas, which come from the strategies. `branch` is the
+    one whose commits are to run."""
     editor = {path: json.dumps(settings, indent=2) + "\n" for path, settings in _EDITOR.items()}
-    return {**_texts(_SURROUNDINGS), **editor}
+    texts = _texts(_SURROUNDINGS)
+    texts["reconciler.yaml"] = texts["reconciler.yaml"].replace("branch: main", f"branch: {scalar(branch)}")
+    return {**texts, **editor}
 
 
 def at_the_top() -> dict[str, str]:
