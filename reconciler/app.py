@@ -11,7 +11,7 @@ import os
 import signal
 import sys
 from collections.abc import AsyncIterator, Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import FrameType
 
 from reconciler.assembly import Assembly, Driver, Notes, assembled
@@ -42,7 +42,7 @@ from reconciler.runtime.host import Host, ThreadHost
 from reconciler.runtime.surroundings import Surroundings
 from reconciler.serving import listen, serving, tell_refused_accepts_once
 from reconciler.settings import Settings
-from reconciler.settings.loading import Staleness
+from reconciler.settings.live_limits import LiveLimits, Staleness
 from reconciler.sources.branch import Branch, RefWatcher
 from reconciler.sources.hints import Watcher
 from reconciler.sources.worktree import Worktree, WorktreeOptions
@@ -127,13 +127,16 @@ class _Fleet:
 class _SparedSource:
     """Files that can be read where no descriptor is left: a mode may be lowered in them, and a halt declared."""
 
-    def __init__(self, source: Source, descriptors: Descriptors) -> None:
+    def __init__(self, source: Source, descriptors: Descriptors, limits: LiveLimits) -> None:
         self._source = source
         self._descriptors = descriptors
+        self._limits = limits
 
     def read(self) -> Snapshot:
         with self._descriptors.spared():
-            return self._source.read()
+            snapshot = self._source.read()
+            # Where limits changed that records must have, all are judged anew: another tuple is other files.
+            return replace(snapshot, instances=(*snapshot.instances,)) if self._limits.look() else snapshot
 
 
 class _Engine:
@@ -156,6 +159,8 @@ class _Engine:
         self._stopping = asyncio.Event()
         self._watch_fault = ""
         self._staleness = Staleness(settings.root)
+        follows = settings.source.kind == "git"
+        self._limits = LiveLimits(settings.accounts, settings.root, self._branch().settings if follows else None)
         self._own_hand: dict[int, str] = {}
         """The signals that strategies sent to this process, and where."""
         self._last_resort = last_resort
@@ -267,6 +272,7 @@ class _Engine:
             importing=importing,
             barred=lambda version: self._at_work.suspicion(_source(version)),
             descriptors=self._descriptors,
+            limits=self._limits,
             notes=Notes(lambda: self._watch_fault, self._staleness.note),
         )
 
@@ -293,7 +299,8 @@ class _Engine:
     def _records(self) -> Source | Trail:
         settings = self._settings
         if settings.source.kind == "worktree":
-            return _SparedSource(Worktree(settings.root, self._clock, WorktreeOptions()), self._descriptors)
+            files = Worktree(settings.root, self._clock, WorktreeOptions())
+            return _SparedSource(files, self._descriptors, self._limits)
         judge = judging(settings.accounts)
         branch, asked, spared = self._branch(), settings.source.signatures, self._descriptors.spared
         signatures = branch.signatures(asked.allowed_signers, asked.forge) if asked.required else None

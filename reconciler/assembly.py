@@ -39,6 +39,7 @@ from reconciler.runtime.protocol import Report
 from reconciler.runtime.slot import Allowance, World
 from reconciler.runtime.surroundings import Surroundings
 from reconciler.settings import Settings
+from reconciler.settings.live_limits import LiveLimits
 from reconciler.store.store import Store
 from reconciler.strategy.catalogue import Catalogue
 from reconciler.strategy.importing import Importer
@@ -78,6 +79,8 @@ class Driver:
     beats: Beats | None = None
     """Where it is kept which beats have fired; None for the store."""
     descriptors: Descriptors | None = None
+    limits: LiveLimits | None = None
+    """The limits of the settings, where they may change while it runs."""
     notes: Notes = Notes()
     judge: Callable[[Evaluation], Evaluation] | None = None
     """What every file's evaluation is taken for, None for what it is."""
@@ -160,7 +163,9 @@ def assembled(
     if not driver.draws:
         options = replace(options, render_interval_s=math.inf)
     host = driver.host(world, options, reported, secrets, awaited=awaited)
-    evaluate = _evaluation(settings, driver.judge)
+    evaluate = _evaluation(driver.limits or LiveLimits(settings.accounts, settings.root), driver.judge)
+    if driver.limits is not None:
+        driver.limits.tell = gateway.bound_by
     parts = (catalogue, evaluate, store, host, adopt, settings.accounts.declared)
     if isinstance(source, Trail):
         observer: Observer = Follower(source, clock, *parts)
@@ -218,6 +223,7 @@ def assembled(
                 doubts=lambda: [asdict(doubt) for doubt in gateway.doubts()],
                 denials=lambda: [asdict(denial) for denial in gateway.denials()],
                 differences=gateway.differences,
+                limits=gateway.limits,
                 unseen=gateway.unseen,
                 settings_note=driver.notes.settings,
             )
@@ -229,19 +235,20 @@ def assembled(
         engine.board.look_at(ids)
         started(gateway.withdraw)
 
-    controller.touched = touched
+    controller.touched, controller.passed = touched, gateway.envelope.bound
     gateway.explain_uncommitted(lambda: controller.fleet.why_uncommitted)
     return engine
 
 
 def _evaluation(
-    settings: Settings, judge: Callable[[Evaluation], Evaluation] | None
+    limits: LiveLimits, judge: Callable[[Evaluation], Evaluation] | None
 ) -> Callable[[Snapshot, Catalogue], tuple[Evaluation, ...]]:
     judged = EvaluationCache()
 
     def evaluate(snapshot: Snapshot, strategies: Catalogue) -> tuple[Evaluation, ...]:
+        limits.follow(snapshot.revision)
         files, templates = snapshot.instances, snapshot.templates
-        found = evaluate_all(files, templates, strategies.facts, settings.accounts, strategies.types(), judged)
+        found = evaluate_all(files, templates, strategies.facts, limits.accounts, strategies.types(), judged)
         return found if judge is None else tuple(map(judge, found))
 
     return evaluate

@@ -348,6 +348,14 @@ class StatusReader(Protocol):
         """
         ...
 
+    def limits(self) -> Sequence[Mapping[str, Any]]:
+        """Every limit above the instances, on each kind of money: how much of it is used, and by whom.
+
+        Items with `scope kind id money limit currency most used left near reached why by`; `used` is None where it
+        cannot be measured, `by` are `instance_id used`, the most first.
+        """
+        ...
+
     def problems(self, instance_id: str = "") -> Sequence[Problem]:
         """Every problem of every file; or those that keep an instance's file from being applied."""
         ...

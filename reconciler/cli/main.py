@@ -171,6 +171,7 @@ COMMANDS = {
     "history": "Show every generation of one instance.",
     "orders": "Show the order ledger.",
     "book": "Put right what an instance holds.",
+    "limits": "Show the limits above the instances, used and left.",
     "positions": "Show what instances hold, and the profit they made.",
     "logs": "Show what an instance logged.",
     "wait": "Wait until instances are as they should be.",
@@ -198,6 +199,7 @@ _BESIDE = {
     **dict.fromkeys(("pause", "resume", "prune", "beats", "book"), "operate"),
     **dict.fromkeys(("backup", "restore", "check"), "copies"),
     "logs": "events",
+    "limits": "bounds",
     **dict.fromkeys(("blame", "history"), "show"),
 }
 """Commands that stand in a module with others of their kind."""

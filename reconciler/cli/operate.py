@@ -7,7 +7,7 @@ from decimal import Decimal
 import click
 
 from reconciler.cli.output import Failure, print_outcome, say, tell
-from reconciler.cli.parameters import Fee, Held, one_or_all, reason_option
+from reconciler.cli.parameters import Fee, Held, Money, one_or_all, reason_option
 from reconciler.cli.place import NoEngine, Place, owned_store
 from reconciler.orders.order import decimal_text
 from reconciler.orders.verdict import Correction
@@ -144,14 +144,14 @@ Examples:
   reconciler book btc-dca --set 0.999@60000 --fee 0.001:BTC --reason "the exchange kept its fee in BTC"
   reconciler book btc-dca --set 2@61000 --reason "bought one more by hand"
   reconciler book btc-dca --set 0@52000 --reason "liquidated"
-  reconciler book btc-dca --set 0@0 --reason "delisted, written off\""""
+  reconciler book btc-dca --set 0@0 --reason "delisted, written off"
+  reconciler book btc-dca --mark 48000 --reason "no quote any more, the desk's own estimate\""""
 )
 @click.argument("instance_id", metavar="ID")
 @click.option(
     "--set",
     "held",
     type=Held(),
-    required=True,
     metavar="QUANTITY@PRICE",
     help="All that it holds, negative where short, and what one cost; of 0, what all of it was closed at.",
 )
@@ -161,13 +161,20 @@ Examples:
     metavar="AMOUNT[:CURRENCY]",
     help="A fee that the book does not know, in the quote currency where none is named.",
 )
+@click.option(
+    "--mark",
+    type=Money(zero_too=True),
+    metavar="PRICE",
+    help="What one unit of what it holds is worth: limits above it count so where there is no quote.",
+)
 @reason_option
 @click.pass_obj
 def book(
     place: Place,
     instance_id: str,
-    held: tuple[Decimal, Decimal],
+    held: tuple[Decimal, Decimal] | None,
     fee: tuple[Decimal, str | None] | None,
+    mark: Decimal | None,
     reason: str,
 ) -> None:
     """Put right what an instance holds, after looking at the exchange: both ways, or to an end.
@@ -175,6 +182,14 @@ def book(
     Kept as a row of its own in ledger, history and export; it lowers no loss of the day. For what was liquidated,
     delisted or written off, too, and for instances that are removed. With an engine running, and with none.
     """
+    if held is None and mark is None:
+        raise click.UsageError("expected --set QUANTITY@PRICE or --mark PRICE")
+    if mark is not None and (held is not None or fee is not None):
+        raise click.UsageError("expected --mark alone: it changes nothing of what is held")
+    if mark is not None:
+        _mark(place, instance_id, mark, reason)
+        return
+    assert held is not None
     amount, currency = fee or (None, None)
     try:
         body = {
@@ -191,6 +206,26 @@ def book(
         tell(f"{instance_id}: {_DONE}")
         say("no engine is running here: the ledger was written to")
     _say_doubts(place, instance_id)
+
+
+_MARKED = "marked"
+
+
+def _mark(place: Place, instance_id: str, price: Decimal, reason: str) -> None:
+    body = {"id": instance_id, "price": decimal_text(price), "reason": reason}
+    try:
+        print_outcome(_MARKED, place.engine().post("/v1/mark", body))
+    except NoEngine:
+        from reconciler.errors import StoreError
+
+        with owned_store(place) as owned:
+            try:
+                owned.store.scopes.mark(instance_id, price, reason, owned.by)
+            except StoreError as error:
+                raise Failure(str(error)) from error
+            owned.books.marked(instance_id, price, reason, owned.uid)
+        tell(f"{instance_id}: {_MARKED}")
+        say("no engine is running here: the database was written to")
 
 
 def _correct_without_engine(place: Place, instance_id: str, said: Correction) -> None:

@@ -90,6 +90,7 @@ class Parts:
     doubts: Callable[[], Sequence[Mapping[str, Any]]] = tuple
     denials: Callable[[], Sequence[Mapping[str, Any]]] = tuple
     differences: Callable[[], Sequence[Mapping[str, Any]]] = tuple
+    limits: Callable[[], Sequence[Mapping[str, Any]]] = tuple
     unseen: Callable[[str], str] = lambda account_id: ""
     """Why rows that the ledger lost could not be seen on an account; empty where they could."""
     settings_note: Callable[[], str] = str
@@ -391,6 +392,9 @@ class StatusBoard:
 
     def differences(self) -> Sequence[Mapping[str, Any]]:
         return self._parts.differences()
+
+    def limits(self) -> Sequence[Mapping[str, Any]]:
+        return self._parts.limits()
 
     def problems(self, instance_id: str = "") -> Sequence[Problem]:
         fleet = self._parts.controller.fleet

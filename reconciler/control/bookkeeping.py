@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import pwd
 from collections.abc import Iterable, Mapping, Sequence
+from decimal import Decimal
 from typing import Protocol
 
+from reconciler.orders.order import decimal_text
 from reconciler.orders.verdict import Correction, Shares, Verdict
 from reconciler.ports import EventLog
 from reconciler.records.cadence import BeatRun, forgetting
@@ -79,6 +81,13 @@ class Bookkeeping:
 
     def corrected(self, instance_id: str, correction: Correction, uid: int) -> None:
         self._record(uid, "book", f"instance {instance_id}", f"{correction}: {correction.reason}")
+
+    def marked(self, instance_id: str, price: Decimal, reason: str, uid: int) -> None:
+        self._record(uid, "mark", f"instance {instance_id}", f"{decimal_text(price)}: {reason}")
+
+    def limit_lifted(self, scope: str, reason: str, uid: int) -> None:
+        self._record(uid, "limits-lift", scope, reason)
+        self._tell(EventReason.LIMIT_LIFTED, f"{scope}: max_drawdown is measured from now on: {reason}", uid)
 
     def settled(self, account: str, shares: Shares, uid: int) -> None:
         said = f"{shares}: {shares.reason}"

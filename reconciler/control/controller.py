@@ -105,6 +105,8 @@ class Controller:
         self.settled = threading.Event()
         self._has_settled = False
         """Set once everything there was to do at the start has been done, or the loop has been stopped."""
+        self.passed: Callable[[], None] = lambda: None
+        """Told at the end of every pass: what it read holds from now on, and nothing of before."""
         self.touched: Callable[[frozenset[str]], None] = lambda ids: None
         """Told after each pass which instances it changed or heard of."""
         self.version = 0
@@ -245,6 +247,7 @@ class Controller:
         if self._touched:
             self.touched(frozenset(self._touched))
             self._touched.clear()
+        self.passed()
         return actions
 
     def _observe(self) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import Any, Protocol, cast
 
 from reconciler.control.bookkeeping import Bookkeeping, covers_nothing, named
@@ -71,6 +72,14 @@ class Commands(Protocol):
         """Write down what the operator says an instance holds: its book is put right."""
         ...
 
+    def mark(self, instance_id: str, price: Decimal, reason: str, uid: int) -> CommandResult:
+        """Write down what the operator says one unit of what an instance holds is worth, where there is no quote."""
+        ...
+
+    def lift_limit(self, scope: str, reason: str, uid: int) -> CommandResult:
+        """Measure the drawdown of a scope from now on: it was reached, and somebody has looked."""
+        ...
+
     def settle(self, account: str, shares: Shares, uid: int) -> CommandResult:
         """Write down whose is what an account holds, and let it trade on: its ledger lost rows."""
         ...
@@ -118,6 +127,14 @@ class Verdicts(Protocol):
 
     def correct(self, instance_id: str, correction: Correction) -> str:
         """The same of what one instance holds."""
+        ...
+
+    def mark(self, instance_id: str, price: Decimal, reason: str, by: str) -> str:
+        """The same of what it is worth."""
+        ...
+
+    def lift(self, scope: str) -> str:
+        """The same of a drawdown that is lifted."""
         ...
 
 
@@ -243,6 +260,22 @@ class Operator:
         self._books.corrected(instance_id, correction, uid)
         self._controller.hint()
         return CommandResult(done=(instance_id,))
+
+    def mark(self, instance_id: str, price: Decimal, reason: str, uid: int) -> CommandResult:
+        fault = self._orders.mark(instance_id, price, reason, named(uid))
+        if fault:
+            return CommandResult(failed=((instance_id, fault),))
+        self._books.marked(instance_id, price, reason, uid)
+        self._controller.hint()
+        return CommandResult(done=(instance_id,))
+
+    def lift_limit(self, scope: str, reason: str, uid: int) -> CommandResult:
+        fault = self._orders.lift(scope)
+        if fault:
+            return CommandResult(failed=((scope, fault),))
+        self._books.limit_lifted(scope, reason, uid)
+        self._controller.hint()
+        return CommandResult(done=(scope,))
 
     def settle(self, account: str, shares: Shares, uid: int) -> CommandResult:
         try:

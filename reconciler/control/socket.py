@@ -5,6 +5,8 @@
     POST /v1/unhalt               "scope", "id", "reason"                        → {"done", "failed"}
     POST /v1/resolve              "client_order_id", "as", "reason" (and more)   → {"done", "failed"}
     POST /v1/accept       "server", "reason"                                     → {"done", "failed"}
+    POST /v1/mark                 "id", "price", "reason"                         → {"done", "failed"}
+    POST /v1/limits/lift          "scope", "reason"                               → {"done", "failed"}
     POST /v1/book                 "id", "quantity", "price", "reason" (and fee)  → {"done", "failed"}
     POST /v1/settle               "account", "reason" (and "assign", "outside")  → {"done", "failed"}
     POST /v1/placing              "account", "order", "reason"                   → {"done", "failed"}
@@ -231,6 +233,15 @@ def create_control_app(commands: Commands, read_routes: Sequence[BaseRoute] = ()
     def correct(body: _Body, uid: int) -> CommandResult:
         return commands.correct(body.text("id"), body.correction(named(uid)), uid)
 
+    def mark(body: _Body, uid: int) -> CommandResult:
+        price = body.amount("price")
+        if price < 0:
+            raise _Refused(f"price: expected none below zero, was {price}")
+        return commands.mark(body.text("id"), price, body.reason(), uid)
+
+    def lift_limit(body: _Body, uid: int) -> CommandResult:
+        return commands.lift_limit(body.text("scope"), body.reason(), uid)
+
     def settle(body: _Body, uid: int) -> CommandResult:
         return commands.settle(body.text("account"), body.shares(named(uid)), uid)
 
@@ -263,6 +274,8 @@ def create_control_app(commands: Commands, read_routes: Sequence[BaseRoute] = ()
             _command("/v1/resolve", resolve),
             _command("/v1/settle", settle),
             _command("/v1/book", correct),
+            _command("/v1/mark", mark),
+            _command("/v1/limits/lift", lift_limit),
             _command("/v1/accept", accept),
             _command("/v1/placing", note_placing),
             Route("/v1/prune", prune, methods=["GET"]),

@@ -142,6 +142,10 @@ class Api:
         found = self._status.orphans()
         return _items(found, len(found))
 
+    def limits(self, query: Query) -> bytes:
+        found = self._status.limits()
+        return _items(found, len(found))
+
     def events(self, query: Query) -> bytes:
         return _items(*self._reader.events(**dict(query.filters), limit=query.limit, offset=query.offset))
 

@@ -17,7 +17,7 @@ from reconciler.dashboard.render import duration, segment
 from reconciler.documents.wording import some
 from reconciler.errors import Problem
 from reconciler.ports import EngineStatus, FleetSummary, StatusReader
-from reconciler.records.accounts import Accounts
+from reconciler.records.accounts import LACKING, Accounts
 from reconciler.records.halt import Halt
 from reconciler.records.mode import Mode
 from reconciler.records.status import Condition, Health, InstanceStatus, Sync, TradingReason
@@ -48,6 +48,7 @@ EXPLAINED_ELSEWHERE = (
     TradingReason.EXEC_DOWN,
     TradingReason.LEDGER_DOWN,
     TradingReason.LEDGER_BEHIND,
+    TradingReason.LIMIT,
 )
 """Closed gates that are no concern of their own: one halt or lost server would else fill the list a thousand times."""
 
@@ -210,6 +211,24 @@ def difference_concerns(differences: Iterable[Mapping[str, Any]], accounts: Acco
         )
 
 
+def limit_concerns(limits: Iterable[Mapping[str, Any]]) -> Iterator[Concern]:
+    """Limits above the instances of which 80 % is used, or more, and those that are reached or cannot be measured."""
+    for one in limits:
+        if not one["near"]:
+            continue
+        unit = f" {one['currency']}" if one["currency"] else ""
+        used = "not measured" if one["used"] is None else f"{one['used']} of {one['most']}{unit}"
+        who = some([str(user["instance_id"]) for user in one["by"]], PROBLEMS_NAMED) if one["by"] else ""
+        by = f"; used by {who}" if who else ""
+        if one["reached"]:
+            text = f"{one['limit']} is reached, and nothing that adds exposure leaves: {one['why'] or used}{by}"
+        else:
+            text = f"{one['limit']}: {used}{by}"
+        gravity = Gravity.WARNING if not one["reached"] or one["money"] != "real" else Gravity.CRITICAL
+        subject = f"Limits of {one['scope']}, {one['money']} money"
+        yield Concern(gravity, one["money"] == "real", subject, text, href="/limits")
+
+
 def concern(
     instance: InstanceStatus,
     accounts: Accounts,
@@ -264,7 +283,7 @@ def _faults(
         if reason == TradingReason.UNKNOWN_ORDER:
             if not doubts:
                 yield Gravity.CRITICAL, f"an order is in doubt: {message}"
-        elif instance.mode is Mode.ACTIVE and reason not in explained:
+        elif instance.mode is Mode.ACTIVE and (reason not in explained or message.startswith(LACKING)):
             yield Gravity.CRITICAL, f"active, but its gate is closed: {message}"
     if instance.health is Health.PAUSED:
         if ready is not None and ready.reason == "Quarantined":

@@ -1,4 +1,5 @@
-"""`/metrics`, for Prometheus: the engine and sums over the fleet. No series per instance, however many there are."""
+"""`/metrics`, for Prometheus: the engine and sums over the fleet. No series per instance, however many there are, but
+for the few that use the most of a limit."""
 
 from __future__ import annotations
 
@@ -20,6 +21,8 @@ from reconciler.records.status import Health, Sync
 
 Word = TypeVar("Word", Health, Mode, Sync)
 
+MOST_USERS = 20
+"""Of one limit so many instances have a series of their own, however many there are."""
 MEDIA_TYPE = CONTENT_TYPE_PLAIN_0_0_4
 
 
@@ -69,11 +72,43 @@ class Metrics(Collector):
         denied, differing = self._status.denials(), self._status.differences()
         yield _gauge("reconciler_orders_denied", "Orders that their exchange took and now denies.", len(denied))
         yield _gauge("reconciler_accounts_differing", "Accounts that do not add up.", len(differing))
+        yield from self._limits()
         yield _labelled(
             "reconciler_exec_server_up",
             "1 where the exec-mcp server is connected.",
             ("server",),
             {(str(one.get("name", "")),): int(bool(one.get("connected", True))) for one in engine.exec_servers},
+        )
+
+    def _limits(self) -> Iterator[Metric]:
+        """By scope; and of each limit by those instances that use the most of it."""
+        names = ("scope", "money", "limit")
+        found = [((str(one["scope"]), str(one["money"]), str(one["limit"])), one) for one in self._status.limits()]
+        yield _labelled(
+            "reconciler_limit", "A limit above the instances.", names, {key: float(one["most"]) for key, one in found}
+        )
+        yield _labelled(
+            "reconciler_limit_used",
+            "How much of it is used; missing where it cannot be measured.",
+            names,
+            {key: float(one["used"]) for key, one in found if one["used"] is not None},
+        )
+        yield _labelled(
+            "reconciler_limit_reached",
+            "1 where it is reached, or cannot be measured: nothing is opened there.",
+            names,
+            {key: int(one["reached"]) for key, one in found},
+        )
+        yield _labelled(
+            "reconciler_limit_used_by_instance",
+            "What an instance uses of it, of those that use the most.",
+            (*names, "instance"),
+            {
+                (*key, str(user["instance_id"])): float(user["used"])
+                for key, one in found
+                for user in one["by"][:MOST_USERS]
+                if user["used"] is not None
+            },
         )
 
     def _fleet(self) -> Iterator[Metric]:

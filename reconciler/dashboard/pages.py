@@ -29,6 +29,7 @@ from reconciler.dashboard.attention import (
     difference_concerns,
     engine_concerns,
     heartbeat_fault,
+    limit_concerns,
     orphan_concerns,
 )
 from reconciler.dashboard.bodies import Page
@@ -283,6 +284,10 @@ class Pages:
             denial=next((one for one in self._status.denials() if one["client_order_id"] == client_order_id), None),
         )
 
+    def limits(self, query: Query) -> Page:
+        declared = sorted(id_ for id_ in self._accounts.declared if self._accounts.is_declared_paper(id_))
+        return self._page("limits.html", items=self._status.limits(), declared_paper=declared)
+
     def events(self, query: Query) -> Page:
         items, total = NO_ROWS, 0
         if not query.fault:
@@ -298,6 +303,7 @@ class Pages:
             *engine_concerns(engine, problems, self._clock.time(), active_on),
             *denial_concerns(self._status.denials(), self._accounts),
             *difference_concerns(self._status.differences(), self._accounts),
+            *limit_concerns(self._status.limits()),
             *orphan_concerns(orphans, self._accounts),
         ]
 
@@ -313,6 +319,7 @@ class Pages:
             now=now,
             refresh_s=max(FEWEST_REFRESH_S, ceil(engine.heartbeat_s)),
             is_real_money=self._is_real_money,
+            is_declared_paper=self._accounts.is_declared_paper,
             **WORDS,
             **values,
         )

@@ -12,6 +12,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from dataclasses import dataclass
 from datetime import date, timedelta
 from decimal import Decimal
+from typing import Any
 
 from reconciler import exact
 from reconciler.clock import Clock, iso, utc
@@ -20,7 +21,7 @@ from reconciler.execution.footprint import exposing, newly_traded
 from reconciler.execution.scope_sum import EquityReading, Factor, Kind, ScopeSum, Share, Usage
 from reconciler.orders.currency import factor, market_currency
 from reconciler.orders.holding import Holding
-from reconciler.orders.order import Order, Outcome, Side
+from reconciler.orders.order import Order, Outcome, Side, decimal_text
 from reconciler.records.accounts import Accounts, told_lacking
 from reconciler.records.record import Limits, Row
 from reconciler.records.scopes import Scope, ScopeMemory
@@ -37,6 +38,32 @@ class ScopeUsage:
     kind: Kind
     usage: Usage
     by: tuple[tuple[str, Decimal | None], ...] = ()
+
+    def to_json(self) -> dict[str, Any]:
+        """The item of `/api/v1/limits`: money and quantities as decimal strings, null where they are not measured."""
+        scope, usage = self.scope, self.usage
+        return {
+            "scope": str(scope),
+            "kind": scope.kind,
+            "id": scope.id,
+            "money": self.kind,
+            "limit": usage.limit,
+            "currency": None if usage.limit.startswith(_WITHOUT_CURRENCY) else scope.currency,
+            "most": decimal_text(usage.most),
+            "used": _text(usage.used),
+            "left": _text(usage.left),
+            "near": usage.is_near,
+            "reached": usage.is_reached,
+            "why": usage.why,
+            "by": [{"instance_id": instance_id, "used": _text(amount)} for instance_id, amount in self.by],
+        }
+
+
+_WITHOUT_CURRENCY = ("max_open_orders", "max_position")
+
+
+def _text(amount: Decimal | None) -> str | None:
+    return None if amount is None else decimal_text(amount)
 
 
 class Envelope:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 from decimal import Decimal
-from typing import Protocol
+from typing import Any, Protocol
 
 from reconciler.clock import Clock, utc
 from reconciler.errors import ExecUnavailable, StoreError
@@ -32,9 +32,10 @@ from reconciler.execution.valuation import Valuation
 from reconciler.execution.watch import LATELY, Denial, Doubt, OrderWatch
 from reconciler.execution.wholeness import Wholeness
 from reconciler.orders.market import Balance, Equity, Position
-from reconciler.orders.order import Order, OrderChanges, OrderNews, OrderRequest, OrderState, Outcome
+from reconciler.orders.order import Order, OrderChanges, OrderNews, OrderRequest, OrderState, Outcome, decimal_text
 from reconciler.orders.verdict import Correction, Shares, Verdict
 from reconciler.ports import GateState, MarketData
+from reconciler.records.accounts import Accounts
 from reconciler.records.event import EventReason
 from reconciler.records.mode import Mode
 from reconciler.records.status import Obstacle, TradingCaveat
@@ -82,7 +83,7 @@ class Gateway:
         self._brakes = Brakes(clock, self._circumstances)
         self.envelope = Envelope(servers.accounts, store, clock, self._quoting.contract_size)
         ledger.listener, store.desired.applied = self.envelope, self.envelope.applied
-        self._desired = store.desired
+        self._desired, self._scopes, self._events = store.desired, store.scopes, events
         self._gatekeeper = Gatekeeper(
             store, servers, self._watch, self._readiness, self._wholeness, self._brakes, clock, self.envelope
         )
@@ -140,8 +141,8 @@ class Gateway:
 
     def is_watching(self) -> bool:
         """True where beats have to be followed up though nothing has happened at any exchange: for shadow orders, and
-        for what is in doubt, or is looked up once more. From memory."""
-        return self._watch.is_any() or self._ledger.has_open(shadow=True)
+        for what is in doubt, or is looked up once more, and for limits that are measured. From memory."""
+        return self._watch.is_any() or self._ledger.has_open(shadow=True) or self.envelope.is_bounding
 
     async def tend(self) -> None:
         """As `follow_up` where the beat could not be committed: what is real is asked for, compared and cancelled.
@@ -180,6 +181,32 @@ class Gateway:
     def explain_uncommitted(self, why: Callable[[], str]) -> None:
         """From now on `why` says why nothing counts as committed, where a commit alone would not help."""
         self._gatekeeper.why_uncommitted = why
+
+    def bound_by(self, accounts: Accounts) -> None:
+        """These limits hold from now on; until the pass has ended, those of before hold, too. Blocks."""
+        self._servers.accounts = accounts
+        self.envelope.bind(accounts)
+
+    def limits(self) -> list[dict[str, Any]]:
+        """Every limit above the instances, how much of it is used, and by whom, as `ports.StatusReader` has it."""
+        return [one.to_json() for one in self.envelope.usages()]
+
+    def lift(self, scope: str) -> str:
+        """An operator lifts the drawdown of a scope, spelled as `str(Scope)`. Why it cannot be, empty where it was."""
+        return self.envelope.lift(scope)
+
+    def mark(self, instance_id: str, price: Decimal, reason: str, by: str) -> str:
+        """An operator's word on what one unit of what an instance holds is worth. Why it cannot be taken, else empty.
+
+        Blocks; raises StoreError where the database refuses.
+        """
+        if instance_id not in self._ledger.instance_ids():
+            return "there is and was no such instance; see: reconciler status"
+        self._scopes.mark(instance_id, price, reason, by)
+        self.envelope.marked(instance_id, price)
+        told = f"one of what it holds counts as {decimal_text(price)} where there is no quote: {reason} ({by})"
+        self._events.record(instance_id, "Warning", EventReason.MARKED, told)
+        return ""
 
     def shut(self, why: str) -> None:
         """Let nothing leave any more, cancels included: the ledger is lost. For as long as the process lives."""

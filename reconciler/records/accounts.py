@@ -157,6 +157,10 @@ class KnownTools:
     changed: str = ""
 
 
+LACKING = "require_limits"
+"""What begins the sentence that a record lacks limits: the one reason `Limit` that is about the record itself."""
+
+
 def told_lacking(names: tuple[str, ...], money: str) -> str:
     """That a record lacks limits, in words."""
-    return f"require_limits: active on {money} money needs {', '.join(names)}, in the record or of its account"
+    return f"{LACKING}: active on {money} money needs {', '.join(names)}, in the record or of its account"

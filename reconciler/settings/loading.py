@@ -123,7 +123,7 @@ def _moves_state(root: Path, committed: Committed, document: Document) -> Iterat
 
 def accounts_in(data: bytes) -> Accounts | None:
     """The accounts that a settings file of these bytes declares; None where it cannot be used."""
-    document = _parsed(data)
+    document = parsed_settings(data)
     written = _written(document)
     if written is None or not isinstance(document, Document):
         return None
@@ -133,7 +133,7 @@ def accounts_in(data: bytes) -> Accounts | None:
 
 def signatures_in(data: bytes) -> SignatureSettings | None:
     """Which signatures a settings file of these bytes requires; None where it cannot be used."""
-    written = _written(_parsed(data))
+    written = _written(parsed_settings(data))
     return None if written is None else SignatureSettings(**written["source"]["signatures"])
 
 
@@ -157,13 +157,14 @@ def _document(root: Path) -> Document:
 
 
 def _understood(data: bytes) -> Document:
-    parsed = _parsed(data)
+    parsed = parsed_settings(data)
     if not isinstance(parsed, Document):
         raise SettingsError(parsed)
     return parsed
 
 
-def _parsed(data: bytes) -> Document | tuple[Problem, ...]:
+def parsed_settings(data: bytes) -> Document | tuple[Problem, ...]:
+    """The document; one in which everything is commented out says nothing."""
     return parse(_NOTHING if _says_nothing(data) else data, FILE)
 
 
@@ -251,35 +252,3 @@ def _settings(root: Path, values: Mapping[str, Any], document: Document) -> Sett
 def _source(section: Mapping[str, Any]) -> SourceSettings:
     made = {"fetch_seconds": float(section["fetch_seconds"]), "signatures": SignatureSettings(**section["signatures"])}
     return SourceSettings(**{**section, **made})
-
-
-CHANGED = f"{FILE} has changed since the engine started: restart it to apply that"
-
-
-class Staleness:
-    """Made when the settings are loaded. Asked for every page: the file is read only where its stat is another."""
-
-    def __init__(self, root: Path) -> None:
-        self._path = root / FILE
-        self._began_as = self._bytes()
-        self._looked = (self._stat(), "")
-
-    def note(self) -> str:
-        """What to tell people, empty where nothing changed. What cannot be read has changed."""
-        stat = self._stat()
-        if stat != self._looked[0]:
-            self._looked = (stat, "" if self._bytes() == self._began_as else CHANGED)
-        return self._looked[1]
-
-    def _stat(self) -> tuple[int, ...]:
-        try:
-            found = self._path.stat()
-        except OSError:
-            return ()
-        return found.st_mtime_ns, found.st_size, found.st_ino
-
-    def _bytes(self) -> bytes | None:
-        try:
-            return self._path.read_bytes()
-        except OSError:
-            return None

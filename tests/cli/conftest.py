@@ -150,6 +150,12 @@ class FakeEngine:
     def correct(self, instance_id: str, correction: Correction, uid: int) -> CommandResult:
         return self._called((instance_id,), "correct", instance_id, correction)
 
+    def mark(self, instance_id: str, price: Decimal, reason: str, uid: int) -> CommandResult:
+        return self._called((instance_id,), "mark", instance_id, price, reason)
+
+    def lift_limit(self, scope: str, reason: str, uid: int) -> CommandResult:
+        return self._called((scope,), "lift_limit", scope, reason)
+
     def settle(self, account: str, shares: Shares, uid: int) -> CommandResult:
         return self._called((account,), "settle", account, shares)
 

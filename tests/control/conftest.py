@@ -97,6 +97,12 @@ class NoOrders:
     def correct(self, instance_id: str, correction: Correction) -> str:
         return "" if instance_id == "a" else "there is and was no such instance"
 
+    def mark(self, instance_id: str, price: Decimal, reason: str, by: str) -> str:
+        return self.correct(instance_id, Correction(Decimal(0), price, reason, by))
+
+    def lift(self, scope: str) -> str:
+        return "" if scope == "account main" else f"{scope} has no max_drawdown: there is nothing to lift"
+
     def settle(self, account_id: str, shares: Shares) -> str:
         if account_id == "gone":
             raise ExecUnavailable("it is not connected")

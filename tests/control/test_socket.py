@@ -65,6 +65,12 @@ class Recorder:
     def correct(self, instance_id: str, correction: Correction, uid: int) -> CommandResult:
         return self._called("correct", instance_id, correction, uid)
 
+    def mark(self, instance_id: str, price: Decimal, reason: str, uid: int) -> CommandResult:
+        return self._called("mark", instance_id, price, reason, uid)
+
+    def lift_limit(self, scope: str, reason: str, uid: int) -> CommandResult:
+        return self._called("lift_limit", scope, reason, uid)
+
     def settle(self, account: str, shares: Shares, uid: int) -> CommandResult:
         return self._called("settle", account, shares, uid)
 
@@ -147,6 +153,8 @@ ME = os.getuid()
             {"id": "a", "quantity": "0", "price": "0", "fee": "0.1", "fee_currency": "BNB", "reason": "why"},
             ("correct", "a", Correction(Decimal(0), Decimal(0), "why", named(ME), Decimal("0.1"), "BNB"), ME),
         ),
+        ("/v1/mark", {"id": "a", "price": "48000", "reason": "why"}, ("mark", "a", Decimal(48000), "why", ME)),
+        ("/v1/limits/lift", {"scope": "account main", "reason": "why"}, ("lift_limit", "account main", "why", ME)),
         ("/v1/settle", {"account": "main", "reason": "why"}, ("settle", "main", Shares("why", named(ME)), ME)),
         (
             "/v1/settle",

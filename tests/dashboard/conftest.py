@@ -218,6 +218,7 @@ class FakeStatus:
     doubted: list[Mapping[str, Any]] = field(default_factory=list)
     denied: list[Mapping[str, Any]] = field(default_factory=list)
     differing: list[Mapping[str, Any]] = field(default_factory=list)
+    bounds: list[Mapping[str, Any]] = field(default_factory=list)
     revision_now: int = 1
     asked: list[tuple[str, int]] = field(default_factory=list)
 
@@ -296,6 +297,10 @@ class FakeStatus:
     def differences(self) -> Sequence[Mapping[str, Any]]:
         self._note("differences")
         return self.differing
+
+    def limits(self) -> Sequence[Mapping[str, Any]]:
+        self._note("limits")
+        return self.bounds
 
     def problems(self, instance_id: str = "") -> Sequence[Problem]:
         self._note("problems")

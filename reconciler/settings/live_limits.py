@@ -1,0 +1,137 @@
+"""Settings that change while an engine runs: limits hold at once, all else waits for a start, and is told."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Final
+
+from reconciler.documents.document import Document
+from reconciler.errors import SourceError
+from reconciler.records.accounts import Accounts
+from reconciler.settings.loading import FILE, accounts_in, parsed_settings
+
+log = logging.getLogger(__name__)
+
+_SECTIONS: Final = frozenset({"limits", "require_limits", "throttle"})
+_OF_ACCOUNT: Final = frozenset({"limits", "currency", "count_as", "markets", "throttle", "max_orders_per_minute"})
+
+
+class LiveLimits:
+    """`accounts` are those that the engine began with, bounded as was last said; `tell` is told of others.
+
+    `of_commit` finds the file of a commit, where commits are the source. One thread uses it.
+    """
+
+    def __init__(self, accounts: Accounts, root: Path, of_commit: Callable[[str], bytes | None] | None = None) -> None:
+        self.accounts = accounts
+        self.tell: Callable[[Accounts], None] = lambda accounts: None
+        self._of_commit = of_commit
+        self._path = root / FILE
+        self._seen = self._stat()
+        self._commit: str | None = None
+
+    def look(self) -> bool:
+        """Read the file where its stat is another. True where other limits are to hold."""
+        stat = self._stat()
+        if stat == self._seen:
+            return False
+        self._seen = stat
+        try:
+            data = self._path.read_bytes() if stat else None
+        except OSError as error:
+            return self._refuse(str(error))
+        return self.take(data)
+
+    def follow(self, commit: str | None) -> bool:
+        """The same of the file of a commit that is to be applied, where commits are the source."""
+        if commit is None or self._of_commit is None or commit == self._commit:
+            return False
+        try:
+            data = self._of_commit(commit)
+        except SourceError as error:
+            return self._refuse(str(error))
+        self._commit = commit
+        return self.take(data)
+
+    def take(self, data: bytes | None) -> bool:
+        """What a settings file of these bytes says; no file says nothing. What cannot be used changes nothing."""
+        found = accounts_in(data or b"{}")
+        if found is None:
+            return self._refuse("it has problems: reconciler validate tells which")
+        bounded = self.accounts.bounded_as(found)
+        if bounded == self.accounts:
+            return False
+        self.accounts = bounded
+        self.tell(bounded)
+        log.info("limits of the settings taken")
+        return True
+
+    def _refuse(self, why: str) -> bool:
+        log.warning("settings cannot be used, limits stay as they were", extra={"error": why})
+        return False
+
+    def _stat(self) -> tuple[int, ...]:
+        try:
+            found = self._path.stat()
+        except OSError:
+            return ()
+        return found.st_mtime_ns, found.st_size, found.st_ino
+
+
+def but_limits(data: bytes | None) -> Any:
+    """What of the settings takes effect at the next start only; the bytes themselves where they say nothing."""
+    document = None if data is None else parsed_settings(data)
+    if not isinstance(document, Document) or not isinstance(document.values, dict):
+        return data
+    servers = document.values.get("exec_mcp")
+    kept = {key: value for key, value in document.values.items() if key not in _SECTIONS}
+    if isinstance(servers, dict):
+        kept["exec_mcp"] = {name: _unbounded(server) for name, server in servers.items()}
+    return kept
+
+
+def _unbounded(server: Any) -> Any:
+    accounts = server.get("accounts") if isinstance(server, Mapping) else None
+    if not isinstance(accounts, Mapping):
+        return server
+    stripped = {
+        id_: {key: value for key, value in account.items() if key not in _OF_ACCOUNT}
+        if isinstance(account, Mapping)
+        else account
+        for id_, account in accounts.items()
+    }
+    return {**server, "accounts": stripped}
+
+
+CHANGED = f"{FILE} has changed since the engine started: restart it to apply that"
+
+
+class Staleness:
+    """Made when the settings are loaded. Asked for every page: the file is read only where its stat is another."""
+
+    def __init__(self, root: Path) -> None:
+        self._path = root / FILE
+        self._began_as = but_limits(self._bytes())
+        self._looked = (self._stat(), "")
+
+    def note(self) -> str:
+        """What to tell people, empty where nothing changed that waits for a start. What cannot be read has changed."""
+        stat = self._stat()
+        if stat != self._looked[0]:
+            self._looked = (stat, "" if but_limits(self._bytes()) == self._began_as else CHANGED)
+        return self._looked[1]
+
+    def _stat(self) -> tuple[int, ...]:
+        try:
+            found = self._path.stat()
+        except OSError:
+            return ()
+        return found.st_mtime_ns, found.st_size, found.st_ino
+
+    def _bytes(self) -> bytes | None:
+        try:
+            return self._path.read_bytes()
+        except OSError:
+            return None
