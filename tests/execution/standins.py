@@ -5,13 +5,17 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
-from typing import Any, TypeVar
+from pathlib import Path
+from typing import Any, Protocol, TypeVar
 
-from reconciler.clock import FakeClock, iso
+from reconciler.clock import Clock, FakeClock, iso
 from reconciler.errors import CapabilityUnavailable, ExecUnavailable
 from reconciler.exec_mcp.bridge import Bridge, Handover, LoopBridge
+from reconciler.exec_mcp.in_process import InlineBridge
 from reconciler.exec_mcp.market_data import MarketData
 from reconciler.exec_mcp.refusals import RateLimits
 from reconciler.exec_mcp.servers import Servers
@@ -21,7 +25,10 @@ from reconciler.orders.order import Order, OrderRequest, OrderType, Provenance, 
 from reconciler.records.accounts import Accounts, DeclaredAccount
 from reconciler.records.mode import Mode
 from reconciler.records.record import Limits
+from reconciler.store.database import ReadPool, open_writable
+from reconciler.store.halt_requests import NoRequests
 from reconciler.store.store import Store
+from reconciler.store.writer import InlineWriter
 
 T = TypeVar("T")
 
@@ -39,6 +46,60 @@ TOOLS = (
 QUOTE = {"bid": "99", "ask": "101", "as_of": iso(FakeClock().time())}
 
 
+class Carrier(Protocol):
+    """What carries an engine's order side: a loop that runs beside the test, or the test's own thread alone."""
+
+    def run(self, work: Coroutine[Any, Any, T], timeout_s: float = 10.0) -> T: ...
+
+    def bridge(self) -> Bridge: ...
+
+    def store(self, path: Path, clock: Clock) -> Store:
+        """The store at `path`."""
+        ...
+
+    def elsewhere(self) -> Executor:
+        """Where a test steps in that may wait for the writer."""
+        ...
+
+    def close(self) -> None: ...
+
+
+class AtOnce(Executor):
+    """Whatever is submitted has been done on return."""
+
+    def submit(self, work: Callable[..., T], /, *args: Any, **named: Any) -> Future[T]:
+        done: Future[T] = Future()
+        done.set_result(work(*args, **named))
+        return done
+
+
+class Inline:
+    """Everything on the test's own thread: coroutines, and a writer that commits on submit."""
+
+    def __init__(self) -> None:
+        self._bridge = InlineBridge()
+
+    def run(self, work: Coroutine[Any, Any, T], timeout_s: float = 10.0) -> T:
+        return self._bridge.call(lambda: work)
+
+    def bridge(self) -> Bridge:
+        return InlineBridge()
+
+    def store(self, path: Path, clock: Clock) -> Store:
+        held = ExitStack()
+        writer = InlineWriter(open_writable(path, 1.0))
+        held.callback(writer.close)
+        reads = ReadPool(path)
+        held.callback(reads.close)
+        return Store(writer, reads, clock, held, NoRequests())
+
+    def elsewhere(self) -> Executor:
+        return AtOnce()
+
+    def close(self) -> None:
+        """There is nothing beside the test."""
+
+
 class MainLoop:
     """An event loop that runs beside the test, so that the test's own thread is a worker thread."""
 
@@ -49,6 +110,12 @@ class MainLoop:
 
     def run(self, work: Coroutine[Any, Any, T], timeout_s: float = 10.0) -> T:
         return asyncio.run_coroutine_threadsafe(work, self.loop).result(timeout_s)
+
+    def store(self, path: Path, clock: Clock) -> Store:
+        return Store.open(path, clock)
+
+    def elsewhere(self) -> Executor:
+        return ThreadPoolExecutor(1, "elsewhere")
 
     def bridge(self) -> Bridge:
         async def make() -> Bridge:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import shutil
 from collections.abc import Awaitable, Callable, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from concurrent.futures import wait as wait_for_all
 from dataclasses import replace
 from pathlib import Path
@@ -16,7 +16,7 @@ from typing import Any, Protocol, TypeVar, cast
 
 from reconciler.clock import FakeClock, iso
 from reconciler.errors import ExecUnavailable, ExecUnknown, StoreError
-from reconciler.exec_mcp.bridge import GRACE_S, Handover, LoopBridge
+from reconciler.exec_mcp.bridge import GRACE_S, Bridge, Handover, wait
 from reconciler.exec_mcp.market_data import MarketData
 from reconciler.exec_mcp.refusals import RateLimits
 from reconciler.exec_mcp.servers import Servers
@@ -28,8 +28,8 @@ from reconciler.records.record import Row
 from reconciler.runtime.gate import Gate
 from reconciler.store.ledger import Ledger
 from reconciler.store.store import Store
-from reconciler.store.writer import GroupWriter
-from tests.execution.standins import ACCOUNTS, TOOLS, MainLoop
+from reconciler.store.writer import GroupWriter, InlineWriter
+from tests.execution.standins import ACCOUNTS, TOOLS, Carrier
 
 T = TypeVar("T")
 _PATIENT_S = 5.0
@@ -154,22 +154,40 @@ class WatchedLedger:
         return getattr(self._ledger, name)
 
 
-class WatchedBridge(LoopBridge):
+class WatchedBridge:
     """Before the loop has the order, and so before the last look, something may happen on the loop itself."""
 
-    engine: Engine
+    def __init__(self, engine: Engine, bridge: Bridge) -> None:
+        self.engine = engine
+        self.close, self.result, self.within = bridge.close, bridge.result, bridge.within
+        self.claims = bridge.claims
+        self._bridge = bridge
+        self._running: set[Future[Any]] = set()
+
+    def call(self, work: Callable[[], Awaitable[T]], timeout_s: float) -> T:
+        return wait(self.start(work), timeout_s)
+
+    def settle(self) -> None:
+        """Wait until nothing runs that was started here."""
+        wait_for_all(tuple(self._running), 10)
 
     def start(self, work: Callable[[], Awaitable[T]]) -> Future[T]:
+        started = self._started(work)
+        self._running.add(started)
+        started.add_done_callback(self._running.discard)
+        return started
+
+    def _started(self, work: Callable[[], Awaitable[T]]) -> Future[T]:
         engine = self.engine
         if not engine.is_committed:
-            return super().start(work)
+            return self._bridge.start(work)
         engine.is_committed = False
 
         async def watched() -> T:
             engine.world.hook("handing over")
             return await work()
 
-        return super().start(watched)
+        return self._bridge.start(watched)
 
 
 class Engine:
@@ -180,7 +198,7 @@ class Engine:
         path: Path,
         world: World,
         rows: Mapping[str, Row],
-        main_loop: MainLoop,
+        main_loop: Carrier,
         clock: FakeClock,
     ) -> None:
         self.path = path
@@ -189,16 +207,16 @@ class Engine:
         self.is_dead = False
         self.is_committed = False
         """True from when an intent was committed until something is handed to the loop: that is the order."""
-        self.elsewhere = ThreadPoolExecutor(1, "elsewhere")
-        self.store = Store.open(path, clock)
+        self.elsewhere = main_loop.elsewhere()
+        self.store = main_loop.store(path, clock)
         # What a killed process leaves is in the files whether the disk has it or not, and waiting for the disk is slow.
         writer = self.store._writer
-        assert isinstance(writer, GroupWriter)
-        writer._db.execute("PRAGMA synchronous = OFF")
+        assert isinstance(writer, (GroupWriter, InlineWriter))
+        (writer._db if isinstance(writer, GroupWriter) else writer.db).execute("PRAGMA synchronous = OFF")
         self.ledger = WatchedLedger(self, self.store)
         self.link = Link(self, clock)
         self.servers = Servers({"paper": self.link}, ACCOUNTS)
-        self.bridge = self._bridge()
+        self.bridge = WatchedBridge(self, main_loop.bridge())
         self.store.ledger = cast(Ledger, self.ledger)
         market = MarketData(self.servers, self.bridge)
         self.gateway = Gateway(self.store, self.servers, market, self.bridge, clock)
@@ -231,7 +249,7 @@ class Engine:
             while others := asyncio.all_tasks() - {asyncio.current_task()}:
                 await asyncio.wait(others)
 
-        wait_for_all(tuple(self.bridge._running), 10)
+        self.bridge.settle()
         self.main_loop.run(rest())
 
     def crash(self, path: Path) -> None:
@@ -257,14 +275,6 @@ class Engine:
         self.gateway.close()
         self.store.close()
         self.elsewhere.shutdown()
-
-    def _bridge(self) -> WatchedBridge:
-        async def make() -> WatchedBridge:
-            return WatchedBridge()
-
-        bridge = self.main_loop.run(make())
-        bridge.engine = self
-        return bridge
 
     def _gate(self, row: Row) -> Gate:
         gate = Gate(row)

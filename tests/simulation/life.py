@@ -16,7 +16,7 @@ from reconciler.errors import CapabilityUnavailable, ExecError, StoreError
 from reconciler.orders.order import Order, OrderRequest
 from reconciler.orders.verdict import Shares, Verdict, VerdictWord
 from reconciler.store import back_up
-from tests.execution.standins import MainLoop
+from tests.execution.standins import Carrier
 from tests.simulation.engine import Crashed, Engine
 from tests.simulation.exchange import PRICE, Exchange
 from tests.simulation.model import OF, Facts, Instance, Judge
@@ -31,7 +31,7 @@ QUIET_BEATS = 14
 class Life:
     """Its engine is connected and all may trade. `tally` counts what was reached, in words."""
 
-    def __init__(self, main_loop: MainLoop, empty_database: Path, tally: Counter[str] | None = None) -> None:
+    def __init__(self, main_loop: Carrier, empty_database: Path, tally: Counter[str] | None = None) -> None:
         self.main_loop = main_loop
         self.tally: Counter[str] = Counter() if tally is None else tally
         self.folder = Path(tempfile.mkdtemp(dir=empty_database.parent))

@@ -11,7 +11,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from reconciler.orders.order import OrderRequest, OrderType, Side
 from reconciler.records.mode import Mode
-from tests.execution.standins import MainLoop
+from tests.execution.standins import Carrier
 from tests.simulation.exchange import Placed
 from tests.simulation.life import BEAT_S, Life
 from tests.simulation.model import HALTS, INSTANCES, Instance
@@ -55,7 +55,7 @@ requests = st.builds(
 
 
 class Lives(RuleBasedStateMachine):
-    def __init__(self, main_loop: MainLoop, empty_database: Path, tally: Counter[str]) -> None:
+    def __init__(self, main_loop: Carrier, empty_database: Path, tally: Counter[str]) -> None:
         super().__init__()
         self.life = Life(main_loop, empty_database, tally)
         self.tally = tally

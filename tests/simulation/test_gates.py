@@ -17,7 +17,7 @@ import pytest
 from reconciler.orders.order import OrderRequest, OrderType, Outcome, Side
 from reconciler.orders.verdict import Shares
 from reconciler.records.mode import Mode
-from tests.execution.standins import MainLoop
+from tests.execution.standins import Carrier, Inline, MainLoop
 from tests.simulation.life import Life
 from tests.simulation.model import OF, HaltKey, Instance
 from tests.simulation.table import ORDERS, RULES, Act, act_of, leaves
@@ -44,6 +44,14 @@ HALTS: tuple[tuple[HaltKey, ...], ...] = (
 
 BEHIND = {**QUANTITIES, Act.REDUCES: 1}
 """The same while the ledger is behind: a reduction, with what rests, is no more than the exchange holds, mostly."""
+
+
+@pytest.fixture(params=[MainLoop, Inline], ids=["threads and loop", "inline"])
+def main_loop(request: pytest.FixtureRequest) -> Iterator[Carrier]:
+    """The table holds whatever carries the engine."""
+    carrier: Carrier = request.param()
+    yield carrier
+    carrier.close()
 
 
 @dataclass
@@ -162,7 +170,7 @@ class Scene:
 @pytest.mark.parametrize(("doubt", "side"), DOUBTS)
 @pytest.mark.parametrize("mode", MODES)
 def test_what_leaves_is_what_the_table_says(
-    mode: str, doubt: str, connection: str, side: Side, main_loop: MainLoop, empty_database: Path
+    mode: str, doubt: str, connection: str, side: Side, main_loop: Carrier, empty_database: Path
 ) -> None:
     scene = Scene(Life(main_loop, empty_database), side)
     scene.lay()
@@ -186,7 +194,7 @@ def test_what_leaves_is_what_the_table_says(
 @pytest.mark.parametrize("limit", [100, None])
 @pytest.mark.parametrize("instance", [OURS, OF["btc-real"]], ids=lambda instance: instance.account_id)
 def test_what_leaves_on_which_quote_is_what_the_table_says(
-    instance: Instance, limit: int | None, ago_s: float | None, main_loop: MainLoop, empty_database: Path
+    instance: Instance, limit: int | None, ago_s: float | None, main_loop: Carrier, empty_database: Path
 ) -> None:
     life = Life(main_loop, empty_database)
     life.place(instance, _request(Side.BUY, HELD, None))
@@ -209,7 +217,7 @@ def test_what_leaves_on_which_quote_is_what_the_table_says(
 
 @pytest.mark.parametrize("instance", [OURS, OF["btc-real"]], ids=lambda instance: instance.account_id)
 def test_what_leaves_while_an_account_is_asked_to_wait_is_what_the_table_says(
-    instance: Instance, main_loop: MainLoop, empty_database: Path
+    instance: Instance, main_loop: Carrier, empty_database: Path
 ) -> None:
     life = Life(main_loop, empty_database)
     life.place(instance, _request(Side.BUY, HELD, None))
@@ -227,7 +235,7 @@ def test_what_leaves_while_an_account_is_asked_to_wait_is_what_the_table_says(
 
 @pytest.mark.parametrize("act", [Act.OPENS, Act.REDUCES], ids=str)
 def test_what_is_refused_again_and_again_is_held_back_as_the_table_says(
-    act: Act, main_loop: MainLoop, empty_database: Path
+    act: Act, main_loop: Carrier, empty_database: Path
 ) -> None:
     life = Life(main_loop, empty_database)
     life.place(OURS, _request(Side.BUY, HELD, None))
@@ -266,7 +274,7 @@ def _request(side: Side, quantity: Decimal, limit: int | None) -> OrderRequest:
     ids=["more is held", "as much as is reduced", "less", "on the other side", "an order rests"],
 )
 def test_what_leaves_while_the_ledger_is_behind_is_what_the_table_says(
-    side: Side, lost: tuple[int, int | None], held: str, facts: list[str], main_loop: MainLoop, empty_database: Path
+    side: Side, lost: tuple[int, int | None], held: str, facts: list[str], main_loop: Carrier, empty_database: Path
 ) -> None:
     """What was placed last is in no ledger any more: an older one was put back."""
     life, real = Life(main_loop, empty_database), OF["btc-real"]
