@@ -1,32 +1,37 @@
 """A trading floor to prove things on: host, gateway, store and paper exchange, real ones, wired as the engine does.
 
-Only the clock is a fake: beats come as fast as everybody is done with the one before. Orders travel over real MCP.
+Only the clock is a fake: beats come as fast as everybody is done with the one before.
 """
 
 from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections import Counter
+from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+from reconciler.assembly import Assembly, Driver, assembled
 from reconciler.clock import FakeClock, SystemClock
 from reconciler.exec_mcp.bridge import LoopBridge
-from reconciler.exec_mcp.market_data import MarketData
+from reconciler.exec_mcp.in_process import InlineBridge, PaperMarket, PaperVenue
 from reconciler.exec_mcp.options import embedded
 from reconciler.exec_mcp.servers import PaperSite, Servers, open_servers
-from reconciler.execution.gateway import Gateway
+from reconciler.inline import Still
+from reconciler.paper.mcp_server import open_exchange
 from reconciler.paper.terms import PaperOptions
 from reconciler.records.accounts import Accounts
 from reconciler.records.mode import Mode
+from reconciler.records.plan import Phase
 from reconciler.records.record import Identity, InstanceRecord, Limits, Row, digest
-from reconciler.runtime.host import ThreadHost
-from reconciler.runtime.performer import no_secrets
-from reconciler.runtime.protocol import HostOptions, LoadSpec, Report
-from reconciler.runtime.slot import World
+from reconciler.records.snapshot import Snapshot
+from reconciler.runtime.host import Host, InlineHost, ThreadHost
+from reconciler.runtime.protocol import LoadSpec
+from reconciler.settings.loading import load as settings
 from reconciler.store.reader import Reader
 from reconciler.store.store import Store
 from reconciler.strategy.definition import Definition
@@ -76,22 +81,30 @@ class Deployment:
 
 @dataclass
 class Floor:
-    """Everything at work. Beats are given by hand."""
+    """Everything at work, as `assembled` wires it. Beats are given by hand."""
 
+    engine: Assembly
     clock: FakeClock
-    store: Store
-    reader: Reader
-    servers: Servers
-    gateway: Gateway
-    host: ThreadHost
-    loop: MainLoop
-    reports: list[Report]
+    run: Callable[[Coroutine[Any, Any, Any]], Any]
+    """What is done on the loop, to its end."""
+    reader: Reader | None = None
     dispatched: int = 0
+
+    @property
+    def store(self) -> Store:
+        return self.engine.store
+
+    @property
+    def host(self) -> Host:
+        return self.engine.host
 
     def load(self, deployments: Sequence[Deployment]) -> None:
         for deployment in deployments:
             self.host.load(LoadSpec(deployment.row(), deployment.strategy))
-        wait_until(lambda: len(self.reports) == len(deployments), "everything to be loaded")
+        running = Counter({Phase.RUNNING: len(deployments)})
+        wait_until(
+            lambda: Counter(view.phase for view in self.host.views().values()) == running, "everything to be loaded"
+        )
 
     def beat(self) -> None:
         """Six seconds pass; whoever is due ticks, then orders are followed up."""
@@ -101,52 +114,79 @@ class Floor:
         assert not report.missed, report
         self.dispatched += report.dispatched
         wait_until(lambda: self.host.ticks().count >= self.dispatched, "all ticks to end")
-        self.loop.run(self.gateway.follow_up(beat))
+        self.run(self.engine.gateway.follow_up(beat))
 
     def ask(self, tool: str, account: str, **arguments: Any) -> dict[str, Any]:
         """What the exchange says."""
         subject = {"account_id": account, "client_id": CLIENT, **arguments}
-        return self.loop.run(self.servers.reaching(account).call(tool, subject))
+        answer: dict[str, Any] = self.run(self.engine.servers.reaching(account).call(tool, subject))
+        return answer
+
+
+NOTHING = Still(Snapshot((), (), (), None, None, clean=False, whole=False))
+"""Whoever is deployed is told to the host: no file says so."""
 
 
 @contextmanager
 def trading_floor(folder: Path, options: PaperOptions) -> Iterator[Floor]:
-    """A floor whose state lives in `folder`. It is noon, and the market is open."""
-    clock, loop, reports = FakeClock(), MainLoop(), list[Report]()
+    """A floor whose state lives in `folder`, on threads and a loop, orders travelling over real MCP.
+
+    It is noon, and the market is open.
+    """
+    clock, loop = FakeClock(), MainLoop()
     stop = asyncio.Event()
-    ready: list[tuple[Servers, Gateway, MarketData]] = []
+    ready: list[Assembly] = []
 
     async def live(store: Store) -> None:
         site = PaperSite(HEARTBEAT_S, options, journals=folder)
         async with open_servers([embedded()], Accounts(), clock, site) as servers:
-            bridge = LoopBridge()
-            market = MarketData(servers, bridge)
-            gateway = Gateway(store, servers, market, bridge, clock)
-            ready.append((servers, gateway, market))
+            driver = Driver(LoopBridge(), ThreadHost)
+            ready.append(assembled(settings(folder, {}), clock, store, servers, NOTHING, driver))
             await stop.wait()
-            bridge.close()
-            gateway.close()
+            ready[0].close()
 
     with Store.open(folder / "reconciler.db", clock) as store:
         living = asyncio.run_coroutine_threadsafe(live(store), loop.loop)
         wait_until(lambda: ready or living.done(), "the servers to be opened")
-        servers, gateway, market = ready[0]
-        gateway.recover()
-        host = ThreadHost(World(clock, gateway, market, HEARTBEAT_S), HostOptions(), reports.append, no_secrets)
-        host.start()
-        reader = Reader.open(folder / "reconciler.db")
-        try:
-            wait_until(
-                lambda: all(status.connected for status in servers.statuses()) and not gateway.is_comparing(),
-                "the exchange to be connected and compared",
-            )
-            yield Floor(clock, store, reader, servers, gateway, host, loop, reports)
-        finally:
-            host.stop(NOTICE_S)
-            loop.loop.call_soon_threadsafe(stop.set)
-            living.result(NOTICE_S)
-            loop.close()
-            reader.close()
+        (engine,) = ready
+        engine.host.start()
+        with closing(Reader.open(folder / "reconciler.db")) as reader:
+            try:
+                wait_until(
+                    lambda: (
+                        all(status.connected for status in engine.servers.statuses())
+                        and not engine.gateway.is_comparing()
+                    ),
+                    "the exchange to be connected and compared",
+                )
+                yield Floor(engine, clock, loop.run, reader)
+            finally:
+                engine.host.stop(NOTICE_S)
+                loop.loop.call_soon_threadsafe(stop.set)
+                living.result(NOTICE_S)
+                loop.close()
+
+
+@contextmanager
+def inline_floor(folder: Path, options: PaperOptions) -> Iterator[Floor]:
+    """The same on the calling thread, the exchange called as a function: as fast as it can be."""
+    clock, bridge = FakeClock(), InlineBridge()
+    with (
+        Store.in_memory(clock) as store,
+        open_exchange(clock, step_s=HEARTBEAT_S, options=options, journal=folder / "paper.journal") as exchange,
+    ):
+        venue = PaperVenue(exchange, clock)
+        servers = Servers({"paper": venue}, Accounts())
+        driver = Driver(bridge, InlineHost, draws=False, market=partial(PaperMarket, exchange, clock))
+        engine = assembled(settings(folder, {}), clock, store, servers, NOTHING, driver)
+
+        async def connect() -> None:
+            venue.connect()
+
+        bridge.call(connect)
+        yield Floor(engine, clock, lambda work: bridge.call(lambda: work))
+        engine.host.stop(NOTICE_S)
+        engine.close()
 
 
 def definition(source: Path) -> Definition:

@@ -138,6 +138,7 @@ def test_amounts_travel_from_the_strategy_to_the_balance_without_losing_a_digit(
         listed = floor.ask("list_orders", "main", status="all")["orders"]
         balances = {b["asset"]: b["total"] for b in floor.ask("get_balances", "main")["balances"]}
         (position,) = floor.ask("get_positions", "main")["positions"]
+        assert floor.reader is not None
         items, _ = floor.reader.orders(instance_id="precise")
         items.reverse()
         fills = [fill for item in items for fill in floor.store.ledger.fills(item["client_order_id"])]

@@ -17,7 +17,7 @@ import pytest
 from reconciler.orders.order import OrderState, Outcome, Side
 from reconciler.paper.terms import MarketRules, Markets, PaperOptions
 from reconciler.records.mode import Mode
-from tests.proof.floor import Deployment, Floor, definition, trading_floor
+from tests.proof.floor import Deployment, Floor, definition, inline_floor
 
 STRATEGIES = Path(__file__).parents[2] / "strategies"
 BEATS = 600
@@ -78,7 +78,7 @@ class Statement:
 @pytest.mark.timeout(180)
 def test_after_an_hour_of_beats_ledger_fills_and_balances_add_up_to_the_cent(tmp_path: Path) -> None:
     fleet = deployments()
-    with trading_floor(tmp_path, OPTIONS) as floor:
+    with inline_floor(tmp_path, OPTIONS) as floor:
         floor.load(fleet)
         for _ in range(BEATS):
             floor.beat()
