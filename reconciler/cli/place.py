@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from reconciler.control.bookkeeping import Bookkeeping
     from reconciler.execution.settlement import Settlement
     from reconciler.records.accounts import Accounts
+    from reconciler.records.followed import Followed
     from reconciler.records.snapshot import Snapshot
     from reconciler.settings import Settings
     from reconciler.sources.compared import Base
@@ -101,15 +102,22 @@ class Place:
         except ReconcilerError as error:
             raise Failure(str(error)) from error
 
+    def followed(self) -> Followed | None:
+        """What an engine here follows; None where none ever did, or nobody can tell."""
+        from reconciler.settings.followed_settings import follows
+
+        with contextlib.suppress(StoreError):  # whoever needs it is told
+            return follows(self.root(), os.environ)
+        return None
+
     def state_dir(self) -> Path:
         """Where the engine keeps its state. Broken settings do not keep anybody from a running engine's kill switch."""
         from reconciler.settings import STATE_DIR, load
-        from reconciler.settings.followed_settings import follows, hosts_state_dir
+        from reconciler.settings.followed_settings import hosts_state_dir
 
-        with contextlib.suppress(StoreError):  # whoever needs it is told
-            followed = follows(self.root(), os.environ)
-            if followed is not None and followed.kind == "git":
-                return hosts_state_dir(self.root(), os.environ)
+        followed = self.followed()
+        if followed is not None and followed.kind == "git":
+            return hosts_state_dir(self.root(), os.environ)
         try:
             return load(self.root(), os.environ, {}).state_dir
         except SettingsError as error:

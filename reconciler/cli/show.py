@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict
+from typing import TYPE_CHECKING
 
 import click
 
@@ -10,6 +11,10 @@ from reconciler.cli.output import Failure, print_items, print_table, say
 from reconciler.cli.place import Place, no_such, require_known
 from reconciler.errors import SourceError
 from reconciler.records.cadence import to_the_second
+from reconciler.records.record import Row
+
+if TYPE_CHECKING:
+    from reconciler.sources.blame import Blame
 
 
 @click.command(
@@ -37,7 +42,7 @@ def show(place: Place, instance_id: str, form: str) -> None:
             raise no_such(instance_id, reader.ids())
     finally:
         reader.close()
-    found = origins(row, _bytes(place, row.path), _bytes(place, row.template_path) if row.template_path else None)
+    found = origins(row, *_texts(place, row, _past(place, row)))
     if row.removed_at is not None:
         say(f"{instance_id} was removed at {row.removed_at}; its id and identity are kept")
     elif found.changed:
@@ -80,20 +85,20 @@ def blame(place: Place, instance_id: str, form: str) -> None:
             raise no_such(instance_id, reader.ids())
     finally:
         reader.close()
-    repository = Repository.discover(place.root(), SystemClock())
-    if repository is None:
-        raise Failure(f"{place.root()}: expected a git repository, which knows who wrote what, found none")
+    past = _past(place, row)
     try:
-        tip = next((found for name in (row.revision, "HEAD") if name and (found := repository.resolve(name))), None)
-        if tip is None:
-            raise Failure(f"{place.root()}: expected a commit, which knows who wrote what, found none yet")
-        past = Blame(repository, tip)
-        data = past.blob(row.file_digest) or _bytes(place, row.path)
-        template = (past.blob(row.template_digest) or _bytes(place, row.template_path)) if row.template_path else None
-        items = [value.to_json() for value in blamed(row, data, template, past)]
+        if past is None:
+            repository = Repository.discover(place.root(), SystemClock())
+            if repository is None:
+                raise Failure(f"{place.root()}: expected a git repository, which knows who wrote what, found none")
+            tip = next((found for name in (row.revision, "HEAD") if name and (found := repository.resolve(name))), None)
+            if tip is None:
+                raise Failure(f"{place.root()}: expected a commit, which knows who wrote what, found none yet")
+            past = Blame(repository, tip)
+        items = [value.to_json() for value in blamed(row, *_texts(place, row, past), past)]
     except SourceError as error:
         raise Failure(str(error)) from error
-    say(f"generation {row.generation}, as of commit {tip[:12]}; what a commit says of its author is a claim")
+    say(f"generation {row.generation}, as of commit {past.tip[:12]}; what a commit says of its author is a claim")
     if form == "json":
         print_items(items)
         return
@@ -112,6 +117,32 @@ def blame(place: Place, instance_id: str, form: str) -> None:
         ],
         least=("SUBJECT", "AT"),
     )
+
+
+def _past(place: Place, row: Row) -> Blame | None:
+    """The past of what is applied, where an engine here follows a branch: then the files on disk are nobody's."""
+    from reconciler.clock import SystemClock
+    from reconciler.sources.branch import Branch
+
+    followed = place.followed()
+    if followed is None or followed.kind != "git" or row.revision is None:
+        return None
+    try:
+        return Branch(place.root(), followed.branch or "", followed.remote, SystemClock()).past(row.revision)
+    except SourceError as error:
+        raise Failure(str(error)) from error
+
+
+def _texts(place: Place, row: Row, past: Blame | None) -> tuple[bytes | None, bytes | None]:
+    """The bytes of its file and of its template, by their digests where git has them, else as they are on disk."""
+
+    def text(path: str, digest: str) -> bytes | None:
+        try:
+            return (None if past is None else past.blob(digest)) or _bytes(place, path)
+        except SourceError as error:
+            raise Failure(str(error)) from error
+
+    return text(row.path, row.file_digest), text(row.template_path, row.template_digest) if row.template_path else None
 
 
 def _bytes(place: Place, path: str) -> bytes | None:

@@ -32,7 +32,7 @@ class Blame:
 
     def __init__(self, repository: Repository, tip: str) -> None:
         self._repository = repository
-        self._tip = tip
+        self.tip = tip
 
     def of(self, path: str, values: Mapping[Path, Any]) -> dict[Path, RawCommit]:
         """For each value of the file at `path`, from the fleet's root, the commit that made it what it is.
@@ -40,7 +40,7 @@ class Blame:
         Left out are those that the file does not have so at the tip: they are not committed. Raises SourceError.
         """
         found: dict[Path, str] = {}
-        left, at, where = dict(values), self._tip, path
+        left, at, where = dict(values), self.tip, path
         for _ in range(_MOVES):
             past = self._past(where, at)
             met = {pointer: past.met(pointer, value) for pointer, value in left.items()}

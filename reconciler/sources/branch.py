@@ -19,6 +19,7 @@ from reconciler.errors import SourceError
 from reconciler.records.change import MergedChange
 from reconciler.records.snapshot import Snapshot, SourceFile, named_id
 from reconciler.records.walk import Step
+from reconciler.sources.blame import Blame
 from reconciler.sources.command import WHOLE_CLONE, Git
 from reconciler.sources.commit import Objects, read_commit
 from reconciler.sources.compared import SETTINGS, settings_at
@@ -207,6 +208,10 @@ class Branch:
         how = ("--first-parent", "--ancestry-path", "--parents", "--reverse")
         told = self.git.text("rev-list", *how, after, f"^{before}").splitlines()
         return [_Link(commit, parents) for commit, *parents in (line.split() for line in told)]
+
+    def past(self, commit: str) -> Blame:
+        """Who wrote what, as of that commit."""
+        return Blame(self._repository, commit)
 
     def signatures(self, allowed_signers: str, forge: str = "") -> Signatures:
         """Who signed its commits, by files at these paths from the fleet's root."""

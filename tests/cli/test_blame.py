@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import subprocess
+import sys
 
 import pytest
 
@@ -81,3 +82,25 @@ def test_an_unknown_id_is_told_with_the_one_that_may_be_meant(committed: Fleet) 
     result = committed.run("blame", "aa")
     assert result.exit_code == 1
     assert "did you mean" in result.stderr
+
+
+def test_where_an_engine_follows_a_branch_its_commits_are_told_and_not_the_files_on_disk(
+    committed: Fleet, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    bare = tmp_path_factory.mktemp("clones") / "fleet.git"
+    git(committed, "add", "-A")
+    git(committed, "commit", "-q", "-m", "All of it")
+    git(committed, "clone", "-q", "--bare", ".", str(bare))
+    branch = subprocess.run(
+        ("git", "--git-dir", str(bare), "branch", "--show-current"), check=True, capture_output=True, text=True
+    ).stdout.strip()
+    command = (sys.executable, "-m", "reconciler", "--root", str(bare))
+    environ = {**os.environ, "RECONCILER_DASHBOARD_PORT": "0"}
+    ran = (*command, "run", "--once", "--source", "git", "--branch", branch)
+    done = subprocess.run(ran, env=environ, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    for words, told in (("show", "instances/_templates/slow.yaml:2"), ("blame", "More levels (#12)")):
+        asked = subprocess.run((*command, words, "a"), env=environ, capture_output=True, text=True, check=False)
+        assert asked.returncode == 0, asked.stderr
+        (line,) = (line for line in asked.stdout.splitlines() if line.startswith("config.levels"))
+        assert told in line
