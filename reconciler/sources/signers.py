@@ -15,6 +15,7 @@ import os
 import re
 import subprocess
 import tempfile
+import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -84,8 +85,11 @@ def _string(data: bytes) -> bytes:
 
 @dataclass(frozen=True, slots=True)
 class _Line:
-    """One line of the file. `names` are its principals as written, one text; `key` is what ssh calls the key's blob."""
+    """The `number`th line of the file. `names` are its principals as written, one text; `key` is what ssh calls the
+    key's blob."""
 
+    number: int
+    text: bytes
     names: str
     key: bytes
 
@@ -104,8 +108,9 @@ class AllowedSigners:
         self._file = folder / "signers"
         self._folder = folder
         self._is_there = text is not None
-        self._lines = tuple(_lines("" if text is None else text.decode("utf-8", "replace")))
+        self._lines = tuple(_lines(text or b""))
         self._file.write_bytes(text or b"")
+        self._lock = threading.Lock()
 
     def judge(self, signature: SshSignature, payload: bytes, committer_email: str, at_s: float) -> SignedBy | str:
         """Whose signature of `payload` it is, as of `at_s`; or why it is nobody's, in words that go on with a commit.
@@ -119,13 +124,14 @@ class AllowedSigners:
         with tempfile.NamedTemporaryFile(dir=self._folder) as file:
             file.write(signature.armour)
             file.flush()
-            about = self._about(file.name, at_s)
-            names = self._principals(signature, about, committer_email)
-            if isinstance(names, str):
-                return names
+            moment = utc(at_s).strftime("%Y%m%d%H%M%S")
+            about = ("-s", file.name, f"-Overify-time={moment}")
+            found = self._principals(signature, about, committer_email)
+            if isinstance(found, str):
+                return found
             why = self._unnamed(signature, committer_email)
-            for asked, shown in names[:_TRIED]:
-                done = _run("verify", "-n", NAMESPACE, "-I", asked, *about, told=payload)
+            for asked, shown, where in found[:_TRIED]:
+                done = _run("verify", "-n", NAMESPACE, "-I", asked, "-f", str(where), *about, told=payload)
                 if isinstance(done, str):
                     return done
                 if done.returncode == 0:
@@ -145,26 +151,34 @@ class AllowedSigners:
 
     def _principals(
         self, signature: SshSignature, about: Sequence[str], committer_email: str
-    ) -> list[tuple[str, str]] | str:
-        """Each principal to ask for, and as what it is shown: the committer first where a line names him."""
+    ) -> list[tuple[str, str, Path]] | str:
+        """Each principal to ask for, as what it is shown, and in which file: the committer first where one names him.
+
+        A plain key is asked for line by line: else one line would lend its principals to another one's key.
+        """
         wanted = committer_email if committer_email and _WILD.search(committer_email) is None else ""
         if signature.is_certificate:
-            done = _run("find-principals", *about)
+            done = _run("find-principals", "-f", str(self._file), *about)
             if isinstance(done, str):
                 return done
             found = done.stdout.decode("utf-8", "replace").replace("\n", ",").split(",")
             names = [name for name in found if name and _WILD.search(name) is None]
             named = dict.fromkeys(names or [wanted or "nobody"])  # where it finds none, verify says why
-            return [(name, name) for name in sorted(named, key=lambda name: name != wanted)]
+            return [(name, name, self._file) for name in sorted(named, key=lambda name: name != wanted)]
         lines = [line for line in self._lines if line.key == signature.key]
-        named = dict.fromkeys(name for line in lines for name in line.literals)
-        asked = [(name, name) for name in sorted(named, key=lambda name: name != wanted)]
-        patterns = [line.names for line in lines if not any(line.literals)]
-        return asked + [(wanted, names) for names in patterns if wanted]
+        asked = [(name, name, self._alone(line)) for line in lines for name in line.literals]
+        asked.sort(key=lambda one: one[0] != wanted)
+        patterns = [line for line in lines if not any(line.literals)]
+        return asked + [(wanted, line.names, self._alone(line)) for line in patterns if wanted]
 
-    def _about(self, signature: str, at_s: float) -> tuple[str, ...]:
-        moment = utc(at_s).strftime("%Y%m%d%H%M%S")
-        return ("-f", str(self._file), "-s", signature, f"-Overify-time={moment}")
+    def _alone(self, line: _Line) -> Path:
+        """A file that has that line where it stands, and no other."""
+        folder = self._folder / str(line.number)
+        with self._lock:
+            if not folder.exists():
+                folder.mkdir()
+                (folder / self._file.name).write_bytes(b"\n" * (line.number - 1) + line.text + b"\n")
+        return folder / self._file.name
 
     def _reason(self, stderr: bytes) -> str:
         said = [line for line in storable(os.fsdecode(stderr)).splitlines() if line.strip()]
@@ -173,9 +187,9 @@ class AllowedSigners:
         return visible(placed.replace(str(self._folder), ""))[:300]
 
 
-def _lines(text: str) -> Iterator[_Line]:
-    for line in text.split("\n"):
-        names, rest = _token(line.strip(" \t\r"))
+def _lines(data: bytes) -> Iterator[_Line]:
+    for number, text in enumerate(data.split(b"\n"), 1):
+        names, rest = _token(text.decode("utf-8", "replace").strip(" \t\r"))
         if not names or names.startswith("#"):
             continue
         rest = rest.lstrip(" \t")
@@ -186,7 +200,7 @@ def _lines(text: str) -> Iterator[_Line]:
             key = base64.b64decode(_token(after)[0], validate=True)
         except (ValueError, binascii.Error):
             continue
-        yield _Line(names, key)
+        yield _Line(number, text, names, key)
 
 
 def _token(text: str) -> tuple[str, str]:

@@ -382,6 +382,16 @@ def test_a_wildcard_stands_for_the_committers_whom_it_fits_and_is_told_as_it_is(
         assert "allows for *@desk.example,!boss@desk.example, and its committer is" in held, email
 
 
+def test_one_line_lends_its_principals_to_no_other(desk: Desk) -> None:
+    expired = desk.line("bob", 'valid-before="20200101"', principals="boss@desk.example")
+    desk.allow(desk.line("alice"), expired, desk.line("bob", principals="*@desk.example"))
+    joined = desk.commit("alice", "Bob was the boss, and signs for the desk")
+    fits = desk.commit("bob")
+    assert desk.check(fits, joined).signed_by(fits) == SignedBy("*@desk.example", fingerprint(desk.key("bob")))
+    stranger = desk.commit("bob", email="x@evil.example")
+    assert ", line 2: key has expired" in desk.check(stranger, joined).held
+
+
 def test_a_named_signer_is_told_by_name_whomever_the_commit_claims(desk: Desk) -> None:
     new = desk.commit("alice", email="boss@desk.example")
     signer = desk.check(new).signed_by(new)
