@@ -334,7 +334,7 @@ class _Engine:
                 store.halts,
                 engine.gateway,
                 accept_tools,
-                Bookkeeping(store.halts, store.operators, store.events),
+                Bookkeeping(store),
                 engine.heartbeat,
             )
             commands = create_control_app(operator, api_routes(pages))

@@ -71,7 +71,7 @@ def _halt_without_answer(
         with Store.open(place.database(), clock) as store:
             say(*store.tell_opened(place.database()))
             store.halts.add(scope, id_, full, reason, named(uid))
-            Bookkeeping(store.halts, store.operators, store.events).halted(scope, id_, full, reason, uid)
+            Bookkeeping(store).halted(scope, id_, full, reason, uid)
             strange = covers_nothing(scope, id_, store.desired.rows())
             return strange, ("no engine is running here: the halt is in the database and holds from its next start",)
     except StoreError as error:

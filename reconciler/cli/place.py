@@ -252,7 +252,7 @@ class Owned:
     def books(self) -> Bookkeeping:
         from reconciler.control.bookkeeping import Bookkeeping
 
-        return Bookkeeping(self.store.halts, self.store.operators, self.store.events)
+        return Bookkeeping(self.store)
 
     @property
     def settlement(self) -> Settlement:

@@ -6,7 +6,7 @@ import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 from reconciler import __version__
 from reconciler.clock import Clock, iso
@@ -51,6 +51,7 @@ from reconciler.records.status import (
 )
 from reconciler.runtime.host import Host
 from reconciler.runtime.protocol import RuntimeFacts
+from reconciler.store.ledger import Ledger
 from reconciler.strategy.catalogue import Catalogue
 from reconciler.strategy.importing import Importing
 
@@ -58,12 +59,6 @@ _GLANCE_S = 0.25
 """How stale a page may be while nothing but ticks has happened."""
 _EVERYONE = InstanceFilter()
 _ILL = (Health.STUCK, Health.PAUSED, Health.DEGRADED)
-
-
-class Exposures(Protocol):
-    def exposed(self) -> frozenset[str]:
-        """Ids of instances with an open real order or a real position."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +73,7 @@ class Parts:
     heartbeat_s: float
     source: str
     trading: TradingStatus
-    exposures: Exposures
+    exposures: Ledger
     halts: Callable[[], tuple[Halt, ...]]
     exec_servers: Callable[[], tuple[Mapping[str, Any], ...]]
     database_error: Callable[[], str]

@@ -8,15 +8,14 @@ from __future__ import annotations
 import pwd
 from collections.abc import Iterable, Mapping, Sequence
 from decimal import Decimal
-from typing import Protocol
 
 from reconciler.orders.order import decimal_text
 from reconciler.orders.verdict import Correction, Shares, Verdict
-from reconciler.ports import EventLog
 from reconciler.records.cadence import BeatRun, forgetting
 from reconciler.records.event import EventReason
 from reconciler.records.halt import WAS_IT_MEANT, Halt, HaltScope, stranger
 from reconciler.records.record import Row
+from reconciler.store.store import Store
 
 
 def named(uid: int) -> str:
@@ -33,21 +32,13 @@ def covers_nothing(scope: HaltScope, id: str, rows: Mapping[str, Row]) -> str:
     return f"{strange}; {WAS_IT_MEANT}" if strange else ""
 
 
-class Operations(Protocol):
-    def record(self, uid: int, action: str, scope: str, reason: str) -> None: ...
-
-
-class LiftsHalts(Protocol):
-    def lift(self, scope: HaltScope, id: str, by: str, reason: str) -> tuple[Halt, ...]: ...
-
-
 class Bookkeeping:
-    """Writes into the list of operations and into the events. Thread-safe: each of them is."""
+    """Writes into the store's list of operations and into its events. Thread-safe: each of them is."""
 
-    def __init__(self, halts: LiftsHalts, operations: Operations, events: EventLog) -> None:
-        self._halts = halts
-        self._operations = operations
-        self._events = events
+    def __init__(self, store: Store) -> None:
+        self._halts = store.halts
+        self._operations = store.operators
+        self._events = store.events
 
     def paused(self, instance_id: str, reason: str, uid: int) -> None:
         self._record(uid, "pause", f"instance {instance_id}", reason)

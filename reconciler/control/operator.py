@@ -12,9 +12,9 @@ from reconciler.control.controller import Controller
 from reconciler.errors import CapabilityUnavailable, ExecError
 from reconciler.orders.verdict import Correction, Shares, Verdict
 from reconciler.records.cadence import NOTHING_AHEAD, BeatRun
-from reconciler.records.halt import Halt, HaltScope
+from reconciler.records.halt import HaltScope
 from reconciler.runtime.host import Host
-from reconciler.store.halts import HaltNotStored
+from reconciler.store.halts import HaltNotStored, Halts
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,11 +107,6 @@ class Commands(Protocol):
     def full_pass(self) -> None:
         """Read and compare everything now, as SIGHUP does. Returns at once."""
         ...
-
-
-class Halts(Protocol):
-    def active(self) -> tuple[Halt, ...]: ...
-    def add(self, scope: HaltScope, id: str, full: bool, reason: str, by: str) -> object: ...
 
 
 class Verdicts(Protocol):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Protocol
 
 from reconciler.records.accounts import Accounts
 from reconciler.records.change import MergedChange
@@ -15,6 +15,7 @@ from reconciler.records.followed import Followed, Pinned, refuse_other
 from reconciler.records.snapshot import Snapshot, SourceFile
 from reconciler.records.walk import Step
 from reconciler.sources.signatures import SignedRange
+from reconciler.store.following import Following
 
 
 class Followable(Protocol):
@@ -28,18 +29,6 @@ class Followable(Protocol):
     def steps(self, before: str, after: str, at_hand: Snapshot) -> Sequence[Step]: ...
     def commits(self, ids: Sequence[str]) -> Mapping[str, MergedChange]: ...
     def keep(self, commit: str) -> None: ...
-
-
-class FollowedStore(Protocol):
-    """Where it is kept how far the branch was followed: `store.following.Following`."""
-
-    def followed(self) -> Followed | None: ...
-    def schemas(self) -> Mapping[tuple[str, str], Any]: ...
-    def keep(self, followed: Followed) -> None: ...
-
-    def job(
-        self, followed: Followed, commits: Mapping[str, MergedChange], schemas: Mapping[tuple[str, str], Any]
-    ) -> Callable[[Any], None]: ...
 
 
 class Signing(Protocol):
@@ -57,7 +46,7 @@ class Trail:
     """The branch, how far it was followed, and by what its steps are judged."""
 
     branch: Followable
-    progress: FollowedStore
+    progress: Following
     judge: JudgeStep
     pinned: Pinned
     spared: Callable[[], AbstractContextManager[object]] = nullcontext
@@ -75,7 +64,7 @@ def judging(accounts: Accounts) -> JudgeStep:
     return judge
 
 
-def pin(kept: FollowedStore, wanted: Pinned) -> None:
+def pin(kept: Following, wanted: Pinned) -> None:
     """What is followed first is followed from then on. Raises ReconcilerError where that is something else."""
     followed = kept.followed()
     refuse_other(followed, wanted)

@@ -231,7 +231,7 @@ class Fleet:
             self.store.halts,
             orders,
             lambda server: "" if server == "kraken" else "there is no such server",
-            Bookkeeping(self.store.halts, self.store.operators, self.store.events),
+            Bookkeeping(self.store),
             self.heartbeat,
         )
         self.host.start()
