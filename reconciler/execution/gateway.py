@@ -87,9 +87,7 @@ class Gateway:
         self._gatekeeper = Gatekeeper(
             store, servers, self._watch, self._readiness, self._wholeness, self._brakes, clock, self.envelope
         )
-        self._valuation = Valuation(
-            self.envelope, self._gatekeeper.throttling, ledger, self._quoting, market, self._wholeness, events
-        )
+        self._valuation = Valuation(self.envelope, ledger, self._quoting, market, self._wholeness, events)
         self._settlement = Settlement(ledger, self._watch, halts, events, self._brakes)
         self._clerk = clerk = Clerk("aftercare")  # the ledger blocks; the loop must not
         self._look_up = LookUp(self._settlement, self._watch, servers, clerk)

@@ -152,7 +152,6 @@ class OrderSteps:
         is_unsent = isinstance(said.word, Rejection) and said.word.by is RejectedBy.GATEWAY
         if self._units.settled(order, is_sent=not is_unsent) and is_unsent:
             self._gatekeeper.throttling.give_back(order)  # all else that it took, the ledger has given back
-        self._gatekeeper.throttling.enact()
 
     def in_doubt(self, order: Order) -> None:
         """What became of it is not known, and could not be written down: it counts as sent."""

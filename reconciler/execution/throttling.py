@@ -6,21 +6,18 @@ instance, and of one code, by its digest, over an account or over all of them.
 
 from __future__ import annotations
 
-import logging
 import threading
 from collections import defaultdict, deque
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from datetime import timedelta
 from typing import Final, NamedTuple
 
 from reconciler.clock import Clock, utc
 from reconciler.orders.order import Order
 from reconciler.records.accounts import Accounts
+from reconciler.records.event import EventReason
 from reconciler.records.scopes import Throttle
 from reconciler.store.store import Store
-
-log = logging.getLogger(__name__)
 
 LONGEST: Final = timedelta(days=1)
 _BY: Final = "engine"
@@ -42,24 +39,16 @@ class _Sent(NamedTuple):
     instance_id: str
 
 
-@dataclass(frozen=True, slots=True)
-class Strike:
-    """A throttle struck: `reason` names the first and the last order and the code, `instance_ids` are to be halted."""
-
-    reason: str
-    instance_ids: tuple[str, ...]
-
-
 class Throttling:
     """Thread-safe, from memory; `recover` blocks."""
 
     def __init__(self, store: Store, clock: Clock) -> None:
         self._ledger = store.ledger
         self._halts = store.halts
+        self._events = store.events
         self._clock = clock
         self._lock = threading.Lock()
         self._sent: defaultdict[_Key, deque[_Sent]] = defaultdict(deque)
-        self._due: list[Strike] = []
         self._struck: dict[str, str] = {}
         """The reasons of halts that it put in force, by instance: one that is lifted begins anew."""
 
@@ -92,18 +81,6 @@ class Throttling:
                 if sent and sent[-1].client_order_id == order.client_order_id:
                     sent.pop()
 
-    def enact(self) -> None:
-        """Halt what was struck: in force at once, stored soon. Waits for nothing."""
-        with self._lock:
-            due, self._due = self._due, []
-        for strike in due:
-            for instance_id in strike.instance_ids:
-                self._halts.enforce("instance", instance_id, False, strike.reason, _BY)
-                with self._lock:
-                    self._struck[instance_id] = strike.reason
-        if due:
-            self._halts.store_pending()
-
     def _strike(self, order: Order, throttle: Throttle, key: _Key, sent: Iterable[_Sent]) -> str:
         counted = [*sent]
         digest = order.provenance.code_digest[:_DIGEST]
@@ -113,18 +90,23 @@ class Throttling:
             f" {throttle.within_minutes} min: the first is {counted[0].client_order_id}, the last"
             f" {counted[-1].client_order_id}; code {digest}"
         )
-        ids = tuple(dict.fromkeys((*(one.instance_id for one in counted), order.instance_id)))
-        self._due.append(Strike(reason, ids))
+        for instance_id in dict.fromkeys((*(one.instance_id for one in counted), order.instance_id)):
+            self._struck.setdefault(instance_id, reason)
+            if not self._is_halted(instance_id) and self._halts.begin("instance", instance_id, False, reason, _BY):
+                self._events.record(instance_id, "Warning", EventReason.HALTED, reason)
         return reason
 
     def _release(self, instance_id: str) -> None:
         """A halt of it that was lifted: what it sent until then counts no more."""
         reason = self._struck.get(instance_id)
-        if reason is None or any(halt.id == instance_id and halt.by == _BY for halt in self._halts.active()):
+        if reason is None or self._is_halted(instance_id):
             return
         del self._struck[instance_id]
         for key, sent in self._sent.items():
             self._sent[key] = deque(one for one in sent if one.instance_id != instance_id)
+
+    def _is_halted(self, instance_id: str) -> bool:
+        return any(halt.id == instance_id and halt.by == _BY for halt in self._halts.active())
 
     def _recent(self, key: _Key, since_s: float) -> list[_Sent]:
         sent = self._sent[key]

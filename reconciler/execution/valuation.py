@@ -17,7 +17,6 @@ from reconciler import exact
 from reconciler.errors import CapabilityUnavailable, ExecError
 from reconciler.execution.envelope import Envelope, ScopeUsage
 from reconciler.execution.shadow_book import Quoting
-from reconciler.execution.throttling import Throttling
 from reconciler.execution.wholeness import Wholeness
 from reconciler.orders.currency import counted
 from reconciler.orders.market import Balance, Equity, usual
@@ -45,7 +44,6 @@ class Valuation:
     def __init__(
         self,
         envelope: Envelope,
-        throttling: Throttling,
         ledger: Ledger,
         quoting: Quoting,
         market: AccountData,
@@ -53,7 +51,6 @@ class Valuation:
         events: EventLog,
     ) -> None:
         self._envelope = envelope
-        self._throttling = throttling
         self._ledger = ledger
         self._quoting = quoting
         self._market = market
@@ -71,7 +68,6 @@ class Valuation:
         self._is_running = True
         loop = asyncio.get_running_loop()
         try:
-            await loop.run_in_executor(self._threads, self._throttling.enact)
             if not self._envelope.is_bounding:
                 return
             asked = [

@@ -101,6 +101,14 @@ class Halts:
         """As `add`, in force at once, but written down only with `store_pending`. Waits for nothing."""
         self._put_in_force(Halt(scope, id, full, shortened(storable(reason)), by, iso(self._clock.time())))
 
+    def begin(self, scope: HaltScope, id: str, full: bool, reason: str, by: str) -> bool:
+        """As `add`, but waits for nothing: in force on return, stored soon. False where it was in force already."""
+        halt = Halt(scope, id, full, shortened(storable(reason)), by, iso(self._clock.time()))
+        known, unstored = self._put_in_force(halt)
+        if unstored is not None:
+            self._write(unstored)
+        return known is halt
+
     def take_requests(self) -> tuple[Halt, ...]:
         """Put in force what is asked for in the file, and begin to store it; returns what is newly in force.
 

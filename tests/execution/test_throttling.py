@@ -11,7 +11,7 @@ from reconciler.orders.order import Order, Outcome, RejectedBy, Side
 from reconciler.records.accounts import Accounts, DeclaredAccount
 from reconciler.records.mode import Mode
 from reconciler.records.scopes import Throttle
-from tests.execution.standins import ACCOUNTS, Desk, StandInGate
+from tests.execution.standins import ACCOUNTS, Desk, StandInGate, events
 
 THREE = Throttle(3, 5)
 
@@ -48,6 +48,7 @@ def test_the_order_after_the_last_that_may_leave_is_refused_and_its_instance_hal
     (halt,) = desk.store.halts.active()
     assert (halt.scope, halt.id, halt.full, halt.by) == ("instance", "a", False, "engine")
     assert halt.reason in why
+    assert ("Halted", halt.reason) in events(desk)
     assert rejected(desk.buy(gate(), "4", limit="90")).startswith("Halted: ")
     assert len(desk.server.asked("place_order")) == 3
 
@@ -76,7 +77,8 @@ def test_one_code_is_counted_over_its_account_however_many_run_it(desk: Desk) ->
     for name in "abc":
         assert desk.buy(gate(name), limit="100").outcome is Outcome.ACCEPTED
     assert "by code c0de on account main" in rejected(desk.buy(gate("d"), limit="100"))
-    assert sorted(halt.id for halt in desk.store.halts.active()) == ["a", "b", "c", "d"]
+    rejected(desk.buy(gate("e"), limit="100"))
+    assert sorted(halt.id for halt in desk.store.halts.active()) == ["a", "b", "c", "d", "e"]
     assert desk.buy(gate("r", account_id="real"), limit="100").outcome is Outcome.ACCEPTED
 
 
