@@ -236,6 +236,7 @@ def assembled(
         started(gateway.withdraw)
 
     controller.touched, controller.passed = touched, gateway.envelope.bound
+    store.halts.cancels = lambda: started(gateway.withdraw)
     gateway.explain_uncommitted(lambda: controller.fleet.why_uncommitted)
     return engine
 

@@ -15,6 +15,7 @@ from reconciler.errors import Problem
 from reconciler.orders.market import Balance, Candle, InstrumentRules, Position, Quote
 from reconciler.orders.order import Order, OrderChanges, OrderRequest, Provenance
 from reconciler.records.event import EventReason, EventType
+from reconciler.records.halt import Halt
 from reconciler.records.mode import Mode
 from reconciler.records.record import Attempt, Limits, Row
 from reconciler.records.status import Health, InstanceStatus, Obstacle, Sync, Ticks
@@ -104,8 +105,25 @@ class MarketData(Protocol):
     def balances(self, account_id: str, client_id: str, beat: int) -> Sequence[Balance]: ...
 
 
+@dataclass(frozen=True, slots=True)
+class Cancellation:
+    """How far a halt that cancels is: which open orders are still to be cancelled, and which could not be, with why."""
+
+    halt: Halt
+    left: tuple[str, ...]
+    failed: tuple[tuple[str, str], ...]
+
+    def to_json(self) -> dict[str, Any]:
+        failed = [{"client_order_id": id_, "message": why} for id_, why in self.failed]
+        return {"left": list(self.left), "failed": failed}
+
+
 class TradingStatus(Protocol):
     """Why the gate of an instance is closed beyond its mode and pause. execution provides, control reads."""
+
+    def cancellations(self) -> Sequence[Cancellation]:
+        """How far each halt is that cancels something. From memory."""
+        ...
 
     def blocked(self, instance_id: str, account_id: str) -> tuple[str, str] | None:
         """The first of its obstacles, or None where nothing blocks. Cheap enough for a whole fleet."""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from typing import Any
 
 import click
@@ -11,7 +13,7 @@ from reconciler.cli.output import Failure, print_outcome, say, tell
 from reconciler.cli.parameters import asked_reason, scope_of, scope_options
 from reconciler.cli.place import Engine, NoAnswer, NoEngine, Place, owned_store
 from reconciler.control.bookkeeping import Bookkeeping, covers_nothing, named
-from reconciler.records.halt import Halt, HaltScope
+from reconciler.records.halt import Cancelling, Halt
 
 ANSWER_S = 5.0
 """How long the engine may take to answer before the halt goes another way."""
@@ -21,29 +23,49 @@ ANSWER_S = 5.0
     epilog="""\b
 Examples:
   reconciler halt --all --reason "prices are wrong"
-  reconciler halt --account main --reason "margin call"
+  reconciler halt --account main --cancel --reason "margin call"
   reconciler halt --instance btc-grid-1 --full --reason "orders loop\""""
 )
 @scope_options
 @click.option("--full", is_flag=True, help="Stop own cancels and reductions too.")
+@click.option(
+    "--cancel",
+    "cancels",
+    is_flag=False,
+    flag_value="exposing",
+    type=click.Choice(["exposing", "all"]),
+    help="Cancel open orders that could add exposure; --cancel=all: those that only reduce, too.",
+)
 @asked_reason
 @click.pass_obj
 def halt(
-    place: Place, everything: bool, account: str | None, instance: str | None, full: bool, reason: str | None
+    place: Place,
+    everything: bool,
+    account: str | None,
+    instance: str | None,
+    full: bool,
+    cancels: str | None,
+    reason: str | None,
 ) -> None:
     """The kill switch: no new exposure, for everything, an account or an instance, until unhalt.
 
     Cancels and orders that reduce the instance's own position still pass, unless --full. Kept in the
     database: it outlives restarts, and works with no engine running. Where an engine does not answer, or its
     database takes nothing, the halt is written beside it, and an engine that runs puts it in force within a beat.
+
+    With --cancel the engine cancels what rests, loaded or not, and tries again each beat until nothing of it is open;
+    its own cancels pass a full halt. How far it is: reconciler status.
     """
     scope, id_, why = scope_of(everything, account, instance, reason)
     verb = "halted in full" if full else "halted"
+    cancel = Cancelling(cancels or "nothing")
     try:
-        body = {"scope": scope, "id": id_, "full": full, "reason": why}
+        body = {"scope": scope, "id": id_, "full": full, "cancel": cancel.said, "reason": why}
         print_outcome(verb, place.engine().post("/v1/halt", body, ANSWER_S))
     except (NoEngine, NoAnswer) as unanswered:
-        strange, where = _halt_without_answer(place, scope, id_, full, why, unanswered)
+        strange, where = _halt_without_answer(
+            place, Halt(scope, id_, full, why, named(os.getuid()), "", cancel), unanswered
+        )
         if strange:
             raise Failure(f"{id_}: {strange}", *where) from None
         tell(f"{id_ or 'all'}: {verb}")
@@ -51,39 +73,36 @@ def halt(
             say(line)
 
 
-def _halt_without_answer(
-    place: Place, scope: HaltScope, id_: str, full: bool, reason: str, unanswered: Exception
-) -> tuple[str, tuple[str, ...]]:
+def _halt_without_answer(place: Place, halt: Halt, unanswered: Exception) -> tuple[str, tuple[str, ...]]:
     """Why it covers nothing, empty where it covers something; and where the halt is, in lines.
 
     Failure where it is nowhere.
     """
-    import os
-
     from reconciler.clock import SystemClock, iso
     from reconciler.errors import StoreError
-    from reconciler.records.halt import Halt
     from reconciler.store import Store
     from reconciler.store.halt_requests import HALT_REQUESTS, HaltRequests
 
     clock, uid = SystemClock(), os.getuid()
+    scope, id_, cancels = halt.scope, halt.id, "" if halt.cancel is Cancelling.NOTHING else "; it cancels orders then"
     try:
         with Store.open(place.database(), clock) as store:
             say(*store.tell_opened(place.database()))
-            store.halts.add(scope, id_, full, reason, named(uid))
-            Bookkeeping(store).halted(scope, id_, full, reason, uid)
+            store.halts.add(scope, id_, halt.full, halt.reason, halt.by, halt.cancel)
+            Bookkeeping(store).halted(scope, id_, halt.full, halt.reason, uid, halt.cancel)
             strange = covers_nothing(scope, id_, store.desired.rows())
-            return strange, ("no engine is running here: the halt is in the database and holds from its next start",)
+            held = "no engine is running here: the halt is in the database and holds from its next start"
+            return strange, (f"{held}{cancels}",)
     except StoreError as error:
         requests = HaltRequests(place.state_dir(), clock)
         try:
-            requests.append(Halt(scope, id_, full, reason, named(uid), iso(clock.time())))
+            requests.append(replace(halt, at=iso(clock.time())))
         except StoreError as nowhere:
             raise Failure(str(unanswered) or str(error), str(nowhere), "nothing is halted") from error
         return "", (
             str(unanswered) or str(error),
             f"the halt is on the disk, in {place.state_dir() / HALT_REQUESTS}: an engine that runs puts it in force "
-            "within a beat, and one that starts before anything else",
+            f"within a beat, and one that starts before anything else{cancels}",
         )
 
 

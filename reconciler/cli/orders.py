@@ -206,6 +206,23 @@ def orders(
 orders.add_command(resolve)
 
 
+@orders.command(
+    epilog="""\b
+Examples:
+  reconciler orders cancel 8fl267loyw3v28l39j --reason "far from the market\""""
+)
+@click.argument("client_order_id")
+@reason_option
+@click.pass_obj
+def cancel(place: Place, client_order_id: str, reason: str) -> None:
+    """Have the engine cancel one open order of whichever instance, under a full halt, too."""
+    try:
+        body = {"client_order_id": client_order_id, "reason": reason}
+        print_outcome("cancelled", place.engine().post("/v1/cancel", body))
+    except NoEngine as error:
+        raise Failure(f"{error}: only a running engine reaches the exchange; or cancel it there by hand") from None
+
+
 def _outcome(order: Item) -> str:
     """What became of it: of what the exchange took, its state there."""
     word = order["outcome"]

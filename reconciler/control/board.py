@@ -478,7 +478,10 @@ class StatusBoard:
         used = (row.record.identity.account_id for row in rows.values())
         note = stranger(halt.scope, halt.id, rows, declared if halt.id in declared else used)
         stored = not any(halt is one for one in self._parts.unstored_halts())
-        return {**halt.to_json(), "declared": halt.is_declared, "stored": stored, "note": note}
+        found = (one for one in self._parts.trading.cancellations() if one.halt is halt)
+        cancels = next((one.to_json() for one in found), None)
+        told = {"declared": halt.is_declared, "stored": stored, "note": note, "cancelling": cancels}
+        return {**halt.to_json(), **told}
 
     def _counts(self) -> Mapping[str, int]:
         called, fleet = self._called(), self._parts.controller.fleet

@@ -13,7 +13,7 @@ from reconciler.orders.order import decimal_text
 from reconciler.orders.verdict import Correction, Shares, Verdict
 from reconciler.records.cadence import BeatRun, forgetting
 from reconciler.records.event import EventReason
-from reconciler.records.halt import WAS_IT_MEANT, Halt, HaltScope, stranger
+from reconciler.records.halt import WAS_IT_MEANT, Cancelling, Halt, HaltScope, stranger
 from reconciler.records.record import Row
 from reconciler.store.store import Store
 
@@ -48,9 +48,17 @@ class Bookkeeping:
         self._record(uid, "resume", f"instance {instance_id}", reason)
         self._events.record(instance_id, "Normal", EventReason.RESUMED, f"{reason} ({named(uid)})")
 
-    def halted(self, scope: HaltScope, id: str, full: bool, reason: str, uid: int) -> None:
+    def halted(
+        self,
+        scope: HaltScope,
+        id: str,
+        full: bool,
+        reason: str,
+        uid: int,
+        cancel: Cancelling = Cancelling.NOTHING,
+    ) -> None:
         """An event alone: the table of halts says who and why."""
-        self._tell_halting(EventReason.HALTED, Halt(scope, id, full, reason, "", ""), reason, uid)
+        self._tell_halting(EventReason.HALTED, Halt(scope, id, full, reason, "", "", cancel), reason, uid)
 
     def unhalt(self, scope: HaltScope, id: str, reason: str, uid: int, declared: Iterable[Halt]) -> str:
         """End the halts of exactly that scope and id. Why there are none to lift, empty where some were.
@@ -66,6 +74,14 @@ class Bookkeeping:
         self._record(uid, "unhalt", strongest.told_lifted, reason)
         self._tell_halting(EventReason.UNHALTED, strongest, reason, uid)
         return ""
+
+    def cancelled(self, instance_id: str, client_order_id: str, fault: str, reason: str, uid: int) -> None:
+        """That a person had one order cancelled, or tried to: `fault` says why it was not."""
+        self._record(
+            uid, "cancel", f"order {client_order_id}", f"{reason} (not cancelled: {fault})" if fault else reason
+        )
+        if not fault:
+            self._tell(EventReason.CANCELLED_BY_HAND, f"{client_order_id}: {reason}", uid, instance_id)
 
     def resolved(self, client_order_id: str, verdict: Verdict, uid: int) -> None:
         self._record(uid, "resolve", f"order {client_order_id}", f"{verdict}: {verdict.reason}")

@@ -10,9 +10,10 @@ from typing import Any, Protocol, cast
 from reconciler.control.bookkeeping import Bookkeeping, covers_nothing, named
 from reconciler.control.controller import Controller
 from reconciler.errors import CapabilityUnavailable, ExecError
+from reconciler.orders.order import Order
 from reconciler.orders.verdict import Correction, Shares, Verdict
 from reconciler.records.cadence import NOTHING_AHEAD, BeatRun
-from reconciler.records.halt import HaltScope
+from reconciler.records.halt import Cancelling, HaltScope
 from reconciler.runtime.host import Host
 from reconciler.store.halts import HaltNotStored, Halts
 
@@ -56,8 +57,15 @@ class Commands(Protocol):
         """End a pause, an operator's or the engine's own."""
         ...
 
-    def halt(self, scope: str, id: str, full: bool, reason: str, uid: int) -> CommandResult:
-        """Allow no new exposure in `scope` (all, account, instance); `full` stops cancels and reductions too."""
+    def halt(self, scope: str, id: str, full: bool, cancel: Cancelling, reason: str, uid: int) -> CommandResult:
+        """Allow no new exposure in `scope` (all, account, instance); `full` stops cancels and reductions too.
+
+        What `cancel` says is cancelled from now on, until nothing of it is open.
+        """
+        ...
+
+    def cancel(self, client_order_id: str, reason: str, uid: int) -> CommandResult:
+        """Cancel one order of whichever instance, under a full halt, too."""
         ...
 
     def unhalt(self, scope: str, id: str, reason: str, uid: int) -> CommandResult:
@@ -122,6 +130,10 @@ class Verdicts(Protocol):
 
     def correct(self, instance_id: str, correction: Correction) -> str:
         """The same of what one instance holds."""
+        ...
+
+    def cancel_by_hand(self, client_order_id: str) -> tuple[Order | None, str]:
+        """Cancel it. The order as it is then, None where there is none; and why it was not cancelled, else empty."""
         ...
 
     def mark(self, instance_id: str, price: Decimal, reason: str, by: str) -> str:
@@ -216,10 +228,10 @@ class Operator:
             return "there is no such instance; see: reconciler status"
         return "it is not loaded, so there is nothing to pause or resume"
 
-    def halt(self, scope: str, id: str, full: bool, reason: str, uid: int) -> CommandResult:
+    def halt(self, scope: str, id: str, full: bool, cancel: Cancelling, reason: str, uid: int) -> CommandResult:
         checked, note = cast(HaltScope, scope), ""
         try:
-            self._halts.add(checked, id, full, reason, named(uid))
+            self._halts.add(checked, id, full, reason, named(uid), cancel)
         except HaltNotStored as error:
             if not error.kept:
                 return CommandResult(failed=((id or "all", str(error)),))
@@ -227,7 +239,7 @@ class Operator:
         finally:
             # In force even where it could not be stored; an order already past its last look is waited for.
             self._host.settle()
-            self._books.halted(checked, id, full, reason, uid)
+            self._books.halted(checked, id, full, reason, uid, cancel)
             self._controller.hint()
         if strange := covers_nothing(checked, id, self._controller.fleet.rows):
             return CommandResult(failed=((id, strange),), note=note)
@@ -239,6 +251,17 @@ class Operator:
             return CommandResult(failed=((id or "all", fault),))
         self._controller.hint()
         return CommandResult(done=(id or "all",))
+
+    def cancel(self, client_order_id: str, reason: str, uid: int) -> CommandResult:
+        order, fault = self._orders.cancel_by_hand(client_order_id)
+        if order is not None:
+            self._books.cancelled(order.instance_id, client_order_id, fault, reason, uid)
+        if fault:
+            return CommandResult(failed=((client_order_id, fault),))
+        self._controller.hint()
+        is_over = order is not None and not order.is_open
+        note = "" if is_over else "the exchange took the cancel; how the order ended is looked up"
+        return CommandResult(done=(client_order_id,), note=note)
 
     def resolve(self, client_order_id: str, verdict: Verdict, uid: int) -> CommandResult:
         fault = self._orders.resolve(client_order_id, verdict)

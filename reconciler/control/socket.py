@@ -1,7 +1,8 @@
 """The control socket: the only way to command a running engine. HTTP over a Unix socket that only its owner may open.
 
     POST /v1/pause | /v1/resume   {"ids": [...]} or {"all": true}, "reason"      → {"done", "failed"}
-    POST /v1/halt                 "scope", "id", "full", "reason"                → {"done", "failed"}
+    POST /v1/halt                 "scope", "id", "full", "cancel", "reason"      → {"done", "failed"}
+    POST /v1/cancel               "client_order_id", "reason"                    → {"done", "failed"}
     POST /v1/unhalt               "scope", "id", "reason"                        → {"done", "failed"}
     POST /v1/resolve              "client_order_id", "as", "reason" (and more)   → {"done", "failed"}
     POST /v1/accept       "server", "reason"                                     → {"done", "failed"}
@@ -46,7 +47,7 @@ from reconciler.control.operator import CommandResult, Commands
 from reconciler.errors import ReconcilerError
 from reconciler.orders.order import to_amount
 from reconciler.orders.verdict import WORDS, Correction, Shares, Verdict
-from reconciler.records.halt import REASON_LIMIT
+from reconciler.records.halt import REASON_LIMIT, Cancelling
 from reconciler.visible import is_storable
 
 PATH_LIMIT_BYTES = 107
@@ -199,6 +200,12 @@ class _Body:
         except (TypeError, ValueError) as error:
             raise _Refused(str(error)) from None
 
+    def cancelling(self) -> Cancelling:
+        try:
+            return Cancelling.of(self.values.get("cancel", False))
+        except ValueError as error:
+            raise _Refused(str(error)) from None
+
     def scope(self) -> tuple[str, str]:
         """What a halt covers, and the id that goes with it: empty for all."""
         scope = self.values.get("scope")
@@ -221,7 +228,10 @@ def create_control_app(commands: Commands, read_routes: Sequence[BaseRoute] = ()
 
     def halt(body: _Body, uid: int) -> CommandResult:
         scope, id_ = body.scope()
-        return commands.halt(scope, id_, body.flag("full"), body.reason(), uid)
+        return commands.halt(scope, id_, body.flag("full"), body.cancelling(), body.reason(), uid)
+
+    def cancel(body: _Body, uid: int) -> CommandResult:
+        return commands.cancel(body.text("client_order_id"), body.reason(), uid)
 
     def unhalt(body: _Body, uid: int) -> CommandResult:
         scope, id_ = body.scope()
@@ -271,6 +281,7 @@ def create_control_app(commands: Commands, read_routes: Sequence[BaseRoute] = ()
             _command("/v1/resume", resume),
             _command("/v1/halt", halt),
             _command("/v1/unhalt", unhalt),
+            _command("/v1/cancel", cancel),
             _command("/v1/resolve", resolve),
             _command("/v1/settle", settle),
             _command("/v1/book", correct),

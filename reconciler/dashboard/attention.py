@@ -318,11 +318,23 @@ def _halt(item: Mapping[str, Any]) -> Concern:
     else:
         option = f"--{halt.scope} {halt.id}".rstrip()
         command = f"reconciler unhalt {option} --reason …"
+    if cancelling := item.get("cancelling"):
+        text += f"\n{_still_open(cancelling)}"
     if not item.get("stored", True):
         text += "\nin force, but the database has not taken it yet: it is tried again each beat"
     if item["note"]:
         text += f"\n{item['note']}: it halts nothing, and what was meant trades on"
     return Concern(Gravity.CRITICAL, False, f"Halt of {halt.target}", text, command=command, since=halt.at)
+
+
+def _still_open(cancelling: Mapping[str, Any]) -> str:
+    """How far the cancels of a halt are."""
+    left, failed = cancelling["left"], cancelling["failed"]
+    if not left:
+        return "nothing that it cancels is open any more"
+    told = f"still to be cancelled: {some(left, 5)}"
+    whys = [f"{one['client_order_id']}: {one['message']}" for one in failed[:3]]
+    return "\n".join([told, *(f"not cancelled yet, tried again each beat: {why}" for why in whys)])
 
 
 def _critical(subject: str, text: str) -> Concern:

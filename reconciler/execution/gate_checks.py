@@ -26,7 +26,7 @@ from reconciler.execution.watch import OrderWatch
 from reconciler.execution.wholeness import Wholeness
 from reconciler.orders.order import Order, OrderRequest, OrderType
 from reconciler.ports import GateState
-from reconciler.records.halt import Halt
+from reconciler.records.halt import Cancelling, Halt
 from reconciler.records.mode import Mode
 from reconciler.records.status import TradingCaveat, TradingReason, not_committed
 from reconciler.store.store import Store
@@ -207,6 +207,10 @@ class Gatekeeper:
         """Open orders that are to be cancelled, for they add exposure where a limit is reached; each with which."""
         return self._envelope.resting()
 
+    def cancelling(self) -> tuple[Halt, ...]:
+        """The halts in force that cancel something."""
+        return tuple(halt for halt in self._halts.active() if halt.cancel is not Cancelling.NOTHING)
+
     @property
     def throttling(self) -> Throttling:
         return self._throttling
@@ -238,10 +242,15 @@ class Gatekeeper:
         for reached in self._envelope.obstacles(instance_id):
             yield Refusal(TradingReason.LIMIT, reached)
 
-    def cancel_refusal(self, instance_id: str, account_id: str) -> Refusal | None:
-        """Why not even an own cancel may leave: a full halt, or that nothing may any more."""
+    def cancel_refusal(self, instance_id: str, account_id: str, *, despite_halt: bool = False) -> Refusal | None:
+        """Why not even an own cancel may leave: a full halt, or that nothing may any more.
+
+        With `despite_halt` the engine or an operator cancels, whom no halt keeps from it.
+        """
         if self._shut:
             return Refusal(TradingReason.LEDGER_DOWN, self._shut)
+        if despite_halt:
+            return None
         for halt in self._halts.active():
             if halt.full and halt.forbids(account_id, instance_id):
                 return Refusal(TradingReason.HALTED, _told(halt))

@@ -13,13 +13,13 @@ from decimal import Decimal
 from typing import Any, Protocol
 
 from reconciler.clock import Clock, utc
-from reconciler.errors import ExecUnavailable, StoreError
+from reconciler.errors import CapabilityUnavailable, ExecError, ExecUnavailable, StoreError
 from reconciler.exec_mcp.bridge import GRACE_S, Bridge
 from reconciler.exec_mcp.servers import Servers
 from reconciler.execution.brakes import Brakes, Circumstances, relevant
 from reconciler.execution.comparing import AccountComparison, AccountLook, Comparing
 from reconciler.execution.envelope import Envelope
-from reconciler.execution.follow_up import FollowUp, Withdrawal
+from reconciler.execution.follow_up import FollowUp
 from reconciler.execution.gate_checks import MINUTE, Arrivals, Gatekeeper, OrderRate, Readiness, Units
 from reconciler.execution.look_up import Clerk, LookUp
 from reconciler.execution.order_id import OrderIds
@@ -31,10 +31,11 @@ from reconciler.execution.tally import Orphan, Orphans
 from reconciler.execution.valuation import Valuation
 from reconciler.execution.watch import LATELY, Denial, Doubt, OrderWatch
 from reconciler.execution.wholeness import Wholeness
+from reconciler.execution.withdrawal import Withdrawal
 from reconciler.orders.market import Balance, Equity, Position
 from reconciler.orders.order import Order, OrderChanges, OrderNews, OrderRequest, OrderState, Outcome, decimal_text
 from reconciler.orders.verdict import Correction, Shares, Verdict
-from reconciler.ports import GateState, MarketData
+from reconciler.ports import Cancellation, GateState, MarketData
 from reconciler.records.accounts import Accounts
 from reconciler.records.event import EventReason
 from reconciler.records.mode import Mode
@@ -151,8 +152,34 @@ class Gateway:
             await asyncio.gather(self._comparing.run(), self._follow_up.run(), self._withdrawal.run())
 
     async def withdraw(self) -> None:
-        """Cancel what records that have left active want cancelled, now, not only at the next beat. Raises nothing."""
-        await self._withdrawal.run()
+        """Cancel what is to be cancelled now, not only at the next beat. Raises nothing."""
+        if not self._clerk.is_closed:
+            await self._withdrawal.run()
+
+    def cancellations(self) -> tuple[Cancellation, ...]:
+        """How far each halt is that cancels something. From memory."""
+        return self._withdrawal.progress()
+
+    def cancel_by_hand(self, client_order_id: str) -> tuple[Order | None, str]:
+        """An operator cancels one order, under a full halt, too. The order as it is then, and why it was not cancelled.
+
+        Blocks. Raises StoreError.
+        """
+        order = self._ledger.get(client_order_id)
+        if order is None:
+            return None, "there is no such order"
+        if not order.is_open:
+            return order, f"it is over: {order.state or order.outcome}"
+        if order.is_shadow:
+            return self._cancelled_shadow(client_order_id), ""
+        origin = order.provenance
+        refusal = self._gatekeeper.cancel_refusal(origin.instance_id, origin.account_id, despite_halt=True)
+        if refusal is not None:
+            return order, str(refusal)
+        try:
+            return self._bridge.result(self._dispatch.cancel(order, despite_halt=True)), ""
+        except (ExecError, CapabilityUnavailable) as error:
+            return order, str(error)
 
     def resolve(self, client_order_id: str, verdict: Verdict) -> str:
         """An operator's word on what became of an order. Why it cannot be taken, empty where it was. Blocks.

@@ -120,12 +120,12 @@ class OrderSteps:
 
         return LastLook(self._claims, order.instance_id, look)
 
-    def last_look_at_cancel(self, order: Order) -> LastLook:
+    def last_look_at_cancel(self, order: Order, *, despite_halt: bool = False) -> LastLook:
         """The same of the cancel of an order."""
         origin = order.provenance
 
         def look() -> Refusal | None:
-            refusal = self._gatekeeper.cancel_refusal(origin.instance_id, origin.account_id)
+            refusal = self._gatekeeper.cancel_refusal(origin.instance_id, origin.account_id, despite_halt=despite_halt)
             if refusal is None:
                 self._units.take_cancel(origin.account_id)
             return refusal

@@ -79,18 +79,18 @@ class Dispatch:
         self._ledger.appending(order).add_done_callback(committed)
         return outcome
 
-    def cancel(self, order: Order) -> Future[Order]:
+    def cancel(self, order: Order, *, despite_halt: bool = False) -> Future[Order]:
         """Cancel an open order: as it is then, or as it is known where the exchange took it and does not tell its end.
 
         Withheld where a halt keeps it in, other ExecErrors as the server answers.
         """
         outcome: Future[Order] = Future()
-        self._begin(lambda: self._cancelled(order, outcome), lambda why: _resolve(outcome, error=why))
+        self._begin(lambda: self._cancelled(order, outcome, despite_halt), lambda why: _resolve(outcome, error=why))
         return outcome
 
-    async def cancelled(self, order: Order) -> dict[str, Any]:
+    async def cancelled(self, order: Order, *, despite_halt: bool = False) -> dict[str, Any]:
         """Send a cancel; on the loop. What was answered: `Subject.ending` says what that tells of the order's end."""
-        look = self._steps.last_look_at_cancel(order)
+        look = self._steps.last_look_at_cancel(order, despite_halt=despite_halt)
         handover = Handover(look)
         try:
             return await self._called("cancel_order", order, addressed(order), handover)
@@ -127,9 +127,9 @@ class Dispatch:
                 handover.finish()
             self._settle(order, said, outcome)
 
-    async def _cancelled(self, order: Order, outcome: Future[Order]) -> None:
+    async def _cancelled(self, order: Order, outcome: Future[Order], despite_halt: bool) -> None:
         try:
-            answer = await self.cancelled(order)
+            answer = await self.cancelled(order, despite_halt=despite_halt)
         except BaseException as error:  # noqa: BLE001 - whoever waits for it is told
             if isinstance(error, Unreadable):
                 self._settlement.unreadable(order, str(error))

@@ -71,6 +71,8 @@ class EventReason(StrEnum):
     REFUSED_AGAIN = "RefusedAgain", "the exchange refuses the same order again and again; it is held back"
     WITHDRAWING = "Withdrawing", "its open orders are cancelled, for it left active and says `open_orders: cancel`"
     LIMIT_CANCEL = "LimitCancel", "an open order is cancelled, for a limit above its instance is reached"
+    HALT_CANCEL = "HaltCancel", "an open order is cancelled, for a halt says so"
+    CANCELLED_BY_HAND = "CancelledByHand", "an operator had an open order cancelled"
     NOT_WITHDRAWN = "NotWithdrawn", "such an order could not be cancelled yet; it is tried again each beat"
 
     # accounts, servers, the database

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, fields
+from enum import StrEnum
 from typing import Any, Final, Literal
 
 from reconciler.documents.document import Document, parse
@@ -17,6 +18,29 @@ HaltScope = Literal["all", "account", "instance"]
 
 WAS_IT_MEANT = "the halt is in force all the same: was it meant?"
 """What is asked of whoever halts what is not there: refusing would leave what was meant unhalted, too."""
+
+
+class Cancelling(StrEnum):
+    """Which of the resting orders of its scope a halt cancels, until none of them is open."""
+
+    NOTHING = "nothing"
+    EXPOSING = "exposing"
+    """Those that could add exposure, whatever fills first; orders that only reduce what is held stay."""
+    ALL = "all"
+
+    @property
+    def said(self) -> bool | str:
+        """As files and JSON have it: false, true, "all"."""
+        said: dict[Cancelling, bool | str] = {Cancelling.NOTHING: False, Cancelling.EXPOSING: True}
+        return said.get(self, str(self))
+
+    @classmethod
+    def of(cls, said: object) -> Cancelling:
+        """What `said` is of. Raises ValueError."""
+        for one in cls:
+            if type(said) is type(one.said) and said == one.said:
+                return one
+        raise ValueError(f'cancel: expected true, false or "all", was {said!r}')
 
 
 REASON_LIMIT = 500
@@ -33,7 +57,8 @@ class Halt:
     """No new exposure within `scope` until it is lifted.
 
     `id` is the account_id or instance id, empty where the scope is `all`. `full` stops own cancels and
-    reductions too. `by` says who halted (an operator's uid, or the engine), `at` when (ISO 8601).
+    reductions too. `by` says who halted (an operator's uid, or the engine), `at` when (ISO 8601). `cancel`: what is
+    cancelled besides, by the engine itself and under a full halt, too.
     """
 
     scope: HaltScope
@@ -42,6 +67,7 @@ class Halt:
     reason: str
     by: str
     at: str
+    cancel: Cancelling = Cancelling.NOTHING
 
     def __post_init__(self) -> None:
         if self.scope not in ("all", "account", "instance"):
@@ -78,12 +104,25 @@ class Halt:
     @property
     def kind(self) -> str:
         """What it keeps from passing."""
-        return "nothing passes" if self.full else "no new exposure"
+        kind = "nothing passes" if self.full else "no new exposure"
+        return f"{kind}, {self.cancelling}" if self.cancelling else kind
+
+    @property
+    def cancelling(self) -> str:
+        """What it cancels, in words; empty where nothing."""
+        match self.cancel:
+            case Cancelling.NOTHING:
+                return ""
+            case Cancelling.EXPOSING:
+                return "orders that could add exposure are cancelled"
+            case Cancelling.ALL:
+                return "all orders are cancelled"
 
     @property
     def told(self) -> str:
         """What it is recorded as: `account main, in full`."""
-        return f"{self.target}, in full" if self.full else self.target
+        told = f"{self.target}, in full" if self.full else self.target
+        return f"{told}; {self.cancelling}" if self.cancelling else told
 
     @property
     def told_lifted(self) -> str:
@@ -93,7 +132,8 @@ class Halt:
     @classmethod
     def from_json(cls, item: Mapping[str, Any]) -> Halt:
         """The halt that `to_json` made `item` of; what stands beside it there is left out."""
-        return cls(**{field.name: item[field.name] for field in fields(cls)})
+        told = {field.name: item[field.name] for field in fields(cls) if field.name != "cancel"}
+        return cls(**told, cancel=Cancelling.of(item.get("cancel", False)))
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -103,6 +143,7 @@ class Halt:
             "reason": self.reason,
             "by": self.by,
             "at": self.at,
+            "cancel": self.cancel.said,
         }
 
 
@@ -134,6 +175,11 @@ SCHEMA: Final[dict[str, Any]] = {
             "scope": {"enum": ["all", "account", "instance"], "description": "What the halt covers."},
             "id": {"type": "string", "minLength": 1, "description": "The account_id or instance id; none for all."},
             "full": {"type": "boolean", "default": False, "description": "Also stops own cancels and reductions."},
+            "cancel": {
+                "enum": [True, False, "all"],
+                "default": False,
+                "description": "Cancels open orders that could add exposure; all: those that only reduce, too.",
+            },
             "reason": {"type": "string", "minLength": 1, "description": "Why, for whoever finds it halted."},
         },
         "required": ["scope", "reason"],
@@ -152,7 +198,15 @@ def read_halts(file: SourceFile | None, at: str) -> tuple[tuple[Halt, ...], tupl
     problems = _problems(file)
     if isinstance(problems, Document):
         return tuple(
-            Halt(item["scope"], item.get("id", ""), item.get("full", False), shortened(item["reason"]), file.path, at)
+            Halt(
+                item["scope"],
+                item.get("id", ""),
+                item.get("full", False),
+                shortened(item["reason"]),
+                file.path,
+                at,
+                Cancelling.of(item.get("cancel", False)),
+            )
             for item in problems.values
         ), ()
     # In full: it may have said so, and half of an edit must not let out what was held back.

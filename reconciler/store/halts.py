@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
+from collections.abc import Callable, Iterable
 from concurrent.futures import Future
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -12,7 +13,7 @@ from sqlite_utils import Database
 
 from reconciler.clock import Clock, iso
 from reconciler.errors import StoreError
-from reconciler.records.halt import Halt, HaltScope, shortened
+from reconciler.records.halt import Cancelling, Halt, HaltScope, shortened
 from reconciler.store.database import Reads
 from reconciler.store.halt_requests import HALT_REQUESTS, HaltRequests, NoRequests
 from reconciler.store.writer import Writer
@@ -66,6 +67,8 @@ class Halts:
         self._lifts = threading.Lock()
         self._declared: tuple[Halt, ...] = ()
         self._in_force = self._active
+        self.cancels: Callable[[], None] = lambda: None
+        """Called where a halt came into force that cancels something. Waits for nothing."""
 
     def active(self) -> tuple[Halt, ...]:
         """Those in force now, declared ones last. Costs nothing: asked for every order."""
@@ -78,16 +81,27 @@ class Halts:
     def declare(self, halts: tuple[Halt, ...]) -> None:
         """Put the halts of a file in force, instead of those it declared before. They are not stored."""
         with self._changing:
-            self._declared = halts
+            known, self._declared = self._declared, halts
             self._in_force = (*self._active, *halts)
+        if halts != known:
+            self._tell_cancelling(halts)
 
-    def add(self, scope: HaltScope, id: str, full: bool, reason: str, by: str) -> Halt:
+    def add(
+        self,
+        scope: HaltScope,
+        id: str,
+        full: bool,
+        reason: str,
+        by: str,
+        cancel: Cancelling = Cancelling.NOTHING,
+    ) -> Halt:
         """Halt, in force at once and committed on return. The same halt again changes nothing.
 
         It is in force even where the database does not take it soon: HaltNotStored then says where it is kept.
         """
-        halt = Halt(scope, id, full, shortened(storable(reason)), by, iso(self._clock.time()))
+        halt = Halt(scope, id, full, shortened(storable(reason)), by, iso(self._clock.time()), cancel)
         halt, unstored = self._put_in_force(halt)
+        self._tell_cancelling((halt,))
         if unstored is None:
             return halt
         try:
@@ -126,6 +140,7 @@ class Halts:
             known, unstored = self._put_in_force(halt)
             if unstored is not None and known is halt:
                 found.append(halt)
+        self._tell_cancelling(found)
         self.store_pending()
         return tuple(found)
 
@@ -191,6 +206,10 @@ class Halts:
             [by, iso(since.timestamp())],
         )
         return {columns["target"]: datetime.fromisoformat(columns["at"]) for columns in found}
+
+    def _tell_cancelling(self, halts: Iterable[Halt]) -> None:
+        if any(halt.cancel is not Cancelling.NOTHING for halt in halts):
+            self.cancels()
 
     def _put_in_force(self, halt: Halt) -> tuple[Halt, _Unstored | None]:
         """The halt, or the same one that is in force already; and what is to be written of it, None where it is."""
@@ -260,6 +279,7 @@ def read_active(reads: Reads) -> tuple[Halt, ...]:
             reason=columns["reason"],
             by=columns["halted_by"],
             at=columns["halted_at"],
+            cancel=Cancelling(columns["cancels"]),
         )
         for columns in found
     )
@@ -267,8 +287,9 @@ def read_active(reads: Reads) -> tuple[Halt, ...]:
 
 def _insert(db: Database, halt: Halt) -> None:
     db.execute(
-        "INSERT INTO halts (scope, target, is_full, reason, halted_by, halted_at) VALUES (?, ?, ?, ?, ?, ?)",
-        [halt.scope, halt.id, int(halt.full), halt.reason, halt.by, halt.at],
+        "INSERT INTO halts (scope, target, is_full, reason, halted_by, halted_at, cancels)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?)",
+        [halt.scope, halt.id, int(halt.full), halt.reason, halt.by, halt.at, halt.cancel.value],
     )
     if halt.uid is not None:
         db.execute(

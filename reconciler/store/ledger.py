@@ -267,6 +267,10 @@ class Ledger(OrderSearch):
         """Everyone's real open orders of that symbol on that account, those in doubt too. From memory."""
         return self._open.on(account_id, symbol)
 
+    def open_real(self) -> list[Order]:
+        """Everyone's real open orders, oldest first, those in doubt too. From memory."""
+        return self._open.real()
+
     def held_on(self, account_id: str, symbol: str) -> Decimal:
         """What all instances on that account hold of it by their own fills, together. From memory."""
         return self._exposure.held_on(account_id, symbol)

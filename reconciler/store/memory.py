@@ -212,6 +212,12 @@ class OpenOrders:
         market = (account_id, symbol)
         return [o for o in found if not o.is_shadow and (o.provenance.account_id, o.provenance.symbol) == market]
 
+    def real(self) -> list[Order]:
+        """Everyone's real ones, oldest first, those in doubt too."""
+        with self._lock:
+            found = [order for order in self._orders.values() if not order.is_shadow]
+        return sorted(found, key=attrgetter("created_at"))
+
     def observed(self) -> list[Order]:
         """Shadow orders, but those of instances whose record says that they do not observe. Blocks; one small query."""
         with self._lock:

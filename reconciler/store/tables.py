@@ -511,6 +511,17 @@ def first_seen(db: Database) -> None:
     )
 
 
+@migrations(name="0018_halts_that_cancel")
+def halts_that_cancel(db: Database) -> None:
+    """Which of the resting orders of its scope a halt cancels."""
+    db.executescript(
+        """
+        ALTER TABLE halts ADD COLUMN cancels TEXT NOT NULL DEFAULT 'nothing'
+            CHECK (cancels IN ('nothing', 'exposing', 'all'));
+        """
+    )
+
+
 def migrate(db: Database, path: Path) -> None:
     """Bring the database up to date. Raises StoreError where it is not ours, or newer than this version."""
     _refuse_newer(db, path)

@@ -11,6 +11,7 @@ import pytest
 
 from reconciler.control.bookkeeping import named
 from reconciler.control.operator import PruneState
+from reconciler.records.halt import Cancelling
 from reconciler.store import Reader
 from tests.cli.conftest import FakeEngine, Fleet
 
@@ -23,11 +24,26 @@ halt_command = importlib.import_module("reconciler.cli.halt")
         (["pause", "a", "b", "--reason", "why"], ("pause", ("a", "b"), "why"), "a: paused\nb: paused\n"),
         (["pause", "--all", "--reason", "why"], ("pause", None, "why"), "all: paused\n"),
         (["resume", "a", "--reason", "why"], ("resume", ("a",), "why"), "a: resumed\n"),
-        (["halt", "--all", "--reason", "why"], ("halt", "all", "", False, "why"), "all: halted\n"),
+        (["halt", "--all", "--reason", "why"], ("halt", "all", "", False, Cancelling.NOTHING, "why"), "all: halted\n"),
         (
             ["halt", "--account", "main", "--full", "--reason", "why"],
-            ("halt", "account", "main", True, "why"),
+            ("halt", "account", "main", True, Cancelling.NOTHING, "why"),
             "main: halted in full\n",
+        ),
+        (
+            ["halt", "--all", "--cancel", "--reason", "why"],
+            ("halt", "all", "", False, Cancelling.EXPOSING, "why"),
+            "all: halted\n",
+        ),
+        (
+            ["halt", "--all", "--full", "--cancel=all", "--reason", "why"],
+            ("halt", "all", "", True, Cancelling.ALL, "why"),
+            "all: halted in full\n",
+        ),
+        (
+            ["orders", "cancel", "8fl267loyw3v28l39j", "--reason", "why"],
+            ("cancel", "8fl267loyw3v28l39j", "why"),
+            "8fl267loyw3v28l39j: cancelled\n",
         ),
         (["unhalt", "--instance", "a", "--reason", "why"], ("unhalt", "instance", "a", "why"), "a: no longer halted\n"),
     ],
@@ -73,7 +89,7 @@ def test_the_kill_switch_works_while_the_settings_are_broken(fleet: Fleet, engin
     (fleet.root / "reconciler.yaml").write_text("heartbeat_seconds: fast\n")
     result = fleet.run("halt", "--all", "--reason", "why")
     assert result.exit_code == 0
-    assert engine.calls == [("halt", "all", "", False, "why")]
+    assert engine.calls == [("halt", "all", "", False, Cancelling.NOTHING, "why")]
     assert "reconciler.yaml:1:20" in result.stderr
 
 

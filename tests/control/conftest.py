@@ -24,7 +24,7 @@ from reconciler.errors import ExecUnavailable
 from reconciler.orders.market import Balance, Candle, InstrumentRules, Position, Quote
 from reconciler.orders.order import Order, OrderChanges, OrderRequest
 from reconciler.orders.verdict import Correction, Shares, Verdict
-from reconciler.ports import GateState, InstanceFilter
+from reconciler.ports import Cancellation, GateState, InstanceFilter
 from reconciler.records.accounts import Accounts
 from reconciler.records.crosscheck import EvaluationCache, evaluate_all
 from reconciler.records.followed import Pinned
@@ -75,6 +75,12 @@ class NoOrders:
 
     def cancel(self, gate: GateState, client_order_id: str) -> Order:
         raise KeyError(client_order_id)
+
+    def cancel_by_hand(self, client_order_id: str) -> tuple[Order | None, str]:
+        return None, "there is no such order"
+
+    def cancellations(self) -> Sequence[Cancellation]:
+        return ()
 
     def written(self, instance_id: str = "") -> None:
         """Nothing ever is."""

@@ -30,6 +30,7 @@ from reconciler.control.socket import (
 )
 from reconciler.errors import StoreError
 from reconciler.orders.verdict import Correction, Shares, Verdict
+from reconciler.records.halt import Cancelling
 from reconciler.serving import serving
 
 Call = tuple[Any, ...]
@@ -53,8 +54,11 @@ class Recorder:
     def resume(self, ids: Sequence[str] | None, reason: str, uid: int) -> CommandResult:
         return self._called("resume", ids, reason, uid)
 
-    def halt(self, scope: str, id: str, full: bool, reason: str, uid: int) -> CommandResult:
-        return self._called("halt", scope, id, full, reason, uid)
+    def halt(self, scope: str, id: str, full: bool, cancel: Cancelling, reason: str, uid: int) -> CommandResult:
+        return self._called("halt", scope, id, full, cancel, reason, uid)
+
+    def cancel(self, client_order_id: str, reason: str, uid: int) -> CommandResult:
+        return self._called("cancel", client_order_id, reason, uid)
 
     def unhalt(self, scope: str, id: str, reason: str, uid: int) -> CommandResult:
         return self._called("unhalt", scope, id, reason, uid)
@@ -135,11 +139,17 @@ ME = os.getuid()
         ("/v1/pause", {"all": True, "reason": "why"}, ("pause", None, "why", ME)),
         ("/v1/resume", {"ids": ["a"], "reason": "why"}, ("resume", ("a",), "why", ME)),
         ("/v1/beats/forget", {"reason": "why"}, ("forget_beats", "why", ME)),
-        ("/v1/halt", {"scope": "all", "reason": "why"}, ("halt", "all", "", False, "why", ME)),
+        ("/v1/cancel", {"client_order_id": "8fl2", "reason": "why"}, ("cancel", "8fl2", "why", ME)),
+        (
+            "/v1/halt",
+            {"scope": "all", "cancel": "all", "reason": "why"},
+            ("halt", "all", "", False, Cancelling.ALL, "why", ME),
+        ),
+        ("/v1/halt", {"scope": "all", "reason": "why"}, ("halt", "all", "", False, Cancelling.NOTHING, "why", ME)),
         (
             "/v1/halt",
             {"scope": "account", "id": "main", "full": True, "reason": "why"},
-            ("halt", "account", "main", True, "why", ME),
+            ("halt", "account", "main", True, Cancelling.NOTHING, "why", ME),
         ),
         ("/v1/unhalt", {"scope": "instance", "id": "a", "reason": "why"}, ("unhalt", "instance", "a", "why", ME)),
         ("/v1/accept", {"server": "kraken", "reason": "why"}, ("accept_tools", "kraken", "why", ME)),

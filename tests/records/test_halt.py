@@ -38,6 +38,7 @@ def test_a_halt_is_ready_for_json() -> None:
         "reason": "drill",
         "by": "uid 0",
         "at": "2026-01-31T12:00:00.000Z",
+        "cancel": False,
     }
 
 
