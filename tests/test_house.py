@@ -13,11 +13,11 @@ import grimp
 
 HOUSE = Path(__file__).parent.parent / "reconciler"
 
-MODULES = 275
+MODULES = 276
 MEDIAN_LINES = range(120, 220)
 OLD_DOORS = {"records/document.py", "records/validation.py"}
 SMALL_LINES, SMALL = 40, {"__main__.py", "review/validate/json.py", *OLD_DOORS}
-LARGE_LINES, LARGE = 400, 10
+LARGE_LINES, LARGE = 400, 11
 LONGEST_LINES = 570
 FILE_NAMES_TWICE = 10
 CLASS_NAMES_TWICE = {"Beats", "MarketData"}
