@@ -144,7 +144,7 @@ class HaltRequests:
         try:
             item = json.loads(line)
             told = {field.name: item[field.name] for field in fields(Halt) if field.name in item}
-            told["cancel"] = Cancelling.of(item.get("cancel", False))
+            told["cancel"] = Cancelling.of(told.get("cancel", False))
             if not isinstance(told["full"], bool) or not all(
                 isinstance(told[name], str) for name in ("scope", "id", "reason", "by", "at")
             ):
