@@ -28,6 +28,7 @@ from reconciler.store.columns import (
     fill_from,
     insert,
     order_from,
+    rows,
     time_text,
     update,
 )
@@ -262,7 +263,7 @@ def open_book(db: Database, owner: Owner, shadow: bool, now: datetime) -> Book:
 
 
 def _book(db: Database, instance_id: str, symbol: str, shadow: bool) -> dict[str, Any] | None:
-    return next(iter(db.query(f"SELECT * FROM books WHERE {BOOK}", [instance_id, symbol, int(shadow)])), None)
+    return next(iter(rows(db, f"SELECT * FROM books WHERE {BOOK}", [instance_id, symbol, int(shadow)])), None)
 
 
 def fills_of(db: Database, client_order_id: str) -> list[Fill]:

@@ -6,7 +6,7 @@ Orders become the items that lists show, too.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from decimal import Decimal
 from functools import lru_cache
@@ -58,6 +58,16 @@ def decimal_text_or_none(value: Decimal | None) -> str | None:
 def decimal_or_none(text: str | None) -> Decimal | None:
     """The decimal that was written, None staying None."""
     return None if text is None else Decimal(text)
+
+
+def rows(db: Database, sql: str, parameters: Sequence[Any] | dict[str, Any] = ()) -> list[dict[str, Any]]:
+    """All rows that `sql`, which only reads, selects, by column name: asked at every order.
+
+    Not by `Database.query`: that has a savepoint around each, for what may write.
+    """
+    cursor = db.execute(sql, parameters)
+    names = [column[0] for column in cursor.description]
+    return [dict(zip(names, values, strict=True)) for values in cursor.fetchall()]
 
 
 def insert(db: Database, table: str, columns: Mapping[str, Any]) -> int:

@@ -15,6 +15,7 @@ from sqlite_utils import Database
 
 from reconciler.errors import StoreError
 from reconciler.store import tables as schema
+from reconciler.store.columns import rows
 
 
 def make_folder(path: Path) -> None:
@@ -115,7 +116,7 @@ class ReadsOf:
 
     def query(self, sql: str, parameters: Sequence[Any] = ()) -> list[dict[str, Any]]:
         with explained(IN_MEMORY):
-            return list(self._db.query(sql, parameters))
+            return rows(self._db, sql, parameters)
 
     def close(self) -> None:
         """It is closed by who writes to it."""
@@ -142,7 +143,7 @@ class ReadPool:
     def query(self, sql: str, parameters: Sequence[Any] = ()) -> list[dict[str, Any]]:
         """All rows that `sql` selects, by column name. Raises StoreError."""
         with self._borrowed() as db:
-            return list(db.query(sql, parameters))
+            return rows(db, sql, parameters)
 
     def close(self) -> None:
         """Close what is idle now, and what is in use as soon as it is not."""

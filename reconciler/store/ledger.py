@@ -20,7 +20,16 @@ from reconciler.orders.market import Position
 from reconciler.orders.order import Fill, Order, OrderChanges, OrderNews, OrderRequest, Outcome, RejectedBy, Trade
 from reconciler.orders.verdict import Correction
 from reconciler.store.books import correct, enter, fills_of, holding_from, note, owner_of
-from reconciler.store.columns import fill_from, insert, order_columns, order_from, settled_columns, time_text, update
+from reconciler.store.columns import (
+    fill_from,
+    insert,
+    order_columns,
+    order_from,
+    rows,
+    settled_columns,
+    time_text,
+    update,
+)
 from reconciler.store.database import Reads
 from reconciler.store.differences import Differences
 from reconciler.store.fills import resolved_order, settled_order
@@ -32,7 +41,7 @@ from reconciler.visible import storable
 
 def refuse(db: Database, order: Order) -> Order:
     """Write `order` down, or count it on the instance's last one where it is that over again. Returns the one there."""
-    found = list(db.query("SELECT * FROM orders WHERE instance_id = ? ORDER BY id DESC LIMIT 1", [order.instance_id]))
+    found = rows(db, "SELECT * FROM orders WHERE instance_id = ? ORDER BY id DESC LIMIT 1", [order.instance_id])
     last = order_from(found[0]) if found else None
     if last is None or not is_repeated(last, order):
         insert(db, "orders", order_columns(order))
@@ -404,7 +413,7 @@ def _storable(news: OrderNews) -> dict[str, Any]:
 
 
 def _found(db: Database, client_order_id: str) -> Order | None:
-    found = list(db.query("SELECT * FROM orders WHERE client_order_id = ?", [client_order_id]))
+    found = rows(db, "SELECT * FROM orders WHERE client_order_id = ?", [client_order_id])
     return order_from(found[0]) if found else None
 
 
