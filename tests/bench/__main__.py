@@ -26,6 +26,7 @@ MEASUREMENTS = (
     "dispatch",
     "instances",
     "blocking",
+    "inline",
     "coldstart",
     "page",
     "orders",
