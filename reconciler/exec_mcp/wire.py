@@ -17,7 +17,7 @@ import contextlib
 import json
 import os
 import signal
-from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import replace
 from types import TracebackType
@@ -31,6 +31,7 @@ from mcp.client.streamable_http import streamable_http_client
 from mcp.shared.message import SessionMessage
 
 from reconciler.exec_mcp.bridge import CURRENT, Handover, flat
+from reconciler.exec_mcp.http_pool import HttpPool, Unclaimed
 from reconciler.exec_mcp.options import ServerOptions, resolved
 from reconciler.exec_mcp.reception import Lines, Unread, error, id_of, message, received
 
@@ -63,7 +64,7 @@ async def _http(url: str, headers: Mapping[str, str], timeout_s: float) -> Async
         headers={**headers, "accept-encoding": "identity"},
         # Connecting gives up before the call does: then it is still certain that nothing was sent.
         timeout=httpx2.Timeout(timeout_s * 0.8, read=_READ_S),
-        transport=Wire(httpx2.AsyncHTTPTransport()),
+        transport=Wire(HttpPool()),
     )
     # The size of an event is counted in `reception`.
     async with client, streamable_http_client(url, http_client=client, max_sse_event_size=None) as streams:
@@ -121,10 +122,6 @@ def _cancelled(request_id: Any) -> str:
     return json.dumps({"jsonrpc": "2.0", "method": "notifications/cancelled", "params": params})
 
 
-class _Withheld(Exception):
-    """The call must not be written."""
-
-
 class Wire(httpx2.AsyncBaseTransport):
     """HTTP for MCP calls: each is sent once, and its failures become answers of its own."""
 
@@ -138,10 +135,10 @@ class Wire(httpx2.AsyncBaseTransport):
         if not call.is_open:
             return _withheld(request)
         timeouts = {**request.extensions.get("timeout", {}), "write": _WRITE_S}
-        request.extensions = {**request.extensions, "timeout": timeouts, "trace": _following(call)}
+        request.extensions = {**request.extensions, "timeout": timeouts, "claim": call.claim, "written": call.finish}
         try:
             response = await received(request, await self._inner.handle_async_request(request), message.get("id"))
-        except _Withheld:
+        except Unclaimed:
             return _withheld(request)
         except (httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.PoolTimeout) as error:
             call.not_delivered = flat(error)
@@ -162,19 +159,6 @@ class Wire(httpx2.AsyncBaseTransport):
 
     async def aclose(self) -> None:
         await self._inner.aclose()
-
-
-def _following(call: Handover) -> Callable[[str, Mapping[str, Any]], Coroutine[Any, Any, None]]:
-    """Told by the HTTP library how far the request is: its connection is there first, then it is written."""
-
-    async def follow(event: str, info: Mapping[str, Any]) -> None:
-        if event == "http11.send_request_headers.started":
-            if not call.claim():
-                raise _Withheld
-        elif event == "http11.send_request_body.complete":
-            call.finish()
-
-    return follow
 
 
 def _withheld(request: httpx2.Request) -> httpx2.Response:

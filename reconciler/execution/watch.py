@@ -233,9 +233,12 @@ class OrderWatch:
 
     def ended(self, order: Order) -> None:
         """As `note`; and where the order is over, and a look-up may tell more, it is to be looked up once more."""
+        is_more = _may_be_more(order)
+        if not is_more and order.client_order_id not in self._known:
+            return  # as with most: nothing is known of it that the ledger does not say
         with self._lock:
             known = (self._known.get(order.client_order_id) or Watched(order)).at(order)
-            if known.ending is None and _may_be_more(order):
+            if known.ending is None and is_more:
                 known = replace(known, ending=Ending(self._clock.monotonic()))
             self._keep(known)
 

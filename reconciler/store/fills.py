@@ -28,9 +28,9 @@ def settled_order(known: Order, news: Mapping[str, Any]) -> Order:
     """`known` with `news`, fields of `Order` by name. Raises StoreError where they cannot follow what is known."""
     if news.get("filled_quantity", known.filled_quantity) < known.filled_quantity:
         news = {k: v for k, v in news.items() if k not in _OF_FILLS}
+    if news.get("outcome", known.outcome) is Outcome.ACCEPTED:
+        news = {**news, "rejected_by": None}
     told = replace(known, **news)
-    if told.outcome is Outcome.ACCEPTED:
-        told = replace(told, rejected_by=None)
     if told.outcome not in _FOLLOWERS[known.outcome]:
         raise StoreError(f"orders: {known.client_order_id}: {told.outcome} cannot follow {known.outcome}")
     if known.state is not None and known.state.is_final and told.state is not known.state:

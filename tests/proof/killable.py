@@ -30,6 +30,7 @@ import httpx2
 from sqlite_utils import Database
 
 from reconciler.cli import main
+from reconciler.exec_mcp.http_pool import HttpPool
 from reconciler.execution import watch as doubts
 from reconciler.execution.order_id import prefix
 from reconciler.store.differences import Differences
@@ -114,7 +115,7 @@ def watch_writes(points: Points) -> None:
 
 def watch_sends(points: Points, placed: str) -> None:
     """Points around the requests that carry an order, a cancel or a look-up."""
-    inner = httpx2.AsyncHTTPTransport.handle_async_request
+    inner = HttpPool.handle_async_request
 
     async def outer(transport: Any, request: httpx2.Request) -> httpx2.Response:
         called = json.loads(await request.aread() or b"null") if request.method == "POST" else None
@@ -131,7 +132,7 @@ def watch_sends(points: Points, placed: str) -> None:
         kind = response.headers.get("content-type", "")
         return httpx2.Response(response.status_code, headers={"content-type": kind}, content=answer, request=request)
 
-    httpx2.AsyncHTTPTransport.handle_async_request = outer  # type: ignore[method-assign, assignment]
+    HttpPool.handle_async_request = outer  # type: ignore[method-assign, assignment]
 
 
 def note(path: str, line: str) -> None:

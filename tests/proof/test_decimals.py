@@ -12,6 +12,7 @@ from typing import Any
 import httpx2
 import pytest
 
+from reconciler.exec_mcp.http_pool import HttpPool
 from reconciler.orders.order import decimal_text
 from reconciler.paper.terms import PaperOptions
 from tests.proof.floor import Deployment, definition, trading_floor
@@ -118,7 +119,7 @@ def test_amounts_travel_from_the_strategy_to_the_balance_without_losing_a_digit(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sent: list[dict[str, Any]] = []
-    send = httpx2.AsyncHTTPTransport.handle_async_request
+    send = HttpPool.handle_async_request
 
     async def watched(transport: Any, request: httpx2.Request) -> httpx2.Response:
         message = json.loads(await request.aread() or b"{}")
@@ -126,7 +127,7 @@ def test_amounts_travel_from_the_strategy_to_the_balance_without_losing_a_digit(
             sent.append(message["params"]["arguments"])
         return await send(transport, request)
 
-    monkeypatch.setattr(httpx2.AsyncHTTPTransport, "handle_async_request", watched)
+    monkeypatch.setattr(HttpPool, "handle_async_request", watched)
     (tmp_path / "precise.py").write_text(STRATEGY)
     starting = Decimal("1e18")
     options = PaperOptions(starting={"USD": starting, "EUR": Decimal("0.000000000000000001")})
