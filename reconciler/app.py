@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import errno
+import functools
 import gc
 import logging
 import os
@@ -24,7 +25,7 @@ from reconciler.control.diagnosis import Lookout
 from reconciler.control.observer import Source
 from reconciler.control.operator import Operator
 from reconciler.control.socket import PeerProtocol, bind_control_socket, create_control_app
-from reconciler.control.trail import Trail, judging, pin
+from reconciler.control.trail import Trail, distrusted, judging, pin
 from reconciler.dashboard.routes import api_routes, create_app
 from reconciler.ending import GRACE_S, LastResort, in_children, leave, let_go_loop, notice_own_hand, obey_still
 from reconciler.errors import ReconcilerError
@@ -43,7 +44,8 @@ from reconciler.runtime.surroundings import Surroundings
 from reconciler.serving import listen, serving, tell_refused_accepts_once
 from reconciler.settings import Settings
 from reconciler.settings.live_limits import LiveLimits, Staleness
-from reconciler.sources.branch import Branch, RefWatcher
+from reconciler.sources.branch import Branch
+from reconciler.sources.fetching import Fetching, RefWatcher
 from reconciler.sources.hints import Watcher
 from reconciler.sources.worktree import Worktree, WorktreeOptions
 from reconciler.store.reader import Reader
@@ -68,7 +70,7 @@ SWITCH_S = 0.0002
 """How long a thread that computes may keep the others, the page's and the exchanges' loop above all, from the lock."""
 
 
-def run(settings: Settings, *, adopt: bool, once: bool) -> int:
+def run(settings: Settings, *, adopt: bool, once: bool, trust: str = "") -> int:
     """Run the engine until SIGTERM or SIGINT, or for one pass, and end the process; so it does not return.
 
     The exit code is 0 where a person asked it to stop, and not where it lost what it needs or a strategy ended it.
@@ -90,7 +92,7 @@ def run(settings: Settings, *, adopt: bool, once: bool) -> int:
             )
         last_resort, at_work = LastResort(), AtWork(settings.state_dir, clock.uptime()[0])
         try:
-            engine = _Engine(settings, clock, store, descriptors, last_resort, at_work)
+            engine = _Engine(settings, clock, store, descriptors, last_resort, at_work, trust)
             with foreign_code_told():
                 code = asyncio.run(engine.run(adopt=adopt, once=once))
             if not engine.is_ended_by_strategy:
@@ -150,7 +152,9 @@ class _Engine:
         descriptors: Descriptors,
         last_resort: LastResort,
         at_work: AtWork,
+        trust: str = "",
     ) -> None:
+        self._trust = trust
         self._at_work = at_work
         self._settings = settings
         self._descriptors = descriptors
@@ -164,6 +168,13 @@ class _Engine:
         self._own_hand: dict[int, str] = {}
         """The signals that strategies sent to this process, and where."""
         self._last_resort = last_resort
+        self._hint: Callable[[], None] = lambda: None
+        source = settings.source
+        self._fetching = (
+            None
+            if source.pinned.remote is None
+            else Fetching(self._branch(), source.fetch_seconds, lambda: self._hint(), clock)
+        )
         self._ending = ""
         """Why it ends, where nobody asked it to."""
 
@@ -304,11 +315,14 @@ class _Engine:
         judge = judging(settings.accounts)
         branch, asked, spared = self._branch(), settings.source.signatures, self._descriptors.spared
         signatures = branch.signatures(asked.allowed_signers, asked.forge) if asked.required else None
-        return Trail(branch, self._store.following, judge, settings.source.pinned, spared, signatures)
+        fault = str if self._fetching is None else self._fetching.fault
+        trusted = functools.partial(distrusted, settings.accounts, self._trust)
+        return Trail(branch, self._store.following, judge, settings.source.pinned, spared, signatures, fault, trusted)
 
     def _watcher(self, controller: Controller) -> Watcher | RefWatcher:
         if self._settings.source.kind == "git":
-            return RefWatcher(self._branch(), controller.hint, self._clock)
+            self._hint = controller.hint
+            return RefWatcher(self._branch(), controller.hint, self._clock, self._fetching)
         return Watcher(self._settings.root, controller.hint, self._note_watching, self._clock)
 
     def _branch(self) -> Branch:
@@ -386,7 +400,12 @@ class _Engine:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, stop)  # so that the loop wakes up, in whatever thread the signal came
             signal.signal(number, obey)
-        loop.add_signal_handler(signal.SIGHUP, controller.hint)
+        loop.add_signal_handler(signal.SIGHUP, self._look_again, controller)
+
+    def _look_again(self, controller: Controller) -> None:
+        controller.hint()
+        if self._fetching is not None:
+            self._fetching.ask()
 
     def _tell_ended(self) -> None:
         """How the engine before this one ended, where foreign code was at work: of an instance, or of a strategy."""
@@ -451,4 +470,6 @@ def _converge(controller: Controller, board: StatusBoard) -> int:
     behind = [instance.id for instance in instances if instance.sync is not Sync.SYNCED]
     if behind:
         log.error("not everything is Synced", extra={"ids": ",".join(behind)})
-    return 1 if behind or board.problems() else 0
+    if fault := controller.fleet.source_error:
+        log.error("nothing was applied", extra={"error": fault})
+    return 1 if behind or fault or board.problems() else 0

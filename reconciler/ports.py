@@ -242,6 +242,10 @@ class EngineStatus:
     exec_servers: tuple[Mapping[str, Any], ...]
     counts: Mapping[str, int]
     """Instances by health, keys as `Health` spells them, plus `total`, `problems` and `active`."""
+    head: Mapping[str, Any] | None = None
+    """Who changed what `revision` is, when, and what was said of it; None where that is not known."""
+    is_held: bool = False
+    """True where a commit of the branch is not applied, for a reason."""
     observed: bool = True
     """False until the files have been looked at once: nothing can be said of them before."""
     no_beat: str = ""

@@ -444,12 +444,6 @@ def test_beside_a_commit_the_host_sets_what_is_the_host_s_and_nothing_else(tmp_p
     assert "commits are the source" in refused.value.problems[0].message
 
 
-@pytest.mark.parametrize("text", ["remote: origin"])
-def test_what_is_not_supported_yet_is_refused_rather_than_ignored(tmp_path: Path, text: str) -> None:
-    (problem,) = refused(tmp_path, f"source: {{{text}}}")
-    assert "this version" in problem
-
-
 def test_signatures_are_required_of_commits_and_not_of_files_that_nobody_could_sign(tmp_path: Path) -> None:
     required = "signatures: {required: true}"
     assert refused(tmp_path, f"source: {{{required}}}") == [

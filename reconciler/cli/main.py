@@ -180,6 +180,7 @@ COMMANDS = {
     "resume": "End a pause.",
     "halt": "The kill switch: no new exposure until unhalt.",
     "unhalt": "End a halt.",
+    "source": "Show which commit is applied, and which is held.",
     "beats": "End waiting for a clock that was ahead.",
     "strategies": "List strategy definitions, or one's config reference.",
     "schema": "Write the schemas for editors and CI, or check them.",

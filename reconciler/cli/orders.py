@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
@@ -285,6 +285,7 @@ def _print_whole(reader: Reader, order: Item, form: str) -> None:
                 ("account", f"{order['account_id']}/{order['client_id']}, money {order['money'] or 'not noted'}"),
                 ("mode", order["mode"]),
                 ("commit", order["revision"] or "not committed"),
+                *_change(order.get("change")),
                 ("generation", f"{order['generation']}{since}"),
                 ("beat", order["beat"]),
                 ("config", order["config_digest"]),
@@ -295,6 +296,17 @@ def _print_whole(reader: Reader, order: Item, form: str) -> None:
     )
     for trace in found:
         say(f"{trace.question}: {trace.command}")
+
+
+def _change(change: Item | None) -> Iterator[tuple[str, str]]:
+    """Who changed what the order came from, as its commit says, and who signed it, which is proven."""
+    if change is not None:
+        request = f" ({change['pull_request']})" if change["pull_request"] else ""
+        yield "change", f"{change['subject']}{request}"
+        yield "author", f"{change['author']} <{change['author_email']}>"
+        yield "committer", f"{change['committer']}, {change['committed_at'] or 'at no time that is known'}"
+        signed = change["signed_by"]
+        yield "signed by", "nobody whose signature was checked" if signed is None else signed["principal"]
 
 
 def _fill(fill: Item) -> str:

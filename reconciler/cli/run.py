@@ -20,12 +20,14 @@ Examples:
   reconciler run --source git --branch main
   reconciler run --source git --remote origin
   reconciler run --adopt
+  reconciler run --source git --adopt --trust 3f2a9c01d4e5b6783f2a9c01d4e5b6783f2a9c01
   reconciler run --once"""
 )
 @click.option("--source", type=click.Choice(["worktree", "git"]), help="What counts: files on disk, or commits only.")
 @click.option("--branch", metavar="BRANCH", help="The branch that counts, where commits are the source.")
 @click.option("--remote", metavar="REMOTE", help="The remote whose branch it is; else the repository's own.")
 @click.option("--adopt", is_flag=True, help="On an empty database, take the modes found as already established.")
+@click.option("--trust", metavar="COMMIT", help="With --adopt: the commit whose active records on real money count.")
 @click.option("--once", is_flag=True, help="One pass, then stop: exit code 0 where everything is Synced, else 1.")
 @click.option("--port", type=click.IntRange(0, 65535), help="The page's port; 0 takes a free one.")
 @click.option("--root", type=click.Path(file_okay=False, path_type=Path), help="The folder that holds instances/.")
@@ -36,6 +38,7 @@ def run(
     branch: str | None,
     remote: str | None,
     adopt: bool,
+    trust: str | None,
     once: bool,
     port: int | None,
     root: Path | None,
@@ -53,7 +56,7 @@ def run(
     from reconciler.app import run as run_engine
 
     try:
-        code = run_engine(settings, adopt=adopt, once=once)
+        code = run_engine(settings, adopt=adopt, once=once, trust=trust or "")
     except SettingsError as error:
         raise of_settings(error) from error
     except ReconcilerError as error:

@@ -439,6 +439,8 @@ class StatusBoard:
             source=parts.source,
             revision=fleet.revision,
             clean=fleet.clean,
+            head=None if fleet.head is None else fleet.head.to_json(),
+            is_held=fleet.followed is not None and fleet.followed.held is not None,
             heartbeat_s=parts.heartbeat_s,
             last_beat=parts.heartbeat.last_beat,
             heartbeat_age_s=parts.heartbeat.age_s(),
@@ -468,6 +470,7 @@ class StatusBoard:
             _doubt(fleet.not_whole),
             fleet.git_problem,
             fleet.git_note if needs_git else "",
+            "" if fleet.followed is None else fleet.followed.note,
             self._parts.watch_fault(),
         )
         return tuple(filter(None, told))

@@ -117,6 +117,15 @@ class Bookkeeping:
         why = f": {reason}" if reason else ""
         self._events.record(None, "Normal", EventReason.PRUNE_CONFIRMED, f"{what}{why} ({named(uid)})")
 
+    def commit_accepted(self, commit: str, reason: str, uid: int) -> None:
+        self._record(uid, "accept-commit", f"commit {commit}", reason)
+        self._tell(EventReason.SOURCE_ACCEPTED, f"commit {commit[:12]}: {reason}", uid)
+
+    def source_switched(self, before: str, now: str, reason: str, uid: int) -> None:
+        told = f"{before} → {now}"
+        self._record(uid, "source-switch", told, reason)
+        self._tell(EventReason.SOURCE_ACCEPTED, f"{told}: {reason}", uid)
+
     def beats_forgotten(self, runs: Sequence[BeatRun], free_from_s: float, reason: str, uid: int) -> str:
         """The sentence that is written down."""
         told = forgetting(runs, free_from_s)

@@ -11,6 +11,7 @@ from reconciler.documents.wording import some
 from reconciler.ports import EventLog
 from reconciler.records.admission import Removal
 from reconciler.records.event import EventReason, EventType
+from reconciler.records.followed import Followed
 from reconciler.records.halt import Halt
 from reconciler.records.plan import Action, Load, Reload, SetMode, Unload, Update
 from reconciler.records.record import Attempt, RowChange
@@ -99,6 +100,7 @@ class Chronicle:
                     self._events.record(about, WARNING, reason, f"{how}: {halt.reason} ({halt.by}, {origin})")
 
     def source_failed(self, error: str) -> None:
+        log.error("the source could not be read", extra={"error": error})
         self._events.record(None, WARNING, EventReason.SOURCE_ERROR, error)
 
     def blocked(self, why: str) -> None:
@@ -107,6 +109,22 @@ class Chronicle:
 
     def unblocked(self) -> None:
         self._events.record(None, NORMAL, EventReason.SOURCE_UNBLOCKED, "changes and removals are applied again")
+
+    def followed(self, before: Followed, now: Followed) -> None:
+        """That a commit is held, where it was not so before; it is told once."""
+        if now.held is None or (now.held, now.held_why) == (before.held, before.held_why):
+            return
+        commit, why = now.held, now.held_why
+        way_out = f"; to take it all the same: reconciler source accept {commit} --reason …" if commit else ""
+        told = f"commit {commit[:12]} is held: {why}" if commit else f"{why}; what is applied stays"
+        self._events.record(None, WARNING, EventReason.SOURCE_HELD, f"{told}{way_out}")
+
+    def reached(self, fault: str) -> None:
+        """What became of asking the remote: `fault` is empty where it answers again."""
+        if fault:
+            self._events.record(None, WARNING, EventReason.SOURCE_UNREACHABLE, f"{fault}; what is applied stays")
+        else:
+            self._events.record(None, NORMAL, EventReason.SOURCE_REACHED, "it answers again")
 
     def pass_failed(self, error: str) -> None:
         self._events.record(None, WARNING, EventReason.PASS_FAILED, error)

@@ -15,6 +15,7 @@ from typing import TypeVar, assert_never
 
 from reconciler.clock import Clock
 from reconciler.control.fleet import Fleet
+from reconciler.control.follower import Follower
 from reconciler.control.observer import SETTLING_S, Observer
 from reconciler.errors import StoreError
 from reconciler.records.plan import Action, Load, Phase, Reload, Running, SetMode, Unload, Update, load_key, plan
@@ -175,6 +176,14 @@ class Controller:
         """Let the held removal of exactly this set happen, at the next pass."""
         self._observer.absence.confirm(removal_digest)
         self.hint()
+
+    def accept(self, commit: str) -> str:
+        """Have exactly this commit applied, which is held, at the next pass. Why not, empty where it will be."""
+        if not isinstance(self._observer, Follower):
+            return "files on disk are the source: no commit is held"
+        fault = self._observer.accept(commit)
+        self.hint()
+        return fault
 
     def _run(self) -> None:
         while not self._stopping:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 
 from reconciler.errors import Problem
 from reconciler.records.admission import Removal
+from reconciler.records.change import MergedChange
 from reconciler.records.evaluation import Evaluation
 from reconciler.records.followed import Followed
 from reconciler.records.record import Attempt, Row, RowChange, without_instance
@@ -21,7 +22,7 @@ class Fleet:
     `source_error` says why the files could not be read at all, `not_whole` why the last read could not tell what
     is missing, `git_problem` why nobody knows what is committed, and `git_note` what else is to be said of git.
     `blocked_since_s` is when `not_whole` began (monotonic), None where it is empty. `followed` is how far a branch was,
-    None of a work tree.
+    None of a work tree. `head` is what `revision` says of itself, None where that is not known.
     """
 
     rows: Mapping[str, Row] = field(default_factory=dict)
@@ -38,6 +39,7 @@ class Fleet:
     blocked_since_s: float | None = None
     source_error: str = ""
     followed: Followed | None = None
+    head: MergedChange | None = None
     observed: bool = False
     """True once a snapshot has been read and applied by this process."""
 

@@ -20,15 +20,16 @@ from reconciler.records.change import MergedChange
 from reconciler.records.crosscheck import template_problems
 from reconciler.records.evaluation import Evaluation
 from reconciler.records.followed import Followed
-from reconciler.records.halt import Halt, read_halts
+from reconciler.records.halt import Halt, but_for, read_halts
 from reconciler.records.mode import lowers
 from reconciler.records.record import Row, RowChange
 from reconciler.records.snapshot import Snapshot, SourceFile, named_id
-from reconciler.records.walk import CommitWalk, Step
+from reconciler.records.walk import CommitWalk, Step, moment
 from reconciler.sources.signatures import SignedRange
 
 log = logging.getLogger(__name__)
 
+WAITING: Final = "code of a commit before it is being imported"
 _REMEMBERED: Final = 10_000
 """Of so many commits that are held, the newest, it is kept when they were first seen."""
 
@@ -54,20 +55,29 @@ class Follower(Observer):
         """`parts` are an observer's own, after its source: that is the trail."""
         super().__init__(clock, None, *parts)
         self._trail = trail
-        self._followed = trail.progress.followed() or Followed(
-            trail.pinned.kind, trail.pinned.remote, trail.pinned.branch
-        )
+        self._followed = trail.progress.followed() or Followed.of(trail.pinned)
         self._seen: str | None = None
         self._checked: SignedRange | None = None
         self._adopted: frozenset[str] = frozenset()
         self._stored: set[tuple[str, str]] = set()
+        self._accepted: str | None = None
 
     def observe(self) -> frozenset[str]:
         """Look at the branch; returns the ids of which something has changed. Raises StoreError."""
         with self._trail.spared():
             return self._observe(iso(self._clock.time()))
 
+    def accept(self, commit: str) -> str:
+        """Take exactly this commit, which is held, at the next pass. Why not, empty where it will be. Thread-safe."""
+        held = self._followed.held
+        if not held or held != commit:
+            return f"expected {held}, which is held" if held else "no commit is held"
+        self._trail.progress.accept(commit)
+        self._accepted = commit
+        return ""
+
     def _observe(self, at: str) -> frozenset[str]:
+        self._note_reach(at)
         try:
             seen = self._trail.branch.position()
             if self._snapshot is not None and seen == self._seen and not self._has_news:
@@ -82,7 +92,19 @@ class Follower(Observer):
     @property
     def _has_news(self) -> bool:
         unchecked = self._checked is not None and not self._checked.is_certain
-        return bool(self._catalogue.has_news or self.absence.confirmed or self.fleet.source_error or unchecked)
+        is_asked = self._accepted is not None or bool(self.absence.confirmed)
+        return bool(is_asked or self._catalogue.has_news or self.fleet.source_error or unchecked)
+
+    def _note_reach(self, at: str) -> None:
+        """Whether the remote answers; what is applied stays either way."""
+        fault, before = self._trail.unreachable(), self._followed
+        if fault == before.unreachable:
+            return
+        since = (before.unreachable_since or at) if fault else None
+        self._followed = replace(before, unreachable=fault, unreachable_since=since)
+        self._trail.progress.keep(self._followed)
+        self._chronicle.reached(fault)
+        self.fleet = replace(self.fleet, followed=self._followed)
 
     # What is to be in force.
 
@@ -91,9 +113,8 @@ class Follower(Observer):
         applied = followed.applied
         if applied is None:
             if seen is None:
-                raise SourceError(
-                    f"{self._trail.pinned}: expected a branch, found none; push it, or name another with --branch"
-                )
+                mend = "push it, or name another with --branch"
+                raise SourceError(f"{self._trail.pinned}: expected a branch, found none; {mend}")
             if why := self._why_unsigned(None, seen):
                 raise SourceError(f"the first commit would be {seen[:10]}, and signatures are required: {why}")
             return _Look(seen, branch.snapshot(seen), is_leap=True)
@@ -102,8 +123,9 @@ class Follower(Observer):
         assert self._snapshot is not None
         if seen == applied:
             return _Look(applied, self._snapshot)
+        branch.refuse_shallow()
         why = self._why_held(applied, seen)
-        if why and seen is not None and followed.accepted == seen:
+        if why and seen is not None and seen in (followed.accepted, self._accepted):
             why = ""
         if not why and seen is not None:
             snapshot = branch.snapshot(seen, self._snapshot)
@@ -178,11 +200,13 @@ class Follower(Observer):
             self._catalogue.refresh(snapshot.strategies)
             walk = self._walked(look, at)
         evaluations = self._evaluate(snapshot, self._catalogue)
+        if arrival.adopt and (why := self._trail.distrusted(evaluations, look.target)):
+            raise SourceError(why)
         if look.is_leap:
             waiting = frozenset(named_id(one.path) for one in evaluations if one.waiting)
             walk.behind.update(dict.fromkeys(waiting, look.target))
             self._adopted = waiting if arrival.adopt else frozenset()
-        shown = [_as_it_waits(one) if named_id(one.path) in walk.behind else one for one in evaluations]
+        shown = [one.held_up(WAITING) if named_id(one.path) in walk.behind else one for one in evaluations]
         admission = admit(shown, walk.rows, self.fleet.attempts, arrival)
         allowed = [one for one in admission.changes if look.is_leap or not _lifts(one, walk.rows)]
         changes = [*walk.changes, *allowed]
@@ -210,7 +234,7 @@ class Follower(Observer):
             names = frozenset(name for name, at_commit in self._followed.behind.items() if at_commit == commit)
             self._catch_up(walk, commit, names, applied, at)
         if look.steps:
-            walk.stand(self.fleet.evaluations, self._snapshot.instances, _moment(applied, self._snapshot))
+            walk.stand(self.fleet.evaluations, self._snapshot.instances, moment(applied, self._snapshot))
             walk.follow(look.steps)
         return walk
 
@@ -218,18 +242,18 @@ class Follower(Observer):
         """Lead names that waited for code at a commit as far as the others were led meanwhile."""
         assert self._snapshot is not None
         then = self._snapshot if commit == applied else self._trail.branch.snapshot(commit, self._snapshot)
-        moment = _moment(commit, then)
-        evaluations = self._judged(then.instances, moment)
+        state = moment(commit, then)
+        evaluations = self._judged(then.instances, state)
         own = [one for one in evaluations if named_id(one.path) in names]
         waiting = {named_id(one.path) for one in own if one.waiting}
         walk.behind.update(dict.fromkeys(waiting, commit))
         free = names - waiting
         inner = CommitWalk(walk.rows, self._judged, at)
-        inner.stand(evaluations, [file for file in then.instances if named_id(file.path) in free], moment)
+        inner.stand(evaluations, [file for file in then.instances if named_id(file.path) in free], state)
         for name in sorted(free):
             inner.arrive([one for one in own if named_id(one.path) == name], commit, is_first=name in self._adopted)
         steps = () if commit == applied else self._trail.branch.steps(commit, applied, then)
-        inner.follow(_only(step, free) for step in steps)
+        inner.follow(step.only(free) for step in steps)
         walk.take(inner)
 
     def _judged(self, files: Sequence[SourceFile], step: Step) -> Sequence[Evaluation]:
@@ -257,7 +281,7 @@ class Follower(Observer):
         """What a held commit says is lower than what is applied is lowered, and stays so."""
         if look.held is None:
             return []
-        evaluations = self._trail.judge(look.held.instances, _moment(look.held_commit or "", look.held), {})
+        evaluations = self._trail.judge(look.held.instances, moment(look.held_commit or "", look.held), {})
         admission = admit(evaluations, rows, {}, Arrival(at, look.held_commit, whole=False))
         by = f"by {(look.held_commit or '')[:10]}, which is held"
         return [replace(one, summary=f"{one.summary}, {by}") for one in admission.changes if one.kind == "lowered"]
@@ -270,12 +294,12 @@ class Follower(Observer):
         left = self._followed.halts if look.target == self._followed.applied else ()
         if look.held is not None:
             held, more = read_halts(look.held.halt, at)
-            left, problems = tuple(dict.fromkeys((*left, *_but_for(left, held)))), (*problems, *more)
-        return (*applied, *_but_for(applied, left)), problems, left
+            left, problems = tuple(dict.fromkeys((*left, *but_for(left, held)))), (*problems, *more)
+        return (*applied, *but_for(applied, left)), problems, left
 
     def _declare(self, halts: tuple[Halt, ...], problems: tuple[Any, ...], snapshot: Snapshot) -> None:
         before = self._halt_watch.declared
-        kept = tuple(next((old for old in before if _said(old) == _said(one)), one) for one in halts)
+        kept = tuple(next((old for old in before if old.said == one.said), one) for one in halts)
         if (before, self._halt_watch.problems) != (kept, problems):
             self._halt_watch.put(kept, problems)
             self._host.settle()
@@ -300,7 +324,7 @@ class Follower(Observer):
             held=held,
             held_why=look.why,
             held_at=None if held is None else before.held_at if is_same_hold else at,
-            accepted=None if has_moved else before.accepted,
+            accepted=None if has_moved else self._accepted or before.accepted,
             halts=left,
             behind=dict(behind),
             first_seen={} if held is None else self._first_seen(held, at),
@@ -335,16 +359,16 @@ class Follower(Observer):
         schemas = {key: one for key, one in self._catalogue.schemas.items() if key not in self._stored}
         if written or admission.attempts or admission.forgotten_paths or schemas or followed != self._followed:
             walked = {step.commit for step in look.steps} & {change.row.revision for change in changes}
-            commits = trail.branch.commits(
-                sorted(filter(None, {*walked, followed.applied, followed.seen, followed.held}))
-            )
+            shown = filter(None, (followed.applied, followed.seen, followed.held))
+            commits = trail.branch.commits(sorted({*walked, *shown}))
             job = trail.progress.job(followed, self._signed(commits), schemas)
             self._desired.apply(written, admission.attempts, admission.forgotten_paths, job)
         self._stored.update(schemas)
         self._drift.settled()
         if followed.applied is not None:
             trail.branch.keep(followed.applied)
-        self._followed = followed
+        self._chronicle.followed(self._followed, followed)
+        self._followed, self._accepted = followed, None
         if snapshot.whole:
             self._adopt = False
             self.absence.confirmed = ""
@@ -360,6 +384,7 @@ class Follower(Observer):
             template_problems=template_problems(snapshot.templates, evaluations),
             removal=removal,
             revision=snapshot.revision,
+            head=trail.progress.commit(look.target),
             clean=snapshot.clean,
             not_whole=snapshot.not_whole,
             source_error=snapshot.lost,
@@ -368,30 +393,7 @@ class Follower(Observer):
         )
 
 
-def _moment(commit: str, snapshot: Snapshot) -> Step:
-    return Step(commit, {}, strategies=snapshot.strategies, templates=snapshot.templates)
-
-
-def _only(step: Step, names: frozenset[str]) -> Step:
-    return replace(
-        step, files={name: files for name, files in step.files.items() if name in names}, removed=step.removed & names
-    )
-
-
-def _as_it_waits(one: Evaluation) -> Evaluation:
-    return replace(one, record=None, waiting=one.waiting or "code of a commit before it is being imported")
-
-
 def _lifts(change: RowChange, rows: Mapping[str, Row]) -> bool:
     """True where it would raise what was lowered, though no commit has said so since."""
     row = rows.get(change.row.id)
     return row is not None and row.mode_override is not None and lowers(change.row.mode, row.mode)
-
-
-def _said(halt: Halt) -> tuple[str, str, bool, str]:
-    return halt.scope, halt.id, halt.full, halt.reason
-
-
-def _but_for(known: Sequence[Halt], halts: Sequence[Halt]) -> list[Halt]:
-    said = {_said(halt) for halt in known}
-    return [halt for halt in halts if _said(halt) not in said]

@@ -257,8 +257,8 @@ class Observer:
 
     def _follow_code(self, snapshot: Snapshot, arrival: Arrival) -> None:
         """Have loaded what is new in `strategies/`. Modes are lowered before, by the code there was."""
-        is_same = self._snapshot is not None and snapshot.strategies is self._snapshot.strategies
-        if is_same and not self._catalogue.has_news:
+        last = self._snapshot
+        if last is not None and snapshot.strategies is last.strategies and not self._catalogue.has_news:
             return
         evaluations = self._evaluate(snapshot, self._catalogue)
         self._close_gates(self._admit(evaluations, replace(arrival, whole=False)))
@@ -277,8 +277,7 @@ class Observer:
 
     def _follow_blocking(self, snapshot: Snapshot) -> None:
         """Since when nothing but lowering is applied; told as an event once that is no passing moment any more."""
-        now_s = self._clock.monotonic()
-        since_s = self.fleet.blocked_since_s
+        now_s, since_s = self._clock.monotonic(), self.fleet.blocked_since_s
         if not snapshot.not_whole:
             if self._told_blocked:
                 self._chronicle.unblocked()
@@ -367,6 +366,7 @@ class Observer:
             template_problems=template_problems(snapshot.templates, evaluations),
             removal=removal,
             revision=snapshot.revision,
+            head=snapshot.head,
             clean=snapshot.clean,
             not_whole=snapshot.not_whole,
             git_problem=snapshot.git_problem,

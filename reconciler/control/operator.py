@@ -112,6 +112,10 @@ class Commands(Protocol):
         """The clock is right now: wait no more for beats that fired while it was ahead. None fires twice."""
         ...
 
+    def accept_commit(self, commit: str, reason: str, uid: int) -> CommandResult:
+        """Have exactly this commit applied, which is held."""
+        ...
+
     def full_pass(self) -> None:
         """Read and compare everything now, as SIGHUP does. Returns at once."""
         ...
@@ -340,6 +344,12 @@ class Operator:
         told = self._books.beats_forgotten(forgotten, free_from_s, reason, uid)
         self._controller.hint()
         return CommandResult(done=(told,))
+
+    def accept_commit(self, commit: str, reason: str, uid: int) -> CommandResult:
+        if fault := self._controller.accept(commit):
+            return CommandResult(failed=((commit, fault),))
+        self._books.commit_accepted(commit, reason, uid)
+        return CommandResult(done=(commit,))
 
     def full_pass(self) -> None:
         self._controller.hint()

@@ -13,6 +13,7 @@
     POST /v1/placing              "account", "order", "reason"                   → {"done", "failed"}
     GET  /v1/prune                                                              → {"digest", "held"}
     POST /v1/prune                "digest" (and "reason")                        → {"done", "failed"}
+    POST /v1/source/accept        "commit", "reason"                             → {"done", "failed"}
     POST /v1/beats/forget         "reason"                                       → {"done", "failed"}
     POST /v1/reconcile                                                          → {"done": [], "failed": []}
 
@@ -268,6 +269,9 @@ def create_control_app(commands: Commands, read_routes: Sequence[BaseRoute] = ()
     def forget_beats(body: _Body, uid: int) -> CommandResult:
         return commands.forget_beats(body.reason(), uid)
 
+    def accept_commit(body: _Body, uid: int) -> CommandResult:
+        return commands.accept_commit(body.text("commit"), body.reason(), uid)
+
     def reconcile(body: _Body, uid: int) -> CommandResult:
         commands.full_pass()
         return CommandResult()
@@ -292,6 +296,7 @@ def create_control_app(commands: Commands, read_routes: Sequence[BaseRoute] = ()
             Route("/v1/prune", prune, methods=["GET"]),
             _command("/v1/prune", confirm_prune),
             _command("/v1/beats/forget", forget_beats),
+            _command("/v1/source/accept", accept_commit),
             _command("/v1/reconcile", reconcile),
             *read_routes,
         ],

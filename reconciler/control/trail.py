@@ -7,11 +7,13 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Protocol
 
+from reconciler.documents.wording import some
 from reconciler.records.accounts import Accounts
 from reconciler.records.change import MergedChange
 from reconciler.records.crosscheck import EvaluationCache, evaluate_all
 from reconciler.records.evaluation import DefinitionFacts, Evaluation
 from reconciler.records.followed import Followed, Pinned, refuse_other
+from reconciler.records.mode import Mode
 from reconciler.records.snapshot import Snapshot, SourceFile
 from reconciler.records.walk import Step
 from reconciler.sources.signatures import SignedRange
@@ -25,6 +27,7 @@ class Followable(Protocol):
     def snapshot(self, commit: str, at_hand: Snapshot = ...) -> Snapshot: ...
     def blob(self, blob_id: str, path: str) -> bytes: ...
     def has(self, commit: str) -> bool: ...
+    def refuse_shallow(self) -> None: ...
     def descends(self, before: str, after: str) -> bool: ...
     def steps(self, before: str, after: str, at_hand: Snapshot) -> Sequence[Step]: ...
     def commits(self, ids: Sequence[str]) -> Mapping[str, MergedChange]: ...
@@ -53,6 +56,27 @@ class Trail:
     """Within it files can be read where no descriptor is left."""
     signatures: Signing | None = None
     """None where none are required."""
+    unreachable: Callable[[], str] = str
+    """Why the remote did not answer when it was asked last; empty where it did, or there is none."""
+    distrusted: Callable[[Sequence[Evaluation], str], str] = lambda evaluations, commit: ""
+    """Why what a commit says may not be taken as established; empty where it may."""
+
+
+def distrusted(accounts: Accounts, trust: str, evaluations: Sequence[Evaluation], commit: str) -> str:
+    """What is active on real money is taken as established only of the commit that somebody named."""
+    active = [
+        one.record.id
+        for one in evaluations
+        if one.record is not None
+        and one.record.mode is Mode.ACTIVE
+        and (account := accounts.get(one.record.identity.account_id)) is not None
+        and account.real_money
+    ]
+    if not active or trust == commit:
+        return ""
+    what = f"active on real money: {some(active, 5)}"
+    named = f"was {trust}" if trust else "was none"
+    return f"--adopt: expected a trusted commit, {named}; in {commit} {what}: look at it, then --trust {commit}"
 
 
 def judging(accounts: Accounts) -> JudgeStep:

@@ -67,6 +67,14 @@ class OrdersReader(Protocol):
         """Items with `generation kind summary at revision committed mode code_digest values`."""
         ...
 
+    def changes(self, revisions: Iterable[str | None]) -> Mapping[str, Item]:
+        """What is known of each commit, by its id: who changed it, when, and what was said of it."""
+        ...
+
+    def source(self) -> Item | None:
+        """What is followed and how far; None where that is not known."""
+        ...
+
     def generation(self, instance_id: str, generation: int) -> Item | None:
         """One of them, as it was last changed."""
         ...
@@ -89,7 +97,11 @@ class Api:
 
     def instances(self, query: Query) -> bytes:
         found, total = self._status.instances(instance_filter(query), query.limit, query.offset)
-        return _items((one.to_json() for one in found), total)
+        changes = self._reader.changes({one.revision for one in found})
+        return _items(({**one.to_json(), "change": changes.get(one.revision or "")} for one in found), total)
+
+    def source(self, query: Query) -> bytes:
+        return to_json(source_json(self._status.engine(), self._reader))
 
     def instance(self, query: Query, instance_id: str) -> bytes:
         found = self._status.instance(instance_id)
@@ -98,6 +110,7 @@ class Api:
         return to_json(
             {
                 **found.to_json(),
+                "change": self._reader.changes((found.revision,)).get(found.revision or ""),
                 "origins": dict(self._status.origins(instance_id)),
                 "widgets": list(self._status.widgets(instance_id)),
                 "logs": list(self._status.logs(instance_id)),
@@ -148,6 +161,16 @@ class Api:
 
     def events(self, query: Query) -> bytes:
         return _items(*self._reader.events(**dict(query.filters), limit=query.limit, offset=query.offset))
+
+
+def source_json(engine: EngineStatus, reader: OrdersReader) -> Item:
+    """What is followed. Of a work tree: the commit that is checked out, where nothing differs from it."""
+    found = reader.source()
+    if found is not None and found["kind"] == "git":
+        return found
+    head = {**(engine.head or {}), "commit": engine.revision, "at": None} if engine.clean and engine.revision else None
+    nothing = dict.fromkeys(("branch", "remote", "first", "held", "unreachable_since"))
+    return {"kind": engine.source, **nothing, "applied": head, "seen": head, "unreachable": ""}
 
 
 def instance_filter(query: Query) -> InstanceFilter:

@@ -21,6 +21,7 @@ from reconciler.dashboard.api import (
     instance_filter,
     no_instance,
     order_filters,
+    source_json,
 )
 from reconciler.dashboard.attention import (
     Concern,
@@ -217,6 +218,7 @@ class Pages:
         return self._page(
             "instance.html",
             one=found,
+            change=self._reader.changes((found.revision,)).get(found.revision or ""),
             config=config_lines(found.config, found.effective_config, origins),
             origins=origins,
             file=history[0].get("values", {}) if history else {},
@@ -280,6 +282,7 @@ class Pages:
             doubt=doubt,
             in_doubt=doubt is not None or (found["outcome"] == Outcome.UNKNOWN and not found["shadow"]),
             origin=origin,
+            change=self._reader.changes((found["revision"],)).get(found["revision"] or ""),
             traces=traces(found, values, self._reader.row(found["instance_id"])),
             denial=next((one for one in self._status.denials() if one["client_order_id"] == client_order_id), None),
         )
@@ -287,6 +290,9 @@ class Pages:
     def limits(self, query: Query) -> Page:
         declared = sorted(id_ for id_ in self._accounts.declared if self._accounts.is_declared_paper(id_))
         return self._page("limits.html", items=self._status.limits(), declared_paper=declared)
+
+    def source(self, query: Query) -> Page:
+        return self._page("source.html", source=source_json(self._status.engine(), self._reader))
 
     def events(self, query: Query) -> Page:
         items, total = NO_ROWS, 0

@@ -209,6 +209,7 @@ def create_app(status: StatusReader, reader: OrdersReader, clock: Clock, options
         *twins("/orders/{client_order_id}", pages.order, api.order, paged=False, kept=False),
         *twins("/events", pages.events, api.events, EVENT_FILTERS, paged=True, kept=False),
         *twins("/limits", pages.limits, api.limits, paged=False),
+        *twins("/source", pages.source, api.source, paged=False, kept=False),
         Route("/api/v1/engine", View(answers, api.engine, JSON, NO_FILTERS, paged=False, kept=True).respond),
         # `/api/v1/stream`, the server-sent events, goes here.
         Route("/metrics", View(answers, metrics.exposition, MEDIA_TYPE, NO_FILTERS, paged=False, kept=True).respond),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import Any
 
@@ -67,6 +67,10 @@ class Evaluation:
     waiting: str = ""
     lacking: tuple[str, ...] = ()
     _places: dict[str, Mark] = field(default_factory=dict, init=False, repr=False, compare=False)
+
+    def held_up(self, why: str) -> Evaluation:
+        """The same, but that it waits: for code, or for what it builds on."""
+        return replace(self, record=None, waiting=self.waiting or why)
 
     def place(self, pointer: str) -> Mark:
         """Where the value at `pointer` begins, in the file it comes from: this one or its template.

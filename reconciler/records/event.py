@@ -37,6 +37,13 @@ class EventReason(StrEnum):
     SOURCE_ERROR = "SourceError", "the files could not be read"
     SOURCE_BLOCKED = "SourceBlocked", "until something is over, modes may be lowered and nothing else is applied"
     SOURCE_UNBLOCKED = "SourceUnblocked", "changes and removals are applied again"
+    SOURCE_HELD = "SourceHeld", "a commit is not applied: it was not signed as it must be, or does not descend"
+    SOURCE_ACCEPTED = (
+        "SourceAccepted",
+        "an operator had a held commit applied, or another source followed",
+    )
+    SOURCE_UNREACHABLE = "SourceUnreachable", "the remote does not answer; what is applied stays"
+    SOURCE_REACHED = "SourceReached", "the remote answers again"
     PASS_FAILED = "PassFailed", "comparing and applying failed; it is tried again"
 
     # how an instance runs

@@ -58,6 +58,21 @@ class Followed:
     unreachable: str = ""
     unreachable_since: str | None = None
 
+    @classmethod
+    def of(cls, pinned: Pinned) -> Followed:
+        """Nothing applied yet."""
+        return cls(pinned.kind, pinned.remote, pinned.branch)
+
+    @property
+    def note(self) -> str:
+        """What to tell people: that a commit is held, or the remote does not answer; empty where all is well."""
+        told = []
+        if self.held is not None:
+            told.append(f"commit {self.held[:10]} is held: {self.held_why}" if self.held else self.held_why)
+        if self.unreachable:
+            told.append(f"{self.pinned} was not reached since {self.unreachable_since}: {self.unreachable}")
+        return "; ".join(told)
+
     @property
     def pinned(self) -> Pinned:
         return Pinned(self.kind, self.remote, self.branch)

@@ -86,6 +86,11 @@ class Halt:
                 return self.id == instance_id
 
     @property
+    def said(self) -> tuple[str, str, bool, str]:
+        """What it says, whoever says it and since when."""
+        return self.scope, self.id, self.full, self.reason
+
+    @property
     def is_declared(self) -> bool:
         """True where a file asks for it, which `by` names: it ends when that file says so, and no other way."""
         return self.by.endswith(HALT_FILES)
@@ -145,6 +150,12 @@ class Halt:
             "at": self.at,
             "cancel": self.cancel.said,
         }
+
+
+def but_for(known: Iterable[Halt], halts: Iterable[Halt]) -> list[Halt]:
+    """Those of `halts` that say what none of `known` says."""
+    said = {halt.said for halt in known}
+    return [halt for halt in halts if halt.said not in said]
 
 
 def stranger(

@@ -12,6 +12,7 @@ from reconciler.documents import wording as literals
 from reconciler.documents.document import Document, parse
 from reconciler.documents.pointer import spell
 from reconciler.errors import Problem
+from reconciler.records.change import MergedChange
 from reconciler.visible import said
 
 HALT_FILES = ("_halt.yaml", "_halt.yml")
@@ -76,6 +77,8 @@ class Snapshot:
     git_problem: str = ""
     git_note: str = ""
     """What else is to be said of them and git: that there is no repository, or that nothing of HEAD is checked out."""
+    head: MergedChange | None = None
+    """What `revision` says of itself, None where that is not known."""
     lost: str = ""
     """Why nothing can be said of the records at all, empty where it can: `instances/` is missing or shut."""
 

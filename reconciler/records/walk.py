@@ -13,7 +13,7 @@ from reconciler.records.admission import Admission, Arrival, admit
 from reconciler.records.crosscheck import contested_id
 from reconciler.records.evaluation import Evaluation
 from reconciler.records.record import Row, RowChange
-from reconciler.records.snapshot import SourceFile, named_id
+from reconciler.records.snapshot import Snapshot, SourceFile, named_id
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +31,16 @@ class Step:
     strategies: tuple[SourceFile, ...] = ()
     templates: tuple[SourceFile, ...] = ()
     is_first: bool = False
+
+    def only(self, names: frozenset[str]) -> Step:
+        """What it did to these names."""
+        files = {name: files for name, files in self.files.items() if name in names}
+        return replace(self, files=files, removed=self.removed & names)
+
+
+def moment(commit: str, snapshot: Snapshot) -> Step:
+    """What files are judged by at that commit, whatever it did."""
+    return Step(commit, {}, strategies=snapshot.strategies, templates=snapshot.templates)
 
 
 Judge = Callable[[Sequence[SourceFile], Step], Sequence[Evaluation]]

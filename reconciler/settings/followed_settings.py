@@ -16,6 +16,7 @@ from reconciler.records.followed import Followed, Pinned, refuse_other
 from reconciler.settings.loading import Committed, load
 from reconciler.settings.values import DATABASE, STATE_DIR, Settings
 from reconciler.sources.branch import Branch
+from reconciler.sources.fetching import TIMEOUT_S
 from reconciler.store.following import followed_in
 
 _VARIABLES: Final = {
@@ -54,7 +55,10 @@ def engine_settings(root: Path, environ: Mapping[str, str], flags: Mapping[str, 
         refuse_other(followed, _asked(asked, pinned))
     root = root.absolute()
     branch = Branch(root, pinned.branch or "main", pinned.remote, clock)
-    commit = (followed.applied if followed is not None else None) or branch.position()
+    commit = followed.applied if followed is not None else None
+    if commit is None and branch.remote is not None:
+        branch.fetch(TIMEOUT_S)
+    commit = commit or branch.position()
     if commit is None:
         raise SourceError(f"{pinned}: expected a branch, found none; push it, or name another with --branch")
     committed = Committed(commit, branch.settings(commit), pinned, hosts_state_dir(root, environ))

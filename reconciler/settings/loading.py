@@ -214,9 +214,6 @@ def _cross_problems(
 
     for found in paper.problems(root, values["paper"]):
         yield problem(*found)
-    if values["source"].get("remote"):
-        message = "expected nothing: source.remote is not supported by this version"
-        yield problem(("source", "remote"), message, "leave it out", "not-yet")
     dashboard = values["dashboard"]
     if "token" not in dashboard and not DashboardSettings(dashboard["host"], dashboard["port"]).is_loopback:
         message = f"expected a token, or a loopback address, was {dashboard['host']} without one"

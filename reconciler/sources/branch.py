@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import os
 import re
-import threading
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -36,6 +35,20 @@ _NO_BRANCH: Final = re.compile(r"\.\.|//|@\{|\.lock(?:/|$)|(?:^|/)\.|[\x00-\x20\
 """What git allows in no branch's name."""
 _KEPT: Final = "refs/reconciler/applied"
 """Keeps what is applied from being collected as garbage, whatever becomes of the branch."""
+_FETCHING: Final = tuple(
+    word
+    for setting in ("fetch.fsckObjects=true", "http.lowSpeedLimit=1000", "http.lowSpeedTime=30", "fetch.output=full")
+    for word in ("-c", setting)
+)
+_FETCH_OPTIONS: Final = (
+    "--quiet",
+    "--no-tags",
+    "--no-recurse-submodules",
+    "--no-write-fetch-head",
+    "--no-auto-maintenance",
+    "--refmap=",
+)
+"""Of the branch alone, and without a trace beside its ref: not even the remote's branches in this clone are moved."""
 NOTHING: Final = Snapshot((), (), (), None, None, clean=False, whole=False)
 
 
@@ -113,6 +126,18 @@ class Branch:
                 self.git.text("update-ref", "--no-deref", _KEPT, commit)
             except SourceError:
                 return
+
+    def fetch(self, timeout_s: float) -> None:
+        """Have what the remote has of the branch. Where it has it no more, it is gone here, too. Raises SourceError."""
+        remote = self.remote
+        assert remote is not None
+        moved = f"+refs/heads/{self.name}:{self.ref}"
+        try:
+            self.git.reach(*_FETCHING, "fetch", *_FETCH_OPTIONS, "--", remote, moved, timeout_s=timeout_s)
+        except SourceError as error:
+            if f"couldn't find remote ref refs/heads/{self.name}" not in str(error):
+                raise SourceError(f"{remote}: {error}") from error
+            self.git.text("update-ref", "-d", self.ref)
 
     # What commits hold.
 
@@ -259,44 +284,3 @@ def _by_name(files: Iterable[SourceFile]) -> dict[str, tuple[SourceFile, ...]]:
 def _has_blind_spot(snapshot: Snapshot) -> bool:
     """True where a folder could not be followed: what is in it is out of sight, not gone."""
     return any(file.data is None and not counts(file.path) for file in snapshot.instances)
-
-
-_LOOK_S: Final = 0.2
-"""How often the ref is looked at: the look-up is a stat and a read, and works where nothing tells of changes."""
-
-
-class RefWatcher:
-    """Calls `on_change` from a thread of its own, soon after the branch is at another commit. Only a hint."""
-
-    def __init__(self, branch: Branch, on_change: Callable[[], None], clock: Clock, look_s: float = _LOOK_S) -> None:
-        """`branch` is this one's alone."""
-        self._branch = branch
-        self._on_change = on_change
-        self._clock = clock
-        self._look_s = look_s
-        self._stop = threading.Event()
-        self._seen = self._position()
-        self._thread = threading.Thread(target=self._run, name="watcher", daemon=True)
-
-    def start(self) -> None:
-        self._thread.start()
-
-    def stop(self) -> None:
-        """Look no more, and wait for the thread: nothing is called afterwards."""
-        self._stop.set()
-        if self._thread.is_alive():
-            self._thread.join()
-
-    def _run(self) -> None:
-        while not self._clock.wait(self._stop, self._look_s):
-            seen = self._position()
-            if seen != self._seen:
-                self._seen = seen
-                self._on_change()
-
-    def _position(self) -> str | None:
-        """What cannot be read is for the pass to tell."""
-        try:
-            return self._branch.position()
-        except SourceError as error:
-            return str(error)

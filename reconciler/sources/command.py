@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import tempfile
 import threading
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from itertools import islice
 from pathlib import Path
 from typing import IO
@@ -31,6 +33,13 @@ _ALONE = {"GIT_CONFIG_NOSYSTEM": "1", "GIT_CONFIG_SYSTEM": os.devnull, "GIT_CONF
 WHOLE_CLONE = "clone without --filter, or run `git fetch --refetch --no-filter`"
 """How to mend a clone that lacks objects. They are never fetched on the way: that may take any time."""
 
+_REACHING = {
+    "GIT_ALLOW_PROTOCOL": "file:git:ssh:http:https",
+    "GIT_ASKPASS": "",
+    "SSH_ASKPASS_REQUIRE": "never",
+}
+"""For who asks another repository: nobody is there to be asked for a password."""
+_COMPLAINTS_BYTES = 64 * 1024
 _TIMEOUT_S = 10.0
 _ASKED_AT_ONCE = 128
 """So many ids fit into the smallest pipe: git can be asked for them all before the first answer is read."""
@@ -59,11 +68,9 @@ class Git:
         told: str = "",
         index: Path | None = None,
         timeout_s: float | None = None,
-        protocols: str = "",
     ) -> str:
         """What git answers, `told` being its stdin. Raises SourceError in one sentence, with the mend where there is
-        a known one. `index` is a file to use as the index, instead of the repository's. `protocols`, with a colon
-        between them, are those by which it may reach others: none but where they are named."""
+        a known one. `index` is a file to use as the index, instead of the repository's."""
         timeout_s = timeout_s or _TIMEOUT_S
         try:
             done = subprocess.run(
@@ -71,9 +78,7 @@ class Git:
                 input=os.fsencode(told),
                 capture_output=True,
                 timeout=timeout_s,
-                env=self._environment()
-                | ({} if index is None else {"GIT_INDEX_FILE": str(index)})
-                | ({"GIT_ALLOW_PROTOCOL": protocols} if protocols else {}),
+                env=self._environment() | ({} if index is None else {"GIT_INDEX_FILE": str(index)}),
                 check=False,
             )
         except FileNotFoundError:
@@ -83,6 +88,37 @@ class Git:
         if done.returncode in ok:
             return os.fsdecode(done.stdout)
         raise self._failure(arguments[0], done.stderr)
+
+    def reach(self, *arguments: str, timeout_s: float) -> None:
+        """Run a command that asks another repository; ended with all it started where that takes too long.
+
+        Raises SourceError in one sentence.
+        """
+        environment = self._environment() | _REACHING
+        with tempfile.TemporaryFile() as complaints:
+            try:
+                process = subprocess.Popen(
+                    self._command(arguments),
+                    stdin=subprocess.DEVNULL,
+                    stdout=subprocess.DEVNULL,
+                    stderr=complaints,
+                    env=environment,
+                    start_new_session=True,  # a group of its own to be ended, and no terminal to ask on
+                )
+            except FileNotFoundError:
+                raise _not_installed() from None
+            try:
+                code = process.wait(timeout_s)
+            except BaseException as error:
+                with suppress(ProcessLookupError):
+                    os.killpg(process.pid, signal.SIGKILL)
+                process.wait()
+                if isinstance(error, subprocess.TimeoutExpired):
+                    raise _too_slow(arguments[0], timeout_s) from None
+                raise
+            if code:
+                complaints.seek(0)
+                raise self._failure(arguments[0], complaints.read(_COMPLAINTS_BYTES))
 
     def blobs(self) -> Blobs:
         """A process to read blobs from, for as long as its context."""

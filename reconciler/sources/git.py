@@ -14,8 +14,10 @@ from pathlib import Path
 
 from reconciler.clock import Clock
 from reconciler.errors import SourceError
+from reconciler.records.change import MergedChange
 from reconciler.sources.command import Git
 from reconciler.sources.layout import INSTANCES, STRATEGIES
+from reconciler.sources.raw_commit import LIMIT_BYTES, parsed
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +118,7 @@ class GitFacts:
     tree: Tree = field(default_factory=Tree)
     object_format: str = "sha1"
     problem: str = ""
+    head: MergedChange | None = None
 
     def blob_id(self, data: bytes) -> str:
         """The id that git gives these bytes, in hex."""
@@ -304,7 +307,16 @@ class Repository:
             if known is not None and known.problem == problem:
                 return known
             return GitFacts(problem=problem)
-        return GitFacts(revision, tree, object_format)
+        return GitFacts(revision, tree, object_format, head=None if revision is None else self._said(revision))
+
+    def _said(self, revision: str) -> MergedChange | None:
+        """What a commit says of itself; None where it cannot be read: nothing depends on it."""
+        try:
+            with self.git.blobs() as objects:
+                data = next((data for _, data in objects.read([revision], LIMIT_BYTES + 1)), None)
+            return None if data is None else parsed(revision, data).change(None)
+        except SourceError:
+            return None
 
     def _is_retry_due(self) -> bool:
         return self._facts is not None and bool(self._facts.problem) and self._clock.monotonic() >= self._retry_at_s

@@ -129,6 +129,7 @@ class Worktree:
             halt=last.halt if self._instances.lost else files.halt,
             lost=f"{INSTANCES}/ {self._instances.lost}" if self._instances.lost else "",
             revision=facts.revision,
+            head=facts.head,
             git_problem=facts.problem,
             git_note=self._git_note(known.keys()),
             clean=facts.revision is not None

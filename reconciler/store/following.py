@@ -42,6 +42,10 @@ class Following:
         """Committed on return."""
         self._writer.write(self.job(followed))
 
+    def accept(self, commit: str) -> None:
+        """Have exactly this commit applied, where the branch is at it. Committed on return."""
+        self._writer.write(lambda db: db.execute("UPDATE source SET accepted = ?", [commit]) and None)
+
     @staticmethod
     def job(
         followed: Followed, commits: Mapping[str, MergedChange] | None = None, schemas: Schemas | None = None
@@ -104,6 +108,8 @@ def read_followed(reads: Reads) -> Followed | None:
 
 def read_commits(reads: Reads, revisions: tuple[str, ...]) -> dict[str, MergedChange]:
     """Those of the commits of which something is known."""
+    if not revisions:
+        return {}
     marks = ", ".join("?" * len(revisions))
     found = reads.query(f"SELECT * FROM commits WHERE revision IN ({marks})", revisions)
     return {one["revision"]: MergedChange.from_json(json.loads(one["said"])) for one in found}

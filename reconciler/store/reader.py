@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime
 from decimal import Decimal
 from pathlib import Path
@@ -21,6 +21,7 @@ from reconciler.store.columns import ITEM, time_text
 from reconciler.store.database import ReadPool, Reads
 from reconciler.store.desired import row_from
 from reconciler.store.exports import Export, Item
+from reconciler.store.following import read_commits, read_followed
 from reconciler.store.memory import Exposure, Holdings
 
 Filter = str | bool | None
@@ -92,7 +93,7 @@ class Reader:
             exports.add_fills(db, items)
         for item in items:
             exports.plain_order(item)
-        return items[0] if items else None
+        return self._with_changes(items)[0] if items else None
 
     def events(
         self, instance_id: str = "", type: str = "", limit: int = 100, offset: int = 0
@@ -102,14 +103,33 @@ class Reader:
         return self._page("events", filters, "last_at DESC, id DESC", limit, offset)
 
     def history(self, instance_id: str, limit: int = 100, offset: int = 0) -> tuple[list[Item], int]:
-        """Every change of a row: `generation kind summary at revision committed mode code_digest values` and ids.
+        """Every change of a row: `generation kind summary at revision committed mode code_digest values change`.
 
         Kind `corrected` is one of its book, by a person.
         """
         items, total = self._page("generations", {"instance_id": instance_id}, "id DESC", limit, offset)
         for item in items:
             exports.plain_generation(item)
-        return items, total
+        return self._with_changes(items), total
+
+    def changes(self, revisions: Iterable[str | None]) -> dict[str, Item]:
+        """What is known of each commit: `commit author author_email committer committed_at subject merge_commit
+        pull_request signed_by claimed_approvals`."""
+        found = read_commits(self._reads, tuple({one for one in revisions if one}))
+        return {revision: change.to_json() for revision, change in found.items()}
+
+    def source(self) -> Item | None:
+        """What is followed and how far, as `/api/v1/source` has it; None where nothing was followed yet."""
+        followed = read_followed(self._reads)
+        if followed is None:
+            return None
+        return followed.to_json(self.changes((followed.applied, followed.seen, followed.held)))
+
+    def _with_changes(self, items: list[Item]) -> list[Item]:
+        changes = self.changes(item["revision"] for item in items)
+        for item in items:
+            item["change"] = changes.get(item["revision"])
+        return items
 
     def generation(self, instance_id: str, generation: int) -> Item | None:
         """The last change by which the row came to be of that generation, None where nothing is known of it."""
@@ -120,7 +140,7 @@ class Reader:
         )
         for item in found:
             exports.plain_generation(item)
-        return found[0] if found else None
+        return self._with_changes(found)[0] if found else None
 
     def operations(self, limit: int = 100, offset: int = 0) -> tuple[list[Item], int]:
         """What operators did: `id at uid action scope reason`."""

@@ -175,6 +175,9 @@ class FakeEngine:
     def confirm_prune(self, digest: str, reason: str, uid: int) -> CommandResult:
         return self._called(self.held.held, "confirm_prune", digest, reason)
 
+    def accept_commit(self, commit: str, reason: str, uid: int) -> CommandResult:
+        return self._called((commit,), "accept_commit", commit, reason)
+
     def forget_beats(self, reason: str, uid: int) -> CommandResult:
         return self._called(("beats go on",), "forget_beats", reason)
 

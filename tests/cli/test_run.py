@@ -23,7 +23,8 @@ class StandIn(ModuleType):
         self.code = 0
         self.error: Exception | None = None
 
-    def run(self, settings: Settings, *, adopt: bool, once: bool) -> int:
+    def run(self, settings: Settings, *, adopt: bool, once: bool, trust: str = "") -> int:
+        self.trusted = trust
         self.asked.append((settings, adopt, once))
         if self.error is not None:
             raise self.error
@@ -67,6 +68,11 @@ def test_an_engine_that_cannot_start_says_why_in_a_sentence(fleet: Fleet, app: S
     app.error = StoreLocked("another engine holds this database")
     result = fleet.run("run")
     assert (result.exit_code, result.stderr) == (1, "another engine holds this database\n")
+
+
+def test_the_commit_that_is_trusted_goes_along(fleet: Fleet, app: StandIn) -> None:
+    assert fleet.run("run", "--adopt", "--trust", "c0ffee").exit_code == 0
+    assert app.trusted == "c0ffee"
 
 
 @pytest.mark.parametrize(

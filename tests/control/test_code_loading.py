@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from types import ModuleType
 
 import pytest
@@ -153,3 +155,44 @@ def test_an_import_that_fails_has_its_own_reason_and_is_tried_again(make_fleet: 
     until_loaded(fleet)
     assert (fleet.status("a").sync, loaded(fleet.status("a"))[1]) == (Sync.SYNCED, "Loaded")
     assert not fleet.board.problems()
+
+
+def test_a_commit_whose_code_is_slow_is_applied_but_for_its_records_which_follow_in_their_order(
+    make_fleet: MakeFleet, gate: Gate, tmp_path: Path
+) -> None:
+    """Each change of theirs is made, though the code of a moment came only after the branch had gone on."""
+    subprocess.run(["git", "init", "-q", "-b", "main", str(tmp_path)], check=True)
+    fleet = make_fleet(follows="main", imports_beside=True)
+    other = fleet.root / "strategies" / "other.py"
+    other.write_text(PROBE.replace("Probe", "Other"))
+    fleet.write("a", "off")
+    path = fleet.write("b", "off")
+    path.write_text(path.read_text().replace("probe", "other"))
+    fleet.commit()
+    look(fleet)
+    fleet.write_code("2", GATED + PROBE.replace('"levels"', '"steps"'))
+    fleet.write("a", "observe", config="{steps: 1}")
+    path.write_text(path.read_text().replace("mode: off", "mode: observe"))
+    slow = fleet.commit()
+    look(fleet)
+    fleet.write_code("3")
+    fleet.write("a", "active", config="{levels: 1}")
+    last = fleet.commit()
+    look(fleet)
+    followed = fleet.store.following.followed()
+    assert followed is not None
+    assert (followed.applied, followed.behind) == (last, {"a": slow})
+    modes = {name: row.mode for name, row in fleet.controller.fleet.rows.items()}
+    assert modes == {"a": Mode.OFF, "b": Mode.OBSERVE}
+    fleet.close()
+
+    fleet = make_fleet(follows="main", imports_beside=True)
+    gate.is_open.set()
+    fleet.wait_until(lambda: look(fleet, 1) and fleet.controller.fleet.rows["a"].mode is Mode.ACTIVE)
+    followed = fleet.store.following.followed()
+    assert followed is not None
+    assert followed.behind == {}
+    reader = fleet.store.desired._reads
+    kept = reader.query("SELECT generation, mode, revision FROM generations WHERE instance_id = 'a' ORDER BY id")
+    assert [(one["generation"], one["mode"]) for one in kept] == [(1, "off"), (2, "observe"), (3, "active")]
+    assert [one["revision"] for one in kept][1:] == [slow, last]

@@ -135,3 +135,97 @@ def test_a_branch_that_was_moved_back_is_held_and_lifts_nothing(follow: Callable
     again.commit("Nothing")
     again.settle()
     assert again.status("a").mode is Mode.OBSERVE
+
+
+def test_a_held_commit_is_told_and_applied_once_an_operator_accepts_exactly_it(follow: Callable[..., Fleet]) -> None:
+    fleet = follow()
+    fleet.write("a", "observe")
+    first = fleet.commit()
+    fleet.settle()
+    fleet.write("a", "off")
+    fleet.commit()
+    fleet.settle()
+    fleet.git("reset", "-q", "--hard", first)
+    fleet.settle()
+    (told,) = [message for reason, message in fleet.told() if reason == "SourceHeld"]
+    assert told.startswith(f"commit {first[:12]} is held: it does not descend from what is applied")
+    assert f"reconciler source accept {first} --reason" in told
+    assert fleet.controller.accept("c0ffee") == f"expected {first}, which is held"
+    assert fleet.controller.accept(first) == ""
+    fleet.settle()
+    followed = fleet.store.following.followed()
+    assert followed is not None
+    assert (followed.applied, followed.held, followed.accepted) == (first, None, None)
+    assert fleet.status("a").mode is Mode.OBSERVE
+    assert fleet.controller.accept(first) == "no commit is held"
+
+
+def test_a_branch_that_is_gone_keeps_what_is_applied(follow: Callable[..., Fleet]) -> None:
+    fleet = follow()
+    fleet.write("a")
+    fleet.commit()
+    fleet.settle()
+    fleet.git("branch", "-m", "main", "other")
+    fleet.settle()
+    assert fleet.status("a").mode is Mode.OBSERVE
+    assert ("SourceHeld", "the branch is gone; what is applied stays") in fleet.told()
+    fleet.git("branch", "-m", "other", "main")
+    fleet.settle()
+    followed = fleet.store.following.followed()
+    assert followed is not None
+    assert followed.held is None
+
+
+def test_a_held_commit_halts_and_its_halts_outlive_it_and_a_restart(follow: Callable[..., Fleet]) -> None:
+    fleet = follow()
+    fleet.write("a")
+    applied = fleet.commit()
+    fleet.settle()
+    (fleet.root / "instances" / "_halt.yaml").write_text("- {scope: all, reason: stop}\n")
+    fleet.git("add", ".")
+    fleet.git("commit", "-q", "--amend", "-m", "Rewritten")
+    fleet.settle()
+    assert [halt.reason for halt in fleet.store.halts.active()] == ["stop"]
+    fleet.git("reset", "-q", "--hard", applied)
+    fleet.close()
+    again = follow()
+    again.settle()
+    assert [halt.reason for halt in again.store.halts.active()] == ["stop"]
+    again.commit("Nothing")
+    again.settle()
+    assert again.store.halts.active() == ()
+
+
+def test_too_many_removals_in_one_commit_wait_and_those_of_others_do_not(follow: Callable[..., Fleet]) -> None:
+    fleet = follow()
+    ids = [f"i{number}" for number in range(6)]
+    for instance_id in ids:
+        fleet.write(instance_id)
+    fleet.commit()
+    fleet.settle()
+    for instance_id in ids[:4]:
+        (fleet.root / "instances" / f"{instance_id}.yaml").unlink()
+    fleet.commit()
+    (fleet.root / "instances" / "i4.yaml").unlink()
+    fleet.commit()
+    fleet.settle()
+    assert fleet.ids() == ["i0", "i1", "i2", "i3", "i5"]
+    removal = fleet.controller.fleet.removal
+    assert removal.held == tuple(ids[:4])
+    fleet.controller.confirm_removal(removal.held_digest)
+    fleet.settle()
+    assert fleet.ids() == ["i5"]
+
+
+def test_an_engine_that_is_fenced_off_the_branch_for_a_week_walks_every_commit(follow: Callable[..., Fleet]) -> None:
+    fleet = follow()
+    fleet.write("a", "off")
+    fleet.commit()
+    fleet.settle()
+    fleet.close()
+    for number in range(30):
+        fleet.write("a", "off", config=f"{{levels: {number}}}")
+        fleet.commit()
+    again = follow()
+    again.settle()
+    assert again.status("a").generation == 31

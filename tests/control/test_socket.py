@@ -90,6 +90,9 @@ class Recorder:
     def confirm_prune(self, digest: str, reason: str, uid: int) -> CommandResult:
         return self._called("confirm_prune", digest, reason, uid)
 
+    def accept_commit(self, commit: str, reason: str, uid: int) -> CommandResult:
+        return self._called("accept_commit", commit, reason, uid)
+
     def forget_beats(self, reason: str, uid: int) -> CommandResult:
         return self._called("forget_beats", reason, uid)
 
@@ -146,6 +149,7 @@ ME = os.getuid()
             ("halt", "all", "", False, Cancelling.ALL, "why", ME),
         ),
         ("/v1/halt", {"scope": "all", "reason": "why"}, ("halt", "all", "", False, Cancelling.NOTHING, "why", ME)),
+        ("/v1/source/accept", {"commit": "c0ffee", "reason": "why"}, ("accept_commit", "c0ffee", "why", ME)),
         (
             "/v1/halt",
             {"scope": "account", "id": "main", "full": True, "reason": "why"},

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -186,7 +186,23 @@ def a_generation(**changes: Any) -> dict[str, Any]:
         "mode": "observe",
         "code_digest": "0123456789abcdef",
         "values": {"id": "btc-dca", "strategy_type": "dca", "limits": {"max_order_notional": "500"}},
+        "change": None,
         **changes,
+    }
+
+
+def a_change(commit: str) -> dict[str, Any]:
+    return {
+        "commit": commit,
+        "author": "Ada",
+        "author_email": "ada@example.com",
+        "committer": "Forge",
+        "committed_at": iso(NOW_S - 1000),
+        "subject": "Widen the ladder (#7)",
+        "merge_commit": None,
+        "pull_request": "#7",
+        "signed_by": {"principal": "ada@example.com", "fingerprint": "SHA256:abc", "kind": "ssh"},
+        "claimed_approvals": ["Grace"],
     }
 
 
@@ -338,6 +354,8 @@ class FakeReader:
     event_rows: Rows = field(default_factory=lambda: [an_event()])
     generation_rows: Rows = field(default_factory=lambda: [a_generation()])
     tombstones: dict[str, Row] = field(default_factory=dict)
+    known_commits: frozenset[str] = frozenset()
+    followed: dict[str, Any] | None = None
     tried: dict[str, list[Attempt]] = field(default_factory=dict)
     books: tuple[list[Holding], list[Holding]] = ([], [])
     """What is held by its own fills, and in the shadow book."""
@@ -380,6 +398,14 @@ class FakeReader:
     def holdings(self, instance_id: str, shadow: bool) -> list[Holding]:
         self.asked.append(("holdings", threading.get_ident()))
         return self.books[shadow]
+
+    def changes(self, revisions: Iterable[str | None]) -> dict[str, dict[str, Any]]:
+        self.asked.append(("changes", threading.get_ident()))
+        return {one: a_change(one) for one in revisions if one in self.known_commits}
+
+    def source(self) -> dict[str, Any] | None:
+        self.asked.append(("source", threading.get_ident()))
+        return self.followed
 
     def generation(self, instance_id: str, generation: int) -> dict[str, Any] | None:
         self.asked.append(("generation", threading.get_ident()))

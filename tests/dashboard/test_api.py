@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +18,7 @@ from reconciler.ports import AccountView
 from reconciler.records.mode import Mode
 from reconciler.records.record import Attempt
 from reconciler.records.status import Health, Sync
+from tests.dashboard.conftest import REVISION, a_change
 
 if TYPE_CHECKING:
     from tests.dashboard.conftest import Connect, FakeReader, FakeStatus
@@ -66,7 +68,7 @@ async def test_instances_have_the_contracts_names(connect: Connect, status: Fake
     assert [name for name in CONTRACT_INSTANCE.split() if name not in item] == []
     assert list(item["ticks"]) == CONTRACT_TICKS.split()
     assert [list(condition) for condition in item["conditions"]] == [CONTRACT_CONDITION.split()] * 4
-    assert item == json.loads(json.dumps(status.fleet[0].to_json()))
+    assert item == json.loads(json.dumps(status.fleet[0].to_json())) | {"change": None}
     assert item["account"] == {"account_id": "sandbox", "client_id": "desk-a"}
     assert item["config"] == {"notional": "25"}
     assert item["effective_config"] == {"notional": "25", "ceiling": None}
@@ -338,3 +340,46 @@ async def test_money_is_passed_on_as_the_string_it_is(connect: Connect, reader: 
 async def test_times_are_utc_iso_8601(connect: Connect) -> None:
     item = await get(connect, "/api/v1/instances/btc-dca")
     assert item["ticks"]["last_at"] == iso(1_767_225_594.0) == "2025-12-31T23:59:54.000Z"
+
+
+FOLLOWED = {
+    "kind": "git",
+    "branch": "main",
+    "remote": "origin",
+    "first": REVISION,
+    "applied": {"commit": REVISION, "at": "2026-01-31T12:00:00.000Z"},
+    "seen": {"commit": "c0ffee", "at": "2026-01-31T12:00:00.000Z"},
+    "held": {"commit": "c0ffee", "at": "2026-01-31T12:00:00.000Z", "why": "it is <not> signed"},
+    "unreachable_since": "2026-01-31T12:00:00.000Z",
+    "unreachable": "origin: it does not answer",
+}
+
+
+async def test_what_is_followed_is_told_as_it_is_kept(connect: Connect, reader: FakeReader) -> None:
+    reader.followed = FOLLOWED
+    assert await get(connect, "/api/v1/source") == FOLLOWED
+    async with connect() as client:
+        page = (await client.get("/source")).text
+    assert "it is &lt;not&gt; signed" in page
+    assert "reconciler source accept c0ffee" in page
+    assert "origin: it does not answer" in page
+
+
+async def test_of_a_clean_work_tree_the_commit_that_is_checked_out_is_told(
+    connect: Connect, status: FakeStatus
+) -> None:
+    status.engine_now = replace(status.engine_now, head=a_change(REVISION), revision=REVISION, clean=True)
+    found = await get(connect, "/api/v1/source")
+    assert (found["kind"], found["applied"]["commit"], found["applied"]["author"]) == ("worktree", REVISION, "Ada")
+    async with connect() as client:
+        page = (await client.get("/")).text
+    assert "Widen the ladder (#7)" in page
+    status.engine_now = replace(status.engine_now, clean=False)
+    assert (await get(connect, "/api/v1/source"))["applied"] is None
+
+
+async def test_items_carry_the_change_that_they_came_from(connect: Connect, reader: FakeReader) -> None:
+    reader.known_commits = frozenset({REVISION})
+    (item,) = (await get(connect, "/api/v1/instances"))["items"]
+    assert item["change"] == a_change(REVISION)
+    assert (await get(connect, f"/api/v1/instances/{item['id']}"))["change"] == a_change(REVISION)

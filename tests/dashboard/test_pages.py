@@ -18,7 +18,7 @@ from reconciler.ports import AccountView
 from reconciler.records.mode import Mode
 from reconciler.records.record import Attempt
 from reconciler.records.status import Condition, Health, Obstacle, Sync
-from tests.dashboard.conftest import NOW_S, REVISION, a_condition, a_halt
+from tests.dashboard.conftest import NOW_S, REVISION, a_change, a_condition, a_halt
 
 if TYPE_CHECKING:
     from tests.dashboard.conftest import Connect, FakeReader, FakeStatus
@@ -222,6 +222,8 @@ def poison(status: FakeStatus, reader: FakeReader) -> None:
     status.strays = [dict.fromkeys(stray, ATTACK)]
     status.account_now = AccountView((Position(ATTACK, Decimal(1)),), ATTACK, (), ATTACK, ATTACK, ATTACK)
     reader.books = ([Holding(ATTACK)], [Holding(ATTACK)])
+    signed = {"signed_by": dict.fromkeys(("principal", "fingerprint", "kind"), ATTACK)}
+    reader.generation_rows[0]["change"] = dict.fromkeys(a_change(""), ATTACK) | signed
     reader.generation_rows[0]["values"] = {
         "limits": {ATTACK: ATTACK},
         "template": ATTACK,

@@ -72,7 +72,7 @@ def test_an_order_has_the_keys_of_the_contract_then_its_judge_and_its_book(
         }
     ]
     assert [fill["quantity"] for fill in items[0]["fills"]] == ["0.1"]
-    assert reader.order("x") == items[0]
+    assert reader.order("x") == {**items[0], "change": None}
     assert reader.order("y") is None
 
 

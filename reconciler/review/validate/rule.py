@@ -98,7 +98,6 @@ _TITLES: Final = {
     "secret-unavailable": "A secret cannot be resolved",
     "host-setting": "Only a commit may set this, or only the host",
     "signatures-of-files": "Only commits can be signed",
-    "not-yet": "This version cannot do that",
     "settings-unreadable": "The settings cannot be read",
     "settings-value": "A setting is wrong",
     OTHER: "Something is wrong with the file",
