@@ -229,3 +229,23 @@ def test_an_engine_that_is_fenced_off_the_branch_for_a_week_walks_every_commit(f
     again = follow()
     again.settle()
     assert again.status("a").generation == 31
+
+
+def test_from_a_work_tree_to_commits_ids_generations_modes_and_what_runs_stay(make_fleet: Callable[..., Fleet]) -> None:
+    files = make_fleet()
+    files.write("a", "off")
+    files.commit()
+    files.settle()
+    for mode in ("observe", "active"):
+        files.write("a", mode)
+        files.commit()
+        files.settle()
+    before = files.controller.fleet.rows["a"]
+    past = history(files, "a")
+    files.write("a", "observe")  # edited, and never committed
+    files.close()
+    commits = make_fleet(follows="main")
+    commits.settle()
+    after = commits.controller.fleet.rows["a"]
+    assert (after.mode, after.generation, after.record) == (Mode.ACTIVE, before.generation, before.record)
+    assert history(commits, "a") == past, "nothing of it is another"
