@@ -246,6 +246,8 @@ class EngineStatus:
     """Who changed what `revision` is, when, and what was said of it; None where that is not known."""
     is_held: bool = False
     """True where a commit of the branch is not applied, for a reason."""
+    unreachable_s: float = 0.0
+    """For how long the remote has not answered."""
     observed: bool = True
     """False until the files have been looked at once: nothing can be said of them before."""
     no_beat: str = ""

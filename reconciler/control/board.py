@@ -9,7 +9,7 @@ from functools import partial
 from typing import Any, NamedTuple
 
 from reconciler import __version__
-from reconciler.clock import Clock, iso
+from reconciler.clock import Clock, from_iso, iso
 from reconciler.control.controller import Controller
 from reconciler.control.diagnosis import (
     CALM,
@@ -441,6 +441,7 @@ class StatusBoard:
             clean=fleet.clean,
             head=None if fleet.head is None else fleet.head.to_json(),
             is_held=fleet.followed is not None and fleet.followed.held is not None,
+            unreachable_s=_unreachable_s(fleet, parts.clock.time()),
             heartbeat_s=parts.heartbeat_s,
             last_beat=parts.heartbeat.last_beat,
             heartbeat_age_s=parts.heartbeat.age_s(),
@@ -501,6 +502,11 @@ class StatusBoard:
 def _is_same(now: _Seen, before: _Seen | None) -> bool:
     """An entry that was judged anew is another, though it reads the same: not all that counts stands in it."""
     return before is not None and now.entry is before.entry and now[1:] == before[1:]
+
+
+def _unreachable_s(fleet: Fleet, now_s: float) -> float:
+    since = None if fleet.followed is None else fleet.followed.unreachable_since
+    return 0.0 if since is None else max(0.0, now_s - from_iso(since))
 
 
 def _doubt(not_whole: str) -> str:

@@ -64,6 +64,9 @@ class Metrics(Collector):
         yield _gauge("reconciler_source_up", "1 where the files can be read.", not engine.source_error)
         blocked_s = engine.source_blocked_s
         yield _gauge("reconciler_source_blocked_seconds", "How long nothing but lowering has been applied.", blocked_s)
+        yield _gauge("reconciler_source_held", "1 where a commit is held.", engine.is_held)
+        away_s = engine.unreachable_s
+        yield _gauge("reconciler_source_unreachable_seconds", "How long the remote has not answered.", away_s)
         yield _gauge("reconciler_database_up", "1 where the database can be used.", not engine.database_error)
         yield _gauge("reconciler_source_clean", "1 where what runs is committed.", engine.clean)
         yield _gauge("reconciler_problems", "Problems in files.", len(self._status.problems()))

@@ -140,6 +140,12 @@ class Day:
         found: dict[str, Any] = self.ask("/api/v1/source")
         return found
 
+    def metric(self, name: str) -> float:
+        with urllib.request.urlopen(f"{self.page}/metrics", timeout=10) as answer:
+            found = re.search(rf"^{name} (\S+)$", answer.read().decode(), re.MULTILINE)
+        assert found is not None, name
+        return float(found[1])
+
     def applied(self) -> str | None:
         applied = self.source()["applied"]
         return None if applied is None else str(applied["commit"])
@@ -210,6 +216,7 @@ def test_a_desks_day(day: Day) -> None:
     day.until(lambda: day.modes() == {"a": "observe", "b": "off"}, "it lowers and lifts nothing")
     held = day.source()["held"]
     assert held["commit"] == unsigned
+    assert day.metric("reconciler_source_held") == 1
     assert f"commit {unsigned[:12]} is not signed" in held["why"]
     assert day.applied() == merged
     told = json.loads(day.run(*RECONCILER, "--root", str(day.home / "engine"), "source", "--format", "json"))
@@ -243,8 +250,10 @@ def test_a_desks_day(day: Day) -> None:
     day.origin.rename(away)
     day.until(lambda: day.source()["unreachable_since"] is not None, "the remote does not answer")
     assert (day.applied(), day.modes()) == (moved, {"a": "observe", "b": "observe"})
+    day.until(lambda: day.metric("reconciler_source_unreachable_seconds") > 0, "and for how long is measured")
     away.rename(day.origin)
     day.until(lambda: day.source()["unreachable_since"] is None, "it answers again")
+    assert (day.metric("reconciler_source_unreachable_seconds"), day.metric("reconciler_source_held")) == (0, 0)
 
     # Killed, while something is merged: the next start goes on from what was applied.
     day.write("c", "off")
