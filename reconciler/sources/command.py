@@ -114,11 +114,11 @@ class Git:
                     os.killpg(process.pid, signal.SIGKILL)
                 process.wait()
                 if isinstance(error, subprocess.TimeoutExpired):
-                    raise _too_slow(arguments[0], timeout_s) from None
+                    raise _too_slow(_verb(arguments), timeout_s) from None
                 raise
             if code:
                 complaints.seek(0)
-                raise self._failure(arguments[0], complaints.read(_COMPLAINTS_BYTES))
+                raise self._failure(_verb(arguments), complaints.read(_COMPLAINTS_BYTES))
 
     def blobs(self) -> Blobs:
         """A process to read blobs from, for as long as its context."""
@@ -232,6 +232,11 @@ def _line(text: str, start: str) -> str:
 
 def _not_installed() -> SourceError:
     return SourceError("git is not installed, so nothing counts as committed")
+
+
+def _verb(arguments: Sequence[str]) -> str:
+    """What people know a command by: behind the settings that it is given."""
+    return next(word for at, word in enumerate(arguments) if word != "-c" and arguments[at - 1 : at] != ("-c",))
 
 
 def _too_slow(command: str, timeout_s: float) -> SourceError:

@@ -91,3 +91,8 @@ def test_no_process_is_left_behind(repository: Path) -> None:
     with Git(repository).blobs() as blobs:
         pass
     assert blobs._process.returncode is not None
+
+
+def test_what_asks_another_repository_fails_by_the_name_people_know(repository: Path) -> None:
+    with pytest.raises(SourceError, match=r"^git fetch failed: .*does not appear to be a git repository"):
+        Git(repository).reach("-c", "x.y=fetch", "fetch", "--quiet", "/nowhere", timeout_s=10)
