@@ -33,10 +33,10 @@ from reconciler.records.crosscheck import EvaluationCache, evaluate_all
 from reconciler.records.evaluation import Evaluation
 from reconciler.records.snapshot import Snapshot
 from reconciler.runtime.at_work import AtWork
+from reconciler.runtime.desk import Allowance, World
 from reconciler.runtime.host import InlineHost, ThreadHost
 from reconciler.runtime.performer import resolver
 from reconciler.runtime.protocol import Report
-from reconciler.runtime.slot import Allowance, World
 from reconciler.runtime.surroundings import Surroundings
 from reconciler.settings import Settings
 from reconciler.settings.live_limits import LiveLimits

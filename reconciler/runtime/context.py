@@ -16,7 +16,7 @@ from typing import TypeAlias
 from reconciler.clock import utc
 from reconciler.orders.market import Balance, Candle, InstrumentRules, Position, Quote
 from reconciler.orders.order import Order
-from reconciler.runtime.slot import Desk
+from reconciler.runtime.desk import Desk
 from reconciler.strategy.context import Context, not_a_data_market, order_request
 from reconciler.validation.secrets import scrub
 

@@ -15,7 +15,7 @@ from reconciler.clock import Clock
 from reconciler.runtime.at_work import AtWork
 from reconciler.runtime.progress import Progress
 from reconciler.runtime.protocol import WORKER, HostOptions
-from reconciler.runtime.slot import HookCall, Slot, World
+from reconciler.runtime.slot import HookCall, Slot
 
 log = logging.getLogger(__name__)
 
@@ -159,21 +159,23 @@ class Crew:
 class InlineCrew:
     """Works on slots on the thread that offers them, one after the other; the same claims hold.
 
-    It is given a world whose hooks have an allowance: it is renewed for every slot.
+    `renew` is called before each: whatever hooks are given to be bounded by begins anew.
     """
 
     def __init__(
         self,
         work: Callable[[HookCall, Slot], None],
         failed: Callable[[HookCall, Slot, BaseException], None],
-        world: World,
+        monotonic: Callable[[], float],
+        place: int,
+        renew: Callable[[], object],
     ) -> None:
         self._work = work
         self._failed = failed
-        self._monotonic = world.clock.monotonic
-        self._allowance = world.allowance
+        self._monotonic = monotonic
+        self._renew = renew
         self._queue: deque[Slot] = deque()
-        self._call = HookCall(threading.get_ident(), world.at_work.place())
+        self._call = HookCall(threading.get_ident(), place)
         self._is_at_work = False
 
     def offer(self, slot: Slot) -> None:
@@ -206,8 +208,7 @@ class InlineCrew:
             while queue:
                 slot = queue.popleft()
                 call.ended_s = self._monotonic()
-                if self._allowance is not None:
-                    self._allowance.renew()
+                self._renew()
                 try:
                     self._work(call, slot)
                 except Exception as error:

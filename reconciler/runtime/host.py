@@ -10,6 +10,7 @@ from reconciler.records.plan import Running
 from reconciler.records.record import Row
 from reconciler.records.status import Ticks
 from reconciler.runtime.crew import Crew, InlineCrew, Watchdog
+from reconciler.runtime.desk import World
 from reconciler.runtime.gate import PausedBy
 from reconciler.runtime.performer import CheckWidgets, Performer, Resolve
 from reconciler.runtime.progress import Progress
@@ -24,7 +25,7 @@ from reconciler.runtime.protocol import (
     TicksMissed,
 )
 from reconciler.runtime.roster import Roster
-from reconciler.runtime.slot import Slot, World
+from reconciler.runtime.slot import Slot
 from reconciler.runtime.surroundings import Surroundings
 from reconciler.strategy.widgets import check_widgets as check_all_widgets
 
@@ -203,7 +204,7 @@ class _Hosting:
 
     def render_failing(self) -> frozenset[str]:
         slots = self._roster.slots()
-        return frozenset([slot.id for slot in slots if (one := slot.instance) is not None and one.render_error])
+        return frozenset([slot.id for slot in slots if slot.shown.error])
 
     def next_due(self, beat: int) -> int | None:
         """The first beat after `beat` at which anybody ticks, None where nobody does."""
@@ -304,7 +305,9 @@ class InlineHost(_Hosting):
         awaited: Callable[[], Callable[[str], bool] | None] = _nobody,
     ) -> None:
         super().__init__(world, options, report, resolve, check_widgets, awaited)
-        self._crew = InlineCrew(self._performer.work, self._progress.engine_failed, world)
+        renew = bool if world.allowance is None else world.allowance.renew
+        place = self._at_work.place()
+        self._crew = InlineCrew(self._performer.work, self._progress.engine_failed, world.clock.monotonic, place, renew)
 
     def start(self) -> None:
         """There is nobody to hire."""

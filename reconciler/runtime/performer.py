@@ -17,9 +17,10 @@ from reconciler.exact import standard_context
 from reconciler.records.record import Values
 from reconciler.runtime.at_work import culprit
 from reconciler.runtime.context import context_at
+from reconciler.runtime.desk import Desk, RunningInstance, World
 from reconciler.runtime.progress import Progress
 from reconciler.runtime.protocol import Hook, HostOptions
-from reconciler.runtime.slot import Desk, HookCall, RunningInstance, Slot, World
+from reconciler.runtime.slot import HookCall, Made, Shown, Slot
 from reconciler.strategy.definition import Definition
 from reconciler.validation.secrets import SecretReference, scrub, scrub_values, secret_references, with_secrets
 from reconciler.validation.validator import compile_config_schema
@@ -200,7 +201,8 @@ class Performer:
 
         This is what every tick goes through. It does what `_call` does for the other hooks, but all in one frame.
         """
-        instance, beat = slot.instance, slot.beat
+        instance: RunningInstance | None = slot.instance
+        beat = slot.beat
         if instance is None or beat is None or not slot.steps:
             self._turn(call, slot)
             return
@@ -257,11 +259,12 @@ class Performer:
         slot.number = self._at_work.number(who)
         desk = Desk(self._world, slot.gate, slot.log)
         made: list[RunningInstance] = []
+        loaded_at_s = self._time()
 
         def load() -> None:
             record = spec.row.record
             config, desk.secrets = self._resolve(record.effective_config, spec.definition.config_schema)
-            made.append(RunningInstance(spec.definition, config, desk, context_at(desk), self._time()))
+            made.append(RunningInstance(spec.definition, config, desk, context_at(desk)))
             made[0].strategy.init()
 
         failure = self._call(call, slot, "init", load, spec.definition, desk)
@@ -269,7 +272,9 @@ class Performer:
             self._progress.load_failed(slot, failure.text)
             return
         instance = made[0]
-        self._progress.load_succeeded(slot, instance)
+        definition = instance.definition
+        values = Made(definition.cadence_steps, loaded_at_s)
+        self._progress.load_succeeded(slot, instance, values, definition.tick_on_load)
         if instance.renders and not slot.ending:
             self._render(call, slot, instance)
 
@@ -288,25 +293,27 @@ class Performer:
 
     def _render(self, call: HookCall, slot: Slot, instance: RunningInstance) -> None:
         """Keep what `render` gives; what fails to render leaves the widgets as they were, told once per error."""
+        before = slot.shown
 
         def render() -> None:
             secrets = instance.desk.secrets
             if secrets:
                 widgets = self._check_widgets(instance.strategy.render(), lambda text: scrub(text, secrets))
-                instance.widgets = scrub_values(widgets, secrets)
+                widgets = scrub_values(widgets, secrets)
             else:
-                instance.widgets = self._check_widgets(instance.strategy.render(), str)
-            instance.drawn_at_s = self._time()
+                widgets = self._check_widgets(instance.strategy.render(), str)
+            slot.shown = Shown(widgets, self._time())
 
         failure = self._call(call, slot, "render", render, instance.definition, instance.desk)
         instance.render_at_s = self._monotonic() + self._render_interval_s
-        error = "" if failure is None else failure.text
-        if error and error != instance.render_error:
-            self._progress.hook_failed(slot, "render", error)
-        instance.render_error = error
+        if failure is None:
+            return
+        if failure.text != before.error:
+            self._progress.hook_failed(slot, "render", failure.text)
+        slot.shown = before._replace(error=failure.text)
 
     def _unload(self, call: HookCall, slot: Slot) -> None:
-        instance = slot.instance
+        instance: RunningInstance | None = slot.instance
         error = ""
         if instance is not None:
             failure = self._call(call, slot, "on_unload", instance.unload, instance.definition, instance.desk)

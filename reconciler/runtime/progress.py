@@ -25,7 +25,7 @@ from reconciler.runtime.protocol import (
     Unstuck,
 )
 from reconciler.runtime.roster import Roster
-from reconciler.runtime.slot import HookCall, RunningInstance, Slot
+from reconciler.runtime.slot import HookCall, Made, Slot
 
 _JITTER = 0.2
 
@@ -68,18 +68,21 @@ class Progress:
             else:
                 slot.remake(spec.row)
                 slot.loading = spec
+                slot.code = (spec.definition.cls.__module__, spec.definition.path)
                 slot.gate.open(spec.row, slot.ceiling)
             self._board.refresh(slot)
             return spec
 
-    def load_succeeded(self, slot: Slot, instance: RunningInstance) -> None:
+    def load_succeeded(self, slot: Slot, instance: object, made: Made, ticks_on_load: bool) -> None:
+        """`instance` is theirs who make it run: it is handed back to them."""
         with self._roster.changing():
             slot.loading = None
             slot.instance = instance
+            slot.made = made
             slot.attempt = 0
             self._board.refresh(slot)
             if not slot.ending:
-                if instance.definition.tick_on_load:
+                if ticks_on_load:
                     self._board.schedule.place_once(slot)
                 self._outbox.put(Loaded(slot.id, slot.gate.row.generation))
 
@@ -188,7 +191,7 @@ class Progress:
         text = f"the engine failed: {type(error).__name__}: {error}"
         if slot.stuck is call:
             self.late_call_over(call)
-        if slot.instance is None:
+        if slot.made is None:
             self.load_failed(slot, text)
         elif slot.ending:
             self.unloaded(slot, text)

@@ -1,96 +1,42 @@
 """The place of one id in a host, for as long as the process lives: reloads come and go within it.
 
-And what stands in it: the running instance, the desk that its context reaches, the world behind that.
+The engine's side: facts and values. Of what runs there it holds no more than whoever makes it run wants to be handed
+back; nothing of it is looked into here, so that it may as well be in another process.
 """
 
 from __future__ import annotations
 
 import sys
-import threading
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping
 from functools import lru_cache
-from random import Random
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from reconciler import ending as forks
-from reconciler.clock import Clock, iso
-from reconciler.errors import TradingClosed
-from reconciler.orders.order import OrderChanges
-from reconciler.ports import MarketData, OrderGateway
+from reconciler.clock import iso
 from reconciler.records.cadence import beat_at, beat_time, next_due
 from reconciler.records.mode import Mode
 from reconciler.records.plan import LoadKey, Phase, Running, load_key
-from reconciler.records.record import Identity, Row, Values
+from reconciler.records.record import Row
 from reconciler.records.status import Ticks
-from reconciler.runtime.at_work import AtWork
-from reconciler.runtime.gate import Gate, TickGate
-from reconciler.runtime.protocol import WORKER, Hook, LogRing, RuntimeFacts
-from reconciler.runtime.surroundings import Surroundings
-from reconciler.strategy.base import Strategy, frozen
-from reconciler.strategy.context import Context, chance
-from reconciler.strategy.definition import Definition
-from reconciler.validation.secrets import scrub
+from reconciler.runtime.gate import Gate
+from reconciler.runtime.protocol import Hook, LogRing, RuntimeFacts
 
 if TYPE_CHECKING:
     from reconciler.runtime.protocol import LoadSpec
 
 
-class RunningInstance:
-    """One loaded strategy and what the host keeps beside it. `loaded_at_s` is wall time, `render_at_s` monotonic.
+class Made(NamedTuple):
+    """What is known of an instance once it is loaded. `loaded_at_s` is wall time."""
 
-    Making one runs the strategy's constructor, which is foreign code.
-    """
+    cadence_steps: int
+    loaded_at_s: float
 
-    __slots__ = (
-        "definition",
-        "desk",
-        "drawn_at_s",
-        "loaded_at_s",
-        "news",
-        "render_at_s",
-        "render_error",
-        "renders",
-        "strategy",
-        "widgets",
-    )
 
-    def __init__(
-        self, definition: Definition, config: Values, desk: Desk, context: Context, loaded_at_s: float
-    ) -> None:
-        self.definition = definition
-        self.desk = desk
-        self.loaded_at_s = loaded_at_s
-        self.renders = definition.cls.render is not Strategy.render
-        self.render_at_s = 0.0
-        self.render_error = ""
-        self.drawn_at_s: float | None = None  # wall time
-        self.widgets: tuple[Mapping[str, Any], ...] = ()
-        hears = definition.cls.on_order is not Strategy.on_order
-        self.news = desk.world.gateway.listen(desk.gate.row.id) if hears else None
-        self.strategy = definition.cls()
-        self.strategy.config = frozen(config)
-        self.strategy.context = context
+class Shown(NamedTuple):
+    """What an instance rendered last, and when (wall time); `error` says why it is old, empty where it is not."""
 
-    def tick(self) -> None:
-        """Foreign code, the look for `on_tick` too: it may be made by code of the strategy's."""
-        if self.news is not None:
-            self._hear(self.news)
-        self.strategy.on_tick()
-
-    def _hear(self, news: OrderChanges) -> None:
-        """Tell it what became of its orders, of those that it sees. What it fails at is not told again."""
-        self.desk.is_telling = True
-        try:
-            while (order := news.take()) is not None:
-                if (order.provenance.mode is not Mode.ACTIVE) is self.desk.shadow:
-                    self.strategy.on_order(order)
-        finally:
-            self.desk.is_telling = False
-
-    def unload(self) -> None:
-        """Foreign code, as `tick` is."""
-        self.strategy.on_unload()
+    widgets: tuple[Mapping[str, Any], ...] = ()
+    drawn_at_s: float | None = None
+    error: str = ""
 
 
 class LastHour:
@@ -133,6 +79,7 @@ class Slot:
         "beat",
         "ceiling",
         "claimed",
+        "code",
         "consecutive",
         "count",
         "ending",
@@ -152,10 +99,12 @@ class Slot:
         "last_error_at_s",
         "loading",
         "log",
+        "made",
         "missed",
         "missed_last_hour",
         "number",
         "retry_at_s",
+        "shown",
         "steps",
         "stuck",
         "wanted",
@@ -168,7 +117,10 @@ class Slot:
         self.log = LogRing(log_lines)
         self.key: LoadKey = load_key(row)
         # What runs, and what is wanted next.
-        self.instance: RunningInstance | None = None
+        self.instance: Any = None  # theirs who make it run
+        self.made: Made | None = None
+        self.shown = Shown()
+        self.code = ("", "")  # the module of its code, and the path
         self.loading: LoadSpec | None = None
         self.wanted: LoadSpec | None = None
         self.ceiling = Mode.OFF  # what `wanted` may rise to
@@ -203,7 +155,7 @@ class Slot:
             return Phase.STUCK
         if self.ending:
             return Phase.UNLOADING
-        if self.instance is not None:
+        if self.made is not None:
             return Phase.RUNNING
         if self.loading is not None or self.wanted is not None:
             return Phase.LOADING
@@ -212,7 +164,7 @@ class Slot:
     @property
     def is_occupied(self) -> bool:
         """True while something is there that must end before anything else is loaded."""
-        return self.instance is not None or self.loading is not None
+        return self.made is not None or self.loading is not None
 
     @property
     def is_failing(self) -> bool:
@@ -226,7 +178,8 @@ class Slot:
 
     def ended(self) -> None:
         """Nothing is there any more, and loads that failed are forgotten."""
-        self.instance = None
+        self.instance = self.made = None
+        self.shown = Shown()
         self.ending = False
         self.beat = None
         self.failed = False
@@ -271,9 +224,9 @@ class Slot:
 
     def due_steps(self) -> int:
         """The cadence it ought to be scheduled at, 0 where it must not tick."""
-        if self.instance is None or self.ending or self.gate.pause or self.gate.mode is Mode.OFF:
+        if self.made is None or self.ending or self.gate.pause or self.gate.mode is Mode.OFF:
             return 0
-        return self.instance.definition.cadence_steps
+        return self.made.cadence_steps
 
     def view(self) -> Running | None:
         """What the plan must know. The mode of one that waits for its predecessor is what it may rise to."""
@@ -290,15 +243,14 @@ class Slot:
 
     def facts(self, now_s: float, steady_s: float, heartbeat_s: float) -> RuntimeFacts:
         """How it is doing; `now_s` is wall time, `steady_s` monotonic."""
-        instance = self.instance
-        widgets: tuple[Mapping[str, Any], ...] = () if instance is None else instance.widgets
+        made, shown = self.made, self.shown
         return RuntimeFacts(
             id=self.id,
             phase=self.phase,
             mode=self.gate.mode,
             pause=self.gate.pause,
-            generation=None if instance is None else self.gate.row.generation,
-            loaded_at=None if instance is None else iso(instance.loaded_at_s),
+            generation=None if made is None else self.gate.row.generation,
+            loaded_at=None if made is None else iso(made.loaded_at_s),
             last_error=self.last_error,
             last_error_at=None if self.last_error_at_s is None else iso(self.last_error_at_s),
             failing=self.is_failing,
@@ -314,15 +266,15 @@ class Slot:
                 last_duration_s=self.last_duration_s,
                 next_at=self._next_at(now_s, heartbeat_s),
                 last_good_at=None if self.good_at_s is None else iso(self.good_at_s),
-                every_s=None if instance is None else instance.definition.cadence_steps * heartbeat_s,
+                every_s=None if made is None else made.cadence_steps * heartbeat_s,
                 errors_last_hour=0 if self.errors_last_hour is None else self.errors_last_hour.count(steady_s),
                 missed_last_hour=0 if self.missed_last_hour is None else self.missed_last_hour.count(steady_s),
             ),
-            widgets=widgets,
+            widgets=shown.widgets,
             logs=self.log.newest_first(),
-            render_error="" if instance is None else instance.render_error,
+            render_error=shown.error,
             missed_lately=self.lag if self.is_lagging else None,
-            drawn_at=None if instance is None or instance.drawn_at_s is None else iso(instance.drawn_at_s),
+            drawn_at=None if shown.drawn_at_s is None else iso(shown.drawn_at_s),
         )
 
     def _next_at(self, now_s: float, heartbeat_s: float) -> str | None:
@@ -375,173 +327,13 @@ class HookCall:
     def stands_at(self) -> str:
         """Where the hook is: `strategies/grid.py:31 in on_tick`, and in what it waits. Empty once it is over."""
         innermost = frame = sys._current_frames().get(self.thread)
-        made_from = self.slot.instance or self.slot.loading
-        if innermost is None or made_from is None or self.over:
+        module, path = self.slot.code
+        if innermost is None or not self.slot.is_occupied or self.over:
             return ""
-        definition = made_from.definition
-        while frame is not None and frame.f_globals.get("__name__") != definition.cls.__module__:
+        while frame is not None and frame.f_globals.get("__name__") != module:
             frame = frame.f_back
         within = f"{innermost.f_globals.get('__name__')}:{innermost.f_lineno} in {innermost.f_code.co_name}"
         if frame is None:
             return within
-        own = f"{definition.path}:{frame.f_lineno} in {frame.f_code.co_name}"
+        own = f"{path}:{frame.f_lineno} in {frame.f_code.co_name}"
         return own if frame is innermost else f"{own}, waiting in {within}"
-
-
-@dataclass(frozen=True, slots=True)
-class World:
-    """What all instances of a host share.
-
-    `seed` makes another chance of everybody's `context.random`, and of retries. `surroundings` are put back after hooks
-    that set them, where there are any. `allowance` is how often a hook may ask, where hooks are given no time.
-    """
-
-    clock: Clock
-    gateway: OrderGateway
-    market: MarketData
-    heartbeat_s: float
-    at_work: AtWork = field(default_factory=AtWork)
-    seed: str = ""
-    surroundings: Surroundings | None = None
-    allowance: Allowance | None = None
-
-    def asked(self) -> _Asked:
-        """Foreign code asks for something: until it is answered, it is not its code that runs."""
-        if self.allowance is not None:
-            self.allowance.take()
-        return _Asked(self)
-
-    def now_s(self) -> float:
-        """Wall time, for foreign code."""
-        if self.allowance is not None:
-            self.allowance.take()
-        return self.clock.time()
-
-
-class _Asked:
-    """While it is entered, the engine is at work."""
-
-    __slots__ = ("_back", "_world")
-
-    def __init__(self, world: World) -> None:
-        self._world = world
-        self._back: Callable[[], None] | None = None
-
-    def __enter__(self) -> World:
-        self._back = self._world.at_work.engine_works()
-        return self._world
-
-    def __exit__(self, *raised: object) -> None:
-        if self._back is not None:
-            self._back()
-
-
-class Overdue(BaseException):
-    """A hook asked more often than it may: no strategy's `except Exception` is to go on after it."""
-
-
-class Allowance:
-    """How often the hook under way may still ask its context for something."""
-
-    __slots__ = ("_left", "_most")
-
-    def __init__(self, most: int) -> None:
-        self._most = self._left = most
-
-    def renew(self) -> None:
-        """Another hook begins."""
-        self._left = self._most
-
-    def take(self) -> None:
-        """It asks once more. Raises Overdue where that is once too often."""
-        self._left -= 1
-        if self._left < 0:
-            raise Overdue(f"it asked its context for more than {self._most:,} things: does it wait for time to pass?")
-
-
-class Desk:
-    """What one instance's context stands on. `permit` is the `on_tick` under way, None between ticks."""
-
-    __slots__ = (
-        "_drawn_for",
-        "_has_strayed",
-        "_random",
-        "gate",
-        "is_telling",
-        "loaded_mode",
-        "log",
-        "permit",
-        "secrets",
-        "world",
-    )
-
-    def __init__(self, world: World, gate: Gate, log: LogRing) -> None:
-        self.world = world
-        self.gate = gate
-        self.log = log
-        self.secrets: tuple[str, ...] = ()
-        self.loaded_mode = gate.row.mode
-        self.permit: HookCall | None = None
-        self.is_telling = False
-        """True while `on_order` runs, which is a part of the tick and may not place."""
-        self._has_strayed = False
-        self._drawn_for: tuple[int, bool] | None = None
-        self._random: Random | None = None
-
-    @property
-    def identity(self) -> Identity:
-        return self.gate.row.record.identity
-
-    @property
-    def beat(self) -> int:
-        """The tick's own beat, so that all it reads is of one moment; between ticks the beat under way."""
-        permit = self.permit
-        if permit is not None:
-            return permit.beat
-        return beat_at(self.world.clock.time(), self.world.heartbeat_s)
-
-    @property
-    def shadow(self) -> bool:
-        """Which book is the instance's own. While it is unloaded its gate is shut, but not its book."""
-        mode = self.gate.mode
-        return (self.loaded_mode if mode is Mode.OFF else mode) is not Mode.ACTIVE
-
-    @property
-    def random(self) -> Random:
-        """The same for a beat and generation, whatever was drawn before; a tick begins anew, whatever `init` drew."""
-        drawn_for = (self.beat, self.permit is not None)
-        if self._random is None or self._drawn_for != drawn_for:
-            row = self.gate.row
-            self._random = chance(self.world.seed, row.id, row.generation, drawn_for[0])
-            self._drawn_for = drawn_for
-        return self._random
-
-    def gate_for_order(self) -> tuple[TickGate, int]:
-        """The gate that an order meets now, and the beat to place for. Raises TradingClosed where none may be."""
-        permit = self.permit
-        if forks.is_child:
-            raise TradingClosed("orders are placed by the engine's own process: this is a child of it")
-        if permit is None or permit.over or threading.get_ident() != permit.thread:
-            self._refuse_strays()
-        if permit is None or permit.over:
-            raise TradingClosed("orders are placed from on_tick: expected it to be running, it is not")
-        if self.is_telling:
-            raise TradingClosed("orders are placed from on_tick: on_order runs before it, and only hears of them")
-        if threading.get_ident() != permit.thread:
-            raise TradingClosed("orders are placed from on_tick's own thread: this is another one")
-        if self.world.clock.monotonic() >= permit.deadline_s:
-            limit_s = permit.deadline_s - permit.started_s
-            raise TradingClosed(f"on_tick has outlived its deadline of {limit_s:g} s: it may place nothing more")
-        return TickGate(self.gate, self.world.clock, permit.deadline_s), permit.beat
-
-    def _refuse_strays(self) -> None:
-        """Told as what it is, and the first time in the instance's log: nobody sees what a thread of its own raises."""
-        thread = threading.current_thread()
-        if thread.name == WORKER or thread is threading.main_thread():
-            return
-        whose = f"{thread.name!r} is another one, which the strategy started"
-        message = f"orders are placed from on_tick's own thread, while it runs: {whose}"
-        if not self._has_strayed:
-            self._has_strayed = True
-            self.log.append(self.world.clock.time(), "warning", scrub(f"an order was refused: {message}", self.secrets))
-        raise TradingClosed(message)

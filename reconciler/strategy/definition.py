@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 import importlib.util
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import CodeType, TracebackType
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +19,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Definition:
-    """One loaded version of a strategy. Two versions of one type live side by side, told apart by `code_digest`."""
+    """One loaded version of a strategy. Two versions of one type live side by side, told apart by `code_digest`.
+
+    Sent to another process, it is its `source` that travels: there it is loaded anew.
+    """
 
     strategy_type: str
     path: str
@@ -30,6 +33,7 @@ class Definition:
     cadence_steps: int
     tick_on_load: bool
     config_schema: Mapping[str, Any]
+    source: bytes = field(default=b"", repr=False, compare=False)
 
 
 MAX_SOURCE_BYTES = 1024 * 1024
@@ -46,6 +50,7 @@ class ModuleSource:
     text: str
     tree: ast.Module
     code: CodeType
+    data: bytes
 
     def problem(self, at: tuple[int, int], pointer: str, message: str, *, rule: str, hint: str = "") -> Problem:
         """A problem of this file; `at` is (line, column), from 1. What it says may come from the author's code."""
@@ -146,7 +151,7 @@ def parse(path: str, filename: str, data: bytes) -> ModuleSource | Problem:
         return Problem(path, 1, 1, "", f"expected the encoding of a text, was refused: {error}", rule="code-encoding")
     except (ValueError, MemoryError, RecursionError, OverflowError) as error:
         return _unreadable(path, f"expected Python that can be compiled, was refused: {error or type(error).__name__}")
-    return ModuleSource(path, filename, text, tree, code)
+    return ModuleSource(path, filename, text, tree, code, data)
 
 
 def _unreadable(path: str, message: str) -> Problem:

@@ -46,6 +46,7 @@ def inspect_module(
         cadence_steps=cadence.steps(float(cls.TICK_MINUTES)),
         tick_on_load=cls.TICK_ON_LOAD,
         config_schema=json.loads(json.dumps(cls.CONFIG_SCHEMA)),
+        source=source.data,
     )
 
 

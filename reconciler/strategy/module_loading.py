@@ -8,6 +8,7 @@ packages but no other file of its folder.
 from __future__ import annotations
 
 import builtins
+import copyreg
 import importlib.util
 import linecache
 import sys
@@ -20,7 +21,7 @@ from types import FrameType, ModuleType
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias, cast
 
 from reconciler.clock import Clock, SystemClock
-from reconciler.errors import Problem
+from reconciler.errors import Problem, ReconcilerError
 from reconciler.records.snapshot import engine_fault
 from reconciler.strategy.definition import Definition, ModuleSource, parse
 from reconciler.strategy.inspection import inspect_module
@@ -91,6 +92,22 @@ def load_all(
         else (attempt.give_up(deadline_s),)
         for attempt in attempts
     ]
+
+
+def reloaded(strategy_type: str, source: bytes, path: str, digest: str) -> Definition:
+    """The definition that was sent here as its source. Raises ReconcilerError where it cannot be loaded here."""
+    found = load(strategy_type, source, path, digest)
+    if not isinstance(found, Definition):
+        raise ReconcilerError("; ".join(map(str, found)))
+    return found
+
+
+def _sent(definition: Definition) -> tuple[Callable[..., Definition], tuple[str, bytes, str, str]]:
+    one = definition
+    return reloaded, (one.strategy_type, one.source, one.path, one.code_digest)
+
+
+copyreg.pickle(Definition, _sent)
 
 
 def forget(definition: Definition) -> None:

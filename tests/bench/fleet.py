@@ -11,10 +11,10 @@ from reconciler.clock import SystemClock
 from reconciler.records.cadence import steps
 from reconciler.records.mode import Mode
 from reconciler.records.record import Identity, InstanceRecord, Row, digest
+from reconciler.runtime.desk import World
 from reconciler.runtime.host import ThreadHost
 from reconciler.runtime.performer import no_secrets
 from reconciler.runtime.protocol import HostOptions, Loaded, LoadSpec, Report
-from reconciler.runtime.slot import World
 from reconciler.strategy.base import Strategy
 from reconciler.strategy.definition import Definition
 

@@ -30,10 +30,10 @@ from reconciler.records.crosscheck import EvaluationCache, evaluate_all
 from reconciler.records.followed import Pinned
 from reconciler.records.plan import Action, Phase, Running
 from reconciler.records.status import InstanceStatus, Obstacle
+from reconciler.runtime.desk import World
 from reconciler.runtime.host import ThreadHost
 from reconciler.runtime.performer import no_secrets
 from reconciler.runtime.protocol import HostOptions
-from reconciler.runtime.slot import World
 from reconciler.sources.branch import Branch
 from reconciler.sources.worktree import Worktree, WorktreeOptions
 from reconciler.store.store import Store
