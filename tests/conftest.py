@@ -3,7 +3,6 @@ database is a copy of one that the migrations made once, for making it anew take
 
 from __future__ import annotations
 
-import os
 import sqlite3
 from collections.abc import Generator, Iterator
 from pathlib import Path
@@ -13,12 +12,20 @@ from hypothesis import HealthCheck, settings
 from sqlite_utils import Database
 
 from reconciler.store import tables as schema
+from tests import drawing
 
 settings.register_profile(
-    "steady", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow], print_blob=True
+    "steady",
+    deadline=None,
+    derandomize=True,
+    max_examples=drawing.USUAL,
+    suppress_health_check=[HealthCheck.too_slow],
+    print_blob=True,
 )
-settings.register_profile("new", settings.get_profile("steady"), derandomize=False, max_examples=1_000)
-settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "steady"))
+settings.register_profile(
+    "new", settings.get_profile("steady"), derandomize=False, max_examples=drawing.drawn(drawing.USUAL)
+)
+settings.load_profile(drawing.PROFILE)
 
 
 @pytest.fixture(scope="session", autouse=True)

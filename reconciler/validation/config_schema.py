@@ -39,7 +39,7 @@ class _Filling:
 
     def __init__(self, root: Schema) -> None:
         self._root = root
-        self._left = MAX_FILLED
+        self.left = MAX_FILLED
 
     def filled(self, values: Any, schema: Schema, depth: int) -> Any:
         if not isinstance(values, (dict, list)):
@@ -70,8 +70,8 @@ class _Filling:
         return filled
 
     def _count(self) -> None:
-        self._left -= 1
-        if self._left < 0:
+        self.left -= 1
+        if self.left < 0:
             raise EndlessDefaults(f"expected defaults that end, was one that leads to more than {MAX_FILLED:,} others")
 
 
@@ -164,13 +164,19 @@ def faults(schema: Mapping[str, Any]) -> Iterator[str]:
 
 
 def endless_defaults(schema: Mapping[str, Any]) -> Iterator[str]:
-    """Each `default` of an otherwise sound schema that cannot be filled in, since that leads back to it."""
+    """Each `default` of an otherwise sound schema that cannot be filled in, since that leads back to it.
+
+    Of those that lead to too many others the first one: counting them takes a second, and they come in crowds.
+    """
     for path, part in every(schema):
         if isinstance(part, Mapping) and "default" in part:
+            filling = _Filling(schema)
             try:
-                defaults(part["default"], part, schema)
+                filling.filled(part["default"], part, 1)
             except EndlessDefaults as error:
                 yield f"{spell((*path, 'default'))}: {error}"
+                if filling.left < 0:
+                    return
 
 
 def _own_faults(

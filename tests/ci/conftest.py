@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shutil
 import subprocess
@@ -32,25 +33,36 @@ def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def python(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The `bin` of a Python of its own, which finds here what else would have to be downloaded."""
-    folder = tmp_path_factory.mktemp("python")
-    subprocess.run([sys.executable, "-m", "venv", folder], check=True)
+def installed(checkout: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The `bin` of a Python of its own, after the Install step as it stands in the action.
+
+    Installed once in a run, by whichever process of it comes first: the others wait, and share it.
+    """
+    folder = tmp_path_factory.getbasetemp()
+    shared = (folder.parent if "PYTEST_XDIST_WORKER" in os.environ else folder) / "installed"
+    with shared.with_suffix(".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not (shared / "is-whole").exists():
+            scratch = tmp_path_factory.mktemp("install")
+            _install(_python(shared), checkout, scratch)
+            (shared / "is-whole").touch()
+    return shared / "bin"
+
+
+def _python(folder: Path) -> Path:
+    """One that finds here what else would have to be downloaded."""
+    subprocess.run([sys.executable, "-m", "venv", "--clear", folder], check=True)
     (site_packages,) = folder.glob("lib/python*/site-packages")
     (site_packages / "ours.pth").write_text(sysconfig.get_path("purelib"))
     return folder / "bin"
 
 
-@pytest.fixture(scope="session")
-def installed(python: Path, checkout: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """`python`, after the Install step as it stands in the action."""
-    scratch = tmp_path_factory.mktemp("install")
+def _install(python: Path, checkout: Path, scratch: Path) -> None:
     (scratch / "requirements.txt").write_text("# nothing more\n")
     context = {"github.action_path": str(checkout), "inputs.requirements": str(scratch / "requirements.txt")}
     runner = Runner(scratch, scratch, {**os.environ, "PATH": f"{python}:{os.environ['PATH']}"}, context)
     (install,) = [step for step in steps() if step.get("name") == "Install"]
     assert runner.run([install]), runner.steps["Install"].stderr
-    return python
 
 
 @pytest.fixture

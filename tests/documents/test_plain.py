@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from reconciler.clock import SystemClock
 from reconciler.documents.document import Document, parse
 from reconciler.documents.scalars import values_of
+from tests.drawing import drawn
 
 ROOT = Path(__file__).parents[2]
 CORPUS = sorted(
@@ -77,7 +78,7 @@ def assert_alike(data: bytes) -> bool:
 
 
 @given(TEXTS)
-@settings(max_examples=1_000)
+@settings(max_examples=drawn(1_000))
 @example("a: x\n  y: z\n")
 @example("a: |\n\nb: x\n")
 @example("a:\n  b: x\n c: y\n")
@@ -90,7 +91,7 @@ def test_any_lines(text: str) -> None:
 
 
 @given(st.data())
-@settings(max_examples=1_000)
+@settings(max_examples=drawn(1_000))
 def test_an_instance_in_which_something_was_changed(data: st.DataObject) -> None:
     text = INSTANCE
     for _ in range(data.draw(st.integers(1, 3))):

@@ -19,6 +19,7 @@ from reconciler.paper.exchange import PaperExchange
 from reconciler.paper.feed import Prices, SyntheticFeed
 from reconciler.paper.paper_order import OrderRefused, PaperOrder
 from reconciler.paper.terms import PaperOptions
+from tests.drawing import drawn
 from tests.paper.conftest import PRICES
 from tests.paper.orders import get, held, limit, place
 
@@ -220,7 +221,7 @@ def real_prices(step_s: float) -> Counted:
     return Counted([CsvFeed.read(EXAMPLE, step_s), SyntheticFeed("paper", step_s)], step_s)
 
 
-@pytest.mark.parametrize(("step_s", "seed"), [(0.2, 0), (0.2, 1), (6.0, 2), (6.0, 3), (7.5, 4), (7.5, 5)])
+@pytest.mark.parametrize(("step_s", "seed"), [(0.2, 0), (6.0, 2), (7.5, 4)])
 def test_a_long_stop_fills_what_looking_at_every_step_would_have_filled(step_s: float, seed: int) -> None:
     luck, clock = random.Random(seed), FakeClock(1_790_000_123.4)
     quick, walking = (kind(real_prices(step_s), clock) for kind in (PaperExchange, WalkingExchange))
@@ -273,7 +274,7 @@ ORDERS = st.lists(
 )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=drawn(60), deadline=None)
 @given(ORDERS)
 def test_the_money_adds_up_to_the_last_digit(orders: list[tuple[Side, Decimal, Decimal | None, int]]) -> None:
     clock = FakeClock(0)

@@ -20,6 +20,7 @@ from reconciler.paper.feed import Prices
 from reconciler.paper.mcp_server import Journal
 from reconciler.paper.paper_order import OrderRefused, PaperOrder
 from reconciler.paper.terms import MarketRules, Markets, PaperOptions
+from tests.drawing import drawn
 from tests.paper.orders import get, held, limit, place
 
 OPTIONS = PaperOptions(markets=Markets({"*": MarketRules(depth=Decimal(1))}))
@@ -200,7 +201,7 @@ SYMBOLS = ("BTC/USD", "BTC/XAU", "XAU/USD", "XAU/BTC", "ETH/XAU")
 
 
 @pytest.mark.parametrize("shorts", [False, True])
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=drawn(60))
 @given(
     asked=st.lists(
         st.tuples(

@@ -23,6 +23,7 @@ from reconciler.paper.feed import Prices
 from reconciler.paper.mcp_server import Journal
 from reconciler.paper.paper_order import OrderRefused, PaperOrder, Ticket, read_ticket
 from reconciler.paper.terms import MarketRules, Markets, PaperOptions
+from tests.drawing import drawn
 
 ROWS = ("100.00,10.00,0.10", "102.00,9.50,0.11", "95.00,11.00,0.10", "98.00,10.20,0.09", "97.50,7.00,0.12")
 SYMBOLS = ("BTC/USD", "ETH/USD", "ETH/BTC")
@@ -232,7 +233,7 @@ class Trading(RuleBasedStateMachine):
 
 
 TestTrading = Trading.TestCase
-TestTrading.settings = settings(max_examples=60, stateful_step_count=30, deadline=None)
+TestTrading.settings = settings(max_examples=drawn(60), stateful_step_count=30, deadline=None)
 
 
 def test_two_thousand_small_executions_add_up_to_the_cent() -> None:

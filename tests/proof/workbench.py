@@ -28,7 +28,7 @@ from reconciler.store.reader import Reader
 
 KILLABLE = Path(__file__).with_name("killable.py")
 CLOCK = SystemClock()
-LONGEST_S = 20.0
+LONGEST_S = 60.0
 
 INSTANCE = """\
 id: {id}

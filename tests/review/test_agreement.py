@@ -32,6 +32,7 @@ from reconciler.strategy import Strategy
 from reconciler.strategy.catalogue import Catalogue
 from reconciler.strategy.definition import Definition
 from reconciler.validation.validator import check, compile_config_schema
+from tests.drawing import drawn
 
 ROOT = Path(__file__).parents[2]
 CASES = ROOT / "tests" / "cases"
@@ -189,7 +190,7 @@ SCALARS = (
 )
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=drawn(200), deadline=None)
 @given(data=st.data())
 def test_they_agree_on_any_config_of_the_example_strategies(
     strategies: dict[str, dict[str, Any]], committed: dict[str, Draft202012Validator], data: st.DataObject

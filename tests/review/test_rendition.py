@@ -13,6 +13,7 @@ from jsonschema import Draft202012Validator
 from reconciler.review.editor import Rendition
 from reconciler.validation.config_schema import strict
 from reconciler.validation.validator import check
+from tests.drawing import drawn
 
 Json = dict[str, Any]
 
@@ -194,14 +195,14 @@ def _readable(schema: Any) -> bool:
     return not ("patternProperties" in text and "unevaluated" in text)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=drawn(300), deadline=None)
 @given(schema=ROOTS, value=VALUES)
 def test_whatever_the_original_accepts_the_rendition_accepts(schema: Json, value: Any) -> None:
     assume(_readable(schema) and not check(value, schema))
     assert accepts(exported(schema), value)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=drawn(300), deadline=None)
 @given(schema=ROOTS, value=VALUES, data=st.data())
 def test_whatever_is_left_of_a_map_that_the_original_accepts_is_accepted_in_part(
     schema: Json, value: Any, data: st.DataObject

@@ -23,6 +23,7 @@ from reconciler.orders.order import Fill, Order, OrderNews, OrderState, Outcome,
 from reconciler.records.mode import Mode
 from reconciler.records.record import Row, RowChange
 from reconciler.store import Store
+from tests.drawing import drawn
 
 MakeOrder = Callable[..., Order]
 MakeRow = Callable[..., Row]
@@ -287,7 +288,7 @@ steps = st.lists(
 )
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=drawn(40), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(told=steps, price=prices)
 def test_positions_and_profits_are_those_of_the_fills_and_add_up_to_the_accounts(
     lasting_store: tuple[Store, FakeClock],
@@ -378,7 +379,7 @@ trades = st.lists(
 )
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=drawn(60), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(trades=trades, order=st.randoms(use_true_random=False))
 def test_once_every_price_is_told_the_book_is_what_it_would_have_been(
     fleet: Fleet, trades: list[tuple[Side, int, int, bool]], order: Any

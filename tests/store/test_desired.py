@@ -19,6 +19,7 @@ from reconciler.records.mode import Mode
 from reconciler.records.record import Attempt, Identity, InstanceRecord, Limits, Row, RowChange
 from reconciler.records.status import Sync
 from reconciler.store import Reader, Store
+from tests.drawing import drawn
 
 MakeRow = Callable[..., Row]
 
@@ -95,7 +96,7 @@ def lasting_store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
         yield opened
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=drawn(60), deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(written=st.lists(rows, max_size=4, unique_by=lambda row: row.id))
 def test_a_row_comes_back_exactly_as_it_was_written(lasting_store: Store, written: list[Row]) -> None:
     lasting_store.desired.apply([RowChange(row, "changed", "") for row in written])
@@ -105,7 +106,7 @@ def test_a_row_comes_back_exactly_as_it_was_written(lasting_store: Store, writte
         assert repr(known[row.id].record.values) == repr(row.record.values), "1 and 1.0 and True stay apart, too"
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=drawn(50), deadline=None)
 @given(written=st.lists(attempts, max_size=4, unique_by=lambda attempt: attempt.path))
 def test_an_attempt_comes_back_exactly_as_it_was_written(lasting_store: Store, written: list[Attempt]) -> None:
     lasting_store.desired.apply([], written, [])

@@ -33,6 +33,7 @@ from reconciler.orders.order import (
 )
 from reconciler.records.mode import Mode
 from reconciler.store import Store, memory
+from tests.drawing import drawn
 
 MakeOrder = Callable[..., Order]
 
@@ -91,7 +92,7 @@ def lasting_store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
         yield opened
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=drawn(100), deadline=None)
 @given(order=orders)
 def test_an_order_comes_back_exactly_as_it_was_written(lasting_store: Store, order: Order) -> None:
     order = replace(order, client_order_id=f"{next(numbers)}")

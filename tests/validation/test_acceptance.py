@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from reconciler.records.instance_schema import instance_schema
 from reconciler.validation.conformance import faults, schema_faults
 from reconciler.validation.validator import acceptor, is_schema
+from tests.drawing import drawn
 
 # fmt: off
 NUMBERS = st.one_of(
@@ -85,7 +86,7 @@ DEFINITIONS = {"n": {"type": ["number", "string"], "maximum": 10}, "m": {"proper
 def test_the_fast_path_never_accepts_what_jsonschema_refuses() -> None:
     counts = {"asked": 0, "accepted": 0}
 
-    @settings(max_examples=600, deadline=None)
+    @settings(max_examples=drawn(600), deadline=None)
     @given(SCHEMAS, st.lists(VALUES, min_size=4, max_size=8))
     def compare(schema: Any, values: list[Any]) -> None:
         root = schema if isinstance(schema, bool) else {**schema, "$defs": DEFINITIONS}
@@ -101,7 +102,7 @@ def test_the_fast_path_never_accepts_what_jsonschema_refuses() -> None:
     assert counts["accepted"] > 100, counts
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=drawn(400), deadline=None)
 @given(st.sampled_from([0.01, 0.1, 0.05, 0.3, 2.5, 3, 1e-8, 1e10]), st.integers(-(10**7), 10**7), st.floats(-1e6, 1e6))
 def test_the_fast_path_never_accepts_a_multiple_that_is_none(factor: float, times: int, other: float) -> None:
     schema = {"multipleOf": factor}
@@ -140,7 +141,7 @@ def test_the_schema_of_the_instance_file_goes_the_fast_way() -> None:
     assert acceptor(instance_schema()) is not None
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=drawn(300), deadline=None)
 @given(
     st.one_of(
         SCHEMAS,

@@ -10,6 +10,7 @@ from jsonschema import Draft202012Validator
 
 from reconciler.review.plan.json import render, to_json
 from reconciler.review.plan.model import FleetPlan, Point
+from tests.drawing import drawn
 from tests.review.plan.conftest import World, fleet, instance, planned
 from tests.review.plan.hostile import PLANS
 
@@ -21,7 +22,7 @@ def test_the_schema_itself_is_valid() -> None:
     Draft202012Validator.check_schema(SCHEMA)
 
 
-@settings(max_examples=40)
+@settings(max_examples=drawn(40))
 @given(plan=PLANS)
 def test_every_plan_meets_the_schema_and_can_be_written(plan: FleetPlan) -> None:
     VALIDATOR.validate(json.loads(json.dumps(to_json(plan))))

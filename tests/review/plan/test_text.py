@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from reconciler.records.change import MergedChange, SignedBy
 from reconciler.review.plan.model import FleetPlan, Point, ProposedCommit
 from reconciler.review.plan.text import render
+from tests.drawing import drawn
 from tests.review.plan.conftest import World, fleet, instance, planned
 from tests.review.plan.hostile import PLANS
 
@@ -92,7 +93,7 @@ def test_bold_marks_what_is_real_and_adds_nothing_but_bold() -> None:
     assert bold.replace("\x1b[1m", "").replace("\x1b[0m", "") == render(plan)
 
 
-@settings(max_examples=40)
+@settings(max_examples=drawn(40))
 @given(plan=PLANS, width=st.none() | st.integers(1, 120))
 def test_no_file_can_steer_the_terminal(plan: FleetPlan, width: int | None) -> None:
     assert all(line.isprintable() for line in render(plan, width).split("\n"))
