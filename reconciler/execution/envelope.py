@@ -59,6 +59,8 @@ class ScopeUsage:
         }
 
 
+_WITHOUT_ORDERS = ("max_daily_loss", "max_drawdown", "min_equity")
+"""What an order uses nothing of until it is filled."""
 _WITHOUT_CURRENCY = ("max_open_orders", "max_position")
 
 
@@ -341,7 +343,8 @@ class Envelope:
                     reached = one.position(dossier.market, side)[1]
                     if reached <= usage.most:
                         continue
-                return f"{one.scope}: {usage.limit}: {usage.why}, with this order"
+                counted = usage.used is not None and usage.limit not in _WITHOUT_ORDERS
+                return f"{one.scope}: {usage.limit}: {usage.why}{', with this order' if counted else ''}"
         return ""
 
     def _reached(self, one: ScopeSum, market: str) -> Iterator[str]:
