@@ -263,7 +263,10 @@ def test_an_account_whose_money_turns_real_starts_what_is_active_on_it(review: R
     told = review.plan()
     assert (told["raises"], told["active_changes"]) == (["a"], [])
     assert [(c["id"], c["section"], c["account"]["money"]) for c in told["changes"]] == [("a", "start", "real")]
-    assert told["settings"]["accounts"][0]["details"] == ["money: paper → real"]
+    assert told["settings"]["accounts"][0]["details"] == [
+        "money: paper → real",
+        'exec_mcp.kraken.accounts.play.throttle: none (no limit) → "60 in 5 min" added',
+    ]
     assert told["settings"]["changed"]
 
 

@@ -14,6 +14,7 @@ from reconciler.records.evaluation import Evaluation
 from reconciler.records.mode import Mode
 from reconciler.records.plan import Action, Load, Reload, SetMode, Unload, Update
 from reconciler.records.record import Attempt, Row
+from reconciler.review.plan.ceilings import account_bounds, bound_warnings
 from reconciler.review.plan.comparison import Comparison
 from reconciler.review.plan.differences import Compared, Difference, Hidden, Phrase, differences, phrase
 from reconciler.review.plan.model import Change, Effect, Section, State, goes_elsewhere, state_of, way_differences
@@ -196,7 +197,10 @@ class _Classification:
             account=account_sum(change.row, comparison.after.values()) if section in _TRADING else None,
             reasons=tuple(why),
             evidence=tuple(evidence(change)),
-            warnings=tuple(warnings(change, old, new)),
+            warnings=(
+                *warnings(change, old, new),
+                *bound_warnings(change.before, change.after, comparison.accounts),
+            ),
         )
 
     def _differences(self, id_: str, old: State | None, new: State | None) -> tuple[Difference, ...]:
@@ -243,7 +247,8 @@ def _differing_way(old: State | None, new: State | None) -> tuple[Difference, ..
     """What the settings change of the way of its orders; of one that places none, the settings tell it alone."""
     if old is None or new is None or not (old.is_active or new.is_active):
         return ()
-    return way_differences(old.way, new.way)
+    bounds = account_bounds(old.way.account, new.way.account) if old.way.account and new.way.account else ()
+    return (*way_differences(old.way, new.way), *bounds)
 
 
 def _stands_otherwise(old: State, new: State) -> bool:

@@ -14,6 +14,7 @@ from reconciler.records.record import Row
 from reconciler.records.status import Sync
 from reconciler.review.plan import sentences as wording
 from reconciler.review.plan.before import Before
+from reconciler.review.plan.ceilings import above_bounds, account_bounds, declared_paper
 from reconciler.review.plan.classification import SchemaOf, classify
 from reconciler.review.plan.comparison import Comparison
 from reconciler.review.plan.differences import Difference, Phrase, phrase
@@ -55,7 +56,7 @@ def plan_of(
         code=tuple(_code(comparison)),
         halts=tuple(_halts(before.halts, comparison.halts)),
         settings=_settings(comparison, settings),
-        basis=(*basis, *_unapplied(before)),
+        basis=(*basis, *_unapplied(before), *declared_paper(comparison.accounts, comparison.after.values())),
     )
 
 
@@ -172,6 +173,7 @@ def _settings(comparison: Comparison, settings: bytes | None) -> SettingsChange:
     return SettingsChange(
         changed=_knows_settings(before) and before.settings != settings,
         accounts=tuple(_account_changes(before.accounts, comparison.accounts, live)),
+        limits=above_bounds(before.accounts, comparison.accounts),
     )
 
 
@@ -188,6 +190,7 @@ def _account_changes(accounts_before: Accounts, accounts: Accounts, live: Iterab
     for account_id in sorted(old.keys() | new.keys()):
         was, now = old.get(account_id), new.get(account_id)
         way = way_differences(way_of(account_id, accounts_before), way_of(account_id, accounts))
+        way += account_bounds(was, now) if was is not None and now is not None else ()
         if was == now and not way:
             continue
         used_by = tuple(sorted(users.get(account_id, ())))

@@ -57,6 +57,7 @@ def to_json(plan: FleetPlan) -> dict[str, Any]:
         "commits": [{**found.change.to_json(), "lacking": found.lacking or None} for found in plan.commits],
         "settings": {
             "changed": plan.settings.changed,
+            "limits": [_difference(found) for found in plan.settings.limits],
             "accounts": [
                 {
                     "account_id": found.account_id,

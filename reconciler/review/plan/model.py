@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Final, Literal
@@ -17,7 +17,7 @@ from reconciler.records.halt import Halt
 from reconciler.records.mode import Mode
 from reconciler.records.record import Row
 from reconciler.records.status import not_committed
-from reconciler.review.plan.differences import ABSENT, Difference, Hidden, LimitChange, Phrase, plain_differences
+from reconciler.review.plan.differences import Difference, Hidden, Phrase, plain_differences
 from reconciler.review.plan.outlook import Setting, Stake
 
 
@@ -205,10 +205,11 @@ class AccountChange:
 
 @dataclass(frozen=True, slots=True)
 class SettingsChange:
-    """What became of reconciler.yaml; it takes effect when the engine restarts."""
+    """What became of reconciler.yaml; `limits` above the instances take effect at once, all else at a restart."""
 
     changed: bool = False
     accounts: tuple[AccountChange, ...] = ()
+    limits: tuple[Difference, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -264,17 +265,17 @@ class FleetPlan:
             or self.halts
             or self.settings.changed
             or self.settings.accounts
+            or self.settings.limits
         )
 
 
-_LIMIT: Final = "max_orders_per_minute"
 _MAY_HOLD_SECRETS: Final = ("headers", "env")
 _URL_SECRETS: Final = re.compile(r"(?<=//)[^/@]*(?=@)|(?<=[?#]).*")
 
 
 @dataclass(frozen=True, slots=True)
 class Way:
-    """The server of an account, how it is reached and spoken to, and how many orders may go there."""
+    """The server of an account, and how it is reached and spoken to."""
 
     account: DeclaredAccount | None = None
     server: Mapping[str, Any] = field(default_factory=dict)
@@ -291,26 +292,14 @@ def way_of(account_id: str, accounts: Accounts) -> Way:
 
 def way_differences(old: Way, new: Way) -> tuple[Difference, ...]:
     """Every key of it that differs, as it stands in the settings; money and the server's name are not among them."""
-    if old.account is None or new.account is None or (old.account == new.account and old.server is new.server):
+    if old.account is None or new.account is None or old.server is new.server:
         return ()
     server = ("exec_mcp", new.account.server)
     found = [
         Difference(spell((*server, *path)), was, now)
         for path, was, now in plain_differences(_guarded(old.server), _guarded(new.server))
     ]
-    return (*found, *_limit(old.account, new.account))
-
-
-def _limit(old: DeclaredAccount, new: DeclaredAccount) -> Iterator[Difference]:
-    was, now = old.max_orders_per_minute, new.max_orders_per_minute
-    if was != now:
-        change: LimitChange = "wider"
-        if was is None or now is None:
-            change = "added" if was is None else "removed"
-        elif now < was:
-            change = "tighter"
-        pointer = spell(("exec_mcp", new.server, "accounts", new.account_id, _LIMIT))
-        yield Difference(pointer, ABSENT if was is None else was, ABSENT if now is None else now, limit=change)
+    return tuple(found)
 
 
 def _guarded(server: Mapping[str, Any]) -> dict[str, Any]:

@@ -384,6 +384,9 @@ def _halts(plan: FleetPlan) -> Iterator[Item]:
 
 def _settings(plan: FleetPlan) -> Iterator[Item]:
     if plan.settings.changed or plan.settings.accounts:
-        yield Item("~", "reconciler.yaml", phrase("changed: it takes effect when the engine restarts"))
+        taken = "changed: limits take effect at once, all else when the engine restarts"
+        yield Item("~", "reconciler.yaml", phrase(taken))
+    for one in plan.settings.limits:
+        yield Item("!" if one.opens else "~", "reconciler.yaml", difference(one))
     for found in plan.settings.accounts:
         yield Item("!" if found.kind == "removed" else "~", f"account {found.account_id}", account(found))
