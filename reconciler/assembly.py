@@ -11,7 +11,8 @@ import os
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass, field, replace
-from typing import Any
+from decimal import Decimal
+from typing import Any, NamedTuple
 
 from reconciler.clock import Clock
 from reconciler.connections import Descriptors
@@ -28,6 +29,7 @@ from reconciler.exec_mcp.servers import Servers
 from reconciler.execution.comparing import AccountViews
 from reconciler.execution.gate_checks import Arrivals
 from reconciler.execution.gateway import Gateway
+from reconciler.execution.shadow_book import DEFAULT_FEE
 from reconciler.ports import EventLog
 from reconciler.records.crosscheck import EvaluationCache, evaluate_all
 from reconciler.records.evaluation import Evaluation
@@ -109,6 +111,29 @@ class Assembly:
         self.gateway.close()
 
 
+class OrderSide(NamedTuple):
+    """What orders go through, and what they are judged by. `gateway.close` comes after the bridge's, last of all."""
+
+    market: MarketData
+    gateway: Gateway
+
+
+def order_side(
+    clock: Clock,
+    store: Store,
+    venues: Servers,
+    bridge: Bridge,
+    *,
+    market: Callable[[Servers, Bridge, EventLog], MarketData] = MarketData,
+    shadow_fee: Decimal = DEFAULT_FEE,
+) -> OrderSide:
+    """The half of an engine that orders need, without a fleet. What the last engine left under way is taken up."""
+    data = market(venues, bridge, store.events)
+    gateway = Gateway(store, venues, data, bridge, clock, shadow_fee=shadow_fee)
+    gateway.recover()
+    return OrderSide(data, gateway)
+
+
 def assembled(
     settings: Settings,
     clock: Clock,
@@ -125,9 +150,7 @@ def assembled(
     are taken as established.
     """
     bridge = driver.bridge
-    market = driver.market(venues, bridge, store.events)
-    gateway = Gateway(store, venues, market, bridge, clock, shadow_fee=settings.shadow_fee)
-    gateway.recover()
+    market, gateway = order_side(clock, store, venues, bridge, market=driver.market, shadow_fee=settings.shadow_fee)
     arrivals = gateway.arrivals()
 
     def started(work: Callable[[], Any]) -> None:

@@ -27,12 +27,11 @@ from time import perf_counter
 from typing import Any
 
 from reconciler.app import SWITCH_S
+from reconciler.assembly import order_side
 from reconciler.clock import SystemClock
 from reconciler.exec_mcp.bridge import LoopBridge
-from reconciler.exec_mcp.market_data import MarketData
 from reconciler.exec_mcp.options import embedded
 from reconciler.exec_mcp.servers import PaperSite, Servers, open_servers
-from reconciler.execution.gateway import Gateway
 from reconciler.orders.order import OrderRequest, OrderType, Outcome, Side
 from reconciler.records.accounts import Accounts
 from reconciler.store.store import Store
@@ -79,9 +78,7 @@ class Ours:
         with Store.open(folder / "reconciler.db", clock) as store:
             async with open_servers([options], Accounts(), clock, PaperSite(6.0)) as servers:
                 bridge = LoopBridge()
-                market = MarketData(servers, bridge)
-                self._gateway = Gateway(store, servers, market, bridge, clock)
-                self._gateway.recover()
+                self._gateway = order_side(clock, store, servers, bridge).gateway
                 await self._connected(servers)
                 self._ready.set()
                 await self._stop.wait()

@@ -9,9 +9,9 @@ from dataclasses import dataclass, replace
 from decimal import Decimal
 from pathlib import Path
 
+from reconciler.assembly import order_side
 from reconciler.clock import FakeClock
 from reconciler.exec_mcp.bridge import LoopBridge
-from reconciler.exec_mcp.market_data import MarketData
 from reconciler.exec_mcp.options import embedded
 from reconciler.exec_mcp.server import ExecServer
 from reconciler.exec_mcp.servers import PaperSite, open_servers
@@ -72,9 +72,7 @@ async def engine(folder: Path, *faults: FaultRule) -> AsyncIterator[Engine]:
     options = replace(embedded(), timeout_s=1.0, reconnect_min_s=0.01, reconnect_max_s=0.01)
     async with open_servers([options], Accounts(), clock, PaperSite(6.0, journals=folder, faults=faults)) as servers:
         exchange, bridge = servers.reaching("main"), LoopBridge()
-        market = MarketData(servers, bridge)
-        gateway = Gateway(store, servers, market, bridge, clock)
-        await asyncio.to_thread(gateway.recover)
+        gateway = order_side(clock, store, servers, bridge).gateway
         await until(lambda: exchange.status.connected and not gateway.is_comparing(), clock)
         assert isinstance(exchange, ExecServer)
         yield Engine(gateway, exchange, store, clock)

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
 
+from reconciler.assembly import order_side
 from reconciler.clock import FakeClock
 from reconciler.exec_mcp.bridge import LoopBridge
-from reconciler.exec_mcp.market_data import MarketData
 from reconciler.exec_mcp.options import embedded
 from reconciler.exec_mcp.servers import PaperSite, open_servers
 from reconciler.exec_mcp.venue import Venue
@@ -40,8 +40,7 @@ async def engine(folder: Path, clock: FakeClock) -> AsyncIterator[Engine]:
     store = Store.open(folder / "reconciler.db", clock)
     async with open_servers([embedded()], Accounts(), clock, PaperSite(6.0, journals=folder)) as servers:
         exchange, bridge = servers.reaching("main"), LoopBridge()
-        gateway = Gateway(store, servers, MarketData(servers, bridge), bridge, clock)
-        await asyncio.to_thread(gateway.recover)
+        gateway = order_side(clock, store, servers, bridge).gateway
         async with asyncio.timeout(10):
             while not exchange.status.connected or gateway.is_comparing():
                 await asyncio.sleep(0.005)

@@ -14,14 +14,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol, TypeVar, cast
 
+from reconciler.assembly import order_side
 from reconciler.clock import FakeClock, iso
 from reconciler.errors import ExecUnavailable, ExecUnknown, StoreError
 from reconciler.exec_mcp.bridge import GRACE_S, Bridge, Handover, wait
-from reconciler.exec_mcp.market_data import MarketData
 from reconciler.exec_mcp.refusals import RateLimits
 from reconciler.exec_mcp.servers import Servers
 from reconciler.exec_mcp.venue import ServerStatus
-from reconciler.execution.gateway import Gateway
 from reconciler.orders.order import Order
 from reconciler.records.mode import Mode
 from reconciler.records.record import Row
@@ -218,9 +217,7 @@ class Engine:
         self.servers = Servers({"paper": self.link}, ACCOUNTS)
         self.bridge = WatchedBridge(self, main_loop.bridge())
         self.store.ledger = cast(Ledger, self.ledger)
-        market = MarketData(self.servers, self.bridge)
-        self.gateway = Gateway(self.store, self.servers, market, self.bridge, clock)
-        self.gateway.recover()
+        self.gateway = order_side(clock, self.store, self.servers, self.bridge).gateway
         self.gates = {id_: self._gate(row) for id_, row in rows.items()}
 
     def require_alive(self) -> None:
