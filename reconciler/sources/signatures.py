@@ -228,10 +228,12 @@ def _shape(raw: RawCommit) -> str:
     if len(raw.parents) > 1:
         return ", a merge; merge with a forge's button whose key is named, or by hand with `git merge -S`"
     if raw.author.email != raw.committer.email:
-        return (
-            f", and committed by {raw.change(None).committer} for another author, as a forge's rebase button does, "
-            "which drops signatures; merge with a merge commit or squash, or by hand"
-        )
+        by = f", and committed by {raw.change(None).committer} for another author, as a forge's"
+        if raw.pull_request:
+            return (
+                f"{by} squash does where the forge signs nothing; merge with one that does and name its key, or by hand"
+            )
+        return f"{by} rebase button does, which drops signatures; merge with a merge commit or squash, or by hand"
     return "; sign it with `git commit -S`"
 
 

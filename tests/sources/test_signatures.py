@@ -569,9 +569,38 @@ def test_many_unsigned_commits_are_told_by_the_first_and_counted(desk: Desk) -> 
     assert desk.check(new).held.endswith("; and 2 more")
 
 
-def test_what_a_forges_rebase_button_makes_is_told(desk: Desk) -> None:
-    new = desk.commit(None, "Raise it (#12)", email="noreply@forge.example")
-    assert "as a forge's rebase button does, which drops signatures" in desk.check(new).held
+@pytest.mark.parametrize(
+    ("subject", "told"),
+    [
+        ("Raise it", "as a forge's rebase button does, which drops signatures; merge with a merge commit or squash"),
+        ("Raise it (#12)", "as a forge's squash does where the forge signs nothing; merge with one that does"),
+    ],
+    ids=["rebase", "squash"],
+)
+def test_what_a_forges_buttons_leave_unsigned_is_told_by_its_shape(desk: Desk, subject: str, told: str) -> None:
+    assert told in desk.check(desk.commit(None, subject, email="noreply@forge.example")).held
+
+
+def test_a_merge_button_that_signs_nothing_is_told_by_its_shape(desk: Desk) -> None:
+    _branch(desk, "alice")
+    merge = desk.run(None, "merge", "-q", "--no-ff", "-m", "Merge pull request #12 from desk/raise", "change")
+    assert desk.check(merge).held == (
+        f"commit {merge[:12]} is not signed, a merge; merge with a forge's button whose key is named, "
+        "or by hand with `git merge -S`"
+    )
+
+
+def test_a_merge_queue_moves_the_branch_to_what_it_made_ahead_and_that_is_judged_like_the_rest(desk: Desk) -> None:
+    """Two changes, merged one upon the other on a branch of the queue's own, and main moved there at once."""
+    desk.git(desk.top, "checkout", "-q", "-b", "queue", desk.first)
+    for name in ("one", "two"):
+        desk.git(desk.top, "checkout", "-q", "-b", name, desk.first)
+        (desk.top / name).write_text("x")
+        desk.commit("alice", name)
+        desk.git(desk.top, "checkout", "-q", "queue")
+        last = desk.run("alice", "merge", "-q", "--no-ff", "-m", f"Merge {name}", name)
+    told = desk.check(last)
+    assert (told.held, len(told.steps), len(told.commits)) == ("", 2, 4)
 
 
 def test_a_proposal_is_judged_as_one_step_by_the_signers_of_base_and_newest(desk: Desk) -> None:
