@@ -290,24 +290,35 @@ class Envelope:
         now, today = utc(self._clock.time()), self._census.today()
         with self._lock:
             is_new_day, self._day = self._day != today, today
-            for dossier in tuple(self._census.dossiers.values()):
+            everybody = tuple(self._census.dossiers.values())
+        for dossier in everybody:
+            with self._lock:  # one at a time: an order at its last look waits for none but the one
                 if dossier.sums and (is_new_day or not dossier.is_flat):
                     self._recount(dossier)
+        with self._lock:
             self._compare_beside()
             for one in self._sums:
                 self._look_at(one)
                 if one.remember(iso(now.timestamp()), today):
                     self._book.keep(str(one.scope), one.kind, one.memory())
 
-    def usages(self) -> list[ScopeUsage]:
+    def usages(self, *, by_whom: bool = True) -> list[ScopeUsage]:
         """Every limit of every scope, of each kind of money of which there is something; used, and by whom."""
         with self._lock:
-            return [
-                ScopeUsage(one.scope, one.kind, usage, one.by(usage))
-                for one in self._sums
-                if one.kind == self._default_kind(one) or one.members()
-                for usage in self._usages(one)
-            ]
+            sums = [one for one in self._sums if one.kind == self._default_kind(one) or one.members()]
+        found = []
+        for one in sums:
+            with self._lock:
+                usages, shares = list(self._usages(one)), dict(one.members()) if by_whom else {}
+            found += [ScopeUsage(one.scope, one.kind, usage, one.by(usage, shares)) for usage in usages]
+        return found
+
+    def users(self, one: ScopeUsage) -> tuple[tuple[str, Decimal | None], ...]:
+        """By whom that limit is used now."""
+        with self._lock:
+            found = next((each for each in self._sums if (each.scope, each.kind) == (one.scope, one.kind)), None)
+            shares = {} if found is None else dict(found.members())
+        return () if found is None else found.by(one.usage, shares)
 
     # How it is done
 
@@ -348,8 +359,13 @@ class Envelope:
         return ""
 
     def _reached(self, one: ScopeSum, market: str) -> Iterator[str]:
-        for usage in self._usages(one):
-            if usage.is_reached and usage.concerns(market):
+        """Asked for every active instance, each beat: what is reached is reckoned once for as long as nothing moves."""
+        moment = (one.version, int(self._clock.monotonic()))
+        if one.seen != moment:
+            one.seen = moment
+            one.reached = tuple(usage for usage in self._usages(one) if usage.is_reached)
+        for usage in one.reached:
+            if usage.concerns(market):
                 yield f"{one.scope}: {usage.limit}: {usage.why}"
 
     def _usages(self, one: ScopeSum) -> Iterator[Usage]:

@@ -122,7 +122,7 @@ class Gateway:
             self._watch.ended(order)
         self._rate.remember(self._ledger.sent(now - MINUTE))
         self.envelope.recover(self._desired.rows().values())
-        self._gatekeeper.throttling.recover()
+        self._gatekeeper.throttling.recover(self.envelope.accounts)
         return in_doubt
 
     async def follow_up(self, beat: int) -> None:

@@ -7,7 +7,7 @@ itself and asks nobody; not thread-safe.
 from __future__ import annotations
 
 from collections import defaultdict, deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import date
 from decimal import Decimal
@@ -122,6 +122,11 @@ class ScopeSum:
         self._high, self._folded, self._bases = memory.high, memory.folded, dict(memory.bases)
         self._fallen_at, self._lost_on = memory.fallen_at, memory.lost_on
         self._is_news = False
+        self.version = 0
+        """Rises whenever something that it counts does otherwise."""
+        self.seen: tuple[int, int] | None = None
+        self.reached: tuple[Usage, ...] = ()
+        """What was reached when it was `seen` last: a version, and a second of the monotonic clock."""
         self._blind_since_s: float | None = None
         self.is_long_blind = False
         """True where it could not be measured for so long that nothing may rest on it any more."""
@@ -129,6 +134,13 @@ class ScopeSum:
         self.beside: dict[tuple[str, str], tuple[Decimal, Decimal | None]] = {}
         """By account and market: what the exchange holds beside the books, and what it holds more than they do."""
         self._members: dict[str, Share] = {}
+        self._amounts: dict[str, Mapping[str, Decimal | None]] = {}
+        """What each member counts, of what a limit asks for."""
+        self._wanted = tuple(
+            dict.fromkeys(
+                name for limit, names in _NEEDED.items() if getattr(scope.ceilings, limit) is not None for name in names
+            )
+        )
         self._total: dict[str, Decimal] = dict.fromkeys(_MONEY, _ZERO)
         self._losses: defaultdict[Factor, Decimal] = defaultdict(Decimal)
         self._unmeasured: dict[str, dict[str, Share]] = {name: {} for name in _MONEY}
@@ -152,13 +164,14 @@ class ScopeSum:
 
     def put(self, key: str, member: Share | None) -> None:
         """What it counts from now on; None: nothing."""
+        self.version += 1
         if (before := self._members.pop(key, None)) is not None:
-            self._count(key, before, -1)
+            self._uncount(key, before)
         if member is not None:
             if self.scope.ceilings.max_drawdown is not None and key not in self._bases:
                 self._begin(key, member)
             self._members[key] = member
-            self._count(key, member, 1)
+            self._count(key, member)
 
     def leaves(self, key: str) -> None:
         """It counts no more; what it made or lost meanwhile stays in the result."""
@@ -171,6 +184,7 @@ class ScopeSum:
 
     def trades(self, at_s: float, amount: Decimal | None, instance_id: str) -> None:
         """Something was filled, `amount` of it in the scope's currency; None where nobody knows its price."""
+        self.version += 1
         self._traded.append((at_s, amount, instance_id))
         if amount is None:
             self._blind[instance_id] += 1
@@ -243,6 +257,7 @@ class ScopeSum:
 
     def remember(self, now: str, today: date) -> bool:
         """Take down what must not be forgotten: bases, the highest result, what was reached. True where it changed."""
+        self.version += 1
         ceilings = self.scope.ceilings
         if ceilings.max_drawdown is not None and not self._unmeasured["result"]:
             made = self.result()
@@ -259,6 +274,7 @@ class ScopeSum:
     def lifted(self) -> None:
         """A person lifted the drawdown: it is measured from now on."""
         self._high, self._fallen_at = None, ""
+        self.version += 1
 
     def position(self, market: str, side: Side | None = None) -> tuple[Decimal, Decimal]:
         """What is held of a market, long or short, and the most it can become; at the worse of book and exchange.
@@ -274,14 +290,15 @@ class ScopeSum:
 
     def unmeasured(self) -> tuple[str, ...]:
         """The instances of which something cannot be measured that a limit asks for."""
-        wanted = {name for limit, names in _NEEDED.items() if self._has(limit) for name in names}
-        return tuple(sorted({one.instance_id for name in wanted for one in self._unmeasured[name].values()}))
+        if not any(self._unmeasured.values()):
+            return ()
+        return tuple(sorted({one.instance_id for found in self._unmeasured.values() for one in found.values()}))
 
-    def by(self, usage: Usage) -> tuple[tuple[str, Decimal | None], ...]:
-        """Which instances use a limit, and how much each: what cannot be measured first, then the most."""
+    def by(self, usage: Usage, shares: Mapping[str, Share]) -> tuple[tuple[str, Decimal | None], ...]:
+        """Which of these use a limit, and how much each: what cannot be measured first, then the most."""
         name = _COUNTED_BY.get(usage.limit)
         found: list[tuple[str, Decimal | None]] = []
-        for key, share in self._members.items():
+        for key, share in shares.items():
             if name is not None:
                 amount = share.amount(name, self.base_of(key) if name == "result" else _ZERO)
             elif usage.limit == "max_open_orders":
@@ -294,29 +311,41 @@ class ScopeSum:
                 found.append((share.instance_id, amount))
         return tuple(sorted(found, key=lambda one: (one[1] is not None, -exact.size(one[1] or _ZERO), one[0])))
 
-    def _has(self, limit: str) -> bool:
-        return getattr(self.scope.ceilings, limit) is not None
-
-    def _count(self, key: str, member: Share, sign: int) -> None:
-        step = exact.add if sign > 0 else exact.subtract
-        for name in _MONEY:
-            amount = member.amount(name, self.base_of(key) if name == "result" else _ZERO)
+    def _count(self, key: str, share: Share) -> None:
+        amounts = {name: share.amount(name, self.base_of(key) if name == "result" else _ZERO) for name in self._wanted}
+        self._amounts[key] = amounts
+        self._add(share, amounts, exact.add, 1)
+        for name, amount in amounts.items():
             if amount is None:
-                self._unmeasured[name].pop(key, None)
-                if sign > 0:
-                    self._unmeasured[name][key] = member
-            elif name == "loss":
-                self._losses[member.factor] = step(self._losses[member.factor], amount)
+                self._unmeasured[name][key] = share
+
+    def _uncount(self, key: str, share: Share) -> None:
+        amounts = self._amounts.pop(key)
+        self._add(share, amounts, exact.subtract, -1)
+        for name, amount in amounts.items():
+            if amount is None:
+                del self._unmeasured[name][key]
+
+    def _add(
+        self,
+        share: Share,
+        amounts: Mapping[str, Decimal | None],
+        step: Callable[[Decimal, Decimal], Decimal],
+        sign: int,
+    ) -> None:
+        for name, amount in amounts.items():
+            if not amount:
+                continue
+            if name == "loss":
+                self._losses[share.factor] = step(self._losses[share.factor], amount)
             else:
                 self._total[name] = step(self._total[name], amount)
-        mark = member.footprint
+        mark = share.footprint
         self._open += sign * mark.open_orders
-        sums = self._markets[member.market]
-        for index, quantity in enumerate((mark.position, mark.buys, mark.sells)):
-            sums[index] = step(sums[index], quantity)
-        if sign < 0:
-            for name in _MONEY:
-                self._unmeasured[name].pop(key, None)
+        if share.market in self.scope.ceilings.max_position:
+            sums = self._markets[share.market]
+            for index, quantity in enumerate((mark.position, mark.buys, mark.sells)):
+                sums[index] = step(sums[index], quantity)
 
     def _begin(self, key: str, member: Share) -> None:
         """Whoever is new begins at its result of now."""

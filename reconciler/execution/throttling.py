@@ -52,32 +52,33 @@ class Throttling:
         self._struck: dict[str, str] = {}
         """The reasons of halts that it put in force, by instance: one that is lifted begins anew."""
 
-    def recover(self) -> None:
+    def recover(self, accounts: Accounts) -> None:
         """Take up where the last engine stopped: who starts anew and again does not begin to count anew."""
         since = utc(self._clock.time()) - LONGEST
         lifted = self._halts.lifted_since(since, _BY)
         with self._lock:
             for order in self._ledger.left(since):
                 if order.created_at >= lifted.get(order.instance_id, since):
-                    self._note(order)
+                    self._note(order, _rules(order, accounts))
 
     def strikes(self, order: Order, accounts: Accounts) -> str:
         """Count `order`, which adds exposure and is about to leave. Why it is one too many, else empty."""
         now_s = self._clock.time()
         with self._lock:
             self._release(order.instance_id)
-            for throttle, key in _rules(order, accounts):
+            rules = tuple(_rules(order, accounts))
+            for throttle, key in rules:
                 sent = self._recent(key, now_s - throttle.within_minutes * 60)
                 if len(sent) >= throttle.same_orders:
                     return self._strike(order, throttle, key, sent)
-            self._note(order)
+            self._note(order, rules)
         return ""
 
     def give_back(self, order: Order) -> None:
         """It did not leave after all."""
         with self._lock:
             for key in _keys(order):
-                sent = self._sent[key]
+                sent = self._sent.get(key)
                 if sent and sent[-1].client_order_id == order.client_order_id:
                     sent.pop()
 
@@ -115,8 +116,8 @@ class Throttling:
             sent.popleft()
         return [one for one in sent if one.at_s > since_s]
 
-    def _note(self, order: Order) -> None:
-        for key in _keys(order):
+    def _note(self, order: Order, rules: Iterable[tuple[Throttle, _Key]]) -> None:
+        for key in {key for _, key in rules}:
             self._sent[key].append(_Sent(order.created_at.timestamp(), order.client_order_id, order.instance_id))
 
 

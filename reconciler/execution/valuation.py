@@ -118,7 +118,7 @@ class Valuation:
             if beside is not None:
                 self._envelope.told_beside(account, beside)
         self._envelope.revalue()
-        for one in self._envelope.usages():
+        for one in self._envelope.usages(by_whom=False):
             self._tell(one)
 
     def _tell(self, one: ScopeUsage) -> None:
@@ -131,7 +131,7 @@ class Valuation:
             return
         what = f"{one.scope}, {one.kind} money: {usage.limit}"
         used = "not measured" if usage.used is None else f"{decimal_text(usage.used)} of {decimal_text(usage.most)}"
-        who = ", ".join(instance_id for instance_id, _ in one.by[:3])
+        who = ", ".join(instance_id for instance_id, _ in self._envelope.users(one)[:3])
         by = f"; most by {who}" if who else ""
         if now == "reached":
             self._events.record(None, "Warning", EventReason.LIMIT_REACHED, f"{what}: {usage.why or used}{by}")

@@ -43,6 +43,8 @@ def factor(currency: str, into: str, count_as: Factors) -> Decimal | None:
     """What one of `currency` counts as `into` another; None where nobody has said."""
     if not currency or not into:
         return None
+    if currency == into:
+        return _ONE
     if usual(currency) == usual(into):
         return _ONE
     for name, others in count_as.items():
