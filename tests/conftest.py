@@ -3,6 +3,7 @@ database is a copy of one that the migrations made once, for making it anew take
 
 from __future__ import annotations
 
+import os
 import sqlite3
 from collections.abc import Generator, Iterator
 from pathlib import Path
@@ -47,6 +48,38 @@ def _migrated_once() -> Iterator[None]:
         patch.setattr(schema, "migrate", copied)
         yield
     made.close()
+
+
+SLOW = (
+    "test_app.py",
+    "ci/test_action.py",
+    "simulation/test_lives.py",
+    "proof/test_doubt_after_kill.py",
+    "proof/test_kill.py",
+    "ci/test_workflow.py",
+    "simulation/test_gates.py",
+    "cli/test_paper.py",
+    "browser/test_looks.py",
+    "cli/test_exec.py",
+    "browser/test_freshness.py",
+    "ci/test_hooks.py",
+    "cli/test_init.py",
+)
+"""Files that take ten seconds of a core and more, the slowest first."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Slow files first: a process takes one file at a time, and who drew a slow one last would keep all waiting."""
+    here = Path(__file__).parent
+    turns = {here / name: turn for turn, name in enumerate(SLOW)}
+    assert all(path.exists() for path in turns), "tests.conftest.SLOW names a file that is gone"
+    items.sort(key=lambda item: turns.get(item.path, len(SLOW)))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers() -> int:
+    """One more than there are cores: now and then a test waits for a process or a disk, and a core for work."""
+    return (os.cpu_count() or 1) + 1
 
 
 @pytest.hookimpl(wrapper=True)

@@ -59,7 +59,7 @@ class Engine:
     def until(self, what: Callable[[], Any]) -> Any:
         """What `what` gives once it gives anything true; an engine that is not there yet gives nothing."""
         pause = threading.Event()
-        for _ in range(1_500):
+        for _ in range(6_000):
             try:
                 if found := what():
                     return found
@@ -81,7 +81,7 @@ class Engine:
     def stop(self, number: int = signal.SIGTERM) -> int:
         if self.process.poll() is None:
             self.process.send_signal(number)
-        code = self.process.wait(timeout=20)
+        code = self.process.wait(timeout=60)
         self.log.close()
         return code
 
@@ -231,7 +231,7 @@ def test_sigterm_ends_a_single_pass_that_waits(root: Path) -> None:
         pause.wait(0.01)
     pause.wait(1.0)
     once.terminate()
-    assert once.communicate(timeout=20)[0] is None
+    assert once.communicate(timeout=60)[0] is None
     assert once.returncode != 0
 
 
@@ -306,7 +306,7 @@ def test_an_engine_whose_state_folder_is_removed_lets_nothing_leave_and_ends(
     write(root, "active")
     engine.until(lambda: engine.orders(outcome="accepted"))
     (root / ".reconciler").rename(root / "elsewhere")
-    assert engine.process.wait(timeout=20) == 1
+    assert engine.process.wait(timeout=60) == 1
     assert "was removed or replaced while the engine ran" in (root / "engine.log").read_text()
     placed = [json.loads(line) for line in (root / "elsewhere" / "paper.journal").read_text().splitlines()]
     reader = Reader.open(root / "elsewhere" / "reconciler.db")

@@ -17,7 +17,7 @@ from reconciler.serving import listen, serving, tell_refused_accepts_once
 
 LONG = Patience(60.0, 60.0, 60.0)
 GET = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
-WITHIN_S = 20.0
+WITHIN_S = 60.0
 
 Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 

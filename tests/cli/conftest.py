@@ -237,7 +237,7 @@ def engine(fleet: Fleet) -> Iterator[FakeEngine]:
 
     thread = threading.Thread(target=lambda: asyncio.run(serve()), name="fake engine")
     thread.start()
-    loop = loops.get(timeout=10)
+    loop = loops.get(timeout=60)
     yield fake
     loop.call_soon_threadsafe(stopping.set)
     thread.join(10)

@@ -65,7 +65,7 @@ async def opened(folder: Path, *options: ServerOptions) -> AsyncIterator[Servers
 
 
 async def until(servers: Servers, is_so: Callable[[ServerStatus], bool]) -> None:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while not all(is_so(status) for status in servers.statuses()):
             await asyncio.sleep(0.005)
 
@@ -157,12 +157,12 @@ def test_servers_that_are_slow_to_let_go_are_let_go_of_together(monkeypatch: pyt
         monkeypatch.setattr(Connection, "run", lives)
         options = [ServerOptions(name, "stdio", command=("x",)) for name in ("one", "two")]
         async with open_servers(options, Accounts(), SystemClock(), PaperSite(0.1)):
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(60):
                 while len(names) < 2:
                     await asyncio.sleep(0.005)
 
     async def bounded() -> None:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             await run()
 
     asyncio.run(bounded())

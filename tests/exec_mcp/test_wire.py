@@ -23,7 +23,7 @@ from reconciler.exec_mcp.options import ServerOptions
 from reconciler.paper.mcp_server import serve_mcp
 from tests.execution.standins import Watching
 
-DEADLINE_S = 10.0
+DEADLINE_S = 60.0
 
 
 async def until(condition: Any) -> None:

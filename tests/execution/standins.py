@@ -49,7 +49,7 @@ QUOTE = {"bid": "99", "ask": "101", "as_of": iso(FakeClock().time())}
 class Carrier(Protocol):
     """What carries an engine's order side: a loop that runs beside the test, or the test's own thread alone."""
 
-    def run(self, work: Coroutine[Any, Any, T], timeout_s: float = 10.0) -> T: ...
+    def run(self, work: Coroutine[Any, Any, T], timeout_s: float = 60.0) -> T: ...
 
     def bridge(self) -> Bridge: ...
 
@@ -79,7 +79,7 @@ class Inline:
     def __init__(self) -> None:
         self._bridge = InlineBridge()
 
-    def run(self, work: Coroutine[Any, Any, T], timeout_s: float = 10.0) -> T:
+    def run(self, work: Coroutine[Any, Any, T], timeout_s: float = 60.0) -> T:
         return self._bridge.call(lambda: work)
 
     def bridge(self) -> Bridge:
@@ -108,7 +108,7 @@ class MainLoop:
         self._thread = threading.Thread(target=self.loop.run_forever, daemon=True)
         self._thread.start()
 
-    def run(self, work: Coroutine[Any, Any, T], timeout_s: float = 10.0) -> T:
+    def run(self, work: Coroutine[Any, Any, T], timeout_s: float = 60.0) -> T:
         return asyncio.run_coroutine_threadsafe(work, self.loop).result(timeout_s)
 
     def store(self, path: Path, clock: Clock) -> Store:

@@ -23,9 +23,9 @@ FILLED = {"status": "filled", "order_id": "x-9", "filled_quantity": "1", "averag
 
 
 def until(condition: Callable[[], object]) -> None:
-    """Wait for what other threads do, ten seconds at most."""
+    """Wait for what other threads do, a minute at most: by the wall clock, and a busy machine is no fault."""
     pause = threading.Event()
-    for _ in range(10_000):
+    for _ in range(60_000):
         if condition():
             return
         pause.wait(0.001)

@@ -34,9 +34,9 @@ BEAT = 1_000
 
 
 def until(condition: Callable[[], object], what: str = "the condition") -> None:
-    """Wait until `condition` is true, ten seconds at most."""
+    """Wait until `condition` is true, a minute at most: by the wall clock, and a busy machine is no fault."""
     pause = threading.Event()
-    for _ in range(10_000):
+    for _ in range(60_000):
         if condition():
             return
         pause.wait(0.001)

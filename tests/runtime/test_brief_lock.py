@@ -30,7 +30,7 @@ def test_one_thread_at_a_time_holds_it() -> None:
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(10)
+        thread.join(60)
     assert (overlaps, len(sections)) == ([], 2_000)
 
 
@@ -45,4 +45,4 @@ def test_it_is_free_again_whatever_is_raised_within() -> None:
             taken.set()
 
     threading.Thread(target=take, daemon=True).start()
-    assert taken.wait(10)
+    assert taken.wait(60)

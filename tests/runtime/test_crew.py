@@ -31,13 +31,13 @@ def test_a_slot_that_is_being_worked_on_is_looked_at_again_and_by_one_worker_at_
         seen.append(slot.beat)
         slot.beat = None
         inside.set()
-        go_on.wait(10)
+        go_on.wait(60)
 
     crew = Crew(work, outlives, FakeClock().monotonic)
     crew.hire(2)
     slot.beat = 1
     crew.offer(slot)
-    assert inside.wait(10)
+    assert inside.wait(60)
     slot.beat = 2
     crew.offer(slot)
     assert crew.is_idle, "whoever works on it will look again; nobody else is asked"
@@ -68,7 +68,7 @@ def test_everything_offered_together_is_worked_on_by_workers_that_wait(make_row:
     done: list[str] = []
 
     def work(call: HookCall, slot: Slot) -> None:
-        together.wait(10)
+        together.wait(60)
         done.append(slot.id)
         slot.beat = None
 

@@ -34,12 +34,12 @@ def test_invariant_2_no_order_leaves_once_the_gate_is_closed(stage: Stage, closi
 
     def commit() -> None:
         committing.set()
-        go_on.wait(10)
+        go_on.wait(60)
 
     stage.gateway.before_last_look = commit
     stage.load(Places, stage.row(mode=Mode.ACTIVE))
     stage.beat()
-    assert committing.wait(10)
+    assert committing.wait(60)
     CLOSINGS[closing](stage)
     go_on.set()
     stage.until(lambda: stage.gateway.placed)
@@ -53,12 +53,12 @@ def test_invariant_2_closing_waits_for_an_order_that_is_just_being_handed_over(s
 
     def hand_over() -> None:
         handing.set()
-        go_on.wait(10)
+        go_on.wait(60)
 
     stage.gateway.while_handing_over = hand_over
     stage.load(Places, stage.row(mode=Mode.ACTIVE))
     stage.beat()
-    assert handing.wait(10)
+    assert handing.wait(60)
     sent_when_closed: list[int] = []
 
     def close() -> None:
@@ -70,7 +70,7 @@ def test_invariant_2_closing_waits_for_an_order_that_is_just_being_handed_over(s
     stage.until(lambda: stage.facts().mode is not Mode.ACTIVE or stage.facts().pause)
     assert sent_when_closed == [], "the order has not left yet, so closing must still wait"
     go_on.set()
-    closer.join(10)
+    closer.join(60)
     assert sent_when_closed == [1]
 
 

@@ -51,7 +51,7 @@ def hanging(hook: str, gate: threading.Event, inside: threading.Semaphore) -> ty
 
     def hang(self: Strategy) -> list[dict[str, object]]:
         inside.release()
-        gate.wait(10)
+        gate.wait(60)
         return []
 
     return type("Hangs", (Quiet,), {hook: hang})
@@ -68,13 +68,13 @@ def test_stop_unloads_everything_and_names_what_it_abandoned(stage: Stage) -> No
     class Busy(Strategy):
         def on_tick(self) -> None:
             inside.set()
-            busy.wait(10)
+            busy.wait(60)
 
     stage.load(Orderly, stage.row("a"))
     stage.load(Orderly, stage.row("b"))
     stage.load(Busy, stage.row("hangs"))
     stage.beat()
-    assert inside.wait(10)
+    assert inside.wait(60)
     stage.settle("a")
     stage.settle("b")
     assert stop(stage, "hangs") == ("hangs",)
@@ -91,7 +91,7 @@ def test_stop_keeps_its_deadline_whichever_hook_hangs(stage: Stage, hook: str) -
         stage.settle()
         stage.beat()
     if hook != "on_unload":
-        assert inside.acquire(timeout=10)
+        assert inside.acquire(timeout=60)
     assert stop(stage, "one") == ("one",)
 
 
@@ -120,13 +120,13 @@ def test_stop_keeps_its_deadline_while_orders_are_being_handed_to_a_slow_transpo
 
     def hand_over() -> None:
         inside.set()
-        gate.wait(10)
+        gate.wait(60)
 
     stage.gateway.while_handing_over = hand_over
     stage.load(Places, stage.row(mode=Mode.ACTIVE))
     stage.load(Quiet, stage.row("quiet"))
     stage.beat()
-    assert inside.wait(10)
+    assert inside.wait(60)
     assert stop(stage, "one") == ("one",)
     assert stage.told(Unloaded) == [Unloaded("quiet")]
     assert stage.facts().mode is Mode.OFF, "it may finish what it is at, and send nothing after that"
@@ -144,7 +144,7 @@ def test_the_time_it_takes_to_ask_everybody_is_part_of_stops_deadline(make_stage
     stage.load(Fails, stage.row("a"))
     stage.load(Fails, stage.row("b"))
     stage.ask(hanging("init", stage.gate(), inside), stage.row("hangs"))
-    assert inside.acquire(timeout=10)
+    assert inside.acquire(timeout=60)
     stage.load(Quiet, stage.row("quiet", mode=Mode.ACTIVE))
     assert Stopping(stage).abandoned() == ("hangs", "quiet")
     assert stage.facts("quiet").mode is Mode.OFF
@@ -167,7 +167,7 @@ def test_stop_keeps_its_deadline_while_hooks_spin(make_stage: MakeStage) -> None
         stage.load(Spins, stage.row(name))
     stage.beat()
     for _ in names:
-        assert inside.acquire(timeout=10)
+        assert inside.acquire(timeout=60)
     began_s = clock.monotonic()
     assert stage.host.stop(0.1) == tuple(names)
     assert clock.monotonic() - began_s < 2.0

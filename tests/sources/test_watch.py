@@ -15,7 +15,7 @@ from reconciler.sources.worktree import Worktree, WorktreeOptions
 
 Git = Callable[..., str]
 
-PATIENCE_S = 10.0
+PATIENCE_S = 60.0
 QUICK = WatchOptions(check_s=0.02, retry_s=0.02)
 NO_CHECKS = WatchOptions(check_s=3600.0)
 

@@ -20,7 +20,7 @@ from reconciler.errors import StoreError, StoreFenced
 from reconciler.store.database import open_writable
 from reconciler.store.writer import CHECKPOINT_COMMITS, GroupWriter
 
-DEADLINE_S = 10
+DEADLINE_S = 60
 
 
 def insert(number: int) -> Any:
