@@ -223,8 +223,7 @@ async def serve_paper(
     As `open_exchange`; `port` 0 takes a free one. `faults` beset it, and with `fault_tools` clients may set more.
     Raises OSError where the port cannot be had, too.
     """
-    from reconciler.paper.faulty import Outage
-    from reconciler.paper.tools import mcp_server
+    from reconciler.paper.tools import Outage, mcp_server
 
     faults = faults or Faults(clock)
     with open_exchange(clock, step_s=step_s, options=options, journal=journal, feed=feed) as exchange:
