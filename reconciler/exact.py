@@ -7,8 +7,8 @@ nothing else. Comparing, `format` and `Decimal(text)` do not look at that contex
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
+from contextlib import AbstractContextManager
 from decimal import (
     ROUND_HALF_EVEN,
     Context,
@@ -41,11 +41,9 @@ _STRICT = fixed(80, Inexact)
 _ROUNDED = fixed(80)
 
 
-@contextmanager
-def exactly() -> Iterator[None]:
+def exactly() -> AbstractContextManager[Context]:
     """The operators' sums and products inside are exact; one that cannot be raises decimal.Inexact."""
-    with localcontext(_STRICT):
-        yield
+    return localcontext(_STRICT)
 
 
 def standard_context() -> Context:

@@ -192,7 +192,7 @@ def inline_engine(
         judge=judge,
     )
     with ExitStack() as held:
-        store = held.enter_context(Store.in_memory(clock))
+        store = held.enter_context(Store.in_memory(clock, seed))
         servers = Servers({venue.name: venue for venue in venues}, accounts)
         settings = replace(settings, accounts=accounts)
         parts = assembled(settings, clock, store, servers, source, driver, adopt=True)

@@ -106,7 +106,9 @@ def test_the_same_seed_gives_the_same_orders_to_the_letter_and_another_one_other
     assert len(first[0]) == 12
     assert all(order.outcome is Outcome.ACCEPTED for order in first[0])
     assert first == run("1")
-    assert [one.quantity for one in first[0]] != [one.quantity for one in run("2")[0]]
+    other = run("2")
+    assert [one.quantity for one in first[0]] != [one.quantity for one in other[0]]
+    assert {one.client_order_id for one in first[0]}.isdisjoint(one.client_order_id for one in other[0])
 
 
 def test_who_is_due_ticks_in_the_order_of_the_ids(tmp_path: Path) -> None:

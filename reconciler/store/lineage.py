@@ -7,6 +7,7 @@ or another one, it says so. It is no lock and no secret; without it, nothing is 
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 import secrets
@@ -25,6 +26,13 @@ _TAG = re.compile("[0-9][a-z0-9]{3}")
 def make_tag() -> str:
     """A new one. With a digit in front, where ids of before there were tags have a letter, of their time."""
     return secrets.choice(_DIGITS[:10]) + "".join(secrets.choice(_DIGITS) for _ in range(3))
+
+
+def seeded_tag(seed: str) -> str:
+    """The same for the same seed, for a database that ends with its run: its orders are called the same again."""
+    number = int.from_bytes(hashlib.sha256(seed.encode()).digest()[:8], "big")
+    letters = [_DIGITS[number // 36**place % 36] for place in range(3)]
+    return _DIGITS[number % 10] + "".join(letters)
 
 
 def add_tag(db: Database) -> str:

@@ -27,7 +27,7 @@ from reconciler.store.following import Following
 from reconciler.store.halt_requests import HALT_REQUESTS, HaltRequests, NoRequests
 from reconciler.store.halts import Halts
 from reconciler.store.ledger import Ledger
-from reconciler.store.lineage import Memory, add_tag
+from reconciler.store.lineage import Memory, add_tag, seeded_tag
 from reconciler.store.scope_book import ScopeBook
 from reconciler.store.writer import GroupWriter, InlineWriter, Writer
 from reconciler.visible import storable
@@ -261,13 +261,13 @@ class Store:
             raise
 
     @classmethod
-    def in_memory(cls, clock: Clock, tag: str = "0000") -> Store:
+    def in_memory(cls, clock: Clock, seed: str = "") -> Store:
         """An empty one that ends with this object: no file, no thread, no waiting; every write is committed on return.
 
-        For one thread. `tag` is what the ids of its orders carry: the same one, the same ids at the same times.
+        For one thread. The ids of its orders carry what `seed` makes: the same one, the same ids at the same times.
         """
         held = ExitStack()
-        writer = InlineWriter(open_in_memory(tag))
+        writer = InlineWriter(open_in_memory(seeded_tag(seed)))
         held.callback(writer.close)
         return cls(writer, ReadsOf(writer.db), clock, held, NoRequests())
 

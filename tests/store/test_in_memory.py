@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 from collections.abc import Iterator
 
@@ -15,12 +16,15 @@ from reconciler.store.store import Store
 
 @pytest.fixture
 def store() -> Iterator[Store]:
-    with Store.in_memory(FakeClock(), "7abc") as made:
+    with Store.in_memory(FakeClock(), "a seed") as made:
         yield made
 
 
-def test_it_is_empty_and_carries_the_tag_that_it_was_given(store: Store) -> None:
-    assert store.ledger.tags == ("7abc",)
+def test_it_is_empty_and_its_tag_follows_from_its_seed(store: Store) -> None:
+    (tag,) = store.ledger.tags
+    assert re.fullmatch("[0-9][a-z0-9]{3}", tag)
+    with Store.in_memory(FakeClock(), "a seed") as same, Store.in_memory(FakeClock(), "another") as other:
+        assert same.ledger.tags == (tag,) != other.ledger.tags
     assert store.desired.rows() == {}
     assert store.ledger.newest_ids() == []
 
