@@ -112,10 +112,12 @@ class Cancellation:
     halt: Halt
     left: tuple[str, ...]
     failed: tuple[tuple[str, str], ...]
+    flat: tuple[str, ...] = ()
+    """Where it closes what is held: how far each market of each account is, in words."""
 
     def to_json(self) -> dict[str, Any]:
         failed = [{"client_order_id": id_, "message": why} for id_, why in self.failed]
-        return {"left": list(self.left), "failed": failed}
+        return {"left": list(self.left), "failed": failed, "flattening": list(self.flat)}
 
 
 class TradingStatus(Protocol):

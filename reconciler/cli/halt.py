@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
+from decimal import Decimal
 from typing import Any
 
 import click
 
 from reconciler.cli.output import Failure, print_outcome, say, tell
-from reconciler.cli.parameters import asked_reason, scope_of, scope_options
+from reconciler.cli.parameters import Fraction, asked_reason, scope_of, scope_options
 from reconciler.cli.place import Engine, NoAnswer, NoEngine, Place, owned_store
 from reconciler.control.bookkeeping import Bookkeeping, covers_nothing, named
 from reconciler.records.halt import Cancelling, Halt
@@ -23,6 +24,7 @@ ANSWER_S = 5.0
     epilog="""\b
 Examples:
   reconciler halt --all --reason "prices are wrong"
+  reconciler halt --account main --flatten --collar 0.01 --reason "out of it"
   reconciler halt --account main --cancel --reason "margin call"
   reconciler halt --instance btc-grid-1 --full --reason "orders loop\""""
 )
@@ -36,6 +38,15 @@ Examples:
     type=click.Choice(["exposing", "all"]),
     help="Cancel open orders that could add exposure; --cancel=all: those that only reduce, too.",
 )
+@click.option("--flatten", is_flag=True, help="Halt in full, cancel all, then close what the scope holds.")
+@click.option(
+    "--collar",
+    type=Fraction(),
+    default="0.03",
+    show_default=True,
+    help="With --flatten: how far from the quote, at most.",
+)
+@click.option("--yes", is_flag=True, help="With --flatten: do not ask for the scope to be typed again.")
 @asked_reason
 @click.pass_obj
 def halt(
@@ -45,6 +56,9 @@ def halt(
     instance: str | None,
     full: bool,
     cancels: str | None,
+    flatten: bool,
+    collar: Decimal,
+    yes: bool,
     reason: str | None,
 ) -> None:
     """The kill switch: no new exposure, for everything, an account or an instance, until unhalt.
@@ -55,22 +69,36 @@ def halt(
 
     With --cancel the engine cancels what rests, loaded or not, and tries again each beat until nothing of it is open;
     its own cancels pass a full halt. How far it is: reconciler status.
+
+    With --flatten it halts in full, cancels all that rests, waits until nothing of the scope is open or in doubt, and
+    closes what its instances hold, never more than the exchange says is there, with limit orders within the collar. It
+    asks for the scope to be typed again.
     """
     scope, id_, why = scope_of(everything, account, instance, reason)
+    full, cancel = full or flatten, Cancelling.ALL if flatten else Cancelling(cancels or "nothing")
+    wanted = Halt(scope, id_, full, why, named(os.getuid()), "", cancel, collar if flatten else None)
+    if flatten and not yes:
+        _confirm(wanted)
     verb = "halted in full" if full else "halted"
-    cancel = Cancelling(cancels or "nothing")
     try:
-        body = {"scope": scope, "id": id_, "full": full, "cancel": cancel.said, "reason": why}
+        names = ("scope", "id", "full", "cancel", "flatten", "reason")
+        body = {name: value for name, value in wanted.to_json().items() if name in names}
         print_outcome(verb, place.engine().post("/v1/halt", body, ANSWER_S))
     except (NoEngine, NoAnswer) as unanswered:
-        strange, where = _halt_without_answer(
-            place, Halt(scope, id_, full, why, named(os.getuid()), "", cancel), unanswered
-        )
+        strange, where = _halt_without_answer(place, wanted, unanswered)
         if strange:
             raise Failure(f"{id_}: {strange}", *where) from None
         tell(f"{id_ or 'all'}: {verb}")
         for line in where:
             say(line)
+
+
+def _confirm(wanted: Halt) -> None:
+    """Have the scope typed again: what is closed cannot be held again at the price it was."""
+    expected = wanted.id or "all"
+    typed = click.prompt(f"This closes what {wanted.target} holds. Type {expected} to go on", default="", err=True)
+    if typed.strip() != expected:
+        raise Failure(f"nothing is halted: expected {expected}, was {typed.strip() or 'nothing'}; or give --yes")
 
 
 def _halt_without_answer(place: Place, halt: Halt, unanswered: Exception) -> tuple[str, tuple[str, ...]]:
@@ -88,8 +116,8 @@ def _halt_without_answer(place: Place, halt: Halt, unanswered: Exception) -> tup
     try:
         with Store.open(place.database(), clock) as store:
             say(*store.tell_opened(place.database()))
-            store.halts.add(scope, id_, halt.full, halt.reason, halt.by, halt.cancel)
-            Bookkeeping(store).halted(scope, id_, halt.full, halt.reason, uid, halt.cancel)
+            store.halts.add(scope, id_, halt.full, halt.reason, halt.by, halt.cancel, halt.collar)
+            Bookkeeping(store).halted(halt, uid)
             strange = covers_nothing(scope, id_, store.desired.rows())
             held = "no engine is running here: the halt is in the database and holds from its next start"
             return strange, (f"{held}{cancels}",)

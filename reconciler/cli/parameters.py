@@ -92,6 +92,18 @@ class Money(click.ParamType[Decimal]):
         return number
 
 
+class Fraction(Money):
+    """A decimal above zero and below one."""
+
+    name = "fraction"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Decimal:
+        number = super().convert(value, param, ctx)
+        if number >= 1:
+            self.fail(f"expected less than 1, a fraction of the price, was {value}", param, ctx)
+        return number
+
+
 class Fee(click.ParamType[tuple[Decimal, str | None]]):
     """An amount, zero or more, and its currency, where one is named: `0.001:BTC`."""
 

@@ -13,7 +13,7 @@ from reconciler.orders.order import decimal_text
 from reconciler.orders.verdict import Correction, Shares, Verdict
 from reconciler.records.cadence import BeatRun, forgetting
 from reconciler.records.event import EventReason
-from reconciler.records.halt import WAS_IT_MEANT, Cancelling, Halt, HaltScope, stranger
+from reconciler.records.halt import WAS_IT_MEANT, Halt, HaltScope, stranger
 from reconciler.records.record import Row
 from reconciler.store.store import Store
 
@@ -48,17 +48,9 @@ class Bookkeeping:
         self._record(uid, "resume", f"instance {instance_id}", reason)
         self._events.record(instance_id, "Normal", EventReason.RESUMED, f"{reason} ({named(uid)})")
 
-    def halted(
-        self,
-        scope: HaltScope,
-        id: str,
-        full: bool,
-        reason: str,
-        uid: int,
-        cancel: Cancelling = Cancelling.NOTHING,
-    ) -> None:
+    def halted(self, halt: Halt, uid: int) -> None:
         """An event alone: the table of halts says who and why."""
-        self._tell_halting(EventReason.HALTED, Halt(scope, id, full, reason, "", "", cancel), reason, uid)
+        self._tell_halting(EventReason.HALTED, halt, halt.reason, uid)
 
     def unhalt(self, scope: HaltScope, id: str, reason: str, uid: int, declared: Iterable[Halt]) -> str:
         """End the halts of exactly that scope and id. Why there are none to lift, empty where some were.

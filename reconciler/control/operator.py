@@ -13,7 +13,7 @@ from reconciler.errors import CapabilityUnavailable, ExecError
 from reconciler.orders.order import Order
 from reconciler.orders.verdict import Correction, Shares, Verdict
 from reconciler.records.cadence import NOTHING_AHEAD, BeatRun
-from reconciler.records.halt import Cancelling, HaltScope
+from reconciler.records.halt import Halt, HaltScope
 from reconciler.runtime.host import Host
 from reconciler.store.halts import HaltNotStored, Halts
 
@@ -57,11 +57,8 @@ class Commands(Protocol):
         """End a pause, an operator's or the engine's own."""
         ...
 
-    def halt(self, scope: str, id: str, full: bool, cancel: Cancelling, reason: str, uid: int) -> CommandResult:
-        """Allow no new exposure in `scope` (all, account, instance); `full` stops cancels and reductions too.
-
-        What `cancel` says is cancelled from now on, until nothing of it is open.
-        """
+    def halt(self, wanted: Halt, uid: int) -> CommandResult:
+        """Put it in force, in the operator's name: `by` and `at` of what is wanted are empty."""
         ...
 
     def cancel(self, client_order_id: str, reason: str, uid: int) -> CommandResult:
@@ -232,10 +229,10 @@ class Operator:
             return "there is no such instance; see: reconciler status"
         return "it is not loaded, so there is nothing to pause or resume"
 
-    def halt(self, scope: str, id: str, full: bool, cancel: Cancelling, reason: str, uid: int) -> CommandResult:
-        checked, note = cast(HaltScope, scope), ""
+    def halt(self, wanted: Halt, uid: int) -> CommandResult:
+        id, note = wanted.id, ""
         try:
-            self._halts.add(checked, id, full, reason, named(uid), cancel)
+            self._halts.add(wanted.scope, id, wanted.full, wanted.reason, named(uid), wanted.cancel, wanted.collar)
         except HaltNotStored as error:
             if not error.kept:
                 return CommandResult(failed=((id or "all", str(error)),))
@@ -243,9 +240,9 @@ class Operator:
         finally:
             # In force even where it could not be stored; an order already past its last look is waited for.
             self._host.settle()
-            self._books.halted(checked, id, full, reason, uid, cancel)
+            self._books.halted(wanted, uid)
             self._controller.hint()
-        if strange := covers_nothing(checked, id, self._controller.fleet.rows):
+        if strange := covers_nothing(wanted.scope, id, self._controller.fleet.rows):
             return CommandResult(failed=((id, strange),), note=note)
         return CommandResult(done=(id or "all",), note=note)
 

@@ -1,7 +1,7 @@
 """The control socket: the only way to command a running engine. HTTP over a Unix socket that only its owner may open.
 
     POST /v1/pause | /v1/resume   {"ids": [...]} or {"all": true}, "reason"      → {"done", "failed"}
-    POST /v1/halt                 "scope", "id", "full", "cancel", "reason"      → {"done", "failed"}
+    POST /v1/halt                 "scope", "id", "full", "cancel", "flatten", "reason" → {"done", "failed"}
     POST /v1/cancel               "client_order_id", "reason"                    → {"done", "failed"}
     POST /v1/unhalt               "scope", "id", "reason"                        → {"done", "failed"}
     POST /v1/resolve              "client_order_id", "as", "reason" (and more)   → {"done", "failed"}
@@ -33,7 +33,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
@@ -48,7 +48,7 @@ from reconciler.control.operator import CommandResult, Commands
 from reconciler.errors import ReconcilerError
 from reconciler.orders.order import to_amount
 from reconciler.orders.verdict import WORDS, Correction, Shares, Verdict
-from reconciler.records.halt import REASON_LIMIT, Cancelling
+from reconciler.records.halt import REASON_LIMIT, Cancelling, Halt, HaltScope, collar_of
 from reconciler.visible import is_storable
 
 PATH_LIMIT_BYTES = 107
@@ -201,9 +201,12 @@ class _Body:
         except (TypeError, ValueError) as error:
             raise _Refused(str(error)) from None
 
-    def cancelling(self) -> Cancelling:
+    def halt(self, scope: str, id: str) -> Halt:
+        """The halt that is asked for, in nobody's name yet."""
+        full, reason = self.flag("full"), self.reason()
         try:
-            return Cancelling.of(self.values.get("cancel", False))
+            cancel, collar = Cancelling.of(self.values.get("cancel", False)), collar_of(self.values.get("flatten"))
+            return Halt(cast(HaltScope, scope), id, full, reason, "", "", cancel, collar)
         except ValueError as error:
             raise _Refused(str(error)) from None
 
@@ -229,7 +232,7 @@ def create_control_app(commands: Commands, read_routes: Sequence[BaseRoute] = ()
 
     def halt(body: _Body, uid: int) -> CommandResult:
         scope, id_ = body.scope()
-        return commands.halt(scope, id_, body.flag("full"), body.cancelling(), body.reason(), uid)
+        return commands.halt(body.halt(scope, id_), uid)
 
     def cancel(body: _Body, uid: int) -> CommandResult:
         return commands.cancel(body.text("client_order_id"), body.reason(), uid)

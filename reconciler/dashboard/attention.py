@@ -330,11 +330,11 @@ def _halt(item: Mapping[str, Any]) -> Concern:
 def _still_open(cancelling: Mapping[str, Any]) -> str:
     """How far the cancels of a halt are."""
     left, failed = cancelling["left"], cancelling["failed"]
-    if not left:
-        return "nothing that it cancels is open any more"
-    told = f"still to be cancelled: {some(left, 5)}"
-    whys = [f"{one['client_order_id']}: {one['message']}" for one in failed[:3]]
-    return "\n".join([told, *(f"not cancelled yet, tried again each beat: {why}" for why in whys)])
+    told = [f"still to be cancelled: {some(left, 5)}" if left else "nothing that it cancels is open any more"]
+    told += [
+        f"not cancelled yet, tried again each beat: {one['client_order_id']}: {one['message']}" for one in failed[:3]
+    ]
+    return "\n".join([*told, *cancelling["flattening"][:20]])
 
 
 def _critical(subject: str, text: str) -> Concern:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from decimal import Decimal
 from typing import Any, Protocol
 
@@ -19,6 +20,7 @@ from reconciler.exec_mcp.servers import Servers
 from reconciler.execution.brakes import Brakes, Circumstances, relevant
 from reconciler.execution.comparing import AccountComparison, AccountLook, Comparing
 from reconciler.execution.envelope import Envelope
+from reconciler.execution.flattening import Flattening, flattened
 from reconciler.execution.follow_up import FollowUp
 from reconciler.execution.gate_checks import MINUTE, Arrivals, Gatekeeper, OrderRate, Readiness, Units
 from reconciler.execution.look_up import Clerk, LookUp
@@ -102,6 +104,7 @@ class Gateway:
         self._withdrawal = Withdrawal(
             ledger, self._settlement, self._watch, self._gatekeeper, self._dispatch, self._look_up, servers, clerk
         )
+        self._flattening = Flattening(store, look, self._steps, self._dispatch, servers, market, clerk, clock)
         self._comparisons: set[asyncio.Task[None]] = set()
         servers.tell_connected(self._connected)
         self._shadow_fee = shadow_fee
@@ -133,6 +136,7 @@ class Gateway:
         Raises nothing: what goes wrong is logged, and the next beat asks again.
         """
         await asyncio.gather(self.tend(), self._shadow_book.follow(beat), self._valuation.run(beat))
+        await self._flattening.run(beat)
 
     def is_busy(self) -> bool:
         """True where there is something to follow up: an order is open, or one is watched. From memory."""
@@ -158,7 +162,8 @@ class Gateway:
 
     def cancellations(self) -> tuple[Cancellation, ...]:
         """How far each halt is that cancels something. From memory."""
-        return self._withdrawal.progress()
+        flat = self._flattening.progress
+        return tuple(replace(one, flat=tuple(flattened(flat(one.halt)))) for one in self._withdrawal.progress())
 
     def cancel_by_hand(self, client_order_id: str) -> tuple[Order | None, str]:
         """An operator cancels one order, under a full halt, too. The order as it is then, and why it was not cancelled.
@@ -298,7 +303,7 @@ class Gateway:
             return self._ledger.refuse(refused(order, refusal))
         if observing:
             return self._written(shadowed(order, self._shadow_fee))
-        return self._bridge.result(self._dispatch.order(gate, order))
+        return self._bridge.result(self._dispatch.order(order, self._steps.last_look(gate, order)))
 
     def cancel(self, gate: GateState, client_order_id: str) -> Order:
         """Cancel one of the instance's own orders; one that is over stays what it is.

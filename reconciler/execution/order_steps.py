@@ -20,7 +20,16 @@ from reconciler.exec_mcp.servers import Servers
 from reconciler.exec_mcp.subject import Subject
 from reconciler.execution.gate_checks import Gatekeeper, Refusal, Units
 from reconciler.execution.order_id import OrderIds
-from reconciler.orders.order import Order, OrderRequest, OrderState, Outcome, RejectedBy, TimeInForce, decimal_text
+from reconciler.orders.order import (
+    Order,
+    OrderRequest,
+    OrderState,
+    Outcome,
+    Provenance,
+    RejectedBy,
+    TimeInForce,
+    decimal_text,
+)
 from reconciler.ports import GateState
 from reconciler.records.status import TradingReason
 
@@ -126,6 +135,33 @@ class OrderSteps:
 
         def look() -> Refusal | None:
             refusal = self._gatekeeper.cancel_refusal(origin.instance_id, origin.account_id, despite_halt=despite_halt)
+            if refusal is None:
+                self._units.take_cancel(origin.account_id)
+            return refusal
+
+        return LastLook(self._claims, order.instance_id, look)
+
+    def closing(self, origin: Provenance, request: OrderRequest) -> Order:
+        """The draft of an order that closes something for an operator."""
+        now = utc(self._clock.time())
+        return Order(
+            client_order_id=self._ids.make(origin.instance_id),
+            provenance=origin,
+            request=request,
+            outcome=Outcome.PENDING,
+            created_at=now,
+            updated_at=now,
+            money=self._servers.accounts.money(origin.account_id),
+        )
+
+    def last_look_at_closing(self, order: Order, objection: Callable[[], str]) -> LastLook:
+        """What is asked when a closing order is claimed: no halt and no limit, but what its flattening says."""
+
+        def look() -> Refusal | None:
+            origin = order.provenance
+            refusal = self._gatekeeper.cancel_refusal(origin.instance_id, origin.account_id, despite_halt=True)
+            if refusal is None and (why := objection()):
+                refusal = Refusal("Request", why)
             if refusal is None:
                 self._units.take_cancel(origin.account_id)
             return refusal

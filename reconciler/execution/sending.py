@@ -23,7 +23,6 @@ from reconciler.execution.order_steps import LastLook, OrderSteps, Said, address
 from reconciler.execution.settlement import Settlement
 from reconciler.execution.watch import OrderWatch
 from reconciler.orders.order import Order
-from reconciler.ports import GateState
 from reconciler.store.ledger import Ledger, Settled
 
 _STOPPING = "the engine is stopping"
@@ -54,7 +53,7 @@ class Dispatch:
         self._servers = servers
         self._bridge = bridge
 
-    def order(self, gate: GateState, order: Order) -> Future[Order]:
+    def order(self, order: Order, look: LastLook) -> Future[Order]:
         """Write the intent down, send the order, and write down what became of it; which is the outcome.
 
         StoreError where the ledger refuses: of the intent, then nothing was sent; of the end, then it is in doubt.
@@ -67,7 +66,6 @@ class Dispatch:
                 outcome.set_exception(error)
                 return
             with self._surviving(order, outcome):
-                look = self._steps.last_look(gate, order)
                 handover = Handover(look)
 
                 def dropped(why: ExecUnavailable) -> None:
@@ -87,6 +85,10 @@ class Dispatch:
         outcome: Future[Order] = Future()
         self._begin(lambda: self._cancelled(order, outcome, despite_halt), lambda why: _resolve(outcome, error=why))
         return outcome
+
+    def cancel_soon(self, order: Order) -> Future[Order]:
+        """As `cancel`, of an order of the engine's own: no halt keeps it in. From the loop's thread, too."""
+        return self.cancel(order, despite_halt=True)
 
     async def cancelled(self, order: Order, *, despite_halt: bool = False) -> dict[str, Any]:
         """Send a cancel; on the loop. What was answered: `Subject.ending` says what that tells of the order's end."""

@@ -125,7 +125,8 @@ class Withdrawal:
         """The open orders that a halt cancels, those in doubt too."""
         by_book: defaultdict[tuple[str, str], list[Order]] = defaultdict(list)
         for order in self._ledger.open_real():
-            if halt.forbids(order.provenance.account_id, order.instance_id):
+            is_closing = halt.collar is not None and order.provenance.is_by_operator  # the flattening's own
+            if halt.forbids(order.provenance.account_id, order.instance_id) and not is_closing:
                 by_book[order.instance_id, order.provenance.symbol].append(order)
         found: list[Order] = []
         for (instance_id, symbol), orders in by_book.items():

@@ -92,6 +92,8 @@ class Provenance:
     code_digest: str
     revision: str | None
     beat: int
+    is_by_operator: bool = False
+    """True of an order that closes a position for an operator; its mode is active, whatever its record says."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -80,6 +80,9 @@ class EventReason(StrEnum):
     LIMIT_CANCEL = "LimitCancel", "an open order is cancelled, for a limit above its instance is reached"
     HALT_CANCEL = "HaltCancel", "an open order is cancelled, for a halt says so"
     CANCELLED_BY_HAND = "CancelledByHand", "an operator had an open order cancelled"
+    FLATTENING = "Flattening", "a closing order was sent, for a halt closes what its scope holds"
+    NOT_FLATTENED = "NotFlattened", "what a halt is to close could not be closed yet, with why"
+    FLATTENED = "Flattened", "what a halt was to close is closed, or too small to be; what was moved between books"
     NOT_WITHDRAWN = "NotWithdrawn", "such an order could not be cancelled yet; it is tried again each beat"
 
     # accounts, servers, the database

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, fields
+from decimal import Decimal, InvalidOperation
 from enum import StrEnum
 from typing import Any, Final, Literal
 
@@ -52,13 +53,26 @@ def shortened(reason: str) -> str:
     return reason if len(reason) <= REASON_LIMIT else f"{reason[: REASON_LIMIT - 1]}…"
 
 
+def collar_of(said: object) -> Decimal | None:
+    """Of what is said in JSON: a decimal string, null where nothing is closed. Raises ValueError."""
+    if said is None:
+        return None
+    try:
+        if isinstance(said, str) and Decimal(said).is_finite() and 0 < Decimal(said) < 1:
+            return Decimal(said)
+    except InvalidOperation:
+        pass
+    raise ValueError(f'flatten: expected a fraction of the price, "0.03", was {said!r}')
+
+
 @dataclass(frozen=True, slots=True)
 class Halt:
     """No new exposure within `scope` until it is lifted.
 
     `id` is the account_id or instance id, empty where the scope is `all`. `full` stops own cancels and
     reductions too. `by` says who halted (an operator's uid, or the engine), `at` when (ISO 8601). `cancel`: what is
-    cancelled besides, by the engine itself and under a full halt, too.
+    cancelled besides, by the engine itself and under a full halt, too. `collar`: what is held is closed then, within
+    that fraction of the quote; None where it is not.
     """
 
     scope: HaltScope
@@ -68,10 +82,13 @@ class Halt:
     by: str
     at: str
     cancel: Cancelling = Cancelling.NOTHING
+    collar: Decimal | None = None
 
     def __post_init__(self) -> None:
         if self.scope not in ("all", "account", "instance"):
             raise ValueError(f"scope: expected all, account or instance, was {self.scope!r}")
+        if self.collar is not None and not (self.full and self.cancel is Cancelling.ALL and 0 < self.collar < 1):
+            raise ValueError("collar: expected more than 0 and less than 1, of a full halt that cancels all")
         if (self.scope == "all") != (not self.id):
             raise ValueError(f"id: expected {'none' if self.id else 'one'} for a halt of scope {self.scope}")
 
@@ -120,6 +137,8 @@ class Halt:
                 return ""
             case Cancelling.EXPOSING:
                 return "orders that could add exposure are cancelled"
+            case Cancelling.ALL if self.collar is not None:
+                return f"all orders are cancelled, and what is held is closed within {self.collar} of the quote"
             case Cancelling.ALL:
                 return "all orders are cancelled"
 
@@ -137,8 +156,8 @@ class Halt:
     @classmethod
     def from_json(cls, item: Mapping[str, Any]) -> Halt:
         """The halt that `to_json` made `item` of; what stands beside it there is left out."""
-        told = {field.name: item[field.name] for field in fields(cls) if field.name != "cancel"}
-        return cls(**told, cancel=Cancelling.of(item.get("cancel", False)))
+        told = {field.name: item[field.name] for field in fields(cls) if field.name not in ("cancel", "collar")}
+        return cls(**told, cancel=Cancelling.of(item.get("cancel", False)), collar=collar_of(item.get("flatten")))
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -149,6 +168,7 @@ class Halt:
             "by": self.by,
             "at": self.at,
             "cancel": self.cancel.said,
+            "flatten": None if self.collar is None else str(self.collar),
         }
 
 

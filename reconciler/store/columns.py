@@ -101,7 +101,7 @@ ITEM = (
     "instance_id, client_order_id, outcome, state, side, type, quantity, limit_price, symbol, account_id, client_id, "
     "mode, generation, beat, revision, reason, filled_quantity, average_price, fee, fee_currency, exchange_order_id, "
     "created_at, updated_at, rejected_by, shadow, repeats, stop_price, time_in_force, reduce_only, quote_bid, "
-    "quote_ask, config_digest, code_digest, was_unknown, money, quote_at"
+    "quote_ask, config_digest, code_digest, was_unknown, money, quote_at, provenance"
 )
 """The columns that lists of orders show, as SQL: the contract's, in its order and spelling, then who rejected it,
 whether it is in the shadow book, how often it was refused in a row, and the rest of what was asked for and by whom."""
@@ -121,6 +121,7 @@ def order_columns(order: Order) -> dict[str, Any]:
         "code_digest": origin.code_digest,
         "revision": origin.revision,
         "beat": origin.beat,
+        "provenance": "operator" if origin.is_by_operator else "strategy",
         "side": request.side.value,
         "type": request.type.value,
         "quantity": decimal_text(request.quantity),
@@ -168,6 +169,7 @@ def order_from(columns: Mapping[str, Any]) -> Order:
             code_digest=columns["code_digest"],
             revision=columns["revision"],
             beat=columns["beat"],
+            is_by_operator=columns["provenance"] == "operator",
         ),
         request=OrderRequest(
             side=Side(columns["side"]),

@@ -19,7 +19,7 @@ from pathlib import Path
 
 from reconciler.clock import Clock, from_iso, iso
 from reconciler.errors import StoreError
-from reconciler.records.halt import Cancelling, Halt, shortened
+from reconciler.records.halt import Cancelling, Halt, collar_of, shortened
 from reconciler.store.database import make_folder
 
 HALT_REQUESTS = "halt-requests"
@@ -145,6 +145,7 @@ class HaltRequests:
             item = json.loads(line)
             told = {field.name: item[field.name] for field in fields(Halt) if field.name in item}
             told["cancel"] = Cancelling.of(told.get("cancel", False))
+            told["collar"] = collar_of(item.get("flatten"))
             if not isinstance(told["full"], bool) or not all(
                 isinstance(told[name], str) for name in ("scope", "id", "reason", "by", "at")
             ):

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import Future
 from dataclasses import dataclass, replace
 from datetime import datetime
+from decimal import Decimal
 
 from sqlite_utils import Database
 
@@ -94,12 +95,13 @@ class Halts:
         reason: str,
         by: str,
         cancel: Cancelling = Cancelling.NOTHING,
+        collar: Decimal | None = None,
     ) -> Halt:
         """Halt, in force at once and committed on return. The same halt again changes nothing.
 
         It is in force even where the database does not take it soon: HaltNotStored then says where it is kept.
         """
-        halt = Halt(scope, id, full, shortened(storable(reason)), by, iso(self._clock.time()), cancel)
+        halt = Halt(scope, id, full, shortened(storable(reason)), by, iso(self._clock.time()), cancel, collar)
         halt, unstored = self._put_in_force(halt)
         self._tell_cancelling((halt,))
         if unstored is None:
@@ -280,6 +282,7 @@ def read_active(reads: Reads) -> tuple[Halt, ...]:
             by=columns["halted_by"],
             at=columns["halted_at"],
             cancel=Cancelling(columns["cancels"]),
+            collar=None if columns["collar"] is None else Decimal(columns["collar"]),
         )
         for columns in found
     )
@@ -287,9 +290,18 @@ def read_active(reads: Reads) -> tuple[Halt, ...]:
 
 def _insert(db: Database, halt: Halt) -> None:
     db.execute(
-        "INSERT INTO halts (scope, target, is_full, reason, halted_by, halted_at, cancels)"
-        " VALUES (?, ?, ?, ?, ?, ?, ?)",
-        [halt.scope, halt.id, int(halt.full), halt.reason, halt.by, halt.at, halt.cancel.value],
+        "INSERT INTO halts (scope, target, is_full, reason, halted_by, halted_at, cancels, collar)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+        [
+            halt.scope,
+            halt.id,
+            int(halt.full),
+            halt.reason,
+            halt.by,
+            halt.at,
+            halt.cancel.value,
+            None if halt.collar is None else str(halt.collar),
+        ],
     )
     if halt.uid is not None:
         db.execute(

@@ -227,6 +227,29 @@ class Ledger(OrderSearch):
 
         return {id: (before, after) for id, (_, before, after) in self._writer.write(job, committed).items()}
 
+    def move(self, moves: Sequence[tuple[str, Correction]]) -> None:
+        """As `correct`, one after the other in one commit: what is closed in one book may be opened in it again."""
+        now = utc(self._clock.time())
+
+        def job(db: Database) -> list[tuple[str, str, Holding]]:
+            return [(id, owner_of(db, id).account_id, correct(db, id, said, now)[1]) for id, said in moves]
+
+        def committed(done: Sequence[tuple[str, str, Holding]]) -> None:
+            for instance_id, account_id, holding in done:
+                self._exposure.held(instance_id, account_id, holding)
+                self._holdings.changed(instance_id, False, holding)
+                if self.listener is not None:
+                    self.listener.corrected(instance_id, holding)
+
+        self._writer.write(job, committed)
+
+    def closed_by_operator(self, account_id: str, symbol: str, since: str) -> list[Order]:
+        """The orders that closed something there for an operator, placed from then on (ISO 8601), oldest first."""
+        return self._orders(
+            "account_id = ? AND symbol = ? AND provenance = 'operator' AND created_at >= ? ORDER BY id",
+            [account_id, symbol, since],
+        )
+
     def mark_unknown_on_startup(self) -> list[Order]:
         """Make every pending order unknown: nobody waits for its answer any more. Returns them, oldest first."""
 

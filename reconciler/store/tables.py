@@ -522,6 +522,18 @@ def halts_that_cancel(db: Database) -> None:
     )
 
 
+@migrations(name="0019_flattening")
+def flattening(db: Database) -> None:
+    """Halts that close what their scope holds, and the orders that do."""
+    db.executescript(
+        """
+        ALTER TABLE halts ADD COLUMN collar TEXT;
+        ALTER TABLE orders ADD COLUMN provenance TEXT NOT NULL DEFAULT 'strategy'
+            CHECK (provenance IN ('strategy', 'operator'));
+        """
+    )
+
+
 def migrate(db: Database, path: Path) -> None:
     """Bring the database up to date. Raises StoreError where it is not ours, or newer than this version."""
     _refuse_newer(db, path)

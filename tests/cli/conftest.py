@@ -26,7 +26,7 @@ from reconciler.orders.verdict import Correction, Shares, Verdict
 from reconciler.records.accounts import Accounts
 from reconciler.records.admission import Arrival, admit
 from reconciler.records.crosscheck import EvaluationCache, evaluate_all
-from reconciler.records.halt import Cancelling
+from reconciler.records.halt import Halt
 from reconciler.records.mode import Mode
 from reconciler.records.status import Health, InstanceStatus, Sync, Ticks
 from reconciler.serving import serving
@@ -139,8 +139,8 @@ class FakeEngine:
     def resume(self, ids: Sequence[str] | None, reason: str, uid: int) -> CommandResult:
         return self._called(ids or ("all",), "resume", ids, reason)
 
-    def halt(self, scope: str, id: str, full: bool, cancel: Cancelling, reason: str, uid: int) -> CommandResult:
-        return self._called((id or "all",), "halt", scope, id, full, cancel, reason)
+    def halt(self, wanted: Halt, uid: int) -> CommandResult:
+        return self._called((wanted.id or "all",), "halt", wanted)
 
     def cancel(self, client_order_id: str, reason: str, uid: int) -> CommandResult:
         return self._called((client_order_id,), "cancel", client_order_id, reason)

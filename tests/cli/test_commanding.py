@@ -6,12 +6,13 @@ import contextlib
 import importlib
 import os
 import socket
+from decimal import Decimal
 
 import pytest
 
 from reconciler.control.bookkeeping import named
 from reconciler.control.operator import PruneState
-from reconciler.records.halt import Cancelling
+from reconciler.records.halt import Cancelling, Halt
 from reconciler.store import Reader
 from tests.cli.conftest import FakeEngine, Fleet
 
@@ -24,21 +25,30 @@ halt_command = importlib.import_module("reconciler.cli.halt")
         (["pause", "a", "b", "--reason", "why"], ("pause", ("a", "b"), "why"), "a: paused\nb: paused\n"),
         (["pause", "--all", "--reason", "why"], ("pause", None, "why"), "all: paused\n"),
         (["resume", "a", "--reason", "why"], ("resume", ("a",), "why"), "a: resumed\n"),
-        (["halt", "--all", "--reason", "why"], ("halt", "all", "", False, Cancelling.NOTHING, "why"), "all: halted\n"),
+        (
+            ["halt", "--all", "--reason", "why"],
+            ("halt", Halt("all", "", False, "why", "", "", Cancelling.NOTHING)),
+            "all: halted\n",
+        ),
         (
             ["halt", "--account", "main", "--full", "--reason", "why"],
-            ("halt", "account", "main", True, Cancelling.NOTHING, "why"),
+            ("halt", Halt("account", "main", True, "why", "", "", Cancelling.NOTHING)),
             "main: halted in full\n",
         ),
         (
             ["halt", "--all", "--cancel", "--reason", "why"],
-            ("halt", "all", "", False, Cancelling.EXPOSING, "why"),
+            ("halt", Halt("all", "", False, "why", "", "", Cancelling.EXPOSING)),
             "all: halted\n",
         ),
         (
             ["halt", "--all", "--full", "--cancel=all", "--reason", "why"],
-            ("halt", "all", "", True, Cancelling.ALL, "why"),
+            ("halt", Halt("all", "", True, "why", "", "", Cancelling.ALL)),
             "all: halted in full\n",
+        ),
+        (
+            ["halt", "--account", "main", "--flatten", "--yes", "--reason", "why"],
+            ("halt", Halt("account", "main", True, "why", "", "", Cancelling.ALL, Decimal("0.03"))),
+            "main: halted in full\n",
         ),
         (
             ["orders", "cancel", "8fl267loyw3v28l39j", "--reason", "why"],
@@ -89,7 +99,7 @@ def test_the_kill_switch_works_while_the_settings_are_broken(fleet: Fleet, engin
     (fleet.root / "reconciler.yaml").write_text("heartbeat_seconds: fast\n")
     result = fleet.run("halt", "--all", "--reason", "why")
     assert result.exit_code == 0
-    assert engine.calls == [("halt", "all", "", False, Cancelling.NOTHING, "why")]
+    assert engine.calls == [("halt", Halt("all", "", False, "why", "", "", Cancelling.NOTHING))]
     assert "reconciler.yaml:1:20" in result.stderr
 
 

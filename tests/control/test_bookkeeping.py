@@ -67,7 +67,7 @@ def test_where_there_is_none_to_lift_it_says_why_and_writes_nothing(
 
 
 def test_what_is_halted_of_an_instance_is_an_event_of_that_instance(store: Store) -> None:
-    Bookkeeping(store).halted("instance", "a", True, "loops", UID)
+    Bookkeeping(store).halted(Halt("instance", "a", True, "loops", "", ""), UID)
     assert lines(store) == [("a", "Warning", "Halted", f"instance a, in full: loops ({WHO})")]
 
 

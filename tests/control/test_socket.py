@@ -30,7 +30,7 @@ from reconciler.control.socket import (
 )
 from reconciler.errors import StoreError
 from reconciler.orders.verdict import Correction, Shares, Verdict
-from reconciler.records.halt import Cancelling
+from reconciler.records.halt import Cancelling, Halt
 from reconciler.serving import serving
 
 Call = tuple[Any, ...]
@@ -54,8 +54,8 @@ class Recorder:
     def resume(self, ids: Sequence[str] | None, reason: str, uid: int) -> CommandResult:
         return self._called("resume", ids, reason, uid)
 
-    def halt(self, scope: str, id: str, full: bool, cancel: Cancelling, reason: str, uid: int) -> CommandResult:
-        return self._called("halt", scope, id, full, cancel, reason, uid)
+    def halt(self, wanted: Halt, uid: int) -> CommandResult:
+        return self._called("halt", wanted, uid)
 
     def cancel(self, client_order_id: str, reason: str, uid: int) -> CommandResult:
         return self._called("cancel", client_order_id, reason, uid)
@@ -146,14 +146,14 @@ ME = os.getuid()
         (
             "/v1/halt",
             {"scope": "all", "cancel": "all", "reason": "why"},
-            ("halt", "all", "", False, Cancelling.ALL, "why", ME),
+            ("halt", Halt("all", "", False, "why", "", "", Cancelling.ALL), ME),
         ),
-        ("/v1/halt", {"scope": "all", "reason": "why"}, ("halt", "all", "", False, Cancelling.NOTHING, "why", ME)),
         ("/v1/source/accept", {"commit": "c0ffee", "reason": "why"}, ("accept_commit", "c0ffee", "why", ME)),
+        ("/v1/halt", {"scope": "all", "reason": "why"}, ("halt", Halt("all", "", False, "why", "", ""), ME)),
         (
             "/v1/halt",
             {"scope": "account", "id": "main", "full": True, "reason": "why"},
-            ("halt", "account", "main", True, Cancelling.NOTHING, "why", ME),
+            ("halt", Halt("account", "main", True, "why", "", ""), ME),
         ),
         ("/v1/unhalt", {"scope": "instance", "id": "a", "reason": "why"}, ("unhalt", "instance", "a", "why", ME)),
         ("/v1/accept", {"server": "kraken", "reason": "why"}, ("accept_tools", "kraken", "why", ME)),

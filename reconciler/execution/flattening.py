@@ -1,0 +1,359 @@
+"""Flattening: after a full halt that asks for it, what its scope holds is closed, until it is flat. On the main loop.
+
+Nothing is sent while anything of the scope is open, pending or unknown; then, per account and symbol, the net of its
+instances, never more than the smaller of book and exchange, with the same sign. It never opens exposure: where that
+cannot be told, nothing is sent, and it is named.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from decimal import ROUND_CEILING, ROUND_DOWN, ROUND_FLOOR, Decimal
+from functools import partial
+
+from reconciler import exact
+from reconciler.clock import Clock, utc
+from reconciler.errors import CapabilityUnavailable, ExecError, ReconcilerError
+from reconciler.exec_mcp.servers import Servers
+from reconciler.execution.comparing import AccountLook
+from reconciler.execution.look_up import Clerk
+from reconciler.execution.order_steps import OrderSteps
+from reconciler.execution.sending import Dispatch
+from reconciler.execution.tally import Held
+from reconciler.orders.market import InstrumentRules, Quote
+from reconciler.orders.order import Order, OrderRequest, OrderType, Outcome, Provenance, Side, decimal_text
+from reconciler.orders.verdict import Correction
+from reconciler.ports import MarketData
+from reconciler.records.event import EventReason, EventType
+from reconciler.records.halt import Halt
+from reconciler.records.mode import Mode
+from reconciler.records.record import Row
+from reconciler.store.store import Store
+
+PATIENCE = timedelta(seconds=10)
+"""So old a closing order gets before it is cancelled, and what is left asked anew at the prices of then."""
+_FINEST = Decimal("1E-8")
+"""What a slice is rounded to where the server tells no step."""
+_ZERO = Decimal(0)
+
+
+@dataclass(frozen=True, slots=True)
+class Closing:
+    """What closes a scope in one market of one account: `quantity` of `side`, borne by the instance that holds most."""
+
+    side: Side
+    quantity: Decimal
+    bearer: str
+
+
+def closing(books: Mapping[str, Decimal], at_exchange: Decimal) -> Closing | str | None:
+    """What is to be sent for what the instances of a scope hold together; None where that is nothing.
+
+    Else why nothing can be sent: the exchange holds nothing on that side.
+    """
+    net = exact.total(books.values())
+    if not net:
+        return None
+    if not at_exchange or (net > 0) is not (at_exchange > 0):
+        return (
+            f"the books hold {decimal_text(net)}, the exchange {decimal_text(at_exchange)}: closing it could open "
+            "exposure; put the books right: reconciler book ID --set …"
+        )
+    quantity = min(exact.size(net), exact.size(at_exchange))
+    return Closing(Side.SELL if net > 0 else Side.BUY, quantity, _bearer(books, net))
+
+
+def _bearer(books: Mapping[str, Decimal], net: Decimal) -> str:
+    """The instance that holds most on the side of `net`."""
+    return max(sorted(books), key=lambda id: books[id] if net > 0 else exact.negative(books[id]))
+
+
+def limit_price(side: Side, quote: Quote, collar: Decimal, step: Decimal | None) -> Decimal:
+    """The worst price it may trade at: within `collar` of the quote, rounded to `step` towards it."""
+    near = quote.bid if side is Side.SELL else quote.ask
+    part = exact.subtract(Decimal(1), collar) if side is Side.SELL else exact.add(Decimal(1), collar)
+    rounding = ROUND_CEILING if side is Side.SELL else ROUND_FLOOR
+    worst = exact.multiply(near, part)
+    if step:
+        return exact.multiple(worst, step, rounding)
+    return exact.rounded(worst, Decimal(1).scaleb(min(0, int(near.as_tuple().exponent))), rounding)
+
+
+def slice_of(
+    quantity: Decimal, price: Decimal, most: Decimal | None, rules: InstrumentRules, size: Decimal
+) -> Decimal | None:
+    """How much of it one order may be: no more than is worth `most`, in steps; None where that is too small."""
+    step, unit = rules.quantity_step, exact.multiply(price, size)
+    if most is not None and exact.multiply(quantity, unit) > most:
+        quantity = exact.multiple(exact.share(most, Decimal(1), unit), step or _FINEST, ROUND_DOWN)
+    elif step:
+        quantity = exact.multiple(quantity, step, ROUND_DOWN)
+    worth = exact.multiply(quantity, unit)
+    is_dust = (
+        quantity <= 0
+        or (rules.min_quantity is not None and quantity < rules.min_quantity)
+        or (rules.min_notional is not None and worth < rules.min_notional)
+    )
+    return None if is_dust else quantity
+
+
+@dataclass(frozen=True, slots=True)
+class Flat:
+    """How far one market of one account is. `is_over`: nothing more is done there; `message` says what goes on."""
+
+    account_id: str
+    symbol: str
+    message: str
+    is_over: bool = False
+
+    def to_json(self) -> dict[str, str | bool]:
+        return {"account_id": self.account_id, "symbol": self.symbol, "message": self.message, "over": self.is_over}
+
+
+_Market = tuple[str, str]
+"""Account and symbol."""
+
+
+class Flattening:
+    """`run` raises nothing; one that begins before the last one ended does nothing."""
+
+    def __init__(
+        self,
+        store: Store,
+        look: AccountLook,
+        steps: OrderSteps,
+        dispatch: Dispatch,
+        servers: Servers,
+        market: MarketData,
+        clerk: Clerk,
+        clock: Clock,
+    ) -> None:
+        self._store = store
+        self._look = look
+        self._steps = steps
+        self._dispatch = dispatch
+        self._servers = servers
+        self._market = market
+        self._clerk = clerk
+        self._clock = clock
+        self._is_running = False
+        self._told: dict[tuple[Halt, _Market], str] = {}
+        self._progress: dict[Halt, tuple[Flat, ...]] = {}
+
+    async def run(self, beat: int) -> None:
+        halts = [halt for halt in self._store.halts.active() if halt.collar is not None]
+        if self._is_running or not halts:
+            self._progress = self._progress if self._is_running else {}
+            return
+        self._is_running = True
+        try:
+            self._progress = {halt: await self._flatten(halt, beat) for halt in halts}
+        except Exception as error:  # noqa: BLE001 - nobody waits for it: it would vanish
+            self._clerk.report("not flattened", error)
+        finally:
+            self._is_running = False
+
+    def progress(self, halt: Halt) -> tuple[Flat, ...]:
+        """From memory; from any thread."""
+        return self._progress.get(halt, ())
+
+    async def _flatten(self, halt: Halt, beat: int) -> tuple[Flat, ...]:
+        waiting = self._waiting(halt)
+        books = await self._clerk.do(partial(self._books, halt))
+        found: list[Flat] = []
+        for account_id in sorted({account_id for account_id, _ in books}):
+            markets = {market: own for market, own in books.items() if market[0] == account_id}
+            if waiting:
+                told = f"waits: {waiting}"
+                found += [Flat(*market, told) for market in markets]
+                continue
+            try:
+                at_exchange = await self._at_exchange(account_id, [row for own in markets.values() for row, _ in own])
+            except (ReconcilerError, CapabilityUnavailable) as error:
+                why = f"what the account holds cannot be read: {error}"
+                found += [self._named(halt, market, why) for market in markets]
+                continue
+            for market, own in markets.items():
+                found.append(await self._surviving(halt, market, own, at_exchange.get(market[1], _ZERO), beat))
+        return (*found, *self._became_flat(halt, books))
+
+    def _became_flat(self, halt: Halt, books: Mapping[_Market, object]) -> Iterator[Flat]:
+        """The markets in which something was held, and is not any more."""
+        for before in self._progress.get(halt, ()):
+            if (before.account_id, before.symbol) not in books:
+                self._once(halt, (before.account_id, before.symbol), "Normal", EventReason.FLATTENED, "flat")
+                yield Flat(before.account_id, before.symbol, "flat", is_over=True)
+
+    def _waiting(self, halt: Halt) -> str:
+        """What of the scope has to end first: whatever is open that is no closing order, and all that is in doubt."""
+        found = [order for order in self._store.ledger.open_real() if _covers(halt, order)]
+        doubted = [order for order in found if order.outcome in (Outcome.PENDING, Outcome.UNKNOWN)]
+        if doubted:
+            return f"{doubted[0].client_order_id} is in doubt"
+        others = [order for order in found if not order.provenance.is_by_operator]
+        return f"{others[0].client_order_id} is still open" if others else ""
+
+    def _books(self, halt: Halt) -> dict[_Market, list[tuple[Row, Decimal]]]:
+        """What each instance of the scope holds, whether it is loaded, or exists at all, or not. Blocks."""
+        found: defaultdict[_Market, list[tuple[Row, Decimal]]] = defaultdict(list)
+        for id_, row in self._store.desired.rows().items():
+            account_id = row.record.identity.account_id
+            if halt.forbids(account_id, id_):
+                for holding in self._store.ledger.holdings(id_, False):
+                    if holding.quantity and holding.symbol == row.record.identity.market:
+                        found[account_id, holding.symbol].append((row, holding.quantity))
+        return dict(sorted(found.items()))
+
+    async def _at_exchange(self, account_id: str, rows: Sequence[Row]) -> Held:
+        """What the account holds there now, orders of ours compared before it. Raises ExecError where nobody tells."""
+        venue = self._servers.requiring(account_id, "get_positions")
+        client_ids = sorted({row.record.identity.client_id for row in rows})
+        await self._look.orders(venue, account_id, client_ids)
+        theirs, _ = await self._look.held(venue, account_id, client_ids)
+        if theirs is None:
+            raise ExecError("its server has no tool that tells positions")
+        return theirs
+
+    async def _surviving(
+        self, halt: Halt, market: _Market, own: list[tuple[Row, Decimal]], at_exchange: Decimal, beat: int
+    ) -> Flat:
+        """The boundary to what goes wrong in one market: the others are flattened all the same, this one next beat."""
+        try:
+            return await self._close(halt, market, own, at_exchange, beat)
+        except (ReconcilerError, CapabilityUnavailable) as error:
+            return self._named(halt, market, f"tried again each beat: {error}")
+        except Exception as error:  # noqa: BLE001
+            self._clerk.report("not flattened", error, account_id=market[0], symbol=market[1])
+            return self._named(halt, market, f"tried again each beat: {error}")
+
+    async def _close(
+        self, halt: Halt, market: _Market, own: list[tuple[Row, Decimal]], at_exchange: Decimal, beat: int
+    ) -> Flat:
+        account_id, symbol = market
+        under_way = [o for o in self._store.ledger.open_on(account_id, symbol) if o.provenance.is_by_operator]
+        if under_way:
+            (order, *_) = under_way
+            if utc(self._clock.time()) - order.created_at >= PATIENCE:
+                await asyncio.wrap_future(self._dispatch.cancel_soon(order))
+            return Flat(*market, f"{order.client_order_id} is under way: {order.side} {decimal_text(order.quantity)}")
+        rows = {row.id: row for row, _ in own}
+        books = {row.id: quantity for row, quantity in own}
+        asked = closing(books, at_exchange)
+        if isinstance(asked, str):
+            return self._named(halt, market, asked)
+        quote = await self._clerk.do(lambda: self._market.quote(account_id, symbol, beat))
+        if asked is None:
+            return await self._moved(halt, market, books, quote)
+        bearer = rows[asked.bearer]
+        rules = await self._clerk.do(lambda: self._rules(account_id, symbol))
+        price = limit_price(asked.side, quote, halt.collar or _ZERO, rules.price_step)
+        if price <= 0:
+            return self._named(halt, market, "there is no price to close at")
+        size = rules.contract_size or Decimal(1)
+        quantity = slice_of(asked.quantity, price, bearer.record.limits.max_order_notional, rules, size)
+        if quantity is None:
+            return await self._moved(halt, market, books, quote)
+        order = self._steps.closing(
+            Provenance(
+                bearer.id, account_id, bearer.record.identity.client_id, symbol, Mode.ACTIVE, bearer.generation,
+                bearer.config_digest, bearer.code_digest, bearer.revision, beat, is_by_operator=True,
+            ),
+            OrderRequest(asked.side, OrderType.LIMIT, quantity, price),
+        )  # fmt: skip
+        order = replace(order, quote_bid=quote.bid, quote_ask=quote.ask, quote_at=quote.as_of)
+        look = self._steps.last_look_at_closing(order, partial(self._objection, halt, market, books))
+        settled = await asyncio.wrap_future(await self._clerk.do(lambda: self._dispatch.order(order, look)))
+        told = f"{settled.side} {decimal_text(quantity)} at {decimal_text(price)} or better: {settled.outcome}"
+        self._tell(settled.instance_id, "Normal", EventReason.FLATTENING, f"{settled.client_order_id}: {told}")
+        if settled.outcome is Outcome.REJECTED:
+            return self._named(halt, market, f"{settled.client_order_id} was refused: {settled.reason}")
+        return Flat(*market, f"{settled.client_order_id}: {told}")
+
+    def _objection(self, halt: Halt, market: _Market, books: Mapping[str, Decimal]) -> str:
+        """The last look at a closing order, from memory: is anything else than it was when it was asked for?"""
+        if not any(one is halt for one in self._store.halts.active()):
+            return "the halt that flattens was lifted"
+        if waiting := self._waiting_but_for(halt, market):
+            return waiting
+        ledger = self._store.ledger
+        if any(ledger.holding(id_, market[1], False).quantity != quantity for id_, quantity in books.items()):
+            return "what its instances hold has changed"
+        return ""
+
+    def _waiting_but_for(self, halt: Halt, market: _Market) -> str:
+        """What is open of the scope, the one closing order that is looked at apart."""
+        ours = [o for o in self._store.ledger.open_on(*market) if o.provenance.is_by_operator]
+        if len(ours) > 1:
+            return f"{ours[0].client_order_id} is under way already"
+        for order in self._store.ledger.open_real():
+            if _covers(halt, order) and not order.provenance.is_by_operator:
+                return f"{order.client_order_id} is still open"
+        return ""
+
+    async def _moved(self, halt: Halt, market: _Market, books: Mapping[str, Decimal], quote: Quote) -> Flat:
+        """Nothing more can be sent: what it closed for others, and what opposite instances cancel out, is moved."""
+        net = exact.total(books.values())
+        price = await self._clerk.do(partial(self._price, halt, market, quote))
+        if len(books) > 1:
+            bearer = _bearer(books, net) if net else ""
+            why = f"moved between books: {halt.target} is flattened"
+            moves = [
+                (id_, Correction(quantity, price, why, halt.by))
+                for id_ in sorted(books)
+                for quantity in ((_ZERO, net) if id_ == bearer else (_ZERO,))
+            ]
+            await self._clerk.do(lambda: self._store.ledger.move(moves))
+            told = f"{_named_market(market)}: {why}, at {decimal_text(price)}"
+            self._tell(None, "Normal", EventReason.FLATTENED, told)
+        if not net:
+            self._once(halt, market, "Normal", EventReason.FLATTENED, "flat")
+            return Flat(*market, "flat", is_over=True)
+        told = f"{decimal_text(net)} is left, less than the smallest order: it stays"
+        self._once(halt, market, "Normal", EventReason.FLATTENED, told)
+        return Flat(*market, told, is_over=True)
+
+    def _price(self, halt: Halt, market: _Market, quote: Quote) -> Decimal:
+        """What the closing orders traded at on average; the middle of the quote where none did. Blocks."""
+        sent = self._store.ledger.closed_by_operator(*market, halt.at)
+        filled = [(o.filled_quantity, o.average_price) for o in sent if o.filled_quantity]
+        priced = [(quantity, price) for quantity, price in filled if price is not None]
+        if priced and len(priced) == len(filled):
+            cost = exact.total(exact.multiply(quantity, price) for quantity, price in priced)
+            return exact.quotient(cost, exact.total(quantity for quantity, _ in priced))
+        return quote.mid
+
+    def _rules(self, account_id: str, symbol: str) -> InstrumentRules:
+        try:
+            return self._market.rules(account_id, symbol)
+        except (ExecError, CapabilityUnavailable):
+            return InstrumentRules()
+
+    def _named(self, halt: Halt, market: _Market, why: str) -> Flat:
+        self._once(halt, market, "Warning", EventReason.NOT_FLATTENED, why)
+        return Flat(*market, f"nothing is sent: {why}")
+
+    def _once(self, halt: Halt, market: _Market, type: EventType, reason: EventReason, message: str) -> None:
+        if self._told.get((halt, market)) != message:
+            self._told[halt, market] = message
+            self._tell(None, type, reason, f"{_named_market(market)}: {message}")
+
+    def _tell(self, instance_id: str | None, type: EventType, reason: EventReason, message: str) -> None:
+        self._store.events.record(instance_id, type, reason, message)
+
+
+def _covers(halt: Halt, order: Order) -> bool:
+    return halt.forbids(order.provenance.account_id, order.instance_id)
+
+
+def _named_market(market: _Market) -> str:
+    return f"{market[1]} on account {market[0]}"
+
+
+def flattened(progress: Sequence[Flat]) -> Iterator[str]:
+    """How far it is, a line a market."""
+    for one in progress:
+        yield f"{_named_market((one.account_id, one.symbol))}: {one.message}"
