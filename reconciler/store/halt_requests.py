@@ -143,6 +143,8 @@ class HaltRequests:
     def _halt(self, line: bytes) -> Halt:
         try:
             item = json.loads(line)
+            if not isinstance(item, dict):
+                raise ValueError("expected an object")
             told = {field.name: item[field.name] for field in fields(Halt) if field.name in item}
             told["cancel"] = Cancelling.of(told.get("cancel", False))
             told["collar"] = collar_of(item.get("flatten"))

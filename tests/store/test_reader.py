@@ -68,6 +68,7 @@ def test_an_order_has_the_keys_of_the_contract_then_its_judge_and_its_book(
             "was_unknown": False,
             "money": None,
             "quote_at": None,
+            "provenance": "strategy",
             "fills": items[0]["fills"],
         }
     ]
