@@ -4,7 +4,8 @@ Ours writes each order down, on the disk, before it leaves and once it is answer
 does nothing but call. Both talk real MCP over HTTP on loopback with one exchange, which runs in a process of its own as
 exchanges do. Both place from as many strategies at a time, each its next order once the last is answered, and take
 turns in one run. The goal is for an exchange that answers at once; how it is at one as far away as most are, stands
-beside it. `python -m tests.bench.orders`
+beside it. And a burst: a thousand instances that are due at the same beat, as at each full hour, through the whole
+engine, each placing one order there; the peer places as many, 64 at a time. `python -m tests.bench.orders`
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
@@ -23,20 +24,25 @@ from decimal import Decimal
 from itertools import count
 from pathlib import Path
 from statistics import median
-from time import perf_counter
+from time import perf_counter, sleep
 from typing import Any
 
 from reconciler.app import SWITCH_S
-from reconciler.assembly import order_side
+from reconciler.assembly import Assembly, Driver, assembled, order_side
 from reconciler.clock import SystemClock
 from reconciler.exec_mcp.bridge import LoopBridge
 from reconciler.exec_mcp.options import embedded
 from reconciler.exec_mcp.servers import PaperSite, Servers, open_servers
 from reconciler.orders.order import OrderRequest, OrderType, Outcome, Side
 from reconciler.records.accounts import Accounts
+from reconciler.records.plan import Phase
+from reconciler.runtime.host import ThreadHost
+from reconciler.runtime.protocol import LoadSpec
+from reconciler.settings.loading import load as settings
 from reconciler.store.store import Store
 from tests.bench.result import Result
 from tests.execution.standins import MainLoop, StandInGate
+from tests.proof.floor import NOTHING, Deployment, definition, wait_until
 
 AT_ONCE = 4
 ORDERS = 50
@@ -44,6 +50,18 @@ ROUNDS = 5
 GOAL = 0.8
 FAR_S = 0.05
 """How long an exchange takes that is not on the same machine."""
+BURST, BURST_ROUNDS, BURST_AT_ONCE = 1_000, 3, 64
+EAGER = """
+from reconciler.strategy import Strategy
+
+
+class Eager(Strategy):
+    TICK_MINUTES = 0.1
+    CONFIG_SCHEMA = {"type": "object", "properties": {}}
+
+    def on_tick(self):
+        self.context.orders.place("buy", "0.01")
+"""
 BUY = OrderRequest(Side.BUY, OrderType.MARKET, Decimal("0.01"))
 
 
@@ -108,15 +126,69 @@ class Ours:
         self._loop.close()
 
 
+class Crowd:
+    """A whole engine, of which every instance buys at every beat."""
+
+    def __init__(self, folder: Path, url: str) -> None:
+        (folder / "eager.py").write_text(EAGER)
+        self._loop = MainLoop()
+        self._stop = asyncio.Event()
+        self._made: list[Assembly] = []
+        self._living = asyncio.run_coroutine_threadsafe(self._live(folder, url), self._loop.loop)
+        wait_until(lambda: self._made or self._living.done(), "the servers to be opened")
+        (self._engine,) = self._made
+        self._engine.host.start()
+        strategy = definition(folder / "eager.py")
+        for n in range(BURST):
+            self._engine.host.load(LoadSpec(Deployment(f"eager-{n}", strategy, {}, "EUR/USD").row(), strategy))
+        views = self._engine.host.views
+        wait_until(lambda: sum(view.phase is Phase.RUNNING for view in views().values()) == BURST, "all to be loaded")
+        is_connected = self._engine.servers.statuses
+        wait_until(lambda: is_connected()[0].connected and not self._engine.gateway.is_comparing(), "the exchange")
+        self._beat = 1
+
+    async def _live(self, folder: Path, url: str) -> None:
+        clock, options = SystemClock(), replace(embedded(), kind="http", url=url)
+        with Store.open(folder / "reconciler.db", clock) as store:
+            async with open_servers([options], Accounts(), clock, PaperSite(6.0)) as servers:
+                driver = Driver(LoopBridge(), ThreadHost)
+                self._made.append(assembled(settings(folder, {}), clock, store, servers, NOTHING, driver))
+                await self._stop.wait()
+                self._made[0].close()
+
+    def round_s(self) -> float:
+        """Seconds from the beat until every order that it brought is settled; none was refused."""
+        host, before = self._engine.host, self._engine.host.ticks()
+        began_s = perf_counter()
+        self._beat += 1
+        assert host.beat(self._beat).dispatched == BURST
+        while host.ticks().count < before.count + BURST:
+            sleep(0.02)
+        took_s = perf_counter() - began_s
+        assert host.ticks().errors == before.errors
+        for n in range(BURST):
+            (order,) = self._engine.gateway.recent(f"eager-{n}", 1, shadow=False)
+            assert (order.outcome, order.provenance.beat) == (Outcome.ACCEPTED, self._beat), order
+        return took_s
+
+    def close(self) -> None:
+        self._engine.host.stop(20.0)
+        self._loop.loop.call_soon_threadsafe(self._stop.set)
+        self._living.result(30)
+        self._loop.close()
+
+
 class Bare:
     """The SDK's client and nothing else, as its documentation shows it."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, at_once: int = AT_ONCE, orders: int = AT_ONCE * ORDERS) -> None:
         self._url = url
+        self._at_once = at_once
+        self._orders = orders
         self._numbers = count()
 
-    async def _buyer(self, client: Any) -> None:
-        for _ in range(ORDERS):
+    async def _buyer(self, client: Any, left: Iterator[int]) -> None:
+        for _ in left:
             arguments = {
                 "account_id": "main",
                 "client_id": "desk-b",
@@ -135,7 +207,8 @@ class Bare:
         async with Client(self._url) as client:
             await client.list_tools()
             began_s = perf_counter()
-            await asyncio.gather(*(self._buyer(client) for _ in range(AT_ONCE)))
+            left = iter(range(self._orders))
+            await asyncio.gather(*(self._buyer(client, left) for _ in range(self._at_once)))
             return perf_counter() - began_s
 
     def round_s(self) -> float:
@@ -146,7 +219,15 @@ def measure() -> list[Result]:
     sys.setswitchinterval(SWITCH_S)  # as the engine does
     near = f"market orders of {AT_ONCE} instances at a time, each twice on the disk, one exchange in its own process"
     far = f"the same, with an exchange that takes {FAR_S * 1000:.0f} ms over each"
-    return [_measured("orders through MCP", 0.0, near), _measured("orders through MCP, from afar", FAR_S, far)]
+    all_at_once = (
+        f"{BURST} active instances, each an order in one beat, the same exchange; the bare client {BURST_AT_ONCE} at a"
+        " time; none refused"
+    )
+    return [
+        _measured("orders through MCP", 0.0, near),
+        _measured("orders through MCP, from afar", FAR_S, far),
+        _burst("a burst of orders, from afar", all_at_once),
+    ]
 
 
 def _measured(work: str, takes_s: float, note: str) -> Result:
@@ -154,7 +235,19 @@ def _measured(work: str, takes_s: float, note: str) -> Result:
         ours, bare = Ours(Path(folder), url), Bare(url)
         times = [(ours.round_s(), bare.round_s()) for _ in range(ROUNDS)]
         ours.close()
-    ours_rate, bare_rate = (AT_ONCE * ORDERS / median(column) for column in zip(*times, strict=True))
+    return _result(work, AT_ONCE * ORDERS, times, note)
+
+
+def _burst(work: str, note: str) -> Result:
+    with tempfile.TemporaryDirectory() as folder, exchange(Path(folder), FAR_S) as url:
+        ours, bare = Crowd(Path(folder), url), Bare(url, BURST_AT_ONCE, BURST)
+        times = [(ours.round_s(), bare.round_s()) for _ in range(BURST_ROUNDS)]
+        ours.close()
+    return _result(work, BURST, times, note)
+
+
+def _result(work: str, orders: int, times: Sequence[tuple[float, float]], note: str) -> Result:
+    ours_rate, bare_rate = (orders / median(column) for column in zip(*times, strict=True))
     return Result(
         work=work,
         to_reach=f"≥ {GOAL} × the bare SDK client",

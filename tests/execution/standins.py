@@ -49,6 +49,9 @@ QUOTE = {"bid": "99", "ask": "101", "as_of": iso(FakeClock().time())}
 class Carrier(Protocol):
     """What carries an engine's order side: a loop that runs beside the test, or the test's own thread alone."""
 
+    ident: int | None
+    """The loop's thread, None where there is none beside the test's own."""
+
     def run(self, work: Coroutine[Any, Any, T], timeout_s: float = 60.0) -> T: ...
 
     def bridge(self) -> Bridge: ...
@@ -77,6 +80,7 @@ class Inline:
     """Everything on the test's own thread: coroutines, and a writer that commits on submit."""
 
     def __init__(self) -> None:
+        self.ident: int | None = None
         self._bridge = InlineBridge()
 
     def run(self, work: Coroutine[Any, Any, T], timeout_s: float = 60.0) -> T:
@@ -107,6 +111,7 @@ class MainLoop:
         self.loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self.loop.run_forever, daemon=True)
         self._thread.start()
+        self.ident = self._thread.ident
 
     def run(self, work: Coroutine[Any, Any, T], timeout_s: float = 60.0) -> T:
         return asyncio.run_coroutine_threadsafe(work, self.loop).result(timeout_s)

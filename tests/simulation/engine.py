@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import shutil
+import threading
 from collections.abc import Awaitable, Callable, Mapping
 from concurrent.futures import Future
 from concurrent.futures import wait as wait_for_all
@@ -42,6 +43,7 @@ class World(Protocol):
     """What steps in at the seams. `way` is what becomes of the order that leaves next."""
 
     way: str
+    violation: AssertionError | None
 
     def hook(self, point: str) -> None:
         """On the way of an order. Raises Crashed where the engine dies there."""
@@ -218,7 +220,20 @@ class Engine:
         self.bridge = WatchedBridge(self, main_loop.bridge())
         self.store.ledger = cast(Ledger, self.ledger)
         self.gateway = order_side(clock, self.store, self.servers, self.bridge).gateway
+        self._watch_reads()
         self.gates = {id_: self._gate(row) for id_, row in rows.items()}
+
+    def _watch_reads(self) -> None:
+        """The last look is taken on the loop, and whoever closes something waits for it: it must not read the disk."""
+        reads, loop_thread = self.store.ledger._reads, self.main_loop.ident
+        query = reads.query
+
+        def watched(*more: Any) -> Any:
+            if threading.get_ident() == loop_thread and self.bridge.claims.writing():  # inline, there is no such thread
+                self.world.violation = AssertionError("the loop read the disk at a last look")
+            return query(*more)
+
+        reads.query = watched  # type: ignore[method-assign, assignment]
 
     def require_alive(self) -> None:
         if self.is_dead:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import shutil
 import tempfile
+import threading
 from collections import Counter
 from pathlib import Path
 
@@ -15,15 +16,16 @@ from reconciler.clock import FakeClock
 from reconciler.errors import CapabilityUnavailable, ExecError, StoreError
 from reconciler.orders.order import Order, OrderRequest
 from reconciler.orders.verdict import Shares, Verdict, VerdictWord
-from reconciler.store import back_up
+from reconciler.store import back_up, halts
 from tests.execution.standins import Carrier
 from tests.simulation.engine import Crashed, Engine
 from tests.simulation.exchange import PRICE, Exchange
-from tests.simulation.model import OF, Facts, Instance, Judge
+from tests.simulation.model import OF, Facts, HaltKey, Instance, Judge
 from tests.simulation.operators import Deed, Operator
 from tests.simulation.wire import Wire
 
 BEAT_S = 6.0
+_MOMENT_S = 0.05
 QUIET_BEATS = 14
 """Three answers over thirty seconds, then one more comparison, which are a minute apart."""
 
@@ -41,6 +43,8 @@ class Life:
         self.facts = Facts()
         self.judge = Judge(self.facts, self.exchange, lambda: self.path, self.tally)
         self.wire = Wire(self, self.exchange, self.judge, self.tally)
+        self.waiting: list[threading.Thread] = []
+        """Who closed something while an order was being written."""
         self.told_of: set[str] = set()
         """Orders that turned up, whose instances were seen halted for it."""
         self.operator = Operator(self.facts, self.clock)
@@ -83,6 +87,10 @@ class Life:
             self.engine.ledger.refuses_next = False
             self.wire.interruption = None
             self.operator.returned()
+        for closer in self.waiting:
+            closer.join(10)
+            assert not closer.is_alive(), "whoever closes something waits for what was written long ago"
+        self.waiting.clear()
         self.engine.settle()
         if order is not None:
             why = f" by {order.rejected_by}, {order.reason.split(':')[0]}" if order.rejected_by else ""
@@ -166,8 +174,42 @@ class Life:
                 engine.link.restore()
                 self.judge.compared.clear()
 
+            case "pause and wait":
+                self._pause_and_wait(instance_id)
+            case "halt while stuck":
+                self._halt_while_stuck(deed[1])
             case _:
                 self.operator.perform(deed, instance_id)
+
+    def _pause_and_wait(self, instance_id: str) -> None:
+        """Somebody else pauses an instance, and waits for what is being written as whoever closes something does."""
+        engine, returned = self.engine, threading.Event()
+
+        def close() -> None:
+            self.operator.perform(("pause", None), instance_id)
+            engine.gateway.written(instance_id)
+            returned.set()
+
+        closer = threading.Thread(target=close)
+        closer.start()
+        if returned.wait(_MOMENT_S):
+            violation = AssertionError("whoever paused had returned, and an order was still being written")
+            self.wire.violation = self.wire.violation or violation
+        self.waiting.append(closer)
+
+    def _halt_while_stuck(self, halt: HaltKey) -> None:
+        """Somebody halts while the database takes nothing; which is told, and is no reason not to halt."""
+        free = threading.Event()
+        self.engine.store._writer.submit(lambda db: free.wait(10))
+        before, halts.STORED_WITHIN_S = halts.STORED_WITHIN_S, _MOMENT_S
+        try:
+            with contextlib.suppress(halts.HaltNotStored):
+                self.operator.perform(("halt", halt), "")
+            self.facts.halts.add(halt)
+            assert self.engine.store.halts.unstored()
+        finally:
+            halts.STORED_WITHIN_S = before
+            free.set()
 
     # What happens by itself
 

@@ -16,18 +16,23 @@ from typing import Any
 import pytest
 
 from reconciler.exec_mcp import refusals, subject
+from reconciler.exec_mcp.bridge import Claims
 from reconciler.exec_mcp.refusals import RateLimits
 from reconciler.execution import gate_checks as gatekeeper
 from reconciler.execution import watch
 from reconciler.execution.brakes import Brakes
 from reconciler.execution.gate_checks import Gatekeeper, Readiness
+from reconciler.execution.order_steps import LastLook, OrderSteps
 from reconciler.execution.settlement import Settlement
 from reconciler.execution.shadow_book import Quoting
 from reconciler.execution.watch import OrderWatch
 from reconciler.execution.wholeness import Wholeness
 from reconciler.orders.order import Order, OrderNews, OrderRequest, OrderType, Outcome, RejectedBy, Side
 from reconciler.orders.verdict import Verdict
+from reconciler.records.halt import Halt
 from reconciler.records.mode import Mode
+from reconciler.records.record import Limits
+from reconciler.store.halts import Halts
 from reconciler.store.ledger import Ledger
 from tests.exec_mcp import test_refusals as table
 from tests.execution.standins import MainLoop
@@ -145,6 +150,27 @@ def closed(deed: Deed) -> Scene:
 
 def closed_on_the_way(life: Life) -> None:
     life.place(OURS, buy(), "taken", 0.0, ("committed", ("halt", ("all", "", False))))
+
+
+def paused_while_it_is_written(life: Life) -> None:
+    life.place(OURS, buy(), "taken", 0.0, ("arrived", ("pause and wait", None)))
+
+
+def halted_while_the_database_is_stuck(life: Life) -> None:
+    life.place(OURS, buy(), "taken", 0.0, ("committed", ("halt while stuck", ("all", "", False))))
+
+
+def limited_by_the_minute(life: Life) -> None:
+    gate = life.engine.gates[OURS.id]
+    gate.row = replace(gate.row, record=replace(gate.row.record, limits=Limits(max_orders_per_minute=9)))
+    life.place(OURS, buy(90))
+
+
+def halted_while_a_cancel_is_on_its_way(life: Life) -> None:
+    order = placed(life)
+    life.wire.interruption = ("handing over", ("halt", ("all", "", True)))
+    life.engine.is_committed = True  # what the loop is handed next
+    life.cancel(OURS, order)
 
 
 def uncommitted(life: Life) -> None:
@@ -273,6 +299,27 @@ def asked_once(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Gatekeeper, "refusal", refusal)
 
 
+def once_it_is_stored(self: Halts, _in_force: Any = Halts.active) -> tuple[Halt, ...]:
+    """A halt that is in force only when the database has it."""
+    return tuple(halt for halt in _in_force(self) if halt not in self.unstored())
+
+
+def counted_on_the_disk(self: Ledger, *more: Any, but: str) -> int:
+    return len(self._reads.query("SELECT id FROM orders WHERE client_order_id <> ?", [but]))
+
+
+def unlooked(patch: pytest.MonkeyPatch) -> None:
+    """A cancel is looked at before it is on its way, and not again."""
+    looked = OrderSteps.last_look_at_cancel
+
+    def passing(self: OrderSteps, *more: Any, **named: Any) -> LastLook:
+        look = looked(self, *more, **named)
+        look._look = lambda: None
+        return look
+
+    patch.setattr(OrderSteps, "last_look_at_cancel", passing)
+
+
 @dataclass(frozen=True)
 class Rule:
     what: str
@@ -304,6 +351,14 @@ RULES = (
     Rule("an order is written down before it is sent", instead(Ledger, "appending", always(done())), failing,
          "left before it was in the ledger"),
     Rule("the gate is asked again", asked_once, closed_on_the_way, "left under"),
+    Rule("who closes waits for what is being written", instead(Claims, "enter", always(None)),
+         paused_while_it_is_written, "was still being written"),
+    Rule("a halt is in force before it is stored", instead(Halts, "active", once_it_is_stored),
+         halted_while_the_database_is_stuck, "left under"),
+    Rule("the last look reads memory only", instead(Ledger, "passed", counted_on_the_disk), limited_by_the_minute,
+         "the loop read the disk"),
+    Rule("cancels are looked at when they are claimed", unlooked, halted_while_a_cancel_is_on_its_way,
+         "a cancel left"),
     Rule("accounts are compared first", instead(Readiness, "pending", always("")), reconnected,
          "before its account was compared"),
     Rule("a full halt stops cancels", instead(Gatekeeper, "cancel_refusal", always(None)), cancelled_under_a_full_halt,
