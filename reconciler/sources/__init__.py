@@ -1,2 +1,2 @@
-"""Where files come from: yields `records.snapshot` values. The only importer of
-watchfiles, and caller of git, ssh-keygen and gpg."""
+"""Where files come from: yields `records.snapshot` values. The only importer of watchfiles; the only caller of git,
+ssh-keygen and gpg."""
