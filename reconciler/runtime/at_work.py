@@ -216,6 +216,17 @@ class AtWork:
 _here = threading.local()
 
 
+def may_step_aside(step_aside: Callable[[], bool], step_back: Callable[[], None]) -> None:
+    """This thread is a worker's, who leaves its place to somebody else while it waits for the world; see `Crew`."""
+    _here.steps = (step_aside, step_back)
+
+
+def step_aside() -> Callable[[], None] | None:
+    """Who works here waits for the world until what is returned is called; None where nobody leaves a place."""
+    steps = getattr(_here, "steps", None)
+    return steps[1] if steps is not None and steps[0]() else None
+
+
 def culprit(kind: str, name: str, digests: Sequence[str]) -> Culprit:
     """One version of foreign code."""
     return Culprit(kind, name, "+".join(digest[:12] for digest in digests))

@@ -9,10 +9,11 @@ import logging
 import threading
 from collections import deque
 from collections.abc import Callable, Sequence
-from operator import attrgetter
+from contextlib import suppress
+from typing import Final
 
 from reconciler.clock import Clock
-from reconciler.runtime.at_work import AtWork
+from reconciler.runtime.at_work import AtWork, may_step_aside
 from reconciler.runtime.progress import Progress
 from reconciler.runtime.protocol import WORKER, HostOptions
 from reconciler.runtime.slot import HookCall, Slot
@@ -20,12 +21,18 @@ from reconciler.runtime.slot import HookCall, Slot
 log = logging.getLogger(__name__)
 
 
+_MOST: Final = HostOptions().max_workers
+
+
 class Crew:
     """Works on slots, each on one thread at a time. A slot in the queue is the whole job: nothing is made per tick.
 
     A slot is claimed under the bell's lock, and set free without it: whoever wants something of a slot writes
     that down before trying to claim it, and whoever sets it free looks afterwards whether something is wanted.
-    Taking the next slot needs no lock either; only a worker that finds nothing waits for the bell.
+    Taking the next slot needs no lock either; only a worker that finds nothing, or no place, waits for the bell.
+
+    So many places there are as workers were hired, and one more for each that is overdue. Who waits for the world in a
+    context call occupies none: where something is queued a spare has its place at once, until there are `most` workers.
 
     `failed` hears what `work` raised, always a fault of the engine's own: hooks have a boundary of theirs.
     """
@@ -36,6 +43,7 @@ class Crew:
         failed: Callable[[HookCall, Slot, BaseException], None],
         monotonic: Callable[[], float],
         at_work: AtWork | None = None,
+        most: int = _MOST,
     ) -> None:
         self._work = work
         self._failed = failed
@@ -45,15 +53,22 @@ class Crew:
         self._bell = threading.Condition(threading.Lock())
         self._lock = threading.Lock()
         self._calls: dict[HookCall, None] = {}
+        # Under the bell's lock:
+        self._places = 0
+        self._most = most
         self._size = 0
+        self._aside = 0
+        self._parked = 0  # of those that wait for the bell, who has not been called
 
     def offer(self, slot: Slot) -> None:
         """Have somebody work on `slot`, unless somebody already does and will look again when done."""
         with self._bell:
-            if not slot.claimed:
-                slot.claimed = True
-                self._queue.append(slot)
-                self._bell.notify()
+            if slot.claimed:
+                return
+            slot.claimed = True
+            self._put(slot)
+            lacking = self._call_workers()
+        self._start_spares(lacking)
 
     def offer_ticks(self, due: Sequence[Slot], beat: int) -> int:
         """Have all that is due ticked for `beat`; what is still at its last tick misses it. Returns how many do."""
@@ -69,37 +84,129 @@ class Crew:
                 if not slot.claimed:
                     slot.claimed = True
                     append(slot)
-            self._bell.notify(len(due))
+            lacking = self._call_workers()
+        self._start_spares(lacking)
         return missed
 
     def hire(self, count: int) -> None:
-        """Start `count` more workers. Raises RuntimeError where the system gives no more threads.
+        """Start `count` more workers, each with a place. Raises RuntimeError where the system gives no more threads.
 
         Daemons: one that is stuck for ever does not keep the process alive.
         """
-        for _ in range(count):
-            threading.Thread(target=self._run, name=WORKER, daemon=True).start()
-            with self._lock:
-                self._size += 1
+        with self._bell:
+            self._size += count
+            self._places += count
+        try:
+            self._start(count)
+        except BaseException:
+            self.allow(self._places - count)
+            raise
 
     def dismiss(self, count: int) -> None:
         """Let `count` workers go, each as soon as it has nothing else to do."""
-        with self._lock:
-            self._size -= count
         with self._bell:
+            self._size -= count
+            self._places = min(self._places, self._size)
             self._queue.extend([None] * count)
-            self._bell.notify(count)
+            self._ring(count)
+
+    def allow(self, places: int) -> None:
+        """So many may be at work at once from now on, who waits not counted. Raises RuntimeError as `hire` does."""
+        with self._bell:
+            self._places = places
+            lacking = self._call_workers()
+        self._start(lacking)
+
+    def step_aside(self, call: HookCall) -> bool:
+        """Who is at `call` waits for the world from now on: somebody else has its place. False where it does already.
+
+        Called on its own thread, by the strategy's code: it raises nothing.
+        """
+        if call.is_aside:
+            return False
+        with self._bell:
+            call.is_aside = True
+            self._aside += 1
+            lacking = self._call_workers()
+        self._start_spares(lacking)
+        return True
+
+    def step_back(self, call: HookCall) -> None:
+        """It goes on. Where there is no place left, the first who is done with a slot waits for one."""
+        with self._bell:
+            call.is_aside = False
+            self._aside -= 1
 
     @property
     def size(self) -> int:
         """How many workers there are, those already dismissed left out."""
-        with self._lock:
+        with self._bell:
             return self._size
+
+    @property
+    def aside(self) -> int:
+        """How many of them wait for the world."""
+        with self._bell:
+            return self._aside
 
     @property
     def is_idle(self) -> bool:
         """True where nothing waits for a worker."""
         return not self._queue
+
+    def _put(self, slot: Slot) -> None:
+        """At the end, but before what is due at a later beat: it was claimed when its own came. Under the lock."""
+        queue, beat = self._queue, slot.beat
+        at = len(queue)
+        if beat is not None:
+            while at and self._is_due_later(at - 1, beat):
+                at -= 1
+        queue.insert(at, slot)
+
+    def _is_due_later(self, at: int, beat: int) -> bool:
+        try:
+            other = self._queue[at]
+        except IndexError:  # workers take from the other end meanwhile, without the lock
+            return True
+        return other is not None and other.beat is not None and other.beat > beat
+
+    def _call_workers(self) -> int:
+        """Call as many of those that wait as there are free places and slots; returns how many are lacking, who count
+        as there already. Under the lock."""
+        wanted = min(len(self._queue), self._places - self._busy())
+        if wanted <= 0:
+            return 0
+        lacking = max(0, min(wanted - self._ring(wanted), self._most - self._size))
+        self._size += lacking
+        return lacking
+
+    def _ring(self, count: int) -> int:
+        """Have up to `count` of those that wait look; how many there were. Under the lock."""
+        called = min(count, self._parked)
+        if called:
+            self._parked -= called
+            self._bell.notify(called)
+        return called
+
+    def _busy(self) -> int:
+        """How many occupy a place, or are about to look for one. Under the lock."""
+        return self._size - self._parked - self._aside
+
+    def _start_spares(self, count: int) -> None:
+        """As `_start`, for whom it is no concern where there are none: the watchdog tries again, and tells."""
+        if count:
+            with suppress(RuntimeError):
+                self._start(count)
+
+    def _start(self, count: int) -> None:
+        """Start what is counted already."""
+        for started in range(count):
+            try:
+                threading.Thread(target=self._run, name=WORKER, daemon=True).start()
+            except BaseException:
+                with self._bell:
+                    self._size -= count - started
+                raise
 
     def calls(self) -> list[HookCall]:
         """What each worker is at, or was at last."""
@@ -110,6 +217,7 @@ class Crew:
         place = self._at_work.place()
         self._at_work.settle(place)
         call = HookCall(threading.get_ident(), place)
+        may_step_aside(lambda: self.step_aside(call), lambda: self.step_back(call))
         with self._lock:
             self._calls[call] = None
         self._drain(call)
@@ -129,6 +237,8 @@ class Crew:
                 call.ended_s = self._monotonic()
                 continue
             if slot is None:
+                with self._bell:
+                    self._ring(1)  # it may have been called to a slot, and leaves
                 return
             try:
                 work(call, slot)
@@ -138,6 +248,9 @@ class Crew:
             slot.claimed = False
             if slot.beat is not None or slot.ending or slot.wanted is not None:
                 self.offer(slot)
+            if self._size > self._places:  # there are spares
+                self._wait()
+                call.ended_s = self._monotonic()
 
     def _outlive(self, call: HookCall, slot: Slot, error: BaseException) -> None:
         """Whatever the engine failed at is over. What is wanted of the slot next is done all the same."""
@@ -150,81 +263,12 @@ class Crew:
             log.exception("the engine failed to say that it failed", extra={"id": slot.id})
 
     def _wait(self) -> None:
-        """Until there is something in the queue."""
+        """Until there is something in the queue, and a place to work on it."""
         with self._bell:
-            while not self._queue:
-                self._bell.wait()
+            while not self._queue or self._busy() > self._places:
+                self._parked += 1
+                self._bell.wait()  # who rings counts it as no longer parked
 
-
-class InlineCrew:
-    """Works on slots on the thread that offers them, one after the other; the same claims hold.
-
-    `renew` is called before each: whatever hooks are given to be bounded by begins anew.
-    """
-
-    def __init__(
-        self,
-        work: Callable[[HookCall, Slot], None],
-        failed: Callable[[HookCall, Slot, BaseException], None],
-        monotonic: Callable[[], float],
-        place: int,
-        renew: Callable[[], object],
-    ) -> None:
-        self._work = work
-        self._failed = failed
-        self._monotonic = monotonic
-        self._renew = renew
-        self._queue: deque[Slot] = deque()
-        self._call = HookCall(threading.get_ident(), place)
-        self._is_at_work = False
-
-    def offer(self, slot: Slot) -> None:
-        """As `Crew.offer`; done on return, unless this is asked for by what is being worked on."""
-        if not slot.claimed:
-            slot.claimed = True
-            self._queue.append(slot)
-            self._drain()
-
-    def offer_ticks(self, due: Sequence[Slot], beat: int) -> int:
-        """As `Crew.offer_ticks`, in the order of the ids. Nobody misses one."""
-        for slot in due if len(due) == 1 else sorted(due, key=_id):
-            slot.beat = beat
-            if not slot.claimed:
-                slot.claimed = True
-                self._queue.append(slot)
-        self._drain()
-        return 0
-
-    def calls(self) -> list[HookCall]:
-        return [self._call]
-
-    def _drain(self) -> None:
-        """The boundary to the engine's own faults, as that of `Crew` is."""
-        if self._is_at_work:
-            return
-        self._is_at_work = True
-        call, queue = self._call, self._queue
-        try:
-            while queue:
-                slot = queue.popleft()
-                call.ended_s = self._monotonic()
-                self._renew()
-                try:
-                    self._work(call, slot)
-                except Exception as error:
-                    log.exception("the engine failed while working on an instance", extra={"id": slot.id})
-                    call.over = True
-                    slot.beat = None
-                    self._failed(call, slot, error)
-                if slot.beat is not None or slot.ending or slot.wanted is not None:
-                    queue.append(slot)  # claimed still: something more is wanted of it
-                else:
-                    slot.claimed = False
-        finally:
-            self._is_at_work = False
-
-
-_id = attrgetter("id")
 
 _GLANCES = 4
 """How many times it looks within the shortest time that it must notice."""
@@ -281,16 +325,23 @@ class Watchdog:
         for call in self._crew.calls():
             if call.over:
                 continue
-            if now_s - call.started_s >= self._options.patience_s:
+            if now_s - call.started_s >= self._options.patience_s and not call.is_aside:
                 overdue += 1
             if now_s >= call.deadline_s:
                 self._progress.mark_stuck(call, now_s)
         self._keep_hands_free(overdue)
 
     def _keep_hands_free(self, overdue: int) -> None:
-        """As many workers as ever beside the overdue ones, up to the bound; spares go when the rush is over."""
-        lacking = min(self._options.workers + overdue, self._options.max_workers) - self._crew.size
+        """As many workers as ever beside the overdue ones, up to the bound; spares go when the rush is over.
+
+        Who waits for the world had a spare called at once, by the crew itself.
+        """
+        crew, most = self._crew, self._options.max_workers
+        places = min(self._options.workers + overdue, most)
+        lacking = places - crew.size
         if lacking > 0:
-            self._crew.hire(lacking)
-        elif lacking < 0 and self._crew.is_idle:
-            self._crew.dismiss(-lacking)
+            crew.hire(lacking)
+        crew.allow(places)
+        spare = crew.size - min(places + crew.aside, most)
+        if spare > 0 and crew.is_idle:
+            crew.dismiss(spare)

@@ -18,7 +18,7 @@ from reconciler.ports import MarketData, OrderGateway
 from reconciler.records.cadence import beat_at
 from reconciler.records.mode import Mode
 from reconciler.records.record import Identity, Values
-from reconciler.runtime.at_work import AtWork
+from reconciler.runtime.at_work import AtWork, step_aside
 from reconciler.runtime.gate import Gate, TickGate
 from reconciler.runtime.protocol import WORKER, LogRing
 from reconciler.runtime.slot import HookCall
@@ -60,19 +60,23 @@ class World:
 
 
 class _Asked:
-    """While it is entered, the engine is at work."""
+    """While it is entered, the engine is at work; and a worker, which may have to wait, occupies no place."""
 
-    __slots__ = ("_back", "_world")
+    __slots__ = ("_back", "_step_back", "_world")
 
     def __init__(self, world: World) -> None:
         self._world = world
         self._back: Callable[[], None] | None = None
+        self._step_back: Callable[[], None] | None = None
 
     def __enter__(self) -> World:
         self._back = self._world.at_work.engine_works()
+        self._step_back = step_aside()
         return self._world
 
     def __exit__(self, *raised: object) -> None:
+        if self._step_back is not None:
+            self._step_back()
         if self._back is not None:
             self._back()
 

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import logging
+import threading
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
+from operator import attrgetter
 from typing import Protocol
 
 from reconciler.records.mode import Mode
 from reconciler.records.plan import Running
 from reconciler.records.record import Row
 from reconciler.records.status import Ticks
-from reconciler.runtime.crew import Crew, InlineCrew, Watchdog
+from reconciler.runtime.crew import Crew, Watchdog
 from reconciler.runtime.desk import World
 from reconciler.runtime.gate import PausedBy
 from reconciler.runtime.performer import CheckWidgets, Performer, Resolve
@@ -25,9 +29,11 @@ from reconciler.runtime.protocol import (
     TicksMissed,
 )
 from reconciler.runtime.roster import Roster
-from reconciler.runtime.slot import Slot
+from reconciler.runtime.slot import HookCall, Slot
 from reconciler.runtime.surroundings import Surroundings
 from reconciler.strategy.widgets import check_widgets as check_all_widgets
+
+log = logging.getLogger(__name__)
 
 __all__ = ["BeatReport", "Host", "HostOptions", "LoadSpec", "RuntimeFacts", "ThreadHost"]
 
@@ -265,7 +271,7 @@ class ThreadHost(_Hosting):
     ) -> None:
         super().__init__(world, options, report, resolve, check_widgets, awaited)
         failed = self._progress.engine_failed
-        self._crew = Crew(self._performer.work, failed, world.clock.monotonic, self._at_work)
+        self._crew = Crew(self._performer.work, failed, world.clock.monotonic, self._at_work, options.max_workers)
         self._watchdog = Watchdog(world.clock, options, self._crew, self._progress)
 
     def start(self) -> None:
@@ -284,6 +290,77 @@ class ThreadHost(_Hosting):
         self._watchdog.stop()
         self._crew.dismiss(self._crew.size)
         return abandoned
+
+
+class InlineCrew:
+    """Works on slots on the thread that offers them, one after the other; the same claims hold.
+
+    `renew` is called before each: whatever hooks are given to be bounded by begins anew.
+    """
+
+    def __init__(
+        self,
+        work: Callable[[HookCall, Slot], None],
+        failed: Callable[[HookCall, Slot, BaseException], None],
+        monotonic: Callable[[], float],
+        place: int,
+        renew: Callable[[], object],
+    ) -> None:
+        self._work = work
+        self._failed = failed
+        self._monotonic = monotonic
+        self._renew = renew
+        self._queue: deque[Slot] = deque()
+        self._call = HookCall(threading.get_ident(), place)
+        self._is_at_work = False
+
+    def offer(self, slot: Slot) -> None:
+        """As `Crew.offer`; done on return, unless this is asked for by what is being worked on."""
+        if not slot.claimed:
+            slot.claimed = True
+            self._queue.append(slot)
+            self._drain()
+
+    def offer_ticks(self, due: Sequence[Slot], beat: int) -> int:
+        """As `Crew.offer_ticks`, in the order of the ids. Nobody misses one."""
+        for slot in due if len(due) == 1 else sorted(due, key=_id):
+            slot.beat = beat
+            if not slot.claimed:
+                slot.claimed = True
+                self._queue.append(slot)
+        self._drain()
+        return 0
+
+    def calls(self) -> list[HookCall]:
+        return [self._call]
+
+    def _drain(self) -> None:
+        """The boundary to the engine's own faults, as that of `Crew` is."""
+        if self._is_at_work:
+            return
+        self._is_at_work = True
+        call, queue = self._call, self._queue
+        try:
+            while queue:
+                slot = queue.popleft()
+                call.ended_s = self._monotonic()
+                self._renew()
+                try:
+                    self._work(call, slot)
+                except Exception as error:
+                    log.exception("the engine failed while working on an instance", extra={"id": slot.id})
+                    call.over = True
+                    slot.beat = None
+                    self._failed(call, slot, error)
+                if slot.beat is not None or slot.ending or slot.wanted is not None:
+                    queue.append(slot)  # claimed still: something more is wanted of it
+                else:
+                    slot.claimed = False
+        finally:
+            self._is_at_work = False
+
+
+_id = attrgetter("id")
 
 
 class InlineHost(_Hosting):

@@ -227,7 +227,8 @@ class BeatReport:
 
 @dataclass(frozen=True, slots=True)
 class HostOptions:
-    """Seconds throughout. A worker busy for longer than `patience_s` gets a spare beside it, up to `max_workers`.
+    """Seconds throughout. A worker that waits in a context call has a spare beside it at once, one that is busy
+    otherwise after `patience_s`, up to `max_workers`.
 
     A hook that outlives its deadline is Stuck. `quarantine_after` failed ticks in a row pause an instance. A
     failed load is retried after `retry_first_s`, doubling up to `retry_max_s`. Widgets are rendered after a

@@ -297,7 +297,8 @@ class HookCall:
 
     `over` is unset last when a hook begins, and set before its end is timed. So whoever sees a late call that is
     not over knows that its end will be seen as late too. `ended_s` is when the worker was last free: a tick taken
-    from the queue at once starts then, so that the clock is read once per tick.
+    from the queue at once starts then, so that the clock is read once per tick. `is_aside` while its hook waits in a
+    context call: then it occupies no place of its crew.
     """
 
     __slots__ = (
@@ -305,6 +306,7 @@ class HookCall:
         "deadline_s",
         "ended_s",
         "hook",
+        "is_aside",
         "over",
         "place",
         "slot",
@@ -323,6 +325,7 @@ class HookCall:
         self.thread = thread
         self.place = place
         self.over = True
+        self.is_aside = False
 
     def stands_at(self) -> str:
         """Where the hook is: `strategies/grid.py:31 in on_tick`, and in what it waits. Empty once it is over."""

@@ -35,7 +35,13 @@ class Trivial(Strategy):
 
 
 class NoExchange:
-    """Stands for the gateway and the market where neither is asked."""
+    """Stands for the gateway and the market where neither is asked. No order is ever on its way."""
+
+    def written(self, instance_id: str = "") -> None:
+        """None is."""
+
+    def listen(self, instance_id: str) -> None:
+        """There is nothing to hear."""
 
     def __getattr__(self, name: str) -> Callable[..., NoReturn]:
         def refuse(*_: object, **__: object) -> NoReturn:

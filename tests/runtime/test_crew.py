@@ -114,3 +114,106 @@ def test_a_worker_outlives_a_fault_of_the_engine_logs_it_and_says_so(
     assert "one more" in caplog.text
     crew.dismiss(1)
     until(lambda: crew.calls() == [])
+
+
+class World:
+    """Work that waits for the world: each slot's name stands in `inside` while it does, in `after` once it went on."""
+
+    def __init__(self, most: int, workers: int = 1) -> None:
+        self.crew = Crew(self._work, outlives, FakeClock().monotonic, most=most)
+        self.inside: list[str] = []
+        self.after: list[tuple[str, int | None]] = []
+        self.answers = threading.Event()
+        self._lock = threading.Lock()
+        self.crew.hire(workers)
+
+    def _work(self, call: HookCall, slot: Slot) -> None:
+        assert self.crew.step_aside(call)
+        assert not self.crew.step_aside(call), "it has none to leave any more"
+        self.inside.append(slot.id)
+        self.answers.wait(10)
+        self.crew.step_back(call)
+        with self._lock:
+            self.after.append((slot.id, slot.beat))
+        slot.beat = None
+
+
+def test_who_waits_for_the_world_has_a_spare_beside_it_at_once_and_the_rest_queue_in_order_of_their_beats(
+    make_row: MakeRow, until: Until
+) -> None:
+    world = World(most=3)
+    first, second = ([Slot(make_row(f"{beat}-{n}"), 1) for n in range(3)] for beat in (1, 2))
+    assert world.crew.offer_ticks(first[:2], 1) == 0
+    until(lambda: len(world.inside) == 2)
+    assert world.crew.aside == world.crew.size == 2, "nothing is queued: nobody is hired ahead"
+    world.crew.offer_ticks(first[2:], 1)
+    until(lambda: len(world.inside) == 3)
+    assert world.crew.offer_ticks(second, 2) == 0
+    assert (world.crew.size, len(world.inside)) == (3, 3), "the bound"
+    late = Slot(make_row("1-late"), 1)
+    late.beat = 1
+    world.crew.offer(late)
+    assert [slot and slot.id for slot in world.crew._queue] == ["1-late", "2-0", "2-1", "2-2"]
+    world.answers.set()
+    until(lambda: len(world.after) == 7)
+    assert [beat for _, beat in sorted(world.after, key=lambda one: one[1] or 0)] == [1] * 4 + [2] * 3
+    assert world.inside[3] == "1-late"
+    assert not any(slot.missed for slot in (*first, *second, late))
+    world.crew.dismiss(world.crew.size)
+    until(lambda: world.crew.calls() == [])
+
+
+def test_of_those_who_were_answered_only_as_many_go_on_to_another_slot_as_there_are_places(
+    make_row: MakeRow, until: Until
+) -> None:
+    busy: list[str] = []
+    answers, hold = threading.Event(), threading.Event()
+
+    def work(call: HookCall, slot: Slot) -> None:
+        if slot.beat == 1:
+            crew.step_aside(call)
+            answers.wait(10)
+            crew.step_back(call)
+        else:
+            busy.append(slot.id)
+            hold.wait(10)
+        slot.beat = None
+
+    crew = Crew(work, outlives, FakeClock().monotonic, most=8)
+    crew.hire(2)
+    waiting = [Slot(make_row(f"w-{n}"), 1) for n in range(8)]
+    crew.offer_ticks(waiting, 1)
+    until(lambda: crew.aside == 8)
+    others = [Slot(make_row(f"o-{n}"), 1) for n in range(20)]
+    crew.offer_ticks(others, 2)
+    answers.set()
+    until(lambda: not any(slot.claimed for slot in waiting) and crew._parked == 6)
+    assert busy == ["o-0", "o-1"], "six have no place, though much is queued"
+    hold.set()
+    until(lambda: not any(slot.claimed for slot in others))
+    assert len(busy) == 20
+    crew.dismiss(crew.size)
+    until(lambda: crew.calls() == [])
+
+
+def test_a_system_without_threads_is_no_concern_of_who_waits(
+    make_row: MakeRow, until: Until, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world = World(most=3)
+    one, other = Slot(make_row("one"), 1), Slot(make_row("other"), 1)
+    world.crew.offer_ticks([one], 1)
+    until(lambda: world.inside == ["one"])
+
+    def refuse(thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", refuse)
+        world.crew.offer_ticks([other], 1)
+    assert world.crew.size == 1
+    world.crew.allow(1)
+    until(lambda: world.inside == ["one", "other"])
+    world.answers.set()
+    until(lambda: len(world.after) == 2)
+    world.crew.dismiss(world.crew.size)
+    until(lambda: world.crew.calls() == [])

@@ -215,6 +215,64 @@ def test_spare_workers_stop_at_the_bound_and_retire_when_the_rush_is_over(make_s
     stage.watch(lambda: len(stage.host._crew.calls()) == 2)
 
 
+class Trades(Strategy):
+    def on_tick(self) -> None:
+        self.context.orders.place("buy", "0.1")
+
+
+def test_who_waits_in_a_context_call_occupies_no_place_and_no_time_passes_until_somebody_has_it(
+    make_stage: MakeStage,
+) -> None:
+    """More wait for the exchange than there are workers; whoever else is due ticks at that beat, at once."""
+    stage = make_stage(HostOptions(workers=2, max_workers=6))
+    gate, inside = stage.gate(), threading.Semaphore(0)
+
+    def wait() -> None:
+        inside.release()
+        gate.wait(10)
+
+    stage.gateway.before_last_look = wait
+    for n in range(5):
+        stage.load(Trades, stage.row(f"trades-{n}"))
+    stage.load(Quiet, stage.row("quiet"))
+    stage.beat()
+    stage.settle("quiet")
+    for _ in range(5):
+        assert inside.acquire(timeout=10)
+    assert stage.facts("quiet").ticks.count == 1
+    assert stage.clock.monotonic() == 0.0
+    gate.set()
+    for n in range(5):
+        stage.settle(f"trades-{n}")
+    assert len(stage.gateway.placed) == 5
+    stage.watch(lambda: len(stage.host._crew.calls()) == 2)
+    assert stage.told(HookFailed) == []
+
+
+def test_what_queues_behind_the_bound_is_ticked_when_the_exchange_answers_and_none_is_missed(
+    make_stage: MakeStage,
+) -> None:
+    stage = make_stage(HostOptions(workers=1, max_workers=3))
+    gate, inside = stage.gate(), threading.Semaphore(0)
+
+    def wait() -> None:
+        inside.release()
+        gate.wait(10)
+
+    stage.gateway.before_last_look = wait
+    for n in range(12):
+        stage.load(Trades, stage.row(f"trades-{n}"))
+    assert stage.beat().missed == 0
+    for _ in range(3):
+        assert inside.acquire(timeout=10)
+    assert not inside.acquire(blocking=False)
+    gate.set()
+    for n in range(12):
+        stage.settle(f"trades-{n}")
+    assert len(stage.gateway.placed) == 12
+    assert {stage.facts(f"trades-{n}").ticks.missed for n in range(12)} == {0}
+
+
 def test_the_watchdog_outlives_a_system_that_gives_no_more_threads(
     stage: Stage, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
