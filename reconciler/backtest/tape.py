@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
-from typing import Final
+from typing import Final, TypeAlias
 
 from reconciler import exact
 from reconciler.backtest.rows import CandleRow, DataRow
@@ -40,6 +40,8 @@ class Costs:
     spread: Decimal = ZERO
     slippage: Decimal = ZERO
     max_volume: Decimal = Decimal("0.1")
+    widening: Decimal = Decimal(1)
+    """By how much recorded spreads are taken wider than they were."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +63,10 @@ class TapeMoment:
     high: Decimal = ZERO
 
 
+Hear: TypeAlias = Callable[[str, TapeMoment], None]
+"""Is told each price when it is known."""
+
+
 class Tape:
     """Of rows in the order of time. `lengths_s` says of each symbol how long its candles are.
 
@@ -79,6 +85,7 @@ class Tape:
         self._steps: dict[str, list[int]] = {}
         self._moments: dict[str, list[TapeMoment]] = {}
         self._candles: dict[str, CandleSeries] = {}
+        self.heard: Hear | None = None
         self._step = 0
         self._number = 0
         self.now_s = float("-inf")
@@ -90,7 +97,8 @@ class Tape:
 
     def next_s(self) -> float | None:
         """When the next moment is, None where none is left."""
-        opens_s = float("inf") if self._next is None else self._next.time_s
+        row = self._next
+        opens_s = float("inf") if row is None else row.time_s + (_AFTER_S if isinstance(row, CandleRow) else 0.0)
         found = min(opens_s, self._closes_s)
         return None if found == float("inf") else found
 
@@ -181,6 +189,13 @@ class Tape:
         aside = exact.multiply(price, self._half)
         return exact.subtract(price, aside), exact.add(price, aside)
 
+    def _widened(self, bid: Decimal, ask: Decimal) -> tuple[Decimal, Decimal]:
+        if self._costs.widening == _ONE:
+            return bid, ask
+        middle = exact.middle(bid, ask)
+        aside = exact.multiply(exact.subtract(ask, middle), self._costs.widening)
+        return exact.subtract(middle, aside), exact.add(middle, aside)
+
     def _moment(self, symbol: str, step: int) -> TapeMoment:
         index = bisect_right(self._steps[symbol], step) - 1
         if index < 0:
@@ -223,7 +238,7 @@ class Tape:
             self._open[symbol] = (row, self._number)
             self._closes_s = min(self._closes_s, row.time_s + self._lengths_s[symbol])
         else:
-            bid, ask = (row.bid, row.ask) if row.bid != row.ask else self.at(row.bid)
+            bid, ask = self._widened(row.bid, row.ask) if row.bid != row.ask else self.at(row.bid)
             self._number += 1
             self._put(symbol, TapeMoment(row.time_s, row.time_s, bid, ask, self._number))
             series.price(row.time_s, exact.middle(row.bid, row.ask))
@@ -253,6 +268,8 @@ class Tape:
         self._step += 1
         self._steps[symbol].append(self._step)
         self._moments[symbol].append(moment)
+        if self.heard is not None and not moment.is_inside:
+            self.heard(symbol, moment)
 
 
 class CandleSeries:

@@ -188,6 +188,7 @@ COMMANDS = {
     "backup": "Copy the database, while the engine runs.",
     "restore": "Put a copy back; everything is halted.",
     "check": "Look whether the database is whole.",
+    "backtest": "Say what records would have made of recorded prices.",
     "paper": "The paper exchange alone, as an exec-mcp server.",
     "exec": "Look at the exec-mcp servers, without the engine.",
     "new": "Write the file of a new instance.",

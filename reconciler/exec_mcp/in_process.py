@@ -324,7 +324,8 @@ class PaperMarket(MarketData):
                 closed = self._exchange.get_candles(symbol, timeframe, missing)
             except OrderRefused as refused:
                 raise _refusal("get_candles", str(refused)) from None
-            known = (*known, *map(_candle, closed))[-_MOST_CANDLES:]
+            newer = (one for one in closed if not known or one.opened_at > known[-1].opened_at)
+            known = (*known, *map(_candle, newer))[-_MOST_CANDLES:]
             self._candles[symbol, timeframe] = (closed_s, known)
         return known[-limit:]
 

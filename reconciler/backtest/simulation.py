@@ -1,0 +1,344 @@
+"""One run: the whole engine, by its inline driver, over recorded prices, on a paper exchange that fills with the next.
+
+What trades is what trades live: gateway, limits, ledger, hosts. Here is only what moves its clock and watches.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import sys
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from decimal import Decimal
+from pathlib import Path
+from typing import Any, Final
+
+from reconciler import exact
+from reconciler.backtest.course import Course, CurvePoint, Drawdown, TradeFill, round_trips
+from reconciler.backtest.dataset import Dataset
+from reconciler.backtest.rows import BadData
+from reconciler.backtest.tape import Costs, Tape, TapeMoment
+from reconciler.clock import SimulatedClock
+from reconciler.errors import Problem
+from reconciler.exact import ZERO
+from reconciler.inline import InlineEngine, Still, inline_engine
+from reconciler.orders.holding import Holding
+from reconciler.orders.order import Order, Outcome, RejectedBy
+from reconciler.paper.exchange import PaperExchange
+from reconciler.paper.terms import PaperOptions
+from reconciler.records.cadence import beat_at, beat_time
+from reconciler.records.mode import Mode
+from reconciler.records.record import Values
+from reconciler.records.snapshot import Snapshot
+from reconciler.settings.loading import load
+
+_ONE: Final = Decimal(1)
+_TWO: Final = Decimal(2)
+_TOLD_AFTER: Final = 500
+"""Beats between two words of how far it is."""
+
+
+@dataclass(frozen=True, slots=True)
+class RunPlan:
+    """What one run is to do. `balances` begin each account, by currency; the settings' where empty."""
+
+    root: Path
+    snapshot: Snapshot
+    dataset: Dataset
+    balances: Mapping[str, Decimal]
+    costs: Costs
+    seed: str
+    doubled: bool = False
+
+    @property
+    def paid(self) -> Costs:
+        """What trading costs in this run."""
+        if not self.doubled:
+            return self.costs
+        twice = (exact.multiply(self.costs.spread, _TWO), exact.multiply(self.costs.slippage, _TWO))
+        return replace(self.costs, spread=twice[0], slippage=twice[1], widening=_TWO)
+
+
+@dataclass(frozen=True, slots=True)
+class InstanceRun:
+    """What became of one instance. `ended` says why it stopped ticking before the end, empty where it did not."""
+
+    id: str
+    strategy_type: str
+    account_id: str
+    symbol: str
+    currency: str
+    code_digest: str
+    config: Values
+    orders: tuple[Order, ...]
+    fills: tuple[TradeFill, ...]
+    holding: Holding
+    equity: Decimal
+    max_drawdown: Decimal
+    at_work: Decimal
+    days: tuple[tuple[int, Decimal], ...]
+    curve: tuple[CurvePoint, ...]
+    capital: Decimal
+    first_ask: Decimal | None
+    last_bid: Decimal | None
+    ticks: int
+    errors: int
+    last_error: str
+    ended: str = ""
+
+    @property
+    def rejected(self) -> int:
+        return sum(order.outcome is Outcome.REJECTED for order in self.orders)
+
+    @property
+    def refused(self) -> Mapping[str, int]:
+        """Why orders were refused, and how often each."""
+        found: dict[str, int] = defaultdict(int)
+        for order in self.orders:
+            if order.outcome is Outcome.REJECTED:
+                by = "the engine" if order.rejected_by is RejectedBy.GATEWAY else "the exchange"
+                found[f"{by}: {order.reason}"] += 1
+        return dict(sorted(found.items(), key=lambda item: -item[1]))
+
+    @property
+    def trades(self) -> Sequence[Any]:
+        return round_trips(self.fills, self.symbol)
+
+
+@dataclass(frozen=True, slots=True)
+class RunResult:
+    """All of one run. `until_s` is how far it came; `drawdowns` are of the summed equity, by currency."""
+
+    instances: tuple[InstanceRun, ...]
+    beats: int
+    until_s: float
+    was_stopped: bool
+    drawdowns: Mapping[str, Decimal]
+    options: PaperOptions
+    peeked: tuple[str, ...] = ()
+    """Files of data that strategies opened by themselves."""
+
+
+class NotRunnable(BadData):
+    """What is to run has problems: they say where and what."""
+
+    def __init__(self, problems: Sequence[Problem]) -> None:
+        super().__init__("\n".join(map(str, problems)))
+        self.problems = tuple(problems)
+
+
+Told = Callable[[float], object]
+"""Told from time to time what part of the run is done, 0 to 1."""
+
+
+def run(plan: RunPlan, told: Told = bool, should_stop: Callable[[], bool] = bool) -> RunResult:
+    """Run it to its end, or until `should_stop`. Raises NotRunnable, ReconcilerError."""
+    dataset = plan.dataset
+    settings = load(plan.root, os.environ)
+    begin_s, end_s = dataset.begin_s, dataset.end_s
+    clock = SimulatedClock(begin_s)
+    tape = Tape(dataset.rows(), {one.symbol: one.step_s for one in dataset.series if one.kind == "candles"}, plan.paid)
+    tape.step_at(begin_s)
+    options = _options(plan, settings.paper.site(settings.heartbeat_seconds, None).options)
+    exchange = PaperExchange(tape, clock, options)
+    with inline_engine(settings, clock, exchange, Still(plan.snapshot), seed=plan.seed, mode=Mode.ACTIVE) as engine:
+        if problems := engine.problems():
+            raise NotRunnable(problems)
+        watch = _Watch(engine, tape, [file.path for file in dataset.files])
+        was_stopped = _drive(engine, clock, tape, exchange, watch, (begin_s, end_s), told, should_stop)
+        return watch.result(clock.time(), was_stopped, options)
+
+
+def _options(plan: RunPlan, usual: PaperOptions) -> PaperOptions:
+    times = _TWO if plan.doubled else _ONE
+    return replace(
+        usual,
+        maker_fee=exact.multiply(usual.maker_fee, times),
+        taker_fee=exact.multiply(usual.taker_fee, times),
+        starting=dict(plan.balances) or usual.starting,
+        default_starting=ZERO if plan.balances else usual.default_starting,
+        fills="next",
+    )
+
+
+def _drive(
+    engine: InlineEngine,
+    clock: SimulatedClock,
+    tape: Tape,
+    exchange: PaperExchange,
+    watch: _Watch,
+    span: tuple[float, float],
+    told: Told,
+    should_stop: Callable[[], bool],
+) -> bool:
+    """Beat after beat to the end; True where it was stopped before."""
+    heartbeat_s = engine.parts.settings.heartbeat_seconds
+    begin_s, end_s = span
+    was_stopped, number = False, 0
+    while (beat := _next_beat(engine, clock, tape, heartbeat_s)) is not None:
+        at_s = beat_time(beat, heartbeat_s)
+        if at_s > end_s:
+            break
+        clock.move_to(at_s)
+        engine.beat()
+        tape.forget(exchange.look())
+        watch.after_beat()
+        number += 1
+        if number % _TOLD_AFTER == 0:
+            told((at_s - begin_s) / max(end_s - begin_s, 1.0))
+            if should_stop():
+                was_stopped = True
+                break
+    if not was_stopped:
+        clock.move_to(max(end_s, clock.time()))
+        exchange.look()
+    told(1.0)
+    return was_stopped
+
+
+def _next_beat(engine: InlineEngine, clock: SimulatedClock, tape: Tape, heartbeat_s: float) -> int | None:
+    """The next beat at which anything happens: who is due, or a price that an order waits for."""
+    now = beat_at(clock.time(), heartbeat_s)
+    if engine.gateway.is_watching() or engine.parts.controller.is_retrying:
+        return now + 1
+    due = engine.host.next_due(now)
+    if not engine.gateway.is_busy():
+        return due
+    price_s = tape.next_s()
+    if price_s is None:
+        return due
+    told = max(now + 1, math.ceil(price_s / heartbeat_s))
+    return told if due is None else min(due, told)
+
+
+@dataclass(slots=True)
+class _Seen:
+    """The first and the last price of a symbol within the run."""
+
+    first_ask: Decimal
+    last_bid: Decimal
+
+
+class _Watch:
+    """Measures all instances at every price, and sums them up by currency."""
+
+    def __init__(self, engine: InlineEngine, tape: Tape, files: Sequence[Path]) -> None:
+        self._engine = engine
+        self._rows = {id: row for id, row in engine.store.desired.rows().items() if row.is_live}
+        self._courses = {
+            id: Course(id, row.record.identity.market, Holding(row.record.identity.market))
+            for id, row in sorted(self._rows.items())
+        }
+        self._by_symbol: dict[str, list[Course]] = defaultdict(list)
+        for course in self._courses.values():
+            self._by_symbol[course.symbol].append(course)
+        self._seen: dict[str, _Seen] = {}
+        self._sums: dict[str, Decimal] = defaultdict(lambda: ZERO)
+        self._drawdowns: dict[str, Drawdown] = defaultdict(Drawdown)
+        self._files = {os.path.realpath(path) for path in files}
+        self._peeked: set[str] = set()
+        tape.heard = self.heard
+        _listeners[:] = [self._opened]
+        _listen()
+
+    def heard(self, symbol: str, moment: TapeMoment) -> None:
+        seen = self._seen.get(symbol)
+        if seen is None:
+            self._seen[symbol] = _Seen(moment.ask, moment.bid)
+        else:
+            seen.last_bid = moment.bid
+        for course in self._by_symbol.get(symbol, ()):
+            changed = course.mark(moment.time_s, moment.bid, moment.ask)
+            if changed:
+                currency = _currency(symbol)
+                self._sums[currency] = exact.add(self._sums[currency], changed)
+                self._drawdowns[currency].add(self._sums[currency])
+
+    def after_beat(self) -> None:
+        """Take up what was filled."""
+        ledger = self._engine.store.ledger
+        for id, course in self._courses.items():
+            holding = ledger.holding(id, course.symbol, False)
+            if holding is not course.holding:
+                course.hold(holding)
+
+    def result(self, until_s: float, was_stopped: bool, options: PaperOptions) -> RunResult:
+        _listeners.clear()
+        self.after_beat()
+        instances = tuple(self._instance(id, options) for id in self._courses)
+        drawdowns = {currency: drawdown.deepest for currency, drawdown in sorted(self._drawdowns.items())}
+        return RunResult(
+            instances, self._engine.beats, until_s, was_stopped, drawdowns, options, tuple(sorted(self._peeked))
+        )
+
+    def _instance(self, id: str, options: PaperOptions) -> InstanceRun:
+        course, row, ledger = self._courses[id], self._rows[id], self._engine.store.ledger
+        orders = tuple(reversed(ledger.recent(id, 10**9, False)))
+        fills = [
+            TradeFill(
+                fill.at, order.side, fill.quantity, fill.price or ZERO, fill.fee or ZERO,
+                fill.fee_currency or _currency(course.symbol), order.client_order_id,
+            )
+            for order in orders if order.filled_quantity
+            for fill in ledger.fills(order.client_order_id)
+        ]  # fmt: skip
+        seen = self._seen.get(course.symbol)
+        if seen is not None and course.curve.points():
+            point = course.curve.points()[-1]
+            course.mark(point.time_s, seen.last_bid, seen.last_bid)
+        facts = self._engine.host.facts(id)
+        identity = row.record.identity
+        quarantined = facts is not None and facts.pause is not None and facts.pause.by == "engine"
+        return InstanceRun(
+            id=id,
+            strategy_type=identity.strategy_type,
+            account_id=identity.account_id,
+            symbol=course.symbol,
+            currency=_currency(course.symbol),
+            code_digest=row.code_digest,
+            config=row.record.config,
+            orders=orders,
+            fills=tuple(sorted(fills, key=lambda fill: fill.at)),
+            holding=course.holding,
+            equity=course.equity,
+            max_drawdown=course.drawdown.deepest,
+            at_work=course.at_work,
+            days=tuple(course.days),
+            curve=course.curve.points(),
+            capital=options.starting.get(_currency(course.symbol), options.default_starting),
+            first_ask=None if seen is None else seen.first_ask,
+            last_bid=None if seen is None else seen.last_bid,
+            ticks=0 if facts is None else facts.ticks.count,
+            errors=0 if facts is None else facts.ticks.errors,
+            last_error="" if facts is None else facts.last_error,
+            ended="paused after five failed ticks in a row" if quarantined else "",
+        )
+
+    def _opened(self, path: object) -> None:
+        """A file was opened while the run goes on: one of the data holds the future, and only a strategy opens it."""
+        if isinstance(path, (str, bytes, os.PathLike)):
+            name = os.fsdecode(path)
+            if name.endswith((".csv", ".parquet", ".pq")) and os.path.realpath(name) in self._files:
+                self._peeked.add(name)
+
+
+def _currency(symbol: str) -> str:
+    return symbol.partition("/")[2]
+
+
+_listeners: list[Callable[[object], None]] = []
+_is_listening: list[bool] = []
+
+
+def _listen() -> None:
+    """Audit hooks stay for as long as the process lives: one is enough."""
+    if not _is_listening:
+        _is_listening.append(True)
+        sys.addaudithook(_heard)
+
+
+def _heard(event: str, arguments: tuple[object, ...]) -> None:
+    if event == "open" and _listeners:
+        _listeners[0](arguments[0])

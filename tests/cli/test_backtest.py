@@ -1,0 +1,106 @@
+"""`reconciler backtest`: exit codes, what is told first, and which records it takes."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner, Result
+
+from reconciler.cli import main
+
+STRATEGY = """
+from reconciler.strategy import Strategy
+
+class Tried(Strategy):
+    TICK_MINUTES = 60.0
+    CONFIG_SCHEMA = {"type": "object"}
+
+    def on_tick(self):
+        if "fails" in self.config:
+            raise ValueError("it fails")
+        if not self.context.orders.recent():
+            self.context.orders.place("buy", "1")
+"""
+RECORD = """id: {id}
+strategy_type: tried
+account: {{account_id: main, client_id: a}}
+market: BTC/USD
+mode: "off"
+config: {config}
+"""
+ROWS = "time,symbol,open,high,low,close,volume\n" + "".join(
+    f"2026-01-05T{hour:02}:00:00Z,BTC/USD,{100 + hour},{101 + hour},{99 + hour},{100 + hour},50\n" for hour in range(20)
+)
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    for folder in ("strategies", "instances"):
+        (tmp_path / folder).mkdir()
+    (tmp_path / "strategies" / "tried.py").write_text(STRATEGY, encoding="utf-8")
+    for id, config in (("one", "{}"), ("two", "{}"), ("bad", "{fails: true}")):
+        (tmp_path / "instances" / f"{id}.yaml").write_text(RECORD.format(id=id, config=config), encoding="utf-8")
+    (tmp_path / "data.csv").write_text(ROWS, encoding="utf-8")
+    return tmp_path
+
+
+def asked(root: Path, *words: str) -> Result:
+    return CliRunner().invoke(main, ["--root", str(root), "backtest", *words, "--data", str(root / "data.csv")])
+
+
+def test_one_record_or_some_are_chosen_by_id_or_by_file_and_a_report_is_written(root: Path) -> None:
+    draft = root / "draft.yaml"
+    draft.write_text(RECORD.format(id="draft", config="{}"), encoding="utf-8")
+    words = ["one", str(draft), "--spread", "0.001", "--format", "json", "--report", str(root / "r.html")]
+    result = asked(root, *words)
+    assert result.exit_code == 0, result.stderr
+    found: dict[str, Any] = json.loads(result.stdout)
+    assert [item["id"] for item in found["items"]] == ["draft", "one"]
+    assert all(item["fills"] == 1 for item in found["items"])
+    assert "BTC/USD: 20 candles, 1h apart, 2026-01-05T00:00:00Z to 2026-01-05T19:00:00Z" in result.stderr
+    assert "<h1>Backtest</h1>" in (root / "r.html").read_text(encoding="utf-8")
+    assert (root / ".reconciler" / "trials.db").exists()
+
+
+def test_a_table_sums_up_what_is_of_one_currency(root: Path) -> None:
+    result = asked(root, "one", "two", "--spread", "0", "--balance", "USD=500")
+    assert result.exit_code == 0, result.stderr
+    assert [line.split()[0] for line in result.stdout.splitlines()] == ["INSTANCE", "one", "two", "all"]
+
+
+def test_a_strategy_that_failed_is_exit_code_1(root: Path) -> None:
+    result = asked(root, "--spread", "0")
+    assert result.exit_code == 1
+    assert "bad: its strategy failed 5 times; the last: ValueError: it fails" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["one"], "--spread: expected one, for these data have no bid and ask"),
+        (["onee", "--spread", "0"], 'onee: expected the id of an instance, or a file.yaml; did you mean "one"?'),
+        (["missing.yaml", "--spread", "0"], "missing.yaml: expected a record to read, was refused"),
+        (["one", "--spread", "0", "--from", "2026-02-01"], "--from: expected a time before the end of the data"),
+        (["one", "--spread", "0", "--to", "2025-02-01"], "expected rows of data before --to, found none"),
+    ],
+)
+def test_what_cannot_run_is_exit_code_2_and_says_why(root: Path, words: list[str], told: str) -> None:
+    result = asked(root, *words)
+    assert result.exit_code == 2
+    assert told in result.stderr
+
+
+def test_bad_rows_are_told_with_their_lines_before_anything_runs(root: Path) -> None:
+    (root / "data.csv").write_text(ROWS + "2026-01-05T20:00:00Z,BTC/USD,1,0,1,1,1\n", encoding="utf-8")
+    result = asked(root, "one", "--spread", "0")
+    assert result.exit_code == 2
+    assert "data.csv:22:4: high: expected a positive number in plain digits, was '0'" in result.stderr
+    assert not (root / ".reconciler" / "trials.db").exists()
+
+
+@pytest.mark.parametrize("word", [["--balance", "500"], ["--spread", "1.5"], ["--max-volume", "-1"]])
+def test_an_option_that_makes_no_sense_is_refused(root: Path, word: list[str]) -> None:
+    assert asked(root, "one", *word).exit_code == 2
