@@ -44,7 +44,7 @@ class _Context:
         return self._reach().random
 
     def market_of(self, symbol: str) -> _Market:
-        record = self._reach().gate.row.record
+        record = self._reach().door.row.record
         if symbol == record.identity.market:
             return self.market
         if symbol not in record.data_markets:
@@ -67,7 +67,7 @@ class _InstanceInfo(_Part):
 
     @property
     def id(self) -> str:
-        return self._reach().gate.row.id
+        return self._reach().door.row.id
 
     @property
     def strategy_type(self) -> str:
@@ -87,11 +87,11 @@ class _InstanceInfo(_Part):
 
     @property
     def mode(self) -> str:
-        return str(self._reach().gate.mode)
+        return str(self._reach().door.mode)
 
     @property
     def labels(self) -> Mapping[str, str]:
-        return MappingProxyType(dict(self._reach().gate.row.record.labels))
+        return MappingProxyType(dict(self._reach().door.row.record.labels))
 
 
 class _Market(_Part):
@@ -151,30 +151,30 @@ class _Orders(_Part):
         reduce_only: bool = False,
     ) -> Order:
         desk = self._reach()
-        gate, beat = desk.gate_for_order()
+        permit = desk.permit_for_order()
         request = order_request(side, quantity, type, limit_price, stop_price, time_in_force, reduce_only)
-        with desk.world.asked() as world:
-            return world.gateway.place(gate, request, beat)
+        with desk.world.asked():
+            return desk.door.place(request, permit.beat, permit.deadline_s)
 
     def cancel(self, client_order_id: str) -> Order:
         desk = self._reach()
-        with desk.world.asked() as world:
-            return world.gateway.cancel(desk.gate, client_order_id)
+        with desk.world.asked():
+            return desk.door.cancel(client_order_id)
 
     def open(self) -> Sequence[Order]:
         desk = self._reach()
         with desk.world.asked() as world:
-            return world.gateway.open(desk.gate.row.id, shadow=desk.shadow)
+            return world.gateway.open(desk.door.row.id, shadow=desk.shadow)
 
     def recent(self, limit: int = 20) -> Sequence[Order]:
         desk = self._reach()
         with desk.world.asked() as world:
-            return world.gateway.recent(desk.gate.row.id, limit, shadow=desk.shadow)
+            return world.gateway.recent(desk.door.row.id, limit, shadow=desk.shadow)
 
     def position(self) -> Position:
         desk = self._reach()
         with desk.world.asked() as world:
-            return world.gateway.position(desk.gate.row.id, desk.identity.market, shadow=desk.shadow)
+            return world.gateway.position(desk.door.row.id, desk.identity.market, shadow=desk.shadow)
 
 
 class _Log(_Part):

@@ -19,7 +19,7 @@ from reconciler.records.cadence import beat_at
 from reconciler.records.mode import Mode
 from reconciler.records.record import Identity, Values
 from reconciler.runtime.at_work import AtWork, step_aside
-from reconciler.runtime.gate import Gate, TickGate
+from reconciler.runtime.gate import Door
 from reconciler.runtime.protocol import WORKER, LogRing
 from reconciler.runtime.slot import HookCall
 from reconciler.runtime.surroundings import Surroundings
@@ -111,7 +111,7 @@ class Desk:
         "_drawn_for",
         "_has_strayed",
         "_random",
-        "gate",
+        "door",
         "is_telling",
         "loaded_mode",
         "log",
@@ -120,12 +120,12 @@ class Desk:
         "world",
     )
 
-    def __init__(self, world: World, gate: Gate, log: LogRing) -> None:
+    def __init__(self, world: World, door: Door, log: LogRing) -> None:
         self.world = world
-        self.gate = gate
+        self.door = door
         self.log = log
         self.secrets: tuple[str, ...] = ()
-        self.loaded_mode = gate.row.mode
+        self.loaded_mode = door.row.mode
         self.permit: HookCall | None = None
         self.is_telling = False
         """True while `on_order` runs, which is a part of the tick and may not place."""
@@ -135,7 +135,7 @@ class Desk:
 
     @property
     def identity(self) -> Identity:
-        return self.gate.row.record.identity
+        return self.door.row.record.identity
 
     @property
     def beat(self) -> int:
@@ -148,7 +148,7 @@ class Desk:
     @property
     def shadow(self) -> bool:
         """Which book is the instance's own. While it is unloaded its gate is shut, but not its book."""
-        mode = self.gate.mode
+        mode = self.door.mode
         return (self.loaded_mode if mode is Mode.OFF else mode) is not Mode.ACTIVE
 
     @property
@@ -156,13 +156,13 @@ class Desk:
         """The same for a beat and generation, whatever was drawn before; a tick begins anew, whatever `init` drew."""
         drawn_for = (self.beat, self.permit is not None)
         if self._random is None or self._drawn_for != drawn_for:
-            row = self.gate.row
+            row = self.door.row
             self._random = chance(self.world.seed, row.id, row.generation, drawn_for[0])
             self._drawn_for = drawn_for
         return self._random
 
-    def gate_for_order(self) -> tuple[TickGate, int]:
-        """The gate that an order meets now, and the beat to place for. Raises TradingClosed where none may be."""
+    def permit_for_order(self) -> HookCall:
+        """The tick that an order is placed from now. Raises TradingClosed where none may be."""
         permit = self.permit
         if forks.is_child:
             raise TradingClosed("orders are placed by the engine's own process: this is a child of it")
@@ -177,7 +177,7 @@ class Desk:
         if self.world.clock.monotonic() >= permit.deadline_s:
             limit_s = permit.deadline_s - permit.started_s
             raise TradingClosed(f"on_tick has outlived its deadline of {limit_s:g} s: it may place nothing more")
-        return TickGate(self.gate, self.world.clock, permit.deadline_s), permit.beat
+        return permit
 
     def _refuse_strays(self) -> None:
         """Told as what it is, and the first time in the instance's log: nobody sees what a thread of its own raises."""
@@ -213,7 +213,7 @@ class RunningInstance:
         self.renders = definition.cls.render is not Strategy.render
         self.render_at_s = 0.0
         hears = definition.cls.on_order is not Strategy.on_order
-        self.news = desk.world.gateway.listen(desk.gate.row.id) if hears else None
+        self.news = desk.world.gateway.listen(desk.door.row.id) if hears else None
         self.strategy = definition.cls()
         self.strategy.config = frozen(config)
         self.strategy.context = context

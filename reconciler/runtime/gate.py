@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Literal, NamedTuple
 
 from reconciler.clock import Clock
-from reconciler.orders.order import Provenance
+from reconciler.orders.order import Order, OrderRequest, Provenance
+from reconciler.ports import OrderGateway
 from reconciler.records.mode import Mode, lowers
 from reconciler.records.record import Limits, Row
 
@@ -85,6 +86,38 @@ class Gate:
         """Close down to `mode`; one at or above what is in force changes nothing."""
         if lowers(self.mode, mode):
             self.mode = mode
+
+
+class Door:
+    """All that an instance asks of its own gate: values go in and out, the gate stays where it is.
+
+    `until_s`, monotonic, is when the tick that an order is placed from is over.
+    """
+
+    __slots__ = ("_clock", "_gate", "_gateway")
+
+    def __init__(self, gate: Gate, gateway: OrderGateway, clock: Clock) -> None:
+        self._gate = gate
+        self._gateway = gateway
+        self._clock = clock
+
+    @property
+    def row(self) -> Row:
+        """The row that is in force."""
+        return self._gate.row
+
+    @property
+    def mode(self) -> Mode:
+        """The mode in force."""
+        return self._gate.mode
+
+    def place(self, request: OrderRequest, beat: int, until_s: float) -> Order:
+        """As `OrderGateway.place` says."""
+        return self._gateway.place(TickGate(self._gate, self._clock, until_s), request, beat)
+
+    def cancel(self, client_order_id: str) -> Order:
+        """As `OrderGateway.cancel` says."""
+        return self._gateway.cancel(self._gate, client_order_id)
 
 
 class TickGate:

@@ -18,6 +18,7 @@ from reconciler.records.record import Values
 from reconciler.runtime.at_work import culprit
 from reconciler.runtime.context import context_at
 from reconciler.runtime.desk import Desk, RunningInstance, World
+from reconciler.runtime.gate import Door
 from reconciler.runtime.progress import Progress
 from reconciler.runtime.protocol import Hook, HostOptions
 from reconciler.runtime.slot import HookCall, Made, Shown, Slot
@@ -257,7 +258,7 @@ class Performer:
             self._progress.load_barred(slot, suspicion)
             return
         slot.number = self._at_work.number(who)
-        desk = Desk(self._world, slot.gate, slot.log)
+        desk = Desk(self._world, Door(slot.gate, self._world.gateway, self._world.clock), slot.log)
         made: list[RunningInstance] = []
         loaded_at_s = self._time()
 
