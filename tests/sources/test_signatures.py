@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import os
+import random
 import shutil
 import subprocess
 from collections.abc import Callable, Iterator
@@ -627,6 +629,56 @@ def test_a_proposal_is_judged_as_one_step_by_the_signers_of_base_and_newest(desk
     desk.git(desk.top, "reset", "-q", "--hard", later)
     signed = desk.run("alice", "merge", "-q", "--no-ff", "-m", "By hand", "change")
     assert told(later, signed)[signed] is True
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_over_random_histories_a_commit_counts_where_the_rule_says_so(desk: Desk, seed: int) -> None:
+    """People come and go on the branch and beside it, merge, and forget to sign: the rule, told a second time."""
+    chance = random.Random(seed)
+    people = ("alice", "bob", "carol")
+    allowed = {desk.first: frozenset({"alice"})}
+    signer: dict[str, str | None] = {}
+    parents: dict[str, tuple[str, ...]] = {desk.first: ()}
+    lines = [desk.first]
+
+    def add(*above: str) -> str:
+        signers = frozenset(chance.sample(people, chance.choice((1, 2, 2, 3)))) if chance.random() < 0.4 else None
+        now = signers or allowed[above[0]]
+        who = chance.choice((*people, *people, None))
+        desk.allow(*(desk.line(name) for name in sorted(now)))
+        desk.git(desk.top, "add", "-A")
+        tree = desk.git(desk.top, "write-tree")
+        signing = () if who is None else ("-c", "gpg.format=ssh", "-c", f"user.signingkey={desk.key(who)}")
+        sign = () if who is None else ("-S",)
+        onto = (word for parent in above for word in ("-p", parent))
+        new = desk.git(desk.top, *signing, "commit-tree", *sign, *onto, "-m", f"{len(parents)}", tree)
+        allowed[new], signer[new], parents[new] = now, who, above
+        return new
+
+    main = [desk.first]
+    for _ in range(9):
+        kind = chance.choice(("step", "step", "aside", "merge"))
+        if kind == "aside":
+            lines.append(add(chance.choice(lines)))
+        elif kind == "merge" and len(lines) > 1:
+            main.append(add(main[-1], chance.choice(lines[1:])))
+        else:
+            main.append(add(main[-1]))
+
+    told = desk.check(main[-1])
+    known = {desk.first}
+    expected = {}
+    for before, step in itertools.pairwise(main):
+        left = [step]
+        while left:
+            at = left.pop()
+            if at not in known:
+                known.add(at)
+                left += parents[at]
+                expected[at] = signer[at] in allowed[before] & allowed[main[-1]]
+    assert {one.raw.commit: one.signed_by is not None for one in told.commits} == expected
+    assert told.steps == tuple(main[1:])
+    assert (told.held == "") is all(expected.values())
 
 
 @pytest.fixture(scope="session")
