@@ -14,6 +14,7 @@ could not foresee. The tree:
     │   ├── ExecUnavailable    certainly nothing was sent
     │   └── ExecUnknown        it may or may not have happened (time-out, lost connection)
     ├── CapabilityUnavailable  the server has no such tool; names it
+    ├── CannotDrill            there is nothing to try the kill switch with
     └── TradingClosed          `place` was called where nothing may be placed
 """
 
@@ -111,6 +112,10 @@ class CapabilityUnavailable(ReconcilerError):
         self.server = server
         self.why = why
         super().__init__(f"exec-mcp server {server!r} offers no {tool!r}: {why or 'this strategy cannot use it there'}")
+
+
+class CannotDrill(ReconcilerError):
+    """There is nothing to try the kill switch with."""
 
 
 class TradingClosed(ReconcilerError):

@@ -346,3 +346,31 @@ def test_open_orders_go_when_a_record_that_says_so_leaves_active(root: Path, sta
     )
     engine.until(lambda: engine.orders(state="cancelled") and not engine.orders(state="open", shadow="false"))
     assert engine.stop() == 0
+
+
+def test_a_drill_holds_while_a_strategy_trades(root: Path, start: Callable[[], Engine]) -> None:
+    engine = start()
+    engine.until_instance(lambda item: item["ticks"]["count"] >= 1)
+    write(root, "active")
+    assert engine.until(lambda: engine.orders(outcome="accepted", state="filled"))
+    command = [sys.executable, "-m", "reconciler", "--root", str(root), "drill", "--format", "json"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    report = json.loads(done.stdout)
+    assert (done.returncode, report["held"]) == (0, True), done.stdout + done.stderr
+    assert [step["name"] for item in report["items"] for step in item["steps"]] == [
+        "place an order that fills",
+        "place an order that rests",
+        "halt",
+        "nothing leaves under the halt",
+        "halt in full, cancel all",
+        "all is cancelled",
+        "flatten",
+        "all is closed",
+        "no strategy's order left meanwhile",
+        "lift the halt",
+    ]
+    (kept,) = (root / ".reconciler" / "drills").iterdir()
+    assert json.loads(kept.read_text()) == report
+    by_hand = {order["state"] for order in engine.orders() if order["provenance"] == "operator" and order["state"]}
+    assert by_hand == {"filled", "cancelled"}
+    assert engine.get("/engine")["halts"] == []

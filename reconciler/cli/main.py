@@ -180,6 +180,7 @@ COMMANDS = {
     "resume": "End a pause.",
     "halt": "The kill switch: no new exposure until unhalt.",
     "unhalt": "End a halt.",
+    "drill": "Try the kill switch, on paper money.",
     "source": "Show which commit is applied, and which is held.",
     "beats": "End waiting for a clock that was ahead.",
     "strategies": "List strategy definitions, or one's config reference.",

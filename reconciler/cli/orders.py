@@ -279,6 +279,7 @@ def _print_whole(reader: Reader, order: Item, form: str) -> None:
                 ("fee", order["fee"]),
                 ("exchange's id", order["exchange_order_id"]),
                 ("placed", order["created_at"]),
+                ("placed by", order["provenance"]),
                 ("last news", order["updated_at"]),
                 ("quote it saw", f"{quote[0]} bid, {quote[1]} ask" if quote[0] is not None else None),
                 ("instance", order["instance_id"]),

@@ -9,8 +9,8 @@ from typing import Any, Protocol, cast
 
 from reconciler.control.bookkeeping import Bookkeeping, covers_nothing, named
 from reconciler.control.controller import Controller
-from reconciler.errors import CapabilityUnavailable, ExecError
-from reconciler.orders.order import Order
+from reconciler.errors import CannotDrill, CapabilityUnavailable, ExecError
+from reconciler.orders.order import Order, Outcome
 from reconciler.orders.verdict import Correction, Shares, Verdict
 from reconciler.records.cadence import NOTHING_AHEAD, BeatRun
 from reconciler.records.halt import Halt, HaltScope
@@ -63,6 +63,10 @@ class Commands(Protocol):
 
     def cancel(self, client_order_id: str, reason: str, uid: int) -> CommandResult:
         """Cancel one order of whichever instance, under a full halt, too."""
+        ...
+
+    def drill(self, account: str, takes: bool, reason: str, uid: int) -> CommandResult:
+        """Place a small order on an account of paper money, which fills at once (`takes`) or rests."""
         ...
 
     def unhalt(self, scope: str, id: str, reason: str, uid: int) -> CommandResult:
@@ -131,6 +135,10 @@ class Verdicts(Protocol):
 
     def correct(self, instance_id: str, correction: Correction) -> str:
         """The same of what one instance holds."""
+        ...
+
+    def drill(self, account_id: str, *, takes: bool) -> Order:
+        """Place a small order on paper money. Raises CannotDrill."""
         ...
 
     def cancel_by_hand(self, client_order_id: str) -> tuple[Order | None, str]:
@@ -245,6 +253,16 @@ class Operator:
         if strange := covers_nothing(wanted.scope, id, self._controller.fleet.rows):
             return CommandResult(failed=((id, strange),), note=note)
         return CommandResult(done=(id or "all",), note=note)
+
+    def drill(self, account: str, takes: bool, reason: str, uid: int) -> CommandResult:
+        try:
+            order = self._orders.drill(account, takes=takes)
+        except CannotDrill as error:
+            return CommandResult(failed=((account, str(error)),))
+        if order.outcome is not Outcome.ACCEPTED:
+            return CommandResult(failed=((order.client_order_id, f"{order.outcome}: {order.reason}"),))
+        self._books.placing(account, f"{order.client_order_id}, {order.side} {order.quantity}", reason, uid)
+        return CommandResult(done=(order.client_order_id,), note=str(order.state))
 
     def unhalt(self, scope: str, id: str, reason: str, uid: int) -> CommandResult:
         fault = self._books.unhalt(cast(HaltScope, scope), id, reason, uid, self._halts.active())

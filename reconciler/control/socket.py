@@ -2,6 +2,7 @@
 
     POST /v1/pause | /v1/resume   {"ids": [...]} or {"all": true}, "reason"      → {"done", "failed"}
     POST /v1/halt                 "scope", "id", "full", "cancel", "flatten", "reason" → {"done", "failed"}
+    POST /v1/drill                "account", "takes", "reason"                   → {"done", "failed"}
     POST /v1/cancel               "client_order_id", "reason"                    → {"done", "failed"}
     POST /v1/unhalt               "scope", "id", "reason"                        → {"done", "failed"}
     POST /v1/resolve              "client_order_id", "as", "reason" (and more)   → {"done", "failed"}
@@ -234,6 +235,9 @@ def create_control_app(commands: Commands, read_routes: Sequence[BaseRoute] = ()
         scope, id_ = body.scope()
         return commands.halt(body.halt(scope, id_), uid)
 
+    def drill(body: _Body, uid: int) -> CommandResult:
+        return commands.drill(body.text("account"), body.flag("takes"), body.reason(), uid)
+
     def cancel(body: _Body, uid: int) -> CommandResult:
         return commands.cancel(body.text("client_order_id"), body.reason(), uid)
 
@@ -289,6 +293,7 @@ def create_control_app(commands: Commands, read_routes: Sequence[BaseRoute] = ()
             _command("/v1/halt", halt),
             _command("/v1/unhalt", unhalt),
             _command("/v1/cancel", cancel),
+            _command("/v1/drill", drill),
             _command("/v1/resolve", resolve),
             _command("/v1/settle", settle),
             _command("/v1/book", correct),

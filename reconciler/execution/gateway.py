@@ -19,6 +19,7 @@ from reconciler.exec_mcp.bridge import GRACE_S, Bridge
 from reconciler.exec_mcp.servers import Servers
 from reconciler.execution.brakes import Brakes, Circumstances, relevant
 from reconciler.execution.comparing import AccountComparison, AccountLook, Comparing
+from reconciler.execution.drilling import DrillOrders
 from reconciler.execution.envelope import Envelope
 from reconciler.execution.flattening import Flattening, flattened
 from reconciler.execution.follow_up import FollowUp
@@ -105,6 +106,8 @@ class Gateway:
             ledger, self._settlement, self._watch, self._gatekeeper, self._dispatch, self._look_up, servers, clerk
         )
         self._flattening = Flattening(store, look, self._steps, self._dispatch, servers, market, clerk, clock)
+        self._drill_orders = DrillOrders(store, servers, market, self._steps, self._dispatch, bridge)
+        self._beat = 0
         self._comparisons: set[asyncio.Task[None]] = set()
         servers.tell_connected(self._connected)
         self._shadow_fee = shadow_fee
@@ -135,6 +138,7 @@ class Gateway:
 
         Raises nothing: what goes wrong is logged, and the next beat asks again.
         """
+        self._beat = beat
         await asyncio.gather(self.tend(), self._shadow_book.follow(beat), self._valuation.run(beat))
         await self._flattening.run(beat)
 
@@ -323,6 +327,10 @@ class Gateway:
         if refusal is not None:
             raise ExecUnavailable(str(refusal))
         return self._bridge.result(self._dispatch.cancel(order))
+
+    def drill(self, account_id: str, *, takes: bool) -> Order:
+        """Place a small order on paper money, for a drill; what became of it. Blocks. Raises CannotDrill."""
+        return self._drill_orders.place(account_id, self._beat, takes=takes)
 
     def written(self, instance_id: str = "") -> None:
         """Return once nothing that was claimed before, for that instance or any, is still being written."""

@@ -142,6 +142,9 @@ class FakeEngine:
     def halt(self, wanted: Halt, uid: int) -> CommandResult:
         return self._called((wanted.id or "all",), "halt", wanted)
 
+    def drill(self, account: str, takes: bool, reason: str, uid: int) -> CommandResult:
+        return self._called((account,), "drill", account, takes, reason)
+
     def cancel(self, client_order_id: str, reason: str, uid: int) -> CommandResult:
         return self._called((client_order_id,), "cancel", client_order_id, reason)
 

@@ -20,7 +20,7 @@ from reconciler.control.heartbeat import Heartbeat
 from reconciler.control.observer import Observer
 from reconciler.control.operator import Operator
 from reconciler.control.trail import Trail, judging
-from reconciler.errors import ExecUnavailable
+from reconciler.errors import CannotDrill, ExecUnavailable
 from reconciler.orders.market import Balance, Candle, InstrumentRules, Position, Quote
 from reconciler.orders.order import Order, OrderChanges, OrderRequest
 from reconciler.orders.verdict import Correction, Shares, Verdict
@@ -75,6 +75,9 @@ class NoOrders:
 
     def cancel(self, gate: GateState, client_order_id: str) -> Order:
         raise KeyError(client_order_id)
+
+    def drill(self, account_id: str, *, takes: bool) -> Order:
+        raise CannotDrill("no strategy of these tests places an order")
 
     def cancel_by_hand(self, client_order_id: str) -> tuple[Order | None, str]:
         return None, "there is no such order"

@@ -57,6 +57,9 @@ class Recorder:
     def halt(self, wanted: Halt, uid: int) -> CommandResult:
         return self._called("halt", wanted, uid)
 
+    def drill(self, account: str, takes: bool, reason: str, uid: int) -> CommandResult:
+        return self._called("drill", account, takes, reason, uid)
+
     def cancel(self, client_order_id: str, reason: str, uid: int) -> CommandResult:
         return self._called("cancel", client_order_id, reason, uid)
 
@@ -142,6 +145,7 @@ ME = os.getuid()
         ("/v1/pause", {"all": True, "reason": "why"}, ("pause", None, "why", ME)),
         ("/v1/resume", {"ids": ["a"], "reason": "why"}, ("resume", ("a",), "why", ME)),
         ("/v1/beats/forget", {"reason": "why"}, ("forget_beats", "why", ME)),
+        ("/v1/drill", {"account": "a", "takes": True, "reason": "why"}, ("drill", "a", True, "why", ME)),
         ("/v1/cancel", {"client_order_id": "8fl2", "reason": "why"}, ("cancel", "8fl2", "why", ME)),
         (
             "/v1/halt",

@@ -1,0 +1,24 @@
+"""`reconciler drill`, where it cannot be tried."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.cli.conftest import FakeEngine, Fleet
+
+
+def test_without_an_engine_there_is_nothing_to_try(fleet: Fleet) -> None:
+    result = fleet.run("drill")
+    assert result.exit_code == 2
+    assert "no engine is running here" in result.stderr
+
+
+@pytest.mark.parametrize("account", [(), ("--account", "live")])
+def test_real_money_is_never_drilled(fleet: Fleet, engine: FakeEngine, account: tuple[str, ...]) -> None:
+    servers = "exec_mcp:\n  kraken:\n    transport: {kind: http, url: 'http://127.0.0.1:9/mcp'}\n"
+    (fleet.root / "reconciler.yaml").write_text(f"{servers}    accounts: {{live: {{money: real}}}}\n")
+    result = fleet.run("drill", *account)
+    assert result.exit_code == 2
+    assert engine.calls == []
+    expected = "live is real money" if account else "no instance trades on an account of paper money"
+    assert expected in result.stderr
