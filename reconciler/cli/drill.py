@@ -23,7 +23,7 @@ LOOK_S = 0.2
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
+class DrillStep:
     """One thing that was tried: whether it held, and what happened."""
 
     name: str
@@ -112,9 +112,9 @@ class _Drill:
         self._account = account
         self._clock = clock
         self._timeout_s = timeout_s
-        self._steps: list[Step] = []
+        self._steps: list[DrillStep] = []
 
-    def run(self) -> list[Step]:
+    def run(self) -> list[DrillStep]:
         if any(halt["scope"] == "all" or halt["id"] == self._account for halt in self._halts()):
             raise CouldNotRun(f"account {self._account} is halted already: a drill would lift that")
         for name, takes in (("place an order that fills", True), ("place an order that rests", False)):
@@ -194,4 +194,4 @@ class _Drill:
             reader.close()
 
     def _note(self, name: str, held: bool, message: str) -> None:
-        self._steps.append(Step(name, held, message))
+        self._steps.append(DrillStep(name, held, message))
