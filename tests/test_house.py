@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from collections import defaultdict
 from collections.abc import Iterator
 from functools import cache
@@ -125,3 +126,9 @@ def test_no_modules_import_each_other_in_a_circle() -> None:
         for module in free:
             del below[module]
     assert not below, "in a circle, or above one"
+
+
+def test_every_property_test_draws_more_at_night() -> None:
+    said = re.compile(r"max_examples=[\d(]")
+    tests = [path for path in Path(__file__).parent.rglob("*.py") if path != Path(__file__)]
+    assert [path.name for path in tests if said.search(path.read_text(encoding="utf-8"))] == []
