@@ -26,6 +26,11 @@ _HEADERS_BYTES: Final = 100 * 1024
 _READ_BYTES: Final = 65_536
 
 
+LATIN: Final = "iso-8859-1"
+"""Every header can be read in it. Not told, the library tries three encodings on all headers, each time it is asked for
+one."""
+
+
 class Unclaimed(Exception):
     """The request must not be written."""
 
@@ -61,12 +66,14 @@ class HttpPool(httpx2.AsyncBaseTransport):
                 line.close()
             self._room.release()
             raise
-        return httpx2.Response(
+        response = httpx2.Response(
             head.status_code,
             headers=head.headers.raw_items(),
             stream=_Body(self, line, timeouts.get("read")),
             extensions={"http_version": b"HTTP/" + head.http_version, "reason_phrase": head.reason},
         )
+        response.headers.encoding = LATIN
+        return response
 
     async def aclose(self) -> None:
         self._is_closed = True

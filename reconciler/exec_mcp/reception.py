@@ -16,6 +16,8 @@ from typing import Any, Final
 import httpx2
 from mcp_types import JSONRPCMessage, jsonrpc_message_adapter
 
+from reconciler.exec_mcp.http_pool import LATIN
+
 _MIB_BYTES: Final = 1024 * 1024
 MOST_BYTES: Final = 4 * _MIB_BYTES
 """One answer, one event of a stream, one line: unpacked."""
@@ -104,7 +106,9 @@ async def received(request: httpx2.Request, response: httpx2.Response, id_: Any)
         kept = [("content-type", "application/json")]
     finally:
         await response.aclose()
-    return httpx2.Response(response.status_code, headers=kept, content=body, request=request)
+    read = httpx2.Response(response.status_code, headers=kept, content=body, request=request)
+    read.headers.encoding = LATIN
+    return read
 
 
 async def _body(pieces: AsyncIterator[bytes]) -> bytes:

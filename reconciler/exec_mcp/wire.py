@@ -38,7 +38,8 @@ from reconciler.exec_mcp.reception import Lines, Unread, error, id_of, message, 
 _READ_S = 300.0
 """A server may hold an event stream open this long; calls have their own, shorter, time-out."""
 _WRITE_S = 1.0
-"""How long the writing of a call may take: a gate's lock is held meanwhile. What was cut off, no server can act on."""
+"""How long the writing of a call may take: whoever closes something waits for it. What was cut off, no server can
+act on."""
 _TOO_MANY = 429
 _NOT_ACTED_ON = frozenset({401, 403, 404, 405, 413, 415, 421, 426})
 """The HTTP statuses that say that a call was turned away. To MCP, 404 means that the session is gone.
@@ -60,7 +61,7 @@ def open_transport(options: ServerOptions, heard: Callable[[str], None]) -> Abst
 
 @asynccontextmanager
 async def _http(url: str, headers: Mapping[str, str], timeout_s: float) -> AsyncIterator[Any]:
-    client = httpx2.AsyncClient(
+    client = _Client(
         headers={**headers, "accept-encoding": "identity"},
         # Connecting gives up before the call does: then it is still certain that nothing was sent.
         timeout=httpx2.Timeout(timeout_s * 0.8, read=_READ_S),
@@ -69,6 +70,26 @@ async def _http(url: str, headers: Mapping[str, str], timeout_s: float) -> Async
     # The size of an event is counted in `reception`.
     async with client, streamable_http_client(url, http_client=client, max_sse_event_size=None) as streams:
         yield streams
+
+
+class _Client(httpx2.AsyncClient):
+    """Puts a message together from what never changes, instead of merging that anew for each."""
+
+    _urls: dict[str, httpx2.URL]
+    _own: dict[str, str]
+
+    def build_request(
+        self, method: str, url: httpx2.URL | str, *, json: Any = None, headers: Any = None, **more: Any
+    ) -> httpx2.Request:
+        if more or json is None or not isinstance(url, str) or not isinstance(headers, dict) or len(self.cookies.jar):
+            return super().build_request(method, url, json=json, headers=headers, **more)
+        if "_urls" not in vars(self):
+            self._urls, self._own = {}, dict(self.headers.items())
+        if (known := self._urls.get(url)) is None:
+            known = self._urls[url] = self._merge_url(url)
+        given = {name.lower(): value for name, value in headers.items()}
+        timeouts = {"timeout": self.timeout.as_dict()}
+        return httpx2.Request(method, known, json=json, headers={**self._own, **given}, extensions=timeouts)
 
 
 @asynccontextmanager

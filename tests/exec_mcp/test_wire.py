@@ -12,11 +12,13 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+import httpx2
 import pytest
 from mcp.server.mcpserver import MCPServer
 
 from reconciler.clock import SystemClock
 from reconciler.errors import ExecError, ExecUnavailable
+from reconciler.exec_mcp import wire
 from reconciler.exec_mcp.bridge import Handover
 from reconciler.exec_mcp.connection import Connection
 from reconciler.exec_mcp.options import ServerOptions
@@ -263,5 +265,26 @@ def test_a_call_that_is_in_the_pipe_was_handed_over(tmp_path: Path) -> None:
             (tmp_path / "deaf").unlink()
             assert (await call).structured == {"status": "open"}
             await first
+
+    asyncio.run(run())
+
+
+def test_a_message_is_put_together_as_the_library_would_put_it() -> None:
+    """Headers of the settings, those of a message, which count more, and cookies that a server set."""
+
+    async def run() -> None:
+        ours, theirs = (
+            kind(headers={"Authorization": "Bearer x", "Accept": "*/*"}, timeout=httpx2.Timeout(4.0, read=300.0))
+            for kind in (wire._Client, httpx2.AsyncClient)
+        )
+        async with ours, theirs:
+            for given in ({"accept": "application/json"}, {"Mcp-Session-Id": "7", "content-type": "application/json"}):
+                asked: dict[str, Any] = {"json": {"a": [1, "é"]}, "headers": given}
+                one, other = (c.build_request("POST", "http://x.test/mcp?a=b", **asked) for c in (ours, theirs))
+                assert sorted(one.headers.multi_items()) == sorted(other.headers.multi_items())
+                assert (one.url, one.content, one.extensions) == (other.url, other.content, other.extensions)
+            ours.cookies.set("seat", "3")
+            kept = ours.build_request("POST", "http://x.test/mcp", json={}, headers={})
+            assert kept.headers["cookie"] == "seat=3"
 
     asyncio.run(run())
