@@ -35,11 +35,7 @@ _NO_BRANCH: Final = re.compile(r"\.\.|//|@\{|\.lock(?:/|$)|(?:^|/)\.|[\x00-\x20\
 """What git allows in no branch's name."""
 _KEPT: Final = "refs/reconciler/applied"
 """Keeps what is applied from being collected as garbage, whatever becomes of the branch."""
-_FETCHING: Final = tuple(
-    word
-    for setting in ("fetch.fsckObjects=true", "http.lowSpeedLimit=1000", "http.lowSpeedTime=30", "fetch.output=full")
-    for word in ("-c", setting)
-)
+_FETCHING: Final = ("fetch.fsckObjects=true", "http.lowSpeedLimit=1000", "http.lowSpeedTime=30")
 _FETCH_OPTIONS: Final = (
     "--quiet",
     "--no-tags",
@@ -133,7 +129,8 @@ class Branch:
         assert remote is not None
         moved = f"+refs/heads/{self.name}:{self.ref}"
         try:
-            self.git.reach(*_FETCHING, "fetch", *_FETCH_OPTIONS, "--", remote, moved, timeout_s=timeout_s)
+            options = (*_FETCH_OPTIONS, "--", remote, moved)
+            self.git.reach("fetch", *options, settings=_FETCHING, timeout_s=timeout_s)
         except SourceError as error:
             if f"couldn't find remote ref refs/heads/{self.name}" not in str(error):
                 raise SourceError(f"{remote}: {error}") from error

@@ -89,8 +89,9 @@ class Git:
             return os.fsdecode(done.stdout)
         raise self._failure(arguments[0], done.stderr)
 
-    def reach(self, *arguments: str, timeout_s: float) -> None:
+    def reach(self, *arguments: str, settings: Sequence[str], timeout_s: float) -> None:
         """Run a command that asks another repository; ended with all it started where that takes too long.
+        `settings` are set beside the repository's own.
 
         Raises SourceError in one sentence.
         """
@@ -98,7 +99,7 @@ class Git:
         with tempfile.TemporaryFile() as complaints:
             try:
                 process = subprocess.Popen(
-                    self._command(arguments),
+                    self._command((*(word for setting in settings for word in ("-c", setting)), *arguments)),
                     stdin=subprocess.DEVNULL,
                     stdout=subprocess.DEVNULL,
                     stderr=complaints,
