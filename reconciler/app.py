@@ -42,7 +42,7 @@ from reconciler.runtime.at_work import AtWork, Culprit, culprit
 from reconciler.runtime.host import Host, ThreadHost
 from reconciler.runtime.surroundings import Surroundings
 from reconciler.serving import listen, serving, tell_refused_accepts_once
-from reconciler.settings import Settings
+from reconciler.settings import Settings, accounts_in
 from reconciler.settings.live_limits import LiveLimits, Staleness
 from reconciler.sources.branch import Branch
 from reconciler.sources.fetching import Fetching, RefWatcher
@@ -312,7 +312,7 @@ class _Engine:
         if settings.source.kind == "worktree":
             files = Worktree(settings.root, self._clock, WorktreeOptions())
             return _SparedSource(files, self._descriptors, self._limits)
-        judge = judging(settings.accounts)
+        judge = judging(settings.accounts, accounts_in)
         branch, asked, spared = self._branch(), settings.source.signatures, self._descriptors.spared
         signatures = branch.signatures(asked.allowed_signers, asked.forge) if asked.required else None
         fault = str if self._fetching is None else self._fetching.fault

@@ -272,7 +272,7 @@ def _evaluation(
     def evaluate(snapshot: Snapshot, strategies: Catalogue) -> tuple[Evaluation, ...]:
         limits.follow(snapshot.revision)
         files, templates = snapshot.instances, snapshot.templates
-        found = evaluate_all(files, templates, strategies.facts, limits.accounts, strategies.types(), judged)
+        found = evaluate_all(files, templates, strategies.facts, limits.judging, strategies.types(), judged)
         return found if judge is None else tuple(map(judge, found))
 
     return evaluate

@@ -159,11 +159,10 @@ class Follower(Observer):
         """What this process has to know of what was applied before it began."""
         self._catalogue.schemas.update(self._trail.progress.schemas())
         self._stored.update(self._catalogue.schemas)
-        snapshot = self._trail.branch.snapshot(applied)
+        snapshot = self._snapshot = self._trail.branch.snapshot(applied)
         self._recall_code(snapshot)
         self._catalogue.refresh(snapshot.strategies)
         self.fleet = replace(self.fleet, evaluations=self._evaluate(snapshot, self._catalogue))
-        self._snapshot = snapshot
 
     def _recall_code(self, snapshot: Snapshot) -> None:
         """Of what a refused change left as it was, the code is not that of the commit: its digest is a blob's id."""
@@ -183,8 +182,7 @@ class Follower(Observer):
     def _take(self, look: _Look, seen: str | None, at: str) -> frozenset[str]:
         snapshot = look.snapshot
         halts, problems, left = self._halts_of(look, at)
-        before = self._halt_watch.declared
-        self._declare(tuple(dict.fromkeys((*before, *halts))), problems, snapshot)
+        self._declare(tuple(dict.fromkeys((*self._halt_watch.declared, *halts))), problems, snapshot)
         arrival = Arrival(
             at=at,
             revision=look.target,
@@ -234,7 +232,7 @@ class Follower(Observer):
             names = frozenset(name for name, at_commit in self._followed.behind.items() if at_commit == commit)
             self._catch_up(walk, commit, names, applied, at)
         if look.steps:
-            walk.stand(self.fleet.evaluations, self._snapshot.instances, moment(applied, self._snapshot))
+            walk.stand(self.fleet.evaluations, self._snapshot.instances, self._moment(applied, self._snapshot))
             walk.follow(look.steps)
         return walk
 
@@ -242,7 +240,7 @@ class Follower(Observer):
         """Lead names that waited for code at a commit as far as the others were led meanwhile."""
         assert self._snapshot is not None
         then = self._snapshot if commit == applied else self._trail.branch.snapshot(commit, self._snapshot)
-        state = moment(commit, then)
+        state = self._moment(commit, then)
         evaluations = self._judged(then.instances, state)
         own = [one for one in evaluations if named_id(one.path) in names]
         waiting = {named_id(one.path) for one in own if one.waiting}
@@ -255,6 +253,9 @@ class Follower(Observer):
         steps = () if commit == applied else self._trail.branch.steps(commit, applied, then)
         inner.follow(step.only(free) for step in steps)
         walk.take(inner)
+
+    def _moment(self, commit: str, snapshot: Snapshot) -> Step:
+        return moment(commit, snapshot, self._trail.branch.settings(commit))
 
     def _judged(self, files: Sequence[SourceFile], step: Step) -> Sequence[Evaluation]:
         return self._trail.judge(files, step, self._catalogue.facts_at(step.strategies))
@@ -281,7 +282,7 @@ class Follower(Observer):
         """What a held commit says is lower than what is applied is lowered, and stays so."""
         if look.held is None:
             return []
-        evaluations = self._trail.judge(look.held.instances, moment(look.held_commit or "", look.held), {})
+        evaluations = self._trail.judge(look.held.instances, self._moment(look.held_commit or "", look.held), {})
         admission = admit(evaluations, rows, {}, Arrival(at, look.held_commit, whole=False))
         by = f"by {(look.held_commit or '')[:10]}, which is held"
         return [replace(one, summary=f"{one.summary}, {by}") for one in admission.changes if one.kind == "lowered"]

@@ -24,6 +24,7 @@ class Followable(Protocol):
     """A branch: `sources.branch.Branch`. Every method may raise SourceError."""
 
     def position(self) -> str | None: ...
+    def settings(self, commit: str) -> bytes | None: ...
     def snapshot(self, commit: str, at_hand: Snapshot = ...) -> Snapshot: ...
     def blob(self, blob_id: str, path: str) -> bytes: ...
     def has(self, commit: str) -> bool: ...
@@ -79,10 +80,16 @@ def distrusted(accounts: Accounts, trust: str, evaluations: Sequence[Evaluation]
     return f"--adopt: expected a trusted commit, {named}; in {commit} {what}: look at it, then --trust {commit}"
 
 
-def judging(accounts: Accounts) -> JudgeStep:
-    """By these accounts, whatever the moment."""
+def judging(accounts: Accounts, accounts_in: Callable[[bytes], Accounts | None] | None = None) -> JudgeStep:
+    """By the accounts that the settings of the moment declare; where these cannot be used, or it is not said how, by
+    those that were last good, at first these."""
+    last: tuple[bytes | None, Accounts] = (None, accounts)
 
     def judge(files: Sequence[SourceFile], step: Step, facts: Mapping[str, DefinitionFacts]) -> Sequence[Evaluation]:
+        nonlocal last
+        if accounts_in is not None and step.settings != last[0]:
+            last = (step.settings, accounts_in(step.settings or b"{}") or last[1])
+        accounts = last[1]
         return evaluate_all(files, step.templates, facts.get, accounts, tuple(sorted(facts)), EvaluationCache())
 
     return judge

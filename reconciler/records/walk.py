@@ -22,7 +22,8 @@ class Step:
 
     `files` are those of each name that it touched: all that then had the name, none where it took them away.
     `removed` are names that it took away, unless these were too many at once. `strategies` and `templates` are the
-    files of that moment. `is_first`: no commit before it held any record.
+    files of that moment, and so are the bytes of the `settings`, None where there are none. `is_first`: no commit
+    before it held any record.
     """
 
     commit: str
@@ -31,6 +32,7 @@ class Step:
     strategies: tuple[SourceFile, ...] = ()
     templates: tuple[SourceFile, ...] = ()
     is_first: bool = False
+    settings: bytes | None = None
 
     def only(self, names: frozenset[str]) -> Step:
         """What it did to these names."""
@@ -38,9 +40,9 @@ class Step:
         return replace(self, files=files, removed=self.removed & names)
 
 
-def moment(commit: str, snapshot: Snapshot) -> Step:
+def moment(commit: str, snapshot: Snapshot, settings: bytes | None = None) -> Step:
     """What files are judged by at that commit, whatever it did."""
-    return Step(commit, {}, strategies=snapshot.strategies, templates=snapshot.templates)
+    return Step(commit, {}, strategies=snapshot.strategies, templates=snapshot.templates, settings=settings)
 
 
 Judge = Callable[[Sequence[SourceFile], Step], Sequence[Evaluation]]
@@ -64,12 +66,13 @@ class CommitWalk:
         self._files: dict[str, tuple[SourceFile, ...]] = {}
         self._strategies: tuple[SourceFile, ...] = ()
         self._templates: tuple[SourceFile, ...] = ()
+        self._settings: bytes | None = None
         self._strange: dict[str, frozenset[str]] = {}
         """The ids that files claim under other names than these: they contest them, though they are none of theirs."""
 
     def stand(self, evaluations: Iterable[Evaluation], files: Iterable[SourceFile], moment: Step) -> None:
         """What there is before the first step: `files` are records, `moment` tells strategies and templates."""
-        self._strategies, self._templates = moment.strategies, moment.templates
+        self._strategies, self._templates, self._settings = moment.strategies, moment.templates, moment.settings
         for file in files:
             name = named_id(file.path)
             self._files[name] = (*self._files.get(name, ()), file)
@@ -96,7 +99,9 @@ class CommitWalk:
             self._files[name] = files
         if step.strategies is not self._strategies or step.templates is not self._templates:
             touched.update(self._files)
-        self._strategies, self._templates = step.strategies, step.templates
+        if step.settings != self._settings:
+            touched.update(self._files)
+        self._strategies, self._templates, self._settings = step.strategies, step.templates, step.settings
         # What was lowered, by a commit that was held or by a file that was wrong, is said anew by each commit.
         touched.update(name for name, row in self.rows.items() if row.mode_override is not None and row.is_live)
         contested = {id_ for ids in self._strange.values() for id_ in ids}

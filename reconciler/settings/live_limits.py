@@ -26,6 +26,8 @@ class LiveLimits:
 
     def __init__(self, accounts: Accounts, root: Path, of_commit: Callable[[str], bytes | None] | None = None) -> None:
         self.accounts = accounts
+        self.judging = accounts
+        """What records are judged by; of commits what theirs declares, though only the next start reaches new ones."""
         self.tell: Callable[[Accounts], None] = lambda accounts: None
         self._of_commit = of_commit
         self._path = root / FILE
@@ -61,9 +63,12 @@ class LiveLimits:
         if found is None:
             return self._refuse("it has problems: reconciler validate tells which")
         bounded = self.accounts.bounded_as(found)
+        if self._of_commit is not None and found != self.judging:
+            self.judging = found
         if bounded == self.accounts:
             return False
         self.accounts = bounded
+        self.judging = bounded if self._of_commit is None else self.judging
         self.tell(bounded)
         log.info("limits of the settings taken")
         return True

@@ -21,10 +21,10 @@ from reconciler.records.walk import Step
 from reconciler.sources.blame import Blame
 from reconciler.sources.command import WHOLE_CLONE, Git
 from reconciler.sources.commit import Objects, read_commit
-from reconciler.sources.compared import SETTINGS, settings_at
+from reconciler.sources.compared import settings_at
 from reconciler.sources.git import Repository, first_line, locate, locate_bare
 from reconciler.sources.layout import counts
-from reconciler.sources.mainline import Changed, History, changes, leap, removed_by
+from reconciler.sources.mainline import SETTINGS, Changed, History, changes, leap, removed_by
 from reconciler.sources.raw_commit import LIMIT_BYTES, parsed
 from reconciler.sources.signatures import Signatures, SigningRules
 from reconciler.sources.worktree import WorktreeOptions
@@ -201,7 +201,7 @@ class Branch:
         if chain[0].parents[0] != before:
             start = chain[0].commit
             leaps = [leap(self._repository, before, start)]
-        tree = self._repository.tree(before)
+        tree = self._repository.tree(before, SETTINGS)
         is_plain = not tree.links and not tree.submodules
         told = (*leaps, *(changes(self._repository, after, start) if start != after else ()))
         changed = {one.commit: one for one in told}
@@ -222,6 +222,7 @@ class Branch:
                 removed_by(gone, len(was)),
                 now.strategies,
                 now.templates,
+                settings=self.settings(changed.commit),
             )
             before = now
 

@@ -89,7 +89,7 @@ class Git:
             return os.fsdecode(done.stdout)
         raise self._failure(arguments[0], done.stderr)
 
-    def reach(self, *arguments: str, settings: Sequence[str], timeout_s: float) -> None:
+    def reach(self, *arguments: str, settings: Sequence[str] = (), timeout_s: float) -> None:
         """Run a command that asks another repository; ended with all it started where that takes too long.
         `settings` are set beside the repository's own.
 

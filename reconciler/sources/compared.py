@@ -18,13 +18,12 @@ from reconciler.records.snapshot import Snapshot
 from reconciler.sources.commit import Objects, every, read_commit
 from reconciler.sources.git import CONVERTING, Repository, Tree
 from reconciler.sources.layout import INSTANCES, STRATEGIES, counts
-from reconciler.sources.mainline import NO_PAST, History, Past
+from reconciler.sources.mainline import NO_PAST, SETTINGS, History, Past
 from reconciler.sources.worktree import WorktreeOptions
 
 _ATTRIBUTES: Final = ".gitattributes"
 _LIMIT_BYTES: Final = 1024 * 1024
 _SUBMODULE: Final = "160000"
-_SETTINGS: Final = "reconciler.yaml"
 
 
 def refuse_incomparable(repository: Repository, commit: str, tree: Tree, objects: Objects, head: Snapshot) -> None:
@@ -108,7 +107,7 @@ def _folders(prefix: str) -> list[str]:
 def _refuse_missing(repository: Repository) -> None:
     """What the index has, but a checkout left out: submodules, and files outside of a sparse checkout."""
     prefix, top = repository.where.prefix, repository.where.top
-    wanted = (f"{prefix}{path}" for path in (INSTANCES, STRATEGIES, _SETTINGS))
+    wanted = (f"{prefix}{path}" for path in (INSTANCES, STRATEGIES, SETTINGS))
     told = repository.git.text("ls-files", "-t", "-s", "-z", "--full-name", "--", *wanted)
     for line in filter(None, told.split("\0")):
         about, _, path = line.partition("\t")
@@ -125,7 +124,7 @@ def _refuse_missing(repository: Repository) -> None:
 
 def _read_by_engine(tree: Tree) -> set[str]:
     """The files whose bytes count; where there are links, any file may be what one leads to."""
-    return {path for path in tree.files if tree.links or counts(path) or path == _SETTINGS}
+    return {path for path in tree.files if tree.links or counts(path) or path == SETTINGS}
 
 
 def _attributes_at(repository: Repository, commit: str, tree: Tree) -> Iterator[tuple[str, str]]:
@@ -154,7 +153,6 @@ def _refuse_converted(repository: Repository, paths: Iterable[str], when: str, i
             )
 
 
-SETTINGS = "reconciler.yaml"
 _FILE, _EXECUTABLE, _LINK = "100644", "100755", "120000"
 _LINKS_LIMIT = 40
 """So many links are followed on the way to the settings."""

@@ -72,7 +72,10 @@ def _raw(repository: Repository) -> tuple[str, ...]:
 
 
 def _wanted(repository: Repository) -> tuple[str, ...]:
-    return tuple(f"{repository.where.prefix}{path}" for path in (INSTANCES, STRATEGIES))
+    return tuple(f"{repository.where.prefix}{path}" for path in (INSTANCES, STRATEGIES, SETTINGS))
+
+
+SETTINGS: Final = "reconciler.yaml"
 
 
 class Past(Protocol):
@@ -143,6 +146,7 @@ class History:
                 files(moment.strategies),
                 files(moment.templates),
                 moment.is_first,
+                data[moment.settings] if moment.settings else None,
             )
             for moment in moments
         )
@@ -162,12 +166,15 @@ class _Moment:
     strategies: _Listed
     templates: _Listed
     is_first: bool
+    settings: str
 
     def blobs(self) -> Iterator[tuple[str, str]]:
         for listed in self.files.values():
             yield from listed
         yield from self.strategies
         yield from self.templates
+        if self.settings:
+            yield SETTINGS, self.settings
 
 
 def removed_by(gone: Collection[str], live: int) -> frozenset[str]:
@@ -184,7 +191,7 @@ def _moments(changes: Iterable[Changed], before: Mapping[str, str], names: froze
     for path, blob_id in before.items():
         _take(records, shared, path, blob_id)
     strategies, templates = (tuple(sorted(one.items())) for one in shared)
-    is_first = not records
+    is_first, settings = not records, before.get(SETTINGS, "")
     for commit, changed, _ in changes:
         live, there = len(records), records.keys() & map(named_id, changed)
         touched = {name for path, blob_id in changed.items() if (name := _take(records, shared, path, blob_id))}
@@ -192,13 +199,15 @@ def _moments(changes: Iterable[Changed], before: Mapping[str, str], names: froze
         for name in touched:
             if not records[name]:
                 del records[name]
-        are_new = tuple(tuple(sorted(one.items())) for one in shared) != (strategies, templates)
+        are_new = changed.get(SETTINGS, settings) != settings
+        settings = changed.get(SETTINGS, settings)
+        are_new |= tuple(tuple(sorted(one.items())) for one in shared) != (strategies, templates)
         if are_new:
             strategies, templates = (tuple(sorted(one.items())) for one in shared)
         mine = touched if names is None else touched & names
         if mine or are_new or names is None:
             files = {name: tuple(sorted(records.get(name, {}).items())) for name in sorted(mine)}
-            yield _Moment(commit, files, removed_by(gone, live) & mine, strategies, templates, is_first)
+            yield _Moment(commit, files, removed_by(gone, live) & mine, strategies, templates, is_first, settings)
         is_first = is_first and not touched
 
 

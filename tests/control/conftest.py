@@ -27,13 +27,17 @@ from reconciler.orders.verdict import Correction, Shares, Verdict
 from reconciler.ports import Cancellation, GateState, InstanceFilter
 from reconciler.records.accounts import Accounts
 from reconciler.records.crosscheck import EvaluationCache, evaluate_all
+from reconciler.records.evaluation import Evaluation
 from reconciler.records.followed import Pinned
 from reconciler.records.plan import Action, Phase, Running
+from reconciler.records.snapshot import Snapshot
 from reconciler.records.status import InstanceStatus, Obstacle
 from reconciler.runtime.desk import World
 from reconciler.runtime.host import ThreadHost
 from reconciler.runtime.performer import no_secrets
 from reconciler.runtime.protocol import HostOptions
+from reconciler.settings import accounts_in
+from reconciler.settings.live_limits import LiveLimits
 from reconciler.sources.branch import Branch
 from reconciler.sources.worktree import Worktree, WorktreeOptions
 from reconciler.store.store import Store
@@ -171,8 +175,10 @@ class Fleet:
         imports_beside: bool = False,
         follows: str = "",
         is_signed: bool = False,
+        by_settings: bool = False,
     ) -> None:
-        """`follows` is a branch: then its commits are the source. `is_signed`: signatures are required of them."""
+        """`follows` is a branch: then its commits are the source. `is_signed`: signatures are required of them.
+        `by_settings`: accounts are those that their settings declare."""
         self.root = root
         self.clock = clock
         self.store = Store.open(root / ".reconciler" / "reconciler.db", clock, busy_timeout_s=0.2)
@@ -192,20 +198,27 @@ class Fleet:
             lambda r: self.controller.on_report(r),
             no_secrets,
         )
+        branch = Branch(root, follows, None, clock) if follows else None
+        of_commit = branch.settings if by_settings and branch is not None else None
+        limits = LiveLimits(accounts, root, of_commit)
+
+        def evaluate(snapshot: Snapshot, catalogue: Catalogue) -> tuple[Evaluation, ...]:
+            limits.follow(snapshot.revision)
+            files, facts, known = snapshot.instances, catalogue.facts, limits.judging if by_settings else accounts
+            return evaluate_all(files, snapshot.templates, facts, known, catalogue.types(), judged)
+
         parts = (
             self.catalogue,
-            lambda snapshot, catalogue: evaluate_all(
-                snapshot.instances, snapshot.templates, catalogue.facts, accounts, catalogue.types(), judged
-            ),
+            evaluate,
             self.store,
             self.host,
             adopt,
         )
-        if follows:
-            branch = Branch(root, follows, None, clock)
+        if branch is not None:
             signatures = branch.signatures("allowed_signers") if is_signed else None
             pinned = Pinned("git", None, follows)
-            trail = Trail(branch, self.store.following, judging(accounts), pinned, signatures=signatures)
+            judge = judging(accounts, accounts_in if by_settings else None)
+            trail = Trail(branch, self.store.following, judge, pinned, signatures=signatures)
             observer: Observer = Follower(trail, clock, *parts)
         else:
             observer = Observer(clock, Worktree(root, clock, WorktreeOptions(racy_s=-1)), *parts)

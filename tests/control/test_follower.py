@@ -249,3 +249,26 @@ def test_from_a_work_tree_to_commits_ids_generations_modes_and_what_runs_stay(ma
     after = commits.controller.fleet.rows["a"]
     assert (after.mode, after.generation, after.record) == (Mode.ACTIVE, before.generation, before.record)
     assert history(commits, "a") == past, "nothing of it is another"
+
+
+SETTINGS = "exec_mcp: {p: {transport: {kind: paper}, accounts: ACCOUNTS}}\n"
+
+
+def test_a_record_is_judged_by_the_accounts_that_the_settings_of_its_commit_declare(
+    follow: Callable[..., Fleet],
+) -> None:
+    fleet = follow(by_settings=True)
+    settings = fleet.root / "reconciler.yaml"
+    settings.write_text(SETTINGS.replace("ACCOUNTS", "{other: {money: paper}}"))
+    fleet.write("a", "off")
+    fleet.commit()
+    fleet.settle()
+    assert fleet.ids() == [], "no account of that name is declared"
+    settings.write_text(SETTINGS.replace("ACCOUNTS", "{main: {money: paper}}"))
+    fleet.commit()
+    fleet.write("a", "observe")
+    fleet.commit()
+    settings.write_text("nonsense: [")
+    fleet.commit()
+    fleet.settle()
+    assert history(fleet, "a") == [(2, "changed", "observe"), (1, "created", "off")]
