@@ -22,6 +22,7 @@ MEASUREMENTS = (
     "validate",
     "document",
     "scan",
+    "merged",
     "rows",
     "dispatch",
     "instances",

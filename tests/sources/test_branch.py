@@ -9,7 +9,7 @@ import stat
 import subprocess
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 
 import pytest
@@ -240,7 +240,8 @@ def daemon(repository: Path) -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
                 break
         pause.wait(0.01)
     yield f"git://127.0.0.1:{port}/{repository.name}/.git", process
-    os.killpg(process.pid, 9)
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, 9)
     process.wait()
 
 
