@@ -284,8 +284,11 @@ class _Engine:
             barred=lambda version: self._at_work.suspicion(_source(version)),
             descriptors=self._descriptors,
             limits=self._limits,
-            notes=Notes(lambda: self._watch_fault, self._staleness.note),
+            notes=Notes(lambda: self._watch_fault, self._settings_note),
         )
+
+    def _settings_note(self) -> str:
+        return self._limits.note if self._settings.source.kind == "git" else self._staleness.note()
 
     def _tools_changed(self, server: str, change: str) -> None:
         message = f"{server}: {change}; no order leaves through it until somebody has looked: reconciler exec accept"

@@ -457,6 +457,22 @@ def test_signatures_are_required_of_commits_and_not_of_files_that_nobody_could_s
         committed(tmp_path, f"source: {{{required}}}", variable)
 
 
+def test_prices_come_from_the_commit_too(tmp_path: Path) -> None:
+    (tmp_path / "prices.csv").write_text("what is checked out is not read")
+    copy = tmp_path / "copy.csv"
+    copy.write_text("time,symbol,bid,ask\n")
+
+    def settings(found: Path | None) -> Settings:
+        at = Committed(
+            "c0ffee", b"paper: {prices: prices.csv}", Pinned("git", None, "main"), tmp_path, lambda path: found
+        )
+        return load(tmp_path, NOTHING, {}, at)
+
+    assert settings(copy).paper.prices == copy
+    with pytest.raises(SettingsError, match="expected a file, found none"):
+        settings(None)
+
+
 def test_no_commit_moves_the_state(tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match="no commit can move it"):
         committed(tmp_path, "state_dir: elsewhere")

@@ -6,7 +6,10 @@ nobody says what to follow, `source` of the file on disk.
 
 from __future__ import annotations
 
+import hashlib
+import os
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -61,8 +64,24 @@ def engine_settings(root: Path, environ: Mapping[str, str], flags: Mapping[str, 
     commit = commit or branch.position()
     if commit is None:
         raise SourceError(f"{pinned}: expected a branch, found none; push it, or name another with --branch")
-    committed = Committed(commit, branch.settings(commit), pinned, hosts_state_dir(root, environ))
-    return load(root, environ, flags, committed)
+    state_dir = hosts_state_dir(root, environ)
+    file = partial(_copied, branch, commit, state_dir)
+    return load(root, environ, flags, Committed(commit, branch.settings(commit), pinned, state_dir, file))
+
+
+def _copied(branch: Branch, commit: str, state_dir: Path, path: str) -> Path | None:
+    """A file of the commit, as a file beside the database: what is checked out is not read."""
+    data = branch.file(commit, os.path.normpath(path))
+    if data is None:
+        return None
+    folder = state_dir / "committed"
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    copy = folder / f"{hashlib.sha256(data).hexdigest()[:16]}-{os.path.basename(path)}"
+    if not copy.exists():
+        aside = copy.with_name(f"{copy.name}.tmp")
+        aside.write_bytes(data)
+        aside.replace(copy)
+    return copy
 
 
 def _asked(asked: Mapping[str, Any], pinned: Pinned) -> Pinned:

@@ -33,6 +33,9 @@ class LiveLimits:
         self._path = root / FILE
         self._seen = self._stat()
         self._commit: str | None = None
+        self._began_as: Any = None
+        self.note = ""
+        """That the settings of what is applied wait for a start, where commits are the source; empty where none do."""
 
     def look(self) -> bool:
         """Read the file where its stat is another. True where other limits are to hold."""
@@ -54,7 +57,9 @@ class LiveLimits:
             data = self._of_commit(commit)
         except SourceError as error:
             return self._refuse(str(error))
-        self._commit = commit
+        began = but_limits(data) if self._commit is None else self._began_as
+        self._commit, self._began_as = commit, began
+        self.note = "" if but_limits(data) == began else CHANGED
         return self.take(data)
 
     def take(self, data: bytes | None) -> bool:

@@ -6,7 +6,7 @@ A flag wins over the environment, the environment over the file, the file over t
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
@@ -58,6 +58,8 @@ class Committed:
     data: bytes | None
     pinned: Pinned
     state_dir: Path
+    file: Callable[[str], Path | None] = lambda path: None
+    """A copy of the file at that path, from the fleet's root, in the commit; None where it has none."""
 
 
 OF_THE_HOST: Final = frozenset(("state_dir", "heartbeat_seconds", "dashboard", "runtime"))
@@ -86,6 +88,8 @@ def load(
         problems += _moves_state(root, committed, document)
     if not problems:
         values = _merged(with_integers(defaults(document.values, SCHEMA), SCHEMA), overrides)
+        if committed is not None and (prices := values["paper"].get("prices")):
+            values["paper"]["prices"] = str(committed.file(prices) or committed.state_dir / "nowhere" / prices)
         problems = list(_cross_problems(root, values, document, {o.scalar.path: o for o in overrides}))
         problems += _signed_by_nobody(values["source"], document) if committed is None else ()
     if problems:

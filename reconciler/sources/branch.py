@@ -45,6 +45,7 @@ _FETCH_OPTIONS: Final = (
     "--refmap=",
 )
 """Of the branch alone, and without a trace beside its ref: not even the remote's branches in this clone are moved."""
+_FILE_BYTES: Final = 256 * 1024 * 1024
 NOTHING: Final = Snapshot((), (), (), None, None, clean=False, whole=False)
 
 
@@ -166,12 +167,17 @@ class Branch:
         Raises SourceError.
         """
         mode, blob_id = self._repository.entry(commit, f"{self.where.prefix}{path}") or ("", "")
-        return self.blob(blob_id, path) if mode.startswith("100") else None
+        if not mode.startswith("100"):
+            return None
+        data = self.blob(blob_id, path, _FILE_BYTES + 1)
+        if len(data) > _FILE_BYTES:
+            raise SourceError(f"{path}: expected at most {_FILE_BYTES >> 20} MiB in a commit, was larger")
+        return data
 
-    def blob(self, blob_id: str, path: str) -> bytes:
+    def blob(self, blob_id: str, path: str, limit_bytes: int = 0) -> bytes:
         """The bytes of a blob; `path` is what messages call it. Raises SourceError where it is not here."""
         with self.git.blobs() as blobs:
-            for _, data in blobs.read([blob_id], self._options.strategy_limit_bytes + 1):
+            for _, data in blobs.read([blob_id], limit_bytes or self._options.strategy_limit_bytes + 1):
                 if data is not None:
                     return data
         raise SourceError(f"{path}: expected its content in this clone, found only its id, {blob_id}; {WHOLE_CLONE}")

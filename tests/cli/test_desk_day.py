@@ -1,270 +1,135 @@
-"""A desk's day, from outside: one engine that follows a remote whose commits must be signed, and people who push to it.
-
-Propose, merge, push what nobody signed, move the branch, accept, lose the remote, kill the engine: a real process, real
-repositories, real signatures.
-"""
+"""A desk's day in real repositories: merge, force-push, hold, accept, an outage of the forge, a kill, a restart."""
 
 from __future__ import annotations
 
-import json
 import os
-import re
-import shutil
 import signal
 import subprocess
 import sys
 import threading
-import urllib.request
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-import pytest
+from reconciler.cli.place import Engine, NoEngine
+from tests.control.conftest import PROBE
 
-pytestmark = pytest.mark.skipif(shutil.which("ssh-keygen") is None, reason="needs ssh-keygen")
-
-RECONCILER = (sys.executable, "-m", "reconciler")
-STRATEGY = """\
-from reconciler.strategy import Strategy
-
-
-class Calm(Strategy):
-    \"\"\"Does nothing.\"\"\"
-
-    TICK_MINUTES = 1.0
-    CONFIG_SCHEMA = {"type": "object", "additionalProperties": False, "properties": {"levels": {"type": "integer"}}}
-
-    def on_tick(self):
-        pass
+SETTINGS = """\
+source: {kind: git, branch: main, remote: origin, fetch_seconds: 1}
+dashboard: {port: 0}
+heartbeat_seconds: 1
 """
 RECORD = """\
-id: {id}
-strategy_type: calm
-account: {{account_id: main, client_id: desk-a}}
-market: BTC/USD
+id: {name}
+strategy_type: probe
+account: {{account_id: main, client_id: desk}}
+market: EUR/USD
 mode: {mode}
-config: {{levels: {levels}}}
-"""
-SETTINGS = """\
-source: {kind: git, branch: main, remote: origin, fetch_seconds: 1, signatures: {required: true}}
-exec_mcp: {practice: {transport: {kind: paper}, accounts: {main: {money: paper}}}}
+config: {{}}
 """
 
 
-@dataclass
-class Day:
-    """`ann` is a signer's clone of `origin`, `engine` the one that an engine was given; `log` is what it says."""
+class Desk:
+    """A clone in which somebody works, the bare forge it pushes to, and the bare clone that an engine follows."""
 
-    home: Path
-    process: subprocess.Popen[str] | None = None
-    reading: threading.Thread | None = None
-    page: str = ""
-    log: list[str] = field(default_factory=list)
+    def __init__(self, folder: Path) -> None:
+        self.forge, self.clone, self.engine = folder / "forge.git", folder / "clone", folder / "engine.git"
+        self.git(folder, "init", "-q", "--bare", "-b", "main", str(self.forge))
+        self.git(folder, "clone", "-q", str(self.forge), str(self.clone))
+        for name in ("instances", "strategies"):
+            (self.clone / name).mkdir()
+        (self.clone / "strategies" / "probe.py").write_text(PROBE)
+        (self.clone / "reconciler.yaml").write_text(SETTINGS)
+        self.write("a", "off")
+        self.push("Begin")
+        self.git(folder, "clone", "-q", "--bare", f"file://{self.forge}", str(self.engine))
 
-    @property
-    def ann(self) -> Path:
-        return self.home / "ann"
-
-    @property
-    def origin(self) -> Path:
-        return self.home / "origin.git"
-
-    def run(self, *command: str, cwd: Path | None = None) -> str:
-        done = subprocess.run(
-            command, cwd=cwd or self.home, env=self.environ, capture_output=True, text=True, check=False
-        )
-        assert done.returncode == 0, (command, done.stdout, done.stderr, self.log[-5:])
+    def git(self, folder: Path, *arguments: str) -> str:
+        identity = ("-c", "user.name=Ada", "-c", "user.email=ada@example.com", "-c", "init.defaultBranch=main")
+        done = subprocess.run(("git", *identity, *arguments), cwd=folder, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
         return done.stdout.strip()
 
+    def write(self, name: str, mode: str) -> None:
+        (self.clone / "instances" / f"{name}.yaml").write_text(RECORD.format(name=name, mode=mode))
+
+    def push(self, subject: str, *options: str) -> str:
+        self.git(self.clone, "add", "-A")
+        self.git(self.clone, "commit", "-q", "--allow-empty", "-m", subject)
+        self.git(self.clone, "push", "-q", *options, "origin", "HEAD:main")
+        return self.git(self.clone, "rev-parse", "HEAD")
+
+    @contextmanager
+    def running(self) -> Iterator[subprocess.Popen[bytes]]:
+        command = (sys.executable, "-m", "reconciler", "--root", str(self.engine), "run", "--source", "git")
+        with subprocess.Popen((*command, "--remote", "origin"), stderr=subprocess.DEVNULL) as process:
+            try:
+                yield process
+            finally:
+                process.terminate()
+
     @property
-    def environ(self) -> dict[str, str]:
-        kept = {name: value for name, value in os.environ.items() if not name.startswith(("GIT_", "RECONCILER_"))}
-        more = {"HOME": str(self.home), "GIT_CONFIG_NOSYSTEM": "1", "RECONCILER_DASHBOARD_PORT": "0"}
-        return {**kept, **more}
+    def socket(self) -> Engine:
+        return Engine(self.engine / ".reconciler" / "control.sock")
 
-    def git(self, *words: str) -> str:
-        return self.run("git", *words, cwd=self.ann)
-
-    def write(self, id_: str, mode: str = "observe", levels: int = 5) -> None:
-        path = self.ann / "instances" / f"{id_}.yaml"
-        path.write_text(RECORD.format(id=id_, mode=mode, levels=levels), encoding="utf-8")
-
-    def commit(self, subject: str, *, is_signed: bool = True) -> str:
-        self.git("add", "-A")
-        self.git("commit", "-q", *(("-S",) if is_signed else ()), "--allow-empty", "-m", subject)
-        return self.git("rev-parse", "HEAD")
-
-    def push(self, *options: str) -> str:
-        self.git("push", "-q", *options, "origin", "HEAD:main")
-        return self.git("rev-parse", "HEAD")
-
-    # The engine.
-
-    def start(self) -> None:
-        command = (*RECONCILER, "--root", str(self.home / "engine"), "run")
-        asked = ("--source", "git", "--branch", "main", "--remote", "origin")
-        self.process = subprocess.Popen(
-            (*command, *asked), cwd=self.home, env=self.environ, stderr=subprocess.PIPE, text=True
-        )
-        stderr = self.process.stderr
-        assert stderr is not None
-        found = threading.Event()
-
-        def read() -> None:
-            for line in iter(stderr.readline, ""):
-                self.log.append(line)
-                if match := re.search(r"page=(http://\S+)", line):
-                    self.page = match[1]
-                    found.set()
-
-        self.reading = threading.Thread(target=read, daemon=True)
-        self.reading.start()
-        assert found.wait(120), self.log
-
-    def end(self, how: signal.Signals) -> int:
-        assert self.process is not None
-        assert self.process.stderr is not None
-        assert self.reading is not None
-        self.process.send_signal(how)
-        code = self.process.wait(120)
-        self.reading.join()
-        self.process.stderr.close()
-        return code
-
-    def ask(self, path: str) -> Any:
-        with urllib.request.urlopen(f"{self.page}{path}", timeout=10) as answer:
-            return json.load(answer)
-
-    def source(self) -> dict[str, Any]:
-        found: dict[str, Any] = self.ask("/api/v1/source")
-        return found
-
-    def metric(self, name: str) -> float:
-        with urllib.request.urlopen(f"{self.page}/metrics", timeout=10) as answer:
-            found = re.search(rf"^{name} (\S+)$", answer.read().decode(), re.MULTILINE)
-        assert found is not None, name
-        return float(found[1])
-
-    def applied(self) -> str | None:
-        applied = self.source()["applied"]
-        return None if applied is None else str(applied["commit"])
+    def until(self, holds: Callable[[dict[str, Any]], object]) -> dict[str, Any]:
+        """Wait until what is told of the source is so."""
+        pause, found = threading.Event(), dict[str, Any]()
+        for _ in range(1200):
+            with suppress(NoEngine):
+                found = self.socket.get("/api/v1/source")
+            if found and holds(found):
+                return found
+            pause.wait(0.05)
+        raise AssertionError(f"waited in vain, the last that was told: {found}")
 
     def modes(self) -> dict[str, str]:
-        return {item["id"]: item["mode"] for item in self.ask("/api/v1/instances")["items"]}
-
-    def until(self, condition: Callable[[], object], what: str) -> None:
-        """As long as a busy machine may take; on a free one it is about a second."""
-        pause = threading.Event()
-        for _ in range(1200):
-            if condition():
-                return
-            pause.wait(0.1)
-        raise AssertionError((what, self.source(), self.modes(), self.log[-5:]))
+        return {one["id"]: one["mode"] for one in self.socket.items("/api/v1/instances")}
 
 
-@pytest.fixture
-def day(tmp_path: Path) -> Iterator[Day]:
-    day = Day(tmp_path)
-    day.run("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(tmp_path / "key"))
-    (tmp_path / ".gitconfig").write_text(
-        f"[user]\n\tname = Ann\n\temail = ann@desk.example\n\tsigningkey = {tmp_path}/key\n[gpg]\n\tformat = ssh\n"
-        "[init]\n\tdefaultBranch = main\n"
-    )
-    day.run("git", "init", "-q", "--bare", str(day.origin))
-    day.run("git", "init", "-q", str(day.ann))
-    day.git("remote", "add", "origin", f"file://{day.origin}")
-    for folder in ("instances", "strategies"):
-        (day.ann / folder).mkdir()
-    (day.ann / "strategies" / "calm.py").write_text(STRATEGY)
-    (day.ann / "reconciler.yaml").write_text(SETTINGS)
-    public = " ".join((tmp_path / "key.pub").read_text().split()[:2])
-    (day.ann / "allowed_signers").write_text(f'ann@desk.example namespaces="git" {public}\n')
-    day.write("a", "off")
-    day.commit("Begin the fleet")
-    day.push()
-    day.run("git", "clone", "-q", f"file://{day.origin}", str(tmp_path / "engine"))
-    yield day
-    if day.process is not None and day.process.poll() is None:
-        day.end(signal.SIGKILL)
-
-
-def test_a_desks_day(day: Day) -> None:
-    first = day.git("rev-parse", "HEAD")
-    day.start()
-    day.until(lambda: day.applied() == first, "the first commit is applied")
-    assert day.modes() == {"a": "off"}
-
-    # Proposed and merged, signed: it runs.
-    day.git("switch", "-q", "-c", "raise")
-    day.write("a", "observe")
-    day.write("b")
-    day.commit("Observe a and b (#1)\n\nReviewed-by: Bo <bo@desk.example>")
-    day.git("switch", "-q", "main")
-    day.git("merge", "-q", "--no-ff", "-S", "-m", "Merge pull request #1 from desk/raise", "raise")
-    merged = day.push()
-    day.until(lambda: day.applied() == merged, "what was merged is applied")
-    day.until(lambda: day.modes() == {"a": "observe", "b": "observe"}, "and runs")
-    assert day.source()["held"] is None
-
-    # Somebody pushes what nobody signed: it lifts nothing, and lowers.
-    day.write("a", "active")
-    day.write("b", "off")
-    unsigned = day.commit("Trust me", is_signed=False)
-    day.push()
-    day.until(lambda: day.source()["held"] is not None, "what is not signed is held")
-    day.until(lambda: day.modes() == {"a": "observe", "b": "off"}, "it lowers and lifts nothing")
-    held = day.source()["held"]
-    assert held["commit"] == unsigned
-    assert day.metric("reconciler_source_held") == 1
-    assert f"commit {unsigned[:12]} is not signed" in held["why"]
-    assert day.applied() == merged
-    told = json.loads(day.run(*RECONCILER, "--root", str(day.home / "engine"), "source", "--format", "json"))
-    assert told["held"]["commit"] == unsigned
-
-    # The branch goes back, and what was meant is merged again, signed. What was lowered comes back with that.
-    day.git("reset", "-q", "--hard", merged)
-    day.write("a", "active")
-    again = day.commit("Let a trade on paper")
-    day.push("--force")
-    day.until(lambda: day.applied() == again, "a signed commit on what is applied is applied")
-    day.until(lambda: day.modes() == {"a": "active", "b": "observe"}, "and says otherwise again")
-    assert day.source()["held"] is None
-
-    # History is rewritten: held, until somebody says that it is meant.
-    day.git("reset", "-q", "--hard", merged)
-    day.write("a", "observe")
-    day.write("b", "observe", levels=9)
-    moved = day.commit("Another past")
-    day.push("--force")
-    day.until(lambda: (day.source()["held"] or {}).get("commit") == moved, "a moved branch is held")
-    day.until(lambda: day.modes() == {"a": "observe", "b": "observe"}, "and lowers")
-    assert day.applied() == again
-    accept = ("source", "accept", moved, "--reason", "seen by two")
-    day.run(*RECONCILER, "--root", str(day.home / "engine"), *accept)
-    day.until(lambda: day.applied() == moved, "what was accepted is applied")
-    assert day.source()["held"] is None
-
-    # The remote is away for a while: what is applied stays, and since when is told.
-    away = day.origin.with_name("away.git")
-    day.origin.rename(away)
-    day.until(lambda: day.source()["unreachable_since"] is not None, "the remote does not answer")
-    assert (day.applied(), day.modes()) == (moved, {"a": "observe", "b": "observe"})
-    day.until(lambda: day.metric("reconciler_source_unreachable_seconds") > 0, "and for how long is measured")
-    away.rename(day.origin)
-    day.until(lambda: day.source()["unreachable_since"] is None, "it answers again")
-    assert (day.metric("reconciler_source_unreachable_seconds"), day.metric("reconciler_source_held")) == (0, 0)
-
-    # Killed, while something is merged: the next start goes on from what was applied.
-    day.write("c", "off")
-    day.commit("Begin c")
-    day.write("c", "observe")
-    last = day.commit("Observe c")
-    day.push()
-    day.end(signal.SIGKILL)
-    day.start()
-    day.until(lambda: day.applied() == last, "the next engine goes on")
-    assert day.modes() == {"a": "observe", "b": "observe", "c": "observe"}
-    generations = day.ask("/api/v1/instances/c")
-    assert generations["generation"] == 2, "each commit was a change of its own"
-    assert day.end(signal.SIGTERM) == 0
+def test_a_desk_s_day(tmp_path: Path) -> None:
+    desk = Desk(tmp_path)
+    with desk.running() as process:
+        desk.until(lambda found: found["applied"])
+        # a proposal is merged
+        desk.git(desk.clone, "switch", "-q", "-c", "raise-a")
+        desk.write("a", "observe")
+        desk.git(desk.clone, "commit", "-q", "-am", "Observe a")
+        desk.git(desk.clone, "switch", "-q", "main")
+        desk.git(desk.clone, "merge", "-q", "--no-ff", "-m", "Merge pull request #7 from ada/raise-a", "raise-a")
+        merged = desk.push("Nothing more")
+        found = desk.until(lambda found: found["applied"]["commit"] == merged)
+        assert (found["branch"], found["remote"], found["applied"]["author"]) == ("main", "origin", "Ada")
+        assert desk.modes() == {"a": "observe"}
+        # somebody rewrites the branch: it is held, and only what is lower counts
+        desk.git(desk.clone, "reset", "-q", "--hard", "HEAD~2")
+        desk.write("b", "observe")
+        rewritten = desk.push("Rewritten", "--force")
+        found = desk.until(lambda found: found["held"])
+        assert (found["applied"]["commit"], found["held"]["commit"]) == (merged, rewritten)
+        assert "does not descend" in found["held"]["why"]
+        assert desk.modes() == {"a": "off"}
+        # somebody looked, and accepts it
+        desk.socket.post("/v1/source/accept", {"commit": rewritten, "reason": "looked at it"})
+        desk.until(lambda found: found["applied"]["commit"] == rewritten and not found["held"])
+        assert desk.modes() == {"a": "off", "b": "observe"}
+        # the forge is gone, and the engine is killed
+        desk.forge.rename(tmp_path / "away.git")
+        desk.until(lambda found: found["unreachable_since"])
+        os.kill(process.pid, signal.SIGKILL)
+        process.wait()
+    (tmp_path / "away.git").rename(desk.forge)
+    desk.write("b", "active")
+    desk.push("Raise b")
+    desk.write("c", "observe")
+    last = desk.push("Observe c")
+    with desk.running():
+        desk.until(lambda found: found["applied"]["commit"] == last and not found["unreachable_since"])
+        assert desk.modes() == {"a": "off", "b": "active", "c": "observe"}
+        history = desk.socket.get("/api/v1/instances/b")["history"]
+        assert [(one["mode"], one["change"]["subject"]) for one in history] == [
+            ("active", "Raise b"),
+            ("observe", "Rewritten"),
+        ]
+    assert not (desk.engine / "instances").exists()
