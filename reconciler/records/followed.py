@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -26,6 +27,14 @@ class Pinned:
         if self.kind == "worktree":
             return "the work tree"
         return f"branch {self.branch}" if self.remote is None else f"branch {self.branch} of {self.remote}"
+
+    @property
+    def options(self) -> str:
+        """As a command line says it: `--source git --branch main`, with `--remote origin` where there is one."""
+        named = (("branch", self.branch), ("remote", self.remote))
+        return " ".join(
+            (f"--source {self.kind}", *(f"--{name} {shlex.quote(value)}" for name, value in named if value))
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,5 +115,5 @@ def refuse_other(followed: Followed | None, wanted: Pinned) -> None:
     if followed is not None and followed.pinned != wanted:
         raise ReconcilerError(
             f"the engine of this database follows {followed.pinned}, and {wanted} is asked for: put that back, or say "
-            "that it is meant: reconciler source switch --reason …"
+            f"that it is meant: reconciler source switch {wanted.options} --reason …"
         )

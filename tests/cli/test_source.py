@@ -96,5 +96,5 @@ def test_what_is_pinned_is_followed_and_another_value_refuses_to_start(followed:
     assert result.exit_code == 1
     assert result.stderr == (
         "the engine of this database follows branch main, and branch release is asked for: put that back, or say that "
-        "it is meant: reconciler source switch --reason …\n"
+        "it is meant: reconciler source switch --source git --branch release --reason …\n"
     )
