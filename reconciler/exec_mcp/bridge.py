@@ -196,6 +196,8 @@ class Handover:
         self._over = False
         self._claimed = False
         self._abandoned = False
+        self.on_withheld: Callable[[], object] = lambda: None
+        """Called on the loop where the call could not be claimed when it was to be written: there will be no answer."""
         self.not_delivered = ""
         """Why it is certain that the server did not act, although the call was on its way."""
         self.trouble = ""

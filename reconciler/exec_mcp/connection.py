@@ -170,7 +170,9 @@ class Connection:
         self._calls += 1
         self._idle.clear()
         try:
-            async with asyncio.timeout(timeout_s):
+            async with asyncio.timeout(timeout_s) as limit:
+                now = asyncio.get_running_loop().time
+                handover.on_withheld = lambda: limit.reschedule(now())
                 request = CallToolRequest(params=CallToolRequestParams(name=tool, arguments=dict(arguments)))
                 result = await session.send_request(request, CallToolResult)
         except Exception as error:
@@ -195,6 +197,8 @@ class Connection:
         refused = (METHOD_NOT_FOUND, INVALID_PARAMS, HEADER_MISMATCH, UNSUPPORTED_PROTOCOL_VERSION)
         if isinstance(error, MCPError) and error.code == UNREADABLE:
             return Unreadable(self.scrubbed(f"{self.name!r} {error}"))
+        if isinstance(error, TimeoutError) and handover.is_abandoned:
+            return ExecUnavailable(_GIVEN_UP)
         if isinstance(error, TimeoutError):
             return ExecUnknown(f"no answer from {self.name!r} within {timeout_s:g} s")
         if isinstance(error, MCPError) and error.code in refused and not handover.not_delivered:

@@ -131,6 +131,7 @@ class _Claimed:
 
     def model_dump_json(self, **options: Any) -> str:
         if not self._call.claim():
+            self._call.on_withheld()
             return _cancelled(self._message.id)
         asyncio.get_running_loop().call_soon(self._call.finish)
         text: str = self._message.model_dump_json(**options)

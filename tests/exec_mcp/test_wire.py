@@ -288,3 +288,20 @@ def test_a_message_is_put_together_as_the_library_would_put_it() -> None:
             assert kept.headers["cookie"] == "seat=3"
 
     asyncio.run(run())
+
+
+def test_a_call_that_may_not_leave_when_the_pipe_would_take_it_is_told_so_at_once(tmp_path: Path) -> None:
+    """The server never hears of it, and would never answer; nor does the connection suffer."""
+
+    class Shut(Watching):
+        def passes(self) -> bool:
+            return False
+
+    async def run() -> None:
+        async with beside_the_deaf(tmp_path) as server, asyncio.timeout(DEADLINE_S):
+            with pytest.raises(ExecUnavailable, match="given up before it was sent"):
+                await server.ask("place_order", {}, 3_600.0, Handover(Shut()))
+            assert (await server.ask("place_order", {}, DEADLINE_S, Handover())).structured == {"status": "open"}
+            assert heard(tmp_path, "place_order") == 1
+
+    asyncio.run(run())
