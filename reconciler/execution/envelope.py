@@ -32,12 +32,16 @@ _ZERO = Decimal(0)
 
 @dataclass(frozen=True, slots=True)
 class ScopeUsage:
-    """How much of one limit of a scope is used, and by whom: instances by id, with what they count, the most first."""
+    """How much of one limit of a scope is used, and by whom: instances by id, with what they count, the most first.
+
+    `is_passing` where it cannot be measured, but not for long: after a start it is so until quotes are there.
+    """
 
     scope: Scope
     kind: Kind
     usage: Usage
     by: tuple[tuple[str, Decimal | None], ...] = ()
+    is_passing: bool = False
 
     def to_json(self) -> dict[str, Any]:
         """The item of `/api/v1/limits`: money and quantities as decimal strings, null where they are not measured."""
@@ -52,7 +56,7 @@ class ScopeUsage:
             "most": decimal_text(usage.most),
             "used": _text(usage.used),
             "left": _text(usage.left),
-            "near": usage.is_near,
+            "near": usage.is_near and not self.is_passing,
             "reached": usage.is_reached,
             "why": usage.why,
             "by": [{"instance_id": instance_id, "used": _text(amount)} for instance_id, amount in self.by],
@@ -310,7 +314,16 @@ class Envelope:
         for one in sums:
             with self._lock:
                 usages, shares = list(self._usages(one)), dict(one.members()) if by_whom else {}
-            found += [ScopeUsage(one.scope, one.kind, usage, one.by(usage, shares)) for usage in usages]
+            found += [
+                ScopeUsage(
+                    one.scope,
+                    one.kind,
+                    usage,
+                    one.by(usage, shares),
+                    is_passing=usage.used is None and not one.is_long_blind,
+                )
+                for usage in usages
+            ]
         return found
 
     def users(self, one: ScopeUsage) -> tuple[tuple[str, Decimal | None], ...]:

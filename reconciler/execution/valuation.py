@@ -124,6 +124,8 @@ class Valuation:
     def _tell(self, one: ScopeUsage) -> None:
         """Once for each time that it comes to it."""
         usage = one.usage
+        if one.is_passing:
+            return
         key = f"{one.scope} {one.kind} {usage.limit}"
         now = "reached" if usage.is_reached else "near" if usage.is_near else ""
         before, self._told[key] = self._told.get(key, ""), now

@@ -585,6 +585,16 @@ def test_a_limit_that_is_reached_has_what_rests_and_adds_cancelled_and_nothing_e
     assert any("max_gross_notional" in told for told in world.envelope.obstacles("b"))
 
 
+def test_what_is_not_measured_for_a_moment_opens_nothing_and_alarms_nobody() -> None:
+    world = World(GROSS, shelf=Shelf({("a", False): LONG})).begin(row("a"), row("b"))
+    shown = world.envelope.usages()[0]
+    assert (shown.usage.is_reached, shown.is_passing, shown.to_json()["near"]) == (True, True, False)
+    world.clock.advance(MARK_S + 1)
+    world.envelope.revalue()
+    shown = world.envelope.usages()[0]
+    assert (shown.is_passing, shown.to_json()["near"]) == (False, True)
+
+
 def test_for_want_of_a_measure_nothing_is_cancelled_before_a_minute_has_passed() -> None:
     world = World(GROSS, shelf=Shelf({("a", False): LONG})).begin(row("a"), row("b"))
     order = replace(world.order("b"), outcome=Outcome.ACCEPTED, state=OrderState.OPEN)

@@ -13,9 +13,12 @@ from typing import Any
 import pytest
 
 from reconciler.errors import ExecRejected, ExecUnknown
+from reconciler.exec_mcp.in_process import InlineBridge
+from reconciler.exec_mcp.market_data import MarketData
 from reconciler.execution.watch import SPREAD_S
 from reconciler.orders.order import Order, Outcome, Side
 from reconciler.records.scopes import Ceilings, Scope, Turnover
+from reconciler.store.store import Store
 from tests.execution.standins import ACCOUNTS, Desk, StandInGate, events
 
 D = Decimal
@@ -103,11 +106,28 @@ LIMITS = Ceilings(
 )
 
 
-@pytest.mark.parametrize("seed", range(6))
+class Inline:
+    """A desk whose gateway moves on the calling thread alone."""
+
+    def __init__(self, desk: Desk) -> None:
+        self.bridge = InlineBridge()
+        self.market = MarketData(desk.servers, self.bridge)
+        desk.bridge, desk.market, desk.store = self.bridge, self.market, Store.in_memory(desk.clock)
+        desk.follow_up = self.follow_up  # type: ignore[method-assign]
+        self._desk = desk
+
+    def follow_up(self, beat: int = 8) -> None:
+        self.bridge.call(lambda: self._desk.gateway.follow_up(beat))
+
+
+@pytest.mark.parametrize("driver", ["threads", "inline"])
+@pytest.mark.parametrize("seed", range(4))
 def test_whatever_becomes_of_orders_and_however_often_it_starts_again_nothing_is_exceeded(
-    desk: Desk, seed: int
+    desk: Desk, seed: int, driver: str
 ) -> None:
     chance = random.Random(seed)
+    if driver == "inline":
+        Inline(desk)
     exchange = Exchange(chance)
     desk.server.script |= {"place_order": exchange.place, "get_order": exchange.find, "cancel_order": exchange.cancel}
     bounded(desk, LIMITS)
