@@ -199,7 +199,7 @@ def assembled(
     def fire(beat: int) -> None:
         if isinstance(host, InlineHost):  # what waits fills before anybody ticks, and nothing follows by itself
             if gateway.is_busy() and (driver.has_news() or gateway.is_watching()):
-                bridge.start(lambda: gateway.follow_up(beat)).result()
+                bridge.start(lambda: gateway.follow_up(beat, is_alone=True)).result()
             host.beat(beat)
             return
         host.beat(beat)

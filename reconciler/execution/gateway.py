@@ -131,15 +131,17 @@ class Gateway:
         self._gatekeeper.throttling.recover(self.envelope.accounts)
         return in_doubt
 
-    async def follow_up(self, beat: int) -> None:
+    async def follow_up(self, beat: int, *, is_alone: bool = False) -> None:
         """Learn what became of the orders that are open or unknown, and of shadow orders. Once a beat.
 
-        Overlapping calls do nothing.
+        Overlapping calls do nothing. `is_alone`: nobody else can trade on the exchanges, so that an account is compared
+        once after a connecting, and not each minute.
 
         Raises nothing: what goes wrong is logged, and the next beat asks again.
         """
         self._beat = beat
-        await asyncio.gather(self.tend(), self._shadow_book.follow(beat), self._valuation.run(beat))
+        tending = self._tend(compares=not is_alone or self.is_comparing())
+        await asyncio.gather(tending, self._shadow_book.follow(beat), self._valuation.run(beat))
         await self._flattening.run(beat)
 
     def is_busy(self) -> bool:
@@ -156,8 +158,12 @@ class Gateway:
 
         Nothing is simulated: a shadow order's fills are counted by beats. Raises nothing.
         """
+        await self._tend(compares=True)
+
+    async def _tend(self, *, compares: bool) -> None:
         if not self._clerk.is_closed:
-            await asyncio.gather(self._comparing.run(), self._follow_up.run(), self._withdrawal.run())
+            rounds = [self._follow_up.run(), self._withdrawal.run()]
+            await asyncio.gather(*([self._comparing.run(), *rounds] if compares else rounds))
 
     async def withdraw(self) -> None:
         """Cancel what is to be cancelled now, not only at the next beat. Raises nothing."""
