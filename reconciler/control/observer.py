@@ -260,7 +260,7 @@ class Observer:
         last = self._snapshot
         if last is not None and snapshot.strategies is last.strategies and not self._catalogue.has_news:
             return
-        evaluations = self._evaluate(snapshot, self._catalogue) if self.fleet.rows else ()
+        evaluations = self._evaluate(snapshot, self._catalogue) if self._host.views() else ()
         self._close_gates(self._admit(evaluations, replace(arrival, whole=False)))
         self._catalogue.refresh(snapshot.strategies)
         self._forget_unused_code()

@@ -5,9 +5,29 @@ with or without an engine running. `back_up`, `restore` and `examine` are about 
 Nothing else of this folder is meant for other folders.
 """
 
-from reconciler.store.copies import Restored, back_up, restore
-from reconciler.store.examination import Examination, examine
-from reconciler.store.reader import Reader
-from reconciler.store.store import Store
+import importlib
+import sys
+
+_UNUSED = ("pandas", "numpy")
+"""What sqlite-utils imports where it finds it, for types that nothing is stored in here: seconds, on a slow disk."""
+
+
+def _import_sqlite_utils() -> None:
+    """Without what it has no use for here. What was imported already stays as it is."""
+    absent = [name for name in _UNUSED if name not in sys.modules]
+    sys.modules.update(dict.fromkeys(absent))  # type: ignore[arg-type]  # None: importing it is an ImportError
+    try:
+        importlib.import_module("sqlite_utils")
+    finally:
+        for name in absent:
+            del sys.modules[name]
+
+
+_import_sqlite_utils()  # before the first of these does
+
+from reconciler.store.copies import Restored, back_up, restore  # noqa: E402
+from reconciler.store.examination import Examination, examine  # noqa: E402
+from reconciler.store.reader import Reader  # noqa: E402
+from reconciler.store.store import Store  # noqa: E402
 
 __all__ = ["Examination", "Reader", "Restored", "Store", "back_up", "examine", "restore"]

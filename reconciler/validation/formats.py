@@ -10,6 +10,7 @@ import ipaddress
 import re
 from collections.abc import Callable, Mapping
 from datetime import date
+from functools import cache
 from typing import Final
 
 _DATE: Final = r"(?P<day>[0-9]{4}-[0-9]{2}-[0-9]{2})"
@@ -45,8 +46,10 @@ _TEMPLATE: Final = re.compile(
 )
 
 
+@cache
 def _references(beyond: str) -> tuple[re.Pattern[str], re.Pattern[str]]:
-    """RFC 3986, appendix A, and with `beyond` RFC 3987: with a scheme, and relative to something."""
+    """RFC 3986, appendix A, and with `beyond` RFC 3987: with a scheme, and relative to something. Made when asked for:
+    the two are most of what importing this would take."""
     one = rf"(?:[A-Za-z0-9._~!$&'()*+,;=:@{beyond}-]|%[0-9A-Fa-f]{{2}})"
     user = rf"(?:[A-Za-z0-9._~!$&'()*+,;=:{beyond}-]|%[0-9A-Fa-f]{{2}})*"
     name = rf"(?:[A-Za-z0-9._~!$&'()*+,;={beyond}-]|%[0-9A-Fa-f]{{2}})*"
@@ -58,10 +61,6 @@ def _references(beyond: str) -> tuple[re.Pattern[str], re.Pattern[str]]:
     absolute = rf"[A-Za-z][A-Za-z0-9+.-]*:{below}|(?:{one}+(?:/{one}*)*)?){rest}"
     relative = rf"{below}|(?:{no_colon}+(?:/{one}*)*)?){rest}"
     return re.compile(absolute), re.compile(relative)
-
-
-_URI, _RELATIVE_URI = _references("")
-_IRI, _RELATIVE_IRI = _references(_BEYOND_ASCII)
 
 
 def _fits(pattern: re.Pattern[str]) -> Callable[[str], bool]:
@@ -162,10 +161,13 @@ def _is_regex(text: str) -> bool:
     return True
 
 
-def _refers(pattern: re.Pattern[str]) -> Callable[[str], bool]:
+def _refers(beyond: str, *, relative: bool) -> Callable[[str], bool]:
     def fits(text: str) -> bool:
-        match = pattern.fullmatch(text)
-        return match is not None and (match["v6"] is None or _is_ipv6(match["v6"]))
+        for pattern in _references(beyond)[: 2 if relative else 1]:
+            match = pattern.fullmatch(text)
+            if match is not None and (match["v6"] is None or _is_ipv6(match["v6"])):
+                return True
+        return False
 
     return fits
 
@@ -181,10 +183,10 @@ CHECKS: Final[Mapping[str, Callable[[str], bool]]] = {
     "idn-hostname": _is_idn_hostname,
     "ipv4": _is_ipv4,
     "ipv6": _is_ipv6,
-    "uri": _refers(_URI),
-    "uri-reference": lambda text: _refers(_URI)(text) or _refers(_RELATIVE_URI)(text),
-    "iri": _refers(_IRI),
-    "iri-reference": lambda text: _refers(_IRI)(text) or _refers(_RELATIVE_IRI)(text),
+    "uri": _refers("", relative=False),
+    "uri-reference": _refers("", relative=True),
+    "iri": _refers(_BEYOND_ASCII, relative=False),
+    "iri-reference": _refers(_BEYOND_ASCII, relative=True),
     "uri-template": _fits(_TEMPLATE),
     "json-pointer": _fits(_JSON_POINTER),
     "relative-json-pointer": _fits(_RELATIVE_POINTER),

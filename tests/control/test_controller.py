@@ -13,6 +13,7 @@ import pytest
 from reconciler.control.bookkeeping import named
 from reconciler.errors import StoreError
 from reconciler.records.accounts import Accounts, DeclaredAccount
+from reconciler.records.halt import Halt
 from reconciler.records.mode import Mode
 from reconciler.records.plan import Load, Reload, SetMode, Unload, Update
 from reconciler.records.status import Health, Sync
@@ -341,9 +342,9 @@ def test_a_confirmation_is_good_for_what_is_held_and_for_nothing_later(fleet: An
 def test_what_is_halted_need_not_exist_but_the_slip_is_told(fleet: Any) -> None:
     fleet.write("a")
     fleet.settle()
-    told = fleet.operator.halt("instance", "aa", False, "typo", 0)
+    told = fleet.operator.halt(Halt("instance", "aa", False, "typo", "", ""), 0)
     assert told.failed[0][0] == "aa"
-    assert fleet.operator.halt("account", "main", False, "meant", 0).ok
+    assert fleet.operator.halt(Halt("account", "main", False, "meant", "", ""), 0).ok
     assert len(fleet.store.halts.active()) == 2
 
 
@@ -735,7 +736,7 @@ def test_an_operators_pause_is_lifted_only_by_the_operator(fleet: Any) -> None:
 
 def test_an_operators_halt_is_kept_and_named_until_lifted(make_fleet: MakeFleet) -> None:
     first = make_fleet()
-    assert first.operator.halt("all", "", False, "drill", 1000).ok
+    assert first.operator.halt(Halt("all", "", False, "drill", "", ""), 1000).ok
     first.close()
     second = make_fleet()
     assert second.store.halts.active()[0].reason == "drill"
@@ -773,7 +774,7 @@ def messages(fleet: Any, reason: str) -> list[str]:
 def test_a_full_halt_says_so_in_what_is_recorded_of_it(fleet: Any) -> None:
     fleet.write("a")
     fleet.settle()
-    assert fleet.operator.halt("instance", "a", True, "loops", 7).ok
+    assert fleet.operator.halt(Halt("instance", "a", True, "loops", "", ""), 7).ok
     assert fleet.operator.unhalt("instance", "a", "mended", 7).ok
     assert messages(fleet, "Halted") == [f"instance a, in full: loops ({named(7)})"]
     assert messages(fleet, "Unhalted") == [f"instance a, halted in full: mended ({named(7)})"]

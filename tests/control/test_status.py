@@ -10,6 +10,7 @@ from reconciler.control import roll
 from reconciler.control.diagnosis import trading
 from reconciler.ports import InstanceFilter
 from reconciler.records.accounts import Accounts, DeclaredAccount
+from reconciler.records.halt import Halt
 from reconciler.records.mode import Mode
 from reconciler.records.status import Health, Obstacle, Sync
 
@@ -357,8 +358,8 @@ def test_whose_money_is_real_says_so(make_fleet: Any) -> None:
 def test_a_halt_that_matches_nothing_says_so(fleet: Any) -> None:
     fleet.write("btc-usd-grid")
     fleet.settle()
-    fleet.operator.halt("instance", "btc-usd-gird", False, "loops", 7)
-    fleet.operator.halt("account", "main", False, "margin", 7)
+    fleet.operator.halt(Halt("instance", "btc-usd-gird", False, "loops", "", ""), 7)
+    fleet.operator.halt(Halt("account", "main", False, "margin", "", ""), 7)
     notes = [(halt["id"], halt["note"]) for halt in fleet.board.engine().halts]
     assert notes == [
         ("btc-usd-gird", 'no instance is called btc-usd-gird (did you mean "btc-usd-grid"?)'),

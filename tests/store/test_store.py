@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import re
 import sqlite3
 import stat
 import subprocess
+import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -301,3 +303,17 @@ def test_a_store_that_was_closed_leaves_one_whole_file_behind(path: Path, clock:
     assert [file.name for file in path.parent.iterdir() if file.name.startswith("reconciler.db-")] == []
     with Store.open(path, clock) as store:
         assert [halt.reason for halt in store.halts.active()] == ["stop"]
+
+
+def test_the_store_brings_no_pandas_and_leaves_it_to_who_wants_it() -> None:
+    """sqlite-utils imports it where it is installed: half of what a command takes to start."""
+    for name in ("pandas", "numpy"):
+        assert importlib.util.find_spec(name) is not None, "otherwise this proves nothing"
+    told = (
+        "import sys, reconciler.store\n"
+        "assert not {'pandas', 'numpy'} & set(sys.modules), sorted(sys.modules)\n"
+        "import numpy\n"
+        "print(numpy.int64(5))"
+    )
+    done = subprocess.run([sys.executable, "-c", told], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout.strip()) == (0, "5"), done.stderr
