@@ -25,6 +25,9 @@ from reconciler.visible import is_printable
 _AT_ONCE: Final = 4
 _FILE_BYTES: Final = 1024 * 1024
 _TOLD: Final = 3
+_ENOUGH: Final = 20
+"""After so many that lack a signature, the range is held however many others are signed: whoever may push is not to
+keep the engine busy with what nobody signed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +108,7 @@ class Signatures:
             return SignedRange(applied or "", new, astray=astray)
         brought = dict(_brought(steps, commits))
         before = {step: new if applied is None else commits[step].parents[0] for step in steps}
-        return SignedRange(applied or "", new, steps, self._judged(brought, before, new, commits, seen, now))
+        return SignedRange(applied or "", new, steps, self._judged(brought, before, new, commits, seen, now, _ENOUGH))
 
     def of_proposal(self, base: str, head: str, now: float) -> tuple[SignedCommit, ...]:
         """Judge what `head` has beyond `base`, the oldest first, as one step that is to be merged into it.
@@ -129,16 +132,23 @@ class Signatures:
         commits: Mapping[str, RawCommit],
         seen: Mapping[str, float],
         now: float,
+        enough: int | None = None,
     ) -> tuple[SignedCommit, ...]:
-        """Each commit, by the signers of the commit before the step that brought it in, and those of `new`."""
+        """Each commit, by the signers of the commit before the step that brought it in, and those of `new`; after
+        `enough` that lack a signature no more are asked about."""
         with tempfile.TemporaryDirectory(prefix="signatures-") as folder:
             versions = self._versions({new, *before.values()}, Path(folder))
 
+            lacking: list[str] = []
+
             def judged(commit: str) -> SignedCommit:
                 raw, step = commits[commit], brought[commit]
+                if enough is not None and len(lacking) >= enough:
+                    return SignedCommit(raw, step, None, f"was not looked at: {enough} others are held already")
                 asked = dict.fromkeys((versions[before[step]], versions[new]))
                 found = _whose(raw, tuple(asked), seen.get(commit, now))
                 if isinstance(found, str):
+                    lacking.append(commit)
                     return SignedCommit(raw, step, None, found)
                 return SignedCommit(raw, step, found)
 

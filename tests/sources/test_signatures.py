@@ -565,6 +565,16 @@ def test_without_ssh_keygen_it_is_held_with_the_reason(
     )
 
 
+def test_after_enough_that_nobody_signed_no_more_are_asked_about(desk: Desk) -> None:
+    for _ in range(24):
+        desk.commit(None)
+    told = desk.check(desk.commit("alice"))
+    assert told.commits[-1].why_not == "was not looked at: 20 others are held already"
+    assert "is not signed" in told.held
+    assert told.held.endswith("; and 22 more")
+    assert len(told.commits) == 25
+
+
 def test_many_unsigned_commits_are_told_by_the_first_and_counted(desk: Desk) -> None:
     for _ in range(5):
         new = desk.commit(None)
