@@ -56,6 +56,7 @@ paper:
 
 A flag of `reconciler run` wins over the environment, the environment over the file, the file over the default.
 What is wrong with any of them is said with line and column, everything at once, and the engine does not start.
+While it runs, [limits above the instance](limits.md) take effect with the next pass; all else waits for a start.
 
 ## Every setting
 

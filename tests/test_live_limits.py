@@ -5,7 +5,11 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from reconciler.app import _SparedSource
+from reconciler.connections import Descriptors
+from reconciler.inline import Still
 from reconciler.records.accounts import Accounts
+from reconciler.records.snapshot import Snapshot, SourceFile
 from reconciler.settings import load
 from reconciler.settings.live_limits import CHANGED, LiveLimits, Staleness
 
@@ -114,3 +118,20 @@ def test_of_commits_each_is_read_once(tmp_path: Path) -> None:
         limits.follow(commit)
     assert asked == ["a", "b"]
     assert [accounts.declared["main"].ceilings.max_daily_loss for accounts in told] == [700]
+
+
+def test_files_are_judged_anew_where_limits_that_they_must_have_changed(tmp_path: Path) -> None:
+    file = tmp_path / "reconciler.yaml"
+    file.write_text(settings("1000"))
+    limits = LiveLimits(load(tmp_path, {}).accounts, tmp_path)
+    snapshot = Snapshot(
+        (SourceFile("instances/a.yaml", b"", "d", True),), (), (), None, revision=None, clean=True, whole=True
+    )
+    source = _SparedSource(Still(snapshot), Descriptors(), limits)
+    assert source.read() is snapshot
+    file.write_text(settings("500"))
+    os.utime(file, (1, 1))
+    judged = source.read()
+    assert judged.instances is not snapshot.instances
+    assert judged == snapshot
+    assert source.read() is snapshot

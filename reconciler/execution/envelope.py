@@ -94,6 +94,9 @@ class Envelope:
         self._equity: dict[str, EquityReading] = {}
         self._beside: dict[str, Mapping[str, Decimal]] = {}
         self._day: date | None = None
+        self._rows: Callable[[], Iterable[Row]] = tuple
+        self._is_enrolled = False
+        """Where nothing binds, nobody need be known: a fleet is large, and a start short."""
 
     @property
     def accounts(self) -> Accounts:
@@ -112,10 +115,10 @@ class Envelope:
 
     # What is in force
 
-    def recover(self, rows: Iterable[Row]) -> None:
-        """Begin: every row there is or was, removed ones too. Blocks."""
+    def recover(self, rows: Callable[[], Iterable[Row]]) -> None:
+        """Begin. `rows` tells every row there is or was, removed ones too; it is asked once something binds. Blocks."""
         with self._lock:
-            self._census.enrol(rows)
+            self._rows = rows
             self._bind(tuple(self._accounts.scopes()))
 
     def bind(self, accounts: Accounts) -> None:
@@ -137,7 +140,7 @@ class Envelope:
     def applied(self, rows: Iterable[Row]) -> None:
         """These rows were written; that is committed. Whoever left a label with something open is bound by it still."""
         with self._lock:
-            for row in rows:
+            for row in rows if self._is_enrolled else ():
                 self._census.applied(row)
                 for dossier in self._census.of(row.id):
                     self._place(dossier)
@@ -398,6 +401,9 @@ class Envelope:
 
     def _bind(self, wanted: Sequence[Scope]) -> None:
         """Put these scopes, and no others, in force."""
+        if not self._is_enrolled and (wanted or self._accounts.requirement is not None):
+            self._is_enrolled = True
+            self._census.enrol(self._rows())
         if wanted and not self._census.is_loaded:
             self._census.load()
         known: dict[tuple[str, Kind], ScopeMemory] = dict(self._book.memories()) if wanted else {}

@@ -127,7 +127,7 @@ class Gateway:
         for order in (*self._ledger.ended(now - LATELY), *self._ledger.refused(now - LATELY)):
             self._watch.ended(order)
         self._rate.remember(self._ledger.sent(now - MINUTE))
-        self.envelope.recover(self._desired.rows().values())
+        self.envelope.recover(lambda: self._desired.rows().values())
         self._gatekeeper.throttling.recover(self.envelope.accounts)
         return in_doubt
 

@@ -117,7 +117,7 @@ class World:
         self._number = 0
 
     def begin(self, *rows: Row) -> World:
-        self.envelope.recover(rows)
+        self.envelope.recover(lambda: rows)
         return self
 
     def order(
@@ -657,6 +657,23 @@ def test_new_limits_hold_with_the_pass_that_reads_them_and_the_old_ones_until_it
     assert "of 1200" in world.place("a", quantity="2")[0]
     world.envelope.bound()
     assert world.place("a", quantity="999")[0] == ""
+
+
+def test_where_nothing_binds_nobody_is_asked_for() -> None:
+    asked: list[int] = []
+
+    def rows() -> list[Row]:
+        asked.append(1)
+        return [row("a", labels={"team": "x"})]
+
+    world = World()
+    world.envelope.recover(rows)
+    world.envelope.applied([row("b")])
+    assert asked == []
+    world.envelope.bind(replace(world.accounts, above=TEAM))
+    assert asked == [1]
+    assert world.place("a", quantity="9")[0] == ""
+    assert "label team=x" in world.place("a", quantity="2")[0]
 
 
 def test_a_limit_that_comes_later_knows_what_happened_before() -> None:
