@@ -95,7 +95,7 @@ def _declared(place: Place) -> list[Item]:
     def amount(value: Any) -> str:
         return decimal_text(value.amount) if isinstance(value, Turnover) else f"{value:f}"
 
-    accounts = place.settings().accounts
+    accounts = place.servers_settings().accounts
     return [
         {
             "scope": str(scope),

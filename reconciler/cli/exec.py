@@ -174,7 +174,7 @@ def check(
     is sent, with who asked, a reason and its id; one on the embedded paper exchange is not, for that is another than
     the engine's.
     """
-    settings = place.settings()
+    settings = place.servers_settings()
     wish = None
     if placing:
         if account is None or market is None or quantity is None:

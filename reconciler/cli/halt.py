@@ -153,7 +153,7 @@ def notes_of(engine: Engine) -> list[str]:
 def halts_without_engine(place: Place, stored: Iterable[Mapping[str, Any]]) -> list[Halt]:
     """Those in the database, `stored`, and those that files ask for: all hold from the next start."""
     from reconciler.clock import SystemClock, iso
-    from reconciler.errors import StoreError
+    from reconciler.errors import SourceError, StoreError
     from reconciler.records.halt import read_halts
     from reconciler.sources.layout import HALT_PATHS
     from reconciler.store.halt_requests import HaltRequests
@@ -164,6 +164,18 @@ def halts_without_engine(place: Place, stored: Iterable[Mapping[str, Any]]) -> l
         halts += [halt for halt in HaltRequests(place.state_dir(), clock).read() if halt not in halts]
     except StoreError as error:
         say(str(error), alarming=True)
+    followed = place.followed()
+    if followed is not None and followed.applied is not None:
+        from reconciler.sources.branch import Branch
+
+        halts += followed.halts  # of commits that were held
+        try:
+            branch = Branch(place.root(), followed.branch or "", followed.remote, clock)
+            declared = branch.snapshot(followed.applied).halt
+            halts += read_halts(declared, iso(clock.time()))[0]
+        except SourceError as error:
+            say(f"what {followed.applied[:10]} halts is not known: {error}", alarming=True)
+        return halts
     for path in HALT_PATHS:
         if (place.root() / path).exists():
             halts += read_halts(_source(place, path), iso(clock.time()))[0]

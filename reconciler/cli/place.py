@@ -110,6 +110,11 @@ class Place:
             return follows(self.root(), os.environ)
         return None
 
+    def servers_settings(self) -> Settings:
+        """What says which servers an engine here speaks with: a commit, where it has followed a branch already."""
+        followed = self.followed()
+        return self.settings() if followed is None or followed.applied is None else self.engine_settings()
+
     def state_dir(self) -> Path:
         """Where the engine keeps its state. Broken settings do not keep anybody from a running engine's kill switch."""
         from reconciler.settings import STATE_DIR, load

@@ -198,7 +198,7 @@ def _applied(place: Place, wanted: InstanceFilter) -> tuple[list[Item], list[Hal
     from reconciler.review.applied import applied_statuses
 
     try:
-        accounts = place.settings().accounts
+        accounts = place.servers_settings().accounts
     except Failure as failure:
         say(*failure.lines, "the settings cannot be used: whose money is real is not known")
         accounts = Accounts()

@@ -110,9 +110,18 @@ def sync(case: Case) -> Sync:
     attempt = case.fleet.attempt_of(case.row)
     if attempt is not None and attempt.sync is not Sync.SYNCED:
         return attempt.sync
+    if _is_lowered_by_held(case):
+        return Sync.HELD
     if case.row.id in removal.waiting or not case.is_current:
         return Sync.OUT_OF_SYNC
     return Sync.SYNCED
+
+
+def _is_lowered_by_held(case: Case) -> bool:
+    """True where the file that is applied says more than is in force, and nothing is wrong with it."""
+    attempt = case.fleet.attempt_of(case.row)
+    is_well = attempt is None or attempt.sync is Sync.SYNCED
+    return case.fleet.followed is not None and case.row.mode_override is not None and is_well
 
 
 def health(case: Case) -> Health:
@@ -152,6 +161,10 @@ def accepted(case: Case) -> Finding:
     if case.row.id in removal.waiting:
         return False, "FileMissing", "its file is missing; it is looked for once more before it is unloaded"
     attempt = case.fleet.attempt_of(case.row)
+    if _is_lowered_by_held(case):
+        lowered = f"{case.row.mode} instead of {case.row.record.mode}"
+        told = f"a commit that was held lowered it, {lowered}, until another commit is applied: reconciler source"
+        return False, "SourceHeld", told
     if attempt is None or attempt.sync is Sync.SYNCED:
         return True, "Applied", f"generation {case.row.generation} is applied"
     first = str(attempt.problems[0]) if attempt.problems else attempt.message

@@ -98,3 +98,10 @@ def test_what_is_pinned_is_followed_and_another_value_refuses_to_start(followed:
         "the engine of this database follows branch main, and branch release is asked for: put that back, or say that "
         "it is meant: reconciler source switch --source git --branch release --reason …\n"
     )
+
+
+def test_without_an_engine_halts_are_told_of_what_is_applied_and_not_of_what_is_on_disk(followed: Fleet) -> None:
+    (followed.root / "instances" / "_halt.yaml").write_text("- {scope: all, reason: on disk}\n")
+    result = followed.run("status")
+    assert "on disk" not in result.stderr
+    assert f"what {APPLIED[:10]} halts is not known: " in result.stderr, "there is no repository here"

@@ -6,6 +6,7 @@ import subprocess
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from decimal import Decimal
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from reconciler.control.follower import Follower
 from reconciler.control.heartbeat import Heartbeat
 from reconciler.control.observer import Observer
 from reconciler.control.operator import Operator
-from reconciler.control.trail import Trail, judging
+from reconciler.control.trail import Trail, distrusted, judging
 from reconciler.errors import CannotDrill, ExecUnavailable
 from reconciler.orders.market import Balance, Candle, InstrumentRules, Position, Quote
 from reconciler.orders.order import Order, OrderChanges, OrderRequest
@@ -176,6 +177,7 @@ class Fleet:
         follows: str = "",
         is_signed: bool = False,
         by_settings: bool = False,
+        trust: str = "",
     ) -> None:
         """`follows` is a branch: then its commits are the source. `is_signed`: signatures are required of them.
         `by_settings`: accounts are those that their settings declare."""
@@ -218,7 +220,9 @@ class Fleet:
             signatures = branch.signatures("allowed_signers") if is_signed else None
             pinned = Pinned("git", None, follows)
             judge = judging(accounts, accounts_in if by_settings else None)
-            trail = Trail(branch, self.store.following, judge, pinned, signatures=signatures)
+            trusted = partial(distrusted, accounts, trust)
+            kept = self.store.following
+            trail = Trail(branch, kept, judge, pinned, signatures=signatures, distrusted=trusted)
             observer: Observer = Follower(trail, clock, *parts)
         else:
             observer = Observer(clock, Worktree(root, clock, WorktreeOptions(racy_s=-1)), *parts)

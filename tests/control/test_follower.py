@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from reconciler.records.accounts import Accounts, DeclaredAccount
 from reconciler.records.mode import Mode
 from reconciler.records.status import Sync
 from tests.control.conftest import PROBE, Fleet
@@ -125,6 +126,10 @@ def test_a_branch_that_was_moved_back_is_held_and_lifts_nothing(follow: Callable
     assert followed is not None
     assert (followed.applied, followed.held) == (second, first)
     assert {i: fleet.status(i).mode for i in "ab"} == {"a": Mode.OFF, "b": Mode.OFF}
+    assert fleet.status("a").sync is Sync.HELD
+    condition = next(one for one in fleet.status("a").conditions if one.type == "Accepted")
+    assert (condition.status, condition.reason) == (False, "SourceHeld")
+    assert "off instead of observe" in condition.message
     fleet.git("reset", "-q", "--hard", second)
     fleet.settle()
     assert fleet.status("a").mode is Mode.OFF, "it stays lowered until another commit says otherwise"
@@ -272,3 +277,21 @@ def test_a_record_is_judged_by_the_accounts_that_the_settings_of_its_commit_decl
     fleet.commit()
     fleet.settle()
     assert history(fleet, "a") == [(2, "changed", "observe"), (1, "created", "off")]
+
+
+def test_nothing_active_on_real_money_is_adopted_but_of_the_commit_that_is_trusted(
+    make_fleet: Callable[..., Fleet],
+) -> None:
+    real = Accounts({"main": DeclaredAccount("main", "kraken", real_money=True)}, any_on=None)
+    fleet = make_fleet(follows="main", adopt=True, accounts=real)
+    fleet.write("a", "active")
+    fleet.write("b", "observe")
+    commit = fleet.commit()
+    fleet.settle()
+    assert fleet.ids() == []
+    assert fleet.controller.fleet.source_error.startswith("--adopt: expected a trusted commit, was none;")
+    assert fleet.controller.fleet.source_error.endswith(f"--trust {commit}")
+    fleet.close()
+    fleet = make_fleet(follows="main", adopt=True, accounts=real, trust=commit)
+    fleet.settle()
+    assert {i: fleet.status(i).mode for i in fleet.ids()} == {"a": Mode.ACTIVE, "b": Mode.OBSERVE}
