@@ -20,7 +20,7 @@ from reconciler.cli.place import Engine, NoEngine
 from tests.bench.result import Result
 
 INSTANCES = 10_000
-GOAL_S = 3.0
+GOAL_S = 1.5
 STRATEGIES = Path(__file__).parents[2] / "strategies"
 
 _EVERY_S = 0.1
