@@ -141,6 +141,7 @@ def test_every_change_is_an_entry_in_the_history(store: Store, reader: Reader, m
         "mode": "off",
         "code_digest": "d1",
         "values": {"id": "a", "config": {"levels": 5}},
+        "change": None,
     }
     assert [entry["kind"] for entry in entries] == ["lowered", "created"]
 
