@@ -37,14 +37,14 @@ def python(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_the_guide_has_files_and_lines() -> None:
-    assert set(FILES) == {"strategies/breakout.py", "tests/test_breakout.py", "debug.py"}
+    assert set(FILES) == {"strategies/breakout.py", "tests/test_breakout.py", "tests/test_stop.py", "debug.py"}
     assert len(BLOCKS) > len(FILES) + 8
 
 
 def test_its_strategy_passes_its_tests(folder: Path) -> None:
     done = python(folder, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "no:xdist")
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "3 passed" in done.stdout
+    assert "4 passed" in done.stdout
 
 
 def test_one_tick_can_be_debugged_as_it_says(folder: Path) -> None:

@@ -137,9 +137,10 @@ def look_through(files: Sequence[DataFile], from_s: float | None = None, to_s: f
         if len(problems) >= MAX_PROBLEMS:
             break
     if not series and not problems:
-        problems.append(
-            Problem(str(files[0].path), 0, 0, "", "expected rows of data before --to, found none", rule="data")
-        )
+        of = "" if files[0].symbols is None else f" of {', '.join(sorted(files[0].symbols))}"
+        before = "" if to_s is None else " of data before --to"
+        what = f"expected rows{of}{before}, found none"
+        problems.append(Problem(str(files[0].path), 0, 0, "", what, rule="data"))
     told = tuple(one.series() for _, one in sorted(series.items()))
     notes = [*_zones_told(zones), *notes, *_told(told)]
     return Dataset(tuple(files), _digest(files), told, tuple(problems[:MAX_PROBLEMS]), tuple(notes), from_s, to_s)

@@ -15,7 +15,7 @@ from __future__ import annotations
 import csv
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from decimal import Decimal
 from functools import partial
@@ -79,10 +79,8 @@ class DataFile:
     path: Path
     kind: Kind
     names: tuple[str, ...]
-
-    @property
-    def has_spread(self) -> bool:
-        return self.kind == "quotes"
+    symbols: frozenset[str] | None = None
+    """Those that are read, None for all."""
 
     def rows(self, problems: list[Problem], zones: set[str] | None = None) -> Iterator[DataRow]:
         """Its rows in the file's order. What is wrong with one is added to `problems`, and the row left out."""
@@ -132,6 +130,8 @@ class _Reading:
         self._zones = zones
         at = {name: index for index, name in enumerate(file.names)}
         self._at = at
+        self._symbols = file.symbols
+        self._columns = [name for name in file.names[1:] if file.symbols is None or name in file.symbols]
         read: dict[Kind, Callable[[int, float, Sequence[str]], Iterator[DataRow]]] = {
             "candles": self._candle,
             "quotes": self._quote,
@@ -143,6 +143,10 @@ class _Reading:
         if len(cells) != len(self._file.names):
             self._wrong(line, 1, "", f"expected {len(self._file.names)} columns, was {len(cells)}")
             return
+        if self._symbols is not None and self._file.kind != "prices":
+            symbol = cells[self._at["symbol"]]
+            if symbol and symbol not in self._symbols:
+                return
         time_s = self._time(line, cells[0])
         if time_s is not None:
             yield from self._read(line, time_s, cells)
@@ -173,7 +177,7 @@ class _Reading:
 
     def _prices(self, line: int, time_s: float, cells: Sequence[str]) -> Iterator[DataRow]:
         """What is absent has no row: the price before still holds."""
-        for name in self._file.names[1:]:
+        for name in self._columns:
             if cells[self._at[name]] not in _ABSENT and (price := self._price(line, name, cells)) is not None:
                 yield QuoteRow(line, time_s, name, price, price)
 
@@ -290,9 +294,13 @@ def shown(time_s: float) -> str:
     return utc(time_s).isoformat(timespec="seconds").replace("+00:00", "Z")
 
 
-def data_files(paths: Iterable[Path]) -> tuple[DataFile, ...]:
-    """The files at `paths`; of a folder, all CSV and Parquet files in it. Raises BadData, OSError."""
-    found = tuple(map(data_file, chain.from_iterable(map(_expanded, paths))))
+def data_files(paths: Iterable[Path], symbols: frozenset[str] | None = None) -> tuple[DataFile, ...]:
+    """The files at `paths`; of a folder, all CSV and Parquet files in it. Raises BadData, OSError.
+
+    Only rows of `symbols` are read where they are named: what is wrong with others is nobody's matter.
+    """
+    files = map(data_file, chain.from_iterable(map(_expanded, paths)))
+    found = tuple(replace(file, symbols=symbols) for file in files)
     if not found:
         raise BadData("--data: expected a file, or a folder that holds some, found none")
     return found

@@ -38,6 +38,9 @@ _ONE: Final = Decimal(1)
 _TWO: Final = Decimal(2)
 _TOLD_AFTER: Final = 500
 """Beats between two words of how far it is."""
+_FORGOTTEN_AFTER: Final = 50
+_SETTLED_BEATS: Final = 3
+"""So many beats after something happened at the exchange it is in the books."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,10 +185,11 @@ def _drive(
         if at_s > end_s:
             break
         clock.move_to(at_s)
-        engine.beat()
-        tape.forget(exchange.look())
-        watch.after_beat()
+        engine.beat()  # which has the exchange look, too
+        watch.after_beat(exchange.changes)
         number += 1
+        if number % _FORGOTTEN_AFTER == 0:
+            tape.forget(exchange.look())
         if number % _TOLD_AFTER == 0:
             told((at_s - begin_s) / max(end_s - begin_s, 1.0))
             if should_stop():
@@ -239,6 +243,7 @@ class _Watch:
         self._drawdowns: dict[str, Drawdown] = defaultdict(Drawdown)
         self._files = {os.path.realpath(path) for path in files}
         self._peeked: set[str] = set()
+        self._changes, self._unsettled = 0, 0
         tape.heard = self.heard
         _listeners[:] = [self._opened]
         _listen()
@@ -256,8 +261,15 @@ class _Watch:
                 self._sums[currency] = exact.add(self._sums[currency], changed)
                 self._drawdowns[currency].add(self._sums[currency])
 
-    def after_beat(self) -> None:
-        """Take up what was filled."""
+    def after_beat(self, changes: int) -> None:
+        """Take up what was filled; `changes` is how often anything has happened at the exchange."""
+        if changes != self._changes:
+            self._changes, self._unsettled = changes, _SETTLED_BEATS
+        if self._unsettled:
+            self._unsettled -= 1
+            self._take_up()
+
+    def _take_up(self) -> None:
         ledger = self._engine.store.ledger
         for id, course in self._courses.items():
             holding = ledger.holding(id, course.symbol, False)
@@ -266,7 +278,7 @@ class _Watch:
 
     def result(self, until_s: float, was_stopped: bool, options: PaperOptions) -> RunResult:
         _listeners.clear()
-        self.after_beat()
+        self._take_up()
         instances = tuple(self._instance(id, options) for id in self._courses)
         drawdowns = {currency: drawdown.deepest for currency, drawdown in sorted(self._drawdowns.items())}
         return RunResult(

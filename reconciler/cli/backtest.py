@@ -130,7 +130,7 @@ def _study(place: Place, wanted: Sequence[str], data: Sequence[Path], given: Map
 
     settings = place.settings()
     snapshot = chosen(place, wanted)
-    dataset = looked_through(data, given["begin"], given["end"])
+    dataset = looked_through(data, given["begin"], given["end"], _symbols(snapshot))
     if dataset.needs_spread and given["spread"] is None:
         raise CouldNotRun(
             "--spread: expected one, for these data have no bid and ask; --spread 0.0002 is two hundredths of a percent"
@@ -143,13 +143,15 @@ def _study(place: Place, wanted: Sequence[str], data: Sequence[Path], given: Map
         return study(plan, Inquiry(holdout, given["check_lookahead"], given["jobs"]), trials, told, is_asked)
 
 
-def looked_through(data: Sequence[Path], begin: datetime | None, end: datetime | None) -> Dataset:
+def looked_through(
+    data: Sequence[Path], begin: datetime | None, end: datetime | None, symbols: frozenset[str]
+) -> Dataset:
     """The data, with what is to be known of them told. CouldNotRun, with every line that is wrong."""
     from reconciler.backtest.dataset import look_through
     from reconciler.backtest.rows import data_files, shown
 
     from_s, to_s = (None if moment is None else moment.timestamp() for moment in (begin, end))
-    dataset = look_through(data_files(data), from_s, to_s)
+    dataset = look_through(data_files(data, symbols or None), from_s, to_s)
     if dataset.problems:
         raise CouldNotRun(*map(str, dataset.problems))
     if dataset.begin_s >= dataset.end_s:
@@ -159,6 +161,21 @@ def looked_through(data: Sequence[Path], begin: datetime | None, end: datetime |
         say(f"{one.symbol}: {one.rows:,} {one.kind}, {one.timeframe} apart, {span}")
     say(*dataset.notes)
     return dataset
+
+
+def _symbols(snapshot: Snapshot) -> frozenset[str]:
+    """The markets that the records name, as far as they can be read: the others' rows need not be."""
+    from reconciler.documents.document import Document
+    from reconciler.records.snapshot import document_of
+
+    found: set[str] = set()
+    for file in snapshot.instances:
+        document = document_of(file)
+        if isinstance(document, Document) and isinstance(document.values, dict):
+            named = document.values.get("data_markets")
+            found.update(map(str, named if isinstance(named, list) else ()))
+            found.add(str(document.values.get("market", "")))
+    return frozenset(found - {""})
 
 
 def chosen(place: Place, wanted: Sequence[str]) -> Snapshot:

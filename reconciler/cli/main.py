@@ -190,6 +190,7 @@ COMMANDS = {
     "restore": "Put a copy back; everything is halted.",
     "check": "Look whether the database is whole.",
     "backtest": "Say what records would have made of recorded prices.",
+    "try": "Tick one record on the quotes of now; nothing is sent.",
     "paper": "The paper exchange alone, as an exec-mcp server.",
     "exec": "Look at the exec-mcp servers, without the engine.",
     "new": "Write the file of a new instance.",
@@ -202,10 +203,12 @@ _BESIDE = {
     **dict.fromkeys(("pause", "resume", "prune", "beats", "book"), "operate"),
     **dict.fromkeys(("backup", "restore", "check"), "copies"),
     "logs": "events",
+    "try": "rehearse",
     "limits": "bounds",
     **dict.fromkeys(("blame", "history"), "show"),
 }
-"""Commands that stand in a module with others of their kind."""
+"""Commands that stand in a module with others of their kind, or whose name can be no module's."""
+_NAMED = {"try": "try_"}
 
 IMPORTING = frozenset(("validate", "plan", "schema", "strategies", "new", "init"))
 """Those that import strategies to answer, and end. The engine's own stdout is no data: nothing is kept from it."""
@@ -235,7 +238,7 @@ class CommandGroup(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in COMMANDS:
             return None
-        command: click.Command = getattr(_module(cmd_name), cmd_name)
+        command: click.Command = getattr(_module(cmd_name), _NAMED.get(cmd_name, cmd_name))
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:

@@ -58,7 +58,7 @@ def of_settings(error: SettingsError) -> Failure:
 
 def unforeseen(error: Exception, command: str | None) -> Failure:
     """What to say of an error that nobody foresaw, or that any command may meet: one sentence, however it looks."""
-    kind = CouldNotRun if command in ("validate", "check", "backtest") else Failure
+    kind = CouldNotRun if command in ("validate", "check", "backtest", "try") else Failure
     if isinstance(error, OSError) and error.filename is None:
         _give_up(sys.stdout)
     if isinstance(error, OSError) and error.strerror:

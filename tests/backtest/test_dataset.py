@@ -152,3 +152,12 @@ def test_parquet_is_read_as_csv_is(tmp_path: Path) -> None:
     assert dataset.problems == ()
     rows = [row for row in dataset.rows() if isinstance(row, CandleRow)]
     assert [(row.high, row.volume) for row in rows] == [(Decimal("101.25"), Decimal(5)), (Decimal("101"), None)]
+
+
+def test_rows_of_other_markets_are_nobodys_matter(tmp_path: Path) -> None:
+    path = tmp_path / "mixed.csv"
+    path.write_text(CANDLES + candle(0) + candle(0, "0,0,0,0", symbol="ETH/USD") + candle(1), encoding="utf-8")
+    assert len(look_through(data_files([path])).problems) == 4
+    dataset = look_through(data_files([path], frozenset({"BTC/USD"})))
+    assert dataset.problems == ()
+    assert dataset.symbols == {"BTC/USD"}

@@ -84,7 +84,7 @@ def test_a_strategy_that_failed_is_exit_code_1(root: Path) -> None:
         (["onee", "--spread", "0"], 'onee: expected the id of an instance, or a file.yaml; did you mean "one"?'),
         (["missing.yaml", "--spread", "0"], "missing.yaml: expected a record to read, was refused"),
         (["one", "--spread", "0", "--from", "2026-02-01"], "--from: expected a time before the end of the data"),
-        (["one", "--spread", "0", "--to", "2025-02-01"], "expected rows of data before --to, found none"),
+        (["one", "--spread", "0", "--to", "2025-02-01"], "expected rows of BTC/USD of data before --to, found none"),
     ],
 )
 def test_what_cannot_run_is_exit_code_2_and_says_why(root: Path, words: list[str], told: str) -> None:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from decimal import Decimal
 from pathlib import Path
 from random import Random
 from types import MappingProxyType
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, TypeAlias, TypeVar
 
 from reconciler.clock import FakeClock, from_iso, utc
 from reconciler.documents.pointer import spell
@@ -125,6 +125,8 @@ class FakeContext:
 HEARTBEAT_S = 6.0
 """The engine's, where the settings do not say otherwise."""
 
+Price: TypeAlias = str | Decimal
+
 S = TypeVar("S", bound=Strategy)
 
 
@@ -158,6 +160,21 @@ class StrategyRun(Generic[S]):
             self.strategy.on_tick()
         self.widgets = check_widgets(self.strategy.render())
         return self.widgets
+
+    def follow(self, path: Iterable[Price | tuple[Price, Price]], *, minutes: float = 1.0) -> Sequence[Order]:
+        """Let the market go along `path`, a price or (bid, ask) every `minutes`, and tick at each.
+
+        At each price open orders meet it first, by the rule of the paper exchange (see `FakeOrders.match`), then it
+        ticks. Candles stay as they were set. Returns the orders that the market moved, each as it was then.
+        """
+        moved: list[Order] = []
+        for price in path:
+            bid, ask = price if isinstance(price, tuple) else (price, price)
+            self.context.advance(minutes=minutes)
+            self.context.market.set_quote(bid, ask)
+            moved += self.context.orders.match()
+            self.tick()
+        return tuple(moved)
 
     def widget(self, id: str) -> Widget:
         """The widget of that id, as last rendered. KeyError where there is none."""
