@@ -5,13 +5,16 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from reconciler.cli.output import Failure, print_data, print_outcome, say, tell
 from reconciler.cli.parameters import reason_option
 from reconciler.cli.place import NoEngine, Place, owned_store
+
+if TYPE_CHECKING:
+    from reconciler.records.followed import Followed
 
 Item = Mapping[str, Any]
 
@@ -54,6 +57,21 @@ def _found(place: Place) -> Item:
     if found is None:
         raise Failure("nothing was followed yet; start the engine once: reconciler run")
     return dict(found)
+
+
+def _is_lost(place: Place, followed: Followed) -> bool:
+    """True where what is applied is not in the repository any more: then there is nothing to go on from."""
+    from reconciler.clock import SystemClock
+    from reconciler.errors import SourceError
+    from reconciler.sources.branch import Branch
+
+    if followed.applied is None:
+        return False
+    try:
+        branch = Branch(place.root(), followed.branch or "", followed.remote, SystemClock())
+        return not branch.has(followed.applied)
+    except SourceError:
+        return False
 
 
 def _lines(found: Item) -> Iterator[str]:
@@ -134,7 +152,7 @@ def switch(place: Place, kind: str, branch: str | None, remote: str | None, reas
     pinned = Pinned("git", remote, branch or "main") if kind == "git" else Pinned("worktree")
     with owned_store(place) as owned:
         before = owned.store.following.followed()
-        if before is not None and before.pinned == pinned:
+        if before is not None and before.pinned == pinned and not _is_lost(place, before):
             raise Failure(f"{pinned} is followed already")
         halts = () if before is None else before.halts
         owned.store.following.keep(Followed(pinned.kind, pinned.remote, pinned.branch, halts=halts))

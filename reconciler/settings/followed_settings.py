@@ -59,6 +59,11 @@ def engine_settings(root: Path, environ: Mapping[str, str], flags: Mapping[str, 
     root = root.absolute()
     branch = Branch(root, pinned.branch or "main", pinned.remote, clock)
     commit = followed.applied if followed is not None else None
+    if commit is not None and not branch.has(commit):
+        raise SourceError(
+            f"what is applied, {commit}, is not in this repository any more: fetch it, or take what the branch is at "
+            "as one change: reconciler source switch --source git --reason …"
+        )
     if commit is None and branch.remote is not None:
         branch.fetch(TIMEOUT_S)
     commit = commit or branch.position()

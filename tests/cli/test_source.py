@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import subprocess
 
 import pytest
 
@@ -105,3 +106,20 @@ def test_without_an_engine_halts_are_told_of_what_is_applied_and_not_of_what_is_
     result = followed.run("status")
     assert "on disk" not in result.stderr
     assert f"what {APPLIED[:10]} halts is not known: " in result.stderr, "there is no repository here"
+
+
+def test_where_what_is_applied_is_gone_it_says_so_and_switching_begins_from_where_the_branch_is(
+    followed: Fleet,
+) -> None:
+    """A repository that was made anew, after its branch had been rewritten."""
+    for words in (["init", "-q", "-b", "main"], ["commit", "-q", "--allow-empty", "-m", "Anew"]):
+        identity = ["-c", "user.name=t", "-c", "user.email=t@example.com"]
+        subprocess.run(["git", *identity, *words], cwd=followed.root, check=True)
+    refused = followed.run("run")
+    assert refused.exit_code == 1
+    assert refused.stderr.startswith(f"what is applied, {APPLIED}, is not in this repository any more: fetch it, or")
+    assert followed.run("source", "switch", "--source", "git", "--reason", "rewritten").exit_code == 0
+    with followed.store() as store:
+        found = store.following.followed()
+        assert found is not None
+        assert found.applied is None
