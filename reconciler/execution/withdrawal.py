@@ -119,7 +119,7 @@ class Withdrawal:
     def _reached(self) -> Iterator[_Unwanted]:
         for order, why in self._gatekeeper.resting():
             if order.outcome in (Outcome.ACCEPTED, Outcome.SHADOW):
-                yield _Unwanted(order, EventReason.LIMIT_CANCEL, why)
+                yield _Unwanted(order, EventReason.LIMIT_CANCEL, why, despite_halt=True)
 
     def _of_halt(self, halt: Halt) -> list[Order]:
         """The open orders that a halt cancels, those in doubt too."""

@@ -204,7 +204,8 @@ def test_nor_do_its_orders_per_minute(desk: Desk) -> None:
     assert desk.buy(StandInGate(), "5", limit="100", side=Side.SELL).outcome is Outcome.ACCEPTED
 
 
-def test_what_rests_is_cancelled_where_a_limit_is_reached_and_what_reduces_stays(desk: Desk) -> None:
+@pytest.mark.parametrize("halted", [False, True])
+def test_what_rests_is_cancelled_where_a_limit_is_reached_and_what_reduces_stays(desk: Desk, halted: bool) -> None:
     filled = {"status": "filled", "filled_quantity": "5", "average_price": "100", "order_id": "x"}
     desk.server.answers("place_order", filled)
     bounded(desk, Ceilings(max_gross_notional=D(1000)))
@@ -225,6 +226,8 @@ def test_what_rests_is_cancelled_where_a_limit_is_reached_and_what_reduces_stays
     desk.server.script |= {"get_order": find, "cancel_order": cancel}
     desk.follow_up(beat=8)
     assert "cancelled" not in states.values()
+    if halted:
+        desk.store.halts.add("all", "", True, "prices are wrong", "uid 1")
     desk.server.answers("get_quote", {"bid": "140", "ask": "140", "as_of": "2023-11-14T22:13:20Z"})
     desk.follow_up(beat=9)
     desk.follow_up(beat=10)
