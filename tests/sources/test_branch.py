@@ -333,3 +333,28 @@ def test_without_the_remote_s_branch_nothing_is_here(bare: Path, git: Run, follo
     shutil.rmtree(bare)
     with pytest.raises(SourceError):
         branch.fetch(30)
+
+
+def test_a_repository_of_longer_ids_is_followed_alike(fleet: Path, git: Run, follow: Follow) -> None:
+    git(fleet, "init", "-q", "--object-format=sha256")
+    git(fleet, "add", ".")
+    git(fleet, "commit", "-q", "-m", "The fleet")
+    before = git(fleet, "rev-parse", "HEAD")
+    after = commit(fleet, git)
+    branch = follow(fleet)
+    assert branch.position() == after
+    (step,) = branch.steps(before, after, branch.snapshot(before))
+    assert [file.data for file in step.files["btc"]] == [b"id: btc\nmode: off\n"]
+    assert branch.commits([after])[after].subject == "Change"
+
+
+def test_a_repack_between_two_looks_changes_nothing(repository: Path, git: Run, follow: Follow) -> None:
+    before = git(repository, "rev-parse", "HEAD")
+    branch = follow(repository)
+    snapshot = branch.snapshot(before)
+    after = commit(repository, git)
+    git(repository, "repack", "-a", "-d", "-q")
+    git(repository, "prune-packed")
+    (step,) = branch.steps(before, after, snapshot)
+    assert sorted(step.files) == ["btc"]
+    assert branch.snapshot(after, snapshot).strategies is snapshot.strategies
