@@ -70,8 +70,7 @@ def distrusted(accounts: Accounts, trust: str, evaluations: Sequence[Evaluation]
         for one in evaluations
         if one.record is not None
         and one.record.mode is Mode.ACTIVE
-        and (account := accounts.get(one.record.identity.account_id)) is not None
-        and account.real_money
+        and accounts.is_real(one.record.identity.account_id)
     ]
     if not active or trust == commit:
         return ""
