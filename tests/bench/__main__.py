@@ -28,6 +28,7 @@ MEASUREMENTS = (
     "instances",
     "blocking",
     "inline",
+    "bars",
     "coldstart",
     "page",
     "orders",

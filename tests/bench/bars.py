@@ -1,0 +1,163 @@
+"""A bar of a backtest: two averages that cross, the same rule over the same hourly candles, here and at two peers.
+
+What each does with a bar differs: here the whole engine ticks, with gateway, limits and ledger, and orders are looked
+up; the peers call one method of one object. Data are read before the clock starts.
+"""
+
+from __future__ import annotations
+
+import random
+import tempfile
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from pathlib import Path
+from time import process_time
+from typing import Any
+
+from reconciler.backtest.dataset import look_through
+from reconciler.backtest.rows import data_files
+from reconciler.backtest.simulation import RunPlan, run
+from reconciler.backtest.tape import Costs
+from reconciler.clock import SystemClock
+from reconciler.sources.worktree import Worktree, WorktreeOptions
+from tests.bench.result import Result
+
+BARS, FAST, SLOW = 4_000, 5, 20
+TO_BACKTRADER, TO_BACKTESTING = 0.1, 1.0
+STRATEGY = f"""
+from decimal import Decimal
+from reconciler.strategy import Strategy
+
+class Crossing(Strategy):
+    TICK_MINUTES = 60.0
+    CONFIG_SCHEMA = {{"type": "object"}}
+
+    def on_tick(self):
+        closes = [candle.close for candle in self.context.market.candles("1h", {SLOW})]
+        if len(closes) < {SLOW}:
+            return
+        rises = sum(closes[-{FAST}:]) / {FAST} > sum(closes) / {SLOW}
+        held = self.context.orders.position().quantity
+        if rises and not held:
+            self.context.orders.place("buy", "1")
+        elif held and not rises:
+            self.context.orders.place("sell", held)
+"""
+RECORD = """
+id: one
+strategy_type: crossing
+account: {account_id: main, client_id: desk}
+market: EUR/USD
+mode: active
+config: {}
+"""
+Bar = tuple[datetime, float, float, float, float]
+
+
+def measure() -> Sequence[Result]:
+    bars = _bars()
+    ours_s, trades = _ours(bars)
+    backtrader_s, backtesting_s = _backtrader(bars), _backtesting(bars)
+    note = f"{BARS:,} bars, {trades} orders here; CPU time, reading the data left out"
+    return [
+        _row("backtrader", ours_s, backtrader_s, TO_BACKTRADER, note),
+        _row("backtesting.py", ours_s, backtesting_s, TO_BACKTESTING, note),
+    ]
+
+
+def _row(peer: str, ours_s: float, theirs_s: float, goal: float, note: str) -> Result:
+    return Result(
+        work=f"a bar of a backtest, beside {peer}",
+        to_reach=f"≤ {goal:g} × {peer}",
+        figure=f"{ours_s / BARS * 1e6:.0f} µs",
+        ok=ours_s <= goal * theirs_s,
+        peer=f"{theirs_s / BARS * 1e6:.0f} µs",
+        ratio=ours_s / theirs_s,
+        note=note,
+    )
+
+
+def _bars() -> list[Bar]:
+    luck, price, found = random.Random(7), 1.1, []
+    for hour in range(BARS):
+        close = round(max(0.5, price * (1 + luck.gauss(0, 0.001))), 5)
+        high, low = round(max(price, close) + 0.0002, 5), round(min(price, close) - 0.0002, 5)
+        found.append((datetime(2025, 1, 1, tzinfo=UTC) + timedelta(hours=hour), price, high, low, close))
+        price = close
+    return found
+
+
+def _ours(bars: Sequence[Bar]) -> tuple[float, int]:
+    with tempfile.TemporaryDirectory() as folder:
+        root = Path(folder)
+        for path, text in (("strategies/crossing.py", STRATEGY), ("instances/one.yaml", RECORD)):
+            (root / path).parent.mkdir()
+            (root / path).write_text(text, encoding="utf-8")
+        rows = [f"{at.isoformat()},EUR/USD,{o:.5f},{h:.5f},{lo:.5f},{c:.5f},1000" for at, o, h, lo, c in bars]
+        data = root / "bars.csv"
+        data.write_text("time,symbol,open,high,low,close,volume\n" + "\n".join(rows) + "\n", encoding="utf-8")
+        dataset = look_through(data_files([data]))
+        snapshot = Worktree(root, SystemClock(), WorktreeOptions()).read()
+        plan = RunPlan(root, snapshot, dataset, {"USD": Decimal(10_000)}, Costs(), "")
+        begin_s = process_time()
+        (one,) = run(plan).instances
+        return process_time() - begin_s, len(one.orders)
+
+
+def _frame(bars: Sequence[Bar]) -> Any:
+    import pandas
+
+    columns = ["Open", "High", "Low", "Close"]
+    index = [bar[0].replace(tzinfo=None) for bar in bars]
+    frame = pandas.DataFrame([bar[1:] for bar in bars], columns=columns, index=index)
+    return frame.assign(Volume=1000)
+
+
+def _backtrader(bars: Sequence[Bar]) -> float:
+    import backtrader
+
+    class Crossing(backtrader.Strategy):  # type: ignore[misc]
+        def __init__(self) -> None:
+            self.fast = backtrader.indicators.SMA(period=FAST)
+            self.slow = backtrader.indicators.SMA(period=SLOW)
+
+        def next(self) -> None:
+            rises = self.fast[0] > self.slow[0]
+            if rises and not self.position:
+                self.buy(size=1)
+            elif self.position and not rises:
+                self.close()
+
+    engine = backtrader.Cerebro(stdstats=False)
+    engine.adddata(backtrader.feeds.PandasData(dataname=_frame(bars)))
+    engine.addstrategy(Crossing)
+    begin_s = process_time()
+    engine.run()
+    return process_time() - begin_s
+
+
+def _backtesting(bars: Sequence[Bar]) -> float:
+    import backtesting
+
+    def average(values: Any, count: int) -> Any:
+        import pandas
+
+        return pandas.Series(values).rolling(count).mean()
+
+    class Crossing(backtesting.Strategy):  # type: ignore[misc]
+        def init(self) -> None:
+            self.fast = self.I(average, self.data.Close, FAST)
+            self.slow = self.I(average, self.data.Close, SLOW)
+
+        def next(self) -> None:
+            rises = self.fast[-1] > self.slow[-1]
+            if rises and not self.position:
+                self.buy(size=1)
+            elif self.position and not rises:
+                self.position.close()
+
+    test = backtesting.Backtest(_frame(bars), Crossing, cash=10_000)
+    begin_s = process_time()
+    test.run()
+    return process_time() - begin_s
