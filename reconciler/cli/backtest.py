@@ -58,8 +58,10 @@ class PriceShare(click.ParamType[Decimal]):
     epilog="""\b
 Examples:
   reconciler backtest btc-grid-1 --data btc-2025.csv --spread 0.0002
-  reconciler backtest --data quotes/ --from 2025-01-01 --report fleet.html
+  reconciler backtest --data quotes/ --from 2025-01-01 --to 2026-01-01 --report fleet.html
   reconciler backtest draft.yaml --data eur.csv --spread 0.0001 --holdout 0.3 --check-lookahead --jobs 2
+  reconciler backtest btc-grid-1 --data btc.csv --spread 0.0002 --slippage 0.0001 --max-volume 0.05
+  reconciler backtest btc-grid-1 --data btc.csv --spread 0.0002 --balance USD=10000 --seed 2 --format json
 
 \b
 Exit codes:
