@@ -35,7 +35,7 @@ class DrillStep:
     epilog="""\b
 Examples:
   reconciler drill
-  reconciler drill --account paper --format json"""
+  reconciler drill --account paper --timeout 120 --format json"""
 )
 @click.option("--account", metavar="ID", help="One account of paper money. All of them where it is left out.")
 @click.option(

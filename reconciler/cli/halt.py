@@ -24,7 +24,8 @@ ANSWER_S = 5.0
     epilog="""\b
 Examples:
   reconciler halt --all --reason "prices are wrong"
-  reconciler halt --account main --flatten --collar 0.01 --reason "out of it"
+  reconciler halt --account main --flatten --reason "out of it"
+  reconciler halt --all --flatten --collar 0.01 --yes --reason "out of it"
   reconciler halt --account main --cancel --reason "margin call"
   reconciler halt --instance btc-grid-1 --full --reason "orders loop\""""
 )
