@@ -27,6 +27,8 @@ from reconciler.records.event import EventReason
 from reconciler.records.halt import Cancelling, Halt
 from reconciler.store.ledger import Ledger
 
+AT_ONCE = 64
+"""Cancels under way at a time and server: there are so many connections, and look-ups want some of them."""
 _LEFT_ACTIVE = "the record has left active, and says open_orders: cancel"
 
 
@@ -61,6 +63,7 @@ class Withdrawal:
         self._dispatch = dispatch
         self._look_up = look_up
         self._clerk = clerk
+        self._turns: defaultdict[str, asyncio.Semaphore] = defaultdict(lambda: asyncio.Semaphore(AT_ONCE))
         self._is_running = False
         self._is_asked_again = False
         self._failed: dict[str, str] = {}
@@ -149,9 +152,11 @@ class Withdrawal:
             account_id = origin.account_id
             if self._gatekeeper.cancel_refusal(origin.instance_id, account_id, despite_halt=despite_halt) is not None:
                 return
-            self._servers.requiring(account_id, "cancel_order")
+            server = self._servers.requiring(account_id, "cancel_order")
             self._settlement.tell_once(order, "Normal", reason, why)
-            report = Subject.of(order).ending(await self._dispatch.cancelled(order, despite_halt=despite_halt))
+            async with self._turns[server.name]:
+                answer = await self._dispatch.cancelled(order, despite_halt=despite_halt)
+            report = Subject.of(order).ending(answer)
             self._watch.cancel_taken(order)
             if report is None:
                 await self._look_up.ask(order)

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Mapping
 from decimal import Decimal
+from typing import Any
 
 import pytest
 
 from reconciler.errors import ExecRejected, ExecUnknown
+from reconciler.execution.withdrawal import AT_ONCE
 from reconciler.orders.order import Order, OrderState, Outcome, Side
 from reconciler.records.halt import Cancelling, Halt, HaltScope
 from tests.execution.standins import Desk, StandInGate, events
@@ -181,3 +185,23 @@ def test_what_the_exchange_says_of_a_cancel_by_hand_is_told(desk: Desk, gate: St
     desk.server.fails("cancel_order", ExecRejected("too late"))
     assert desk.gateway.cancel_by_hand(order.client_order_id)[1] == "too late"
     assert known(desk, order).outcome is Outcome.ACCEPTED
+
+
+def test_no_more_cancels_are_under_way_at_once_than_there_are_connections(desk: Desk, gate: StandInGate) -> None:
+    under_way: list[str] = []
+    most = 0
+
+    async def slowly(asked: Mapping[str, Any]) -> dict[str, Any]:
+        nonlocal most
+        under_way.append(asked["client_order_id"])
+        most = max(most, len(under_way))
+        await asyncio.sleep(0)
+        under_way.remove(asked["client_order_id"])
+        return CANCELLED
+
+    orders = [desk.buy(gate, limit="90") for _ in range(AT_ONCE + 10)]
+    desk.server.script["cancel_order"] = slowly
+    halt(desk)
+    desk.follow_up()
+    assert len(cancelled(desk)) == len(orders)
+    assert most <= AT_ONCE
