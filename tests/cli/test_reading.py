@@ -115,10 +115,14 @@ def test_a_refused_file_has_events_and_no_instance_yet(applied: Fleet) -> None:
     assert "Refused  starts active" in applied.run("events", "new").stdout
 
 
+NO_MORE = {"cancel": False, "flatten": None}
 HALTS = [
-    {"scope": "all", "id": "", "full": True, "reason": "prices are wrong", "by": "uid 0", "at": "2026-01-31T12:00:00Z"},
-    {"scope": "account", "id": "other", "full": False, "reason": "r", "by": "git", "at": "2026-01-31T12:00:00Z"},
-    {"scope": "instance", "id": "a", "full": False, "reason": "odd", "by": "engine", "at": "2026-01-31T12:00:00Z"},
+    {"scope": scope, "id": id_, "full": full, "reason": reason, "by": by, "at": "2026-01-31T12:00:00Z", **NO_MORE}
+    for scope, id_, full, reason, by in (
+        ("all", "", True, "prices are wrong", "uid 0"),
+        ("account", "other", False, "r", "git"),
+        ("instance", "a", False, "odd", "engine"),
+    )
 ]
 
 

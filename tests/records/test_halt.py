@@ -39,6 +39,7 @@ def test_a_halt_is_ready_for_json() -> None:
         "by": "uid 0",
         "at": "2026-01-31T12:00:00.000Z",
         "cancel": False,
+        "flatten": None,
     }
 
 
