@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -41,7 +42,8 @@ RIGHT = {
     "other.yaml": "anything: goes\n",
 }
 NOT_A_MODE = 'Value is not accepted. Valid values: "off", "observe", "active".'
-NOT_A_STRATEGY = 'Value is not accepted. Valid values: "dca", "grid", "sma_cross".'
+SHIPPED = ["dca", "grid", "market_maker", "mean_reversion", "rebalance", "sma_cross"]
+NOT_A_STRATEGY = f"Value is not accepted. Valid values: {', '.join(map(json.dumps, SHIPPED))}."
 WRONG = {
     "instances/on.yaml": (with_("mode: off", "mode: on"), 6, 7, NOT_A_MODE),
     "instances/type.yaml": (with_("levels: 5", "levels: five"), 9, 11, 'Incorrect type. Expected "integer".'),
@@ -114,7 +116,7 @@ def test_completion_offers_nothing_of_a_strategy_whose_name_only_begins_alike(
 
 def test_completion_offers_every_strategy_and_says_what_it_does(window: Open) -> None:
     offered = window(TEXT.replace("strategy_type: grid", "strategy_type: |")).completions()
-    assert list(offered) == ["dca", "grid", "sma_cross"]
+    assert list(offered) == SHIPPED
     assert offered["grid"]["documentation"].startswith("Keeps a ladder of limit orders around a centre")
 
 

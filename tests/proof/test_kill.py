@@ -53,8 +53,8 @@ POINTS = (
     *(f"recovering/settle.{when}:1" for when in WRITES),
 )
 """In the order in which they are died at."""
-BY_HAND = {"correct", "resolve", "settle_strays"}
-"""Writes of people, which no engine makes by itself: one transaction each, of which nothing is sent."""
+BY_HAND = {"correct", "move", "resolve", "settle_strays"}
+"""Writes at the word of people, which no engine makes by itself: one transaction each, of which nothing is sent."""
 
 
 def test_every_write_to_the_ledger_has_its_kill_points() -> None:

@@ -207,6 +207,7 @@ class Life:
                 self.operator.perform(("halt", halt), "")
             self.facts.halts.add(halt)
             assert self.engine.store.halts.unstored()
+            self.engine.store.halts.active()  # asked of it while the database is stuck, whenever it comes free
         finally:
             halts.STORED_WITHIN_S = before
             free.set()

@@ -299,9 +299,10 @@ def asked_once(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Gatekeeper, "refusal", refusal)
 
 
-def once_it_is_stored(self: Halts, _in_force: Any = Halts.active) -> tuple[Halt, ...]:
-    """A halt that is in force only when the database has it."""
-    return tuple(halt for halt in _in_force(self) if halt not in self.unstored())
+def once_it_is_stored(self: Halts, _in_force: Any = Halts.active, _late: set[Halt] = set()) -> tuple[Halt, ...]:  # noqa: B006
+    """A halt is in force only when the database has it, and what was asked of it before that comes to be known late."""
+    _late.update(self.unstored())
+    return tuple(halt for halt in _in_force(self) if halt not in _late)
 
 
 def counted_on_the_disk(self: Ledger, *more: Any, but: str) -> int:
