@@ -226,7 +226,7 @@ class Flattening:
             return await self._close(halt, market, own, at_exchange, beat)
         except (ReconcilerError, CapabilityUnavailable) as error:
             return self._named(halt, market, f"tried again each beat: {error}")
-        except Exception as error:  # noqa: BLE001
+        except Exception as error:  # noqa: BLE001 - the other markets are flattened all the same
             self._clerk.report("not flattened", error, account_id=market[0], symbol=market[1])
             return self._named(halt, market, f"tried again each beat: {error}")
 

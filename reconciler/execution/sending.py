@@ -33,7 +33,7 @@ class Withheld(ExecUnavailable):
 
 
 class Dispatch:
-    """Thread-safe; never called on the loop's thread, but for `cancelled`, which belongs there."""
+    """Thread-safe; not for the loop's thread, but for `cancelled`, which belongs there, and `cancel_soon`."""
 
     def __init__(
         self,
@@ -87,7 +87,7 @@ class Dispatch:
         return outcome
 
     def cancel_soon(self, order: Order) -> Future[Order]:
-        """As `cancel`, of an order of the engine's own: no halt keeps it in. From the loop's thread, too."""
+        """As `cancel`, but no halt keeps it in. From the loop's thread, too: it waits for nothing."""
         return self.cancel(order, despite_halt=True)
 
     async def cancelled(self, order: Order, *, despite_halt: bool = False) -> dict[str, Any]:
