@@ -348,6 +348,35 @@ def test_open_orders_go_when_a_record_that_says_so_leaves_active(root: Path, sta
     assert engine.stop() == 0
 
 
+def bounded(root: Path, most: str) -> None:
+    """The settings bound what the account may hold; the timer would not look at them for an hour."""
+    account = f'money: paper, currency: USD, limits: {{max_position: {{EUR/USD: "{most}"}}}}'
+    (root / "reconciler.yaml").write_text(
+        "reconcile: {interval_seconds: 3600}\n"
+        f"exec_mcp: {{paper: {{transport: {{kind: paper}}, accounts: {{main: {{{account}}}}}}}}}\n"
+    )
+
+
+def test_limits_that_change_hold_at_once_though_nothing_else_has_changed(
+    root: Path, start: Callable[[], Engine]
+) -> None:
+    bounded(root, "2")
+    engine = start()
+    engine.until_instance(lambda item: item["ticks"]["count"] >= 1)
+    write(root, "active")
+
+    def until_refused(why: str) -> None:
+        engine.until(lambda: f"max_position[EUR/USD]: {why}" in (engine.orders()[0]["reason"] or ""))
+
+    for most, why, held in (("2", "3 of 2", 2), ("4", "5 of 4", 4), ("1", "5 of 1", 4)):
+        bounded(root, most)
+        until_refused(why)
+        assert len(engine.orders(outcome="accepted")) == held
+    item = engine.until_instance(lambda item: any(one["reason"] == "Limit" for one in item["obstacles"]))
+    assert "account main: max_position[EUR/USD]: 4 of 1 are used" in str(item["obstacles"])
+    assert engine.get("/limits")["items"][0]["by"] == [{"instance_id": "one", "used": "4"}]
+
+
 def test_a_drill_holds_while_a_strategy_trades(root: Path, start: Callable[[], Engine]) -> None:
     engine = start()
     engine.until_instance(lambda item: item["ticks"]["count"] >= 1)

@@ -3,15 +3,29 @@
 from __future__ import annotations
 
 import os
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from reconciler.app import _SparedSource
+from reconciler.assembly import Driver
+from reconciler.clock import FakeClock
 from reconciler.connections import Descriptors
+from reconciler.exec_mcp.bridge import LoopBridge
 from reconciler.inline import Still
+from reconciler.orders.order import Order, Outcome
+from reconciler.paper.terms import PaperOptions
 from reconciler.records.accounts import Accounts
+from reconciler.records.evaluation import Evaluation
+from reconciler.records.plan import Phase
 from reconciler.records.snapshot import Snapshot, SourceFile
+from reconciler.runtime.host import ThreadHost
 from reconciler.settings import load
 from reconciler.settings.live_limits import CHANGED, LiveLimits, Staleness
+from reconciler.sources.worktree import Worktree, WorktreeOptions
+from tests.proof.floor import Floor, trading_floor, wait_until
 
 
 def test_settings_that_change_are_told_until_they_are_as_they_were(tmp_path: Path) -> None:
@@ -135,3 +149,139 @@ def test_files_are_judged_anew_where_limits_that_they_must_have_changed(tmp_path
     assert judged.instances is not snapshot.instances
     assert judged == snapshot
     assert source.read() is snapshot
+
+
+# On a whole engine: threads, a loop, real files, real MCP.
+
+BUYER = """
+from reconciler.strategy import Strategy
+
+class Buyer(Strategy):
+    TICK_MINUTES = 0.1
+    CONFIG_SCHEMA = {"type": "object"}
+
+    def on_tick(self):
+        self.context.orders.place("buy", "1")
+"""
+RECORD = """\
+id: buyer
+strategy_type: buyer
+account: {account_id: main, client_id: desk-a}
+market: EUR/USD
+mode: active
+config: {}
+description: NOTE
+"""
+
+
+@dataclass
+class Fleet:
+    """An engine whose passes can be held between the reading of what changed and the deciding about it."""
+
+    floor: Floor
+    root: Path
+    open: threading.Event
+    held: threading.Event = field(default_factory=threading.Event)
+    passes: int = 0
+
+    def says(self, *limits: str, label: str = "") -> None:
+        """The settings say these limits of the account, and of a label; the record says something else, too."""
+        self.passes += 1
+        (self.root / "reconciler.yaml").write_text(
+            "exec_mcp: {paper: {transport: {kind: paper}, accounts: {main: {money: paper, currency: USD,"
+            f" limits: {{{', '.join(limits)}}}}}}}}}}}\nlimits: [{label}]\n"
+        )
+        os.utime(self.root / "reconciler.yaml", (self.passes, self.passes))
+        (self.root / "instances" / "buyer.yaml").write_text(RECORD.replace("NOTE", f"note {self.passes}"))
+
+    def reads(self) -> None:
+        """Passes until it has come to rest."""
+        while self.floor.engine.controller.run_pass() or self.floor.engine.controller.has_work():
+            pass
+
+    @contextmanager
+    def reading(self) -> Iterator[None]:
+        """A pass that has read what changed, and decides about it only afterwards."""
+        self.open.clear()
+        self.held.clear()
+        self.floor.engine.controller.hint()
+        reader = threading.Thread(target=self.reads)
+        reader.start()
+        assert self.held.wait(60)
+        try:
+            yield
+        finally:
+            self.open.set()
+            reader.join(60)
+        assert not reader.is_alive()
+
+    def buys(self) -> Order:
+        """The order of the next beat."""
+        self.floor.beat()
+        assert not self.floor.host.ticks().errors
+        (order,) = self.floor.engine.gateway.recent("buyer", 1, shadow=False)
+        return order
+
+
+@contextmanager
+def fleet(root: Path) -> Iterator[Fleet]:
+    (root / "strategies").mkdir()
+    (root / "instances").mkdir()
+    (root / "strategies" / "buyer.py").write_text(BUYER)
+    told = Fleet(None, root, threading.Event())  # type: ignore[arg-type]
+    told.open.set()
+    told.says('max_position: {EUR/USD: "2"}')
+
+    def judge(evaluation: Evaluation) -> Evaluation:
+        told.held.set()
+        assert told.open.wait(60)
+        return evaluation
+
+    limits = LiveLimits(load(root, {}).accounts, root)
+    source = _SparedSource(Worktree(root, FakeClock(), WorktreeOptions()), Descriptors(), limits)
+    options = PaperOptions()
+    with trading_floor(
+        root, options, source, lambda: Driver(LoopBridge(), ThreadHost, limits=limits, judge=judge)
+    ) as floor:
+        told.floor = floor
+        floor.engine.controller.hint()
+        told.reads()
+        running = [Phase.RUNNING]
+        wait_until(lambda: [view.phase for view in floor.host.views().values()] == running, "the instance to be loaded")
+        told.reads()
+        yield told
+
+
+def refused(order: Order) -> str:
+    assert order.outcome is Outcome.REJECTED, order
+    return order.reason.partition(" are used")[0]
+
+
+def test_changed_limits_hold_from_the_pass_that_reads_them_and_the_stricter_ones_first(tmp_path: Path) -> None:
+    with fleet(tmp_path) as told:
+        assert [told.buys().outcome for _ in range(2)] == [Outcome.ACCEPTED] * 2
+        assert refused(told.buys()) == "Limit: account main: max_position[EUR/USD]: 3 of 2"
+
+        told.says('max_position: {EUR/USD: "3"}')
+        with told.reading():
+            assert refused(told.buys()) == "Limit: account main: max_position[EUR/USD]: 3 of 2", "the pass is not over"
+        assert told.buys().outcome is Outcome.ACCEPTED
+        assert refused(told.buys()) == "Limit: account main: max_position[EUR/USD]: 4 of 3"
+
+        told.says('max_position: {EUR/USD: "9"}', label='{all: true, currency: USD, max_position: {EUR/USD: "1"}}')
+        with told.reading():
+            assert refused(told.buys()) == "Limit: account main: max_position[EUR/USD]: 4 of 3", "those of before"
+            bound = [(one["scope"], one["most"], one["reached"]) for one in told.floor.engine.gateway.limits()]
+            assert bound == [("account main", "3", False), ("account main", "9", False), ("all", "1", True)]
+        assert refused(told.buys()) == "Limit: all: max_position[EUR/USD]: 4 of 1"
+
+        told.says('max_position: {EUR/USD: "many"}')
+        told.floor.engine.controller.hint()
+        told.reads()
+        assert refused(told.buys()) == "Limit: all: max_position[EUR/USD]: 4 of 1", "what cannot be used says nothing"
+
+        told.says('max_position: {EUR/USD: "4"}')
+        told.floor.engine.controller.hint()
+        told.reads()
+        assert told.buys().outcome is Outcome.ACCEPTED
+        assert refused(told.buys()) == "Limit: account main: max_position[EUR/USD]: 5 of 4"

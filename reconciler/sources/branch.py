@@ -23,8 +23,8 @@ from reconciler.sources.command import WHOLE_CLONE, Git
 from reconciler.sources.commit import Objects, read_commit
 from reconciler.sources.compared import settings_at
 from reconciler.sources.git import Repository, first_line, locate, locate_bare
-from reconciler.sources.layout import counts
-from reconciler.sources.mainline import SETTINGS, Changed, History, changes, leap, removed_by
+from reconciler.sources.layout import SETTINGS, counts
+from reconciler.sources.mainline import Changed, History, changes, leap, removed_by
 from reconciler.sources.raw_commit import LIMIT_BYTES, parsed
 from reconciler.sources.signatures import Signatures, SigningRules
 from reconciler.sources.worktree import WorktreeOptions

@@ -3,13 +3,15 @@
 It watches folders one by one, never a whole tree: a virtual environment below the root would exhaust the
 system's inotify watches, and a recursive watch stays silent once its folder is deleted and made anew or
 replaced by a rename. When a folder comes, goes or is replaced, it starts over with the folders of that
-moment. Whatever it misses, the full pass on the timer finds.
+moment. The settings are watched wherever they really are: limits hold from the pass that reads them, and where
+they are mounted, their name is a link to a link. Whatever it misses, the full pass on the timer finds.
 """
 
 from __future__ import annotations
 
 import os
 import threading
+from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
@@ -20,11 +22,13 @@ from watchfiles._rust_notify import RustNotify  # the documented Rust backend: i
 from reconciler.clock import Clock
 from reconciler.sources.folder import Identity
 from reconciler.sources.git import UNDER_WAY, locate
-from reconciler.sources.layout import INSTANCES, STRATEGIES, is_editor_temporary
+from reconciler.sources.layout import INSTANCES, SETTINGS, STRATEGIES, is_editor_temporary
 
 _GIT_NAMES = frozenset({"HEAD", "index", "packed-refs", *UNDER_WAY})
 _ATTEMPTS = 5
 _ROOT_NAMES = frozenset({INSTANCES, STRATEGIES, ".git"})
+_LINKS = 40
+"""So many links, one leading to the next, are followed, as the system does."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +48,7 @@ class WatchOptions:
 
 
 class Watcher:
-    """Calls `on_change` from a thread of its own, soon after a file of the fleet or the repository's HEAD changed.
+    """Calls `on_change` from a thread of its own, soon after a file of the fleet, its settings or HEAD changed.
 
     Only a hint: it may call for nothing, and may miss a change. What keeps it from watching (the limit of
     inotify watches, a missing root) goes to `on_fault` as a sentence, once, and is retried; `on_fault("")`
@@ -69,6 +73,10 @@ class Watcher:
         self._notify: RustNotify | None = None
         self._watched: dict[str, Identity] = {}
         self._git_dir = ""
+        self._settings: tuple[str, ...] = ()
+        """The settings' file, and every link on the way to it."""
+        self._elsewhere: set[str] = set()
+        """Folders that are watched for the settings alone."""
         self._fault = ""
 
     def start(self) -> None:
@@ -156,7 +164,11 @@ class Watcher:
         where = locate(Path(self._root))
         self._git_dir = "" if where is None else str(where.git_dir)
         git = () if where is None else (self._git_dir, f"{self._git_dir}/logs")
-        for path in (f"{self._root}/{STRATEGIES}", *git, *_folders(f"{self._root}/{INSTANCES}")):
+        self._settings = tuple(_way_to(self._root, SETTINGS))
+        own = (self._root, f"{self._root}/{STRATEGIES}", *git, *_folders(f"{self._root}/{INSTANCES}"))
+        theirs = {folder for path in self._settings if os.access(folder := os.path.dirname(path), os.R_OK)}
+        self._elsewhere = theirs.difference(own)
+        for path in (*own, *self._elsewhere):
             identity = _identity(path)
             if identity is not None:
                 wanted[path] = identity
@@ -169,7 +181,8 @@ class Watcher:
         where = locate(Path(self._root))  # `.git` appears before it is a repository
         if self._git_dir != ("" if where is None else str(where.git_dir)):
             return True
-        if not any(path not in self._watched and os.path.isdir(path) for path in changed):
+        is_led_elsewhere = not changed.isdisjoint(self._settings)
+        if not is_led_elsewhere and not any(path not in self._watched and os.path.isdir(path) for path in changed):
             return False
         try:
             return self._wanted() != self._watched
@@ -177,7 +190,11 @@ class Watcher:
             return True
 
     def _matters(self, path: str) -> bool:
+        if path in self._settings:
+            return True
         folder, name = os.path.split(path)
+        if folder in self._elsewhere:
+            return False
         if folder == self._root:
             return name in _ROOT_NAMES
         if folder == self._git_dir:
@@ -191,6 +208,27 @@ def _folders(top: str) -> Iterator[str]:
     for folder, names, _ in os.walk(top):
         names[:] = [name for name in names if not name.startswith(".")]
         yield from (f"{folder}/{name}" for name in names)
+
+
+def _way_to(folder: str, name: str) -> Iterator[str]:
+    """Every link that is followed from `folder` to what `name` is there, and that at last, whether it exists or not."""
+    left, links = deque([name]), 0
+    while left:
+        if (part := left.popleft()) in ("", "."):
+            continue
+        path = os.path.dirname(folder) if part == ".." else os.path.join(folder, part)
+        try:
+            target = os.readlink(path)
+        except OSError:  # no link, or nothing at all
+            folder = path
+            continue
+        yield path
+        links += 1
+        if links > _LINKS:
+            return
+        folder = "/" if target.startswith("/") else folder
+        left.extendleft(reversed(target.split("/")))
+    yield folder
 
 
 def _identity(path: str) -> Identity | None:

@@ -18,6 +18,7 @@ from reconciler.records.snapshot import HALT_FILES, TEMPLATES_FOLDER, SourceFile
 
 INSTANCES = "instances"
 STRATEGIES = "strategies"
+SETTINGS = "reconciler.yaml"
 HALT_PATHS = tuple(f"{INSTANCES}/{name}" for name in HALT_FILES)
 TEMPLATES_PATH = f"{INSTANCES}/{TEMPLATES_FOLDER}"
 

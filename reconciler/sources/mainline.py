@@ -15,7 +15,7 @@ from reconciler.records.snapshot import Snapshot, SourceFile, named_id
 from reconciler.records.walk import Step
 from reconciler.sources.commit import ListedFile, Objects, source_file
 from reconciler.sources.git import Repository
-from reconciler.sources.layout import HALT_PATHS, INSTANCES, STRATEGIES, counts, is_strategy, is_template
+from reconciler.sources.layout import HALT_PATHS, INSTANCES, SETTINGS, STRATEGIES, counts, is_strategy, is_template
 from reconciler.sources.worktree import WorktreeOptions
 from reconciler.visible import is_printable
 
@@ -73,9 +73,6 @@ def _raw(repository: Repository) -> tuple[str, ...]:
 
 def _wanted(repository: Repository) -> tuple[str, ...]:
     return tuple(f"{repository.where.prefix}{path}" for path in (INSTANCES, STRATEGIES, SETTINGS))
-
-
-SETTINGS: Final = "reconciler.yaml"
 
 
 class Past(Protocol):

@@ -17,6 +17,7 @@ from typing import Any
 
 from reconciler.assembly import Assembly, Driver, assembled
 from reconciler.clock import FakeClock, SystemClock
+from reconciler.control.observer import Source
 from reconciler.exec_mcp.bridge import LoopBridge
 from reconciler.exec_mcp.in_process import InlineBridge, PaperMarket, PaperVenue
 from reconciler.exec_mcp.options import embedded
@@ -128,20 +129,22 @@ NOTHING = Still(Snapshot((), (), (), None, None, clean=False, whole=False))
 
 
 @contextmanager
-def trading_floor(folder: Path, options: PaperOptions) -> Iterator[Floor]:
+def trading_floor(
+    folder: Path, options: PaperOptions, source: Source = NOTHING, driver: Callable[[], Driver] | None = None
+) -> Iterator[Floor]:
     """A floor whose state lives in `folder`, on threads and a loop, orders travelling over real MCP.
 
-    It is noon, and the market is open.
+    It is noon, and the market is open. `driver` is asked for on the loop.
     """
-    clock, loop = FakeClock(), MainLoop()
+    clock, loop, told = FakeClock(), MainLoop(), settings(folder, {})
     stop = asyncio.Event()
     ready: list[Assembly] = []
 
     async def live(store: Store) -> None:
         site = PaperSite(HEARTBEAT_S, options, journals=folder)
-        async with open_servers([embedded()], Accounts(), clock, site) as servers:
-            driver = Driver(LoopBridge(), ThreadHost)
-            ready.append(assembled(settings(folder, {}), clock, store, servers, NOTHING, driver))
+        async with open_servers([embedded()], told.accounts, clock, site) as servers:
+            made = Driver(LoopBridge(), ThreadHost) if driver is None else driver()
+            ready.append(assembled(told, clock, store, servers, source, made, adopt=source is not NOTHING))
             await stop.wait()
             ready[0].close()
 

@@ -119,7 +119,10 @@ Watch = Callable[..., Watcher]
 
 @pytest.mark.parametrize(
     "path",
-    ["instances/btc.yaml", "instances/eth.yaml", "instances/_templates/majors.yaml", "strategies/grid.py"],
+    [
+        *("instances/btc.yaml", "instances/eth.yaml", "instances/_templates/majors.yaml", "strategies/grid.py"),
+        "reconciler.yaml",
+    ],
 )
 def test_a_file_written_is_a_hint(fleet: Path, watch: Watch, hints: Hints, path: str) -> None:
     watch(fleet)
@@ -133,6 +136,60 @@ def test_a_file_replaced_by_a_rename_or_removed_is_a_hint(fleet: Path, watch: Wa
     (fleet / "new.yaml").rename(fleet / "instances" / "btc.yaml")
     hints.take()
     (fleet / "instances" / "btc.yaml").unlink()
+    hints.take()
+
+
+def test_settings_are_watched_where_their_link_leads_and_where_it_leads_later(
+    fleet: Path, tmp_path: Path, watch: Watch, hints: Hints
+) -> None:
+    for name in ("before", "after"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "desk.yaml").write_text("heartbeat_seconds: 6\n")
+    (fleet / "reconciler.yaml").symlink_to("../before/desk.yaml")
+    watch(fleet)
+    _until_a_write_is_noted(tmp_path / "before" / "desk.yaml", hints)
+    hints.take()
+    (fleet / "next.yaml").symlink_to(tmp_path / "after" / "desk.yaml")
+    (fleet / "next.yaml").rename(fleet / "reconciler.yaml")
+    hints.take()
+    _until_a_write_is_noted(tmp_path / "after" / "desk.yaml", hints)
+    (fleet / "README.md").write_text("noise\n")
+    hints.wait_until_noted({str(fleet / "README.md")})
+    before = hints.changes
+    (tmp_path / "after" / "other.yaml").write_text("noise\n")
+    hints.wait_until_noted({str(tmp_path / "after" / "other.yaml")})
+    assert hints.changes == before
+
+
+def test_settings_that_are_mounted_are_watched_as_kubernetes_replaces_them(
+    fleet: Path, tmp_path: Path, watch: Watch, hints: Hints
+) -> None:
+    """A volume of a ConfigMap: the file is a link through `..data`, itself a link that a rename replaces."""
+    volume = tmp_path / "volume"
+
+    def put(stamp: str) -> None:
+        (volume / stamp).mkdir(parents=True)
+        (volume / stamp / "reconciler.yaml").write_text(f"# {stamp}\n")
+        (volume / "..data_tmp").symlink_to(stamp)
+        (volume / "..data_tmp").rename(volume / "..data")
+
+    put("..1")
+    (volume / "reconciler.yaml").symlink_to("..data/reconciler.yaml")
+    (fleet / "reconciler.yaml").symlink_to(volume / "reconciler.yaml")
+    watch(fleet)
+    for stamp, before in (("..2", "..1"), ("..3", "..2")):
+        put(stamp)
+        hints.take()
+        shutil.rmtree(volume / before)
+        hints.wait_until_noted({str(volume / "..data")})
+
+
+def test_settings_whose_link_leads_in_a_circle_or_nowhere_are_watched_all_the_same(
+    fleet: Path, watch: Watch, hints: Hints
+) -> None:
+    (fleet / "reconciler.yaml").symlink_to("reconciler.yaml")
+    watch(fleet)
+    (fleet / "reconciler.yaml").unlink()
     hints.take()
 
 
