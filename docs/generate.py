@@ -31,7 +31,7 @@ from reconciler.strategy import (
     RejectedBy,
     Side,
     TimeInForce,
-    context,
+    base,
 )
 from reconciler.strategy.describe import ConfigField, config_reference
 
@@ -281,12 +281,12 @@ def strategies_page() -> str:
 
 def _reference() -> Iterator[str]:
     for title, protocol in (
-        ("context", context.Context),
-        ("context.instance", context.InstanceInfo),
-        ("context.market", context.Market),
-        ("context.account", context.Account),
-        ("context.orders", context.Orders),
-        ("context.log", context.Log),
+        ("context", base.Context),
+        ("context.instance", base.InstanceInfo),
+        ("context.market", base.Market),
+        ("context.account", base.Account),
+        ("context.orders", base.Orders),
+        ("context.log", base.Log),
     ):
         yield f"### `{title}`\n"
         yield f"{_told(protocol)}\n"

@@ -44,8 +44,7 @@ from reconciler.runtime.surroundings import Surroundings
 from reconciler.serving import listen, serving, tell_refused_accepts_once
 from reconciler.settings import Settings, accounts_in
 from reconciler.settings.live_limits import LiveLimits, Staleness
-from reconciler.sources.branch import Branch
-from reconciler.sources.fetching import Fetching, RefWatcher
+from reconciler.sources.branch import Branch, Fetching, RefWatcher
 from reconciler.sources.hints import Watcher
 from reconciler.sources.worktree import Worktree, WorktreeOptions
 from reconciler.store.reader import Reader

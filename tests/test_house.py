@@ -14,11 +14,11 @@ import grimp
 
 HOUSE = Path(__file__).parent.parent / "reconciler"
 
-MODULES = 292
+MODULES = 278
 MEDIAN_LINES = range(120, 220)
 OLD_DOORS = {"records/document.py", "records/validation.py"}
 SMALL_LINES, SMALL = 40, {"__main__.py", "review/validate/json.py", *OLD_DOORS}
-LARGE_LINES, LARGE = 400, 11
+LARGE_LINES, LARGE = 450, 6
 LONGEST_LINES = 570
 FILE_NAMES_TWICE = 10
 CLASS_NAMES_TWICE = {"Beats", "MarketData"}

@@ -278,7 +278,7 @@ async def _look(
 def _trial(wish: _Wish) -> Trial:
     from reconciler.clock import SystemClock
     from reconciler.exec_mcp.trial import Trial
-    from reconciler.execution.order_id import OrderIds
+    from reconciler.orders.order import OrderIds
 
     made = OrderIds(SystemClock()).make("exec check")
     return Trial(wish.account, wish.client, wish.market, wish.quantity, made, wish.price)

@@ -17,7 +17,7 @@ from reconciler.cli.place import Place, require_known
 from reconciler.visible import json_text, visible
 
 if TYPE_CHECKING:
-    from reconciler.store.exports import Export
+    from reconciler.store.reader import Export
 
 NUMBER = re.compile(r"-?[0-9]+(\.[0-9]+)?")
 """A minus in front of one is no formula."""
@@ -49,7 +49,7 @@ def export(
     Numbers are exact decimals and times are UTC. In csv a text that a spreadsheet would take for a formula gets an
     apostrophe in front, and what cannot be seen is escaped, line breaks too: a row is a line. Json is as it is.
     """
-    from reconciler.store.exports import columns
+    from reconciler.store.reader import columns
 
     reader = place.reader()
     try:

@@ -12,7 +12,7 @@ from typing import Any
 
 from reconciler.clock import from_iso, iso
 from reconciler.dashboard.render import moment
-from reconciler.strategy.widget_schema import WIDGETS
+from reconciler.strategy.widgets import WIDGETS
 
 WIDTH, HEIGHT = 640.0, 220.0
 LEFT, RIGHT, TOP, BOTTOM = 78.0, 632.0, 10.0, 196.0

@@ -10,8 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
 from reconciler.exec_mcp.contract import CANDLES, LOOK_UP, PLACE, STATES, TOOLS
-from reconciler.exec_mcp.path import Each, Element, Member, Named, Path, Step
-from reconciler.exec_mcp.words import CONDITIONS, ToolWords, leaves
+from reconciler.exec_mcp.words import CONDITIONS, Each, Element, Member, Named, Path, Step, ToolWords, leaves
 
 Schema = Mapping[str, Any]
 """A tool's inputSchema or outputSchema, as the server lists it."""

@@ -13,16 +13,17 @@ from difflib import get_close_matches
 from typing import Any, Final
 
 from reconciler.exec_mcp.contract import CANCEL, LOOK_UP, PLACE, SHARED, STATES, TOOLS
-from reconciler.exec_mcp.path import Path, parse
 from reconciler.exec_mcp.words import (
     CONDITIONS,
     AnswerCondition,
     Confirmation,
+    Path,
     ServerWords,
     Target,
     ToolWords,
     compared,
     leaves,
+    parse,
 )
 from reconciler.orders.order import OrderType, Side
 

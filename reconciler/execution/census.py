@@ -14,8 +14,7 @@ from typing import NamedTuple
 
 from reconciler import exact
 from reconciler.clock import Clock, utc
-from reconciler.execution.footprint import Footprint, footprint
-from reconciler.execution.limits import QuotePrices
+from reconciler.execution.limits import Footprint, QuotePrices, footprint
 from reconciler.execution.scope_sum import MARK_S, ScopeSum
 from reconciler.orders.holding import Holding
 from reconciler.orders.order import Order, Outcome

@@ -17,10 +17,10 @@ from typing import Any
 from reconciler import exact
 from reconciler.clock import Clock, iso, utc
 from reconciler.execution.census import Bound, Census, Dossier, is_simulated
-from reconciler.execution.footprint import exposing, newly_traded
+from reconciler.execution.limits import exposing, newly_traded
 from reconciler.execution.scope_sum import EquityReading, Factor, Kind, ScopeSum, Share, Usage
-from reconciler.orders.currency import factor, market_currency
 from reconciler.orders.holding import Holding
+from reconciler.orders.market import factor, market_currency
 from reconciler.orders.order import Order, Outcome, Side, decimal_text
 from reconciler.records.accounts import Accounts, told_lacking
 from reconciler.records.record import Limits, Row

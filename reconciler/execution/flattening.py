@@ -3,6 +3,9 @@
 Nothing is sent while anything of the scope is open, pending or unknown; then, per account and symbol, the net of its
 instances, never more than the smaller of book and exchange, with the same sign. It never opens exposure: where that
 cannot be told, nothing is sent, and it is named.
+
+And the orders of a drill of all that: small, on paper money alone, in the name of an operator. One goes the way of all
+orders, and leaves only while no halt forbids it: sent before a halt and after it, it tells whether the halt holds.
 """
 
 from __future__ import annotations
@@ -17,7 +20,8 @@ from functools import partial
 
 from reconciler import exact
 from reconciler.clock import Clock, utc
-from reconciler.errors import CapabilityUnavailable, ExecError, ReconcilerError
+from reconciler.errors import CannotDrill, CapabilityUnavailable, ExecError, ReconcilerError
+from reconciler.exec_mcp.bridge import Bridge
 from reconciler.exec_mcp.servers import Servers
 from reconciler.execution.comparing import AccountLook
 from reconciler.execution.look_up import Clerk
@@ -39,6 +43,9 @@ PATIENCE = timedelta(seconds=10)
 _FINEST = Decimal("1E-8")
 """What a slice is rounded to where the server tells no step."""
 _ZERO = Decimal(0)
+_RESTS_BELOW = Decimal("0.3")
+"""So far below the quote, as a fraction, an order rests that is not to fill."""
+_TAKES_WITHIN = Decimal("0.05")
 
 
 @dataclass(frozen=True, slots=True)
@@ -357,3 +364,76 @@ def flattened(progress: Sequence[Flat]) -> Iterator[str]:
     """How far it is, a line a market."""
     for one in progress:
         yield f"{_named_market((one.account_id, one.symbol))}: {one.message}"
+
+
+class DrillOrders:
+    """Called on worker threads."""
+
+    def __init__(
+        self, store: Store, servers: Servers, market: MarketData, steps: OrderSteps, dispatch: Dispatch, bridge: Bridge
+    ) -> None:
+        self._store = store
+        self._servers = servers
+        self._market = market
+        self._steps = steps
+        self._dispatch = dispatch
+        self._bridge = bridge
+
+    def place(self, account_id: str, beat: int, *, takes: bool) -> Order:
+        """As small a purchase as the market takes: one that fills at once, or one that rests far below the quote.
+
+        Whatever became of it. Raises CannotDrill.
+        """
+        if self._servers.accounts.is_real(account_id):
+            raise CannotDrill(f"account {account_id} is real money: a drill places orders, on paper alone")
+        row = self._bearer(account_id)
+        symbol = row.record.identity.market
+        try:
+            quote = self._market.quote(account_id, symbol, beat)
+        except (ExecError, CapabilityUnavailable) as error:
+            raise CannotDrill(f"{symbol} has no quote to place an order by: {error}") from error
+        rules = self._rules(account_id, symbol)
+        request = _request(quote, rules, takes=takes)
+        origin = Provenance(
+            row.id, account_id, row.record.identity.client_id, symbol, Mode.ACTIVE, row.generation, row.config_digest,
+            row.code_digest, row.revision, beat, is_by_operator=True,
+        )  # fmt: skip
+        order = replace(
+            self._steps.closing(origin, request), quote_bid=quote.bid, quote_ask=quote.ask, quote_at=quote.as_of
+        )
+        look = self._steps.last_look_at_closing(order, lambda: self._halted(account_id, row.id))
+        return self._bridge.result(self._dispatch.order(order, look))
+
+    def _halted(self, account_id: str, instance_id: str) -> str:
+        halts = (halt for halt in self._store.halts.active() if halt.forbids(account_id, instance_id))
+        return next((f"{halt.target} is halted: {halt.reason}" for halt in halts), "")
+
+    def _bearer(self, account_id: str) -> Row:
+        rows = self._store.desired.rows().values()
+        found = sorted(
+            (row for row in rows if row.is_live and row.record.identity.account_id == account_id),
+            key=lambda row: (row.mode is not Mode.ACTIVE, row.id),
+        )
+        if not found:
+            raise CannotDrill(f"no instance trades on account {account_id}: there is nothing to place an order for")
+        return found[0]
+
+    def _rules(self, account_id: str, symbol: str) -> InstrumentRules:
+        try:
+            return self._market.rules(account_id, symbol)
+        except (ExecError, CapabilityUnavailable):
+            return InstrumentRules()
+
+
+def _request(quote: Quote, rules: InstrumentRules, *, takes: bool) -> OrderRequest:
+    if takes:
+        price = limit_price(Side.BUY, quote, _TAKES_WITHIN, rules.price_step)
+    else:
+        far = exact.multiply(quote.bid, exact.subtract(Decimal(1), _RESTS_BELOW))
+        digits = Decimal(1).scaleb(min(0, int(quote.bid.as_tuple().exponent)))
+        price = exact.multiple(far, rules.price_step or digits, ROUND_FLOOR)
+    quantity = rules.min_quantity or rules.quantity_step or Decimal(1)
+    if rules.min_notional is not None and exact.multiply(quantity, price) < rules.min_notional:
+        quantity = exact.share(rules.min_notional, Decimal(1), price)
+    quantity = exact.multiple(quantity, rules.quantity_step or Decimal("1E-8"), ROUND_CEILING)
+    return OrderRequest(Side.BUY, OrderType.LIMIT, quantity, price)

@@ -18,10 +18,9 @@ from reconciler.clock import Clock, utc
 from reconciler.errors import CapabilityUnavailable, ExecUnavailable
 from reconciler.exec_mcp.servers import Servers
 from reconciler.exec_mcp.venue import ServerStatus
-from reconciler.execution.brakes import Brakes
+from reconciler.execution.brakes import Brakes, Throttling
 from reconciler.execution.envelope import Envelope
 from reconciler.execution.limits import QuotePrices, Standing, breach, reduces, staleness
-from reconciler.execution.throttling import Throttling
 from reconciler.execution.watch import OrderWatch
 from reconciler.execution.wholeness import Wholeness
 from reconciler.orders.order import Order, OrderRequest, OrderType

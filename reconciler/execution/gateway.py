@@ -19,13 +19,10 @@ from reconciler.exec_mcp.bridge import GRACE_S, Bridge
 from reconciler.exec_mcp.servers import Servers
 from reconciler.execution.brakes import Brakes, Circumstances, relevant
 from reconciler.execution.comparing import AccountComparison, AccountLook, Comparing
-from reconciler.execution.drilling import DrillOrders
 from reconciler.execution.envelope import Envelope
-from reconciler.execution.flattening import Flattening, flattened
-from reconciler.execution.follow_up import FollowUp
+from reconciler.execution.flattening import DrillOrders, Flattening, flattened
 from reconciler.execution.gate_checks import MINUTE, Arrivals, Gatekeeper, OrderRate, Readiness, Units
-from reconciler.execution.look_up import Clerk, LookUp
-from reconciler.execution.order_id import OrderIds
+from reconciler.execution.look_up import Clerk, FollowUp, LookUp
 from reconciler.execution.order_steps import OrderSteps, refused
 from reconciler.execution.sending import Dispatch
 from reconciler.execution.settlement import Settlement
@@ -36,7 +33,16 @@ from reconciler.execution.watch import LATELY, Denial, Doubt, OrderWatch
 from reconciler.execution.wholeness import Wholeness
 from reconciler.execution.withdrawal import Withdrawal
 from reconciler.orders.market import Balance, Equity, Position
-from reconciler.orders.order import Order, OrderChanges, OrderNews, OrderRequest, OrderState, Outcome, decimal_text
+from reconciler.orders.order import (
+    Order,
+    OrderChanges,
+    OrderIds,
+    OrderNews,
+    OrderRequest,
+    OrderState,
+    Outcome,
+    decimal_text,
+)
 from reconciler.orders.verdict import Correction, Shares, Verdict
 from reconciler.ports import Cancellation, GateState, MarketData
 from reconciler.records.accounts import Accounts

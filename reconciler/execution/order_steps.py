@@ -19,9 +19,9 @@ from reconciler.exec_mcp.request import Unsayable
 from reconciler.exec_mcp.servers import Servers
 from reconciler.exec_mcp.subject import Subject
 from reconciler.execution.gate_checks import Gatekeeper, Refusal, Units
-from reconciler.execution.order_id import OrderIds
 from reconciler.orders.order import (
     Order,
+    OrderIds,
     OrderRequest,
     OrderState,
     Outcome,

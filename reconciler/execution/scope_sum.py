@@ -14,7 +14,7 @@ from decimal import Decimal
 from typing import Final, NamedTuple
 
 from reconciler import exact
-from reconciler.execution.footprint import Footprint
+from reconciler.execution.limits import Footprint
 from reconciler.orders.market import usual
 from reconciler.orders.order import Side, decimal_text
 from reconciler.records.scopes import Scope, ScopeMemory

@@ -18,8 +18,7 @@ from reconciler.errors import CapabilityUnavailable, ExecError
 from reconciler.execution.envelope import Envelope, ScopeUsage
 from reconciler.execution.shadow_book import Quoting
 from reconciler.execution.wholeness import Wholeness
-from reconciler.orders.currency import counted
-from reconciler.orders.market import Balance, Equity, usual
+from reconciler.orders.market import Balance, Equity, counted, usual
 from reconciler.orders.order import decimal_text
 from reconciler.ports import EventLog, MarketData
 from reconciler.records.accounts import DeclaredAccount

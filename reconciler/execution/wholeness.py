@@ -16,9 +16,8 @@ from reconciler.clock import Clock, iso
 from reconciler.errors import ExecUnavailable
 from reconciler.exec_mcp.server import unseen
 from reconciler.exec_mcp.servers import Servers
-from reconciler.execution.order_id import PREFIX_LENGTH, made_ms, prefix, tag_of
 from reconciler.execution.tally import Held, differences
-from reconciler.orders.order import Order, Side, decimal_text
+from reconciler.orders.order import PREFIX_LENGTH, Order, Side, decimal_text, made_ms, prefix, tag_of
 from reconciler.orders.verdict import Shares
 from reconciler.ports import EventLog
 from reconciler.records.event import EventReason

@@ -15,8 +15,8 @@ from typing import NamedTuple
 from reconciler.errors import CapabilityUnavailable, ExecError, StoreError
 from reconciler.exec_mcp.servers import Servers
 from reconciler.exec_mcp.subject import Subject
-from reconciler.execution.footprint import exposing
 from reconciler.execution.gate_checks import Gatekeeper
+from reconciler.execution.limits import exposing
 from reconciler.execution.look_up import Clerk, LookUp
 from reconciler.execution.sending import Dispatch, Withheld
 from reconciler.execution.settlement import Settlement

@@ -1,9 +1,12 @@
-"""What a market and an account look like: quotes, candles, positions, balances. Frozen, Decimal, UTC. Pure."""
+"""What a market and an account look like: quotes, candles, positions, balances. Frozen, Decimal, UTC. Pure.
+
+And what the money of a market is in, and what it counts as in another currency.
+"""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
@@ -23,6 +26,12 @@ _CONTRACT: Final = re.compile(
 """BTC/USDT:USDT, BTC-USDT-SWAP, BTC-PERPETUAL, BTCUSDT_260327, BTC-USD-260327-90000-C."""
 _CLOCK_CHANGE_S = 3600
 """By so much a step that is longer may be shorter or longer: exchanges that go by a local clock put it back and on."""
+_ONE: Final = Decimal(1)
+_NAME: Final = re.compile(r"[A-Z][A-Z0-9]{1,11}")
+_NO_CURRENCY: Final = frozenset({"PERP", "PERPETUAL", "SWAP", "FUTURE", "FUTURES", "SPOT"})
+
+Factors = Mapping[str, Mapping[str, Decimal]]
+"""What one of a currency counts as in others: `{"USDT": {"USD": 1.02}}`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -227,3 +236,43 @@ def usual(currency: str) -> str:
     """The usual name of a currency: XBT is BTC."""
     name = currency.strip().upper()
     return _USUAL.get(name, name)
+
+
+@lru_cache(maxsize=4096)
+def named_currency(symbol: str) -> str:
+    """What prices of the market are in, as its name says it: what stands behind `/` or `-`. Empty where it says none.
+
+    What is settled in another currency than it is priced in (BTC/USD:BTC) says none: its profit is in neither's terms.
+    """
+    market, _, settled = symbol.upper().partition(":")
+    parts = re.split(r"[/-]", market)
+    if len(parts) < 2 or not _NAME.fullmatch(parts[1]) or parts[1] in _NO_CURRENCY:
+        return ""
+    quoted = usual(parts[1])
+    return quoted if not settled or usual(settled.partition("-")[0]) == quoted else ""
+
+
+def market_currency(symbol: str, markets: Mapping[str, str]) -> str:
+    """What prices of the market are in: as `markets` says, else as its name does. Empty where neither tells."""
+    told = markets.get(symbol)
+    return usual(told) if told else named_currency(symbol)
+
+
+def factor(currency: str, into: str, count_as: Factors) -> Decimal | None:
+    """What one of `currency` counts as `into` another; None where nobody has said."""
+    if not currency or not into:
+        return None
+    if currency == into:
+        return _ONE
+    if usual(currency) == usual(into):
+        return _ONE
+    for name, others in count_as.items():
+        if usual(name) == usual(currency):
+            return next((one for other, one in others.items() if usual(other) == usual(into)), None)
+    return None
+
+
+def counted(amount: Decimal, currency: str, into: str, count_as: Factors) -> Decimal | None:
+    """An amount in another currency, by the factor that was reviewed for it; None where there is none."""
+    found = factor(currency, into, count_as)
+    return None if found is None else exact.multiply(amount, found)

@@ -7,8 +7,7 @@ from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import Any
 
-from reconciler.documents.document import Document, Mark, parse
-from reconciler.documents.merged import Merged
+from reconciler.documents.document import Document, Mark, Merged, parse
 from reconciler.documents.pointer import Path, spell
 from reconciler.documents.pointer import parse as parse_pointer
 from reconciler.errors import Problem

@@ -8,8 +8,7 @@ from dataclasses import fields, replace
 from decimal import Decimal
 from typing import Any, Final, NamedTuple
 
-from reconciler.documents.document import Document
-from reconciler.documents.merged import Merged
+from reconciler.documents.document import Document, Merged
 from reconciler.documents.pointer import spell
 from reconciler.documents.scalars import values_of
 from reconciler.documents.wording import did_you_mean, quoted

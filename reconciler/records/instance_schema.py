@@ -10,7 +10,7 @@ import dataclasses
 from functools import cache
 from typing import Any, Final
 
-from reconciler.documents.merged import INHERITED
+from reconciler.documents.document import INHERITED
 from reconciler.records.mode import Mode
 from reconciler.records.record import InstanceRecord
 from reconciler.validation.validator import DIALECT

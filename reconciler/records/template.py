@@ -10,8 +10,7 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Final
 
-from reconciler.documents.document import Document
-from reconciler.documents.merged import INHERITED, Merged
+from reconciler.documents.document import INHERITED, Document, Merged
 from reconciler.errors import Problem
 from reconciler.records.instance_schema import instance_schema, template_schema
 from reconciler.records.snapshot import TEMPLATES_FOLDER, SourceFile, document_of, engine_fault, leaks, named_id

@@ -6,8 +6,7 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
-from reconciler.documents.document import Document, parse
-from reconciler.documents.merged import INHERITED, Merged
+from reconciler.documents.document import INHERITED, Document, Merged, parse
 from reconciler.documents.pointer import Path, spell
 from reconciler.documents.scalars import resolve
 from reconciler.records.evaluation import holds, leaves, line_of

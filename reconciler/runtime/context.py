@@ -1,4 +1,4 @@
-"""What `self.context` really is: the protocols of `strategy.context` on top of the ports.
+"""What `self.context` really is: the protocols of `strategy.base` on top of the ports.
 
 A capability, not a sandbox: no attribute of these objects leads to the engine. What they stand on, the
 `Desk`, is behind one closure, so that nobody comes upon it by accident; Python code that wants out gets out.
@@ -17,7 +17,7 @@ from reconciler.clock import utc
 from reconciler.orders.market import Balance, Candle, InstrumentRules, Position, Quote
 from reconciler.orders.order import Order
 from reconciler.runtime.desk import Desk
-from reconciler.strategy.context import Context, not_a_data_market, order_request
+from reconciler.strategy.base import Context, not_a_data_market, order_request
 from reconciler.validation.secrets import scrub
 
 _Reach: TypeAlias = Callable[[], Desk]

@@ -23,8 +23,7 @@ from reconciler.runtime.gate import Door
 from reconciler.runtime.protocol import WORKER, LogRing
 from reconciler.runtime.slot import HookCall
 from reconciler.runtime.surroundings import Surroundings
-from reconciler.strategy.base import Strategy, frozen
-from reconciler.strategy.context import Context, chance
+from reconciler.strategy.base import Context, Strategy, chance, frozen
 from reconciler.strategy.definition import Definition
 from reconciler.validation.secrets import scrub
 

@@ -18,8 +18,7 @@ from reconciler.errors import SourceError
 from reconciler.records.followed import Followed, Pinned, refuse_other
 from reconciler.settings.loading import Committed, load
 from reconciler.settings.values import DATABASE, STATE_DIR, Settings
-from reconciler.sources.branch import Branch
-from reconciler.sources.fetching import TIMEOUT_S
+from reconciler.sources.branch import TIMEOUT_S, Branch
 from reconciler.store.following import followed_in
 
 _VARIABLES: Final = {

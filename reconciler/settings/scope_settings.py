@@ -12,8 +12,7 @@ from reconciler.documents.document import Document
 from reconciler.documents.pointer import Path as Pointer
 from reconciler.documents.pointer import spell
 from reconciler.errors import Problem
-from reconciler.orders.currency import named_currency
-from reconciler.orders.market import usual
+from reconciler.orders.market import named_currency, usual
 from reconciler.records.scopes import REAL_MONEY_THROTTLE, Ceilings, Requirement, Scope, Throttle, Turnover
 
 Section = Mapping[str, Any]

@@ -6,8 +6,7 @@
 from reconciler.errors import CapabilityUnavailable, ExecError, TradingClosed
 from reconciler.orders.market import Balance, Candle, InstrumentRules, Position, Quote, gaps
 from reconciler.orders.order import Order, OrderState, OrderType, Outcome, RejectedBy, Side, TimeInForce
-from reconciler.strategy.base import AMOUNT, FRACTION, Strategy
-from reconciler.strategy.context import Context
+from reconciler.strategy.base import AMOUNT, FRACTION, Context, Strategy
 from reconciler.strategy.widgets import badge, bar, candles, keyvalue, line, log, metric, progress, table, text
 
 __all__ = [

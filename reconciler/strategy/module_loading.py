@@ -23,8 +23,7 @@ from typing import TYPE_CHECKING, NamedTuple, TypeAlias, cast
 from reconciler.clock import Clock, SystemClock
 from reconciler.errors import Problem, ReconcilerError
 from reconciler.records.snapshot import engine_fault
-from reconciler.strategy.definition import Definition, ModuleSource, parse
-from reconciler.strategy.inspection import inspect_module
+from reconciler.strategy.definition import Definition, ModuleSource, inspect_module, parse
 from reconciler.visible import said
 
 if TYPE_CHECKING:

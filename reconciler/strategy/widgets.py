@@ -2,7 +2,11 @@
 
 A widget is plain JSON-ready data, never HTML. Text places (a metric's value, a table's cells) take str, int,
 float, Decimal, bool, datetime or None and hold text; chart places take numbers and hold finite floats. The
-functions only convert; `check_widgets` judges, by the schemas in `widget_schema`.
+functions only convert; `check_widgets` judges.
+
+What a widget may be has one definition, in JSON Schema 2020-12: the check and the committed file,
+`schemas/widgets.schema.json`, come from it. What a schema cannot say (unique ids, rows as wide as their columns, points
+counted over all series, bytes in all) `check_widgets` adds.
 """
 
 from __future__ import annotations
@@ -17,7 +21,6 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from reconciler.orders.market import Candle
 from reconciler.orders.order import decimal_text
-from reconciler.strategy.widget_schema import MAX_BYTES, MAX_POINTS, MAX_WIDGETS, WIDGETS, widgets_schema
 
 if TYPE_CHECKING:
     from jsonschema_rs import Draft202012Validator
@@ -37,12 +40,129 @@ __all__ = [
     "widgets_schema",
 ]
 
+__all__ = [
+    "badge",
+    "bar",
+    "candles",
+    "check_widgets",
+    "keyvalue",
+    "line",
+    "log",
+    "metric",
+    "progress",
+    "table",
+    "text",
+    "widgets_schema",
+]
+
+MAX_WIDGETS = 20
+MAX_BYTES = 256 * 1024
+MAX_ROWS = 500
+MAX_POINTS = 2_000
+MAX_SERIES = 20
+MAX_COLUMNS = 20
+
+TONES = ("neutral", "info", "ok", "warning", "danger")
+TRENDS = ("up", "flat", "down")
+
+_LARGEST = 1.7976931348623157e308
+_TEXT = {"type": "string"}
+_NAME = {"type": "string", "minLength": 1, "maxLength": 200}
+_NUMBER = {"type": "number", "minimum": -_LARGEST, "maximum": _LARGEST}
+_TIME = {
+    "type": "string",
+    "pattern": r"^[0-9]{4}-[0-9]{2}-[0-9]{2}(T[0-9]{2}:[0-9]{2}(:[0-9]{2}(\.[0-9]{1,6})?)?(Z|[+-][0-9]{2}:[0-9]{2}))?$",
+    "description": "ISO 8601: a day, or a moment with its offset",
+}
+_TONE = {"enum": list(TONES)}
 Widget: TypeAlias = dict[str, Any]
 Cell: TypeAlias = str | int | float | Decimal | bool | datetime | None
 Number: TypeAlias = int | float | Decimal
 X: TypeAlias = int | float | Decimal | str | datetime
 Tone: TypeAlias = Literal["neutral", "info", "ok", "warning", "danger"]
 Trend: TypeAlias = Literal["up", "flat", "down"]
+
+
+def _list(items: dict[str, Any], most: int, least: int = 0) -> dict[str, Any]:
+    return {"type": "array", "items": items, "minItems": least, "maxItems": most}
+
+
+def _tuple(*items: dict[str, Any]) -> dict[str, Any]:
+    return {"type": "array", "prefixItems": list(items), "minItems": len(items), "maxItems": len(items)}
+
+
+def _object(required: dict[str, Any], optional: dict[str, Any] | None = None) -> dict[str, Any]:
+    return {
+        "type": "object",
+        "properties": {**required, **(optional or {})},
+        "required": list(required),
+        "additionalProperties": False,
+    }
+
+
+def _widget(kind: str, description: str, own: dict[str, Any], optional: dict[str, Any] | None = None) -> dict[str, Any]:
+    head = {
+        "type": {"const": kind},
+        "id": {"type": "string", "pattern": "^[a-z0-9][a-z0-9_-]{0,62}$"},
+        "title": _NAME,
+    }
+    return {"description": description, **_object({**head, **own}, optional)}
+
+
+def _series(x: dict[str, Any]) -> dict[str, Any]:
+    return _list(_object({"name": _NAME, "points": _list(_tuple(x, _NUMBER), MAX_POINTS)}), MAX_SERIES)
+
+
+WIDGETS: dict[str, dict[str, Any]] = {
+    "metric": _widget(
+        "metric",
+        "One figure, large.",
+        {"value": _TEXT},
+        {"unit": _TEXT, "trend": {"enum": list(TRENDS)}, "tone": _TONE},
+    ),
+    "badge": _widget("badge", "One word with a colour.", {"label": _NAME, "tone": _TONE}),
+    "progress": _widget(
+        "progress", "How far `value` is on the way from 0 to `maximum`.", {"value": _NUMBER, "maximum": _NUMBER}
+    ),
+    "table": _widget(
+        "table",
+        "Rows of text, each as wide as `columns`.",
+        {"columns": _list(_NAME, MAX_COLUMNS, 1), "rows": _list(_list(_TEXT, MAX_COLUMNS), MAX_ROWS)},
+    ),
+    "line": _widget(
+        "line",
+        "Series of [x, y] points; x is a time everywhere or a number everywhere.",
+        {"series": {"anyOf": [_series(_TIME), _series(_NUMBER)]}},
+    ),
+    "bar": _widget(
+        "bar", "Labelled amounts side by side.", {"bars": _list(_object({"label": _NAME, "value": _NUMBER}), MAX_ROWS)}
+    ),
+    "candles": _widget(
+        "candles",
+        "[opened_at, open, high, low, close, volume], oldest first.",
+        {"candles": _list(_tuple(_TIME, *[_NUMBER] * 5), MAX_POINTS)},
+    ),
+    "log": _widget("log", "Lines of text, the newest last.", {"lines": _list(_TEXT, MAX_ROWS)}),
+    "text": _widget("text", "A paragraph. Plain text, never HTML.", {"text": _TEXT}),
+    "keyvalue": _widget("keyvalue", "Names and what they stand for.", {"pairs": _list(_tuple(_NAME, _TEXT), MAX_ROWS)}),
+}
+
+
+def widgets_schema() -> dict[str, Any]:
+    """The schema of what `render` returns: a list of widgets."""
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "Widgets",
+        "description": (
+            f"What a strategy's render() returns. Beyond this schema: ids are unique, a table's rows are as wide as "
+            f"its columns, a line has at most {MAX_POINTS:,} points over all its series, and everything together is at "
+            f"most {MAX_BYTES:,} bytes of JSON."
+        ),
+        "type": "array",
+        "maxItems": MAX_WIDGETS,
+        "items": {"oneOf": [{"$ref": f"#/$defs/{name}"} for name in WIDGETS]},
+        "$defs": WIDGETS,
+    }
 
 
 def metric(
@@ -141,7 +261,7 @@ def check_widgets(rendered: object, hide: Hide = str) -> tuple[Widget, ...]:
     Of the values that messages quote, `hide` sees the whole before they are cut: a part of a secret is not recognised.
 
     Raises ValueError naming the widget and what is wrong with it: an unknown type, a wrong shape, a
-    repeated id, a number that is not finite, more than the limits in `widget_schema` allow.
+    repeated id, a number that is not finite, more than the limits above allow.
     """
     if not isinstance(rendered, (list, tuple)):
         raise ValueError(f"render: expected a list of widgets, was {type(rendered).__name__}")

@@ -8,8 +8,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
-from reconciler.documents.document import Document
-from reconciler.documents.merged import Merged
+from reconciler.documents.document import Document, Merged
 from reconciler.documents.pointer import Path, spell
 from reconciler.documents.scalars import resolve
 from reconciler.documents.wording import did_you_mean, kind, one_of, quoted, shown

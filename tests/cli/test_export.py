@@ -24,7 +24,7 @@ from reconciler.orders.order import (
     Side,
 )
 from reconciler.records.mode import Mode
-from reconciler.store.exports import columns
+from reconciler.store.reader import columns
 from tests.cli.conftest import START_S, Fleet
 
 DAY_S = 86_400.0

@@ -11,7 +11,7 @@ from reconciler.dashboard.charts import picture
 from reconciler.dashboard.render import render
 from reconciler.orders.market import Candle
 from reconciler.strategy import widgets
-from reconciler.strategy.widget_schema import WIDGETS
+from reconciler.strategy.widgets import WIDGETS
 
 AT = datetime(2026, 1, 1, tzinfo=UTC)
 CANDLE = Candle(AT, Decimal(1), Decimal(3), Decimal(0), Decimal(2), Decimal(9))

@@ -7,8 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reconciler.documents.document import Document, parse
-from reconciler.documents.merged import INHERITED, Merged, merged
+from reconciler.documents.document import INHERITED, Document, Merged, merged, parse
 from reconciler.documents.pointer import Path
 from reconciler.records.evaluation import leaves
 

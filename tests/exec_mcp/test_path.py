@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reconciler.exec_mcp.path import Each, Element, Member, Named, Path, parse
+from reconciler.exec_mcp.words import Each, Element, Member, Named, Path, parse
 
 ANSWER: dict[str, Any] = {
     "id": "x-1",

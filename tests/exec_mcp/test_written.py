@@ -8,8 +8,7 @@ from typing import Any
 import pytest
 
 from reconciler.exec_mcp.contract import TOOLS
-from reconciler.exec_mcp.path import parse
-from reconciler.exec_mcp.words import CONTRACT, AnswerCondition, Target, ToolWords
+from reconciler.exec_mcp.words import CONTRACT, AnswerCondition, Target, ToolWords, parse
 from reconciler.exec_mcp.written import BadMapping, merged, read
 
 

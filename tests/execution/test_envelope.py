@@ -12,8 +12,7 @@ import pytest
 
 from reconciler.clock import FakeClock, utc
 from reconciler.execution.envelope import Envelope
-from reconciler.execution.footprint import exposing
-from reconciler.execution.limits import Standing, reduces
+from reconciler.execution.limits import Standing, exposing, reduces
 from reconciler.execution.scope_sum import MARK_S
 from reconciler.orders.holding import Holding
 from reconciler.orders.order import (

@@ -17,9 +17,18 @@ from reconciler.clock import iso, utc
 from reconciler.errors import CapabilityUnavailable, ExecError, ExecRejected, ExecUnavailable, ExecUnknown
 from reconciler.exec_mcp.answers import Unreadable
 from reconciler.exec_mcp.request import Unsayable
-from reconciler.execution.order_id import prefix
 from reconciler.orders.holding import Holding
-from reconciler.orders.order import Order, OrderNews, OrderRequest, OrderState, OrderType, Outcome, RejectedBy, Side
+from reconciler.orders.order import (
+    Order,
+    OrderNews,
+    OrderRequest,
+    OrderState,
+    OrderType,
+    Outcome,
+    RejectedBy,
+    Side,
+    prefix,
+)
 from reconciler.records.halt import HaltScope
 from reconciler.records.mode import Mode
 from reconciler.records.record import Limits

@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from reconciler.clock import FakeClock
-from reconciler.execution.order_id import LENGTH, OrderIds, prefix, tag_of
+from reconciler.orders.order import LENGTH, OrderIds, prefix, tag_of
 
 
 def test_an_id_is_eighteen_characters_of_lower_case_letters_and_digits() -> None:

@@ -10,8 +10,7 @@ import pytest
 
 from reconciler.clock import FakeClock
 from reconciler.errors import ExecUnavailable, ExecUnknown
-from reconciler.execution.order_id import OrderIds, prefix
-from reconciler.orders.order import Order, OrderNews, OrderState, Outcome, Side
+from reconciler.orders.order import Order, OrderIds, OrderNews, OrderState, Outcome, Side, prefix
 from reconciler.orders.verdict import Correction, Shares
 from reconciler.records.mode import Mode
 from reconciler.records.record import Identity, InstanceRecord, Row, RowChange

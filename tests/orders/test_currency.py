@@ -6,7 +6,7 @@ from decimal import Decimal
 
 import pytest
 
-from reconciler.orders.currency import counted, factor, market_currency, named_currency
+from reconciler.orders.market import counted, factor, market_currency, named_currency
 
 MARKETS = {"AAPL": "USD", "BRK-B": "USD"}
 FACTORS = {"USDT": {"USD": Decimal("1.02")}}

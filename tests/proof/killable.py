@@ -32,7 +32,7 @@ from sqlite_utils import Database
 from reconciler.cli import main
 from reconciler.exec_mcp.http_pool import HttpPool
 from reconciler.execution import watch as doubts
-from reconciler.execution.order_id import prefix
+from reconciler.orders.order import prefix
 from reconciler.store.differences import Differences
 from reconciler.store.ledger import Ledger
 from reconciler.store.writer import GroupWriter

@@ -28,7 +28,7 @@ CONVERSIONS = {
     "paper/csv_feed.py": "times of the rows of a file of prices",
     "exec_mcp/refusals.py": "seconds for which a server wants to be left alone",
     "documents/scalars.py": "numbers of YAML that are no money: money is quoted there",
-    "strategy/inspection.py": "minutes from tick to tick",
+    "strategy/definition.py": "minutes from tick to tick",
     "strategy/widgets.py": "points of a chart",
 }
 """Where a float is made, and why that is no money."""

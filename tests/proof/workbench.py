@@ -21,8 +21,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from reconciler.clock import SystemClock
-from reconciler.execution.order_id import prefix
-from reconciler.orders.order import Outcome
+from reconciler.orders.order import Outcome, prefix
 from reconciler.paper.mcp_server import Journal
 from reconciler.store.reader import Reader
 

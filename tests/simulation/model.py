@@ -14,7 +14,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
-from reconciler.execution.order_id import prefix
+from reconciler.orders.order import prefix
 from reconciler.records.mode import Mode
 from tests.simulation.exchange import Exchange, Placed
 from tests.simulation.table import Act, act_of, leaves

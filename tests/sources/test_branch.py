@@ -16,8 +16,7 @@ import pytest
 
 from reconciler.clock import FakeClock
 from reconciler.errors import SourceError
-from reconciler.sources.branch import Branch
-from reconciler.sources.fetching import Fetching
+from reconciler.sources.branch import Branch, Fetching
 
 Run = Callable[..., str]
 Follow = Callable[..., Branch]

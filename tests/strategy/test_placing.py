@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from reconciler.orders.order import OrderRequest, OrderType, Side, TimeInForce
-from reconciler.strategy.context import order_request
+from reconciler.strategy.base import order_request
 
 
 def test_arguments_become_exact_values() -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 from jsonschema import Draft202012Validator
 
 from reconciler.strategy import __all__ as exported
-from reconciler.strategy.widget_schema import WIDGETS, widgets_schema
+from reconciler.strategy.widgets import WIDGETS, widgets_schema
 
 COMMITTED = Path(__file__).parents[2] / "schemas" / "widgets.schema.json"
 

@@ -13,8 +13,15 @@ from jsonschema import Draft202012Validator
 
 from reconciler.orders.market import Candle
 from reconciler.strategy import widgets
-from reconciler.strategy.widget_schema import MAX_BYTES, MAX_POINTS, MAX_ROWS, MAX_WIDGETS, WIDGETS, widgets_schema
-from reconciler.strategy.widgets import check_widgets
+from reconciler.strategy.widgets import (
+    MAX_BYTES,
+    MAX_POINTS,
+    MAX_ROWS,
+    MAX_WIDGETS,
+    WIDGETS,
+    check_widgets,
+    widgets_schema,
+)
 
 NOON = datetime(2026, 1, 5, 12, tzinfo=UTC)
 CANDLE = Candle(NOON, Decimal(1), Decimal(3), Decimal("0.5"), Decimal(2), Decimal(9))

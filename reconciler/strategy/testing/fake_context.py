@@ -18,8 +18,7 @@ from reconciler.errors import Problem
 from reconciler.orders.order import Order
 from reconciler.records.cadence import beat_at
 from reconciler.records.mode import Mode
-from reconciler.strategy.base import Strategy, frozen
-from reconciler.strategy.context import chance, not_a_data_market
+from reconciler.strategy.base import Strategy, chance, frozen, not_a_data_market
 from reconciler.strategy.definition import Definition
 from reconciler.strategy.module_loading import load
 from reconciler.strategy.testing.fake_exchange import FakeAccount, FakeInstance, FakeMarket, FakeOrders, FakeTools
@@ -30,7 +29,7 @@ from reconciler.validation.validator import compile_config_schema
 
 
 class FakeLog:
-    """Implements `strategy.context.Log`. `lines` are (level, message), oldest first."""
+    """Implements `strategy.base.Log`. `lines` are (level, message), oldest first."""
 
     def __init__(self) -> None:
         self.lines: list[tuple[str, str]] = []
@@ -46,7 +45,7 @@ class FakeLog:
 
 
 class FakeContext:
-    """Implements `strategy.context.Context`. Time stands still until `advance`."""
+    """Implements `strategy.base.Context`. Time stands still until `advance`."""
 
     def __init__(
         self,

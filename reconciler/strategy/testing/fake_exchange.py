@@ -29,7 +29,7 @@ from reconciler.orders.order import (
     to_decimal,
 )
 from reconciler.records.mode import Mode
-from reconciler.strategy.context import order_request
+from reconciler.strategy.base import order_request
 
 
 class FakeTools:
@@ -48,7 +48,7 @@ class FakeTools:
 
 
 class FakeAccount:
-    """Implements `strategy.context.Account`. Independent of the instance's own orders, as a shared account is."""
+    """Implements `strategy.base.Account`. Independent of the instance's own orders, as a shared account is."""
 
     def __init__(self, tools: FakeTools) -> None:
         self._tools = tools
@@ -76,7 +76,7 @@ class FakeAccount:
 
 
 class FakeMarket:
-    """Implements `strategy.context.Market`."""
+    """Implements `strategy.base.Market`."""
 
     def __init__(self, symbol: str, clock: Clock, tools: FakeTools) -> None:
         self._symbol = symbol
@@ -150,7 +150,7 @@ def _known(timeframe: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class FakeInstance:
-    """Implements `strategy.context.InstanceInfo`."""
+    """Implements `strategy.base.InstanceInfo`."""
 
     id: str = "under-test"
     strategy_type: str = "under_test"
@@ -170,7 +170,7 @@ _UNSETTLED = (Outcome.PENDING, Outcome.UNKNOWN)
 
 
 class FakeOrders:
-    """Implements `strategy.context.Orders`.
+    """Implements `strategy.base.Orders`.
 
     In observe an order's outcome is `shadow`, in active `accepted`, and each mode has its own book; the shadow book
     begins from the real position and ends with observing. A market order fills at once where there is a quote; any
