@@ -46,6 +46,7 @@ from reconciler.settings import Settings, accounts_in
 from reconciler.settings.live_limits import LiveLimits, Staleness
 from reconciler.sources.branch import Branch, Fetching, RefWatcher
 from reconciler.sources.hints import Watcher
+from reconciler.sources.signatures import CheckedBeside
 from reconciler.sources.worktree import Worktree, WorktreeOptions
 from reconciler.store.reader import Reader
 from reconciler.store.store import Store
@@ -174,6 +175,7 @@ class _Engine:
             if source.pinned.remote is None
             else Fetching(self._branch(), source.fetch_seconds, lambda: self._hint(), clock)
         )
+        self._checking: CheckedBeside | None = None
         self._ending = ""
         """Why it ends, where nobody asked it to."""
 
@@ -316,10 +318,14 @@ class _Engine:
             return _SparedSource(files, self._descriptors, self._limits)
         judge = judging(settings.accounts, accounts_in)
         branch, asked, spared = self._branch(), settings.source.signatures, self._descriptors.spared
-        signatures = branch.signatures(asked.allowed_signers, asked.forge) if asked.required else None
+        if asked.required:
+            signatures = branch.signatures(asked.allowed_signers, asked.forge)
+            self._checking = CheckedBeside(signatures, self._clock, lambda: self._hint())
         fault = str if self._fetching is None else self._fetching.fault
         trusted = functools.partial(distrusted, settings.accounts, self._trust)
-        return Trail(branch, self._store.following, judge, settings.source.pinned, spared, signatures, fault, trusted)
+        return Trail(
+            branch, self._store.following, judge, settings.source.pinned, spared, self._checking, fault, trusted
+        )
 
     def _watcher(self, controller: Controller) -> Watcher | RefWatcher:
         if self._settings.source.kind == "git":
@@ -449,6 +455,8 @@ class _Engine:
         fleet.watcher.stop()
         engine.controller.stop()
         engine.catalogue.close()
+        if self._checking is not None:
+            self._checking.stop()
         abandoned = engine.host.stop(self._settings.runtime.shutdown_deadline_seconds)
         if abandoned:
             log.warning("instances abandoned: their hooks did not end in time", extra={"ids": ",".join(abandoned)})

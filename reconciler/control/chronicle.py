@@ -11,7 +11,7 @@ from reconciler.documents.wording import some
 from reconciler.ports import EventLog
 from reconciler.records.admission import Removal
 from reconciler.records.event import EventReason, EventType
-from reconciler.records.followed import Followed
+from reconciler.records.followed import CHECKING, Followed
 from reconciler.records.halt import Halt
 from reconciler.records.plan import Action, Load, Reload, SetMode, Unload, Update
 from reconciler.records.record import Attempt, RowChange
@@ -112,7 +112,7 @@ class Chronicle:
 
     def followed(self, before: Followed, now: Followed) -> None:
         """That a commit is held, where it was not so before; it is told once."""
-        if now.held is None or (now.held, now.held_why) == (before.held, before.held_why):
+        if now.held is None or (now.held, now.held_why) == (before.held, before.held_why) or now.held_why == CHECKING:
             return
         commit, why = now.held, now.held_why
         way_out = f"; to take it all the same: reconciler source accept {commit} --reason …" if commit else ""

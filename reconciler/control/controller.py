@@ -18,6 +18,7 @@ from reconciler.control.fleet import Fleet
 from reconciler.control.follower import Follower
 from reconciler.control.observer import SETTLING_S, Observer
 from reconciler.errors import StoreError
+from reconciler.records.mode import Mode
 from reconciler.records.plan import Action, Load, Phase, Reload, Running, SetMode, Unload, Update, load_key, plan
 from reconciler.records.record import Row
 from reconciler.records.status import Sync
@@ -96,6 +97,7 @@ class Controller:
         self._look_again = True
         self._looked_at_s = float("-inf")
         self._plan_everything = True
+        self._in_force: tuple[Mapping[str, Row], Mapping[str, Mode], Mapping[str, Row]] = ({}, {}, {})
         self._at_rest: tuple[Mapping[str, Row], Mapping[str, Running]] = ({}, {})
         self._reports: deque[Report] = deque()
         self._retries_s: dict[str, float] = {}
@@ -272,7 +274,7 @@ class Controller:
 
         Nothing else can need anything then: whatever changes in a host without being asked is reported.
         """
-        rows, views = self.fleet.rows, self._host.views()
+        rows, views = self._rows_in_force(), self._host.views()
         due = [i for i, due_s in self._retries_s.items() if due_s <= now_s]
         for instance_id in due:
             del self._retries_s[instance_id]
@@ -288,6 +290,15 @@ class Controller:
         self._plan_everything = len(actions) < len(planned)  # some wait for their turn
         self._at_rest = ({}, {}) if planned else (rows, views)
         return actions
+
+    def _rows_in_force(self) -> Mapping[str, Row]:
+        """The same object for as long as nothing changed."""
+        rows, lowered, found = self._in_force
+        fleet = self.fleet
+        if rows is not fleet.rows or lowered is not fleet.lowered:
+            found = fleet.in_force()
+            self._in_force = (fleet.rows, fleet.lowered, found)
+        return found
 
     def _can_load(self, row: Row) -> bool:
         return self._observer.definition(row) is not None

@@ -121,7 +121,8 @@ def _is_lowered_by_held(case: Case) -> bool:
     """True where the file that is applied says more than is in force, and nothing is wrong with it."""
     attempt = case.fleet.attempt_of(case.row)
     is_well = attempt is None or attempt.sync is Sync.SYNCED
-    return case.fleet.followed is not None and case.row.mode_override is not None and is_well
+    is_lowered = case.row.mode_override is not None or case.row.id in case.fleet.lowered
+    return case.fleet.followed is not None and is_lowered and is_well
 
 
 def health(case: Case) -> Health:
@@ -162,7 +163,7 @@ def accepted(case: Case) -> Finding:
         return False, "FileMissing", "its file is missing; it is looked for once more before it is unloaded"
     attempt = case.fleet.attempt_of(case.row)
     if _is_lowered_by_held(case):
-        lowered = f"{case.row.mode} instead of {case.row.record.mode}"
+        lowered = f"{case.fleet.lowered.get(case.row.id, case.row.mode)} instead of {case.row.record.mode}"
         told = f"a commit that was held lowered it, {lowered}, until another commit is applied: reconciler source"
         return False, "SourceHeld", told
     if attempt is None or attempt.sync is Sync.SYNCED:

@@ -10,6 +10,7 @@ from reconciler.records.admission import Removal
 from reconciler.records.change import MergedChange
 from reconciler.records.evaluation import Evaluation
 from reconciler.records.followed import Followed
+from reconciler.records.mode import Mode, lowers
 from reconciler.records.record import Attempt, Row, RowChange, without_instance
 
 
@@ -22,7 +23,8 @@ class Fleet:
     `source_error` says why the files could not be read at all, `not_whole` why the last read could not tell what
     is missing, `git_problem` why nobody knows what is committed, and `git_note` what else is to be said of git.
     `blocked_since_s` is when `not_whole` began (monotonic), None where it is empty. `followed` is how far a branch was,
-    None of a work tree. `head` is what `revision` says of itself, None where that is not known.
+    None of a work tree. `lowered` are modes that are in force below those of the rows. `head` is what `revision` says
+    of itself, None where that is not known.
     """
 
     rows: Mapping[str, Row] = field(default_factory=dict)
@@ -39,6 +41,7 @@ class Fleet:
     blocked_since_s: float | None = None
     source_error: str = ""
     followed: Followed | None = None
+    lowered: Mapping[str, Mode] = field(default_factory=dict)
     head: MergedChange | None = None
     observed: bool = False
     """True once a snapshot has been read and applied by this process."""
@@ -51,6 +54,15 @@ class Fleet:
         for path in forgotten_paths:
             tried.pop(path, None)
         return replace(self, rows=rows, attempts=tried)
+
+    def in_force(self) -> Mapping[str, Row]:
+        """The rows by which the fleet is to run: these themselves where nothing is lower than they say."""
+        lower = {
+            name: row.lowered(mode)
+            for name, mode in self.lowered.items()
+            if (row := self.rows.get(name)) is not None and row.is_live and lowers(row.mode, mode)
+        }
+        return {**self.rows, **lower} if lower else self.rows
 
     def attempt_of(self, row: Row) -> Attempt | None:
         """What was last attempted with the file this row came from."""

@@ -11,27 +11,24 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
-from reconciler.clock import Clock, from_iso, iso
+from reconciler.clock import Clock, iso
 from reconciler.control.observer import Observer
-from reconciler.control.trail import Trail
-from reconciler.errors import SourceError
+from reconciler.control.trail import Brake, Hold, Start, Trail, halts_at, lowerings, walked
+from reconciler.errors import Problem, SourceError
 from reconciler.records.admission import Admission, Arrival, Removal, admit, removal_digest
-from reconciler.records.change import MergedChange
 from reconciler.records.crosscheck import template_problems
 from reconciler.records.evaluation import Evaluation
-from reconciler.records.followed import Followed
-from reconciler.records.halt import Halt, but_for, read_halts
+from reconciler.records.followed import CHECKING, Followed
+from reconciler.records.halt import Halt, but_for, read_halts, shortened
 from reconciler.records.mode import lowers
 from reconciler.records.record import Row, RowChange
 from reconciler.records.snapshot import Snapshot, SourceFile, named_id
-from reconciler.records.walk import CommitWalk, Step, moment
-from reconciler.sources.signatures import SignedRange
+from reconciler.records.walk import CommitWalk, Step
+from reconciler.sources.layout import HALT_PATHS
 
 log = logging.getLogger(__name__)
 
 WAITING: Final = "code of a commit before it is being imported"
-_REMEMBERED: Final = 10_000
-"""Of so many commits that are held, the newest, it is kept when they were first seen."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,8 +40,7 @@ class _Look:
     snapshot: Snapshot
     steps: Sequence[Step] = ()
     is_leap: bool = False
-    held: Snapshot | None = None
-    held_commit: str | None = None
+    held: str | None = None
     why: str = ""
 
 
@@ -57,10 +53,21 @@ class Follower(Observer):
         self._trail = trail
         self._followed = trail.progress.followed() or Followed.of(trail.pinned)
         self._seen: str | None = None
-        self._checked: SignedRange | None = None
+        self._hold = Hold(trail)
         self._adopted: frozenset[str] = frozenset()
         self._stored: set[tuple[str, str]] = set()
         self._accepted: str | None = None
+        self._brake = Brake()
+        self.fleet = replace(self.fleet, lowered=self._followed.lowered)
+
+    @property
+    def is_loading_code(self) -> bool:
+        """True while signatures are being checked, too: what is then to be loaded nobody knows yet."""
+        return super().is_loading_code or self._is_checking
+
+    @property
+    def _is_checking(self) -> bool:
+        return self._followed.held_why == CHECKING
 
     def observe(self) -> frozenset[str]:
         """Look at the branch; returns the ids of which something has changed. Raises StoreError."""
@@ -82,16 +89,21 @@ class Follower(Observer):
             seen = self._trail.branch.position()
             if self._snapshot is not None and seen == self._seen and not self._has_news:
                 return self._write_back(at)
+            self._lower_first(seen, at)
             look = self._look(seen)
             return self._take(look, seen, at)
         except SourceError as error:
             self._tell_source_error(str(error))
-            self.fleet = replace(self.fleet, source_error=str(error))
+            braked = self._brake.upon(self._followed)
+            if braked != self._followed:
+                self._trail.progress.keep(braked)
+                self._followed = braked
+            self.fleet = replace(self.fleet, source_error=str(error), lowered=braked.lowered, followed=braked)
             return frozenset()
 
     @property
     def _has_news(self) -> bool:
-        unchecked = self._checked is not None and not self._checked.is_certain
+        unchecked = self._is_checking or not self._hold.is_certain
         is_asked = self._accepted is not None or bool(self.absence.confirmed)
         return bool(is_asked or self._catalogue.has_news or self.fleet.source_error or unchecked)
 
@@ -106,6 +118,46 @@ class Follower(Observer):
         self._chronicle.reached(fault)
         self.fleet = replace(self.fleet, followed=self._followed)
 
+    # What is in force before anything is known but the newest commit itself.
+
+    def _lower_first(self, seen: str | None, at: str) -> None:
+        """Halts and lower modes wait for nothing: no signature, no code, and no commit in between that is damaged."""
+        if self._snapshot is None:
+            self._halt_first(at)
+        self._brake = brake = Brake()
+        if seen is None or (seen == self._followed.applied and self._snapshot is not None):
+            return
+        try:
+            brake = halts_at(self._trail.branch, seen, self._snapshot, at)
+        except SourceError as error:
+            log.warning("the newest commit cannot be read", extra={"error": str(error)})  # who needs more of it tells
+        self._halt_more(brake, seen)
+        if brake.head is not None:
+            arrival = Arrival(at, seen, whole=False)
+            lowered = lowerings(brake.head, self._snapshot, self.fleet.evaluations, self.fleet.rows, arrival)
+            brake = replace(brake, lowered=lowered)
+            self._close_gates(Admission(lowered, (), (), Removal()))
+        self._brake = brake
+
+    def _halt_first(self, at: str) -> None:
+        """What was halted when the process before this one ended is halted, whatever can be read by now."""
+        applied, found = self._followed.applied, Brake(self._followed.halts)
+        self._halt_more(found, applied or "")
+        if applied is None:
+            return
+        try:
+            found = halts_at(self._trail.branch, applied, None, at)
+        except SourceError as error:
+            told = f"what is applied cannot be read, so that nobody knows what it halts: {error}"
+            found = Brake((Halt("all", "", True, shortened(told), HALT_PATHS[0], at),))
+        self._halt_more(found, applied)
+        if found.head is not None:
+            self._begin(found.head)
+
+    def _halt_more(self, brake: Brake, commit: str) -> None:
+        known, problems = self._halt_watch.declared, (*self._halt_watch.problems, *brake.problems)
+        self._declare((*known, *but_for(known, brake.halts)), tuple(dict.fromkeys(problems)), commit)
+
     # What is to be in force.
 
     def _look(self, seen: str | None) -> _Look:
@@ -115,51 +167,30 @@ class Follower(Observer):
             if seen is None:
                 mend = "push it, or name another with --branch"
                 raise SourceError(f"{self._trail.pinned}: expected a branch, found none; {mend}")
-            if why := self._why_unsigned(None, seen):
+            if why := self._hold.why_unsigned(followed, seen, self._clock.time()):
                 raise SourceError(f"the first commit would be {seen[:10]}, and signatures are required: {why}")
             return _Look(seen, branch.snapshot(seen), is_leap=True)
         if self._snapshot is None:
-            self._begin(applied)
+            self._begin(branch.snapshot(applied))
         assert self._snapshot is not None
         if seen == applied:
             return _Look(applied, self._snapshot)
         branch.refuse_shallow()
-        why = self._why_held(applied, seen)
-        if why and seen is not None and seen in (followed.accepted, self._accepted):
+        why = self._hold.why_held(followed, seen, self._clock.time())
+        if why and why != CHECKING and seen is not None and seen in (followed.accepted, self._accepted):
             why = ""
         if not why and seen is not None:
-            snapshot = branch.snapshot(seen, self._snapshot)
+            snapshot = self._brake.head or branch.snapshot(seen, self._snapshot)
             if branch.descends(applied, seen):
                 return _Look(seen, snapshot, branch.steps(applied, seen, self._snapshot))
             return _Look(seen, snapshot, is_leap=True)
-        held = None if seen is None else branch.snapshot(seen, self._snapshot)
-        return _Look(applied, self._snapshot, held=held, held_commit=seen or "", why=why)
+        return _Look(applied, self._snapshot, held=seen or "", why=why)
 
-    def _why_held(self, applied: str, seen: str | None) -> str:
-        branch = self._trail.branch
-        if seen is None:
-            return "the branch is gone"
-        if not branch.has(applied):
-            return f"what is applied, {applied[:10]}, is not in this repository any more"
-        if not branch.descends(applied, seen):
-            return f"it does not descend from what is applied, {applied[:10]}: the branch was moved"
-        return self._why_unsigned(applied, seen)
-
-    def _why_unsigned(self, applied: str | None, seen: str) -> str:
-        """Empty where signatures are not required, too. A range is judged once, or until somebody could."""
-        signatures, known = self._trail.signatures, self._checked
-        if signatures is None:
-            return ""
-        if known is None or not known.is_certain or (known.applied, known.new) != (applied or "", seen):
-            first_seen = {commit: from_iso(at) for commit, at in self._followed.first_seen.items()}
-            known = self._checked = signatures.check(applied, seen, first_seen, self._clock.time())
-        return known.held
-
-    def _begin(self, applied: str) -> None:
+    def _begin(self, snapshot: Snapshot) -> None:
         """What this process has to know of what was applied before it began."""
         self._catalogue.schemas.update(self._trail.progress.schemas())
         self._stored.update(self._catalogue.schemas)
-        snapshot = self._snapshot = self._trail.branch.snapshot(applied)
+        self._snapshot = snapshot
         self._recall_code(snapshot)
         self._catalogue.refresh(snapshot.strategies)
         self.fleet = replace(self.fleet, evaluations=self._evaluate(snapshot, self._catalogue))
@@ -182,7 +213,8 @@ class Follower(Observer):
     def _take(self, look: _Look, seen: str | None, at: str) -> frozenset[str]:
         snapshot = look.snapshot
         halts, problems, left = self._halts_of(look, at)
-        self._declare(tuple(dict.fromkeys((*self._halt_watch.declared, *halts))), problems, snapshot)
+        declared = self._halt_watch.declared
+        self._declare((*declared, *but_for(declared, halts)), problems, look.target)
         arrival = Arrival(
             at=at,
             revision=look.target,
@@ -216,46 +248,17 @@ class Follower(Observer):
         self._close_gates(replace(admission, changes=tuple({one.row.id: one for one in changes}.values())))
         followed = self._moved(look, seen, at, walk.behind, left)
         self._write(followed, look, changes, admission, removal, evaluations, at)
-        self._declare(halts, problems, snapshot)
+        self._declare(halts, problems, look.target)
         self._seen = seen
         return frozenset(change.row.id for change in changes).union(
             attempt.id for attempt in admission.attempts if attempt.id is not None
         )
 
     def _walked(self, look: _Look, at: str) -> CommitWalk:
-        walk = CommitWalk(self.fleet.rows, self._judged, at)
         if look.is_leap or self._snapshot is None:
-            return walk
-        applied = self._followed.applied
-        assert applied is not None
-        for commit in sorted(set(self._followed.behind.values())):
-            names = frozenset(name for name, at_commit in self._followed.behind.items() if at_commit == commit)
-            self._catch_up(walk, commit, names, applied, at)
-        if look.steps:
-            walk.stand(self.fleet.evaluations, self._snapshot.instances, self._moment(applied, self._snapshot))
-            walk.follow(look.steps)
-        return walk
-
-    def _catch_up(self, walk: CommitWalk, commit: str, names: frozenset[str], applied: str, at: str) -> None:
-        """Lead names that waited for code at a commit as far as the others were led meanwhile."""
-        assert self._snapshot is not None
-        then = self._snapshot if commit == applied else self._trail.branch.snapshot(commit, self._snapshot)
-        state = self._moment(commit, then)
-        evaluations = self._judged(then.instances, state)
-        own = [one for one in evaluations if named_id(one.path) in names]
-        waiting = {named_id(one.path) for one in own if one.waiting}
-        walk.behind.update(dict.fromkeys(waiting, commit))
-        free = names - waiting
-        inner = CommitWalk(walk.rows, self._judged, at)
-        inner.stand(evaluations, [file for file in then.instances if named_id(file.path) in free], state)
-        for name in sorted(free):
-            inner.arrive([one for one in own if named_id(one.path) == name], commit, is_first=name in self._adopted)
-        steps = () if commit == applied else self._trail.branch.steps(commit, applied, then)
-        inner.follow(step.only(free) for step in steps)
-        walk.take(inner)
-
-    def _moment(self, commit: str, snapshot: Snapshot) -> Step:
-        return moment(commit, snapshot, self._trail.branch.settings(commit))
+            return CommitWalk(self.fleet.rows, self._judged, at)
+        start = Start(self._followed, self._snapshot, self.fleet.rows, self.fleet.evaluations, self._adopted)
+        return walked(self._trail, start, look.steps, self._judged, at)
 
     def _judged(self, files: Sequence[SourceFile], step: Step) -> Sequence[Evaluation]:
         return self._trail.judge(files, step, self._catalogue.facts_at(step.strategies))
@@ -279,32 +282,36 @@ class Follower(Observer):
         return Removal(protected=found.protected, held=tuple(missing), held_digest=digest, held_why=why), []
 
     def _lowered(self, look: _Look, rows: Mapping[str, Row], at: str) -> list[RowChange]:
-        """What a held commit says is lower than what is applied is lowered, and stays so."""
-        if look.held is None:
+        """What a commit that is not applied says is lower is lowered, and stays so; what is being checked may yet be
+        applied, and is in force without being a change of its own."""
+        if look.target != self._followed.applied or look.why == CHECKING:
             return []
-        evaluations = self._trail.judge(look.held.instances, self._moment(look.held_commit or "", look.held), {})
-        admission = admit(evaluations, rows, {}, Arrival(at, look.held_commit, whole=False))
-        by = f"by {(look.held_commit or '')[:10]}, which is held"
-        return [replace(one, summary=f"{one.summary}, {by}") for one in admission.changes if one.kind == "lowered"]
+        held = f"{look.held[:10]}, which is held" if look.held else "a commit that was seen and is gone"
+        changes = []
+        for name, mode in self._brake.upon(self._followed).lowered.items():
+            row = rows.get(name)
+            if row is not None and row.is_live and lowers(row.mode, mode):
+                told = f"mode: {row.mode} → {mode}, nothing else of the file is applied, by {held}"
+                changes.append(RowChange(replace(row.lowered(mode), applied_at=at), "lowered", told))
+        return changes
 
     # Halts.
 
-    def _halts_of(self, look: _Look, at: str) -> tuple[tuple[Halt, ...], tuple[Any, ...], tuple[Halt, ...]]:
+    def _halts_of(self, look: _Look, at: str) -> tuple[tuple[Halt, ...], tuple[Problem, ...], tuple[Halt, ...]]:
         """Those to be in force, what is wrong with their files, and those of held commits, which stay for now."""
         applied, problems = read_halts(look.snapshot.halt, at)
-        left = self._followed.halts if look.target == self._followed.applied else ()
-        if look.held is not None:
-            held, more = read_halts(look.held.halt, at)
-            left, problems = tuple(dict.fromkeys((*left, *but_for(left, held)))), (*problems, *more)
+        left: tuple[Halt, ...] = ()
+        if look.target == self._followed.applied:
+            left, problems = self._brake.upon(self._followed).halts, (*problems, *self._brake.problems)
         return (*applied, *but_for(applied, left)), problems, left
 
-    def _declare(self, halts: tuple[Halt, ...], problems: tuple[Any, ...], snapshot: Snapshot) -> None:
+    def _declare(self, halts: tuple[Halt, ...], problems: tuple[Problem, ...], commit: str) -> None:
         before = self._halt_watch.declared
         kept = tuple(next((old for old in before if old.said == one.said), one) for one in halts)
         if (before, self._halt_watch.problems) != (kept, problems):
             self._halt_watch.put(kept, problems)
             self._host.settle()
-            self._chronicle.declared(before, kept, f"commit {(snapshot.revision or '')[:10]}")
+            self._chronicle.declared(before, kept, f"commit {commit[:10]}")
 
     # Writing it down.
 
@@ -313,7 +320,7 @@ class Follower(Observer):
     ) -> Followed:
         before = self._followed
         has_moved = look.target != before.applied
-        held = look.held_commit if look.why else None
+        held = look.held if look.why else None
         is_same_hold = held == before.held and look.why == before.held_why
         return replace(
             before,
@@ -327,22 +334,10 @@ class Follower(Observer):
             held_at=None if held is None else before.held_at if is_same_hold else at,
             accepted=None if has_moved else self._accepted or before.accepted,
             halts=left,
+            lowered=self._brake.upon(before).lowered if held is not None and look.why == CHECKING else {},
             behind=dict(behind),
-            first_seen={} if held is None else self._first_seen(held, at),
+            first_seen={} if held is None else self._hold.first_seen(before, held, at),
         )
-
-    def _first_seen(self, held: str, at: str) -> Mapping[str, str]:
-        """Of what is held, when each commit was seen first; what it was judged by then stays so."""
-        before, checked = self._followed.first_seen, self._checked
-        if checked is None or checked.new != held:
-            return before
-        return {one.raw.commit: before.get(one.raw.commit, at) for one in checked.commits[-_REMEMBERED:]}
-
-    def _signed(self, commits: Mapping[str, MergedChange]) -> Mapping[str, MergedChange]:
-        if self._checked is None:
-            return commits
-        known = {one.raw.commit: one.signed_by for one in self._checked.commits}
-        return {commit: replace(one, signed_by=known.get(commit)) for commit, one in commits.items()}
 
     def _write(
         self,
@@ -362,7 +357,7 @@ class Follower(Observer):
             walked = {step.commit for step in look.steps} & {change.row.revision for change in changes}
             shown = filter(None, (followed.applied, followed.seen, followed.held))
             commits = trail.branch.commits(sorted({*walked, *shown}))
-            job = trail.progress.job(followed, self._signed(commits), schemas)
+            job = trail.progress.job(followed, self._hold.signed(commits), schemas)
             self._desired.apply(written, admission.attempts, admission.forgotten_paths, job)
         self._stored.update(schemas)
         self._drift.settled()
@@ -391,6 +386,7 @@ class Follower(Observer):
             source_error=snapshot.lost,
             observed=True,
             followed=followed,
+            lowered=followed.lowered,
         )
 
 

@@ -5,12 +5,16 @@ from __future__ import annotations
 import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 from reconciler.errors import ReconcilerError
 from reconciler.records.halt import Halt
+from reconciler.records.mode import Mode
 
 SourceKind = Literal["worktree", "git"]
+
+CHECKING: Final = "its signatures are being checked"
+"""Why a commit is held that nobody can say anything of yet."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,8 +48,9 @@ class Followed:
     `first` is the commit that was applied first, `applied` the last one, `seen` where the branch is. `held` is the
     commit that is not applied, for `held_why`: empty where the branch is gone, None where nothing is held. `accepted`
     is one that an operator said is to be taken. `halts` are of commits that were held; they last until another commit
-    is applied. `behind` are names that wait for code, with the commit at which they do. `first_seen` are commits that
-    are not applied, with when they were seen first: keys must have been good then. `unreachable` says why the remote
+    is applied. `lowered` are modes of one that nothing else is known of yet: they are in force, and no row says so.
+    `behind` are names that wait for code, with the commit at which they do. `first_seen` are commits that are not
+    applied, with when they were seen first: keys must have been good then. `unreachable` says why the remote
     could not be asked, empty where it could.
     """
 
@@ -62,6 +67,7 @@ class Followed:
     held_at: str | None = None
     accepted: str | None = None
     halts: tuple[Halt, ...] = ()
+    lowered: Mapping[str, Mode] = field(default_factory=dict)
     behind: Mapping[str, str] = field(default_factory=dict)
     first_seen: Mapping[str, str] = field(default_factory=dict)
     unreachable: str = ""

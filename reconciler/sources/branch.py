@@ -28,7 +28,7 @@ from reconciler.sources.command import WHOLE_CLONE, Git
 from reconciler.sources.commit import Objects, read_commit
 from reconciler.sources.compared import settings_at
 from reconciler.sources.git import Repository, first_line, locate, locate_bare
-from reconciler.sources.layout import SETTINGS, counts
+from reconciler.sources.layout import HALT_PATHS, SETTINGS, counts
 from reconciler.sources.mainline import Changed, History, changes, leap, removed_by
 from reconciler.sources.raw_commit import LIMIT_BYTES, parsed
 from reconciler.sources.signatures import Signatures, SigningRules
@@ -160,6 +160,21 @@ class Branch:
         tree = self._repository.tree(commit)
         with self.git.blobs() as blobs:
             return _kept(at_hand, read_commit(commit, tree, Objects(blobs, at_hand), at_hand, self._options))
+
+    def halt(self, commit: str) -> SourceFile | None:
+        """The halt file of a commit of which nothing else may be readable, None where there is none. Raises SourceError
+        where nobody can tell whether there is one."""
+        for path in HALT_PATHS:
+            mode, blob_id = self._repository.entry(commit, f"{self.where.prefix}{path}") or ("", "")
+            if not mode:
+                continue
+            if not mode.startswith("100"):
+                return SourceFile(path, None, "", True, "expected a file")
+            try:
+                return SourceFile(path, self.blob(blob_id, path), blob_id, True)
+            except SourceError as error:
+                return SourceFile(path, None, blob_id, True, str(error))
+        return None
 
     def settings(self, commit: str) -> bytes | None:
         """`reconciler.yaml` of that commit, None where there is none. Raises SourceError where it leads out of it."""

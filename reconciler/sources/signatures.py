@@ -8,12 +8,14 @@ says of its own time counts for nothing, nor do tags, replace refs, grafts, or a
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import threading
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Self
 
+from reconciler.clock import Clock
 from reconciler.documents.wording import some
 from reconciler.errors import SourceError
 from reconciler.records.change import SignedBy
@@ -92,15 +94,28 @@ class Signatures:
     def __init__(self, git: Git, rules: SigningRules) -> None:
         self._git = git
         self._rules = rules
+        self._seen: dict[str, float] = {}
+        self._known: dict[_Asked, SignedBy | str] = {}
+        """What was found out of the commits of the last range: a longer one, or another try, goes on from there."""
 
-    def check(self, applied: str | None, new: str, seen: Mapping[str, float], now: float) -> SignedRange:
+    def check(
+        self,
+        applied: str | None,
+        new: str,
+        seen: Mapping[str, float],
+        now: float,
+        is_wanted: Callable[[], bool] = lambda: True,
+    ) -> SignedRange:
         """Judge what leads from `applied` to `new`, both ids of commits. `seen` tells when the engine first saw each
-        commit, in seconds since the epoch; what is not in it, it sees `now`.
+        commit, in seconds since the epoch; what is not in it, nor was looked at by this one before, it sees `now`.
 
-        Where nothing is applied yet, `new` alone is judged, by its own signers. Raises SourceError where git cannot
-        say: an object that is missing or damaged, a shallow clone.
+        Where nothing is applied yet, `new` alone is judged, by its own signers. Once it is not wanted any more it looks
+        at no other commit. Raises SourceError where git cannot say: an object that is missing or damaged, a shallow
+        clone.
         """
         listed = self._listed(applied, new)
+        self._seen = {commit: seen.get(commit, self._seen.get(commit, now)) for commit in listed}
+        seen = self._seen
         commits = self._read(listed)
         _refuse_shallow(listed, commits)
         steps, astray = ((new,), "") if applied is None else _steps(applied, new, commits)
@@ -108,7 +123,8 @@ class Signatures:
             return SignedRange(applied or "", new, astray=astray)
         brought = dict(_brought(steps, commits))
         before = {step: new if applied is None else commits[step].parents[0] for step in steps}
-        return SignedRange(applied or "", new, steps, self._judged(brought, before, new, commits, seen, now, _ENOUGH))
+        judged = self._judged(brought, before, new, commits, seen, now, _ENOUGH, is_wanted)
+        return SignedRange(applied or "", new, steps, judged)
 
     def of_proposal(self, base: str, head: str, now: float) -> tuple[SignedCommit, ...]:
         """Judge what `head` has beyond `base`, the oldest first, as one step that is to be merged into it.
@@ -133,6 +149,7 @@ class Signatures:
         seen: Mapping[str, float],
         now: float,
         enough: int | None = None,
+        is_wanted: Callable[[], bool] = lambda: True,
     ) -> tuple[SignedCommit, ...]:
         """Each commit, by the signers of the commit before the step that brought it in, and those of `new`; after
         `enough` that lack a signature no more are asked about."""
@@ -140,13 +157,20 @@ class Signatures:
             versions = self._versions({new, *before.values()}, Path(folder))
 
             lacking: list[str] = []
+            known, self._known = self._known, {}
 
             def judged(commit: str) -> SignedCommit:
                 raw, step = commits[commit], brought[commit]
                 if enough is not None and len(lacking) >= enough:
                     return SignedCommit(raw, step, None, f"was not looked at: {enough} others are held already")
-                asked = dict.fromkeys((versions[before[step]], versions[new]))
-                found = _whose(raw, tuple(asked), seen.get(commit, now))
+                if not is_wanted():
+                    return SignedCommit(raw, step, None, f"{UNCHECKED}: it was given up")
+                asked = tuple(dict.fromkeys((versions[before[step]], versions[new])))
+                at_s = seen.get(commit, now)
+                key = (commit, tuple(one.texts for one in asked), at_s)
+                found = known[key] if key in known else _whose(raw, asked, at_s)
+                if isinstance(found, SignedBy) or UNCHECKED not in found:
+                    self._known[key] = found
                 if isinstance(found, str):
                     lacking.append(commit)
                     return SignedCommit(raw, step, None, found)
@@ -193,15 +217,88 @@ class Signatures:
         for one in (folder, folder / "ssh", folder / "gpg"):
             one.mkdir(mode=0o700)
         allowed = AllowedSigners(texts[0], self._rules.allowed_signers, commit, folder / "ssh")
-        if not self._rules.forge:
-            return _Version(allowed, None)
-        return _Version(allowed, ForgeKey(texts[1], self._rules.forge, commit, folder / "gpg"))
+        forge = ForgeKey(texts[1], self._rules.forge, commit, folder / "gpg") if self._rules.forge else None
+        return _Version(allowed, forge, tuple(texts))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Version:
+    """What it was made of are `texts`: two of the same texts say the same of every commit."""
+
     signers: AllowedSigners
     forge: ForgeKey | None
+    texts: tuple[bytes | None, ...]
+
+
+_Asked = tuple[str, tuple[tuple[bytes | None, ...], ...], float]
+"""A commit, the texts of the signers who were to allow it, the time as of which they were asked."""
+
+MOMENT_S: Final = 0.25
+"""Most ranges are a merge or two, and checked in less: then one look at the branch is enough."""
+
+
+class _Check:
+    """One range on its way to be judged."""
+
+    def __init__(self, applied: str | None, new: str) -> None:
+        self.applied, self.new = applied, new
+        self.done = threading.Event()
+        self.is_wanted, self.is_late = True, False
+        self.found: SignedRange | None = None
+        self.fault: Exception | None = None
+        self.thread: threading.Thread | None = None
+
+
+class CheckedBeside:
+    """Signatures that are checked on a thread of their own: nobody waits longer than a moment for a thousand of them.
+
+    One thread uses it. `changed` is called, on another one, when there is something to ask for again.
+    """
+
+    def __init__(self, signatures: Signatures, clock: Clock, changed: Callable[[], object]) -> None:
+        self._signatures = signatures
+        self._clock = clock
+        self._changed = changed
+        self._under_way: _Check | None = None
+
+    def check(self, applied: str | None, new: str, seen: Mapping[str, float], now: float) -> SignedRange | None:
+        """As `Signatures.check`; None where it is under way. What it came to is told once."""
+        check = self._under_way
+        if check is None or (check.applied, check.new) != (applied, new):
+            before = None if check is None else check.thread
+            self.stop(0)
+            check = self._under_way = _Check(applied, new)
+            asked = (check, before, dict(seen), now)
+            check.thread = threading.Thread(target=self._run, args=asked, name="signatures", daemon=True)
+            check.thread.start()
+            self._clock.wait(check.done, MOMENT_S)
+        if not check.done.is_set():
+            check.is_late = True
+            if not check.done.is_set():  # it may have ended before it could know that it is waited for
+                return None
+        self._under_way = None
+        if check.fault is not None:
+            raise check.fault
+        return check.found
+
+    def stop(self, deadline_s: float = 1.0) -> None:
+        """Check nothing more of what is under way, and wait until it ends with the commit that it is at."""
+        check, self._under_way = self._under_way, None
+        if check is not None and check.thread is not None:
+            check.is_wanted = False
+            check.thread.join(deadline_s)
+
+    def _run(self, check: _Check, before: threading.Thread | None, seen: Mapping[str, float], now: float) -> None:
+        """What the one before knows by then is known to this one."""
+        if before is not None:
+            before.join()
+        try:
+            check.found = self._signatures.check(check.applied, check.new, seen, now, lambda: check.is_wanted)
+        except Exception as error:  # noqa: BLE001 - it is raised where it is asked for
+            check.fault = error
+        check.done.set()
+        if check.is_late:
+            self._changed()
 
 
 def _whose(raw: RawCommit, versions: Sequence[_Version], at_s: float) -> SignedBy | str:

@@ -12,6 +12,7 @@ from sqlite_utils import Database
 from reconciler.records.change import MergedChange
 from reconciler.records.followed import Followed
 from reconciler.records.halt import Halt
+from reconciler.records.mode import Mode
 from reconciler.store.database import ReadPool, Reads
 from reconciler.store.writer import Writer
 from reconciler.visible import storable
@@ -99,6 +100,7 @@ def read_followed(reads: Reads) -> Followed | None:
         held_at=columns["held_at"],
         accepted=columns["accepted"],
         halts=tuple(Halt.from_json(one) for one in json.loads(columns["halts"])),
+        lowered={name: Mode(mode) for name, mode in json.loads(columns["lowered"]).items()},
         behind=json.loads(columns["behind"]),
         first_seen=json.loads(columns["first_seen"]),
         unreachable=columns["unreachable"],
@@ -131,6 +133,7 @@ def _columns(followed: Followed) -> dict[str, Any]:
         "held_at": followed.held_at,
         "accepted": followed.accepted,
         "halts": storable(json.dumps([halt.to_json() for halt in followed.halts])),
+        "lowered": json.dumps({name: str(mode) for name, mode in followed.lowered.items()}),
         "behind": json.dumps(dict(followed.behind)),
         "first_seen": json.dumps(dict(followed.first_seen)),
         "unreachable": storable(followed.unreachable),

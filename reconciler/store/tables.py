@@ -504,11 +504,8 @@ def scopes(db: Database) -> None:
 @migrations(name="0017_first_seen")
 def first_seen(db: Database) -> None:
     """When commits were first seen that are not applied: at that time keys must have been good."""
-    db.executescript(
-        """
-        ALTER TABLE source ADD COLUMN first_seen TEXT NOT NULL DEFAULT '{}' CHECK (json_type(first_seen) = 'object');
-        """
-    )
+    column = "first_seen TEXT NOT NULL DEFAULT '{}' CHECK (json_type(first_seen) = 'object')"
+    db.execute(f"ALTER TABLE source ADD COLUMN {column}")
 
 
 @migrations(name="0018_halts_that_cancel")
@@ -532,6 +529,13 @@ def flattening(db: Database) -> None:
             CHECK (provenance IN ('strategy', 'operator'));
         """
     )
+
+
+@migrations(name="0020_lowered_at_once")
+def lowered_at_once(db: Database) -> None:
+    """The modes of a commit that is lower than what is applied, and of which nothing else is known yet."""
+    column = "lowered TEXT NOT NULL DEFAULT '{}' CHECK (json_type(lowered) = 'object')"
+    db.execute(f"ALTER TABLE source ADD COLUMN {column}")
 
 
 def migrate(db: Database, path: Path) -> None:

@@ -20,7 +20,7 @@ from reconciler.control.follower import Follower
 from reconciler.control.heartbeat import Heartbeat
 from reconciler.control.observer import Observer
 from reconciler.control.operator import Operator
-from reconciler.control.trail import Trail, distrusted, judging
+from reconciler.control.trail import Signing, Trail, distrusted, judging
 from reconciler.errors import CannotDrill, ExecUnavailable
 from reconciler.orders.market import Balance, Candle, InstrumentRules, Position, Quote
 from reconciler.orders.order import Order, OrderChanges, OrderRequest
@@ -40,6 +40,7 @@ from reconciler.runtime.protocol import HostOptions
 from reconciler.settings import accounts_in
 from reconciler.settings.live_limits import LiveLimits
 from reconciler.sources.branch import Branch
+from reconciler.sources.signatures import CheckedBeside, Signatures
 from reconciler.sources.worktree import Worktree, WorktreeOptions
 from reconciler.store.store import Store
 from reconciler.strategy.catalogue import Catalogue
@@ -176,10 +177,12 @@ class Fleet:
         imports_beside: bool = False,
         follows: str = "",
         is_signed: bool = False,
+        checks_beside: bool = False,
         by_settings: bool = False,
         trust: str = "",
     ) -> None:
-        """`follows` is a branch: then its commits are the source. `is_signed`: signatures are required of them.
+        """`follows` is a branch: then its commits are the source. `is_signed`: signatures are required of them, and
+        `checks_beside`: checked beside the passes.
         `by_settings`: accounts are those that their settings declare."""
         self.root = root
         self.clock = clock
@@ -217,7 +220,9 @@ class Fleet:
             adopt,
         )
         if branch is not None:
-            signatures = branch.signatures("allowed_signers") if is_signed else None
+            signatures: Signing | None = branch.signatures("allowed_signers") if is_signed else None
+            if isinstance(signatures, Signatures) and checks_beside:
+                signatures = CheckedBeside(signatures, clock, lambda: self.controller.hint())
             pinned = Pinned("git", None, follows)
             judge = judging(accounts, accounts_in if by_settings else None)
             trusted = partial(distrusted, accounts, trust)

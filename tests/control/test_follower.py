@@ -295,3 +295,77 @@ def test_nothing_active_on_real_money_is_adopted_but_of_the_commit_that_is_trust
     fleet = make_fleet(follows="main", adopt=True, accounts=real, trust=commit)
     fleet.settle()
     assert {i: fleet.status(i).mode for i in fleet.ids()} == {"a": Mode.ACTIVE, "b": Mode.OBSERVE}
+
+
+def damage(fleet: Fleet, what: str) -> None:
+    """Put nonsense where the object is that `what` names."""
+    object_id = fleet.git("rev-parse", what)
+    path = fleet.root / ".git" / "objects" / object_id[:2] / object_id[2:]
+    path.chmod(0o644)
+    path.write_bytes(b"nonsense")
+
+
+HALT = "- {scope: all, reason: stop}\n"
+
+
+def test_a_damaged_range_lets_its_newest_commit_halt_and_lower_all_the_same(follow: Callable[..., Fleet]) -> None:
+    fleet = follow()
+    fleet.write("a", "observe")
+    fleet.write("b", "observe")
+    applied = fleet.commit()
+    fleet.settle()
+    fleet.write("b", "observe", config="{levels: 7}")
+    middle = fleet.commit()
+    fleet.write("b", "observe")
+    fleet.write("a", "off")
+    (fleet.root / "instances" / "_halt.yaml").write_text(HALT)
+    fleet.commit()
+    damage(fleet, f"{middle}:instances/b.yaml")
+    fleet.settle()
+    assert fleet.controller.fleet.source_error
+    assert [halt.reason for halt in fleet.store.halts.active()] == ["stop"]
+    assert set(fleet.views()) == {"b"}
+    fleet.close()
+    fleet = follow()
+    fleet.settle()
+    assert [halt.reason for halt in fleet.store.halts.active()] == ["stop"]
+    assert set(fleet.views()) == {"b"}
+    fleet.git("reset", "-q", "--hard", applied)
+    fleet.settle()
+    assert fleet.controller.fleet.source_error == ""
+    assert fleet.status("a").mode is Mode.OFF, "it stays lowered until another commit is applied"
+    assert [halt.reason for halt in fleet.store.halts.active()] == ["stop"]
+    fleet.commit("Nothing")
+    fleet.settle()
+    assert (fleet.status("a").mode, fleet.store.halts.active()) == (Mode.OBSERVE, ())
+
+
+def test_a_halt_file_that_is_damaged_halts_everything_in_full(follow: Callable[..., Fleet]) -> None:
+    fleet = follow()
+    fleet.write("a", "observe")
+    fleet.commit()
+    fleet.settle()
+    (fleet.root / "instances" / "_halt.yaml").write_text(HALT)
+    fleet.commit()
+    damage(fleet, "HEAD:instances/_halt.yaml")
+    fleet.settle()
+    (halt,) = fleet.store.halts.active()
+    assert (halt.scope, halt.full) == ("all", True)
+    assert "instances/_halt.yaml cannot be understood" in halt.reason
+
+
+def test_where_what_is_applied_cannot_be_read_any_more_a_new_process_halts_everything(
+    follow: Callable[..., Fleet],
+) -> None:
+    fleet = follow()
+    fleet.write("a", "observe")
+    (fleet.root / "instances" / "_halt.yaml").write_text(HALT)
+    fleet.commit()
+    fleet.settle()
+    fleet.close()
+    damage(fleet, "HEAD:instances")
+    fleet = follow()
+    fleet.settle()
+    (halt,) = fleet.store.halts.active()
+    assert (halt.scope, halt.full) == ("all", True)
+    assert "nobody knows what it halts" in halt.reason

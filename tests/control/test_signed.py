@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import subprocess
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,7 +13,11 @@ import pytest
 from reconciler.clock import iso
 from reconciler.records.followed import Followed
 from reconciler.records.mode import Mode
+from reconciler.records.status import Sync
+from reconciler.sources import signers
 from tests.control.conftest import Fleet
+from tests.control.test_code_loading import look
+from tests.control.test_follower import history
 
 pytestmark = pytest.mark.skipif(shutil.which("ssh-keygen") is None, reason="needs ssh-keygen")
 
@@ -31,13 +36,18 @@ def follow(make_fleet: Make, tmp_path: Path, key: Path) -> Make:
     """An engine on a branch whose first commit has an instance that is off, and ann as its signer."""
     subprocess.run(["git", "init", "-q", "-b", "main", "."], cwd=tmp_path, check=True)
 
-    def make(options: str = "") -> Fleet:
-        fleet = make_fleet(follows="main", is_signed=True)
+    def make(options: str = "", checks_beside: bool = False) -> Fleet:
+        fleet = make_fleet(follows="main", is_signed=True, checks_beside=checks_beside)
         if not (tmp_path / "allowed_signers").exists():
             allow(fleet, key, options)
             fleet.write("a", "off")
             fleet.commit("The first", key)
-        fleet.settle()
+        if not checks_beside:
+            fleet.settle()
+        elif fleet.store.following.followed() is None:
+            fleet.wait_until(lambda: look(fleet, 1) and fleet.store.following.followed() is not None)
+        else:
+            look(fleet)
         return fleet
 
     return make
@@ -176,3 +186,87 @@ def test_a_merge_that_leaves_the_applied_commit_beside_is_held(follow: Make, key
     fleet.settle()
     assert (followed(fleet).applied, fleet.ids()) == (applied, ["a"])
     assert "along first parents" in followed(fleet).held_why
+
+
+@pytest.fixture
+def gate(monkeypatch: pytest.MonkeyPatch) -> threading.Event:
+    """Until it is set, ssh-keygen does not answer; it is to be cleared first."""
+    gate, run = threading.Event(), signers._run
+    gate.set()
+
+    def late(what: str, *arguments: str, told: bytes = b"") -> subprocess.CompletedProcess[bytes] | str:
+        gate.wait(30)
+        return run(what, *arguments, told=told)
+
+    monkeypatch.setattr(signers, "_run", late)
+    return gate
+
+
+HALT = "- {scope: instance, id: b, reason: look at it}\n"
+
+
+def until_applied(fleet: Fleet, commit: str) -> None:
+    fleet.wait_until(lambda: look(fleet, 1) and followed(fleet).applied == commit)
+    look(fleet)
+
+
+def test_what_a_commit_lowers_and_halts_does_not_wait_for_its_signatures(
+    follow: Make, key: Path, gate: threading.Event
+) -> None:
+    fleet = follow(checks_beside=True)
+    for mode in ("off", "observe", "active"):
+        fleet.write("a", mode)
+        fleet.write("b", mode)
+        before = fleet.commit(key=key)
+        until_applied(fleet, before)
+    fleet.wait_until(lambda: look(fleet, 1) and fleet.views()["b"].mode is Mode.ACTIVE)
+    gate.clear()
+    fleet.write("a", "off")
+    (fleet.root / "instances" / "_halt.yaml").write_text(HALT)
+    (fleet.root / "instances" / "b.yaml").unlink()
+    new = fleet.commit(key=key)
+    look(fleet)
+    assert (followed(fleet).applied, followed(fleet).held) == (before, new)
+    assert followed(fleet).held_why == "its signatures are being checked"
+    assert [halt.reason for halt in fleet.store.halts.active()] == ["look at it"]
+    assert "a" not in fleet.views() or fleet.views()["a"].mode is Mode.OFF
+    assert fleet.views()["b"].mode is Mode.ACTIVE, "it removes nothing"
+    assert fleet.status("a").sync is Sync.HELD
+    assert [row.mode for row in fleet.store.desired.rows().values()] == [Mode.ACTIVE] * 2, "it is no change yet"
+    assert not [told for told in fleet.told() if told[0] == "SourceHeld"]
+    fleet.close()
+
+    fleet = follow(checks_beside=True)
+    assert [halt.reason for halt in fleet.store.halts.active()] == ["look at it"]
+    assert set(fleet.views()) <= {"b"}
+    gate.set()
+    until_applied(fleet, new)
+    rows = fleet.store.desired.rows()
+    assert (rows["a"].mode, rows["b"].is_live) == (Mode.OFF, False)
+    assert [kind for _, kind, _ in history(fleet, "a")] == ["changed"] * 3 + ["created"]
+
+
+def test_what_is_held_for_good_after_its_signatures_were_checked_stays_lowered(
+    follow: Make, key: Path, gate: threading.Event
+) -> None:
+    fleet = follow(checks_beside=True)
+    fleet.write("a", "observe")
+    before = fleet.commit(key=key)
+    until_applied(fleet, before)
+    gate.clear()
+    fleet.commit(key=key)
+    fleet.write("a", "off")
+    held = fleet.commit("Unsigned")
+    look(fleet)
+    assert followed(fleet).held_why == "its signatures are being checked"
+    fleet.git("reset", "-q", "--hard", before)
+    look(fleet)
+    assert followed(fleet).held is None
+    assert fleet.store.desired.rows()["a"].mode is Mode.OFF, "what it lowered stays so, though it is gone"
+    gate.set()
+    fleet.git("reset", "-q", "--hard", held)
+    fleet.wait_until(lambda: look(fleet, 1) and "is not signed" in followed(fleet).held_why)
+    fleet.git("reset", "-q", "--hard", before)
+    mended = fleet.commit("Nothing", key)
+    until_applied(fleet, mended)
+    assert fleet.status("a").mode is Mode.OBSERVE
