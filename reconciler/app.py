@@ -43,7 +43,7 @@ from reconciler.runtime.host import Host, ThreadHost
 from reconciler.runtime.surroundings import Surroundings
 from reconciler.serving import listen, serving, tell_refused_accepts_once
 from reconciler.settings import Settings, accounts_in
-from reconciler.settings.live_limits import LiveLimits, Staleness
+from reconciler.settings.live_settings import LiveLimits, Staleness
 from reconciler.sources.branch import Branch, Fetching, RefWatcher
 from reconciler.sources.hints import Watcher
 from reconciler.sources.signatures import CheckedBeside

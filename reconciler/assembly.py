@@ -41,7 +41,7 @@ from reconciler.runtime.performer import resolver
 from reconciler.runtime.protocol import Report
 from reconciler.runtime.surroundings import Surroundings
 from reconciler.settings import Settings
-from reconciler.settings.live_limits import LiveLimits
+from reconciler.settings.live_settings import LiveLimits
 from reconciler.store.store import Store
 from reconciler.strategy.catalogue import Catalogue
 from reconciler.strategy.importing import Importer

@@ -23,7 +23,7 @@ from reconciler.records.plan import Phase
 from reconciler.records.snapshot import Snapshot, SourceFile
 from reconciler.runtime.host import ThreadHost
 from reconciler.settings import load
-from reconciler.settings.live_limits import CHANGED, LiveLimits, Staleness
+from reconciler.settings.live_settings import CHANGED, LiveLimits, Staleness
 from reconciler.sources.worktree import Worktree, WorktreeOptions
 from tests.proof.floor import Floor, trading_floor, wait_until
 

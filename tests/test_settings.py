@@ -17,8 +17,7 @@ from reconciler.exec_mcp.options import embedded, names, ready, resolved
 from reconciler.exec_mcp.words import Target
 from reconciler.exec_mcp.written import read
 from reconciler.execution.shadow_book import DEFAULT_FEE
-from reconciler.paper.faults import Fault, FaultRule
-from reconciler.paper.terms import MarketRules, PaperOptions
+from reconciler.paper.terms import Fault, FaultRule, MarketRules, PaperOptions
 from reconciler.records.accounts import Accounts, DeclaredAccount
 from reconciler.records.followed import Pinned
 from reconciler.records.scopes import REAL_MONEY_THROTTLE

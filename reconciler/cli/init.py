@@ -123,15 +123,15 @@ def _refuse_within_a_fleet(root: Path) -> None:
 
 
 def _wanted(root: Path, nested: bool, deploy: bool) -> dict[str, str]:
-    from reconciler.review.scaffold import instance as fleet
+    from reconciler.review import scaffold
 
-    example = fleet.example()
+    example = scaffold.example()
     own = [path for path in _fleet_files(root) if path not in example]
     return {
         **({} if own else example),
-        **fleet.surroundings(_branch(root)),
-        **({} if nested else fleet.at_the_top()),
-        **(fleet.deployment() if deploy else {}),
+        **scaffold.surroundings(_branch(root)),
+        **({} if nested else scaffold.at_the_top()),
+        **(scaffold.deployment() if deploy else {}),
     }
 
 
@@ -161,7 +161,7 @@ def _write(root: Path, wanted: Mapping[str, str]) -> list[str]:
 
 
 def _missing_from(root: Path, path: str) -> str:
-    from reconciler.review.scaffold.instance import NEEDED
+    from reconciler.review.scaffold import NEEDED
 
     line = NEEDED.get(path)
     if line is None or line.partition("==")[0] in _text(root / path):

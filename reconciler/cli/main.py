@@ -19,7 +19,7 @@ import click
 from reconciler import __version__
 from reconciler.cli.output import say, spare_the_encoding, unforeseen
 from reconciler.cli.place import Place
-from reconciler.review.validate.text import count, inert
+from reconciler.review.validate.report import count, inert
 
 _MOST_LINES: Final = 20
 _LONGEST_LINE: Final = 300

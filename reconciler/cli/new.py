@@ -17,7 +17,7 @@ from reconciler.errors import Problem
 from reconciler.records.accounts import Accounts
 from reconciler.records.instance_schema import ID_PATTERN
 from reconciler.records.snapshot import Snapshot
-from reconciler.review.scaffold.instance import Draft, Wanted, instance_file
+from reconciler.review.scaffold import Draft, Wanted, instance_file
 from reconciler.review.validate.check import check
 from reconciler.sources.folder import DEPTH_LIMIT
 from reconciler.sources.layout import INSTANCES, counts, is_template

@@ -15,7 +15,7 @@ from reconciler.cli.place import NoEngine, Place, owned_store, require_known
 from reconciler.orders.order import OrderState, Outcome, decimal_text
 from reconciler.orders.verdict import WORDS, Verdict, VerdictWord
 from reconciler.records.cadence import to_the_second
-from reconciler.review.validate.text import count
+from reconciler.review.validate.report import count
 
 if TYPE_CHECKING:
     from reconciler.store import Reader

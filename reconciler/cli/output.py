@@ -109,7 +109,7 @@ def spare_the_encoding() -> None:
 
 
 def print_text(text: str) -> None:
-    """An answer that was laid out elsewhere, nothing hidden in it: see `review.text` and `review.plan.text`."""
+    """An answer that was laid out elsewhere, nothing hidden in it: see `as_text` of reports and plans."""
     click.echo(text)
 
 

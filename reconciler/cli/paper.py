@@ -18,8 +18,8 @@ from reconciler.clock import SystemClock, iso
 from reconciler.errors import SettingsError
 
 if TYPE_CHECKING:
-    from reconciler.paper.faults import FaultRule
     from reconciler.paper.mcp_server import StandaloneOptions
+    from reconciler.paper.terms import FaultRule
     from reconciler.settings import Settings
 
 _SNIPPET = """\
@@ -165,7 +165,7 @@ def _options(
 
 def _fault(text: str) -> FaultRule:
     """`slow,tool=place_order,seconds=2` as a rule."""
-    from reconciler.paper.faults import FaultRule
+    from reconciler.paper.terms import FaultRule
 
     values: dict[str, str] = {}
     try:

@@ -56,7 +56,7 @@ class Place:
 
     def _is_clone(self, folder: Path) -> bool:
         """A repository that an engine follows, or is about to, needs no files beside it."""
-        from reconciler.settings.followed_settings import hosts_state_dir
+        from reconciler.settings.live_settings import hosts_state_dir
         from reconciler.sources.git import locate_bare
 
         if locate_bare(folder) is not None:
@@ -93,7 +93,7 @@ class Place:
     def engine_settings(self, flags: Mapping[str, Any] | None = None) -> Settings:
         """What an engine here goes by: a commit, where it follows a branch. Failure where it cannot be used."""
         from reconciler.clock import SystemClock
-        from reconciler.settings.followed_settings import engine_settings
+        from reconciler.settings.live_settings import engine_settings
 
         try:
             return engine_settings(self.root(), os.environ, flags or {}, SystemClock())
@@ -104,7 +104,7 @@ class Place:
 
     def followed(self) -> Followed | None:
         """What an engine here follows; None where none ever did, or nobody can tell."""
-        from reconciler.settings.followed_settings import follows
+        from reconciler.settings.live_settings import follows
 
         with contextlib.suppress(StoreError):  # whoever needs it is told
             return follows(self.root(), os.environ)
@@ -118,7 +118,7 @@ class Place:
     def state_dir(self) -> Path:
         """Where the engine keeps its state. Broken settings do not keep anybody from a running engine's kill switch."""
         from reconciler.settings import STATE_DIR, load
-        from reconciler.settings.followed_settings import hosts_state_dir
+        from reconciler.settings.live_settings import hosts_state_dir
 
         followed = self.followed()
         if followed is not None and followed.kind == "git":

@@ -19,13 +19,12 @@ from reconciler.errors import SourceError
 from reconciler.records.crosscheck import EvaluationCache
 from reconciler.records.mode import Mode
 from reconciler.review.judging import judge
-from reconciler.review.plan import json, markdown, text
-from reconciler.review.plan.before import of_database, of_engine
-from reconciler.review.plan.comparison import Comparison, compare, compare_revisions
+from reconciler.review.plan.comparison import Comparison, compare, compare_revisions, of_database, of_engine
 from reconciler.review.plan.differences import Phrase, phrase
 from reconciler.review.plan.draft import plan_of, with_code_links, with_shadow_orders, with_stakes
 from reconciler.review.plan.model import CodeChange, FleetPlan, Point, ProposedCommit
 from reconciler.review.plan.outlook import Stake, currency_of
+from reconciler.review.plan.plan_formats import as_json, as_markdown, as_text
 from reconciler.sources.layout import STRATEGIES
 from reconciler.strategy.catalogue import Catalogue
 
@@ -64,11 +63,11 @@ class Plan(click.Command):
 
 def _text(plan: FleetPlan) -> str:
     if sys.stdout.isatty():
-        return text.render(plan, shutil.get_terminal_size().columns, bold=True)
-    return text.render(plan)
+        return as_text(plan, shutil.get_terminal_size().columns, bold=True)
+    return as_text(plan)
 
 
-FORMATS: dict[str, Callable[[FleetPlan], str]] = {"text": _text, "json": json.render, "markdown": markdown.render}
+FORMATS: dict[str, Callable[[FleetPlan], str]] = {"text": _text, "json": as_json, "markdown": as_markdown}
 
 
 @click.command(

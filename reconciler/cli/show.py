@@ -33,7 +33,7 @@ def show(place: Place, instance_id: str, form: str) -> None:
 
     What the strategy's schema fills in is marked as default.
     """
-    from reconciler.review.origin import origins
+    from reconciler.review.applied import origins
 
     reader = place.reader()
     try:
@@ -74,7 +74,7 @@ def blame(place: Place, instance_id: str, form: str) -> None:
     file to another folder. Those of its template come with the commit that wrote them there.
     """
     from reconciler.clock import SystemClock
-    from reconciler.review.origin import blamed
+    from reconciler.review.applied import blamed
     from reconciler.sources.blame import Blame
     from reconciler.sources.git import Repository
 

@@ -21,7 +21,7 @@ from reconciler.records.halt import Halt
 from reconciler.records.mode import Mode
 from reconciler.records.record import Attempt, told_of_removed
 from reconciler.records.status import Health, Sync
-from reconciler.review.validate.text import count
+from reconciler.review.validate.report import count
 
 if TYPE_CHECKING:
     from reconciler.store import Reader

@@ -11,9 +11,8 @@ import click
 
 from reconciler.cli.output import CouldNotRun, Failure, print_data, print_text, say
 from reconciler.cli.place import Place
-from reconciler.review.validate import text
 from reconciler.review.validate.check import EVERYTHING, Against, check, could_be_refused, is_under, known_paths
-from reconciler.review.validate.report import FORMATS, Report
+from reconciler.review.validate.report import FORMATS, Report, notes, summary
 from reconciler.sources.git import locate
 
 
@@ -54,7 +53,7 @@ def validate(ctx: click.Context, paths: tuple[Path, ...], base: str | None, form
         print_text(written) if form == "text" else print_data(written)
     if form == "github":
         _write_step_summary(found)
-    say(text.summary(found), *text.notes(found))
+    say(summary(found), *notes(found))
     ctx.exit(0 if found.ok else 1)
 
 
@@ -95,7 +94,7 @@ def _inside(path: str, root: str) -> str | None:
 
 def _write_step_summary(found: Report) -> None:
     """Append to the summary of the step that GitHub runs this in, where it does."""
-    from reconciler.review.validate.github import step_summary
+    from reconciler.review.validate.report_formats import step_summary
 
     path = os.environ.get("GITHUB_STEP_SUMMARY")
     if not path:

@@ -7,11 +7,11 @@ from dataclasses import dataclass, field, replace
 
 from reconciler.errors import Problem
 from reconciler.records.admission import Removal
-from reconciler.records.change import MergedChange
 from reconciler.records.evaluation import Evaluation
 from reconciler.records.followed import Followed
 from reconciler.records.mode import Mode, lowers
 from reconciler.records.record import Attempt, Row, RowChange, without_instance
+from reconciler.records.snapshot import MergedChange
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,14 +12,13 @@ from reconciler.documents.wording import some
 from reconciler.errors import Problem, SourceError
 from reconciler.records.accounts import Accounts
 from reconciler.records.admission import Arrival, admit
-from reconciler.records.change import MergedChange
 from reconciler.records.crosscheck import EvaluationCache, evaluate_all
 from reconciler.records.evaluation import DefinitionFacts, Evaluation
 from reconciler.records.followed import CHECKING, Followed, Pinned, refuse_other
 from reconciler.records.halt import Halt, but_for, read_halts
 from reconciler.records.mode import Mode, lowers
 from reconciler.records.record import Row, RowChange
-from reconciler.records.snapshot import Snapshot, SourceFile, named_id
+from reconciler.records.snapshot import MergedChange, Snapshot, SourceFile, named_id
 from reconciler.records.walk import CommitWalk, Judge, Step, moment
 from reconciler.sources.signatures import SignedRange
 from reconciler.store.following import Following

@@ -37,7 +37,7 @@ from reconciler.dashboard.bodies import Page
 from reconciler.dashboard.charts import picture
 from reconciler.dashboard.query import MONEYS, Query, no_such
 from reconciler.dashboard.render import lasting, render, written
-from reconciler.documents.pointer import Path, spell
+from reconciler.documents.wording import Path, spell
 from reconciler.orders.order import OrderState, Outcome
 from reconciler.ports import FleetSummary, StatusReader
 from reconciler.records.accounts import Accounts

@@ -32,10 +32,9 @@ from yaml.events import (
     SequenceStartEvent,
 )
 
-from reconciler.documents import looseness, syntax
-from reconciler.documents.pointer import Path, spell
+from reconciler.documents import syntax
 from reconciler.documents.scalars import LONE_DASH, SPECIAL_STARTS, Unusable, resolve
-from reconciler.documents.wording import quoted, shown
+from reconciler.documents.wording import Path, quoted, shown, spell
 from reconciler.errors import Problem
 
 MAX_DEPTH: Final = 32
@@ -316,8 +315,8 @@ def parse(data: bytes, path: str) -> Document | tuple[Problem, ...]:
     else:
         if b"\n<<<<<<< " in b"\n" + data:
             broken = syntax.conflicts(data.decode("utf-8-sig"), path)
-        if not broken and not walk.faults and looseness.is_suspect(data):
-            broken = tuple(looseness.problems(data.decode("utf-8-sig"), walk.events, path))
+        if not broken and not walk.faults and syntax.is_suspect(data):
+            broken = tuple(syntax.loose_problems(data.decode("utf-8-sig"), walk.events, path))
     walk.check_size()
     problems = (*walk.problems(path), *broken)
     if problems:

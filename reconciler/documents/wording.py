@@ -1,4 +1,7 @@
-"""Wording: how values are shown in messages. Pure. What looks like a key is never shown."""
+"""Wording: how values are shown in messages. Pure. What looks like a key is never shown.
+
+And pointers: how the place of a value is written for people, `config.levels` or `accounts[2].name`.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +13,12 @@ from typing import Any, Final, NamedTuple
 
 from reconciler.documents.scalars import resolve
 from reconciler.documents.syntax import foreign, resembling
+
+Path = tuple[str | int, ...]
+"""Where a value stands: mapping keys and list indices from the document down; `()` is the document."""
+
+_PLAIN_KEY = re.compile(r"[A-Za-z0-9_-]+")
+_STEP = re.compile(r'\.?([A-Za-z0-9_-]+)|\[([0-9]+)\]|\[("(?:[^"\\]|\\.)*")\]')
 
 
 class Literal(NamedTuple):
@@ -126,3 +135,35 @@ def did_you_mean(word: str, options: Iterable[Any]) -> str:
     names = {option.casefold(): option for option in options if isinstance(option, str)}
     near = difflib.get_close_matches(word.casefold(), names, n=1)
     return f"did you mean {quoted(names[near[0]])}?" if near else ""
+
+
+def spell(path: Path) -> str:
+    """`("accounts", 2, "a name")` → `accounts[2]["a name"]`; the document itself is the empty string.
+
+    A key of a mapping that looks like a credential is left out.
+    """
+    parts: list[str] = []
+    for step in path:
+        if isinstance(step, int):
+            parts.append(f"[{step}]")
+        elif find(step):
+            parts.append('["…"]')
+        elif _PLAIN_KEY.fullmatch(step):
+            parts.append(f".{step}" if parts else step)
+        else:
+            parts.append(f"[{json.dumps(step, ensure_ascii=False)}]")
+    return "".join(parts)
+
+
+def parse_pointer(pointer: str) -> Path:
+    """What `spell` spelled. Raises ValueError where the text is no pointer."""
+    steps: list[str | int] = []
+    at = 0
+    while at < len(pointer):
+        match = _STEP.match(pointer, at)
+        if match is None:
+            raise ValueError(f"expected a pointer like config.levels, was {pointer!r}")
+        key, index, quoted = match.groups()
+        steps.append(key if key is not None else int(index) if index is not None else json.loads(quoted))
+        at = match.end()
+    return tuple(steps)

@@ -21,7 +21,7 @@ from reconciler.errors import ExecRejected, ExecUnknown
 from reconciler.exec_mcp import refusals
 from reconciler.exec_mcp.answers import LONG, SHORT, SIDES, Unreadable
 from reconciler.exec_mcp.contract import BALANCES, CANDLES, LOOK_UP, PLACE, POSITIONS, TIMES, TOOLS, formed, unformed
-from reconciler.exec_mcp.subject import is_called
+from reconciler.exec_mcp.request import is_called
 from reconciler.exec_mcp.words import AnswerCondition, ToolWords
 from reconciler.orders.market import TIMEFRAMES_S
 

@@ -14,9 +14,9 @@ from reconciler.errors import CapabilityUnavailable, ExecError, ExecRejected, Ex
 from reconciler.exec_mcp import answers
 from reconciler.exec_mcp.connection import NOT_YET
 from reconciler.exec_mcp.contract import LOOK_UP, PLACE
+from reconciler.exec_mcp.request import Subject
 from reconciler.exec_mcp.server import unseen
 from reconciler.exec_mcp.servers import Servers
-from reconciler.exec_mcp.subject import Subject
 from reconciler.exec_mcp.venue import Venue
 from reconciler.orders.order import OrderState, Side, decimal_text
 from reconciler.records.accounts import Accounts

@@ -20,8 +20,8 @@ from reconciler.errors import CapabilityUnavailable, ExecError, ExecUnavailable,
 from reconciler.exec_mcp import answers
 from reconciler.exec_mcp.answers import Listed, OrderReport, Unreadable
 from reconciler.exec_mcp.market_data import MarketData
+from reconciler.exec_mcp.request import Subject, names_another, own_part
 from reconciler.exec_mcp.servers import Servers
-from reconciler.exec_mcp.subject import Subject, names_another, own_part
 from reconciler.exec_mcp.venue import Venue
 from reconciler.execution.gate_checks import Readiness
 from reconciler.execution.look_up import Clerk, LookUp, is_news

@@ -16,9 +16,8 @@ from typing import TypeVar
 from reconciler.errors import CapabilityUnavailable, ExecError, ExecRejected, ExecUnavailable, StoreError
 from reconciler.exec_mcp.answers import OrderReport, Unreadable
 from reconciler.exec_mcp.reply import OrderNotFound
-from reconciler.exec_mcp.request import Unsayable
+from reconciler.exec_mcp.request import Subject, Unsayable
 from reconciler.exec_mcp.servers import Servers
-from reconciler.exec_mcp.subject import Subject
 from reconciler.execution.order_steps import addressed
 from reconciler.execution.settlement import Settlement
 from reconciler.execution.watch import OrderWatch

@@ -15,9 +15,8 @@ from reconciler.clock import Clock, utc
 from reconciler.errors import CapabilityUnavailable, ExecError, ExecRejected
 from reconciler.exec_mcp.answers import OrderReport
 from reconciler.exec_mcp.bridge import Claims, Handover
-from reconciler.exec_mcp.request import Unsayable
+from reconciler.exec_mcp.request import Subject, Unsayable
 from reconciler.exec_mcp.servers import Servers
-from reconciler.exec_mcp.subject import Subject
 from reconciler.execution.gate_checks import Gatekeeper, Refusal, Units
 from reconciler.orders.order import (
     Order,

@@ -16,8 +16,8 @@ from typing import Any
 from reconciler.errors import CapabilityUnavailable, ExecError, ExecUnavailable
 from reconciler.exec_mcp.answers import Unreadable
 from reconciler.exec_mcp.bridge import GRACE_S, Bridge, Handover
+from reconciler.exec_mcp.request import Subject
 from reconciler.exec_mcp.servers import Servers
-from reconciler.exec_mcp.subject import Subject
 from reconciler.execution.look_up import LookUp
 from reconciler.execution.order_steps import LastLook, OrderSteps, Said, addressed, placed
 from reconciler.execution.settlement import Settlement

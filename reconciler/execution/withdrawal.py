@@ -13,8 +13,8 @@ from itertools import zip_longest
 from typing import NamedTuple
 
 from reconciler.errors import CapabilityUnavailable, ExecError, StoreError
+from reconciler.exec_mcp.request import Subject
 from reconciler.exec_mcp.servers import Servers
-from reconciler.exec_mcp.subject import Subject
 from reconciler.execution.gate_checks import Gatekeeper
 from reconciler.execution.limits import exposing
 from reconciler.execution.look_up import Clerk, LookUp

@@ -20,8 +20,8 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from typing_extensions import TypedDict
 
 from reconciler.paper.exchange import PaperExchange
-from reconciler.paper.faults import ANY_TOOL, FaultOnDemand, FaultRule, Faults
 from reconciler.paper.paper_order import OrderRefused, read_ticket
+from reconciler.paper.terms import ANY_TOOL, FaultOnDemand, FaultRule, Faults
 from reconciler.paper.told import (
     BalancesAnswer,
     CandlesAnswer,

@@ -8,8 +8,7 @@ from functools import lru_cache
 from typing import Any
 
 from reconciler.documents.document import Document, Mark, Merged, parse
-from reconciler.documents.pointer import Path, spell
-from reconciler.documents.pointer import parse as parse_pointer
+from reconciler.documents.wording import Path, parse_pointer, spell
 from reconciler.errors import Problem
 from reconciler.records.mode import Mode
 from reconciler.records.record import InstanceRecord, Values

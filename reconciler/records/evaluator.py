@@ -9,9 +9,8 @@ from decimal import Decimal
 from typing import Any, Final, NamedTuple
 
 from reconciler.documents.document import Document, Merged
-from reconciler.documents.pointer import spell
 from reconciler.documents.scalars import values_of
-from reconciler.documents.wording import did_you_mean, quoted
+from reconciler.documents.wording import did_you_mean, quoted, spell
 from reconciler.errors import Problem
 from reconciler.records.accounts import Accounts
 from reconciler.records.evaluation import DefinitionFacts, Evaluation

@@ -9,8 +9,7 @@ from enum import StrEnum
 from typing import Any, Final, Literal
 
 from reconciler.documents.document import Document, parse
-from reconciler.documents.pointer import spell
-from reconciler.documents.wording import did_you_mean
+from reconciler.documents.wording import did_you_mean, spell
 from reconciler.errors import Problem
 from reconciler.records.snapshot import HALT_FILES, SourceFile
 from reconciler.validation.validator import compile_schema

@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from reconciler.documents.document import Document, parse
-from reconciler.documents.pointer import Path as Pointer
-from reconciler.documents.pointer import spell
+from reconciler.documents.wording import Path as Pointer
+from reconciler.documents.wording import spell
 from reconciler.errors import Problem, SettingsError
 from reconciler.records.accounts import Accounts
 from reconciler.records.followed import Pinned

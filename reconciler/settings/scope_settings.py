@@ -9,8 +9,8 @@ from decimal import Decimal
 from typing import Any, Final
 
 from reconciler.documents.document import Document
-from reconciler.documents.pointer import Path as Pointer
-from reconciler.documents.pointer import spell
+from reconciler.documents.wording import Path as Pointer
+from reconciler.documents.wording import spell
 from reconciler.errors import Problem
 from reconciler.orders.market import named_currency, usual
 from reconciler.records.scopes import REAL_MONEY_THROTTLE, Ceilings, Requirement, Scope, Throttle, Turnover

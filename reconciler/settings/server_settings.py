@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from reconciler.documents.document import Document, Mark
-from reconciler.documents.pointer import Path as Pointer
-from reconciler.documents.pointer import spell
+from reconciler.documents.wording import Path as Pointer
+from reconciler.documents.wording import spell
 from reconciler.errors import Problem, SettingsError
 from reconciler.records.accounts import Accounts, DeclaredAccount
 from reconciler.settings.schema import SCHEMA

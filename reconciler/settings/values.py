@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
-from reconciler.documents.pointer import Path as Pointer
+from reconciler.documents.wording import Path as Pointer
 from reconciler.records.accounts import Accounts
 from reconciler.records.followed import Pinned
 from reconciler.settings.server_settings import Secret, ServerSettings
@@ -53,8 +53,7 @@ class PaperSettings:
     def site(self, heartbeat_s: float, journals: Path | None) -> PaperSite:
         """The options of the exchange; it keeps its state below `journals`, or forgets it."""
         from reconciler.exec_mcp.servers import PaperSite
-        from reconciler.paper.faults import FaultRule
-        from reconciler.paper.terms import FeedOptions, MarketRules, Markets, PaperOptions
+        from reconciler.paper.terms import FaultRule, FeedOptions, MarketRules, Markets, PaperOptions
 
         return PaperSite(
             step_s=self.step_seconds or heartbeat_s,

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from reconciler.documents.document import Document, parse
-from reconciler.documents.pointer import Path
+from reconciler.documents.wording import Path
 from reconciler.errors import SourceError
 from reconciler.records.snapshot import named_id
 from reconciler.sources.git import Repository

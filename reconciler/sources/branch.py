@@ -20,8 +20,7 @@ from typing import Final, NamedTuple
 
 from reconciler.clock import Clock
 from reconciler.errors import SourceError
-from reconciler.records.change import MergedChange
-from reconciler.records.snapshot import Snapshot, SourceFile, named_id
+from reconciler.records.snapshot import MergedChange, Snapshot, SourceFile, named_id
 from reconciler.records.walk import Step
 from reconciler.sources.blame import Blame
 from reconciler.sources.command import WHOLE_CLONE, Git

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from reconciler.clock import Clock
 from reconciler.errors import SourceError
-from reconciler.records.change import MergedChange
+from reconciler.records.snapshot import MergedChange
 from reconciler.sources.command import Git
 from reconciler.sources.layout import INSTANCES, STRATEGIES
 from reconciler.sources.raw_commit import LIMIT_BYTES, parsed

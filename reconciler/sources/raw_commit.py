@@ -14,7 +14,7 @@ from typing import Final
 
 from reconciler.clock import iso
 from reconciler.errors import SourceError
-from reconciler.records.change import MergedChange, SignedBy
+from reconciler.records.snapshot import MergedChange, SignedBy
 from reconciler.visible import visible
 
 LIMIT_BYTES: Final = 1024 * 1024

@@ -18,7 +18,7 @@ from typing import Final, Self
 from reconciler.clock import Clock
 from reconciler.documents.wording import some
 from reconciler.errors import SourceError
-from reconciler.records.change import SignedBy
+from reconciler.records.snapshot import SignedBy
 from reconciler.sources.command import Git
 from reconciler.sources.raw_commit import LIMIT_BYTES, RawCommit, parsed
 from reconciler.sources.signers import UNCHECKED, AllowedSigners, ForgeKey, is_openpgp, ssh_signature

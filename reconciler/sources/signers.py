@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Final
 
 from reconciler.clock import utc
-from reconciler.records.change import SignedBy
+from reconciler.records.snapshot import SignedBy
 from reconciler.visible import storable, visible
 
 NAMESPACE: Final = "git"

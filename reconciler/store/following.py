@@ -9,7 +9,6 @@ from typing import Any, TypeAlias
 
 from sqlite_utils import Database
 
-from reconciler.records.change import MergedChange
 from reconciler.records.followed import Followed
 from reconciler.records.halt import Halt
 from reconciler.records.mode import Mode

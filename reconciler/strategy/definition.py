@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from types import CodeType, FunctionType, ModuleType, TracebackType
 from typing import TYPE_CHECKING, Any
 
-from reconciler.documents import pointer
+from reconciler.documents.wording import parse_pointer
 from reconciler.errors import Problem
 from reconciler.records import cadence
 from reconciler.strategy.base import Strategy
@@ -105,7 +105,7 @@ class ModuleSource:
         """
         node = self.member(class_name, name)
         try:
-            steps = pointer.parse(place)
+            steps = parse_pointer(place)
         except ValueError:
             return self.member_at(class_name, name), False
         for step in steps:

@@ -9,8 +9,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any, Final
 
 from reconciler.documents.document import MAX_DEPTH
-from reconciler.documents.pointer import Path, spell
-from reconciler.documents.wording import did_you_mean, quoted, shown
+from reconciler.documents.wording import Path, did_you_mean, quoted, shown, spell
 from reconciler.validation import schema_tree as regex
 from reconciler.validation.formats import CHECKS
 from reconciler.validation.schema_tree import LIST, MAP, ONE, Schema, applied, every, of_item, of_property, referred

@@ -15,7 +15,7 @@ from jsonschema.exceptions import ValidationError
 from jsonschema.validators import extend
 from referencing import Registry
 
-from reconciler.documents.pointer import Path
+from reconciler.documents.wording import Path
 from reconciler.validation import formats
 from reconciler.validation import schema_tree as regex
 from reconciler.validation.schema_tree import LIST, MAP, ONE, Schema, by_pattern

@@ -7,7 +7,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import unquote
 
-from reconciler.documents.pointer import Path
+from reconciler.documents.wording import Path
 
 if TYPE_CHECKING:
     from jsonschema_rs import RegexOptions

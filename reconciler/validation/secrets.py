@@ -12,7 +12,7 @@ from functools import lru_cache
 from typing import Any, Final, Literal, NamedTuple
 from urllib.parse import quote, quote_plus
 
-from reconciler.documents.pointer import Path, spell
+from reconciler.documents.wording import Path, spell
 from reconciler.validation.schema_tree import Schema, applied, of_item, of_property, rewritten
 
 

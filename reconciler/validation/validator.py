@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final
 
 from reconciler.documents.document import Document
-from reconciler.documents.pointer import Path, spell
+from reconciler.documents.wording import Path, spell
 from reconciler.errors import Problem
 from reconciler.validation import config_schema
 from reconciler.validation import schema_tree as regex

@@ -9,9 +9,8 @@ from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from reconciler.documents.document import Document, Merged
-from reconciler.documents.pointer import Path, spell
 from reconciler.documents.scalars import resolve
-from reconciler.documents.wording import did_you_mean, kind, one_of, quoted, shown
+from reconciler.documents.wording import Path, did_you_mean, kind, one_of, quoted, shown, spell
 from reconciler.errors import Problem
 from reconciler.validation.formats import WORDS
 from reconciler.validation.schema_tree import Schema, by_pattern, referred

@@ -8,8 +8,8 @@ import subprocess
 
 import pytest
 
-from reconciler.records.change import MergedChange, SignedBy
 from reconciler.records.followed import Followed
+from reconciler.records.snapshot import MergedChange, SignedBy
 from reconciler.store import Reader
 from tests.cli.conftest import FakeEngine, Fleet
 

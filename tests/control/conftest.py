@@ -38,7 +38,7 @@ from reconciler.runtime.host import ThreadHost
 from reconciler.runtime.performer import no_secrets
 from reconciler.runtime.protocol import HostOptions
 from reconciler.settings import accounts_in
-from reconciler.settings.live_limits import LiveLimits
+from reconciler.settings.live_settings import LiveLimits
 from reconciler.sources.branch import Branch
 from reconciler.sources.signatures import CheckedBeside, Signatures
 from reconciler.sources.worktree import Worktree, WorktreeOptions

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from reconciler.documents.document import INHERITED, Document, Merged, merged, parse
-from reconciler.documents.pointer import Path
+from reconciler.documents.wording import Path
 from reconciler.records.evaluation import leaves
 
 INSTANCE = """\

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from reconciler.documents.pointer import Path, parse, spell
+from reconciler.documents.wording import Path, parse_pointer, spell
 
 
 @pytest.mark.parametrize(
@@ -22,19 +22,19 @@ from reconciler.documents.pointer import Path, parse, spell
 )
 def test_a_path_is_spelled_the_way_people_write_it_and_read_back(path: Path, text: str) -> None:
     assert spell(path) == text
-    assert parse(text) == path
+    assert parse_pointer(text) == path
 
 
 @settings(deadline=None)
 @given(st.lists(st.one_of(st.text(max_size=5), st.integers(0, 99)), max_size=5))
 def test_every_path_survives_being_spelled(path: list[str | int]) -> None:
-    assert parse(spell(tuple(path))) == tuple(path)
+    assert parse_pointer(spell(tuple(path))) == tuple(path)
 
 
 @pytest.mark.parametrize("text", ["a..b", "a[", "a[x]", "[1", ".", "a b"])
 def test_what_is_no_pointer_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match="expected a pointer"):
-        parse(text)
+        parse_pointer(text)
 
 
 def test_a_key_that_looks_like_a_credential_is_not_spelled_out() -> None:

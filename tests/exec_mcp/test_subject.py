@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from reconciler.exec_mcp.answers import Unreadable
-from reconciler.exec_mcp.subject import Subject, names_another
+from reconciler.exec_mcp.request import Subject, names_another
 from reconciler.orders.order import OrderState, Side
 
 OURS = Subject("8fl267loyw3v28", "BTC/USD", Side.BUY, Decimal(1))

@@ -18,8 +18,8 @@ from reconciler.clock import FakeClock
 from reconciler.errors import ExecRejected, ExecUnknown
 from reconciler.exec_mcp.options import ServerOptions
 from reconciler.exec_mcp.servers import PaperSite, open_servers
-from reconciler.paper.faults import Fault, FaultRule
 from reconciler.paper.mcp_server import serve_paper
+from reconciler.paper.terms import Fault, FaultRule
 from reconciler.records.accounts import Accounts
 
 WHO = {"account_id": "main", "client_id": "a"}

@@ -4,7 +4,7 @@ from reconciler.records.accounts import Accounts, DeclaredAccount
 from reconciler.records.crosscheck import EvaluationCache
 from reconciler.records.mode import Mode
 from reconciler.review.judging import judge
-from reconciler.review.plan.before import Before, of_base, of_database
+from reconciler.review.plan.comparison import Before, of_base, of_database
 from reconciler.strategy.catalogue import Catalogue
 from tests.review.revisions import COMMIT, STRATEGY, base_of, record, records, revision
 

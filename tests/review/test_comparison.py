@@ -10,8 +10,7 @@ from reconciler.records.mode import Mode
 from reconciler.records.plan import Load, Reload, SetMode, Unload
 from reconciler.records.record import digest
 from reconciler.records.snapshot import SourceFile
-from reconciler.review.plan.before import of_base
-from reconciler.review.plan.comparison import compare, compare_revisions, comparison_problems
+from reconciler.review.plan.comparison import compare, compare_revisions, comparison_problems, of_base
 from reconciler.strategy.catalogue import Catalogue
 from tests.review.revisions import STRATEGY, Files, against, base_after, base_of, compared, record, records, revision
 

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 
 from reconciler.errors import Problem
-from reconciler.review.validate.gitlab import fingerprints
 from reconciler.review.validate.report import Report
+from reconciler.review.validate.report_formats import fingerprints
 
 PROBLEM = Problem(
     "instances/a.yaml", 14, 11, "config.levels", 'expected an integer, was "five"', "remove the quotes", "schema-type"

@@ -6,8 +6,7 @@ import sys
 import pytest
 
 from reconciler.errors import Problem
-from reconciler.review.validate import text
-from reconciler.review.validate.report import FORMATS, Report
+from reconciler.review.validate.report import FORMATS, Report, as_text
 
 PROBLEM = Problem(
     "instances/a.yaml", 14, 11, "config.levels", "expected an integer", "remove the quotes", "schema-type"
@@ -31,7 +30,7 @@ def test_a_report_without_problems_can_be_written(form: str) -> None:
 
 def test_a_name_stands_for_its_module() -> None:
     report = Report((PROBLEM,))
-    assert FORMATS["text"](report) == text.render(report)
+    assert FORMATS["text"](report) == as_text(report)
 
 
 def test_choosing_a_format_imports_no_other() -> None:

@@ -10,10 +10,9 @@ from markdown_it import MarkdownIt
 from markdown_it.token import Token
 
 from reconciler.errors import Problem
-from reconciler.review.validate import github
-from reconciler.review.validate.github import SUMMARY_BYTES, step_summary
-from reconciler.review.validate.report import Report
-from reconciler.review.validate.text import position, statement
+from reconciler.review.validate import report_formats
+from reconciler.review.validate.report import Report, position, statement
+from reconciler.review.validate.report_formats import SUMMARY_BYTES, step_summary
 from reconciler.visible import visible
 
 TYPE = Problem(
@@ -47,7 +46,7 @@ def unescaped(value: str) -> str:
 
 
 def annotated(report: Report) -> list[Command]:
-    return [command for command in commands(github.render(report)) if command[0] == "error"]
+    return [command for command in commands(report_formats.as_github(report)) if command[0] == "error"]
 
 
 def code_spans(markdown: str) -> list[str]:
@@ -71,29 +70,29 @@ def is_ours(token: Token) -> bool:
 
 
 def test_a_problem_is_an_annotation_at_its_line() -> None:
-    assert github.render(Report((TYPE,), folder="fleet/")) == (
+    assert report_formats.as_github(Report((TYPE,), folder="fleet/")) == (
         "::error file=fleet/instances/a.yaml,line=14,col=11,title=The value is of another type"
         '::config.levels: expected an integer, was "five"%0Ahint: 100%25 sure:\\nyes'
     )
 
 
 def test_a_file_as_a_whole_has_no_line_and_its_name_is_escaped() -> None:
-    assert github.render(Report((STEP,))) == (
+    assert report_formats.as_github(Report((STEP,))) == (
         "::error file=instances/b%2Cc%3Ad.yaml,title=A mode rises by more than one step::mode: expected observe first"
     )
 
 
 def test_nothing_wrong_is_nothing_written() -> None:
-    assert github.render(Report((), {"instances/a.yaml": ()})) == ""
+    assert report_formats.as_github(Report((), {"instances/a.yaml": ()})) == ""
 
 
 def test_ten_are_annotated_the_gravest_first_and_the_others_counted_and_listed() -> None:
     many = [replace(TYPE, path=f"instances/{n:02}.yaml") for n in range(57)]
-    found = list(commands(github.render(Report(tuple(sorted([*many, STEP]))))))
+    found = list(commands(report_formats.as_github(Report(tuple(sorted([*many, STEP]))))))
     assert [name for name, _, _ in found] == ["error"] * 10 + ["notice", "group", "endgroup"]
     assert found[0][1]["file"] == STEP.path
     assert found[10][2] == "48 more problems, 58 in all: listed below and in the step summary"
-    plain = github.render(Report((*many, STEP))).partition("::group::")[2].splitlines()
+    plain = report_formats.as_github(Report((*many, STEP))).partition("::group::")[2].splitlines()
     assert len(plain) == 48 + 2
     assert plain[1].startswith("- instances/09.yaml:14:11: config.levels: ")
 
@@ -108,7 +107,7 @@ def test_one_file_takes_no_more_than_three_of_the_ten() -> None:
 
 @given(...)
 def test_no_text_starts_a_command_and_annotations_are_read_back(report: Report) -> None:
-    written = github.render(report)
+    written = report_formats.as_github(report)
     left = len(report.problems) - 10
     expected = ["error"] * min(10, len(report.problems)) + (["notice", "group", "endgroup"] if left > 0 else [])
     assert [name for name, _, _ in commands(written.encode().decode())] == expected

@@ -6,10 +6,9 @@ from dataclasses import replace
 from hypothesis import given
 
 from reconciler.errors import Problem
-from reconciler.review.validate import gitlab
-from reconciler.review.validate.gitlab import fingerprints
-from reconciler.review.validate.report import Report
-from reconciler.review.validate.text import statement
+from reconciler.review.validate import report_formats
+from reconciler.review.validate.report import Report, statement
+from reconciler.review.validate.report_formats import fingerprints
 from reconciler.visible import visible
 
 PROBLEM = Problem(
@@ -20,7 +19,7 @@ STEP = Problem("instances/b.yaml", 0, 0, "mode", "expected observe first", "", "
 
 def test_an_issue_has_what_the_widget_reads() -> None:
     report = Report((PROBLEM,), folder="fleet/")
-    assert json.loads(gitlab.render(report)) == [
+    assert json.loads(report_formats.as_gitlab(report)) == [
         {
             "description": 'config.levels: expected an integer, was "five"; hint: remove the quotes',
             "check_name": "schema-type",
@@ -32,24 +31,26 @@ def test_an_issue_has_what_the_widget_reads() -> None:
 
 
 def test_what_is_about_safety_is_severe_and_a_file_as_a_whole_is_its_first_line() -> None:
-    (issue,) = json.loads(gitlab.render(Report((STEP,))))
+    (issue,) = json.loads(report_formats.as_gitlab(Report((STEP,))))
     assert issue["severity"] == "blocker"
     assert issue["location"]["lines"] == {"begin": 1}
 
 
 def test_a_moved_line_is_the_same_issue() -> None:
-    (before,), (after,) = (json.loads(gitlab.render(Report((p,)))) for p in (PROBLEM, replace(PROBLEM, line=20)))
+    (before,), (after,) = (
+        json.loads(report_formats.as_gitlab(Report((p,)))) for p in (PROBLEM, replace(PROBLEM, line=20))
+    )
     assert before["fingerprint"] == after["fingerprint"]
     assert (before["location"], after["location"]) != (after["location"], after["location"])
 
 
 def test_nothing_wrong_is_an_empty_array() -> None:
-    assert json.loads(gitlab.render(Report())) == []
+    assert json.loads(report_formats.as_gitlab(Report())) == []
 
 
 @given(...)
 def test_any_text_is_read_back(report: Report) -> None:
-    issues = json.loads(gitlab.render(report).encode())
+    issues = json.loads(report_formats.as_gitlab(report).encode())
     assert len({issue["fingerprint"] for issue in issues}) == len(issues)
     for issue, problem in zip(issues, report.problems, strict=True):
         hint = f"; hint: {visible(problem.hint)}" if problem.hint else ""

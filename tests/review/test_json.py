@@ -1,23 +1,23 @@
 from __future__ import annotations
 
-import json as standard_json
+import json
 from pathlib import Path
 
 from hypothesis import given
 from jsonschema import Draft202012Validator
 
 from reconciler.errors import Problem
-from reconciler.review.validate import json
 from reconciler.review.validate.report import Report
+from reconciler.review.validate.report_formats import as_json
 from reconciler.visible import storable
 
-SCHEMA = standard_json.loads((Path(__file__).parents[2] / "schemas" / "report.schema.json").read_text(encoding="utf-8"))
+SCHEMA = json.loads((Path(__file__).parents[2] / "schemas" / "report.schema.json").read_text(encoding="utf-8"))
 PROBLEM = Problem("instances/a.yaml", 14, 11, "config.größe", "expected an integer", "a hint", "schema-type")
 
 
 def test_items_are_problems_as_the_api_has_them() -> None:
-    written = json.render(Report((PROBLEM,), {"instances/a.yaml": (PROBLEM,), "instances/b.yaml": ()}))
-    assert standard_json.loads(written) == {
+    written = as_json(Report((PROBLEM,), {"instances/a.yaml": (PROBLEM,), "instances/b.yaml": ()}))
+    assert json.loads(written) == {
         "items": [PROBLEM.to_json()],
         "valid": 1,
         "files": 2,
@@ -27,7 +27,7 @@ def test_items_are_problems_as_the_api_has_them() -> None:
 
 
 def test_nothing_wrong_is_an_empty_list() -> None:
-    assert standard_json.loads(json.render(Report())) == {"items": [], "valid": 0, "files": 0, "invalid": []}
+    assert json.loads(as_json(Report())) == {"items": [], "valid": 0, "files": 0, "invalid": []}
 
 
 def test_the_schema_describes_every_key() -> None:
@@ -40,7 +40,7 @@ def test_the_schema_describes_every_key() -> None:
 
 @given(...)
 def test_any_text_is_read_back_as_it_was_and_meets_the_schema(report: Report) -> None:
-    document = standard_json.loads(json.render(report).encode())
+    document = json.loads(as_json(report).encode())
     Draft202012Validator(SCHEMA).validate(document)
     for item, problem in zip(document["items"], report.problems, strict=True):
         assert item == {key: storable(v) if isinstance(v, str) else v for key, v in problem.to_json().items()}

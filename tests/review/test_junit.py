@@ -8,8 +8,8 @@ import xmlschema
 from hypothesis import given
 
 from reconciler.errors import Problem
-from reconciler.review.validate import junit, text
-from reconciler.review.validate.report import Report
+from reconciler.review.validate import report_formats
+from reconciler.review.validate.report import Report, as_lines
 from reconciler.visible import visible
 
 TYPE = Problem(
@@ -26,7 +26,7 @@ def published() -> xmlschema.XMLSchema:
 
 
 def read(report: Report) -> ElementTree.Element:
-    written = junit.render(report)
+    written = report_formats.as_junit(report)
     published().validate(written)
     return ElementTree.fromstring(written.encode())
 
@@ -43,14 +43,14 @@ def test_a_file_is_a_case_and_fails_where_problems_stand_in_it() -> None:
     failure = suite[0][0]
     assert (failure.tag, failure.get("type")) == ("failure", "schema-type")
     assert failure.get("message") == '14:11: config.levels: expected <int>, was "five"'
-    assert failure.text == text.lines(TYPE)
+    assert failure.text == as_lines(TYPE)
 
 
 def test_several_problems_of_a_file_are_one_failure_since_servers_read_only_the_first() -> None:
     (case,) = read(Report((ENUM, TYPE), {"instances/a.yaml": (ENUM, TYPE)}))[0]
     (failure,) = case
     assert failure.get("message") == "2 problems, the first 7:7: mode: expected off, was on"
-    assert failure.text == f"{text.lines(ENUM)}\n{text.lines(TYPE)}"
+    assert failure.text == f"{as_lines(ENUM)}\n{as_lines(TYPE)}"
 
 
 def test_a_fault_in_a_strategy_fails_once_and_its_records_are_skipped() -> None:
@@ -79,4 +79,4 @@ def test_any_text_is_well_formed_meets_the_published_schema_and_is_read_back(rep
         visible(report.folder + path) for path in [*report.checked, *(p.path for p in report.problems)]
     }
     told = "\n".join(case[0].text or "" for case in suite if [child.tag for child in case] == ["failure"])
-    assert sorted(told.splitlines()) == sorted("\n".join(map(text.lines, report.problems)).splitlines())
+    assert sorted(told.splitlines()) == sorted("\n".join(map(as_lines, report.problems)).splitlines())

@@ -7,7 +7,7 @@ import pytest
 
 from reconciler.records.mode import Mode
 from reconciler.records.record import Identity, InstanceRecord, Row
-from reconciler.review.origin import Origins, Value, origins
+from reconciler.review.applied import Origins, Value, origins
 
 DATA = b"""\
 id: a

@@ -10,7 +10,7 @@ from reconciler.records.mode import Mode
 from reconciler.records.record import Row
 from reconciler.records.status import Sync
 from reconciler.records.walk import Step
-from reconciler.review.plan.before import Before, of_base
+from reconciler.review.plan.comparison import Before, of_base
 from reconciler.sources.compared import Base
 from reconciler.sources.mainline import Told
 from reconciler.strategy.catalogue import Catalogue

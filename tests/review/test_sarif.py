@@ -14,10 +14,9 @@ from jsonschema import Draft4Validator
 
 from reconciler import __version__
 from reconciler.errors import Problem
-from reconciler.review.validate import sarif
-from reconciler.review.validate.gitlab import fingerprints
-from reconciler.review.validate.report import Report
-from reconciler.review.validate.text import statement
+from reconciler.review.validate import report_formats
+from reconciler.review.validate.report import Report, statement
+from reconciler.review.validate.report_formats import fingerprints
 from reconciler.visible import storable, visible
 
 PROBLEM = Problem(
@@ -35,7 +34,7 @@ def published() -> Draft4Validator:
 
 
 def read(report: Report) -> dict[str, Any]:
-    log = json.loads(sarif.render(report).encode())
+    log = json.loads(report_formats.as_sarif(report).encode())
     published().validate(log)
     (run,) = log["runs"]
     assert isinstance(run, dict)
@@ -101,8 +100,8 @@ def test_any_text_meets_the_published_schema_is_no_link_and_is_read_back(report:
 
 
 def test_a_run_has_no_more_results_than_github_takes_the_most_telling_first(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert sarif.RESULTS == 25_000
-    monkeypatch.setattr(sarif, "RESULTS", 250)
+    assert report_formats.RESULTS == 25_000
+    monkeypatch.setattr(report_formats, "RESULTS", 250)
     many = tuple(replace(PROBLEM, path=f"instances/a{i}.yaml") for i in range(250))
     run = read(Report((*many, STEP)))
     assert len(run["results"]) == 250

@@ -11,7 +11,7 @@ import pytest
 from reconciler.documents.document import Document, parse
 from reconciler.records.instance_schema import instance_schema
 from reconciler.records.mode import Mode
-from reconciler.review.scaffold.instance import Draft, Wanted, instance_file
+from reconciler.review.scaffold import Draft, Wanted, instance_file
 from reconciler.strategy.testing import load_strategy
 from reconciler.validation.validator import compile_config_schema, compile_schema
 

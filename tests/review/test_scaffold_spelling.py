@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from reconciler.documents.document import Document, parse
 from reconciler.documents.syntax import has_control_character
-from reconciler.review.scaffold.instance import can_be_spelled, entry, scalar
+from reconciler.review.scaffold import can_be_spelled, entry, scalar
 from reconciler.visible import is_storable
 
 TEXT = st.text(st.characters().filter(lambda c: is_storable(c) and not has_control_character(c)), max_size=30)

@@ -4,8 +4,7 @@ import pytest
 from hypothesis import given
 
 from reconciler.errors import Problem
-from reconciler.review.validate import text
-from reconciler.review.validate.report import Report
+from reconciler.review.validate.report import Report, as_text, summary
 from reconciler.visible import visible
 
 AT_A_LINE = Problem("instances/a.yaml", 14, 11, "config.levels", 'expected an integer, was "five"', "remove the quotes")
@@ -14,7 +13,7 @@ INVALID = {"instances/a.yaml": (AT_A_LINE,), "instances/b.yaml": (OF_THE_FILE,)}
 
 
 def test_each_problem_is_a_line_with_its_hint_below() -> None:
-    assert text.render(Report((AT_A_LINE, OF_THE_FILE), INVALID)) == (
+    assert as_text(Report((AT_A_LINE, OF_THE_FILE), INVALID)) == (
         'instances/a.yaml:14:11: config.levels: expected an integer, was "five"\n'
         "  hint: remove the quotes\n"
         "instances/b.yaml: expected a readable file"
@@ -22,7 +21,7 @@ def test_each_problem_is_a_line_with_its_hint_below() -> None:
 
 
 def test_nothing_wrong_is_nothing_written() -> None:
-    assert text.render(Report((), {"instances/a.yaml": ()})) == ""
+    assert as_text(Report((), {"instances/a.yaml": ()})) == ""
 
 
 @given(...)
@@ -30,7 +29,7 @@ def test_no_text_makes_a_line_of_its_own(report: Report) -> None:
     expected = []
     for problem in report.problems:
         expected += [visible(str(problem)), *([f"  hint: {visible(problem.hint)}"] if problem.hint else [])]
-    assert text.render(report).encode().decode().splitlines() == expected
+    assert as_text(report).encode().decode().splitlines() == expected
 
 
 @pytest.mark.parametrize(
@@ -44,4 +43,4 @@ def test_no_text_makes_a_line_of_its_own(report: Report) -> None:
     ],
 )
 def test_the_summary_counts(found: Report, sentence: str) -> None:
-    assert text.summary(found) == sentence
+    assert summary(found) == sentence

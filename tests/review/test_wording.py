@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from reconciler.errors import Problem
-from reconciler.review.validate.text import code_span, count, hinted, inert, position, statement
+from reconciler.review.validate.report import code_span, count, hinted, inert, position, statement
 from reconciler.visible import visible
 
 PROBLEM = Problem("instances/a.yaml", 14, 11, "config.levels", 'expected an integer, was "five"', "remove the quotes")

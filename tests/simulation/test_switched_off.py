@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from reconciler.exec_mcp import refusals, subject
+from reconciler.exec_mcp import refusals, request
 from reconciler.exec_mcp.bridge import Claims
 from reconciler.exec_mcp.refusals import RateLimits
 from reconciler.execution import gate_checks as gatekeeper
@@ -338,8 +338,8 @@ RULES = (
          "was placed, and is rejected in the ledger"),
     Rule("what was settled by hand is booked", instead(Verdict, "news", as_if_refused), settled_by_hand,
          "was placed, and is rejected in the ledger"),
-    Rule("what is rounded up is booked", instead(subject, "_ROUNDED_UP", Decimal(0)), rounded_up, "the ledger says"),
-    Rule("what cannot be is not believed", instead(subject, "_ROUNDED_UP", Decimal(1)), filled_by_far_too_much,
+    Rule("what is rounded up is booked", instead(request, "_ROUNDED_UP", Decimal(0)), rounded_up, "the ledger says"),
+    Rule("what cannot be is not believed", instead(request, "_ROUNDED_UP", Decimal(1)), filled_by_far_too_much,
          "which nobody looked at, and it is booked"),
     Rule("an operator is believed", instead(Verdict, "news", only_what_was_ordered), filled_by_far_too_much,
          "the ledger says"),

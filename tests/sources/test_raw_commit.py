@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from reconciler.errors import SourceError
-from reconciler.records.change import MergedChange, SignedBy
+from reconciler.records.snapshot import MergedChange, SignedBy
 from reconciler.sources.raw_commit import LIMIT_BYTES, RawCommit, parsed
 
 TREE = b"tree " + b"a" * 40

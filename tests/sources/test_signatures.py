@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from reconciler.errors import SourceError
-from reconciler.records.change import SignedBy
+from reconciler.records.snapshot import SignedBy
 from reconciler.sources.command import Git
 from reconciler.sources.signatures import Signatures, SignedRange, SigningRules
 

@@ -14,9 +14,17 @@ from reconciler.records.evaluation import Evaluation
 from reconciler.records.mode import Mode
 from reconciler.records.plan import Action, Load, Reload, SetMode, Unload, Update
 from reconciler.records.record import Attempt, Row
-from reconciler.review.plan.ceilings import account_bounds, bound_warnings
 from reconciler.review.plan.comparison import Comparison
-from reconciler.review.plan.differences import Compared, Difference, Hidden, Phrase, differences, phrase
+from reconciler.review.plan.differences import (
+    Compared,
+    Difference,
+    Hidden,
+    Phrase,
+    account_bounds,
+    bound_warnings,
+    differences,
+    phrase,
+)
 from reconciler.review.plan.model import Change, Effect, Section, State, goes_elsewhere, state_of, way_differences
 from reconciler.review.plan.outlook import Setting, account_sum, config_of
 from reconciler.validation.schema_tree import Schema

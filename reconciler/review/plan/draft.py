@@ -13,11 +13,9 @@ from reconciler.records.mode import Mode
 from reconciler.records.record import Row
 from reconciler.records.status import Sync
 from reconciler.review.plan import sentences as wording
-from reconciler.review.plan.before import Before
-from reconciler.review.plan.ceilings import above_bounds, account_bounds, declared_paper
 from reconciler.review.plan.classification import SchemaOf, classify
-from reconciler.review.plan.comparison import Comparison
-from reconciler.review.plan.differences import Difference, Phrase, phrase
+from reconciler.review.plan.comparison import Before, Comparison
+from reconciler.review.plan.differences import Difference, Phrase, above_bounds, account_bounds, declared_paper, phrase
 from reconciler.review.plan.model import (
     AccountChange,
     Change,

@@ -9,13 +9,13 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Final, Literal
 
-from reconciler.documents.pointer import parse, spell
+from reconciler.documents.wording import parse_pointer, spell
 from reconciler.errors import Problem
 from reconciler.records.accounts import Accounts, DeclaredAccount
-from reconciler.records.change import MergedChange
 from reconciler.records.halt import Halt
 from reconciler.records.mode import Mode
 from reconciler.records.record import Row
+from reconciler.records.snapshot import MergedChange
 from reconciler.records.status import not_committed
 from reconciler.review.plan.differences import Difference, Hidden, Phrase, plain_differences
 from reconciler.review.plan.outlook import Setting, Stake
@@ -108,7 +108,7 @@ class Change:
     @property
     def parts(self) -> tuple[str, ...]:
         """The top keys below which something differs: `config`, `limits`."""
-        return tuple(dict.fromkeys(str(parse(difference.pointer)[0]) for difference in self.differences))
+        return tuple(dict.fromkeys(str(parse_pointer(difference.pointer)[0]) for difference in self.differences))
 
     @property
     def rises(self) -> bool:

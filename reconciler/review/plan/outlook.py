@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any, Final
 
-from reconciler.documents.pointer import spell
+from reconciler.documents.wording import spell
 from reconciler.records.evaluation import leaves
 from reconciler.records.mode import Mode
 from reconciler.records.record import Row

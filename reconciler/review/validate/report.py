@@ -1,7 +1,13 @@
-"""A report: what validating files found. Each way of writing one is a module beside this, listed in `FORMATS`. Pure."""
+"""A report: what validating files found, and how each format words it. Pure.
+
+The text for people, and for editors that parse `path:line:column`, is made here; the other formats, which are for
+machines, in `report_formats`. What a report tells was written by whoever wrote the file, so none of it may act on
+whoever reads the report: see `reconciler.visible`.
+"""
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -9,9 +15,11 @@ from importlib import import_module
 from types import MappingProxyType
 from typing import Final
 
+from reconciler.documents.wording import some
 from reconciler.errors import Problem
 from reconciler.records.evaluation import Evaluation
 from reconciler.review.validate.rule import urgency
+from reconciler.visible import visible
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,23 +85,6 @@ def _original(problem: Problem, others: Mapping[str, Problem]) -> Problem:
     return others.get(problem.message, problem) if problem.rule == "definition-broken" else problem
 
 
-Render = Callable[[Report], str]
-
-
-def _lazy(name: str) -> Render:
-    def render(report: Report) -> str:
-        written: str = import_module(f"reconciler.review.validate.{name}").render(report)
-        return written
-
-    return render
-
-
-FORMATS: Final[Mapping[str, Render]] = MappingProxyType(
-    {name: _lazy(name) for name in ("text", "json", "github", "gitlab", "sarif", "junit")}
-)
-"""Name → what writes a report that way: text without a final line break, empty where there is nothing to write."""
-
-
 def most_urgent_first(report: Report) -> tuple[Problem, ...]:
     """All problems, in the order of `urgent_first`."""
     return tuple(sorted(report.problems, key=urgent_first(report)))
@@ -117,3 +108,90 @@ def spread(problems: Sequence[Problem], number: int, per_file: int) -> frozenset
         at[group] += 1
         ranked.append((seen[problem.path] > per_file, group[0], at[group], order))
     return frozenset(problems[order] for *_, order in sorted(ranked)[:number])
+
+
+def as_text(report: Report) -> str:
+    """A line per problem, its hint indented below; empty where there are none."""
+    return "\n".join(as_lines(problem, report.here) for problem in report.problems)
+
+
+def as_lines(problem: Problem, here: str = "") -> str:
+    """`here` is the way to the fleet, at which paths begin."""
+    return visible(here + str(problem)) + hinted(problem, "\n  ")
+
+
+def summary(report: Report) -> str:
+    """`12 files, all valid`, or `12 files, 10 valid; 5 problems`."""
+    files = count(report.files, "file")
+    if report.ok:
+        return f"{files}, all valid" if report.files else "no instance files"
+    return f"{files}, {report.valid:,} valid; {count(len(report.problems), 'problem')}"
+
+
+def notes(report: Report) -> list[str]:
+    """What was not looked at, and how to have it looked at."""
+    if not report.unsure:
+        return []
+    verb = "say" if len(report.unsure) > 1 else "says"
+    return [
+        f"note: {some(report.unsure, 3)} {verb} mode: active, which only follows on observe; "
+        "whether a change is such a step, and what else would be refused of it, is told by --base REF"
+    ]
+
+
+_BACKTICKS: Final = re.compile("`+")
+
+
+def inert(line: str) -> str:
+    """One line of a log in which GitHub's runner finds no command, as long as it begins with words of ours."""
+    return visible(line).replace("##[", "##\\[")
+
+
+def code_span(text: str) -> str:
+    """`text` as a code span of markdown that nothing in it can end, on one line.
+
+    Its fence is longer than any run of backticks within. A space that touches it would be lost and a backtick become
+    part of it, so both are kept off by another space; of nothing but spaces nothing would be seen, so it is quoted.
+    """
+    text = visible(text)
+    if not text.strip(" "):
+        text = f'"{text}"'
+    fence = "`" * (1 + max(map(len, _BACKTICKS.findall(text)), default=0))
+    pad = " " if {text[0], text[-1]} & {"`", " "} else ""
+    return f"{fence}{pad}{text}{pad}{fence}"
+
+
+def statement(problem: Problem) -> str:
+    """`config.levels: expected an integer, was "five"`, on one line; where it stands and its hint excluded."""
+    return visible(f"{problem.pointer}: {problem.message}" if problem.pointer else problem.message)
+
+
+def hinted(problem: Problem, before: str) -> str:
+    """`before` and the hint, or nothing where there is none."""
+    return f"{before}hint: {visible(problem.hint)}" if problem.hint else ""
+
+
+def position(problem: Problem) -> str:
+    """`14:11`, or nothing for the file as a whole."""
+    return f"{problem.line}:{problem.column}" if problem.line else ""
+
+
+def count(number: int, noun: str) -> str:
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
+
+
+Render = Callable[[Report], str]
+
+
+def _lazy(name: str) -> Render:
+    def render(report: Report) -> str:
+        written: str = getattr(import_module("reconciler.review.validate.report_formats"), f"as_{name}")(report)
+        return written
+
+    return render
+
+
+FORMATS: Final[Mapping[str, Render]] = MappingProxyType(
+    {"text": as_text, **{name: _lazy(name) for name in ("json", "github", "gitlab", "sarif", "junit")}}
+)
+"""Name → what writes a report that way: text without a final line break, empty where there is nothing to write."""

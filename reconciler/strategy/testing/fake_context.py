@@ -13,7 +13,7 @@ from types import MappingProxyType
 from typing import Any, Generic, TypeAlias, TypeVar
 
 from reconciler.clock import FakeClock, from_iso, utc
-from reconciler.documents.pointer import spell
+from reconciler.documents.wording import spell
 from reconciler.errors import Problem
 from reconciler.orders.order import Order
 from reconciler.records.cadence import beat_at

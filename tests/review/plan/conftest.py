@@ -12,8 +12,7 @@ from reconciler.records.evaluation import DefinitionFacts, Evaluation
 from reconciler.records.halt import read_halts
 from reconciler.records.record import Row
 from reconciler.records.snapshot import Snapshot, SourceFile
-from reconciler.review.plan.before import Before
-from reconciler.review.plan.comparison import Comparison, compare
+from reconciler.review.plan.comparison import Before, Comparison, compare
 from reconciler.review.plan.draft import plan_of
 from reconciler.review.plan.model import Change, FleetPlan, Point
 from reconciler.validation.schema_tree import Schema

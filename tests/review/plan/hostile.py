@@ -5,10 +5,10 @@ from __future__ import annotations
 from hypothesis import strategies as st
 
 from reconciler.errors import Problem
-from reconciler.records.change import MergedChange, SignedBy
 from reconciler.records.halt import Halt
 from reconciler.records.mode import Mode
 from reconciler.records.record import Identity, InstanceRecord, Row
+from reconciler.records.snapshot import MergedChange, SignedBy
 from reconciler.review.plan.differences import ABSENT, Difference, Hidden, phrase
 from reconciler.review.plan.model import (
     AccountChange,

@@ -10,10 +10,9 @@ import pytest
 
 from reconciler.records.accounts import Accounts, DeclaredAccount
 from reconciler.records.scopes import Ceilings, Requirement, Scope, Throttle, Turnover
-from reconciler.review.plan.ceilings import above_bounds, account_bounds
-from reconciler.review.plan.json import to_json
+from reconciler.review.plan.differences import above_bounds, account_bounds
+from reconciler.review.plan.plan_formats import as_text, to_json
 from reconciler.review.plan.sentences import difference
-from reconciler.review.plan.text import render
 from tests.review.plan.conftest import REAL, World, fleet, instance, planned
 
 D = Decimal
@@ -78,7 +77,7 @@ def test_limits_of_labels_of_all_and_what_records_must_have_are_told() -> None:
     files = fleet(instance("a", "active"))
     plan = planned(World(files, accounts=before), World(files, accounts=now, settings=b"new"))
     assert [one["pointer"] for one in to_json(plan)["settings"]["limits"]] == [one.pointer for one in found]
-    assert '"400" → "800" WIDER' in render(plan)
+    assert '"400" → "800" WIDER' in as_text(plan)
     assert not plan.is_empty
 
 

@@ -8,9 +8,9 @@ from dataclasses import replace
 import pytest
 
 from reconciler.review.plan.differences import ABSENT, Difference, Hidden
-from reconciler.review.plan.json import to_json
-from reconciler.review.plan.markdown import render as markdown
-from reconciler.review.plan.text import render as text
+from reconciler.review.plan.plan_formats import as_markdown as markdown
+from reconciler.review.plan.plan_formats import as_text as text
+from reconciler.review.plan.plan_formats import to_json
 from tests.review.plan.conftest import SCHEMA, World, fleet, instance, only_change, planned
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 
 from reconciler.records.accounts import Accounts, DeclaredAccount
-from reconciler.review.plan import markdown, text
 from reconciler.review.plan.draft import with_code_links
+from reconciler.review.plan.plan_formats import as_markdown, as_text
 from reconciler.review.plan.sentences import outline
 from tests.review.plan.conftest import QUIET, REAL, World, fleet, instance, planned
 
@@ -112,8 +112,7 @@ def test_settings_and_accounts_that_change_are_told() -> None:
 
 
 def test_against_a_database_nobody_knows_whether_the_settings_changed() -> None:
-    from reconciler.review.plan.before import of_database
-    from reconciler.review.plan.comparison import compare
+    from reconciler.review.plan.comparison import compare, of_database
     from reconciler.review.plan.draft import plan_of
     from reconciler.review.plan.model import Point
 
@@ -179,8 +178,8 @@ def test_what_is_active_on_the_account_together_is_summed_by_currency() -> None:
 def test_the_difference_of_code_is_linked_where_there_is_an_address_and_a_command_elsewhere() -> None:
     plan = planned(World(fleet(instance("a"))), World(fleet(instance("a")), code={"grid": "b" * 40}))
     linked = with_code_links(plan, lambda code: f"https://example.com/compare#{code.strategy_type}")
-    assert "[the difference](https://example.com/compare#grid)" in markdown.render(linked)
-    assert "the difference: https://example.com/compare#grid" in text.render(linked)
+    assert "[the difference](https://example.com/compare#grid)" in as_markdown(linked)
+    assert "the difference: https://example.com/compare#grid" in as_text(linked)
     evil = with_code_links(plan, lambda code: "https://example.com/](javascript:x)")
-    assert "[the difference]" not in markdown.render(evil)
-    assert "the difference: `git diff c0ffee`" in markdown.render(with_code_links(plan, lambda code: "git diff c0ffee"))
+    assert "[the difference]" not in as_markdown(evil)
+    assert "the difference: `git diff c0ffee`" in as_markdown(with_code_links(plan, lambda code: "git diff c0ffee"))

@@ -8,8 +8,8 @@ from pathlib import Path
 from hypothesis import given, settings
 from jsonschema import Draft202012Validator
 
-from reconciler.review.plan.json import render, to_json
 from reconciler.review.plan.model import FleetPlan, Point
+from reconciler.review.plan.plan_formats import as_json, to_json
 from tests.drawing import drawn
 from tests.review.plan.conftest import World, fleet, instance, planned
 from tests.review.plan.hostile import PLANS
@@ -26,7 +26,7 @@ def test_the_schema_itself_is_valid() -> None:
 @given(plan=PLANS)
 def test_every_plan_meets_the_schema_and_can_be_written(plan: FleetPlan) -> None:
     VALIDATOR.validate(json.loads(json.dumps(to_json(plan))))
-    render(plan).encode()
+    as_json(plan).encode()
 
 
 def test_what_a_ci_asks_for() -> None:
@@ -37,7 +37,7 @@ def test_what_a_ci_asks_for() -> None:
         instance("live", "active", rest=limits.replace("2", "2.50")),
         instance("b", config="levels: 7"),
     )
-    told = json.loads(render(planned(World(old), World(new))))
+    told = json.loads(as_json(planned(World(old), World(new))))
     VALIDATOR.validate(told)
     assert (told["version"], told["raises"], told["active_changes"]) == (1, ["rise"], ["live"])
     assert told["before"] == {"label": "origin/main (merge base 1a2b3c4d)", "revision": "1a2b3c4d" * 5}

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 from markdown_it.token import Token
 
-from reconciler.review.plan.markdown import LARGEST, MARKER, render, span
 from reconciler.review.plan.model import FleetPlan, Point
+from reconciler.review.plan.plan_formats import LARGEST, MARKER, as_markdown, span
 from tests.drawing import drawn
 from tests.review.plan.conftest import World, fleet, instance, planned
 from tests.review.plan.hostile import MARK, PLANS, WORDS
@@ -37,7 +37,7 @@ def tokens(markdown: str) -> Iterator[Token]:
 @given(plan=PLANS)
 def test_what_files_say_stands_in_code_spans_and_nowhere_else(plan: FleetPlan) -> None:
     """So no mention, link, image, HTML, heading or list of theirs: what is outside is words of ours."""
-    for token in tokens(render(plan)):
+    for token in tokens(as_markdown(plan)):
         assert token.type in OURS
         if token.type == "html_block":
             for line in token.content.splitlines():
@@ -60,11 +60,11 @@ def test_a_code_span_holds_exactly_what_it_was_given(words: str) -> None:
 @settings(max_examples=drawn(40))
 @given(plan=PLANS, largest=st.integers(3_000, 6_000))
 def test_it_is_never_larger_than_it_may_be_and_counts_what_it_leaves_out(plan: FleetPlan, largest: int) -> None:
-    assert len(render(plan, largest).encode()) <= max(largest, 4_500)
+    assert len(as_markdown(plan, largest).encode()) <= max(largest, 4_500)
 
 
 def test_it_begins_with_the_marker_and_one_line_that_sums_it_up() -> None:
-    lines = render(planned(World(fleet(instance("a"))), World(fleet(instance("a", "active"))))).splitlines()
+    lines = as_markdown(planned(World(fleet(instance("a"))), World(fleet(instance("a", "active"))))).splitlines()
     assert lines[:4] == [
         MARKER,
         "**Plan: 1 starts trading (1 real money)**",
@@ -76,19 +76,19 @@ def test_it_begins_with_the_marker_and_one_line_that_sums_it_up() -> None:
 def test_what_starts_to_trade_real_money_comes_first_and_in_bold() -> None:
     old = fleet(instance("a", config="levels: 1"), instance("b", account="play"), instance("z"))
     new = fleet(instance("a", config="levels: 2"), instance("b", "active", account="play"), instance("z", "active"))
-    body = render(planned(World(old), World(new)))
+    body = as_markdown(planned(World(old), World(new)))
     assert "#### Starts to trade: **REAL MONEY**\n\n- **`z`** **REAL MONEY** on account `main` as `desk-a`" in body
     assert body.index("`z`") < body.index("\n- `b` paper money") < body.index("#### Reloads") < body.index("`a`")
 
 
 def test_real_money_is_in_bold_where_it_is_traded_with_already() -> None:
     old, new = fleet(instance("a", "active", "levels: 1")), fleet(instance("a", "active", "levels: 2"))
-    body = render(planned(World(old), World(new)))
+    body = as_markdown(planned(World(old), World(new)))
     assert "#### Changes while active: **REAL MONEY**\n\n- **`a`** **REAL MONEY** on account `main`" in body
 
 
 def test_nothing_to_do_is_said() -> None:
-    body = render(FleetPlan(Point("origin/main"), Point("HEAD")))
+    body = as_markdown(FleetPlan(Point("origin/main"), Point("HEAD")))
     assert body == f"{MARKER}\n**Plan: nothing to do**\n\n`HEAD`, compared with `origin/main`\n"
 
 
@@ -98,7 +98,7 @@ def test_many_differences_are_folded_away() -> None:
         World(fleet(instance("a", config=f"note: {{{note.format(*['1'] * 20)}}}"))),
         World(fleet(instance("a", config=f"note: {{{note.format(*['2'] * 20)}}}"))),
     )
-    body = render(plan)
+    body = as_markdown(plan)
     assert "<details><summary>20 differences</summary>" in body
     assert [t.content.strip() for t in tokens(body) if t.type == "html_block"][-1] == "</details>"
     assert "`config.note.k19`: `1` → `2`" in body
@@ -110,7 +110,7 @@ def test_of_too_much_the_gravest_stays_and_the_rest_is_counted(count: int) -> No
     old = {**fleet(*map(instance, ids)), **fleet(instance("zz-real"))}
     new = {**fleet(*(instance(i, config="levels: 6") for i in ids)), **fleet(instance("zz-real", "active"))}
     plan = planned(World(old), World(new))
-    body = render(plan)
+    body = as_markdown(plan)
     assert len(body.encode()) <= LARGEST
     assert "**`zz-real`** **REAL MONEY**" in body
     assert "mode observe → active (`instances/zz-real.yaml:5`)" in body
@@ -124,12 +124,12 @@ def test_of_whom_details_are_left_out_is_counted() -> None:
     ids = [f"bot-{number:03}" for number in range(400)]
     old = {**fleet(*map(instance, ids)), **fleet(*(instance(f"z{n}") for n in range(3)))}
     new = {**fleet(*(instance(i, "active") for i in ids)), **fleet(*(instance(f"z{n}", "off") for n in range(3)))}
-    body = render(planned(World(old), World(new)))
+    body = as_markdown(planned(World(old), World(new)))
     start = body[body.index("#### Starts to trade") : body.index("#### Unloads")]
     assert len(re.findall(r"^- \*\*`bot-", start, re.M)) == 400
     (told,) = re.findall(r"^- details of ([0-9]+) left out for length: all are in the JSON", start, re.M)
     assert 0 < int(told) == 400 - len(re.findall("why: ", start))
-    assert "left out" not in render(planned(World(fleet(instance("a"))), World(fleet(instance("a", "active")))))
+    assert "left out" not in as_markdown(planned(World(fleet(instance("a"))), World(fleet(instance("a", "active")))))
 
 
 def test_a_value_that_is_very_long_is_cut_where_it_differs() -> None:
@@ -137,7 +137,7 @@ def test_a_value_that_is_very_long_is_cut_where_it_differs() -> None:
         World(fleet(instance("a", config=f"note: {'x' * 5000}old"))),
         World(fleet(instance("a", config=f"note: {'x' * 5000}new"))),
     )
-    body = render(plan)
+    body = as_markdown(plan)
     assert len(body) < 1_000
     assert 'xold"`' in body
     assert 'xnew"`' in body

@@ -7,9 +7,9 @@ from dataclasses import replace
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from reconciler.records.change import MergedChange, SignedBy
+from reconciler.records.snapshot import MergedChange, SignedBy
 from reconciler.review.plan.model import FleetPlan, Point, ProposedCommit
-from reconciler.review.plan.text import render
+from reconciler.review.plan.plan_formats import as_text
 from tests.drawing import drawn
 from tests.review.plan.conftest import World, fleet, instance, planned
 from tests.review.plan.hostile import PLANS
@@ -28,7 +28,7 @@ NEW = fleet(
 
 def test_it_reads_from_the_gravest_to_the_count() -> None:
     assert (
-        render(planned(World(OLD), World(NEW)))
+        as_text(planned(World(OLD), World(NEW)))
         == """\
 HEAD at feedfeedfeed, compared with origin/main (merge base 1a2b3c4d)
 
@@ -73,14 +73,14 @@ NOT APPLIED
 
 
 def test_nothing_to_do_is_said() -> None:
-    assert render(FleetPlan(Point("the engine's database"), Point("HEAD"))) == (
+    assert as_text(FleetPlan(Point("the engine's database"), Point("HEAD"))) == (
         "HEAD, compared with the engine's database\n\nnothing to do"
     )
 
 
 def test_a_narrow_terminal_wraps_words_and_loses_none() -> None:
     plan = planned(World(OLD), World(NEW))
-    narrow, wide = render(plan, width=44), render(plan)
+    narrow, wide = as_text(plan, width=44), as_text(plan)
     assert narrow.split() == wide.split()
     longest_word = max(map(len, wide.split()))
     assert all(len(line) <= max(44, longest_word + 8) for line in narrow.splitlines())
@@ -88,15 +88,15 @@ def test_a_narrow_terminal_wraps_words_and_loses_none() -> None:
 
 def test_bold_marks_what_is_real_and_adds_nothing_but_bold() -> None:
     plan = planned(World(OLD), World(NEW))
-    bold = render(plan, width=200, bold=True)
+    bold = as_text(plan, width=200, bold=True)
     assert "\x1b[1m! rise  REAL MONEY on account main as desk-a, BTC/USD, strategy grid\x1b[0m" in bold
-    assert bold.replace("\x1b[1m", "").replace("\x1b[0m", "") == render(plan)
+    assert bold.replace("\x1b[1m", "").replace("\x1b[0m", "") == as_text(plan)
 
 
 @settings(max_examples=drawn(40))
 @given(plan=PLANS, width=st.none() | st.integers(1, 120))
 def test_no_file_can_steer_the_terminal(plan: FleetPlan, width: int | None) -> None:
-    assert all(line.isprintable() for line in render(plan, width).split("\n"))
+    assert all(line.isprintable() for line in as_text(plan, width).split("\n"))
 
 
 def test_commits_are_told_where_somebody_stands_behind_them_or_is_missing() -> None:
@@ -113,7 +113,7 @@ def test_commits_are_told_where_somebody_stands_behind_them_or_is_missing() -> N
     )
     plan = FleetPlan(Point("main", None), Point("HEAD", None), commits=commits)
     assert plan.is_empty
-    told = render(plan)
+    told = as_text(plan)
     assert (
         told.split("\n\n")[1]
         == """\

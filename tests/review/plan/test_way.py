@@ -5,9 +5,8 @@ from typing import Any
 import pytest
 
 from reconciler.records.accounts import Accounts, DeclaredAccount
-from reconciler.review.plan.json import to_json
-from reconciler.review.plan.markdown import render
 from reconciler.review.plan.model import Change, Section
+from reconciler.review.plan.plan_formats import as_markdown, to_json
 from reconciler.review.plan.sentences import difference
 from tests.review.plan.conftest import World, fleet, instance, planned
 
@@ -91,8 +90,8 @@ def test_what_may_be_a_secret_differs_and_is_not_shown(old: dict[str, Any], new:
         World(files, accounts=accounts(transport=old)), World(files, accounts=accounts(transport=new), settings=b"new")
     )
     assert plan.active_changes == ("a",)
-    assert "not shown" in render(plan)
-    for written in (render(plan), str(to_json(plan))):
+    assert "not shown" in as_markdown(plan)
+    for written in (as_markdown(plan), str(to_json(plan))):
         assert "-word" not in written
 
 

@@ -1,6 +1,6 @@
 """What people begin with: an instance file, commented, every default told; and a repository for a fleet. Pure.
 
-The texts of the repository lie in `files/`.
+The texts of the repository lie in `scaffold_files/`.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import Any, Final
 
 from reconciler import __version__
-from reconciler.documents import pointer
 from reconciler.documents.document import Document, parse
-from reconciler.documents.pointer import Path as Pointer
+from reconciler.documents.wording import Path as Pointer
+from reconciler.documents.wording import spell
 from reconciler.records.instance_schema import instance_schema
 from reconciler.records.mode import Mode
 from reconciler.records.record import Values
@@ -139,7 +139,7 @@ class Properties:
             yield from lines if written else commented(lines)
         elif required:
             if not shown:
-                self.gaps.append(pointer.spell((*at, name)))
+                self.gaps.append(spell((*at, name)))
             yield f"{scalar(name)}: {GAP}"
         else:
             yield f"# {scalar(name)}:"
@@ -294,7 +294,7 @@ def _example(schema: Values, name: str) -> Any:
     return part["examples"][0]
 
 
-_FILES: Final = Path(__file__).with_name("files")
+_FILES: Final = Path(__file__).with_name("scaffold_files")
 _EXAMPLE: Final = {"strategies/dip.py": "dip.py", "tests/test_dip.py": "test_dip.py"}
 _SURROUNDINGS: Final = {
     "README.md": "README.md",

@@ -1,1 +1,0 @@
-"""Scaffolds: the text of files that people would otherwise begin from nothing. Pure: says what, writes nothing."""
