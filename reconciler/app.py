@@ -19,7 +19,7 @@ from reconciler.assembly import Assembly, Driver, Notes, assembled
 from reconciler.clock import Clock, SystemClock
 from reconciler.connections import Connections, Descriptors
 from reconciler.control.board import StatusBoard
-from reconciler.control.bookkeeping import Bookkeeping
+from reconciler.control.chronicle import Bookkeeping
 from reconciler.control.controller import Controller
 from reconciler.control.diagnosis import Lookout
 from reconciler.control.observer import Source
@@ -38,9 +38,8 @@ from reconciler.records.event import EventReason
 from reconciler.records.plan import Phase
 from reconciler.records.snapshot import Snapshot
 from reconciler.records.status import Sync
-from reconciler.runtime.at_work import AtWork, Culprit, culprit
 from reconciler.runtime.host import Host, ThreadHost
-from reconciler.runtime.surroundings import Surroundings
+from reconciler.runtime.process import AtWork, Culprit, Surroundings, culprit
 from reconciler.serving import listen, serving, tell_refused_accepts_once
 from reconciler.settings import Settings, accounts_in
 from reconciler.settings.live_settings import LiveLimits, Staleness

@@ -34,12 +34,11 @@ from reconciler.ports import EventLog
 from reconciler.records.crosscheck import EvaluationCache, evaluate_all
 from reconciler.records.evaluation import Evaluation
 from reconciler.records.snapshot import Snapshot
-from reconciler.runtime.at_work import AtWork
 from reconciler.runtime.desk import Allowance, World
 from reconciler.runtime.host import InlineHost, ThreadHost
 from reconciler.runtime.performer import resolver
+from reconciler.runtime.process import AtWork, Surroundings
 from reconciler.runtime.protocol import Report
-from reconciler.runtime.surroundings import Surroundings
 from reconciler.settings import Settings
 from reconciler.settings.live_settings import LiveLimits
 from reconciler.store.store import Store

@@ -14,10 +14,10 @@ import grimp
 
 HOUSE = Path(__file__).parent.parent / "reconciler"
 
-MODULES = 261
-MEDIAN_LINES = range(180, 260)
+MODULES = 246
+MEDIAN_LINES = range(200, 290)
 OLD_DOORS = {"records/document.py", "records/validation.py"}
-SMALL_LINES, SMALL = 40, {"__main__.py", "review/validate/report_formats.py", *OLD_DOORS}
+SMALL_LINES, SMALL = 40, {"__main__.py", *OLD_DOORS}
 LARGE_LINES, LARGE = 450, 6
 LONGEST_LINES = 570
 FILE_NAMES_TWICE = 7

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from reconciler.errors import SettingsError
+from reconciler.records.accounts import REAL_MONEY_THROTTLE, Ceilings, Requirement, Scope, Throttle, Turnover
 from reconciler.records.record import Limits
-from reconciler.records.scopes import REAL_MONEY_THROTTLE, Ceilings, Requirement, Scope, Throttle, Turnover
 from reconciler.settings import FILE, Settings, load, scalars
 
 WHOLE = """\

@@ -18,9 +18,8 @@ from reconciler.exec_mcp.words import Target
 from reconciler.exec_mcp.written import read
 from reconciler.execution.shadow_book import DEFAULT_FEE
 from reconciler.paper.terms import Fault, FaultRule, MarketRules, PaperOptions
-from reconciler.records.accounts import Accounts, DeclaredAccount
+from reconciler.records.accounts import REAL_MONEY_THROTTLE, Accounts, DeclaredAccount
 from reconciler.records.followed import Pinned
-from reconciler.records.scopes import REAL_MONEY_THROTTLE
 from reconciler.runtime.protocol import HostOptions
 from reconciler.settings import FILE, SCHEMA, Settings, accounts_in, load, scalars
 from reconciler.settings.loading import Committed

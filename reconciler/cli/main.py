@@ -199,13 +199,16 @@ COMMANDS = {
 """Every command, in the order help lists them; `reconciler.cli.<name>` has it, but for `_BESIDE`."""
 
 _BESIDE = {
-    **dict.fromkeys(("unhalt",), "halt"),
-    **dict.fromkeys(("pause", "resume", "prune", "beats", "book"), "operate"),
-    **dict.fromkeys(("backup", "restore", "check"), "copies"),
-    "logs": "events",
-    "try": "rehearse",
-    "limits": "bounds",
+    **dict.fromkeys(("unhalt", "drill"), "halt"),
+    **dict.fromkeys(("pause", "resume", "prune", "beats", "book", "wait"), "operate"),
+    **dict.fromkeys(("backup", "restore", "check", "export"), "copies"),
     **dict.fromkeys(("blame", "history"), "show"),
+    "logs": "events",
+    "limits": "positions",
+    "schema": "strategies",
+    "paper": "run",
+    "try": "backtest",
+    "new": "init",
 }
 """Commands that stand in a module with others of their kind, or whose name can be no module's."""
 _NAMED = {"try": "try_"}

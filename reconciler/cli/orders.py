@@ -12,8 +12,8 @@ import click
 from reconciler.cli.output import Failure, print_blocks, print_items, print_json, print_outcome, print_table, say, tell
 from reconciler.cli.parameters import Fee, Money, between, reason_option
 from reconciler.cli.place import NoEngine, Place, owned_store, require_known
+from reconciler.orders.news import WORDS, Verdict, VerdictWord
 from reconciler.orders.order import OrderState, Outcome, decimal_text
-from reconciler.orders.verdict import WORDS, Verdict, VerdictWord
 from reconciler.records.cadence import to_the_second
 from reconciler.review.validate.report import count
 

@@ -18,7 +18,7 @@ from reconciler.errors import ReconcilerError, SettingsError, SourceError, Store
 from reconciler.sources.layout import INSTANCES
 
 if TYPE_CHECKING:
-    from reconciler.control.bookkeeping import Bookkeeping
+    from reconciler.control.chronicle import Bookkeeping
     from reconciler.execution.settlement import Settlement
     from reconciler.records.accounts import Accounts
     from reconciler.records.followed import Followed
@@ -249,13 +249,13 @@ class Owned:
     @property
     def by(self) -> str:
         """Who acts, as halts and orders keep it."""
-        from reconciler.control.bookkeeping import named
+        from reconciler.control.chronicle import named
 
         return named(self.uid)
 
     @property
     def books(self) -> Bookkeeping:
-        from reconciler.control.bookkeeping import Bookkeeping
+        from reconciler.control.chronicle import Bookkeeping
 
         return Bookkeeping(self.store)
 

@@ -14,7 +14,7 @@ from reconciler.records.cadence import to_the_second
 from reconciler.records.record import Row
 
 if TYPE_CHECKING:
-    from reconciler.sources.blame import Blame
+    from reconciler.sources.history import Blame
 
 
 @click.command(
@@ -75,8 +75,8 @@ def blame(place: Place, instance_id: str, form: str) -> None:
     """
     from reconciler.clock import SystemClock
     from reconciler.review.applied import blamed
-    from reconciler.sources.blame import Blame
     from reconciler.sources.git import Repository
+    from reconciler.sources.history import Blame
 
     reader = place.reader()
     try:

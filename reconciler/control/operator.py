@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any, Protocol, cast
 
-from reconciler.control.bookkeeping import Bookkeeping, covers_nothing, named
+from reconciler.control.chronicle import Bookkeeping, covers_nothing, named
 from reconciler.control.controller import Controller
 from reconciler.errors import CannotDrill, CapabilityUnavailable, ExecError
+from reconciler.orders.news import Correction, Shares, Verdict
 from reconciler.orders.order import Order, Outcome
-from reconciler.orders.verdict import Correction, Shares, Verdict
 from reconciler.records.cadence import NOTHING_AHEAD, BeatRun
 from reconciler.records.halt import Halt, HaltScope
 from reconciler.runtime.host import Host

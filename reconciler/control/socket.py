@@ -44,11 +44,11 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Route
 
 from reconciler.connections import BoundedProtocol
-from reconciler.control.bookkeeping import named
+from reconciler.control.chronicle import named
 from reconciler.control.operator import CommandResult, Commands
 from reconciler.errors import ReconcilerError
+from reconciler.orders.news import WORDS, Correction, Shares, Verdict
 from reconciler.orders.order import to_amount
-from reconciler.orders.verdict import WORDS, Correction, Shares, Verdict
 from reconciler.records.halt import REASON_LIMIT, Cancelling, Halt, HaltScope, collar_of
 from reconciler.visible import is_storable
 

@@ -24,9 +24,8 @@ from reconciler import exact
 from reconciler.clock import Clock, iso, utc
 from reconciler.orders.market import Balance, pair_of, usual
 from reconciler.orders.order import Order, OrderType, Side
-from reconciler.records.accounts import Accounts
+from reconciler.records.accounts import Accounts, Throttle
 from reconciler.records.event import EventReason
-from reconciler.records.scopes import Throttle
 from reconciler.store.store import Store
 
 EQUAL: Final = 5

@@ -18,9 +18,9 @@ from reconciler.execution.limits import Footprint, QuotePrices, footprint
 from reconciler.execution.scope_sum import MARK_S, ScopeSum
 from reconciler.orders.holding import Holding
 from reconciler.orders.order import Order, Outcome
+from reconciler.records.accounts import Scope
 from reconciler.records.mode import Mode
 from reconciler.records.record import Limits, Row
-from reconciler.records.scopes import Scope
 from reconciler.store.store import Store
 
 

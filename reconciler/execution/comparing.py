@@ -30,8 +30,8 @@ from reconciler.execution.tally import Held, Orphan, Orphans, added_up, differen
 from reconciler.execution.watch import LATELY, OrderWatch
 from reconciler.execution.wholeness import Wholeness
 from reconciler.orders.market import spelled_as
+from reconciler.orders.news import Shares
 from reconciler.orders.order import Order, Outcome
-from reconciler.orders.verdict import Shares
 from reconciler.ports import AccountView, EventLog
 from reconciler.records.cadence import beat_time
 from reconciler.records.event import EventReason

@@ -22,9 +22,8 @@ from reconciler.execution.scope_sum import EquityReading, Factor, Kind, ScopeSum
 from reconciler.orders.holding import Holding
 from reconciler.orders.market import factor, market_currency
 from reconciler.orders.order import Order, Outcome, Side, decimal_text
-from reconciler.records.accounts import Accounts, told_lacking
+from reconciler.records.accounts import Accounts, Scope, ScopeMemory, told_lacking
 from reconciler.records.record import Limits, Row
-from reconciler.records.scopes import Scope, ScopeMemory
 from reconciler.store.store import Store
 
 _ZERO = Decimal(0)

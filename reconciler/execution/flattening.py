@@ -29,8 +29,8 @@ from reconciler.execution.order_steps import OrderSteps
 from reconciler.execution.sending import Dispatch
 from reconciler.execution.tally import Held
 from reconciler.orders.market import InstrumentRules, Quote
+from reconciler.orders.news import Correction
 from reconciler.orders.order import Order, OrderRequest, OrderType, Outcome, Provenance, Side, decimal_text
-from reconciler.orders.verdict import Correction
 from reconciler.ports import MarketData
 from reconciler.records.event import EventReason, EventType
 from reconciler.records.halt import Halt

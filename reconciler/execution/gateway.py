@@ -33,6 +33,7 @@ from reconciler.execution.watch import LATELY, Denial, Doubt, OrderWatch
 from reconciler.execution.wholeness import Wholeness
 from reconciler.execution.withdrawal import Withdrawal
 from reconciler.orders.market import Balance, Equity, Position
+from reconciler.orders.news import Correction, Shares, Verdict
 from reconciler.orders.order import (
     Order,
     OrderChanges,
@@ -43,7 +44,6 @@ from reconciler.orders.order import (
     Outcome,
     decimal_text,
 )
-from reconciler.orders.verdict import Correction, Shares, Verdict
 from reconciler.ports import Cancellation, GateState, MarketData
 from reconciler.records.accounts import Accounts
 from reconciler.records.event import EventReason

@@ -17,7 +17,7 @@ from reconciler import exact
 from reconciler.execution.limits import Footprint
 from reconciler.orders.market import usual
 from reconciler.orders.order import Side, decimal_text
-from reconciler.records.scopes import Scope, ScopeMemory
+from reconciler.records.accounts import Scope, ScopeMemory
 
 _ZERO: Final = Decimal(0)
 MARK_S: Final = 60.0

@@ -11,8 +11,8 @@ from reconciler.exec_mcp.answers import OrderReport
 from reconciler.execution.brakes import Brakes
 from reconciler.execution.order_steps import NoWord, Rejection
 from reconciler.execution.watch import OrderWatch
+from reconciler.orders.news import Correction, Verdict
 from reconciler.orders.order import Fill, Order, OrderNews, OrderState, Outcome, RejectedBy, decimal_text
-from reconciler.orders.verdict import Correction, Verdict
 from reconciler.ports import EventLog
 from reconciler.records.event import EventReason, EventType
 from reconciler.store.halts import Halts

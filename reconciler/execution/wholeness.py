@@ -17,12 +17,12 @@ from reconciler.errors import ExecUnavailable
 from reconciler.exec_mcp.server import unseen
 from reconciler.exec_mcp.servers import Servers
 from reconciler.execution.tally import Held, differences
+from reconciler.orders.news import Shares
 from reconciler.orders.order import PREFIX_LENGTH, Order, Side, decimal_text, made_ms, prefix, tag_of
-from reconciler.orders.verdict import Shares
 from reconciler.ports import EventLog
 from reconciler.records.event import EventReason
-from reconciler.store.differences import Kept
 from reconciler.store.ledger import Ledger
+from reconciler.store.scope_book import Kept
 
 _LOOKS = 3
 """What differs otherwise at so many looks in a row is no fill on its way any more, though no two of them agree."""

@@ -14,8 +14,8 @@ from typing import Any
 
 from reconciler import exact
 from reconciler.orders.market import FeeIn, Position, Quote, pair_of, usual
+from reconciler.orders.news import Correction
 from reconciler.orders.order import Fill, Side, decimal_text
-from reconciler.orders.verdict import Correction
 
 _SHARE = exact.fixed(100)
 _SHARE_STEP = Decimal("1E-40")

@@ -19,8 +19,8 @@ from reconciler.records.accounts import Accounts
 from reconciler.records.evaluation import holds, leaves, line_of
 from reconciler.records.record import Attempt, Row
 from reconciler.records.status import InstanceStatus, Obstacle, Sync, TradingReason
-from reconciler.sources.blame import Blame
 from reconciler.sources.git import GitFacts
+from reconciler.sources.history import Blame
 from reconciler.sources.raw_commit import RawCommit
 
 ANY = Accounts()

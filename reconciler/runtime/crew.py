@@ -13,7 +13,7 @@ from contextlib import suppress
 from typing import Final
 
 from reconciler.clock import Clock
-from reconciler.runtime.at_work import AtWork, may_step_aside
+from reconciler.runtime.process import AtWork, may_step_aside
 from reconciler.runtime.progress import Progress
 from reconciler.runtime.protocol import WORKER, HostOptions
 from reconciler.runtime.slot import HookCall, Slot

@@ -18,11 +18,10 @@ from reconciler.ports import MarketData, OrderGateway
 from reconciler.records.cadence import beat_at
 from reconciler.records.mode import Mode
 from reconciler.records.record import Identity, Values
-from reconciler.runtime.at_work import AtWork, step_aside
 from reconciler.runtime.gate import Door
+from reconciler.runtime.process import AtWork, Surroundings, step_aside
 from reconciler.runtime.protocol import WORKER, LogRing
 from reconciler.runtime.slot import HookCall
-from reconciler.runtime.surroundings import Surroundings
 from reconciler.strategy.base import Context, Strategy, chance, frozen
 from reconciler.strategy.definition import Definition
 from reconciler.validation.secrets import scrub

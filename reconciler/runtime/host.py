@@ -17,6 +17,7 @@ from reconciler.runtime.crew import Crew, Watchdog
 from reconciler.runtime.desk import World
 from reconciler.runtime.gate import PausedBy
 from reconciler.runtime.performer import CheckWidgets, Performer, Resolve
+from reconciler.runtime.process import Surroundings
 from reconciler.runtime.progress import Progress
 from reconciler.runtime.protocol import (
     BeatReport,
@@ -30,7 +31,6 @@ from reconciler.runtime.protocol import (
 )
 from reconciler.runtime.roster import Roster
 from reconciler.runtime.slot import HookCall, Slot
-from reconciler.runtime.surroundings import Surroundings
 from reconciler.strategy.widgets import check_widgets as check_all_widgets
 
 log = logging.getLogger(__name__)

@@ -15,10 +15,10 @@ from reconciler import ending as forks
 from reconciler.errors import CapabilityUnavailable, ExecError, ReconcilerError, StoreError
 from reconciler.exact import standard_context
 from reconciler.records.record import Values
-from reconciler.runtime.at_work import culprit
 from reconciler.runtime.context import context_at
 from reconciler.runtime.desk import Desk, RunningInstance, World
 from reconciler.runtime.gate import Door
+from reconciler.runtime.process import culprit
 from reconciler.runtime.progress import Progress
 from reconciler.runtime.protocol import Hook, HostOptions
 from reconciler.runtime.slot import HookCall, Made, Shown, Slot

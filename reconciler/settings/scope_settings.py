@@ -13,7 +13,7 @@ from reconciler.documents.wording import Path as Pointer
 from reconciler.documents.wording import spell
 from reconciler.errors import Problem
 from reconciler.orders.market import named_currency, usual
-from reconciler.records.scopes import REAL_MONEY_THROTTLE, Ceilings, Requirement, Scope, Throttle, Turnover
+from reconciler.records.accounts import REAL_MONEY_THROTTLE, Ceilings, Requirement, Scope, Throttle, Turnover
 
 Section = Mapping[str, Any]
 """Something as written, valid by its schema."""

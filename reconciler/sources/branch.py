@@ -22,13 +22,12 @@ from reconciler.clock import Clock
 from reconciler.errors import SourceError
 from reconciler.records.snapshot import MergedChange, Snapshot, SourceFile, named_id
 from reconciler.records.walk import Step
-from reconciler.sources.blame import Blame
 from reconciler.sources.command import WHOLE_CLONE, Git
 from reconciler.sources.commit import Objects, read_commit
 from reconciler.sources.compared import settings_at
 from reconciler.sources.git import Repository, first_line, locate, locate_bare
+from reconciler.sources.history import Blame, Changed, History, changes, leap, removed_by
 from reconciler.sources.layout import HALT_PATHS, SETTINGS, counts
-from reconciler.sources.mainline import Changed, History, changes, leap, removed_by
 from reconciler.sources.raw_commit import LIMIT_BYTES, parsed
 from reconciler.sources.signatures import Signatures, SigningRules
 from reconciler.sources.worktree import WorktreeOptions

@@ -17,8 +17,8 @@ from reconciler.errors import SourceError
 from reconciler.records.snapshot import Snapshot
 from reconciler.sources.commit import Objects, every, read_commit
 from reconciler.sources.git import CONVERTING, Repository, Tree
+from reconciler.sources.history import NO_PAST, History, Past
 from reconciler.sources.layout import INSTANCES, SETTINGS, STRATEGIES, counts
-from reconciler.sources.mainline import NO_PAST, History, Past
 from reconciler.sources.worktree import WorktreeOptions
 
 _ATTRIBUTES: Final = ".gitattributes"

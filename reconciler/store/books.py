@@ -19,8 +19,8 @@ from sqlite_utils import Database
 from reconciler import exact
 from reconciler.errors import StoreError
 from reconciler.orders.holding import Corrected, Holding
+from reconciler.orders.news import Correction, late_prices, new_fills
 from reconciler.orders.order import Fill, Order, Side, decimal_text
-from reconciler.orders.verdict import Correction
 from reconciler.store.columns import (
     decimal_or_none,
     decimal_text_or_none,
@@ -32,7 +32,6 @@ from reconciler.store.columns import (
     time_text,
     update,
 )
-from reconciler.store.fills import late_prices, new_fills
 from reconciler.visible import storable
 
 BOOK = "instance_id = ? AND symbol = ? AND shadow = ? AND ended_at IS NULL"

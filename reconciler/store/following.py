@@ -12,6 +12,7 @@ from sqlite_utils import Database
 from reconciler.records.followed import Followed
 from reconciler.records.halt import Halt
 from reconciler.records.mode import Mode
+from reconciler.records.snapshot import MergedChange
 from reconciler.store.database import ReadPool, Reads
 from reconciler.store.writer import Writer
 from reconciler.visible import storable

@@ -17,8 +17,8 @@ from reconciler.clock import Clock, utc
 from reconciler.errors import StoreError
 from reconciler.orders.holding import Holding
 from reconciler.orders.market import Position
+from reconciler.orders.news import Correction, resolved_order, settled_order
 from reconciler.orders.order import Fill, Order, OrderChanges, OrderNews, OrderRequest, Outcome, RejectedBy, Trade
-from reconciler.orders.verdict import Correction
 from reconciler.store.books import correct, enter, fills_of, holding_from, note, owner_of
 from reconciler.store.columns import (
     fill_from,
@@ -31,10 +31,9 @@ from reconciler.store.columns import (
     update,
 )
 from reconciler.store.database import Reads
-from reconciler.store.differences import Differences
-from reconciler.store.fills import resolved_order, settled_order
 from reconciler.store.memory import Exposure, Holdings, OpenOrders, Passed
 from reconciler.store.order_search import OrderSearch
+from reconciler.store.scope_book import Differences
 from reconciler.store.writer import Writer
 from reconciler.visible import storable
 

@@ -22,12 +22,11 @@ from reconciler.records.halt import Halt
 from reconciler.store.database import ReadPool, Reads, ReadsOf, make_folder, open_in_memory, open_writable
 from reconciler.store.desired import Desired
 from reconciler.store.events import Events
-from reconciler.store.files import EngineLock, broken
+from reconciler.store.files import EngineLock, Lineage, add_tag, broken, seeded_tag
 from reconciler.store.following import Following
 from reconciler.store.halt_requests import HALT_REQUESTS, HaltRequests, NoRequests
 from reconciler.store.halts import Halts
 from reconciler.store.ledger import Ledger
-from reconciler.store.lineage import Memory, add_tag, seeded_tag
 from reconciler.store.scope_book import ScopeBook
 from reconciler.store.writer import GroupWriter, InlineWriter, Writer
 from reconciler.visible import storable
@@ -212,7 +211,7 @@ class Store:
         clock: Clock,
         held: ExitStack,
         requests: HaltRequests | NoRequests,
-        memory: Memory | None = None,
+        memory: Lineage | None = None,
         damage: str = "",
     ) -> None:
         """Use `open`, or `in_memory`. `held` closes what the store stands on, `damage` says what was wrong with the log
@@ -243,7 +242,7 @@ class Store:
             make_folder(path.parent)
             held.callback(EngineLock(path.with_name(f"{path.name}.lock")).release)
             held.enter_context(in_children(lambda: let_go_files(path.parent)))
-            memory = Memory(path)
+            memory = Lineage(path)
             damage = _damage(path)
             db = open_writable(path, busy_timeout_s)
             held.callback(db.close)

@@ -25,7 +25,7 @@ from typing import Any
 from reconciler.app import SWITCH_S, settle_memory
 from reconciler.clock import SystemClock
 from reconciler.control.board import Parts, StatusBoard
-from reconciler.control.trail import Fleet as Known
+from reconciler.control.fleet import Fleet as Known
 from reconciler.dashboard.guard import DashboardOptions
 from reconciler.dashboard.routes import create_app
 from reconciler.records.accounts import Accounts

@@ -21,8 +21,8 @@ from reconciler.cli import main
 from reconciler.clock import FakeClock, iso, utc
 from reconciler.control.operator import CommandResult, PruneState
 from reconciler.control.socket import PeerProtocol, bind_control_socket, create_control_app
+from reconciler.orders.news import Correction, Shares, Verdict
 from reconciler.orders.order import Order, OrderNews, OrderRequest, OrderState, OrderType, Outcome, Provenance, Side
-from reconciler.orders.verdict import Correction, Shares, Verdict
 from reconciler.records.accounts import Accounts
 from reconciler.records.admission import Arrival, admit
 from reconciler.records.crosscheck import EvaluationCache, evaluate_all

@@ -8,8 +8,8 @@ from decimal import Decimal
 
 import pytest
 
-from reconciler.control.bookkeeping import named
-from reconciler.orders.verdict import Correction
+from reconciler.control.chronicle import named
+from reconciler.orders.news import Correction
 from reconciler.store import Reader
 from tests.cli.conftest import FakeEngine, Fleet
 from tests.cli.test_resolve import placed

@@ -7,7 +7,7 @@ from decimal import Decimal
 
 import pytest
 
-from reconciler.records.scopes import ScopeMemory
+from reconciler.records.accounts import ScopeMemory
 from tests.cli.conftest import FakeEngine, Fleet
 
 SETTINGS = """\

@@ -10,7 +10,7 @@ from decimal import Decimal
 
 import pytest
 
-from reconciler.control.bookkeeping import named
+from reconciler.control.chronicle import named
 from reconciler.control.operator import PruneState
 from reconciler.records.halt import Cancelling, Halt
 from reconciler.store import Reader

@@ -9,9 +9,9 @@ from decimal import Decimal
 
 import pytest
 
-from reconciler.control.bookkeeping import named
+from reconciler.control.chronicle import named
+from reconciler.orders.news import Verdict
 from reconciler.orders.order import Order, OrderRequest, OrderState, OrderType, Outcome, Provenance, Side
-from reconciler.orders.verdict import Verdict
 from reconciler.records.mode import Mode
 from reconciler.store import Reader
 from tests.cli.conftest import FakeEngine, Fleet

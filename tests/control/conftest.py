@@ -14,7 +14,7 @@ import pytest
 
 from reconciler.clock import FakeClock, utc
 from reconciler.control.board import Parts, StatusBoard
-from reconciler.control.bookkeeping import Bookkeeping
+from reconciler.control.chronicle import Bookkeeping
 from reconciler.control.controller import Controller, ControllerOptions
 from reconciler.control.follower import Follower
 from reconciler.control.heartbeat import Heartbeat
@@ -23,8 +23,8 @@ from reconciler.control.operator import Operator
 from reconciler.control.trail import Signing, Trail, distrusted, judging
 from reconciler.errors import CannotDrill, ExecUnavailable
 from reconciler.orders.market import Balance, Candle, InstrumentRules, Position, Quote
+from reconciler.orders.news import Correction, Shares, Verdict
 from reconciler.orders.order import Order, OrderChanges, OrderRequest
-from reconciler.orders.verdict import Correction, Shares, Verdict
 from reconciler.ports import Cancellation, GateState, InstanceFilter
 from reconciler.records.accounts import Accounts
 from reconciler.records.crosscheck import EvaluationCache, evaluate_all

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from reconciler.clock import FakeClock
-from reconciler.control.bookkeeping import Bookkeeping, named
+from reconciler.control.chronicle import Bookkeeping, named
 from reconciler.records.cadence import BeatRun
 from reconciler.records.halt import Halt
 from reconciler.store.store import Store

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from reconciler.control.bookkeeping import named
+from reconciler.control.chronicle import named
 from reconciler.errors import StoreError
 from reconciler.records.accounts import Accounts, DeclaredAccount
 from reconciler.records.halt import Halt

@@ -18,7 +18,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse
 from starlette.routing import BaseRoute, Mount, Route
 
-from reconciler.control.bookkeeping import named
+from reconciler.control.chronicle import named
 from reconciler.control.operator import CommandResult, PruneState
 from reconciler.control.socket import (
     BODY_LIMIT_BYTES,
@@ -29,7 +29,7 @@ from reconciler.control.socket import (
     create_control_app,
 )
 from reconciler.errors import StoreError
-from reconciler.orders.verdict import Correction, Shares, Verdict
+from reconciler.orders.news import Correction, Shares, Verdict
 from reconciler.records.halt import Cancelling, Halt
 from reconciler.serving import serving
 

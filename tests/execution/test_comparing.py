@@ -12,8 +12,8 @@ import pytest
 
 from reconciler.errors import ExecRejected, ExecUnavailable, ExecUnknown
 from reconciler.exec_mcp.reply import OrderNotFound
+from reconciler.orders.news import Verdict
 from reconciler.orders.order import Order, OrderState, Outcome, RejectedBy
-from reconciler.orders.verdict import Verdict
 from tests.execution.standins import TOOLS, Desk, StandInGate, events
 
 PENDING = "comparing the orders and positions of account main after (re)connecting to 'paper'"

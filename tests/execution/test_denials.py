@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from reconciler.errors import ExecUnknown
 from reconciler.exec_mcp.reply import OrderNotFound
+from reconciler.orders.news import Verdict
 from reconciler.orders.order import Order
-from reconciler.orders.verdict import Verdict
 from tests.execution.standins import Desk, StandInGate
 
 NOT_FOUND = OrderNotFound("order not found: that one")

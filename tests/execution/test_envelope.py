@@ -27,10 +27,9 @@ from reconciler.orders.order import (
     Side,
     Trade,
 )
-from reconciler.records.accounts import Accounts, DeclaredAccount
+from reconciler.records.accounts import Accounts, Ceilings, DeclaredAccount, Requirement, Scope, ScopeMemory, Turnover
 from reconciler.records.mode import Mode
 from reconciler.records.record import Identity, InstanceRecord, Limits, Row
-from reconciler.records.scopes import Ceilings, Requirement, Scope, ScopeMemory, Turnover
 from reconciler.store.store import Store
 
 D = Decimal

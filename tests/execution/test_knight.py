@@ -12,7 +12,7 @@ from pathlib import Path
 
 from reconciler.clock import iso
 from reconciler.orders.order import OrderRequest, OrderType, Outcome, Provenance, Side
-from reconciler.records.scopes import REAL_MONEY_THROTTLE
+from reconciler.records.accounts import REAL_MONEY_THROTTLE
 from tests.execution.standins import ACCOUNTS, Desk, StandInGate, events
 
 PAGE = Path(__file__).parents[2] / "docs" / "limits.md"

@@ -17,7 +17,7 @@ from reconciler.exec_mcp.in_process import InlineBridge
 from reconciler.exec_mcp.market_data import MarketData
 from reconciler.execution.watch import SPREAD_S
 from reconciler.orders.order import Order, Outcome, Side
-from reconciler.records.scopes import Ceilings, Scope, Turnover
+from reconciler.records.accounts import Ceilings, Scope, Turnover
 from reconciler.store.store import Store
 from tests.execution.standins import ACCOUNTS, Desk, StandInGate, events
 

@@ -14,8 +14,8 @@ import pytest
 from reconciler.errors import CapabilityUnavailable, ExecRejected, ExecUnavailable, ExecUnknown, StoreError
 from reconciler.exec_mcp.reply import OrderNotFound
 from reconciler.exec_mcp.request import Unsayable
+from reconciler.orders.news import Verdict
 from reconciler.orders.order import Order, OrderNews, OrderState, Outcome, RejectedBy
-from reconciler.orders.verdict import Verdict
 from tests.execution.standins import Desk, StandInGate, events, request
 
 NOT_FOUND = OrderNotFound("order not found")

@@ -11,8 +11,8 @@ from reconciler.exec_mcp import answers
 from reconciler.execution.order_steps import Rejection
 from reconciler.execution.settlement import Settlement
 from reconciler.execution.watch import OrderWatch
+from reconciler.orders.news import Verdict
 from reconciler.orders.order import OrderState, Outcome, RejectedBy
-from reconciler.orders.verdict import Verdict
 from tests.execution.standins import Desk, StandInGate, events
 
 

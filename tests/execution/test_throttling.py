@@ -8,9 +8,8 @@ import pytest
 
 from reconciler.execution.gateway import Gateway
 from reconciler.orders.order import Order, Outcome, RejectedBy, Side
-from reconciler.records.accounts import Accounts, DeclaredAccount
+from reconciler.records.accounts import Accounts, DeclaredAccount, Throttle
 from reconciler.records.mode import Mode
-from reconciler.records.scopes import Throttle
 from tests.execution.standins import ACCOUNTS, Desk, StandInGate, events
 
 THREE = Throttle(3, 5)

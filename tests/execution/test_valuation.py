@@ -17,8 +17,7 @@ from reconciler.exec_mcp.written import read
 from reconciler.execution.valuation import equity_of
 from reconciler.orders.market import Balance, Equity
 from reconciler.orders.order import Outcome
-from reconciler.records.accounts import DeclaredAccount
-from reconciler.records.scopes import Ceilings
+from reconciler.records.accounts import Ceilings, DeclaredAccount
 from tests.execution.standins import ACCOUNTS, Desk, StandInGate, events
 
 D = Decimal

@@ -10,8 +10,8 @@ import pytest
 
 from reconciler.clock import FakeClock
 from reconciler.errors import ExecUnavailable, ExecUnknown
+from reconciler.orders.news import Correction, Shares
 from reconciler.orders.order import Order, OrderIds, OrderNews, OrderState, Outcome, Side, prefix
-from reconciler.orders.verdict import Correction, Shares
 from reconciler.records.mode import Mode
 from reconciler.records.record import Identity, InstanceRecord, Row, RowChange
 from tests.execution.standins import TOOLS, Desk, StandInGate, events, request

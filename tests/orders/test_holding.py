@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 from reconciler.orders.holding import Holding
 from reconciler.orders.market import Position
+from reconciler.orders.news import Correction
 from reconciler.orders.order import Fill, Side
-from reconciler.orders.verdict import Correction
 from tests.hostile import hostile_context
 
 BUY, SELL = Side.BUY, Side.SELL

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from reconciler.orders.news import Verdict, VerdictWord
 from reconciler.orders.order import (
     Order,
     OrderNews,
@@ -19,7 +20,6 @@ from reconciler.orders.order import (
     RejectedBy,
     Side,
 )
-from reconciler.orders.verdict import Verdict, VerdictWord
 from reconciler.records.mode import Mode
 
 NOW = datetime(2026, 1, 31, tzinfo=UTC)

@@ -33,8 +33,8 @@ from reconciler.cli import main
 from reconciler.exec_mcp.http_pool import HttpPool
 from reconciler.execution import watch as doubts
 from reconciler.orders.order import prefix
-from reconciler.store.differences import Differences
 from reconciler.store.ledger import Ledger
+from reconciler.store.scope_book import Differences
 from reconciler.store.writer import GroupWriter
 
 TRADER = "trader"

@@ -11,8 +11,8 @@ from reconciler.records.walk import Step
 from reconciler.review.plan.comparison import Comparison, compare_revisions
 from reconciler.sources.compared import Base
 from reconciler.sources.git import GitFacts
+from reconciler.sources.history import Told
 from reconciler.sources.layout import parts
-from reconciler.sources.mainline import Told
 from reconciler.strategy.catalogue import Catalogue
 
 COMMIT = "c0ffee" + "0" * 34

@@ -5,8 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from reconciler.records.accounts import Accounts, DeclaredAccount
-from reconciler.records.scopes import Requirement
+from reconciler.records.accounts import Accounts, DeclaredAccount, Requirement
 from reconciler.records.snapshot import Snapshot
 from reconciler.review.validate.check import Against, check, is_under, known_paths
 from tests.review.revisions import base_of, record, records, revision

@@ -12,7 +12,7 @@ from reconciler.records.status import Sync
 from reconciler.records.walk import Step
 from reconciler.review.plan.comparison import Before, of_base
 from reconciler.sources.compared import Base
-from reconciler.sources.mainline import Told
+from reconciler.sources.history import Told
 from reconciler.strategy.catalogue import Catalogue
 from tests.review.revisions import COMMIT, STRATEGY, base_after, base_of, record, records, revision
 

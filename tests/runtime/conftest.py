@@ -20,12 +20,11 @@ from reconciler.records.cadence import steps
 from reconciler.records.mode import Mode
 from reconciler.records.plan import Phase, Running
 from reconciler.records.record import Identity, InstanceRecord, Row, digest
-from reconciler.runtime.at_work import AtWork
 from reconciler.runtime.desk import World
 from reconciler.runtime.host import ThreadHost
 from reconciler.runtime.performer import Resolve, no_secrets
+from reconciler.runtime.process import AtWork, Surroundings
 from reconciler.runtime.protocol import BeatReport, HostOptions, Loaded, LoadSpec, Report, RuntimeFacts
-from reconciler.runtime.surroundings import Surroundings
 from reconciler.strategy.base import Strategy
 from reconciler.strategy.definition import Definition
 

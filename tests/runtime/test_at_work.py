@@ -12,7 +12,7 @@ import pytest
 
 from reconciler.records.mode import Mode
 from reconciler.records.plan import Phase
-from reconciler.runtime.at_work import AtWork, Culprit, culprit
+from reconciler.runtime.process import AtWork, Culprit, culprit
 from reconciler.runtime.protocol import Quarantined
 from reconciler.strategy.base import Strategy
 
@@ -23,7 +23,7 @@ ONE, TWO = Culprit("instance", "one", "v1"), Culprit("instance", "two", "v1")
 ENDS = """
 import os, sys
 from pathlib import Path
-from reconciler.runtime.at_work import AtWork, Culprit
+from reconciler.runtime.process import AtWork, Culprit
 work = AtWork(Path(sys.argv[1]), "boot")
 with work.working(Culprit("instance", sys.argv[2], "v1")):
     {}

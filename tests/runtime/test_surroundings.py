@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from reconciler.runtime.process import Surroundings
 from reconciler.runtime.protocol import Disturbed
-from reconciler.runtime.surroundings import Surroundings
 from reconciler.strategy.base import Strategy
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ CHANGES = {
 }
 TRY = """
 import builtins, decimal, gc, locale, logging, os, resource, signal, socket, sys, threading, time
-from reconciler.runtime.surroundings import Surroundings
+from reconciler.runtime.process import Surroundings
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 logging.basicConfig()
 around = Surroundings()
@@ -67,7 +67,7 @@ def test_what_cannot_be_put_back_is_told_once(tmp_path_factory: pytest.TempPathF
     gone = tmp_path_factory.mktemp("gone")
     code = f"""
 import os
-from reconciler.runtime.surroundings import Surroundings
+from reconciler.runtime.process import Surroundings
 os.chdir({str(gone)!r})
 around = Surroundings()
 os.chdir("/")

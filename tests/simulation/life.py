@@ -14,8 +14,8 @@ from pathlib import Path
 
 from reconciler.clock import FakeClock
 from reconciler.errors import CapabilityUnavailable, ExecError, StoreError
+from reconciler.orders.news import Shares, Verdict, VerdictWord
 from reconciler.orders.order import Order, OrderRequest
-from reconciler.orders.verdict import Shares, Verdict, VerdictWord
 from reconciler.store import back_up, halts
 from tests.execution.standins import Carrier
 from tests.simulation.engine import Crashed, Engine

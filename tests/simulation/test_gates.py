@@ -14,8 +14,8 @@ from pathlib import Path
 
 import pytest
 
+from reconciler.orders.news import Shares
 from reconciler.orders.order import OrderRequest, OrderType, Outcome, Side
-from reconciler.orders.verdict import Shares
 from reconciler.records.mode import Mode
 from tests.execution.standins import Carrier, Inline, MainLoop
 from tests.simulation.life import Life

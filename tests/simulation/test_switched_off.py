@@ -27,8 +27,8 @@ from reconciler.execution.settlement import Settlement
 from reconciler.execution.shadow_book import Quoting
 from reconciler.execution.watch import OrderWatch
 from reconciler.execution.wholeness import Wholeness
+from reconciler.orders.news import Verdict
 from reconciler.orders.order import Order, OrderNews, OrderRequest, OrderType, Outcome, RejectedBy, Side
-from reconciler.orders.verdict import Verdict
 from reconciler.records.halt import Halt
 from reconciler.records.mode import Mode
 from reconciler.records.record import Limits

@@ -191,7 +191,7 @@ def test_a_partial_clone_is_told_how_to_become_whole(branch: Path, tmp_path: Pat
 
 
 def test_history_is_read_only_when_somebody_asks(branch: Path, base: Read, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("reconciler.sources.mainline.changes", None)
+    monkeypatch.setattr("reconciler.sources.history.changes", None)
     found = base(branch)
     assert found.history.steps(()) == ()
     with pytest.raises(TypeError):

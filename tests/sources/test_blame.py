@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from reconciler.clock import FakeClock
-from reconciler.sources.blame import Blame
 from reconciler.sources.git import Repository
+from reconciler.sources.history import Blame
 
 Run = Callable[..., str]
 RECORD = "instances/btc.yaml"

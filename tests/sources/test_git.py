@@ -11,7 +11,7 @@ import pytest
 from reconciler.clock import FakeClock
 from reconciler.errors import SourceError
 from reconciler.sources.git import NO_REPOSITORY, Repository, Tree
-from reconciler.sources.mainline import changes
+from reconciler.sources.history import changes
 
 Git = Callable[..., str]
 
@@ -368,6 +368,6 @@ def test_a_long_history_has_a_deadline_of_its_own(
 ) -> None:
     found = discover(repository)
     _stub_git(tmp_path / "bin", "exec /bin/sleep 60", monkeypatch)
-    monkeypatch.setattr("reconciler.sources.mainline._HISTORY_TIMEOUT_S", 0.05)
+    monkeypatch.setattr("reconciler.sources.history._HISTORY_TIMEOUT_S", 0.05)
     with pytest.raises(SourceError, match=r"^git log took longer than 0\.05 s; run `git commit-graph write"):
         list(changes(found, "HEAD"))

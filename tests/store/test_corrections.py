@@ -12,8 +12,8 @@ import pytest
 
 from reconciler.clock import FakeClock
 from reconciler.errors import StoreError
+from reconciler.orders.news import Correction
 from reconciler.orders.order import Order, OrderNews, OrderState, Side
-from reconciler.orders.verdict import Correction
 from reconciler.records.record import Row, RowChange
 from reconciler.store import Reader, Store
 from reconciler.store.books import holding_columns, holding_from

@@ -12,8 +12,8 @@ import pytest
 
 from reconciler.clock import FakeClock, utc
 from reconciler.errors import StoreError
+from reconciler.orders.news import Correction
 from reconciler.orders.order import Fill, Order, OrderNews, OrderState, Outcome, Side
-from reconciler.orders.verdict import Correction
 from reconciler.records.mode import Mode
 from reconciler.records.record import Row, RowChange
 from reconciler.store import Store, examine, restore

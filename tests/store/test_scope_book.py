@@ -11,10 +11,10 @@ import pytest
 
 from reconciler.clock import FakeClock
 from reconciler.errors import StoreError
-from reconciler.orders.verdict import Correction
+from reconciler.orders.news import Correction
+from reconciler.records.accounts import ScopeMemory
 from reconciler.records.mode import Mode
 from reconciler.records.record import Identity, InstanceRecord, Row, RowChange
-from reconciler.records.scopes import ScopeMemory
 from reconciler.store.store import Store
 
 WHOLE = ScopeMemory(Decimal("12.5"), Decimal(-3), {"a": Decimal("0.1")}, "2026-01-01T00:00:00.000Z", date(2026, 1, 2))

@@ -12,8 +12,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from reconciler.clock import utc
+from reconciler.orders.news import new_fills
 from reconciler.orders.order import Fill, Order, OrderState
-from reconciler.store.fills import new_fills
 from tests.hostile import hostile_context
 
 MakeOrder = Callable[..., Order]

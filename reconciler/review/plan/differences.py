@@ -14,11 +14,10 @@ from typing import Any, Final, Literal, NamedTuple
 
 from reconciler.documents import wording as literals
 from reconciler.documents.wording import Path, spell
-from reconciler.records.accounts import Accounts, DeclaredAccount
+from reconciler.records.accounts import Accounts, Ceilings, DeclaredAccount, Scope, Throttle, Turnover
 from reconciler.records.evaluation import Evaluation
 from reconciler.records.mode import Mode
 from reconciler.records.record import Limits, Row
-from reconciler.records.scopes import Ceilings, Scope, Throttle, Turnover
 from reconciler.validation.schema_tree import Schema
 from reconciler.validation.secrets import secret_places
 

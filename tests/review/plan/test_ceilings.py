@@ -8,8 +8,7 @@ from typing import Any
 
 import pytest
 
-from reconciler.records.accounts import Accounts, DeclaredAccount
-from reconciler.records.scopes import Ceilings, Requirement, Scope, Throttle, Turnover
+from reconciler.records.accounts import Accounts, Ceilings, DeclaredAccount, Requirement, Scope, Throttle, Turnover
 from reconciler.review.plan.differences import above_bounds, account_bounds
 from reconciler.review.plan.plan_formats import as_text, to_json
 from reconciler.review.plan.sentences import difference
