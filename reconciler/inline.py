@@ -103,6 +103,7 @@ class InlineEngine:
         """How many beats have fired."""
         for venue in venues:
             parts.bridge.call(partial(_connected, venue), 0.0)
+        parts.arrivals.begin()
         self.settle()
 
     @property

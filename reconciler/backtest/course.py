@@ -37,23 +37,23 @@ class Curve:
         self._points: list[CurvePoint] = []
         self._stride = 1
         self._seen = 0
-        self._last: CurvePoint | None = None
+        self._last: tuple[float, Decimal, Decimal, Decimal] | None = None
 
-    def add(self, point: CurvePoint) -> None:
+    def add(self, time_s: float, equity: Decimal, exposure: Decimal, price: Decimal) -> None:
         if self._seen % self._stride == 0:
-            self._points.append(point)
+            self._points.append(CurvePoint(time_s, equity, exposure, price))
             if len(self._points) >= 2 * MOST_POINTS:
                 del self._points[1::2]
                 self._stride *= 2
         self._seen += 1
-        self._last = point
+        self._last = (time_s, equity, exposure, price)
 
     def points(self) -> tuple[CurvePoint, ...]:
         found = self._points
         while len(found) > MOST_POINTS - 1:
             found = found[::2]
-        if self._last is not None and found and found[-1] is not self._last:
-            found = [*found, self._last]
+        if self._last is not None and found and found[-1] != self._last:
+            found = [*found, CurvePoint(*self._last)]
         return tuple(found)
 
 
@@ -108,11 +108,17 @@ class Course:
     holding: Holding
     curve: Curve = field(default_factory=Curve)
     drawdown: Drawdown = field(default_factory=Drawdown)
-    days: list[tuple[int, Decimal]] = field(default_factory=list)
-    """The UTC day, counted from the epoch, and the equity at its last price."""
     equity: Decimal = ZERO
     at_work: Decimal = ZERO
     """The most that it ever had in the market, at cost."""
+    _days: list[tuple[int, Decimal]] = field(default_factory=list)
+    _day_ends_s: float = float("-inf")
+
+    @property
+    def days(self) -> tuple[tuple[int, Decimal], ...]:
+        """Of each UTC day with a price: which it is, counted from the epoch, and the equity at its last price."""
+        today = () if self._day_ends_s == float("-inf") else ((int(self._day_ends_s // _DAY_S) - 1, self.equity),)
+        return (*self._days, *today)
 
     def hold(self, holding: Holding) -> None:
         """What it holds from now on."""
@@ -123,22 +129,20 @@ class Course:
     def mark(self, time_s: float, bid: Decimal, ask: Decimal) -> Decimal:
         """Measure it at these prices; by how much its equity has changed."""
         holding, before = self.holding, self.equity
+        if time_s >= self._day_ends_s:
+            self._days[:] = self.days
+            self._day_ends_s = (time_s // _DAY_S + 1) * _DAY_S
         quantity = holding.quantity
-        if quantity:
-            unrealised = holding.unrealised(bid, ask)
-            self.equity = exact.add(holding.realised, unrealised or ZERO)
-            exposure = exact.size(exact.multiply(quantity, bid if quantity > 0 else ask))
+        if not quantity:
+            self.equity = equity = holding.realised
+            self.curve.add(time_s, equity, ZERO, bid)
+            if equity is before:
+                return ZERO
         else:
-            self.equity, exposure = holding.realised, ZERO
-        if self.equity is not before:
-            self.drawdown.add(self.equity)
-        self.curve.add(CurvePoint(time_s, self.equity, exposure, bid))
-        day = int(time_s // _DAY_S)
-        if self.days and self.days[-1][0] == day:
-            self.days[-1] = (day, self.equity)
-        else:
-            self.days.append((day, self.equity))
-        return exact.subtract(self.equity, before)
+            self.equity = equity = exact.add(holding.realised, holding.unrealised(bid, ask) or ZERO)
+            self.curve.add(time_s, equity, exact.size(exact.multiply(quantity, bid if quantity > 0 else ask)), bid)
+        self.drawdown.add(equity)
+        return exact.subtract(equity, before)
 
 
 def round_trips(fills: Sequence[TradeFill], symbol: str) -> tuple[RoundTrip, ...]:

@@ -7,18 +7,18 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from hashlib import blake2b
 from heapq import heappushpop, nlargest
+from itertools import takewhile
 from typing import Any, Final
 
 from reconciler import exact
-from reconciler.backtest.rows import CandleRow, DataFile, DataRow, Kind, in_order, shown
+from reconciler.backtest.rows import MAX_PROBLEMS, CandleRow, DataFile, DataRow, Kind, in_order, shown
 from reconciler.errors import Problem
 from reconciler.orders.market import TIMEFRAMES_S
 
-MAX_PROBLEMS: Final = 50
 _LONGEST: Final = 20
 _STEPS_KEPT: Final = 64
 _NO_QUOTES_S: Final = 3_600
@@ -101,10 +101,8 @@ class Dataset:
 
     def rows(self) -> Iterator[DataRow]:
         """Those until the end, the earliest first: what is before the beginning is what strategies look back at."""
-        for row in in_order([file.rows([]) for file in self.files]):
-            if self.to_s is not None and row.time_s >= self.to_s:
-                return
-            yield row
+        rows, to_s = in_order([file.rows([]) for file in self.files]), self.to_s
+        return rows if to_s is None else takewhile(lambda row: row.time_s < to_s, rows)
 
     def to_json(self) -> dict[str, Any]:
         gaps = nlargest(
@@ -141,15 +139,18 @@ def look_through(files: Sequence[DataFile], from_s: float | None = None, to_s: f
         before = "" if to_s is None else " of data before --to"
         what = f"expected rows{of}{before}, found none"
         problems.append(Problem(str(files[0].path), 0, 0, "", what, rule="data"))
+    if len(problems) >= MAX_PROBLEMS:
+        more = f"expected rows that can be used, was a file with {MAX_PROBLEMS} or more that cannot: no more is read"
+        problems = [*problems[: MAX_PROBLEMS - 1], replace(problems[MAX_PROBLEMS - 1], message=more, pointer="")]
     told = tuple(one.series() for _, one in sorted(series.items()))
     notes = [*_zones_told(zones), *notes, *_told(told)]
-    return Dataset(tuple(files), _digest(files), told, tuple(problems[:MAX_PROBLEMS]), tuple(notes), from_s, to_s)
+    return Dataset(tuple(files), _digest(files), told, tuple(problems), tuple(notes), from_s, to_s)
 
 
 def _with_files(streams: Sequence[Iterator[tuple[DataRow, DataFile]]]) -> Iterator[tuple[DataRow, DataFile]]:
     from heapq import merge
 
-    return merge(*streams, key=lambda pair: pair[0].time_s)
+    return merge(*streams, key=lambda pair: pair[0].time_s) if len(streams) > 1 else streams[0]
 
 
 def _checked(
@@ -236,9 +237,9 @@ class _Series:
 
     def _look_for_split(self, row: DataRow, file: DataFile, notes: list[str]) -> None:
         before, now = _last_price(self.last), _first_price(row)
-        ratio = exact.quotient(max(before, now), min(before, now))
-        if ratio < _JUMP:
+        if max(before, now) < exact.multiply(min(before, now), _JUMP):
             return
+        ratio = exact.quotient(max(before, now), min(before, now))
         self.splits += 1
         if self.splits > 5:
             return

@@ -6,28 +6,36 @@
 | `time,symbol,bid,ask` | a quote |
 | `time,SYMBOL,SYMBOL,…` | a middle price of each symbol, as the paper exchange replays them |
 
-Times are ISO 8601, or seconds or milliseconds since the epoch; those that name no zone are UTC. A file is never held
-as a whole. What is wrong with a row is a `Problem` with its line.
+Times are ISO 8601, or seconds or milliseconds since the epoch; those that name no zone are UTC. Cells are set apart by
+commas, or by semicolons or tabs where the head is; `.gz` is unpacked. A file is never held as a whole. What is wrong
+with a row is a `Problem` with its line.
 """
 
 from __future__ import annotations
 
 import csv
+import gzip
 import re
+import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from functools import partial
 from hashlib import blake2b
 from itertools import chain
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, NamedTuple, TextIO
 
 from reconciler.clock import utc
 from reconciler.errors import Problem, ReconcilerError
 
-_NUMBER: Final = re.compile(r"(0|[1-9][0-9]{0,17})(\.[0-9]{1,18})?")
+MAX_PROBLEMS: Final = 50
+"""So many are told, and nothing is read after them."""
+_DIGITS: Final = r"(?:(?:0|[1-9][0-9]{0,17})(?:\.[0-9]{1,18})?)"
+_NUMBER: Final = re.compile(_DIGITS)
+_DAY: Final = re.compile(r"(?:19|20)[0-9]{2}(?:0[1-9]|1[0-2])(?:0[1-9]|[12][0-9]|3[01])")
+"""A day without signs between: as a number of seconds it would be in 1970."""
 _PLAIN: Final = re.compile(r"-?[0-9]{1,14}(\.[0-9]{1,9})?")
 _MILLISECONDS: Final = 100_000_000_000
 """From here on a number is no count of seconds: it would be in the year 5138."""
@@ -44,8 +52,7 @@ class BadData(ReconcilerError):
     """Data that cannot be used: says where, what was expected and what was found."""
 
 
-@dataclass(frozen=True, slots=True)
-class CandleRow:
+class CandleRow(NamedTuple):
     """A candle of `symbol` that opened at `time_s`; `volume` is None where the file does not tell it."""
 
     line: int
@@ -58,8 +65,7 @@ class CandleRow:
     volume: Decimal | None
 
 
-@dataclass(frozen=True, slots=True)
-class QuoteRow:
+class QuoteRow(NamedTuple):
     """The best prices of `symbol` from `time_s` on. Where they are one, it was a price without a spread."""
 
     line: int
@@ -81,13 +87,33 @@ class DataFile:
     names: tuple[str, ...]
     symbols: frozenset[str] | None = None
     """Those that are read, None for all."""
+    delimiter: str = ","
 
     def rows(self, problems: list[Problem], zones: set[str] | None = None) -> Iterator[DataRow]:
-        """Its rows in the file's order. What is wrong with one is added to `problems`, and the row left out."""
+        """Its rows in the file's order. What is wrong with one is added to `problems`, and the row left out.
+
+        The file is read no further once `MAX_PROBLEMS` are known.
+        """
         reading = _Reading(self, problems, set() if zones is None else zones)
-        for line, cells in _lines(self.path, problems):
-            if line > 1:
-                yield from reading.row(line, cells)
+        if is_parquet(self.path):
+            for line, values in enumerate(_parquet(self.path), 1):
+                if line > 1:
+                    yield from reading.row(line, list(map(_cell, values)))
+            return
+        plain, has_head = reading.plain(), False
+        with _opened(self.path) as file:
+            for line, text in enumerate(_told(file, self.path), 1):
+                row = plain(line, text)
+                if row is not None:
+                    if row is not _OTHER:
+                        yield row
+                    continue
+                cells = _cells(self.path, line, text, self.delimiter, problems)
+                if cells is not None and has_head:
+                    yield from reading.row(line, cells)
+                has_head = has_head or cells is not None
+                if len(problems) >= MAX_PROBLEMS:
+                    return
 
     def digest(self) -> str:
         """Of its bytes."""
@@ -100,21 +126,16 @@ class DataFile:
 
 def data_file(path: Path) -> DataFile:
     """The file at `path`, as its head says. Raises BadData, OSError."""
-    problems: list[Problem] = []
-    head = next(iter(_lines(path, problems)), None)
-    if head is None:
-        why = str(problems[0]) if problems else f"{path}: expected a line that names its columns, was empty"
-        raise BadData(why)
-    names = tuple(name.strip() for name in head[1])
+    names, delimiter = _head(path)
     lower = [name.lower() for name in names]
     if lower[0] not in _TIMES:
         raise BadData(f"{path}:1:1: expected the first column to be called time, was {names[0]!r:.60}{_HINT}")
     if "symbol" in lower and all(name in lower for name in _CANDLES):
-        return DataFile(path, "candles", tuple(lower))
+        return DataFile(path, "candles", tuple(lower), delimiter=delimiter)
     if "symbol" in lower and all(name in lower for name in _QUOTES):
-        return DataFile(path, "quotes", tuple(lower))
+        return DataFile(path, "quotes", tuple(lower), delimiter=delimiter)
     if "symbol" not in lower and len(names) > 1 and all("/" in name or "-" in name for name in names[1:]):
-        return DataFile(path, "prices", names)
+        return DataFile(path, "prices", names, delimiter=delimiter)
     raise BadData(f"{path}:1:1: expected columns of candles, quotes or prices, was {','.join(names)!r:.80}{_HINT}")
 
 
@@ -132,12 +153,59 @@ class _Reading:
         self._at = at
         self._symbols = file.symbols
         self._columns = [name for name in file.names[1:] if file.symbols is None or name in file.symbols]
+        self._known_time = ("", 0.0)
+        self._offsets: dict[timedelta | None, str] = {None: "none"}
         read: dict[Kind, Callable[[int, float, Sequence[str]], Iterator[DataRow]]] = {
             "candles": self._candle,
             "quotes": self._quote,
             "prices": self._prices,
         }
         self._read = read[file.kind]
+
+    def plain(self) -> Callable[[int, str], DataRow | None]:
+        """Reads a line as nearly all are: its row, or `_OTHER` where it is of a symbol that nobody asks for.
+
+        None where there is anything to say about it, or to look at twice: then `row` does.
+        """
+        if self._file.kind == "prices":
+            return lambda line, text: None
+        is_candles = self._file.kind == "candles"
+        wanted = ("time", "symbol", *((*_CANDLES, "volume") if is_candles else _QUOTES))
+        wanted = tuple(name for name in (*wanted,) if name in self._at or name == "time")
+        columns = ("time", *self._file.names[1:])
+        cell = rf"[^\s\"#{self._file.delimiter}]"
+        kinds = {"time": f"({cell}+(?: {cell}+)?)", "symbol": f"({cell}+)", "volume": f"({_DIGITS}?)"}
+        other = rf"[^\"\r\n{self._file.delimiter}]*"
+        patterns = [(kinds.get(name, f"({_DIGITS})") if name in wanted else other) for name in columns]
+        match = re.compile(self._file.delimiter.join(patterns) + r"\r?\n?").fullmatch
+        order = [name for name in columns if name in wanted]
+        numbers = tuple(order.index(name) + 1 for name in wanted)
+        symbols, moment = self._symbols, self._moment
+
+        def candle(line: int, text: str) -> DataRow | None:
+            found = match(text)
+            if found is None:
+                return None
+            at, symbol, *cells = found.group(*numbers)
+            if symbols is not None and symbol not in symbols:
+                return _OTHER
+            time_s, opened, high, low, close = moment(at), *map(Decimal, cells[:4])
+            if time_s is None or not low or high < low or high < opened or high < close or low > opened or low > close:
+                return None
+            volume = Decimal(cells[4]) if len(cells) > 4 and cells[4] else None
+            return CandleRow(line, time_s, symbol, opened, high, low, close, volume)
+
+        def quote(line: int, text: str) -> DataRow | None:
+            found = match(text)
+            if found is None:
+                return None
+            at, symbol, *cells = found.group(*numbers)
+            if symbols is not None and symbol not in symbols:
+                return _OTHER
+            time_s, bid, ask = moment(at), *map(Decimal, cells)
+            return None if time_s is None or not bid or ask < bid else QuoteRow(line, time_s, symbol, bid, ask)
+
+        return candle if is_candles else quote
 
     def row(self, line: int, cells: Sequence[str]) -> Iterator[DataRow]:
         if len(cells) != len(self._file.names):
@@ -207,18 +275,38 @@ class _Reading:
         return _WRONG
 
     def _time(self, line: int, text: str) -> float | None:
+        time_s = self._moment(text)
+        if time_s is None:
+            told = "expected an ISO 8601 time, or seconds"
+            if _DAY.fullmatch(text):
+                told = f"expected a day as {text[:4]}-{text[4:6]}-{text[6:]}, for so it is a number of seconds"
+            self._wrong(line, 1, "time", f"{told}, was {text!r:.40}")
+        return time_s
+
+    def _moment(self, text: str) -> float | None:
+        """Seconds since the epoch, None where it is no time."""
+        known, time_s = self._known_time
+        if text == known:
+            return time_s
         if _PLAIN.fullmatch(text):
+            if _DAY.fullmatch(text):
+                return None
             number = float(text)
             self._zones.add("seconds since the epoch" if abs(number) < _MILLISECONDS else "milliseconds")
-            return number if abs(number) < _MILLISECONDS else number / 1000
-        try:
-            time = datetime.fromisoformat(text)
-            offset = time.utcoffset()
-            self._zones.add("none" if offset is None else f"{time:%z}" or "+0000")
-            return (time.replace(tzinfo=UTC) if offset is None else time).timestamp()
-        except (ValueError, OverflowError):
-            self._wrong(line, 1, "time", f"expected an ISO 8601 time, or seconds, was {text!r:.40}")
-            return None
+            time_s = number if abs(number) < _MILLISECONDS else number / 1000
+        else:
+            try:
+                time = datetime.fromisoformat(text)
+                offset = time.utcoffset()
+                time_s = (time.replace(tzinfo=UTC) if offset is None else time).timestamp()
+            except (ValueError, OverflowError):
+                return None
+            zone = self._offsets.get(offset)
+            if zone is None:
+                zone = self._offsets[offset] = f"{time:%z}"
+            self._zones.add(zone)
+        self._known_time = (text, time_s)
+        return time_s
 
     def _wrong(self, line: int, column: int, name: str, message: str) -> None:
         """`column` counts the file's columns: where in its line a cell begins, a reader of CSV does not tell."""
@@ -226,29 +314,60 @@ class _Reading:
 
 
 _WRONG: Final = Decimal("-1")
+_OTHER: Final = QuoteRow(0, 0.0, "", Decimal(0), Decimal(0))
+"""Stands for a row that is of no interest."""
 
 
-def _lines(path: Path, problems: list[Problem]) -> Iterator[tuple[int, Sequence[str]]]:
-    """Each line's number and cells, the head among them; empty lines and those that `#` begins are left out."""
-    if path.suffix in (".parquet", ".pq"):
-        yield from enumerate(_parquet(path), 1)
-        return
-    with path.open(encoding="utf-8-sig", errors="replace", newline="") as file:
-        told = (line for line in file)
-        number, head = 0, True
-        for number, text in enumerate(told, 1):
-            if not text.strip() or text.startswith("#"):
-                continue
-            try:
-                (cells,) = csv.reader([text], strict=True)
-            except (csv.Error, ValueError) as error:
-                problems.append(Problem(str(path), number, 1, "", f"expected a row of CSV: {error}", rule="data"))
-                continue
-            yield (1 if head else number), [cell.strip() for cell in cells]
-            head = False
+def is_parquet(path: Path) -> bool:
+    return path.suffix in (".parquet", ".pq")
 
 
-def _parquet(path: Path) -> Iterator[Sequence[str]]:
+def _opened(path: Path) -> TextIO:
+    if path.suffix == ".gz":
+        return gzip.open(path, "rt", encoding="utf-8-sig", errors="replace", newline="")
+    return path.open(encoding="utf-8-sig", errors="replace", newline="")
+
+
+def _told(file: TextIO, path: Path) -> Iterator[str]:
+    """Its lines. Raises BadData where what is packed is broken."""
+    try:
+        yield from file
+    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+        raise BadData(f"{path}: expected a whole file, packed by gzip, was broken: {error}") from error
+
+
+def _head(path: Path) -> tuple[tuple[str, ...], str]:
+    """The names of the columns, and what stands between them. Raises BadData."""
+    if is_parquet(path):
+        return tuple(str(name).strip() for name in next(_parquet(path))), ","
+    problems: list[Problem] = []
+    with _opened(path) as file:
+        for line, text in enumerate(_told(file, path), 1):
+            delimiter = next((sign for sign in _DELIMITERS if sign in text), ",")
+            cells = _cells(path, line, text, delimiter, problems)
+            if problems:
+                raise BadData(str(problems[0]))
+            if cells is not None:
+                return tuple(cells), delimiter
+    raise BadData(f"{path}: expected a line that names its columns, was empty")
+
+
+_DELIMITERS: Final = (",", ";", "\t")
+
+
+def _cells(path: Path, line: int, text: str, delimiter: str, problems: list[Problem]) -> list[str] | None:
+    """The cells of a line; None where it is empty, begins with `#`, or is no row of CSV, which is a problem."""
+    if text.startswith("#") or not text.strip():
+        return None
+    try:
+        (cells,) = csv.reader([text], strict=True, delimiter=delimiter)
+    except (csv.Error, ValueError) as error:
+        problems.append(Problem(str(path), line, 1, "", f"expected a row of CSV: {error}", rule="data"))
+        return None
+    return [cell.strip() for cell in cells]
+
+
+def _parquet(path: Path) -> Iterator[Sequence[Any]]:
     """As the lines of a CSV file would be. Needs pyarrow, which is slow to import: only where such a file is read."""
     try:
         import pyarrow.parquet as parquet
@@ -263,7 +382,7 @@ def _parquet(path: Path) -> Iterator[Sequence[str]]:
         yield list(file.schema_arrow.names)
         for batch in file.iter_batches(batch_size=4096):
             columns = [column.to_pylist() for column in batch.columns]
-            yield from (list(map(_cell, values)) for values in zip(*columns, strict=True))
+            yield from zip(*columns, strict=True)
 
 
 def _cell(value: Any) -> str:
@@ -281,8 +400,9 @@ def in_order(streams: Iterable[Iterator[DataRow]]) -> Iterator[DataRow]:
     """The rows of several files, the earliest first; those of one moment in the order of the files."""
     from heapq import merge
 
+    first, *others = streams
     key: _Key = _time_of
-    return merge(*streams, key=key)
+    return merge(first, *others, key=key) if others else first
 
 
 def _time_of(row: DataRow) -> float:
@@ -310,4 +430,4 @@ def _expanded(path: Path) -> Sequence[Path]:
     if not path.is_dir():
         return (path,)
     matches = partial(map, path.glob)
-    return sorted(chain.from_iterable(matches(("*.csv", "*.parquet", "*.pq"))))
+    return sorted(chain.from_iterable(matches(("*.csv", "*.csv.gz", "*.parquet", "*.pq"))))

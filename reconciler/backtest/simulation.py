@@ -204,11 +204,11 @@ def _drive(
 
 def _next_beat(engine: InlineEngine, clock: SimulatedClock, tape: Tape, heartbeat_s: float) -> int | None:
     """The next beat at which anything happens: who is due, or a price that an order waits for."""
-    now = beat_at(clock.time(), heartbeat_s)
-    if engine.gateway.is_watching() or engine.parts.controller.is_retrying:
+    now, is_busy = beat_at(clock.time(), heartbeat_s), engine.gateway.is_busy()
+    if engine.parts.controller.is_retrying or (is_busy and engine.gateway.is_watching()):
         return now + 1
     due = engine.host.next_due(now)
-    if not engine.gateway.is_busy():
+    if not is_busy:
         return due
     price_s = tape.next_s()
     if price_s is None:
@@ -317,7 +317,7 @@ class _Watch:
             equity=course.equity,
             max_drawdown=course.drawdown.deepest,
             at_work=course.at_work,
-            days=tuple(course.days),
+            days=course.days,
             curve=course.curve.points(),
             capital=options.starting.get(_currency(course.symbol), options.default_starting),
             first_ask=None if seen is None else seen.first_ask,

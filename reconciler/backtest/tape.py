@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
-from typing import Final, TypeAlias
+from typing import Final, NamedTuple, TypeAlias
 
 from reconciler import exact
 from reconciler.backtest.rows import CandleRow, DataRow
@@ -28,6 +28,8 @@ _SAME_S: Final = 0.0001
 """Times that are closer are one: a float of seconds tells no microseconds of these days."""
 _KEPT: Final = 1_000
 """Closed candles of each timeframe that can be asked for, as the paper exchange has it."""
+_FEW: Final = 64
+"""So many are taken from the end of a deque sooner one by one."""
 _ONE: Final = Decimal(1)
 _HALF: Final = Decimal("0.5")
 _ANY: Final = Decimal("Infinity")
@@ -44,8 +46,7 @@ class Costs:
     """By how much recorded spreads are taken wider than they were."""
 
 
-@dataclass(frozen=True, slots=True)
-class TapeMoment:
+class TapeMoment(NamedTuple):
     """A price of one symbol. It meets orders that were placed no later than `since_s`.
 
     Where `is_inside`, it is a candle as a whole, which went down to `low` and up to `high`. `at_most` bounds what
@@ -85,6 +86,7 @@ class Tape:
         self._steps: dict[str, list[int]] = {}
         self._moments: dict[str, list[TapeMoment]] = {}
         self._candles: dict[str, CandleSeries] = {}
+        self._quotes: dict[str, tuple[TapeMoment, Quote]] = {}
         self.heard: Hear | None = None
         self._step = 0
         self._number = 0
@@ -111,8 +113,12 @@ class Tape:
     def quote(self, symbol: str, step: int) -> Quote:
         """The quote that holds at `step`. KeyError where nothing was told of the symbol by then."""
         moment = self._moment(symbol, step)
-        last = exact.middle(moment.bid, moment.ask)
-        return Quote(symbol, moment.bid, moment.ask, last, utc(moment.time_s))
+        known = self._quotes.get(symbol)
+        if known is None or known[0] is not moment:
+            last = exact.middle(moment.bid, moment.ask)
+            quote = Quote(symbol, moment.bid, moment.ask, last, utc(moment.time_s))
+            self._quotes[symbol] = known = (moment, quote)
+        return known[1]
 
     def candles(self, symbol: str, timeframe: str, limit: int, now_s: float) -> list[Candle]:
         """The last `limit` candles closed by `now_s`, oldest first. KeyError for a symbol that no row tells of.
@@ -186,6 +192,8 @@ class Tape:
 
     def at(self, price: Decimal) -> tuple[Decimal, Decimal]:
         """Bid and ask around a middle price."""
+        if not self._half:
+            return price, price
         aside = exact.multiply(price, self._half)
         return exact.subtract(price, aside), exact.add(price, aside)
 
@@ -197,7 +205,10 @@ class Tape:
         return exact.subtract(middle, aside), exact.add(middle, aside)
 
     def _moment(self, symbol: str, step: int) -> TapeMoment:
-        index = bisect_right(self._steps[symbol], step) - 1
+        steps = self._steps[symbol]
+        if steps[-1] <= step:
+            return self._moments[symbol][-1]
+        index = bisect_right(steps, step) - 1
         if index < 0:
             raise KeyError(symbol)
         return self._moments[symbol][index]
@@ -253,8 +264,7 @@ class Tape:
             del self._open[symbol]
             at_most, opened_s = self._bound(row), row.time_s + _AFTER_S
             bid, ask = self.at(row.close)
-            touched = (closes_s, opened_s, bid, ask, number, at_most, True, row.low, row.high)
-            self._put(symbol, TapeMoment(*touched))
+            self._put(symbol, TapeMoment(closes_s, opened_s, bid, ask, number, at_most, True, row.low, row.high))
             self._put(symbol, TapeMoment(closes_s, closes_s, bid, ask, number, at_most))
             self._candles[symbol].candle(row)
         self._closes_s = min(
@@ -287,9 +297,13 @@ class CandleSeries:
 
     def candle(self, row: CandleRow) -> None:
         """One more recorded candle has closed."""
-        if self._chain:
-            ends_s, volume = row.time_s + (self._length_s or 0), row.volume or ZERO
-            self._add(0, row.time_s, ends_s, row.open, row.high, row.low, row.close, volume)
+        if not self._chain:
+            return
+        finest, length_s, volume = self._chain[0], self._length_s or 0, row.volume or ZERO
+        if finest.length_s == length_s and finest.start_s is None and row.time_s % length_s == 0:
+            self._closed(0, row.time_s, row.open, row.high, row.low, row.close, volume)  # as it was recorded
+        else:
+            self._add(0, row.time_s, row.time_s + length_s, row.open, row.high, row.low, row.close, volume)
 
     def price(self, time_s: float, price: Decimal) -> None:
         """One more price: it belongs to the minute that it is in."""
@@ -306,8 +320,10 @@ class CandleSeries:
                 self._end(index)
             if finer is frame:
                 break
-        closed = frame.closed
-        return list(closed)[-limit:] if limit < len(closed) else list(closed)
+        closed, count = frame.closed, len(frame.closed)
+        if limit >= count:
+            return list(closed)
+        return list(closed)[-limit:] if limit > _FEW else [closed[index] for index in range(count - limit, count)]
 
     def _add(
         self, index: int, begin_s: float, end_s: float, opened: Decimal, high: Decimal, low: Decimal, close: Decimal,
@@ -328,12 +344,17 @@ class CandleSeries:
         frame = self._chain[index]
         if frame.start_s is None:
             return
-        start_s, end_s = frame.start_s, frame.start_s + frame.length_s
-        opened, high, low, close, volume = frame.opened, frame.high, frame.low, frame.close, frame.volume
+        start_s, frame.start_s = frame.start_s, None
+        self._closed(index, start_s, frame.opened, frame.high, frame.low, frame.close, frame.volume)
+
+    def _closed(
+        self, index: int, start_s: float, opened: Decimal, high: Decimal, low: Decimal, close: Decimal, volume: Decimal
+    ) -> None:
+        """A candle of that timeframe is whole: it is kept, and a part of the next coarser one."""
+        frame = self._chain[index]
         frame.closed.append(Candle(utc(start_s), opened, high, low, close, volume))
-        frame.start_s = None
         if index + 1 < len(self._chain):
-            self._add(index + 1, start_s, end_s, opened, high, low, close, volume)
+            self._add(index + 1, start_s, start_s + frame.length_s, opened, high, low, close, volume)
 
 
 class _Frame:

@@ -288,8 +288,9 @@ class PaperMarket(MarketData):
         super().__init__(servers, bridge, events)
         self._exchange = exchange
         self._clock = clock
-        self._quotes: dict[str, tuple[int, Quote]] = {}
-        self._candles: dict[tuple[str, str], tuple[int, tuple[Candle, ...]]] = {}
+        self._quotes: dict[str, tuple[int, Quote, Quote]] = {}
+        """By symbol: the beat, the quote, and what it was made of."""
+        self._candles: dict[tuple[str, str], tuple[int, list[Candle]]] = {}
         """By symbol and timeframe: when the last of them closed, in seconds since the epoch, and they themselves."""
 
     def quote(self, account_id: str, symbol: str, beat: int) -> Quote:
@@ -301,8 +302,11 @@ class PaperMarket(MarketData):
             told = self._exchange.get_quote(symbol)
         except OrderRefused as refused:
             raise _refusal("get_quote", str(refused)) from None
-        found = Quote(symbol, _digits(told.bid), _digits(told.ask), _digits(told.last), told.as_of)
-        self._quotes[symbol] = (beat, found)
+        if known is not None and known[2] is told:  # it still holds
+            found = known[1]
+        else:
+            found = Quote(symbol, _digits(told.bid), _digits(told.ask), _digits(told.last), told.as_of)
+        self._quotes[symbol] = (beat, found, told)
         return found
 
     def last_quote(self, account_id: str, symbol: str) -> Quote | None:
@@ -314,23 +318,26 @@ class PaperMarket(MarketData):
         if length_s is None or limit < 1:
             return super().candles(account_id, symbol, timeframe, limit, beat)  # which says what is wrong
         closed_s = int(self._clock.time() // length_s) * length_s
-        known_s, known = self._candles.get((symbol, timeframe), (0, ()))
+        known_s, known = self._candles.get((symbol, timeframe), _NO_CANDLES)
         missing = min((closed_s - known_s) // length_s, _MOST_CANDLES)
         if len(known) < limit or missing >= len(known):
-            missing, known = limit, ()
+            missing, known = limit, []
         if missing:
             self._servers.requiring(account_id, "get_candles")
             try:
                 closed = self._exchange.get_candles(symbol, timeframe, missing)
             except OrderRefused as refused:
                 raise _refusal("get_candles", str(refused)) from None
-            newer = (one for one in closed if not known or one.opened_at > known[-1].opened_at)
-            known = (*known, *map(_candle, newer))[-_MOST_CANDLES:]
+            newer = closed if not known else [one for one in closed if one.opened_at > known[-1].opened_at]
+            known.extend(map(_candle, newer))
+            if len(known) > 2 * _MOST_CANDLES:
+                del known[:-_MOST_CANDLES]
             self._candles[symbol, timeframe] = (closed_s, known)
-        return known[-limit:]
+        return tuple(known[-limit:])
 
 
 _MOST_CANDLES = 1_000
+_NO_CANDLES: tuple[int, list[Candle]] = (0, [])
 
 
 def _candle(told: Candle) -> Candle:
@@ -340,7 +347,8 @@ def _candle(told: Candle) -> Candle:
 
 def _digits(number: Decimal) -> Decimal:
     """The number as it is when it was written out and read: no zeros at its end."""
-    return Decimal(decimal_text(number))
+    text = str(number)
+    return number if text[-1] != "0" and "E" not in text else Decimal(decimal_text(number))
 
 
 def _whose(asked: Mapping[str, Any]) -> tuple[str, str, str]:

@@ -8,7 +8,7 @@ nothing is sent twice, and the instance opens nothing new until it is resolved.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import replace
 from decimal import Decimal
 from typing import Any, Protocol
@@ -146,8 +146,12 @@ class Gateway:
         Raises nothing: what goes wrong is logged, and the next beat asks again.
         """
         self._beat = beat
-        tending = self._tend(compares=not is_alone or self.is_comparing())
-        await asyncio.gather(tending, self._shadow_book.follow(beat), self._valuation.run(beat))
+        rounds: list[Coroutine[Any, Any, None]] = [self._tend(compares=not is_alone or self.is_comparing())]
+        if self._ledger.has_open(shadow=True):
+            rounds.append(self._shadow_book.follow(beat))
+        if self.envelope.is_bounding:
+            rounds.append(self._valuation.run(beat))
+        await (asyncio.gather(*rounds) if len(rounds) > 1 else rounds[0])
         await self._flattening.run(beat)
 
     def is_busy(self) -> bool:

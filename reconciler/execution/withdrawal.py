@@ -87,6 +87,9 @@ class Withdrawal:
 
     async def _round(self) -> None:
         unwanted = await self._clerk.do(self._unwanted)
+        if not unwanted:
+            self._failed = {}
+            return
         ids = {one.order.client_order_id for one in unwanted}
         self._failed = {id_: why for id_, why in self._failed.items() if id_ in ids}
         due = [one for one in unwanted if not self._watch.is_cancelled(one.order)]

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from decimal import ROUND_FLOOR, ROUND_HALF_UP, Decimal
 from enum import StrEnum
+from functools import lru_cache
 from typing import TypeVar
 
 from reconciler import exact
@@ -204,6 +205,7 @@ def read_ticket(
     return Ticket(account_id, client_id, client_order_id, symbol, request)
 
 
+@lru_cache(maxsize=1024)  # what it refuses is not kept
 def known_symbol(symbol: str) -> str:
     """`symbol`, where it is one. Raises Refused."""
     reader = _Reader()

@@ -31,7 +31,7 @@ from reconciler.store.columns import (
     update,
 )
 from reconciler.store.database import Reads
-from reconciler.store.memory import Exposure, Holdings, OpenOrders, Passed
+from reconciler.store.memory import Exposure, Holdings, OpenOrders, Passed, Recent
 from reconciler.store.order_search import OrderSearch
 from reconciler.store.scope_book import Differences
 from reconciler.store.writer import Writer
@@ -98,6 +98,7 @@ class Ledger(OrderSearch):
         self._holdings = Holdings(reads)
         self._open = OpenOrders(reads)
         self._passed = Passed(reads, utc(clock.time()))
+        self._recent = Recent(self._recent_orders)
         self._news: WeakValueDictionary[str, OrderChanges] = WeakValueDictionary()
         self.listener: LedgerListener | None = None
         self.differences = Differences(writer, reads, clock)
@@ -137,7 +138,12 @@ class Ledger(OrderSearch):
         Where the instance's last order was the same, refused for the same reason, it is counted there, and that one
         is returned: a strategy that asks again at every tick piles nothing up.
         """
-        return self._writer.write(lambda db: refuse(db, order), self._tell)
+
+        def committed(refused: Order) -> None:
+            self._recent.put(refused)
+            self._tell(refused)
+
+        return self._writer.write(lambda db: refuse(db, order), committed)
 
     def listen(self, instance_id: str) -> OrderChanges:
         """What is committed of the instance's orders from now on, for as long as the caller keeps it.
@@ -279,12 +285,18 @@ class Ledger(OrderSearch):
         return self._open.is_any(shadow)
 
     def recent(self, instance_id: str, limit: int, shadow: bool) -> list[Order]:
-        """The instance's last `limit` orders, newest first, whatever became of them; shadow ones of its open book."""
+        """The instance's last `limit` orders, newest first, whatever became of them; shadow ones of its open book.
+
+        A few are kept in memory: strategies ask at every tick.
+        """
+        return self._recent.of(instance_id, shadow, max(0, limit))
+
+    def _recent_orders(self, instance_id: str, shadow: bool, limit: int) -> list[Order]:
         return self._orders(
             "instance_id = ?1 AND shadow = ?2 AND id >"
             " (SELECT coalesce(max(last_order), 0) FROM books WHERE instance_id = ?1 AND shadow = ?2)"
             " ORDER BY id DESC LIMIT ?3",
-            [instance_id, int(shadow), max(0, limit)],
+            [instance_id, int(shadow), limit],
         )
 
     def passed(self, instance_id: str, shadow: bool, since: datetime, but: str) -> int:
@@ -307,12 +319,12 @@ class Ledger(OrderSearch):
         return self._exposure.held_on(account_id, symbol)
 
     def unresolved(self) -> list[Order]:
-        """Everyone's orders of which nobody knows whether they were sent: pending or unknown. Oldest first."""
-        return self._orders("is_open AND outcome IN ('pending', 'unknown') ORDER BY id")
+        """Everyone's orders in doubt: pending or unknown, so nobody knows whether they were sent. From memory."""
+        return [order for order in self._open.real() if order.outcome in (Outcome.PENDING, Outcome.UNKNOWN)]
 
     def open_accepted(self) -> list[Order]:
-        """Everyone's orders that the exchange took and has not finished with, oldest first."""
-        return self._orders("is_open AND outcome = 'accepted' ORDER BY id")
+        """Everyone's orders that the exchange took and has not finished with, oldest first. From memory."""
+        return [order for order in self._open.real() if order.outcome is Outcome.ACCEPTED]
 
     def fills(self, client_order_id: str) -> list[Fill]:
         """The executions of an order, in the order they were told."""
@@ -342,6 +354,7 @@ class Ledger(OrderSearch):
         """Their shadow books were ended, with all that was open in them; that is committed."""
         self._open.shadow_books_ended(instance_ids)
         self._holdings.shadow_books_ended(instance_ids)
+        self._recent.shadow_books_ended(instance_ids)
         if self.listener is not None:
             self.listener.shadow_books_ended(instance_ids)
 
@@ -384,6 +397,7 @@ class Ledger(OrderSearch):
             self._holdings.changed(change.after.instance_id, change.after.is_shadow, change.holding)
         self._open.changed(change.after)
         self._passed.changed(change.before, change.after)
+        self._recent.put(change.after, is_new=change.before is None)
         self._tell(change.after)
         if self.listener is not None:
             self.listener.changed(*change)

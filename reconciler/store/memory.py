@@ -1,4 +1,4 @@
-"""What the ledger keeps in memory: exposure, what instances hold, open orders. Told in the order of commits.
+"""What the ledger keeps in memory: exposure, what instances hold, open and recent orders. Told in the order of commits.
 
 Kept up with every write to the ledger instead of added up anew.
 """
@@ -8,9 +8,10 @@ from __future__ import annotations
 import json
 import threading
 from collections import Counter, deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from datetime import datetime, timedelta
 from decimal import Decimal
+from itertools import islice
 from operator import attrgetter
 
 from reconciler import exact
@@ -194,7 +195,7 @@ class OpenOrders:
 
     def is_any(self, shadow: bool | None) -> bool:
         """True where there is one, in that book or in whatever book."""
-        if shadow is None:
+        if shadow is None or not self._orders:
             return bool(self._orders)
         with self._lock:
             return any(book[1] is shadow for book in self._of)
@@ -226,6 +227,55 @@ class OpenOrders:
             return []
         others = {columns["id"] for columns in self._reads.query(_NOT_OBSERVING, [json.dumps(ids)])}
         return [order for id in ids if id not in others for order in self.of(id, shadow=True)]
+
+
+_RECENT = 50
+_BOOKS = 1_000
+"""So many orders of each book, and so many books, are kept: some tens of megabytes at most."""
+
+
+class Recent:
+    """The last orders of those books that somebody asks for. Thread-safe: strategies ask at every tick.
+
+    `read` reads from the ledger: instance_id, whether it is the shadow book, how many.
+    """
+
+    def __init__(self, read: Callable[[str, bool, int], list[Order]]) -> None:
+        self._read = read
+        self._lock = threading.Lock()
+        self._of: dict[tuple[str, bool], dict[str, Order]] = {}
+        """By client_order_id, oldest first; of each book the last `_RECENT`, or all there are."""
+
+    def of(self, instance_id: str, shadow: bool, limit: int) -> list[Order]:
+        """The last `limit`, newest first."""
+        if limit > _RECENT:
+            return self._read(instance_id, shadow, limit)
+        book = (instance_id, shadow)
+        # What is read here is put down before the writer can tell of a later commit: nothing newer is overwritten.
+        with self._lock:
+            own = self._of.get(book)
+            if own is None:
+                found = self._read(instance_id, shadow, _RECENT)
+                if len(self._of) >= _BOOKS:
+                    return found[:limit]
+                own = self._of[book] = {order.client_order_id: order for order in reversed(found)}
+            return list(islice(reversed(own.values()), limit))
+
+    def put(self, order: Order, *, is_new: bool = True) -> None:
+        """An order was written down, or something became known of it; that is committed."""
+        with self._lock:
+            own = self._of.get((order.instance_id, order.is_shadow))
+            if own is None or not (is_new or order.client_order_id in own):
+                return  # what is older than those that are kept is read when it is asked for
+            own[order.client_order_id] = order
+            if len(own) > _RECENT:
+                del own[next(iter(own))]
+
+    def shadow_books_ended(self, instance_ids: Iterable[str]) -> None:
+        """They begin anew; that is committed."""
+        with self._lock:
+            for instance_id in instance_ids:
+                self._of.pop((instance_id, True), None)
 
 
 _PASSED = "SELECT * FROM orders WHERE created_at >= ? AND rejected_by IS NOT 'gateway' ORDER BY created_at"

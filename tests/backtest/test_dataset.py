@@ -2,13 +2,28 @@
 
 from __future__ import annotations
 
+import gzip
+import re
+from collections.abc import Callable
 from decimal import Decimal
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from reconciler.backtest.dataset import Dataset, look_through
-from reconciler.backtest.rows import BadData, CandleRow, QuoteRow, data_file, data_files
+from reconciler.backtest.rows import (
+    MAX_PROBLEMS,
+    BadData,
+    CandleRow,
+    DataFile,
+    QuoteRow,
+    _Reading,
+    data_file,
+    data_files,
+)
+from reconciler.errors import Problem
 
 CANDLES = "time,symbol,open,high,low,close,volume\n"
 HOUR = "2026-01-05T{:02}:00:00Z"
@@ -59,6 +74,11 @@ def test_candles_quotes_and_prices_are_told_apart_by_their_columns(tmp_path: Pat
     ("row", "wrong"),
     [
         ("yesterday,BTC/USD,1,1,1,1,1", "time: expected an ISO 8601 time, or seconds, was 'yesterday'"),
+        (
+            "20260105,BTC/USD,1,1,1,1,1",
+            "time: expected a day as 2026-01-05, for so it is a number of seconds, was '20260105'",
+        ),
+        (f"{HOUR.format(9)},BTC/USD,-1,1,1,1,1", "open: expected a positive number in plain digits, was '-1'"),
         (f"{HOUR.format(9)},BTC/USD,1,1,1,0,1", "close: expected a positive number in plain digits, was '0'"),
         (f"{HOUR.format(9)},BTC/USD,1,1,1,1e3,1", "close: expected a positive number in plain digits, was '1e3'"),
         (f"{HOUR.format(9)},BTC/USD,2,1,1,1,1", "high: expected no less than open, low and close, was 1"),
@@ -161,3 +181,66 @@ def test_rows_of_other_markets_are_nobodys_matter(tmp_path: Path) -> None:
     dataset = look_through(data_files([path], frozenset({"BTC/USD"})))
     assert dataset.problems == ()
     assert dataset.symbols == {"BTC/USD"}
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        pytest.param(lambda text: text.replace(",", ";").encode(), id="semicolons"),
+        pytest.param(lambda text: text.replace(",", "\t").encode(), id="tabs"),
+        pytest.param(lambda text: text.replace("\n", "\r\n").encode(), id="lines of Windows"),
+        pytest.param(lambda text: text.encode("utf-8-sig"), id="a mark of its encoding"),
+        pytest.param(lambda text: re.sub("[^,\n]+", r'"\g<0>"', text).encode(), id="quotes"),
+        pytest.param(lambda text: text.replace(",", " , ").encode(), id="spaces"),
+        pytest.param(lambda text: f"# from somewhere\n\n{text}\n\n".encode(), id="notes"),
+        pytest.param(lambda text: text.rstrip("\n").encode(), id="no end of the last line"),
+    ],
+)
+@pytest.mark.parametrize("suffix", [".csv", ".csv.gz"])
+def test_however_it_is_written_it_is_the_same(tmp_path: Path, written: Callable[[str], bytes], suffix: str) -> None:
+    data = written(CANDLES + candle(0) + candle(1, "100,101.5,99,100.25") + candle(3, volume=""))
+    path = tmp_path / f"hours{suffix}"
+    path.write_bytes(gzip.compress(data) if suffix.endswith(".gz") else data)
+    dataset = look_through(data_files([tmp_path]))
+    assert dataset.problems == ()
+    rows = [row for row in dataset.rows() if isinstance(row, CandleRow)]
+    assert [row.time_s - rows[0].time_s for row in rows] == [0, 3600, 3 * 3600]
+    assert [row.high for row in rows] == [Decimal(101), Decimal("101.5"), Decimal(101)]
+    assert [row.volume for row in rows] == [Decimal(5), Decimal(5), None]
+
+
+def test_a_packed_file_that_breaks_off_is_told(tmp_path: Path) -> None:
+    path = tmp_path / "hours.csv.gz"
+    path.write_bytes(gzip.compress((CANDLES + "".join(map(candle, range(24)))).encode())[:-20])
+    with pytest.raises(BadData, match=r"hours.csv.gz: expected a whole file, packed by gzip, was broken"):
+        look_through(data_files([path]))
+
+
+def test_a_file_of_nothing_but_wrong_rows_is_not_read_to_its_end(tmp_path: Path) -> None:
+    dataset = looked(tmp_path, CANDLES + candle(0, "1,1,1,0") * 1000)
+    assert len(dataset.problems) == MAX_PROBLEMS
+    assert "no more is read" in str(dataset.problems[-1])
+
+
+CELLS = st.sampled_from(
+    ["1", "0", "1.50", "01", "-1", "1e3", "", " 2", "3 ", "NaN", "x", "0.000000000000000001", "2.5"]
+)
+TIMES = st.sampled_from(
+    ["2026-01-05", "2026-01-05T00:00:00Z", "2026-01-05 01:00:00+02:00", "1767571200", "", "x", "1e9"]
+)
+
+
+@given(
+    time=TIMES, symbol=st.sampled_from(["BTC/USD", "AAPL", "", "B C"]), cells=st.lists(CELLS, min_size=5, max_size=5)
+)
+def test_the_quick_way_to_read_a_row_says_what_the_careful_one_says(time: str, symbol: str, cells: list[str]) -> None:
+    """Whatever it reads at all, it reads alike; and what is plainly right it does read."""
+    file = DataFile(Path("x.csv"), "candles", tuple(CANDLES.strip().split(",")))
+    text = ",".join([time, symbol, *cells]) + "\n"
+    problems: list[Problem] = []
+    careful, quick = _Reading(file, problems, set()), _Reading(file, [], set())
+    expected = list(careful.row(2, [cell.strip() for cell in text.strip("\n").split(",")]))
+    found = quick.plain()(2, text)
+    assert found is None or ([found], problems) == (expected, [])
+    if expected and " " not in text.replace("05 01", "05T01") and "NaN" not in cells:
+        assert found is not None

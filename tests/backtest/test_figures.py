@@ -9,7 +9,7 @@ from statistics import NormalDist
 
 import pytest
 
-from reconciler.backtest.course import MOST_POINTS, Curve, CurvePoint, Drawdown, TradeFill, round_trips
+from reconciler.backtest.course import MOST_POINTS, Curve, Drawdown, TradeFill, round_trips
 from reconciler.backtest.figures import Figures, days_a_year, deflated_sharpe
 from reconciler.orders.order import Side
 
@@ -84,7 +84,7 @@ def test_a_drawdown_is_from_the_highest_of_all_points() -> None:
 def test_a_curve_keeps_its_ends_and_no_more_points_than_can_be_seen(count: int) -> None:
     curve = Curve()
     for number in range(count):
-        curve.add(CurvePoint(float(number), Decimal(number), Decimal(0), Decimal(1)))
+        curve.add(float(number), Decimal(number), Decimal(0), Decimal(1))
     points = curve.points()
     assert len(points) <= MOST_POINTS
     assert (points[0].time_s, points[-1].time_s) == (0.0, float(count - 1))

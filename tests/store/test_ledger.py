@@ -337,6 +337,30 @@ def test_what_is_held_and_open_on_an_account_is_known_without_reading(store: Sto
     assert store.ledger.open_on("elsewhere", "BTC/USD") == []
 
 
+def test_recent_orders_from_memory_are_those_of_the_ledger(store: Store, make_order: MakeOrder) -> None:
+    """However often they are asked for between writes, of both books, old ones and refused ones changing meanwhile."""
+    ledger = store.ledger
+    for number in range(120):
+        shadow = number % 3 == 0
+        order = make_order(f"{number:03}", outcome=Outcome.SHADOW if shadow else Outcome.PENDING)
+        ledger.append(order)
+        if not shadow:
+            ledger.settle(order.client_order_id, OrderNews(outcome=Outcome.ACCEPTED, state=OrderState.OPEN))
+        if number % 7 == 0:
+            ledger.refuse(
+                make_order(f"r{number}", outcome=Outcome.REJECTED, rejected_by=RejectedBy.GATEWAY, reason="no")
+            )
+        if number > 70 and number % 2:  # one that is kept, and one that is not any more
+            for old in (number - 10, number - 65):
+                if old % 3:
+                    ledger.settle(f"{old:03}", OrderNews(state=OrderState.CANCELLED))
+        if number % 5 == 0:
+            for is_shadow in (False, True):
+                for limit in (0, 1, 20, 50, 51):
+                    kept = ledger.recent("dca", limit, is_shadow)
+                    assert kept == ledger._recent_orders("dca", is_shadow, limit)
+
+
 def test_recent_orders_are_newest_first_whatever_became_of_them(store: Store, make_order: MakeOrder) -> None:
     store.ledger.append(make_order("1", state=OrderState.FILLED))
     store.ledger.append(make_order("2", outcome=Outcome.REJECTED))
