@@ -24,12 +24,17 @@ order of the ids, and what waits fills before anybody ticks. The same source, pr
         print(engine.gateway.position("eur-usd-dca", "EUR/USD", shadow=False))
 
 Prices come from whatever `PaperExchange` is given: its own feed, a file, or a `paper.feed.Feed` of the caller's. A hook
-that neither ends nor asks its context for anything runs for ever. Ctrl-C that comes while a hook runs is taken for
-something that the hook raised: whoever wants to stop handles the signal, and has `after_beat` raise.
+that neither ends nor asks its context for anything runs for ever, unless a `Sentry` watches. Ctrl-C that comes while a
+hook runs is taken for something that the hook raised: whoever wants to stop handles the signal, and has `after_beat`
+raise.
 """
 
 from __future__ import annotations
 
+import ctypes
+import os
+import sys
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import ExitStack, contextmanager
@@ -50,7 +55,8 @@ from reconciler.records.cadence import BeatMark, BeatRun, beat_at, beat_time
 from reconciler.records.evaluation import Evaluation
 from reconciler.records.mode import Mode
 from reconciler.records.snapshot import Snapshot
-from reconciler.runtime.host import InlineHost
+from reconciler.runtime.desk import Overdue
+from reconciler.runtime.host import HostOptions, InlineHost
 from reconciler.settings import Settings
 from reconciler.store.store import Store
 
@@ -68,6 +74,72 @@ class Still:
 
     def read(self) -> Snapshot:
         return self._snapshot
+
+
+_LOOK_S = 0.1
+_AGAIN_S = 1.0
+_RINGS = 5
+
+
+def _exit(why: str) -> None:
+    """Nothing else ends code that catches everything, or that does not come back from C."""
+    print(f"{why}, and could not be ended: so is the process", file=sys.stderr, flush=True)
+    os._exit(1)
+
+
+class Sentry:
+    """Ends a hook that runs for longer than it might live, by real time: where no time passes, nothing else would.
+
+    Whoever drives the engine looks at `hung` after each beat, and goes no further where it says something: what is
+    reckoned after that would depend on how fast the machine is. `hopeless` is told where a hook cannot be ended.
+    """
+
+    def __init__(self, options: HostOptions, clock: Clock, hopeless: Callable[[str], None] = _exit) -> None:
+        """`clock` is that of the real world."""
+        self._deadlines_s = options.deadlines_s()
+        self._clock = clock
+        self._hopeless = hopeless
+        self.hung = ""
+        """The hook that was ended, as a sentence; empty as long as none was."""
+
+    @contextmanager
+    def watching(self, host: InlineHost) -> Iterator[None]:
+        """Within it hooks of `host` are watched; those of the calling thread, which is the one that runs them."""
+        over, ident = threading.Event(), threading.get_ident()
+        thread = threading.Thread(target=self._watch, args=(host, ident, over), name="sentry", daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            over.set()
+            thread.join()
+            _raise_in(ident, None)  # what came too late
+
+    def _watch(self, host: InlineHost, ident: int, over: threading.Event) -> None:
+        seen, since_s, rings = (0, ""), 0.0, 0
+        while not self._clock.wait(over, _LOOK_S):
+            found, now_s = host.under_way(), self._clock.monotonic()
+            if found is None or (found[0], found[1].hook) != seen:
+                seen = (0, "") if found is None else (found[0], found[1].hook)
+                since_s, rings = now_s, 0
+                continue
+            call = found[1]
+            deadline_s = self._deadlines_s[call.hook]
+            if now_s - since_s < deadline_s + rings * _AGAIN_S:
+                continue
+            at = call.stands_at() or "nobody knows where"
+            self.hung = self.hung or f"{call.slot.id}: {call.hook} did not end within {deadline_s:g} s, at {at}"
+            if rings >= _RINGS:
+                self._hopeless(self.hung)
+                return
+            rings += 1
+            _raise_in(ident, Overdue)
+
+
+def _raise_in(ident: int, error: type[BaseException] | None) -> None:
+    """Have that thread raise it at its next step in Python; None takes back what it has not raised yet."""
+    raised = None if error is None else ctypes.py_object(error)
+    ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(ident), raised)
 
 
 class PassingBeats:
@@ -171,6 +243,7 @@ def inline_engine(
     *,
     seed: str = "",
     mode: Mode | None = None,
+    sentry: Sentry | None = None,
 ) -> Iterator[InlineEngine]:
     """A whole engine at the time of `clock`: connected to `exchange`, whose money is paper, its fleet loaded.
 
@@ -199,6 +272,9 @@ def inline_engine(
         parts = assembled(settings, clock, store, servers, source, driver, adopt=True)
         held.callback(parts.close)
         held.callback(parts.catalogue.close)
+        if sentry is not None:
+            assert isinstance(parts.host, InlineHost)
+            held.enter_context(sentry.watching(parts.host))
         held.callback(parts.host.stop, 0.0)
         yield InlineEngine(parts, clock, venues)
 

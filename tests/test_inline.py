@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import inspect
 import io
+import os
 import textwrap
 import threading
 from collections.abc import Iterator
@@ -15,10 +16,11 @@ from typing import Any
 import pytest
 
 from reconciler import inline
-from reconciler.clock import SimulatedClock, iso
-from reconciler.inline import InlineEngine, inline_engine, paper_exchange
+from reconciler.clock import SimulatedClock, SystemClock, iso
+from reconciler.inline import InlineEngine, Sentry, inline_engine, paper_exchange
 from reconciler.orders.order import Order, Outcome
 from reconciler.records.mode import Mode
+from reconciler.runtime.protocol import HostOptions
 from reconciler.settings.loading import load
 from reconciler.sources.worktree import Worktree, WorktreeOptions
 
@@ -61,12 +63,14 @@ def fleet(root: Path, body: str, *ids: str, minutes: float = 1.0, rest: str = ""
 
 
 @contextmanager
-def engine(root: Path, seed: str = "", mode: Mode | None = None) -> Iterator[InlineEngine]:
+def engine(
+    root: Path, seed: str = "", mode: Mode | None = None, sentry: Sentry | None = None
+) -> Iterator[InlineEngine]:
     settings, clock = load(root, {}), SimulatedClock(START_S)
     source = Worktree(root, clock, WorktreeOptions())
     with (
         paper_exchange(settings, clock) as exchange,
-        inline_engine(settings, clock, exchange, source, seed=seed, mode=mode) as made,
+        inline_engine(settings, clock, exchange, source, seed=seed, mode=mode, sentry=sentry) as made,
     ):
         yield made
 
@@ -184,6 +188,53 @@ def test_a_hook_that_waits_for_time_to_pass_is_ended_and_counted_as_failed(tmp_p
         assert facts is not None
         assert facts.last_error.startswith("Overdue: it asked its context for more than 10,000 things")
         assert facts.pause is not None
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        pytest.param("while True: pass", id="a loop that asks for nothing"),
+        pytest.param(
+            """
+            while self.ticks < 4:
+                try:
+                    while True: pass
+                except BaseException:
+                    self.ticks += 1
+            """,
+            id="one that does not want to be ended",
+        ),
+    ],
+)
+def test_a_hook_that_runs_for_ever_is_ended_by_real_time_and_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, body: str
+) -> None:
+    monkeypatch.setattr(inline, "_AGAIN_S", 0.05)
+    sentry = Sentry(HostOptions(tick_deadline_s=0.05), SystemClock())
+    with engine(fleet(tmp_path, indented(body)), sentry=sentry) as running:
+        hours(running, 0.02)
+        assert sentry.hung.startswith("one: on_tick did not end within 0.05 s, at strategies/tried.py:")
+        facts = running.host.facts("one")
+        assert facts is not None
+        assert facts.ticks.count == 1
+
+
+def test_what_cannot_be_ended_is_given_up_with_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing is raised in code that does not come back to Python: whoever drives the engine is told."""
+    monkeypatch.setattr(inline, "_AGAIN_S", 0.05)
+    inlet, outlet = os.pipe()
+    told: list[str] = []
+
+    def hopeless(why: str) -> None:
+        told.append(why)
+        os.close(outlet)
+
+    sentry = Sentry(HostOptions(tick_deadline_s=0.05), SystemClock(), hopeless)
+    with engine(fleet(tmp_path, f"import os; os.read({inlet}, 1)"), sentry=sentry) as running:
+        hours(running, 0.02)
+    os.close(inlet)
+    assert told == [sentry.hung]
+    assert sentry.hung.startswith("one: on_tick did not end within 0.05 s, at strategies/tried.py:")
 
 
 def test_a_failed_load_is_tried_again_at_simulated_time(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ import asyncio
 import os
 import threading
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Final
 
@@ -20,7 +20,7 @@ from reconciler.clock import Clock
 from reconciler.errors import ReconcilerError
 from reconciler.exec_mcp.bridge import Bridge, LoopBridge
 from reconciler.exec_mcp.servers import Servers, open_servers
-from reconciler.inline import ASKS, Still, at_mode
+from reconciler.inline import ASKS, Sentry, Still, at_mode
 from reconciler.orders.order import Order
 from reconciler.records.cadence import beat_at, next_due
 from reconciler.records.mode import Mode
@@ -63,19 +63,27 @@ def _rehearsed(
     driver = Driver(bridge, InlineHost, allowance=ASKS, judge=partial(at_mode, Mode.OBSERVE))
     with Store.in_memory(clock) as store:
         parts = assembled(settings, clock, store, servers, Still(snapshot), driver, adopt=True)
+        assert isinstance(parts.host, InlineHost)
         try:
-            for _ in range(_PASSES):
-                if not parts.controller.run_pass() and not parts.controller.has_work():
-                    break
-            if problems := parts.board.problems():
-                raise NotRunnable(problems)
-            (row,) = [row for row in store.desired.rows().values() if row.is_live]
-            _reach(parts, row.record.identity.account_id, clock)
-            return _ticked(parts, row.id, ticks, clock)
+            sentry = Sentry(settings.host_options(), clock)
+            with sentry.watching(parts.host):
+                done = _loaded(parts, ticks, clock, sentry)
+            return replace(done, last_error=sentry.hung or done.last_error)
         finally:
             parts.host.stop(0.0)
             parts.catalogue.close()
             parts.close()
+
+
+def _loaded(parts: Assembly, ticks: int, clock: Clock, sentry: Sentry) -> Rehearsal:
+    for _ in range(_PASSES):
+        if not parts.controller.run_pass() and not parts.controller.has_work():
+            break
+    if problems := parts.board.problems():
+        raise NotRunnable(problems)
+    (row,) = [row for row in parts.store.desired.rows().values() if row.is_live]
+    _reach(parts, row.record.identity.account_id, clock)
+    return _ticked(parts, row.id, ticks, clock, sentry)
 
 
 def _reach(parts: Assembly, account_id: str, clock: Clock) -> None:
@@ -88,13 +96,15 @@ def _reach(parts: Assembly, account_id: str, clock: Clock) -> None:
         clock.wait(nobody, _LOOKED_AFTER_S)
 
 
-def _ticked(parts: Assembly, id: str, ticks: int, clock: Clock) -> Rehearsal:
+def _ticked(parts: Assembly, id: str, ticks: int, clock: Clock, sentry: Sentry) -> Rehearsal:
     nobody, heartbeat_s = threading.Event(), parts.settings.heartbeat_seconds
     facts = parts.host.facts(id)
     steps = 1 if facts is None or facts.ticks.every_s is None else round(facts.ticks.every_s / heartbeat_s)
     beat = beat_at(clock.time(), heartbeat_s)
     until_s = clock.monotonic() + _PATIENCE_S
     for number in range(1, ticks + 1):
+        if sentry.hung:
+            break
         if number > 1:
             clock.wait(nobody, heartbeat_s)
         while True:  # its first tick waits until its account was compared, as in any engine

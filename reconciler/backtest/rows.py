@@ -153,7 +153,7 @@ class _Reading:
         self._at = at
         self._symbols = file.symbols
         self._columns = [name for name in file.names[1:] if file.symbols is None or name in file.symbols]
-        self._known_time = ("", 0.0)
+        self._known_time = ("none yet", 0.0)
         self._offsets: dict[timedelta | None, str] = {None: "none"}
         read: dict[Kind, Callable[[int, float, Sequence[str]], Iterator[DataRow]]] = {
             "candles": self._candle,

@@ -12,6 +12,7 @@ from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from decimal import Decimal
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -20,10 +21,10 @@ from reconciler.backtest.course import Course, CurvePoint, Drawdown, TradeFill, 
 from reconciler.backtest.dataset import Dataset
 from reconciler.backtest.rows import BadData
 from reconciler.backtest.tape import Costs, Tape, TapeMoment
-from reconciler.clock import SimulatedClock
+from reconciler.clock import SimulatedClock, SystemClock
 from reconciler.errors import Problem
 from reconciler.exact import ZERO
-from reconciler.inline import InlineEngine, Still, inline_engine
+from reconciler.inline import InlineEngine, Sentry, Still, inline_engine
 from reconciler.orders.holding import Holding
 from reconciler.orders.order import Order, Outcome, RejectedBy
 from reconciler.paper.exchange import PaperExchange
@@ -36,7 +37,7 @@ from reconciler.settings.loading import load
 
 _ONE: Final = Decimal(1)
 _TWO: Final = Decimal(2)
-_TOLD_AFTER: Final = 500
+_TOLD_AFTER: Final = 50
 """Beats between two words of how far it is."""
 _FORGOTTEN_AFTER: Final = 50
 _SETTLED_BEATS: Final = 3
@@ -122,6 +123,8 @@ class RunResult:
     options: PaperOptions
     peeked: tuple[str, ...] = ()
     """Files of data that strategies opened by themselves."""
+    hung: str = ""
+    """The hook that did not end, and the run with it."""
 
 
 class NotRunnable(BadData):
@@ -146,12 +149,19 @@ def run(plan: RunPlan, told: Told = bool, should_stop: Callable[[], bool] = bool
     tape.step_at(begin_s)
     options = _options(plan, settings.paper.site(settings.heartbeat_seconds, None).options)
     exchange = PaperExchange(tape, clock, options)
-    with inline_engine(settings, clock, exchange, Still(plan.snapshot), seed=plan.seed, mode=Mode.ACTIVE) as engine:
+    sentry = Sentry(settings.host_options(), SystemClock())
+    source = Still(plan.snapshot)
+    with inline_engine(settings, clock, exchange, source, seed=plan.seed, mode=Mode.ACTIVE, sentry=sentry) as engine:
         if problems := engine.problems():
             raise NotRunnable(problems)
         watch = _Watch(engine, tape, [file.path for file in dataset.files])
-        was_stopped = _drive(engine, clock, tape, exchange, watch, (begin_s, end_s), told, should_stop)
-        return watch.result(clock.time(), was_stopped, options)
+        is_over = partial(_is_over, sentry, should_stop)
+        was_stopped = _drive(engine, clock, tape, exchange, watch, (begin_s, end_s), told, is_over)
+        return replace(watch.result(clock.time(), was_stopped, options), hung=sentry.hung)
+
+
+def _is_over(sentry: Sentry, should_stop: Callable[[], bool]) -> bool:
+    return bool(sentry.hung) or should_stop()
 
 
 def _options(plan: RunPlan, usual: PaperOptions) -> PaperOptions:
@@ -192,9 +202,9 @@ def _drive(
             tape.forget(exchange.look())
         if number % _TOLD_AFTER == 0:
             told((at_s - begin_s) / max(end_s - begin_s, 1.0))
-            if should_stop():
-                was_stopped = True
-                break
+        if should_stop():
+            was_stopped = True
+            break
     if not was_stopped:
         clock.move_to(max(end_s, clock.time()))
         exchange.look()

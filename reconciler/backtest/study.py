@@ -225,7 +225,7 @@ def _studied(
     later = {} if unseen is None else {one.id: one for one in unseen.instances}
     for one in result.instances:
         version, said = version_of(one.code_digest, one.config), figures(one)
-        tried = trials.note(one.strategy_type, version, digest, said.per_day)
+        tried = trials.note(one.strategy_type, version, digest, None if result.was_stopped else said.per_day)
         counts[one.strategy_type] = tried.count
         hidden = None if unseen is None else later.get(one.id)
         found.append(
@@ -306,6 +306,8 @@ def _notes(plan: RunPlan, result: RunResult) -> list[str]:
             notes.append(f"{one.id}: {one.ended}: {one.last_error.splitlines()[0] if one.last_error else ''}")
         elif one.last_error:
             notes.append(f"{one.id}: {one.errors:,} failed ticks, the last: {one.last_error.splitlines()[0]}")
+    if result.hung:
+        notes.append(f"{result.hung}: so it was ended")
     if result.was_stopped:
         notes.append(f"it was stopped at {shown(result.until_s)}: what is told is told until then")
     if not has_library():

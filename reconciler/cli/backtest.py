@@ -126,7 +126,9 @@ def backtest(wanted: tuple[str, ...], data: tuple[Path, ...], form: str, **given
         print_table(COLUMNS, [*_rows(found), *_sums(found)])
     for one in found.failed:
         say(f"{one.id}: its strategy failed {one.errors:,} times; the last: {one.last_error}", alarming=True)
-    ctx.exit(2 if found.result.was_stopped else 1 if found.failed else 0)
+    if found.result.hung:
+        say(found.result.hung, alarming=True)
+    ctx.exit(1 if found.result.hung else 2 if found.result.was_stopped else 1 if found.failed else 0)
 
 
 def _study(place: Place, wanted: Sequence[str], data: Sequence[Path], given: Mapping[str, Any]) -> Study:

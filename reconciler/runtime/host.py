@@ -313,6 +313,8 @@ class InlineCrew:
         self._queue: deque[Slot] = deque()
         self._call = HookCall(threading.get_ident(), place)
         self._is_at_work = False
+        self.turns = 0
+        """How often anything was worked on."""
 
     def offer(self, slot: Slot) -> None:
         """As `Crew.offer`; done on return, unless this is asked for by what is being worked on."""
@@ -343,6 +345,7 @@ class InlineCrew:
         try:
             while queue:
                 slot = queue.popleft()
+                self.turns += 1
                 call.ended_s = self._monotonic()
                 self._renew()
                 try:
@@ -391,6 +394,11 @@ class InlineHost(_Hosting):
 
     def is_watched(self) -> bool:
         return True
+
+    def under_way(self) -> tuple[int, HookCall] | None:
+        """The hook that runs, and a number that is another one for each; None between hooks. Any thread may ask."""
+        (call,) = self._crew.calls()
+        return None if call.over else (self._crew.turns, call)
 
     def stop(self, deadline_s: float) -> tuple[str, ...]:
         self._unload_all(self._clock.monotonic() + deadline_s)

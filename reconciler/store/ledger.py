@@ -248,13 +248,6 @@ class Ledger(OrderSearch):
 
         self._writer.write(job, committed)
 
-    def closed_by_operator(self, account_id: str, symbol: str, since: str) -> list[Order]:
-        """The orders that closed something there for an operator, placed from then on (ISO 8601), oldest first."""
-        return self._orders(
-            "account_id = ? AND symbol = ? AND provenance = 'operator' AND created_at >= ? ORDER BY id",
-            [account_id, symbol, since],
-        )
-
     def mark_unknown_on_startup(self) -> list[Order]:
         """Make every pending order unknown: nobody waits for its answer any more. Returns them, oldest first."""
 
@@ -290,14 +283,6 @@ class Ledger(OrderSearch):
         A few are kept in memory: strategies ask at every tick.
         """
         return self._recent.of(instance_id, shadow, max(0, limit))
-
-    def _recent_orders(self, instance_id: str, shadow: bool, limit: int) -> list[Order]:
-        return self._orders(
-            "instance_id = ?1 AND shadow = ?2 AND id >"
-            " (SELECT coalesce(max(last_order), 0) FROM books WHERE instance_id = ?1 AND shadow = ?2)"
-            " ORDER BY id DESC LIMIT ?3",
-            [instance_id, int(shadow), limit],
-        )
 
     def passed(self, instance_id: str, shadow: bool, since: datetime, but: str) -> int:
         """How many of the instance's orders got past the gateway, from `since` on, the one of the id `but` left out.
@@ -406,9 +391,6 @@ class Ledger(OrderSearch):
         news = self._news.get(order.instance_id)
         if news is not None and order.outcome is not Outcome.PENDING:
             news.add(order)
-
-    def _orders(self, where: str, parameters: Sequence[Any] = ()) -> list[Order]:
-        return [order_from(columns) for columns in self._reads.query(f"SELECT * FROM orders WHERE {where}", parameters)]
 
     def _settle(
         self, db: Database, known: Order, news: Mapping[str, Any], fills: Sequence[Fill] = (), said: str = ""

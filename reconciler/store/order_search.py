@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
 from decimal import Decimal
+from typing import Any
 
 from reconciler import exact
 from reconciler.orders.order import Order
@@ -41,6 +43,13 @@ class OrderSearch:
             f" WHERE o.is_open AND o.outcome = 'accepted' AND i.open_orders = 'cancel' AND {_LEFT_ACTIVE} ORDER BY o.id"
         )
         return [order_from(columns) for columns in found]
+
+    def closed_by_operator(self, account_id: str, symbol: str, since: str) -> list[Order]:
+        """The orders that closed something there for an operator, placed from then on (ISO 8601), oldest first."""
+        return self._orders(
+            "account_id = ? AND symbol = ? AND provenance = 'operator' AND created_at >= ? ORDER BY id",
+            [account_id, symbol, since],
+        )
 
     def written_off(self, since: datetime) -> list[Order]:
         """The orders that were in doubt and were, not before `since`, taken for never placed. Oldest first."""
@@ -156,3 +165,14 @@ class OrderSearch:
             [time_text(since)],
         )
         return [(columns["account_id"], datetime.fromisoformat(columns["created_at"])) for columns in found]
+
+    def _recent_orders(self, instance_id: str, shadow: bool, limit: int) -> list[Order]:
+        return self._orders(
+            "instance_id = ?1 AND shadow = ?2 AND id >"
+            " (SELECT coalesce(max(last_order), 0) FROM books WHERE instance_id = ?1 AND shadow = ?2)"
+            " ORDER BY id DESC LIMIT ?3",
+            [instance_id, int(shadow), limit],
+        )
+
+    def _orders(self, where: str, parameters: Sequence[Any] = ()) -> list[Order]:
+        return [order_from(columns) for columns in self._reads.query(f"SELECT * FROM orders WHERE {where}", parameters)]

@@ -51,10 +51,14 @@ class Trials:
         self._engine = engine
 
     def note(self, strategy_type: str, version: str, data: str, sharpe: float | None) -> Tried:
-        """It was tried on data of that digest; what was tried of the strategy by now. Raises StoreError."""
+        """It was tried on data of that digest; what was tried of the strategy by now. Raises StoreError.
+
+        A `sharpe` of None tells nothing new: it was stopped before its end, or has none.
+        """
         with self._opened() as db:
             db.execute(
-                "INSERT INTO trials VALUES (?, ?, ?, ?) ON CONFLICT DO UPDATE SET sharpe = excluded.sharpe",
+                "INSERT INTO trials VALUES (?, ?, ?, ?) ON CONFLICT DO UPDATE SET"
+                " sharpe = coalesce(excluded.sharpe, sharpe)",
                 [strategy_type, version, data, sharpe],
             )
             found = db.execute(

@@ -9,7 +9,7 @@ from decimal import Decimal
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from reconciler.backtest.dataset import Dataset, look_through
@@ -230,6 +230,7 @@ TIMES = st.sampled_from(
 )
 
 
+@example(time="", symbol="BTC/USD", cells=["1"] * 5)
 @given(
     time=TIMES, symbol=st.sampled_from(["BTC/USD", "AAPL", "", "B C"]), cells=st.lists(CELLS, min_size=5, max_size=5)
 )

@@ -140,7 +140,7 @@ def test_a_strategy_that_fails_is_told_and_so_is_one_that_cannot_be_run(
 def test_stopped_it_tells_what_there_is(fleet: Fleet, candles: Path, studied: Studied) -> None:
     found = studied(fleet(minutes=0.1, body="pass"), [candles], should_stop=lambda: True)
     assert found.result.was_stopped
-    assert found.assumptions()["stopped_at"] == "2026-01-01T00:50:00Z"
+    assert found.assumptions()["stopped_at"] == "2026-01-01T00:00:06Z"
     assert found.instances[0].costs_doubled is None
     assert any(note.startswith("it was stopped at") for note in found.notes)
 

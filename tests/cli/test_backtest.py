@@ -21,6 +21,8 @@ class Tried(Strategy):
     def on_tick(self):
         if "fails" in self.config:
             raise ValueError("it fails")
+        while "hangs" in self.config:
+            pass
         if not self.context.orders.recent():
             self.context.orders.place("buy", "1")
 """
@@ -75,6 +77,18 @@ def test_a_strategy_that_failed_is_exit_code_1(root: Path) -> None:
     result = asked(root, "--spread", "0")
     assert result.exit_code == 1
     assert "bad: its strategy failed 5 times; the last: ValueError: it fails" in result.stderr
+
+
+def test_a_hook_that_never_ends_ends_the_backtest_with_exit_code_1_and_its_name(root: Path) -> None:
+    (root / "reconciler.yaml").write_text("runtime: {tick_deadline_seconds: 0.2}\n", encoding="utf-8")
+    (root / "instances" / "hung.yaml").write_text(RECORD.format(id="hung", config="{hangs: true}"), encoding="utf-8")
+    result = asked(root, "hung", "--spread", "0", "--format", "json")
+    assert result.exit_code == 1, result.stderr
+    named = "hung: on_tick did not end within 0.2 s, at strategies/tried.py:"
+    assert named in result.stderr
+    told = json.loads(result.stdout)["assumptions"]
+    assert any(note.startswith(named) for note in told["notes"])
+    assert told["stopped_at"] == "2026-01-05T01:00:00Z"
 
 
 @pytest.mark.parametrize(
