@@ -24,7 +24,7 @@ from reconciler.exec_mcp.options import embedded
 from reconciler.exec_mcp.servers import PaperSite, Servers, open_servers
 from reconciler.inline import Still
 from reconciler.paper.mcp_server import open_exchange
-from reconciler.paper.terms import PaperOptions
+from reconciler.paper.terms import FeedOptions, PaperOptions
 from reconciler.records.accounts import Accounts
 from reconciler.records.mode import Mode
 from reconciler.records.plan import Phase
@@ -130,18 +130,24 @@ NOTHING = Still(Snapshot((), (), (), None, None, clean=False, whole=False))
 
 @contextmanager
 def trading_floor(
-    folder: Path, options: PaperOptions, source: Source = NOTHING, driver: Callable[[], Driver] | None = None
+    folder: Path,
+    options: PaperOptions,
+    source: Source = NOTHING,
+    driver: Callable[[], Driver] | None = None,
+    *,
+    clock: FakeClock | None = None,
+    feed: FeedOptions | None = None,
 ) -> Iterator[Floor]:
     """A floor whose state lives in `folder`, on threads and a loop, orders travelling over real MCP.
 
-    It is noon, and the market is open. `driver` is asked for on the loop.
+    Without a `clock` of the test's own it is noon, and the market is open. `driver` is asked for on the loop.
     """
-    clock, loop, told = FakeClock(), MainLoop(), settings(folder, {})
+    clock, loop, told = clock or FakeClock(), MainLoop(), settings(folder, {})
     stop = asyncio.Event()
     ready: list[Assembly] = []
 
     async def live(store: Store) -> None:
-        site = PaperSite(HEARTBEAT_S, options, journals=folder)
+        site = PaperSite(HEARTBEAT_S, options, feed or FeedOptions(), journals=folder)
         async with open_servers([embedded()], told.accounts, clock, site) as servers:
             made = Driver(LoopBridge(), ThreadHost) if driver is None else driver()
             ready.append(assembled(told, clock, store, servers, source, made, adopt=source is not NOTHING))
