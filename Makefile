@@ -12,6 +12,9 @@ PIP := -m pip --disable-pip-version-check --quiet
 PYTEST := $(BIN)/pytest -n auto --dist loadfile --no-loadscope-reorder
 NPM := npm ci --ignore-scripts --no-audit --no-fund --loglevel=error
 
+# Containers often forbid bytecode. Then each process of the hundreds that the tests start compiles the engine anew.
+unexport PYTHONDONTWRITEBYTECODE
+
 NEW_ENOUGH := import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))
 PYTHON ?= $(shell for python in python3.11 python3 python3.12 python3.13 python3.14; do \
 	$$python -c "$(NEW_ENOUGH)" 2>/dev/null && echo $$python && break; done)
