@@ -27,9 +27,9 @@ run: $(VENV)/.runs
 test: lint $(EDITOR_TOOLS)/.installed
 	$(PYTEST)
 
-# While one works: without proofs, editor, CI and simulation.
+# While one works: without proofs, editor, browser, CI and simulation, and with the first of what property tests draw.
 quick: $(VENV)/.installed
-	$(PYTEST) --ignore tests/proof --ignore tests/editor --ignore tests/ci --ignore tests/simulation
+	HYPOTHESIS_PROFILE=few $(PYTEST) $(addprefix --ignore tests/,proof editor browser ci simulation)
 
 lint: $(VENV)/.installed
 	$(BIN)/ruff check

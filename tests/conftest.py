@@ -26,6 +26,7 @@ settings.register_profile(
 settings.register_profile(
     "new", settings.get_profile("steady"), derandomize=False, max_examples=drawing.drawn(drawing.USUAL)
 )
+settings.register_profile("few", settings.get_profile("steady"), max_examples=drawing.drawn(drawing.USUAL))
 settings.load_profile(drawing.PROFILE)
 
 
@@ -51,7 +52,7 @@ def _migrated_once() -> Iterator[None]:
 
 
 SLOW = (
-    "test_app.py",
+    "proof/test_engine_process.py",
     "ci/test_action.py",
     "simulation/test_lives.py",
     "proof/test_doubt_after_kill.py",
