@@ -15,7 +15,7 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass, replace
 from types import FrameType
 
-from reconciler.assembly import Assembly, Driver, Notes, assembled
+from reconciler.assembly import Assembly, Driver, Notes, assembled, rules
 from reconciler.clock import Clock, SystemClock
 from reconciler.connections import Connections, Descriptors
 from reconciler.control.board import StatusBoard
@@ -285,6 +285,7 @@ class _Engine:
             descriptors=self._descriptors,
             limits=self._limits,
             notes=Notes(lambda: self._watch_fault, self._settings_note),
+            rules=rules(),
         )
 
     def _settings_note(self) -> str:

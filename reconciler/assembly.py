@@ -8,12 +8,17 @@ from __future__ import annotations
 import contextlib
 import math
 import os
+import sys
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass, field, replace
 from decimal import Decimal
-from typing import Any, NamedTuple
+from hashlib import sha256
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any, Final, NamedTuple
 
+from reconciler import __version__
 from reconciler.clock import Clock
 from reconciler.connections import Descriptors
 from reconciler.control.board import Parts, StatusBoard
@@ -31,7 +36,7 @@ from reconciler.execution.gate_checks import Arrivals
 from reconciler.execution.gateway import Gateway
 from reconciler.execution.shadow_book import DEFAULT_FEE
 from reconciler.ports import EventLog
-from reconciler.records.crosscheck import EvaluationCache, evaluate_all
+from reconciler.records.crosscheck import Basis, EvaluationCache, evaluate_all
 from reconciler.records.evaluation import Evaluation
 from reconciler.records.snapshot import Snapshot
 from reconciler.runtime.desk import Allowance, World
@@ -85,6 +90,9 @@ class Driver:
     notes: Notes = Notes()
     judge: Callable[[Evaluation], Evaluation] | None = None
     """What every file's evaluation is taken for, None for what it is."""
+    rules: str = ""
+    """Stands for all that files are judged by here (`rules`): what an engine before this one judged by the same is
+    taken as it was. Empty: nothing is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,7 +193,8 @@ def assembled(
     if not driver.draws:
         options = replace(options, render_interval_s=math.inf)
     host = driver.host(world, options, reported, secrets, awaited=awaited)
-    evaluate = _evaluation(driver.limits or LiveLimits(settings.accounts, settings.root), driver.judge)
+    judged = EvaluationCache(basis=Basis(driver.rules))
+    evaluate = _evaluation(driver.limits or LiveLimits(settings.accounts, settings.root), driver.judge, judged)
     if driver.limits is not None:
         driver.limits.tell = gateway.bound_by
     parts = (catalogue, evaluate, store, host, adopt, settings.accounts.declared)
@@ -193,6 +202,7 @@ def assembled(
         observer: Observer = Follower(source, clock, *parts)
     else:
         observer = Observer(clock, source, *parts)
+    judged.recall(observer.fleet.rows.values(), store.desired.judged_by)
     controller = Controller(clock, ControllerOptions(settings.reconcile.interval_seconds), observer, store.halts, host)
 
     def fire(beat: int) -> None:
@@ -264,10 +274,8 @@ def assembled(
 
 
 def _evaluation(
-    limits: LiveLimits, judge: Callable[[Evaluation], Evaluation] | None
+    limits: LiveLimits, judge: Callable[[Evaluation], Evaluation] | None, judged: EvaluationCache
 ) -> Callable[[Snapshot, Catalogue], tuple[Evaluation, ...]]:
-    judged = EvaluationCache()
-
     def evaluate(snapshot: Snapshot, strategies: Catalogue) -> tuple[Evaluation, ...]:
         limits.follow(snapshot.revision)
         files, templates = snapshot.instances, snapshot.templates
@@ -275,3 +283,26 @@ def _evaluation(
         return found if judge is None else tuple(map(judge, found))
 
     return evaluate
+
+
+_JUDGING: Final = ("documents", "validation", "records", "errors.py", "exact.py", "visible.py")
+_SAYING: Final = ("pyyaml", "jsonschema", "jsonschema-rs", "referencing", "idna")
+
+
+def rules() -> str:
+    """Stands for what this engine judges files by: its code that does, the libraries that have a say, and Python.
+
+    Empty where it cannot be told.
+    """
+    house = Path(__file__).parent
+    code = sha256(f"{__version__} {sys.version}".encode())
+    try:
+        for name in _SAYING:
+            code.update(f" {name} {version(name)}".encode())
+        for place in (house / name for name in _JUDGING):
+            for path in sorted(place.rglob("*.py")) if place.is_dir() else [place]:
+                code.update(f"\n{path.relative_to(house)}\n".encode())
+                code.update(path.read_bytes())
+    except (OSError, PackageNotFoundError):
+        return ""
+    return code.hexdigest()

@@ -358,7 +358,8 @@ class Follower(Observer):
             shown = filter(None, (followed.applied, followed.seen, followed.held))
             commits = trail.branch.commits(sorted({*walked, *shown}))
             job = trail.progress.job(followed, self._hold.signed(commits), schemas)
-            self._desired.apply(written, admission.attempts, admission.forgotten_paths, job)
+            judged_by = self._judgements([change.row for change in written], evaluations)
+            self._desired.apply(written, admission.attempts, admission.forgotten_paths, job, judged_by)
         self._stored.update(schemas)
         self._drift.settled()
         if followed.applied is not None:
@@ -388,6 +389,7 @@ class Follower(Observer):
             followed=followed,
             lowered=followed.lowered,
         )
+        self._seal(evaluations)
 
 
 def _lifts(change: RowChange, rows: Mapping[str, Row]) -> bool:

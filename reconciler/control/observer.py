@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Collection, Container, Mapping, Sequence
+from collections.abc import Callable, Collection, Container, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Protocol
 
@@ -192,6 +192,7 @@ class Observer:
         self._is_unfinished = self._told_blocked = False
         self.absence = Absence()
         self.fleet = Fleet(rows=store.desired.rows(), attempts=store.desired.attempts())
+        self._judged_by = dict(store.desired.judged_by)
 
     @property
     def chronicle(self) -> Chronicle:
@@ -206,8 +207,9 @@ class Observer:
 
     @property
     def is_loading_code(self) -> bool:
-        """True while strategies are being imported, and none has been told as slow or broken yet."""
-        return self._catalogue.is_loading
+        """True while strategies are being imported, and none has been told as slow or broken yet; until those that
+        have come have been looked at, too."""
+        return self._catalogue.is_loading or self._catalogue.has_news
 
     def definition(self, row: Row) -> Definition | None:
         """The code that `row` was validated against, None where it is not at hand."""
@@ -235,7 +237,8 @@ class Observer:
         drift = self._drift.changes(self.fleet.rows, at)
         changes = (*drift, *admission.changes)
         if changes or admission.attempts or admission.forgotten_paths:
-            self._desired.apply(changes, admission.attempts, admission.forgotten_paths)
+            judged_by = self._judgements([change.row for change in changes], evaluations)
+            self._desired.apply(changes, admission.attempts, admission.forgotten_paths, judged_by=judged_by)
         self._drift.settled()
         self._remember(snapshot, evaluations, admission, changes, arrival)
         return frozenset(change.row.id for change in changes).union(
@@ -251,6 +254,21 @@ class Observer:
             self.fleet = self.fleet.after(drift, (), ())
         self._drift.settled()
         return frozenset(change.row.id for change in drift)
+
+    def _judgements(self, rows: Iterable[Row], evaluations: Sequence[Evaluation]) -> dict[str, str]:
+        """By id what those of `rows` were judged by that are as their files say; noted as kept."""
+        judged = {one.record.id: one for one in evaluations if one.record is not None and one.judged_by}
+        told = {row.id: one.judged_by for row in rows if (one := judged.get(row.id)) is not None and _says(one, row)}
+        self._judged_by.update(told)
+        return told
+
+    def _seal(self, evaluations: Sequence[Evaluation]) -> None:
+        """Keep for the next engine what rows are judged by that were judged anew, and did not change by it."""
+        known, rows = self._judged_by, self.fleet.rows
+        judged = {one.record.id: one.judged_by for one in evaluations if one.record is not None and one.judged_by}
+        anew = [rows[id_] for id_, word in judged.items() if known.get(id_) != word and id_ in rows]
+        told = self._judgements(anew, evaluations) if anew else {}
+        self._desired.seal([row for row in anew if row.id in told], told)
 
     def _admit(self, evaluations: Sequence[Evaluation], arrival: Arrival) -> Admission:
         return admit(evaluations, self.fleet.rows, self.fleet.attempts, arrival)
@@ -374,6 +392,7 @@ class Observer:
             source_error=snapshot.lost,
             observed=True,
         )
+        self._seal(evaluations)
 
     def _strange_halts(self, snapshot: Snapshot, fleet: Fleet) -> tuple[Problem, ...]:
         """Files that are refused count, too: what is in them is halted once they are not."""
@@ -391,6 +410,18 @@ class Observer:
     def _forget_unused_code(self) -> None:
         running = (view.key.code_digest for view in self._host.views().values())
         self._catalogue.keep({*running, *(row.code_digest for row in self.fleet.rows.values() if row.is_live)})
+
+
+def _says(evaluation: Evaluation, row: Row) -> bool:
+    """True where the row is what this file says, to the letter, by the code and the template of now."""
+    origin = (evaluation.path, evaluation.file_digest, evaluation.template_path, evaluation.template_digest)
+    return (
+        row.is_live
+        and row.mode_override is None
+        and (row.path, row.file_digest, row.template_path, row.template_digest) == origin
+        and row.code_digest == evaluation.code_digest
+        and row.record == evaluation.record
+    )
 
 
 def _is_unfinished(snapshot: Snapshot) -> bool:

@@ -1,24 +1,68 @@
 """The cross-check: all files of a snapshot, judged each on its own and then against each other. Pure.
 
 A file is judged again only where something its judgement rests on is another object than last time, so
-a pass over unchanged files costs next to nothing.
+a pass over unchanged files costs next to nothing. What an engine before this one judged is taken as it was where
+all of that is certain to be the same.
 """
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import NamedTuple
 
 from reconciler.documents.document import Mark
 from reconciler.documents.wording import some
 from reconciler.errors import Problem
 from reconciler.records.accounts import Accounts
 from reconciler.records.evaluation import DefinitionFacts, Evaluation
-from reconciler.records.evaluator import FindFacts, evaluate
+from reconciler.records.evaluator import FindFacts, evaluate, recalled
+from reconciler.records.record import Row
 from reconciler.records.snapshot import SourceFile, named_id
 from reconciler.records.template import Template, find_template, templates_by_name
 from reconciler.validation.violation import in_order
+
+
+class Basis:
+    """What records are judged by beside the files, as words that are others where any of it is another: the engine's
+    rules and the settings, then the CONFIG_SCHEMA of the code. Not thread-safe.
+
+    `rules` stands for all that this engine judges by; where it is empty nothing is told, and nothing recalled.
+    """
+
+    def __init__(self, rules: str) -> None:
+        self._rules = rules
+        self._settings: tuple[Accounts | None, str] = (None, "")
+        self._schemas: dict[str, tuple[DefinitionFacts, str]] = {}
+
+    def of_settings(self, accounts: Accounts) -> str:
+        """Empty where nothing is told."""
+        if self._settings[0] is not accounts:
+            said = f"{self._rules}\n{accounts!r}"
+            self._settings = (accounts, hashlib.sha256(said.encode()).hexdigest()[:32] if self._rules else "")
+        return self._settings[1]
+
+    def told(self, facts: DefinitionFacts, accounts: Accounts) -> str:
+        """The settings' word and that of the code's schema, with a colon between. Empty where nothing is told."""
+        settings = self.of_settings(accounts)
+        if not settings:
+            return ""
+        known = self._schemas.get(facts.strategy_type)
+        if known is None or known[0] is not facts:
+            schema = json.dumps(facts.config_schema, sort_keys=True, default=repr)
+            known = (facts, hashlib.sha256(schema.encode()).hexdigest()[:32])
+            self._schemas[facts.strategy_type] = known
+        return f"{settings}:{known[1]}"
+
+
+class Applied(NamedTuple):
+    """A row, and what it was judged by when it was applied."""
+
+    row: Row
+    judged_by: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +74,10 @@ class _Circumstances:
     known_types: tuple[str, ...]
     templates: Mapping[str, Template]
     known_templates: tuple[str, ...]
+    basis: Basis
+
+    def judged_by(self, facts: DefinitionFacts) -> str:
+        return self.basis.told(facts, self.accounts)
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,10 +95,20 @@ class _Judged:
 
 @dataclass(slots=True)
 class EvaluationCache:
-    """What was judged last time, by path, and the result in which nothing has changed since. Not thread-safe."""
+    """What was judged last time, by path, and the result in which nothing has changed since. Not thread-safe.
+
+    `applied` is what an engine before this one judged and applied, by path, until all of it was looked at.
+    """
 
     judged: dict[str, _Judged] = field(default_factory=dict)
     result: tuple[Evaluation, ...] = ()
+    basis: Basis = field(default_factory=lambda: Basis(""))
+    applied: Mapping[str, Applied] = field(default_factory=dict)
+
+    def recall(self, rows: Iterable[Row], judged_by: Mapping[str, str]) -> None:
+        """Take as judged what is applied. `judged_by` knows by id what rows were judged by, those that are to the
+        letter as they were when their files had said just that."""
+        self.applied = {row.path: Applied(row, judged_by[row.id]) for row in rows if row.id in judged_by}
 
 
 def evaluate_all(
@@ -75,17 +133,19 @@ def evaluate_all(
         return told[strategy_type]
 
     named = templates_by_name(templates)
-    now = _Circumstances(ask, accounts, tuple(known_types), named, tuple(named))
+    now = _Circumstances(ask, accounts, tuple(known_types), named, tuple(named), cache.basis)
     before = cache.judged
     judged: dict[str, _Judged] = {}
     changed = len(files) != len(before)
     for file in files:
         known = before.get(file.path)
         if known is None or not _still_holds(known, file, now):
-            known = _judge(file, now)
+            known = _recalled(file, cache.applied, now) or _judge(file, now)
             changed = True
         judged[file.path] = known
     if changed:
+        if not any(one.evaluation.waiting for one in judged.values()):
+            cache.applied = {}
         cache.judged = judged
         cache.result = _naming_the_broken(_against_each_other([one.evaluation for one in judged.values()]))
     return cache.result
@@ -125,6 +185,38 @@ def _template_still_holds(known: _Judged, now: _Circumstances) -> bool:
     return is_same and (template is not None or known.known_templates == now.known_templates)
 
 
+def _recalled(file: SourceFile, applied: Mapping[str, Applied], now: _Circumstances) -> _Judged | None:
+    """A file as an engine before this one judged it; None where anything that has a say is not certain to be the same:
+    file, template and code by the digest of what was read just now, everything else by its word.
+    """
+    known = applied.get(file.path)
+    if known is None:
+        return None
+    row = known.row
+    # Bytes of which git keeps others, whose ends of line it made its own, are not those of the digest.
+    if file.data is None or file.error or file.is_unfinished or file.digest != row.file_digest or b"\r" in file.data:
+        return None
+    facts = now.facts(row.record.strategy_type)
+    if facts is None or facts.problems or facts.code_digest != row.code_digest:
+        return None
+    template = None if row.record.template is None else find_template(now.templates, row.record.template)
+    if row.record.template is not None and (template is None or template.problems or template.file.is_unfinished):
+        return None
+    if (row.template_path, row.template_digest) != _origin(template):
+        return None
+    if facts.waiting:  # its schema is not known yet: then it is asked anew
+        if known.judged_by.partition(":")[0] != now.basis.of_settings(now.accounts):
+            return None
+    elif known.judged_by != now.judged_by(facts):
+        return None
+    evaluation = recalled(file, row, facts, template, now.accounts, "" if facts.waiting else known.judged_by)
+    return _Judged(evaluation, file, now.accounts, facts.strategy_type, facts, now.known_types, now.known_templates)
+
+
+def _origin(template: Template | None) -> tuple[str, str]:
+    return ("", "") if template is None else (template.file.path, template.file.digest)
+
+
 def _judge(file: SourceFile, now: _Circumstances) -> _Judged:
     asked: list[tuple[str, DefinitionFacts | None]] = []
 
@@ -132,7 +224,7 @@ def _judge(file: SourceFile, now: _Circumstances) -> _Judged:
         asked.append((strategy_type, now.facts(strategy_type)))
         return asked[-1][1]
 
-    evaluation = evaluate(file, note, now.accounts, now.known_types, now.templates)
+    evaluation = evaluate(file, note, now.accounts, now.known_types, now.templates, now.judged_by)
     strategy_type, found = asked[0] if asked else (None, None)
     return _Judged(evaluation, file, now.accounts, strategy_type, found, now.known_types, now.known_templates)
 

@@ -44,7 +44,8 @@ class Evaluation:
     where the file does not parse or the value is not of its form. `committed` is True where the file, its
     template and the strategy's source are. `template` is the one it names, None where there is none of that
     name. `lacking` are the limits without which it may not rise to active. `source` is the file's
-    bytes: positions are read from them when asked for.
+    bytes: positions are read from them when asked for. `judged_by` stands for all that the record was judged by beside
+    the files, as `Basis` tells it; empty where nobody asked.
     """
 
     path: str
@@ -64,6 +65,7 @@ class Evaluation:
     template: Template | None = field(default=None, repr=False, compare=False)
     waiting: str = ""
     lacking: tuple[str, ...] = ()
+    judged_by: str = field(default="", compare=False)
     _places: dict[str, Mark] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def held_up(self, why: str) -> Evaluation:

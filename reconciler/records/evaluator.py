@@ -16,7 +16,7 @@ from reconciler.records.accounts import Accounts
 from reconciler.records.evaluation import DefinitionFacts, Evaluation
 from reconciler.records.instance_schema import ID_PATTERN, instance_schema, record_schema
 from reconciler.records.mode import Mode
-from reconciler.records.record import Identity, InstanceRecord, Limits, digest
+from reconciler.records.record import Identity, InstanceRecord, Limits, Row, digest
 from reconciler.records.snapshot import SourceFile, document_of, engine_fault, leaks, named_id
 from reconciler.records.template import Template, find_template, upon
 from reconciler.validation.config_schema import defaults, too_large, with_integers
@@ -113,20 +113,27 @@ def evaluate(
     accounts: Accounts,
     known_types: Sequence[str],
     templates: Mapping[str, Template],
+    judged_by: Callable[[DefinitionFacts], str] | None = None,
 ) -> Evaluation:
-    """Judge one file on its own, upon the template it names. `known_types` are named to those who misspell one.
+    """Judge one file on its own, upon the template it names. `known_types` are named to those who misspell one;
+    `judged_by` tells what a record that comes of it was judged by.
 
     Never raises: it is the boundary of the file. What the engine fails on is a problem of this file and of no
     other, and what parsed of it can still lower a mode.
     """
     values: Any = None
     try:
+        values = _plain_values(file)
+        sound = None if values is None else _sound(file, values, facts, accounts, known_types, templates)
+        if sound is not None:
+            return _evaluation(sound, accounts, (), judged_by)
         document = document_of(file)
         if not isinstance(document, Document):
             return _unusable(file, document)
         values = document.values
         case = _case(file, document, facts, templates)
-        return _evaluation(case, accounts, bounded(_problems(case, accounts, known_types, templates), MAX_PROBLEMS))
+        problems = bounded(_problems(case, accounts, known_types, templates), MAX_PROBLEMS)
+        return _evaluation(case, accounts, problems, judged_by)
     except Exception as error:  # noqa: BLE001 - one file must not stop the others
         return replace(_unusable(file, (engine_fault(file.path, error),)), **_claims(values, templates))
 
@@ -143,14 +150,14 @@ def is_valid(
     Never raises: what the engine fails on is not valid, and `evaluate` will tell.
     """
     try:
-        values = None if file.data is None else values_of(file.data)
-        document = document_of(file) if values is None else Document(file.path, values, ())
-        if not isinstance(document, Document):
-            return False
-        case = _case(file, document, facts, templates)
-        if case.definition is None or case.definition.waiting or (case.template is not None and case.template.problems):
-            return False
-        if any(_violations(case, accounts, known_types, templates)) or any(leaks(file, None)):
+        values = _plain_values(file)
+        if values is None:
+            document = document_of(file)
+            if not isinstance(document, Document):
+                return False
+            values = document.values
+        case = _sound(file, values, facts, accounts, known_types, templates)
+        if case is None or case.definition is None or case.definition.waiting:
             return False
         if accounts.requirement is not None and _rests_on_limits(case.source.values, accounts):
             return False
@@ -159,6 +166,28 @@ def is_valid(
         return not any(too_large(config, case.definition.config_schema))
     except Exception:  # noqa: BLE001 - one file must not stop the others
         return False
+
+
+def _plain_values(file: SourceFile) -> dict[str, Any] | None:
+    return None if file.data is None else values_of(file.data)
+
+
+def _sound(
+    file: SourceFile,
+    values: Any,
+    facts: FindFacts,
+    accounts: Accounts,
+    known_types: Sequence[str],
+    templates: Mapping[str, Template],
+) -> _Case | None:
+    """The case of a file of these values with which nothing is wrong; None where there is more to be told.
+
+    It has no places: most files are like that, and then nobody asks for them.
+    """
+    case = _case(file, Document(file.path, values, ()), facts, templates)
+    if (case.template is not None and case.template.problems) or any(leaks(file, None)):
+        return None
+    return None if any(_violations(case, accounts, known_types, templates)) else case
 
 
 class _Case(NamedTuple):
@@ -204,7 +233,12 @@ def _violations(
             yield Violation(("config", *where), message, "write it as text, if it is a name", "schema-range")
 
 
-def _evaluation(case: _Case, accounts: Accounts, problems: tuple[Problem, ...]) -> Evaluation:
+def _evaluation(
+    case: _Case,
+    accounts: Accounts,
+    problems: tuple[Problem, ...],
+    judged_by: Callable[[DefinitionFacts], str] | None,
+) -> Evaluation:
     file, definition, template, values = case.file, case.definition, case.template, case.source.values
     code = "" if problems or definition is None else definition.waiting
     record = None if problems or definition is None or code else _record(values, definition)
@@ -216,17 +250,52 @@ def _evaluation(case: _Case, accounts: Accounts, problems: tuple[Problem, ...]) 
         values_digest="" if record is None else digest(values),
         config_digest="" if record is None else digest(record.effective_config),
         problems=problems,
-        committed=file.committed
-        and definition is not None
-        and definition.committed
-        and (template is None or template.file.committed),
+        committed=_is_committed(file, definition, template),
         source=file.data,
         template_path="" if template is None else template.file.path,
         template_digest="" if template is None else template.file.digest,
         waiting=code or _unfinished(file, template),
         lacking=() if record is None else _lacking(record, accounts),
+        judged_by="" if record is None or definition is None or judged_by is None else judged_by(definition),
         **case.claims,
     )
+
+
+def recalled(
+    file: SourceFile,
+    row: Row,
+    definition: DefinitionFacts,
+    template: Template | None,
+    accounts: Accounts,
+    judged_by: str,
+) -> Evaluation:
+    """What `evaluate` says of a file that its row was made from, where all that it was judged by is as it was then."""
+    record, has_come = row.record, not definition.waiting
+    return Evaluation(
+        path=file.path,
+        file_digest=file.digest,
+        claimed_id=record.id,
+        claimed_mode=record.mode,
+        record=record if has_come else None,
+        code_digest=definition.code_digest,
+        values_digest=row.values_digest if has_come else "",
+        config_digest=row.config_digest if has_come else "",
+        problems=(),
+        committed=_is_committed(file, definition, template),
+        source=file.data,
+        template_path=row.template_path,
+        template_digest=row.template_digest,
+        claimed_template=record.template,
+        template=template,
+        waiting=definition.waiting,
+        lacking=_lacking(record, accounts) if has_come else (),
+        judged_by=judged_by,
+    )
+
+
+def _is_committed(file: SourceFile, definition: DefinitionFacts | None, template: Template | None) -> bool:
+    is_committed = file.committed and definition is not None and definition.committed
+    return is_committed and (template is None or template.file.committed)
 
 
 def _rests_on_limits(values: dict[str, Any], accounts: Accounts) -> bool:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import datetime
-from typing import Any
+from functools import lru_cache, partial
+from hashlib import blake2b
+from typing import Any, Final
 
 from sqlite_utils import Database
 
@@ -186,8 +188,19 @@ def _limits_from(text: str) -> Limits:
     )
 
 
-_ROWS_AT_ONCE = 100
+_ROWS_AT_ONCE: Final = 100
 """Times the columns of a row, far below the 32,766 values that SQLite takes in one statement."""
+
+
+def _seal(columns: Columns, judged_by: str) -> str:
+    """What only a row of exactly these columns has that was judged by that: whoever changes it by hand breaks it."""
+    values = [columns[name] for name in _in_order(tuple(columns))]
+    return blake2b(repr((judged_by, values)).encode(), digest_size=16).hexdigest()
+
+
+@lru_cache(8)
+def _in_order(names: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(sorted(names))
 
 
 class Desired:
@@ -200,13 +213,23 @@ class Desired:
         self._writer = writer
         self._reads = reads
         self._ended = ended
+        self.judged_by: Mapping[str, str] = {}
+        """By id what rows were judged by, of those that were, when `rows` read them last, as they were sealed then."""
         self.applied: Callable[[Sequence[Row]], None] = lambda rows: None
         """Told of the rows that were written, on the writer's thread, before anybody else. It must not wait."""
         self._seen_version = writer.write(_data_version)
 
     def rows(self) -> dict[str, Row]:
         """Every row by id, tombstones included, each as it was applied."""
-        return read_rows(self._reads)
+        rows: dict[str, Row] = {}
+        judged_by: dict[str, str] = {}
+        for columns in self._reads.query(_SEALED_ROWS):
+            told, seal = columns.pop("told"), columns.pop("seal")
+            rows[columns["id"]] = row_from(columns)
+            if told is not None and seal == _seal(columns, told):
+                judged_by[columns["id"]] = told
+        self.judged_by = judged_by
+        return rows
 
     def attempts(self) -> dict[str, Attempt]:
         """What was last attempted with each file, by path."""
@@ -218,17 +241,21 @@ class Desired:
         attempts: Sequence[Attempt] = (),
         forgotten_paths: Sequence[str] = (),
         also: Callable[[Database], None] | None = None,
+        judged_by: Mapping[str, str] | None = None,
     ) -> None:
         """All of it or nothing, in one transaction, committed on return.
 
         Rows of `changes` replace those of their id, each with an entry in the history. `attempts` replace
-        those of their path; those of `forgotten_paths` go. `also` writes what belongs to it.
+        those of their path; those of `forgotten_paths` go. `also` writes what belongs to it. `judged_by` tells of some
+        of the rows what they were judged by, for the next engine.
         """
         if not (changes or attempts or forgotten_paths or also):
             return
         instances = [instance_columns(change.row) for change in changes]
         generations = [generation_columns(change, row) for change, row in zip(changes, instances, strict=True)]
         tried = [attempt_columns(attempt) for attempt in attempts]
+        told = judged_by or {}
+        sealed = [_judgement(columns, told[columns["id"]]) for columns in instances if columns["id"] in told]
 
         def job(db: Database) -> list[str]:
             keep_left_labels(db, [change.row for change in changes])
@@ -236,6 +263,7 @@ class Desired:
             _put(db, "instances", instances)
             _put(db, "generations", generations)
             _put(db, "attempts", tried)
+            _put(db, "judgements", sealed)
             for path in forgotten_paths:
                 db.execute("DELETE FROM attempts WHERE path = ?", [path])
             if also is not None:
@@ -248,6 +276,14 @@ class Desired:
 
         self._writer.write(job, committed)
 
+    def seal(self, rows: Sequence[Row], judged_by: Mapping[str, str]) -> None:
+        """Tell the next engine what rows that are applied already were judged by. Soon; never waits, never raises.
+
+        One that is not in the table as it is here is left out.
+        """
+        for begin in range(0, len(rows), _ROWS_AT_ONCE):  # so that no order waits for a whole fleet
+            self._writer.submit(partial(_seal_rows, rows[begin : begin + _ROWS_AT_ONCE], judged_by))
+
     def changed_by_others(self) -> bool:
         """True where something other than this engine has committed to the database since this was last asked.
 
@@ -255,6 +291,24 @@ class Desired:
         """
         before, self._seen_version = self._seen_version, self._writer.write(_data_version)
         return self._seen_version != before
+
+
+_SEALED_ROWS: Final = (
+    "SELECT i.*, j.judged_by AS told, j.seal FROM instances i LEFT JOIN judgements j ON j.instance_id = i.id"
+    " ORDER BY i.id"
+)
+
+
+def _judgement(columns: Columns, judged_by: str) -> Columns:
+    return {"instance_id": columns["id"], "judged_by": judged_by, "seal": _seal(columns, judged_by)}
+
+
+def _seal_rows(rows: Sequence[Row], judged_by: Mapping[str, str], db: Database) -> None:
+    marks = ", ".join("?" * len(rows))
+    stored = list(db.query(f"SELECT * FROM instances WHERE id IN ({marks})", [row.id for row in rows]))
+    known = {row.id: row for row in rows}
+    same = [columns for columns in stored if row_from(columns) == known[columns["id"]]]
+    _put(db, "judgements", [_judgement(columns, judged_by[columns["id"]]) for columns in same])
 
 
 def _put(db: Database, table: str, rows: Sequence[Columns]) -> None:

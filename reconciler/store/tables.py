@@ -538,6 +538,13 @@ def lowered_at_once(db: Database) -> None:
     db.execute(f"ALTER TABLE source ADD COLUMN {column}")
 
 
+@migrations(name="0021_judgements")
+def judgements(db: Database) -> None:
+    """By what rules, settings and CONFIG_SCHEMA rows were judged, and a digest of that and of the whole row."""
+    columns = "instance_id TEXT NOT NULL PRIMARY KEY, judged_by TEXT NOT NULL, seal TEXT NOT NULL"
+    db.execute(f"CREATE TABLE judgements ({columns}) STRICT")
+
+
 def migrate(db: Database, path: Path) -> None:
     """Bring the database up to date. Raises StoreError where it is not ours, or newer than this version."""
     _refuse_newer(db, path)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from decimal import Decimal
 from functools import partial
 from pathlib import Path
@@ -27,7 +27,7 @@ from reconciler.orders.news import Correction, Shares, Verdict
 from reconciler.orders.order import Order, OrderChanges, OrderRequest
 from reconciler.ports import Cancellation, GateState, InstanceFilter
 from reconciler.records.accounts import Accounts
-from reconciler.records.crosscheck import EvaluationCache, evaluate_all
+from reconciler.records.crosscheck import Basis, EvaluationCache, evaluate_all
 from reconciler.records.evaluation import Evaluation
 from reconciler.records.followed import Pinned
 from reconciler.records.plan import Action, Phase, Running
@@ -35,7 +35,7 @@ from reconciler.records.snapshot import Snapshot
 from reconciler.records.status import InstanceStatus, Obstacle
 from reconciler.runtime.desk import World
 from reconciler.runtime.host import ThreadHost
-from reconciler.runtime.performer import no_secrets
+from reconciler.runtime.performer import no_secrets, resolver
 from reconciler.runtime.protocol import HostOptions
 from reconciler.settings import accounts_in
 from reconciler.settings.live_settings import LiveLimits
@@ -180,16 +180,19 @@ class Fleet:
         checks_beside: bool = False,
         by_settings: bool = False,
         trust: str = "",
+        rules: str = "those of these tests",
+        environment: Mapping[str, str] | None = None,
     ) -> None:
         """`follows` is a branch: then its commits are the source. `is_signed`: signatures are required of them, and
         `checks_beside`: checked beside the passes.
-        `by_settings`: accounts are those that their settings declare."""
+        `by_settings`: accounts are those that their settings declare. `rules` stands for what the engine judges by,
+        secrets are found in `environment`."""
         self.root = root
         self.clock = clock
         self.store = Store.open(root / ".reconciler" / "reconciler.db", clock, busy_timeout_s=0.2)
         self.importer = Importer(clock, lambda: self.controller.hint()) if imports_beside else None
         self.catalogue = Catalogue(importer=self.importer)
-        judged = EvaluationCache()
+        judged = EvaluationCache(basis=Basis(rules))
         accounts = accounts or Accounts()
         orders = NoOrders()
         self.trading = orders
@@ -201,7 +204,7 @@ class Fleet:
             World(clock, orders, NoMarket(), 6.0),
             HostOptions(workers=2),
             lambda r: self.controller.on_report(r),
-            no_secrets,
+            no_secrets if environment is None else resolver(root, environment),
         )
         branch = Branch(root, follows, None, clock) if follows else None
         of_commit = branch.settings if by_settings and branch is not None else None
@@ -231,6 +234,8 @@ class Fleet:
             observer: Observer = Follower(trail, clock, *parts)
         else:
             observer = Observer(clock, Worktree(root, clock, WorktreeOptions(racy_s=-1)), *parts)
+        judged.recall(observer.fleet.rows.values(), self.store.desired.judged_by)
+        self.found = dict(observer.fleet.rows)
         self.controller = Controller(clock, ControllerOptions(), observer, self.store.halts, self.host)
         self.heartbeat = heartbeat = Heartbeat(clock, 6.0, self.store.beats, self.host.beat)
         self.board = StatusBoard(
@@ -330,6 +335,12 @@ class Fleet:
                 return
             pause.wait(0.001)
         raise AssertionError("waited in vain")
+
+    def recalled(self) -> list[str]:
+        """The ids whose files were not judged anew: their records are the very objects that were in the database."""
+        evaluations = self.controller.fleet.evaluations
+        records = {one.record.id: one.record for one in evaluations if one.record is not None}
+        return sorted(i for i, record in records.items() if i in self.found and self.found[i].record is record)
 
     def views(self) -> dict[str, Running]:
         return dict(self.host.views())

@@ -196,3 +196,17 @@ def test_a_commit_whose_code_is_slow_is_applied_but_for_its_records_which_follow
     kept = reader.query("SELECT generation, mode, revision FROM generations WHERE instance_id = 'a' ORDER BY id")
     assert [(one["generation"], one["mode"]) for one in kept] == [(1, "off"), (2, "observe"), (3, "active")]
     assert [one["revision"] for one in kept][1:] == [slow, last]
+
+
+def test_a_start_has_not_settled_while_code_that_has_come_waits_to_be_looked_at(
+    make_fleet: MakeFleet, gate: Gate
+) -> None:
+    fleet = make_fleet(imports_beside=True)
+    fleet.write("a")
+    fleet.write_code("v1", GATED + PROBE)
+    look(fleet)
+    gate.is_open.set()
+    fleet.wait_until(lambda: not fleet.catalogue.is_loading)
+    assert not fleet.controller._has_arrived(), "nothing of it is loaded"
+    until_loaded(fleet)
+    assert fleet.controller._has_arrived()

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from reconciler.records import evaluator
 from reconciler.records.accounts import Accounts, DeclaredAccount
 from reconciler.records.evaluation import DefinitionFacts, Evaluation
 from reconciler.records.evaluator import evaluate, is_valid
@@ -39,6 +40,9 @@ def judged(path: Path) -> Evaluation:
     by = {"grid": GRID}.get, accounts, ["dca", "grid", "sma_cross"], TEMPLATES
     evaluation = evaluate(file, *by)
     assert is_valid(file, *by) is (evaluation.problems == ())
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(evaluator, "values_of", lambda data: None)
+        assert evaluate(file, *by) == evaluation, "as the parser has it"
     return evaluation
 
 

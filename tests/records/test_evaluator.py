@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from reconciler.errors import Problem
+from reconciler.records import evaluator
 from reconciler.records.accounts import Accounts, DeclaredAccount
 from reconciler.records.evaluation import DefinitionFacts, Evaluation
 from reconciler.records.evaluator import evaluate, is_valid
@@ -54,6 +55,9 @@ def judge(
     by = {"grid": grid}.get, accounts or Accounts(), ["dca", "grid"], templates
     evaluation = evaluate(file, *by)
     assert is_valid(file, *by) is (evaluation.problems == ())
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(evaluator, "values_of", lambda data: None)
+        assert evaluate(file, *by) == evaluation, "as the parser has it"
     return evaluation
 
 
