@@ -114,7 +114,7 @@ def settle_memory() -> None:
     What is loaded now and unloaded later is freed as ever, but for reference cycles: once, and no more than there are.
     """
     gc.freeze()
-    gc.set_threshold(5_000, 20, 50)
+    gc.set_threshold(5_000, 5, 200)
 
 
 @dataclass(frozen=True, slots=True)

@@ -335,7 +335,9 @@ def try_(ctx: click.Context, file: Path, ticks: int, form: str) -> None:
     else:
         print_table(TRIED_COLUMNS, [list(_item(order).values())[1:] for order in found.orders])
         say(*(f"{line['level']}: {line['message']}" for line in found.log))
-        say(f"{found.id}: {found.ticks} ticks, {len(found.orders)} orders; simulated, nothing was sent")
+        ticks_said = "1 tick" if found.ticks == 1 else f"{found.ticks} ticks"
+        orders_said = "1 order" if len(found.orders) == 1 else f"{len(found.orders)} orders"
+        say(f"{found.id}: {ticks_said}, {orders_said}; simulated, nothing was sent")
     if found.last_error:
         say(f"{found.id}: its strategy failed: {found.last_error}", alarming=True)
     ctx.exit(1 if found.last_error else 0)

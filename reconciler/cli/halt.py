@@ -232,16 +232,21 @@ def unhalt(place: Place, everything: bool, account: str | None, instance: str | 
     scope, id_, why = scope_of(everything, account, instance, reason)
     try:
         engine = place.engine()
-        print_outcome("no longer halted", engine.post("/v1/unhalt", {"scope": scope, "id": id_, "reason": why}))
-        say_still_halted(halts_of(engine))
+        outcome = engine.post("/v1/unhalt", {"scope": scope, "id": id_, "reason": why})
+        left = halts_of(engine)
+        try:
+            print_outcome("no longer halted", outcome)
+        finally:
+            say_still_halted(left)
     except NoEngine:
         with owned_store(place) as owned:
             declared = halts_without_engine(place, ())
-            if fault := owned.books.unhalt(scope, id_, why, owned.uid, declared):
-                raise Failure(f"{id_ or 'all'}: {fault}") from None
-            left = [halt.to_json() for halt in owned.store.halts.active()]
+            fault = owned.books.unhalt(scope, id_, why, owned.uid, declared)
+            stored = [halt.to_json() for halt in owned.store.halts.active()]
+        say_still_halted(halts_without_engine(place, stored))
+        if fault:
+            raise Failure(f"{id_ or 'all'}: {fault}") from None
         tell(f"{id_ or 'all'}: no longer halted")
-        say_still_halted(halts_without_engine(place, left))
 
 
 @dataclass(frozen=True, slots=True)
@@ -291,7 +296,8 @@ def drill(place: Place, account: str | None, timeout_s: float, form: str) -> Non
         if not chosen:
             raise CouldNotRun("no instance trades on an account of paper money")
         started_at = iso(clock.time())
-        found = {one: _Drill(place, engine, one, clock, timeout_s).run() for one in chosen}
+        drills = {one: _Drill(place, engine, one, clock, timeout_s) for one in chosen}
+        found = {one: each.run() for one, each in drills.items()}
     except NoEngine:
         raise CouldNotRun("no engine is running here: there is no kill switch to try") from None
     except NoAnswer as error:
@@ -309,10 +315,13 @@ def drill(place: Place, account: str | None, timeout_s: float, form: str) -> Non
         print_json(report)
     else:
         for one, steps in found.items():
-            tell(*(f"{one}  {'held' if step.held else 'DID NOT HOLD'}  {step.name}: {step.message}" for step in steps))
+            failing = "DID NOT HOLD" if drills[one].is_tried else "could not"
+            tell(*(f"{one}  {'held' if step.held else failing}  {step.name}: {step.message}" for step in steps))
     say(f"kept in {kept}")
-    if not held:
+    if any(not step.held for one, steps in found.items() if drills[one].is_tried for step in steps):
         raise SystemExit(1)
+    if untried := [one for one, each in drills.items() if not each.is_tried]:
+        raise CouldNotRun(*(f"account {one}: no halt was tried, for its orders could not be placed" for one in untried))
 
 
 def _on_paper(engine: Engine, accounts: Accounts) -> list[str]:
@@ -335,6 +344,8 @@ class _Drill:
         self._clock = clock
         self._timeout_s = timeout_s
         self._steps: list[DrillStep] = []
+        self.is_tried = False
+        """False where its orders could not be placed: that says nothing of the kill switch, either way."""
 
     def run(self) -> list[DrillStep]:
         if any(halt["scope"] == "all" or halt["id"] == self._account for halt in self._halts()):
@@ -344,6 +355,7 @@ class _Drill:
             self._note(name, placed, said)
         if not all(step.held for step in self._steps):
             return self._steps
+        self.is_tried = True
         try:
             self._try_out()
         finally:

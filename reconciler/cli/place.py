@@ -49,6 +49,7 @@ class Place:
         for folder in (start, *above):
             if self._is_clone(folder):
                 return folder
+        self._refuse_lacking(start, False)
         raise Failure(
             f"{start}: expected a folder {INSTANCES}/ here{'' if self._asked else ' or above'}, found none; "
             "name the right place with --root DIR"
@@ -154,11 +155,14 @@ class Place:
 
     def refuse_lacking(self, found: Snapshot) -> None:
         """Failure where HEAD has records that are not among the files found here."""
+        self._refuse_lacking(self.root(), bool(found.instances))
+
+    def _refuse_lacking(self, root: Path, has_records: bool) -> None:
         from reconciler.clock import SystemClock
         from reconciler.sources.compared import refuse_lacking
 
         try:
-            refuse_lacking(self.root(), bool(found.instances), SystemClock())
+            refuse_lacking(root, has_records, SystemClock())
         except SourceError as error:
             raise Failure(str(error)) from error
 

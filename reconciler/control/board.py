@@ -174,7 +174,7 @@ class StatusBoard:
 
     def summary(self) -> FleetSummary:
         called = self._called()
-        active = [entry.row for entry in called.entries if entry.effective_mode is Mode.ACTIVE]
+        active = [entry.row for entry in called.suspects if entry.effective_mode is Mode.ACTIVE]  # all of them are
         return FleetSummary(
             total=len(called.entries),
             by_mode=called.by_mode,

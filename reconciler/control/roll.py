@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from itertools import compress
+from operator import is_, is_not
 from typing import NamedTuple
 
 from reconciler.control.diagnosis import CALM, Case, FleetConditions, health, sync
@@ -15,6 +17,9 @@ from reconciler.records.plan import Running
 from reconciler.records.record import Attempt, Row
 from reconciler.records.status import Health, Sync
 from reconciler.strategy.importing import Importing
+
+_FEW = 8
+"""Less than one in so many: those are looked up one by one rather than looked for in all."""
 
 
 class Entry(NamedTuple):
@@ -66,6 +71,8 @@ class Roll:
         self._exposed: frozenset[str] = frozenset()
         self._around = CALM
         self._entries: dict[str, Entry] = {}
+        self._hidden = 0
+        self._suspects: set[str] = set()
         self._by_mode: Counter[Mode] = Counter()
         self._by_sync: Counter[Sync] = Counter()
         self._by_health: Counter[Health] = Counter()
@@ -100,9 +107,7 @@ class Roll:
         """Who runs, or is exposed, otherwise than before."""
         changed = set(exposed ^ self._exposed)
         if views is not self._views:
-            before = self._views
-            changed.update([instance_id for instance_id, view in views.items() if before.get(instance_id) is not view])
-            changed.update(before.keys() - views.keys())
+            changed.update(_replaced(self._views, views))
         return changed
 
     def _outdated(self, fleet: Fleet) -> set[str]:
@@ -136,15 +141,35 @@ class Roll:
             self._entries = dict(sorted(known.items()))
 
     def _count(self, entry: Entry | None, number: int) -> None:
-        if entry is not None and entry.is_shown:
-            self._by_mode[entry.effective_mode] += number
-            self._by_sync[entry.sync] += number
-            self._by_health[entry.health] += number
+        """Take an entry into the counts, or out of them."""
+        if entry is None:
+            return
+        if not entry.is_shown:
+            self._hidden += number
+            return
+        self._by_mode[entry.effective_mode] += number
+        self._by_sync[entry.sync] += number
+        self._by_health[entry.health] += number
+        if entry.is_suspect:
+            (self._suspects.add if number > 0 else self._suspects.discard)(entry.row.id)
 
     def _called(self) -> Called:
-        shown = tuple([entry for entry in self._entries.values() if entry.is_shown])
-        suspects = tuple([entry for entry in shown if entry.is_suspect])
-        return Called(shown, suspects, +self._by_mode, +self._by_sync, +self._by_health)
+        """No bytecode runs for each instance, where all are shown and few are suspect: it is so of most fleets."""
+        known = self._entries
+        shown = tuple([one for one in known.values() if one.is_shown] if self._hidden else known.values())
+        if len(self._suspects) * _FEW > len(shown):
+            suspects = [one for one in shown if one.is_suspect]
+        else:
+            suspects = [known[instance_id] for instance_id in sorted(self._suspects)]
+        return Called(shown, tuple(suspects), +self._by_mode, +self._by_sync, +self._by_health)
+
+
+def _replaced(before: Mapping[str, Running], now: Mapping[str, Running]) -> Iterable[str]:
+    """Whose view is another object, has come or has gone. Mostly the same ids stand in the same order: then no
+    bytecode runs for each of them."""
+    if len(before) == len(now) and all(map(is_, before, now)):
+        return compress(now, map(is_not, before.values(), now.values()))
+    return [*[id_ for id_, view in now.items() if before.get(id_) is not view], *(before.keys() - now.keys())]
 
 
 def _judged(case: Case) -> Entry:

@@ -236,7 +236,7 @@ def render(template: str, **values: object) -> bytes:
 
 _PIECES = 10_000
 _LONG = 2_000
-"""Of so many characters a row is not kept: rows are bounded in number, and so should be what they take."""
+"""Of so many characters a name is not kept: names are bounded in number, and so should be what they take."""
 
 
 @lru_cache(1)
@@ -245,26 +245,32 @@ def _row_template() -> Any:
 
 
 @lru_cache(_PIECES)
-def _fleet_row(*said: Hashable) -> Any:
-    return _row_template().head(*said)
+def _row_name(*said: Hashable) -> Any:
+    return _row_template().name(*said)
+
+
+@lru_cache(_PIECES)
+def _row_state(*said: Hashable) -> Any:
+    return _row_template().state(*said)
 
 
 def fleet_row(one: InstanceStatus, is_real: bool) -> Any:
     """What of an instance's row in the fleet is no age, as a piece of the page: rendered once per thing to say.
 
-    All that the piece is made of is what it is kept by, so it is never older than what is asked for.
+    Of how instances are there are few ways, whatever their number: a page that nobody has seen yet costs their names.
+    All that a piece is made of is what it is kept by, so it is never older than what is asked for.
     """
     labels = tuple(one.labels.items())
-    said = (
-        one.id,
-        one.description,
-        one.frozen_with_exposure,
-        labels,
+    is_live = is_real and one.effective_mode is Mode.ACTIVE
+    length = len(one.description) + sum(len(key) + len(value) for key, value in labels)
+    name = _row_name if length <= _LONG else _row_template().name
+    return name(one.id, one.description, one.frozen_with_exposure, labels, is_live) + _row_state(
         one.strategy_type,
         one.market,
         one.account_id,
         one.client_id,
         is_real,
+        is_live,
         one.mode,
         one.effective_mode,
         one.paused,
@@ -272,8 +278,6 @@ def fleet_row(one: InstanceStatus, is_real: bool) -> Any:
         one.sync,
         one.health,
     )
-    length = len(one.description) + sum(len(key) + len(value) for key, value in labels)
-    return _fleet_row(*said) if length <= _LONG else _row_template().head(*said)
 
 
 _ENVIRONMENT.globals["fleet_row"] = fleet_row

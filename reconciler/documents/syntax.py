@@ -95,7 +95,8 @@ def has_control_character(text: str) -> bool:
 
 
 def unreadable(data: bytes, path: str) -> tuple[Problem, ...]:
-    """What is wrong with the bytes: not UTF-8, or control characters (the first of each line)."""
+    """What is wrong with the bytes: not UTF-8, or control characters (the first of each line; of another encoding's,
+    which are everywhere, the first)."""
     if data.isascii() and len(data.translate(None, _ASCII_CONTROL)) == len(data):
         return ()
     try:
@@ -104,14 +105,18 @@ def unreadable(data: bytes, path: str) -> tuple[Problem, ...]:
         line, column = _position(data[: error.start].decode().removeprefix("\ufeff"))
         hint = "save it as UTF-8" + (", not as UTF-16" if data[:2] in (b"\xff\xfe", b"\xfe\xff") else "")
         return (Problem(path, line, column, "", f"expected UTF-8, was 0x{data[error.start]:02x}", hint, "yaml-utf8"),)
-    hint = "save it as UTF-8, not as UTF-16" if b"\0" in data[:2] else ""
+    if data.strip(b"\0") == b"":
+        message = f"expected YAML, was nothing but {len(data):,} bytes of zero, as a crash of the machine leaves files"
+        return (Problem(path, 1, 1, "", message, f"restore it, from git: git checkout HEAD -- {path}", "yaml-control"),)
+    is_utf16 = b"\0" in data[:2]
+    hint = "save it as UTF-8, not as UTF-16" if is_utf16 else ""
     problems = []
     for number, content in enumerate(_lines(text), start=1):
         match = _CONTROL.search(content)
         if match is not None:
             message = f"expected no control characters, was U+{ord(match[0]):04X}"
             problems.append(Problem(path, number, match.start() + 1, "", message, hint, "yaml-control"))
-    return tuple(problems)
+    return tuple(problems[:1] if is_utf16 else problems)
 
 
 def problems(error: yaml.YAMLError, text: str, path: str) -> tuple[Problem, ...]:

@@ -87,6 +87,7 @@ _LEFT_BEHIND_S = 60.0
 
 CONVERTING = ("filter", "working-tree-encoding", "ident")
 """The attributes by which a file on disk has other bytes than its blob. Ends of line are another matter."""
+EOL = "eol"
 
 _AFTER_A_REF = re.compile(r"[~^:]|@\{")
 """What no name of a ref holds: with it begins the way from there to a commit."""
@@ -159,7 +160,7 @@ class Repository:
         self._places = places
         self.git = git or Git(where.top)
         self._clock = clock
-        self._converts: dict[str, bool] = {}
+        self._converts: dict[str, str] = {}
         self._facts: GitFacts | None = None
         self._facts_from: Signature = ()
         self._retry_at_s = 0.0
@@ -220,19 +221,22 @@ class Repository:
         place = f"{self.where.prefix}{folder}" if self._places is None else self._places.get(folder, folder)
         return f"{place}/{below}".strip("/")
 
-    def converted(self, paths: Iterable[str]) -> frozenset[str]:
-        """Those of these files, from the fleet's root, whose ends of line git makes its own when it takes them. Asked
-        once for each, for as long as HEAD stays where it is; none where git cannot say."""
+    def conversions(self, paths: Iterable[str]) -> dict[str, str]:
+        """What git makes of these files, from the fleet's root, when it takes them: `EOL` where of ends of line its own
+        and of nothing else; the attribute (`ident`, `filter=lfs`) by which it keeps other bytes; empty where nothing.
+
+        Asked once for each, for as long as HEAD stays where it is; empty where git cannot say.
+        """
         there = {path: self.place(path) for path in paths}
         unknown = [place for place in there.values() if place not in self._converts]
         if unknown:
             try:
                 self._converts |= self._ask_conversions(unknown)
             except SourceError:
-                return frozenset()
-        return frozenset(path for path, place in there.items() if self._converts[place])
+                return {}
+        return {path: self._converts[place] for path, place in there.items()}
 
-    def _ask_conversions(self, paths: Sequence[str]) -> dict[str, bool]:
+    def _ask_conversions(self, paths: Sequence[str]) -> dict[str, str]:
         """gitattributes(5): `text` and `eol` decide, then `core.autocrlf`. What a filter or an encoding changes besides
         is another matter, and nobody's here."""
         setting = self.git.text("config", "--get", "--default", "false", "core.autocrlf").strip().lower()
@@ -242,7 +246,7 @@ class Repository:
         attributes: dict[str, dict[str, str]] = {}
         for path, attribute, value in zip(answers, answers, answers, strict=False):
             attributes.setdefault(path, {})[attribute] = value
-        return {path: _is_converted(attributes.get(path, {}), by_default) for path in paths}
+        return {path: _conversion(attributes.get(path, {}), by_default) for path in paths}
 
     def resolve(self, revision: str) -> str | None:
         """The commit id that `revision` names, None where it names none, or more than one. Raises SourceError where
@@ -353,13 +357,15 @@ def _places(root: Path, where: Whereabouts) -> dict[str, str]:
     return found
 
 
-def _is_converted(attributes: Mapping[str, str], by_default: bool) -> bool:
-    if any(attributes.get(name, "unspecified") not in ("unspecified", "unset") for name in CONVERTING):
-        return False
+def _conversion(attributes: Mapping[str, str], by_default: bool) -> str:
+    for name in CONVERTING:
+        value = attributes.get(name, "unspecified")
+        if value not in ("unspecified", "unset"):
+            return name if value == "set" else f"{name}={value}"
     text = attributes.get("text", "unspecified")
     if text == "unspecified":
-        return by_default or attributes.get("eol", "unspecified") in ("lf", "crlf")
-    return text != "unset"
+        return EOL if by_default or attributes.get("eol", "unspecified") in ("lf", "crlf") else ""
+    return EOL if text != "unset" else ""
 
 
 def _at_home(path: str, name: str, place: str) -> str:

@@ -11,7 +11,7 @@ from typing import NamedTuple
 from reconciler.clock import Clock
 from reconciler.records.snapshot import NO_RECORD, Snapshot, SourceFile
 from reconciler.sources.folder import Folder, FolderWalk, Found, Identity, why
-from reconciler.sources.git import NO_REPOSITORY, GitFacts, Repository, locate
+from reconciler.sources.git import EOL, NO_REPOSITORY, GitFacts, Repository, locate
 from reconciler.sources.layout import (
     INSTANCE_RULES,
     INSTANCES,
@@ -71,6 +71,7 @@ class Worktree:
         self._expected: frozenset[str] = frozenset()  # the paths that HEAD has
         self._known: dict[str, _Known] = {}
         self._converted: frozenset[str] = frozenset()
+        self._kept_otherwise = ""
         self._last = _NOTHING
 
     def read(self) -> Snapshot:
@@ -145,23 +146,33 @@ class Worktree:
         expected = [path for path in self._expected if path.startswith(f"{INSTANCES}/") and not is_template(path)]
         if expected and not any(path.startswith(f"{INSTANCES}/") for path in found):
             return f"HEAD has {len(expected):,} records, and none is checked out"
-        return ""
+        return self._kept_otherwise
 
     def _told_converted(self, found: Iterable[Found]) -> frozenset[str]:
-        """The paths of files that differ from HEAD by nothing but ends of line that git converts."""
-        files, facts = self._facts.tree.files, self._facts
+        """The paths of files that differ from HEAD by nothing but ends of line that git converts.
+
+        The first that git keeps otherwise by an attribute is noted: what runs of it, no commit holds.
+        """
+        files, facts, self._kept_otherwise = self._facts.tree.files, self._facts, ""
         if self._repository is None or not files:
             return frozenset()
-        differing = [
-            one.path
+        differing = {
+            one.path: one.data
             for one in found
-            if one.data is not None
-            and one.link is None
-            and b"\r\n" in one.data
-            and files.get(one.path) not in (None, facts.blob_id(one.data))
-            and files.get(one.path) == facts.blob_id(_with_lf(one.data))
-        ]
-        return self._repository.converted(differing) if differing else frozenset()
+            if one.data is not None and one.link is None and files.get(one.path) not in (None, facts.blob_id(one.data))
+        }
+        conversions = self._repository.conversions(differing) if differing else {}
+        other = next((path for path in sorted(conversions) if conversions[path] not in ("", EOL)), None)
+        if other is not None:
+            self._kept_otherwise = (
+                f"git keeps other bytes of {other} than are on disk, by the attribute {conversions[other]}; "
+                "keep the fleet's files free of it"
+            )
+        return frozenset(
+            path
+            for path, data in differing.items()
+            if conversions.get(path) == EOL and b"\r\n" in data and files.get(path) == facts.blob_id(_with_lf(data))
+        )
 
     def _recall(self, found: Found) -> _Known:
         """What was found as a source file: the same object as before where it is still true."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from decimal import Decimal
 from typing import Any
@@ -13,11 +13,13 @@ from reconciler.orders.holding import Holding
 from reconciler.orders.market import Balance, Position, Quote
 from reconciler.ports import AccountView
 from reconciler.records.mode import Mode
+from reconciler.records.record import Attempt
 from reconciler.records.status import Health, Obstacle, Sync, Ticks
 from tests.browser.conftest import Engine
 from tests.dashboard.conftest import (
     A_PROBLEM,
     NOW_S,
+    a_change,
     a_condition,
     a_generation,
     a_halt,
@@ -32,6 +34,42 @@ WORDS = (
     "It says in many words what it does, and goes on about it for longer than any column is wide on any screen. " * 3
 )
 DOUBT = "it is not known whether x1 was placed"
+
+
+CANCELLING = {
+    "left": [f"l{n}" + "x" * 30 for n in range(7)],
+    "failed": [{"client_order_id": "f1", "message": WORDS}],
+    "flattening": [f"closing 0.5 BTC/USD of {LONG}: 3 of 9 slices", "BTC/USD of main: signs differ, nothing is sent"],
+}
+FOLLOWED = {
+    "kind": "git",
+    "branch": "main",
+    "remote": "https://example.org/" + LONG,
+    "applied": {**a_change("a" * 40), "author": LONG, "subject": WORDS, "at": iso(NOW_S - 900)},
+    "seen": {**a_change("b" * 40), "at": iso(NOW_S - 60)},
+    "held": {**a_change("b" * 40), "at": iso(NOW_S - 60), "why": WORDS},
+    "unreachable": "fatal: could not read from remote repository",
+    "unreachable_since": iso(NOW_S - 300),
+}
+
+
+def bounds() -> Iterator[Mapping[str, Any]]:
+    """Limits above the instances: one within, one near, one reached, one that cannot be measured."""
+    by = [{"instance_id": name, "used": "123456.78901234"} for name in (LONG, *"abcdefg")]
+    one = {"kind": "account", "id": "main", "money": "real", "currency": "USD", "most": "50000", "by": by, "why": ""}
+    most = {"scope": f"account {LONG}", "limit": "max_gross_notional", "near": False, "reached": False, **one}
+    yield {**most, "used": "1.5", "left": "49998.5"}
+    yield {**most, "used": "49000", "left": "1000", "near": True}
+    yield {**most, "scope": f"label {LONG}={LONG}", "used": "50000", "left": "0", "reached": True, "why": WORDS}
+    yield {
+        **most,
+        "scope": "all",
+        "used": None,
+        "left": None,
+        "reached": True,
+        "why": "it cannot be measured",
+        "by": [],
+    }
 
 
 def a_tick(age_s: float = 3, every_s: float = 6, **more: Any) -> Ticks:
@@ -93,6 +131,12 @@ def a_hard_day(engine: Engine) -> None:
         replace(A_PROBLEM, path=f"instances/{LONG}.yaml"),
         Problem(f"instances/{LONG}.yaml", 0, 0, "", WORDS, WORDS, "x"),
     ]
+    status.files = [
+        Attempt(f"instances/{name}.yaml", None, "", None, Sync.INVALID, WORDS, tuple(status.found), iso(NOW_S))
+        for name in ("not-yet", LONG)
+    ]
+    status.bounds = list(bounds())
+    reader.followed = FOLLOWED
     counts: dict[str, int] = {str(one): sum(i.health is one for i in status.fleet) for one in Health}
     status.engine_now = replace(
         status.engine_now,
@@ -100,7 +144,7 @@ def a_hard_day(engine: Engine) -> None:
         prune_held=("a-1", "a-2", "a-3", "a-4"),
         prune_digest="9f31c2",
         halts=(
-            a_halt("account", "main"),
+            a_halt("account", "main", cancelling=CANCELLING),
             a_halt("instance", "halted"),
             a_halt("instance", "nobody", note="no such instance"),
         ),

@@ -30,6 +30,9 @@ PAGES = (
     "/orders",
     "/orders/x1",
     "/events",
+    "/limits",
+    "/source",
+    "/nothing",
 )
 TAGS = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]
 

@@ -149,7 +149,8 @@ def test_unhalt_without_an_engine_ends_exactly_that_scope(fleet: Fleet) -> None:
         assert [halt.scope for halt in store.halts.active()] == ["all"]
     result = fleet.run("unhalt", "--instance", "a", "--reason", "fixed")
     assert (result.exit_code, result.stdout) == (1, "")
-    assert result.stderr == "a: no halt of instance a to lift: there is none\n"
+    assert result.stderr.startswith("still halted:\nHALTED  everything, no new exposure: why (by ")
+    assert result.stderr.endswith("a: no halt of instance a to lift: there is none\n")
 
 
 @pytest.mark.parametrize(
@@ -299,6 +300,24 @@ def test_unhalt_says_what_stays_halted(fleet: Fleet, engine: FakeEngine) -> None
     result = fleet.run("unhalt", "--all", "--reason", "right again")
     assert (result.exit_code, result.stdout) == (0, "all: no longer halted\n")
     assert result.stderr == (f"still halted:\nHALTED  account main, nothing passes: margin (by uid 0, since {at})\n")
+
+
+def test_unhalt_that_lifts_nothing_says_what_is_halted_instead(fleet: Fleet) -> None:
+    fleet.run("halt", "--account", "main", "--reason", "margin")
+    result = fleet.run("unhalt", "--all", "--reason", "right again")
+    assert result.exit_code == 1
+    assert "still halted:\nHALTED  account main, no new exposure: margin (by " in result.stderr
+    assert "all: no halt of everything to lift: there is none" in result.stderr
+
+
+def test_an_engine_that_lifts_nothing_says_what_is_halted_instead(fleet: Fleet, engine: FakeEngine) -> None:
+    halt = {"scope": "account", "id": "main", "full": True, "reason": "margin", "by": "uid 0", "at": "2026-01-31"}
+    engine.halts = [{**halt, "declared": False, "note": ""}]
+    engine.failed = (("all", "no halt of everything to lift: there is none"),)
+    result = fleet.run("unhalt", "--all", "--reason", "right again")
+    assert result.exit_code == 1
+    assert "still halted:\nHALTED  account main, nothing passes: margin (by uid 0, since " in result.stderr
+    assert "all: no halt of everything to lift" in result.stderr
 
 
 def test_unhalt_says_what_stays_halted_without_an_engine_too(fleet: Fleet) -> None:

@@ -22,3 +22,18 @@ def test_real_money_is_never_drilled(fleet: Fleet, engine: FakeEngine, account: 
     assert engine.calls == []
     expected = "live is real money" if account else "no instance trades on an account of paper money"
     assert expected in result.stderr
+
+
+@pytest.mark.parametrize("form", ["table", "json"])
+def test_orders_that_cannot_be_placed_say_nothing_of_the_kill_switch(
+    fleet: Fleet, engine: FakeEngine, form: str
+) -> None:
+    """An instance that is halted by itself, say."""
+    engine.items = [{"id": "a", "account": {"account_id": "main", "client_id": "desk-a"}}]
+    engine.failed = (("main", "rejected: Request: instance a is halted: prices are wrong"),)
+    result = fleet.run("drill", "--format", form)
+    assert result.exit_code == 2
+    assert "account main: no halt was tried, for its orders could not be placed" in result.stderr
+    assert "instance a is halted" in result.stdout
+    assert "DID NOT HOLD" not in result.stdout
+    assert {call[0] for call in engine.calls} == {"drill"}, "nothing was halted"

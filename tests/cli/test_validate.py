@@ -277,3 +277,23 @@ def test_the_wrong_folder_is_not_green(committed: Fleet) -> None:
 def test_a_fleet_that_has_no_records_yet_is_none_to_complain_of(fleet: Fleet) -> None:
     result = fleet.run("validate")
     assert (result.exit_code, result.stderr) == (0, "no instance files\n")
+
+
+def test_a_folder_that_is_not_checked_out_is_no_folder_that_was_never_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fleet = tmp_path / "fleets" / "one"
+    (fleet / "instances").mkdir(parents=True)
+    (fleet / "instances" / "a.yaml").write_text("id: a\n")
+    (fleet / "README.md").write_text("A fleet\n")
+    git = ("git", "-c", "user.name=a", "-c", "user.email=a@b.c")
+    for words in (("init", "-q"), ("add", "."), ("commit", "-qm", "first")):
+        subprocess.run((*git, *words), cwd=tmp_path, check=True)
+    monkeypatch.chdir(tmp_path)
+    result = CliRunner().invoke(main, ["validate"], prog_name="reconciler")
+    assert result.exit_code == 2
+    assert f"HEAD has some in fleets/one; name the fleet with --root {fleet}" in result.stderr
+    subprocess.run((*git, "sparse-checkout", "set", "--no-cone", "/fleets/one/README.md"), cwd=tmp_path, check=True)
+    result = CliRunner().invoke(main, ["--root", str(fleet), "validate"], prog_name="reconciler")
+    assert result.exit_code == 2
+    assert "was left out by a sparse checkout; run `git sparse-checkout disable`" in result.stderr

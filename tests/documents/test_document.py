@@ -161,6 +161,14 @@ def test_utf_16_is_named_in_the_hint() -> None:
     assert refused("a: 1".encode("utf-16-le"))[0].hint == "save it as UTF-8, not as UTF-16"
 
 
+def test_what_is_wrong_everywhere_for_one_reason_is_told_once() -> None:
+    assert len(refused("a: 1\nb: 2\nc: 3\n".encode("utf-16-le"))) == 1
+    (lost,) = refused(b"\0" * 4096)
+    assert (lost.line, lost.column) == (1, 1)
+    assert lost.message == "expected YAML, was nothing but 4,096 bytes of zero, as a crash of the machine leaves files"
+    assert lost.hint.startswith("restore it, from git: git checkout HEAD -- ")
+
+
 def test_a_first_document_marker_and_yaml_1_2_are_fine() -> None:
     assert read("%YAML 1.2\n---\na: 1\n...\n").values == {"a": 1}
 

@@ -472,6 +472,29 @@ def test_committed_is_what_git_means_by_it_whatever_the_ends_of_line(
     assert not _one(worktree(repository).read(), "instances/btc.yaml").committed
 
 
+@pytest.mark.parametrize(
+    ("attributes", "told"),
+    [("* ident", "ident"), ("* filter=upper", "filter=upper"), ("* working-tree-encoding=latin-1", "latin-1")],
+)
+def test_what_git_keeps_otherwise_is_not_committed_though_git_calls_it_clean_and_why_is_told(
+    repository: Path, worktree: At, git: Git, attributes: str, told: str
+) -> None:
+    path = repository / "instances" / "btc.yaml"
+    git(repository, "config", "filter.upper.clean", "tr b B")
+    git(repository, "config", "filter.upper.smudge", "tr B b")
+    path.write_bytes("id: btc # $Id$ é\n".encode("latin-1"))
+    (repository / ".gitattributes").write_text(f"{attributes}\n")
+    git(repository, "add", ".")
+    git(repository, "commit", "-q", "-m", "Attributes")
+    path.unlink()
+    git(repository, "checkout", "-q", "instances")
+    assert git(repository, "status", "--porcelain") == ""
+    snapshot = worktree(repository).read()
+    assert not _one(snapshot, "instances/btc.yaml").committed
+    assert "git keeps other bytes of instances/btc.yaml than are on disk, by the attribute" in snapshot.git_note
+    assert told in snapshot.git_note
+
+
 @pytest.fixture
 def repository_of(git: Git) -> Make:
     """Make a folder a repository, all that is in it committed."""

@@ -1,0 +1,63 @@
+"""The roll, called again and again over a fleet that changes: it says what one says that sees the fleet anew."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from reconciler.control.fleet import Fleet
+from reconciler.control.roll import Roll
+from reconciler.records.mode import Mode
+from reconciler.records.plan import Phase, Running, load_key
+from reconciler.records.record import Row
+from tests.bench.fleet import rows
+
+ROWS = {row.id: row for row in rows(12)}
+CHANGES = ("pause", "fail", "raise", "stop", "reload", "remove", "return", "expose")
+
+
+def a_view(row: Row, **changed: object) -> Running:
+    return replace(Running(row.id, Phase.RUNNING, row.mode, load_key(row), row), **changed)  # type: ignore[arg-type]
+
+
+def a_roll() -> Roll:
+    return Roll(can_load=lambda _: True, server_of=lambda _: "paper", importing=lambda _: None)
+
+
+@settings(deadline=None)
+@given(st.lists(st.tuples(st.sampled_from(CHANGES), st.sampled_from(sorted(ROWS)))))
+def test_it_says_what_a_roll_says_that_sees_the_fleet_anew(changes: list[tuple[str, str]]) -> None:
+    roll, fleet = a_roll(), Fleet(rows=ROWS)
+    views = {row.id: a_view(row) for row in ROWS.values()}
+    exposed: frozenset[str] = frozenset()
+    roll.call(1, fleet, views, exposed)
+    for change, id_ in changes:
+        views, row = dict(views), fleet.rows[id_]
+        match change:
+            case "pause":
+                views[id_] = a_view(row, paused=True)
+            case "fail":
+                views[id_] = a_view(row, failing=True)
+            case "raise":
+                views[id_] = a_view(row, mode=Mode.ACTIVE)
+            case "stop":
+                views.pop(id_, None)
+            case "reload":  # it stands last then, among as many as before
+                views.pop(id_, None)
+                views[id_] = a_view(row)
+            case "remove":
+                fleet = replace(fleet, rows={**fleet.rows, id_: replace(row, removed_at="2026-01-31T12:00:00Z")})
+            case "return":
+                fleet = replace(fleet, rows={**fleet.rows, id_: ROWS[id_]})
+            case "expose":
+                exposed = exposed ^ {id_}
+        assert roll.call(1, fleet, views, exposed) == a_roll().call(1, fleet, views, exposed)
+
+
+def test_nothing_new_is_nothing_to_do() -> None:
+    roll, fleet = a_roll(), Fleet(rows=ROWS)
+    views = {row.id: a_view(row) for row in ROWS.values()}
+    first = roll.call(1, fleet, views, frozenset())
+    assert roll.call(1, fleet, dict(views), frozenset()) is first
