@@ -75,7 +75,7 @@ class AccountLook:
     ) -> None:
         self._ledger = ledger
         self._settlement = settlement
-        self._watch = watch
+        self.watch = watch
         self._wholeness = wholeness
         self._look_up = look_up
         self._clerk = clerk
@@ -87,7 +87,7 @@ class AccountLook:
     ) -> tuple[Held | None, Mapping[str, Decimal]]:
         """What the exchange holds on it, None where it has no tool that tells; and what the instances' fills make."""
         ours = await self._clerk.do(lambda: self._ledger.held(account_id))
-        told = await self._positions(server, account_id, client_ids)
+        told = await self.positions(server, account_id, client_ids)
         return None if told is None else whole(told, ours), ours
 
     async def orders(self, server: Venue, account_id: str, client_ids: Sequence[str]) -> frozenset[str]:
@@ -102,7 +102,7 @@ class AccountLook:
             if trouble is None or order.outcome is not Outcome.ACCEPTED or not order.is_open:
                 continue
             if isinstance(trouble, Unreadable):
-                self._watch.unreadable(order, str(trouble))
+                self.watch.unreadable(order, str(trouble))
             else:
                 silent.append(order.client_order_id)
         if silent:
@@ -111,7 +111,7 @@ class AccountLook:
 
     def _ours(self, account_id: str) -> list[Order]:
         """The orders on the account to which something may have happened; those written off not long ago, too."""
-        doubted = self._watch.in_doubt()
+        doubted = self.watch.in_doubt()
         in_doubt = [
             order
             for order in self._ledger.unresolved()
@@ -178,19 +178,19 @@ class AccountLook:
         return None if report.hides_fills or not (item.client_order_id or item.symbol) else report
 
     async def _settle(self, order: Order, report: OrderReport) -> None:
-        self._watch.heard(order)
+        self.watch.heard(order)
         if is_news(order, report):
             await self._clerk.do(lambda: self._settlement.reported(order, report))
 
     async def _linger(self, account_id: str, orders: Sequence[Order]) -> None:
         """These, and no others, are listed as open, though they are over by all that we know."""
-        overdue, gone = self._watch.lingering(account_id, orders)
+        overdue, gone = self.watch.lingering(account_id, orders)
         for order in overdue:
             await self._clerk.do(partial(self._settlement.still_open, order))
         for order in gone:
-            self._watch.ended(order)  # it may have filled before it went
+            self.watch.ended(order)  # it may have filled before it went
 
-    async def _positions(self, server: Venue, account_id: str, client_ids: Sequence[str]) -> list[Held] | None:
+    async def positions(self, server: Venue, account_id: str, client_ids: Sequence[str]) -> list[Held] | None:
         """What the exchange says is held, to each client, markets as ours are spelled; None where it has no tool."""
         if "get_positions" not in server.status.tools:
             return None

@@ -23,14 +23,26 @@ from reconciler.clock import Clock, utc
 from reconciler.errors import CannotDrill, CapabilityUnavailable, ExecError, ReconcilerError
 from reconciler.exec_mcp.bridge import Bridge
 from reconciler.exec_mcp.servers import Servers
+from reconciler.exec_mcp.venue import Venue
 from reconciler.execution.comparing import AccountLook
 from reconciler.execution.look_up import Clerk
 from reconciler.execution.order_steps import OrderSteps
 from reconciler.execution.sending import Dispatch
-from reconciler.execution.tally import Held
+from reconciler.execution.tally import Held, bearer_of, closing, surely
 from reconciler.orders.market import InstrumentRules, Quote
 from reconciler.orders.news import Correction
-from reconciler.orders.order import Order, OrderRequest, OrderType, Outcome, Provenance, Side, decimal_text
+from reconciler.orders.order import (
+    PREFIX_LENGTH,
+    Order,
+    OrderRequest,
+    OrderType,
+    Outcome,
+    Provenance,
+    Side,
+    decimal_text,
+    prefix,
+    tag_of,
+)
 from reconciler.ports import MarketData
 from reconciler.records.event import EventReason, EventType
 from reconciler.records.halt import Halt
@@ -46,37 +58,6 @@ _ZERO = Decimal(0)
 _RESTS_BELOW = Decimal("0.3")
 """So far below the quote, as a fraction, an order rests that is not to fill."""
 _TAKES_WITHIN = Decimal("0.05")
-
-
-@dataclass(frozen=True, slots=True)
-class Closing:
-    """What closes a scope in one market of one account: `quantity` of `side`, borne by the instance that holds most."""
-
-    side: Side
-    quantity: Decimal
-    bearer: str
-
-
-def closing(books: Mapping[str, Decimal], at_exchange: Decimal) -> Closing | str | None:
-    """What is to be sent for what the instances of a scope hold together; None where that is nothing.
-
-    Else why nothing can be sent: the exchange holds nothing on that side.
-    """
-    net = exact.total(books.values())
-    if not net:
-        return None
-    if not at_exchange or (net > 0) is not (at_exchange > 0):
-        return (
-            f"the books hold {decimal_text(net)}, the exchange {decimal_text(at_exchange)}: closing it could open "
-            "exposure; put the books right: reconciler book ID --set …"
-        )
-    quantity = min(exact.size(net), exact.size(at_exchange))
-    return Closing(Side.SELL if net > 0 else Side.BUY, quantity, _bearer(books, net))
-
-
-def _bearer(books: Mapping[str, Decimal], net: Decimal) -> str:
-    """The instance that holds most on the side of `net`."""
-    return max(sorted(books), key=lambda id: books[id] if net > 0 else exact.negative(books[id]))
 
 
 def limit_price(side: Side, quote: Quote, collar: Decimal, step: Decimal | None) -> Decimal:
@@ -123,6 +104,20 @@ class Flat:
 
 _Market = tuple[str, str]
 """Account and symbol."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    """What an account holds, and on which connection it was compared before that."""
+
+    held: Held
+    venue: Venue
+    connections: int
+
+    @property
+    def is_current(self) -> bool:
+        status = self.venue.status
+        return status.connected and status.connections == self.connections
 
 
 class Flattening:
@@ -179,13 +174,14 @@ class Flattening:
                 found += [Flat(*market, told) for market in markets]
                 continue
             try:
-                at_exchange = await self._at_exchange(account_id, [row for own in markets.values() for row, _ in own])
+                seen = await self._seen(halt, account_id, [row for own in markets.values() for row, _ in own])
             except (ReconcilerError, CapabilityUnavailable) as error:
-                why = f"what the account holds cannot be read: {error}"
-                found += [self._named(halt, market, why) for market in markets]
-                continue
+                seen = f"what the account holds cannot be read: {error}"
             for market, own in markets.items():
-                found.append(await self._surviving(halt, market, own, at_exchange.get(market[1], _ZERO), beat))
+                if isinstance(seen, str):
+                    found.append(self._named(halt, market, seen))
+                else:
+                    found.append(await self._surviving(halt, market, own, seen, beat))
         return (*found, *self._became_flat(halt, books))
 
     def _became_flat(self, halt: Halt, books: Mapping[_Market, object]) -> Iterator[Flat]:
@@ -195,9 +191,10 @@ class Flattening:
                 self._once(halt, (before.account_id, before.symbol), "Normal", EventReason.FLATTENED, "flat")
                 yield Flat(before.account_id, before.symbol, "flat", is_over=True)
 
-    def _waiting(self, halt: Halt) -> str:
+    def _waiting(self, halt: Halt, but: Order | None = None) -> str:
         """What of the scope has to end first: whatever is open that is no closing order, and all that is in doubt."""
-        found = [order for order in self._store.ledger.open_real() if _covers(halt, order)]
+        id_ = "" if but is None else but.client_order_id
+        found = [o for o in self._store.ledger.open_real() if _covers(halt, o) and o.client_order_id != id_]
         doubted = [order for order in found if order.outcome in (Outcome.PENDING, Outcome.UNKNOWN)]
         if doubted:
             return f"{doubted[0].client_order_id} is in doubt"
@@ -210,46 +207,55 @@ class Flattening:
         for id_, row in self._store.desired.rows().items():
             account_id = row.record.identity.account_id
             if halt.forbids(account_id, id_):
-                for holding in self._store.ledger.holdings(id_, False):
-                    if holding.quantity and holding.symbol == row.record.identity.market:
-                        found[account_id, holding.symbol].append((row, holding.quantity))
+                # As it is looked at for the last time: once asked for, it is in memory.
+                holding = self._store.ledger.holding(id_, row.record.identity.market, False)
+                if holding.quantity:
+                    found[account_id, holding.symbol].append((row, holding.quantity))
         return dict(sorted(found.items()))
 
-    async def _at_exchange(self, account_id: str, rows: Sequence[Row]) -> Held:
-        """What the account holds there now, orders of ours compared before it. Raises ExecError where nobody tells."""
+    async def _seen(self, halt: Halt, account_id: str, rows: Sequence[Row]) -> _Seen | str:
+        """What the account holds there now, orders of ours compared before it; or what is open there that should not.
+
+        Raises ExecError where nobody tells.
+        """
         venue = self._servers.requiring(account_id, "get_positions")
+        connections = venue.status.connections
         client_ids = sorted({row.record.identity.client_id for row in rows})
-        await self._look.orders(venue, account_id, client_ids)
-        theirs, _ = await self._look.held(venue, account_id, client_ids)
-        if theirs is None:
+        unknown = await self._look.orders(venue, account_id, client_ids)
+        told = await self._look.positions(venue, account_id, client_ids)
+        if told is None:
             raise ExecError("its server has no tool that tells positions")
-        return theirs
+        for order in self._look.watch.lingers(account_id):
+            if _covers(halt, order):
+                return f"the exchange lists {order.client_order_id} as open, which was taken for {order.state}"
+        own, tags = {prefix(row.id) for row in rows}, self._store.ledger.tags
+        for id_ in sorted(unknown):
+            if id_[:PREFIX_LENGTH] in own and tag_of(id_) in tags:
+                return f"{id_} is open there, an order of ours that the ledger does not know: cancel it at the exchange"
+        return _Seen(surely(told), venue, connections)
 
     async def _surviving(
-        self, halt: Halt, market: _Market, own: list[tuple[Row, Decimal]], at_exchange: Decimal, beat: int
+        self, halt: Halt, market: _Market, own: list[tuple[Row, Decimal]], seen: _Seen, beat: int
     ) -> Flat:
         """The boundary to what goes wrong in one market: the others are flattened all the same, this one next beat."""
         try:
-            return await self._close(halt, market, own, at_exchange, beat)
+            return await self._close(halt, market, own, seen, beat)
         except (ReconcilerError, CapabilityUnavailable) as error:
             return self._named(halt, market, f"tried again each beat: {error}")
         except Exception as error:  # noqa: BLE001 - the other markets are flattened all the same
             self._clerk.report("not flattened", error, account_id=market[0], symbol=market[1])
             return self._named(halt, market, f"tried again each beat: {error}")
 
-    async def _close(
-        self, halt: Halt, market: _Market, own: list[tuple[Row, Decimal]], at_exchange: Decimal, beat: int
-    ) -> Flat:
+    async def _close(self, halt: Halt, market: _Market, own: list[tuple[Row, Decimal]], seen: _Seen, beat: int) -> Flat:
         account_id, symbol = market
-        under_way = [o for o in self._store.ledger.open_on(account_id, symbol) if o.provenance.is_by_operator]
-        if under_way:
+        if under_way := self._under_way(market):
             (order, *_) = under_way
             if utc(self._clock.time()) - order.created_at >= PATIENCE:
                 await asyncio.wrap_future(self._dispatch.cancel_soon(order))
             return Flat(*market, f"{order.client_order_id} is under way: {order.side} {decimal_text(order.quantity)}")
         rows = {row.id: row for row, _ in own}
         books = {row.id: quantity for row, quantity in own}
-        asked = closing(books, at_exchange)
+        asked = closing(books, seen.held.get(symbol, _ZERO))
         if isinstance(asked, str):
             return self._named(halt, market, asked)
         quote = await self._clerk.do(lambda: self._market.quote(account_id, symbol, beat))
@@ -272,7 +278,8 @@ class Flattening:
             OrderRequest(asked.side, OrderType.LIMIT, quantity, price),
         )  # fmt: skip
         order = replace(order, quote_bid=quote.bid, quote_ask=quote.ask, quote_at=quote.as_of)
-        look = self._steps.last_look_at_closing(order, partial(self._objection, halt, market, books))
+        objection = partial(self._objection, halt, market, books, seen, order)
+        look = self._steps.last_look_at_closing(order, objection)
         settled = await asyncio.wrap_future(await self._clerk.do(lambda: self._dispatch.order(order, look)))
         told = f"{settled.side} {decimal_text(quantity)} at {decimal_text(price)} or better: {settled.outcome}"
         self._tell(settled.instance_id, "Normal", EventReason.FLATTENING, f"{settled.client_order_id}: {told}")
@@ -280,40 +287,40 @@ class Flattening:
             return self._named(halt, market, f"{settled.client_order_id} was refused: {settled.reason}")
         return Flat(*market, f"{settled.client_order_id}: {told}")
 
-    def _objection(self, halt: Halt, market: _Market, books: Mapping[str, Decimal]) -> str:
+    def _objection(self, halt: Halt, market: _Market, books: Mapping[str, Decimal], seen: _Seen, order: Order) -> str:
         """The last look at a closing order, from memory: is anything else than it was when it was asked for?"""
         if not any(one is halt for one in self._store.halts.active()):
             return "the halt that flattens was lifted"
-        if waiting := self._waiting_but_for(halt, market):
+        if not seen.is_current:
+            return "the connection was lost on which its account was compared"
+        if waiting := self._waiting(halt, but=order):
             return waiting
+        if other := next((o for o in self._under_way(market) if o.client_order_id != order.client_order_id), None):
+            return f"{other.client_order_id} is under way already"
         ledger = self._store.ledger
         if any(ledger.holding(id_, market[1], False).quantity != quantity for id_, quantity in books.items()):
             return "what its instances hold has changed"
         return ""
 
-    def _waiting_but_for(self, halt: Halt, market: _Market) -> str:
-        """What is open of the scope, the one closing order that is looked at apart."""
-        ours = [o for o in self._store.ledger.open_on(*market) if o.provenance.is_by_operator]
-        if len(ours) > 1:
-            return f"{ours[0].client_order_id} is under way already"
-        for order in self._store.ledger.open_real():
-            if _covers(halt, order) and not order.provenance.is_by_operator:
-                return f"{order.client_order_id} is still open"
-        return ""
+    def _under_way(self, market: _Market) -> list[Order]:
+        """The closing orders there, whoever's scope they are for."""
+        return [order for order in self._store.ledger.open_on(*market) if order.provenance.is_by_operator]
 
     async def _moved(self, halt: Halt, market: _Market, books: Mapping[str, Decimal], quote: Quote) -> Flat:
         """Nothing more can be sent: what it closed for others, and what opposite instances cancel out, is moved."""
+        if waiting := self._waiting(halt):  # it came to be known when the account was compared
+            return Flat(*market, f"waits: {waiting}")
         net = exact.total(books.values())
         price = await self._clerk.do(partial(self._price, halt, market, quote))
         if len(books) > 1:
-            bearer = _bearer(books, net) if net else ""
+            bearer = bearer_of(books, net) if net else ""
             why = f"moved between books: {halt.target} is flattened"
             moves = [
                 (id_, Correction(quantity, price, why, halt.by))
                 for id_ in sorted(books)
                 for quantity in ((_ZERO, net) if id_ == bearer else (_ZERO,))
             ]
-            await self._clerk.do(lambda: self._store.ledger.move(moves))
+            await self._clerk.do(lambda: self._store.ledger.move(books, moves))
             told = f"{_named_market(market)}: {why}, at {decimal_text(price)}"
             self._tell(None, "Normal", EventReason.FLATTENED, told)
         if not net:

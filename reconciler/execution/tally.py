@@ -1,6 +1,6 @@
 """The tally of an account: what the exchange says is held on it, against what the instances' own fills make. Pure.
 
-And its orphans, the open orders that the ledger does not know, as they were last listed.
+What closes it, and its orphans, the open orders that the ledger does not know, as they were last listed.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from itertools import chain
 from reconciler import exact
 from reconciler.clock import Clock, iso
 from reconciler.exec_mcp.answers import Listed
-from reconciler.orders.order import decimal_text
+from reconciler.orders.order import Side, decimal_text
 from reconciler.ports import EventLog
 from reconciler.records.event import EventReason
 
@@ -31,6 +31,46 @@ def whole(told: Sequence[Held], ours: Held) -> Held:
     """
     total = added_up(item for held in told for item in held.items())
     return told[0] if all(held == told[0] for held in told) and total != ours else total
+
+
+def surely(told: Sequence[Held]) -> Held:
+    """The same where no more may be taken for held than is, whatever is booked: one answer to all is the account's."""
+    return (
+        told[0]
+        if told and all(held == told[0] for held in told)
+        else added_up(i for held in told for i in held.items())
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Closing:
+    """What closes a scope in one market of one account: `quantity` of `side`, borne by the instance that holds most."""
+
+    side: Side
+    quantity: Decimal
+    bearer: str
+
+
+def closing(books: Mapping[str, Decimal], at_exchange: Decimal) -> Closing | str | None:
+    """What is to be sent for what the instances of a scope hold together; None where that is nothing.
+
+    Else why nothing can be sent: the exchange holds nothing on that side.
+    """
+    net = exact.total(books.values())
+    if not net:
+        return None
+    if not at_exchange or (net > 0) is not (at_exchange > 0):
+        return (
+            f"the books hold {decimal_text(net)}, the exchange {decimal_text(at_exchange)}: closing it could open "
+            "exposure; put the books right: reconciler book ID --set …"
+        )
+    quantity = min(exact.size(net), exact.size(at_exchange))
+    return Closing(Side.SELL if net > 0 else Side.BUY, quantity, bearer_of(books, net))
+
+
+def bearer_of(books: Mapping[str, Decimal], net: Decimal) -> str:
+    """The instance that holds most on the side of `net`."""
+    return max(sorted(books), key=lambda id: books[id] if net > 0 else exact.negative(books[id]))
 
 
 def added_up(told: Iterable[tuple[str, Decimal]]) -> dict[str, Decimal]:

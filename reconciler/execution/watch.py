@@ -307,6 +307,12 @@ class OrderWatch:
                 self._keep(replace(known, lingers_since_s=since_s, is_lingering_told=is_told))
         return overdue, [known.order for known in gone]
 
+    def lingers(self, account_id: str) -> list[Order]:
+        """Those that are over, and that the account listed as open the last time it was asked."""
+        with self._lock:
+            found = [known.order for known in self._known.values() if known.lingers_since_s is not None]
+        return [order for order in found if order.provenance.account_id == account_id]
+
     # Cancels
 
     def cancel_taken(self, order: Order) -> None:

@@ -317,6 +317,13 @@ def correct(db: Database, instance_id: str, correction: Correction, now: datetim
     return before, after
 
 
+def require_held(db: Database, held: Mapping[str, Decimal], now: datetime) -> None:
+    """Raises StoreError unless these instances' books still hold so much: a fill booked meanwhile would be lost."""
+    for id, quantity in held.items():
+        if open_book(db, owner_of(db, id), False, now).holding.quantity != quantity:
+            raise StoreError(f"{id} holds something else by now than {decimal_text(quantity)}")
+
+
 def note(db: Database, instance_id: str, told: str, now: datetime) -> None:
     """Put a line of what a person said of its book into the instance's history."""
     db.execute(_IN_HISTORY, [storable(told), time_text(now), instance_id])

@@ -19,7 +19,7 @@ from reconciler.orders.holding import Holding
 from reconciler.orders.market import Position
 from reconciler.orders.news import Correction, resolved_order, settled_order
 from reconciler.orders.order import Fill, Order, OrderChanges, OrderNews, OrderRequest, Outcome, RejectedBy, Trade
-from reconciler.store.books import correct, enter, fills_of, holding_from, note, owner_of
+from reconciler.store.books import correct, enter, fills_of, holding_from, note, owner_of, require_held
 from reconciler.store.columns import (
     fill_from,
     insert,
@@ -232,11 +232,15 @@ class Ledger(OrderSearch):
 
         return {id: (before, after) for id, (_, before, after) in self._writer.write(job, committed).items()}
 
-    def move(self, moves: Sequence[tuple[str, Correction]]) -> None:
-        """As `correct`, one after the other in one commit: what is closed in one book may be opened in it again."""
+    def move(self, held: Mapping[str, Decimal], moves: Sequence[tuple[str, Correction]]) -> None:
+        """As `correct`, one after the other in one commit: what is closed in one book may be opened in it again.
+
+        StoreError, and nothing is changed, where they hold something else by now than `held`, by instance_id.
+        """
         now = utc(self._clock.time())
 
         def job(db: Database) -> list[tuple[str, str, Holding]]:
+            require_held(db, held, now)
             return [(id, owner_of(db, id).account_id, correct(db, id, said, now)[1]) for id, said in moves]
 
         def committed(done: Sequence[tuple[str, str, Holding]]) -> None:

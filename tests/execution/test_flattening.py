@@ -11,9 +11,11 @@ import pytest
 
 from reconciler.clock import iso, utc
 from reconciler.errors import ExecRejected, ExecUnavailable, ExecUnknown
-from reconciler.execution.flattening import Closing, closing, limit_price, slice_of
+from reconciler.execution.flattening import limit_price, slice_of
+from reconciler.execution.tally import Closing, closing
 from reconciler.orders.market import InstrumentRules, Quote
-from reconciler.orders.order import Order, OrderState, Outcome, Side
+from reconciler.orders.news import Correction
+from reconciler.orders.order import Order, OrderIds, OrderState, Outcome, Side
 from reconciler.records.halt import Cancelling, HaltScope
 from reconciler.records.mode import Mode
 from reconciler.records.record import Identity, InstanceRecord, Limits, Row, RowChange
@@ -76,10 +78,12 @@ def market(desk: Desk) -> Market:
     return Market(desk)
 
 
-def row(desk: Desk, id: str, limits: Limits | None = None, removed_at: str | None = None) -> None:
+def row(
+    desk: Desk, id: str, limits: Limits | None = None, removed_at: str | None = None, client_id: str = "desk-a"
+) -> None:
     record = InstanceRecord(
         id=id,
-        identity=Identity("grid", "main", "desk-a", "BTC/USD"),
+        identity=Identity("grid", "main", client_id, "BTC/USD"),
         mode=Mode.ACTIVE,
         config={},
         effective_config={},
@@ -368,3 +372,60 @@ def test_a_slice_is_worth_no_more_than_an_order_may_be() -> None:
     assert slice_of(Decimal(5), Decimal(100), Decimal(250), rules, Decimal(1)) == Decimal("2.5")
     assert slice_of(Decimal(5), Decimal(100), Decimal(250), rules, Decimal(10)) == Decimal("0.2")
     assert slice_of(Decimal("0.05"), Decimal(100), None, rules, Decimal(1)) is None
+
+
+def test_what_is_booked_while_books_are_moved_is_not_lost(desk: Desk, market: Market) -> None:
+    """A fill came to be known between looking at the books and moving what they hold."""
+    hold(desk, A, "2")
+    hold(desk, B, "-2")
+    move = desk.store.ledger.move
+
+    def late(held: Any, moves: Any) -> None:
+        desk.store.ledger.move = move  # type: ignore[method-assign]
+        desk.store.ledger.correct({"a": Correction(Decimal(3), Decimal(100), "a fill", "uid 0")})
+        move(held, moves)
+
+    desk.store.ledger.move = late  # type: ignore[method-assign]
+    flatten(desk)
+    desk.follow_up()
+    assert (held(desk, "a"), held(desk, "b")) == (3, -2)
+    assert "holds something else by now" in told(desk)[0]
+
+
+def test_one_answer_to_every_client_is_taken_for_the_accounts(desk: Desk, market: Market) -> None:
+    """Added up it would be what is booked: by luck, where somebody else traded there."""
+    other = StandInGate("b", client_id="desk-b")
+    row(desk, "b", client_id="desk-b")
+    hold(desk, A, "3")
+    hold(desk, other, "-1")
+    market.held = Decimal(1)
+    flatten(desk)
+    beat(desk, 3)
+    assert [asked["quantity"] for asked in sent(desk)] == ["1"]
+
+
+def test_nothing_is_sent_while_the_exchange_lists_what_was_taken_for_cancelled(desk: Desk, market: Market) -> None:
+    hold(desk, A, "2")
+    market.share = Decimal(0)
+    resting = desk.buy(A, "2", limit="120", side=Side.SELL)
+    market.share = Decimal(1)
+    item = {"client_order_id": resting.client_order_id, "symbol": "BTC/USD", "status": "open", "filled_quantity": "0"}
+    desk.server.answers("list_orders", {"orders": [item]})
+    flatten(desk)
+    beat(desk, 3)
+    assert sent(desk) == []
+    assert f"lists {resting.client_order_id} as open" in told(desk)[0]
+    desk.server.answers("list_orders", {"orders": []})
+    beat(desk, 2)
+    assert held(desk, "a") == 0
+
+
+def test_an_order_of_ours_that_the_ledger_lost_keeps_everything_back(desk: Desk, market: Market) -> None:
+    hold(desk, A, "2")
+    desk.clock.advance(1)
+    id_ = OrderIds(desk.clock, desk.store.ledger.tags[-1]).make("a")
+    desk.server.answers("list_orders", {"orders": [{"client_order_id": id_, "symbol": "BTC/USD", "status": "open"}]})
+    flatten(desk)
+    beat(desk, 2)
+    assert sent(desk) == []
+    assert f"{id_} is open there, an order of ours that the ledger does not know" in told(desk)[0]

@@ -12,7 +12,7 @@ from reconciler.errors import ExecRejected
 from reconciler.exec_mcp.reply import OrderNotFound
 from reconciler.orders.order import OrderState, decimal_text
 
-PRICE = Decimal(100)
+BID, PRICE, ASK = Decimal(99), Decimal(100), Decimal(101)
 
 
 @dataclass
@@ -63,14 +63,26 @@ class Exchange:
     orders: dict[str, Placed] = field(default_factory=dict)
     quoted_ago_s: float | None = 0.0
     """How old its quotes are, None where it has none."""
+    at_once: Decimal = Decimal(0)
+    """How much of a limit order that could trade at once does so, as a part of it; what does not rests."""
+    by_hand: dict[tuple[str, str], Decimal] = field(default_factory=dict)
+    """By account and symbol: what somebody else traded there."""
+    untrue: dict[tuple[str, str], Decimal | None] = field(default_factory=dict)
+    """By account and symbol: what it says is held there, whatever is; None where it leaves it out."""
 
     def take(self, arguments: Mapping[str, Any], delay_s: float) -> Placed:
         """Take an order. A second one of the same client_order_id is a second order: this exchange forgives nothing."""
         order = Placed(dict(arguments), self.clock.time() + delay_s)
         if arguments["type"] == "market":
             order.fill(order.quantity)
+        elif self.at_once and self._could_trade(arguments):
+            order.fill(order.quantity * self.at_once)
         self.orders[arguments["client_order_id"]] = order
         return order
+
+    def _could_trade(self, arguments: Mapping[str, Any]) -> bool:
+        limit = Decimal(arguments["limit_price"])
+        return limit >= ASK if arguments["side"] == "buy" else limit <= BID
 
     def visible(self) -> list[Placed]:
         return [order for order in self.orders.values() if order.visible_s <= self.clock.time()]
@@ -90,6 +102,7 @@ class Exchange:
         """Everything but `place_order`."""
         tools: dict[str, Callable[[Mapping[str, Any]], dict[str, Any]]] = {
             "get_quote": self._quote,
+            "get_rules": lambda asked: {},
             "get_order": lambda asked: self.find(asked).told(),
             "cancel_order": self._cancel,
             "list_orders": self._list,
@@ -100,7 +113,7 @@ class Exchange:
     def _quote(self, _: Mapping[str, Any]) -> dict[str, Any]:
         if self.quoted_ago_s is None:
             raise ExecRejected("symbol not found")
-        return {"bid": "99", "ask": "101", "as_of": iso(self.clock.time() - self.quoted_ago_s)}
+        return {"bid": str(BID), "ask": str(ASK), "as_of": iso(self.clock.time() - self.quoted_ago_s)}
 
     def _cancel(self, arguments: Mapping[str, Any]) -> dict[str, Any]:
         order = self.find(arguments)
@@ -119,12 +132,26 @@ class Exchange:
             ]
         }
 
-    def _positions(self, arguments: Mapping[str, Any]) -> dict[str, Any]:
-        """What is held on the account, whichever of its clients asks."""
+    def held(self, account_id: str) -> dict[str, Decimal]:
+        """What is held on the account, by symbol, by whoever traded there."""
         held: dict[str, Decimal] = {}
         for order in self.visible():
-            if order.arguments["account_id"] == arguments["account_id"]:
+            if order.arguments["account_id"] == account_id:
                 sign = 1 if order.arguments["side"] == "buy" else -1
                 symbol = order.arguments["symbol"]
                 held[symbol] = held.get(symbol, Decimal(0)) + sign * order.filled
+        for (account, symbol), quantity in self.by_hand.items():
+            if account == account_id:
+                held[symbol] = held.get(symbol, Decimal(0)) + quantity
+        return held
+
+    def says_held(self, account_id: str) -> dict[str, Decimal]:
+        """What it says is."""
+        held: dict[str, Decimal | None] = {**self.held(account_id)}
+        held.update({symbol: said for (account, symbol), said in self.untrue.items() if account == account_id})
+        return {symbol: quantity for symbol, quantity in held.items() if quantity is not None}
+
+    def _positions(self, arguments: Mapping[str, Any]) -> dict[str, Any]:
+        """Whichever of the account's clients asks."""
+        held = self.says_held(arguments["account_id"])
         return {"positions": [{"symbol": symbol, "quantity": decimal_text(held[symbol])} for symbol in held]}

@@ -10,6 +10,7 @@ import shutil
 import tempfile
 import threading
 from collections import Counter
+from decimal import Decimal
 from pathlib import Path
 
 from reconciler.clock import FakeClock
@@ -26,6 +27,8 @@ from tests.simulation.wire import Wire
 
 BEAT_S = 6.0
 _MOMENT_S = 0.05
+FLAT_BEATS = 12
+"""What is flattened while everything comes to be known takes so many more: each try may wait for the one before."""
 QUIET_BEATS = 14
 """Three answers over thirty seconds, then one more comparison, which are a minute apart."""
 
@@ -82,11 +85,7 @@ class Life:
             self.tally["raised"] += 1
         finally:
             self.judge.end()
-            self.engine.is_committed = False
-            self.engine.link.patient()
-            self.engine.ledger.refuses_next = False
-            self.wire.interruption = None
-            self.operator.returned()
+            self._calmed()
         for closer in self.waiting:
             closer.join(10)
             assert not closer.is_alive(), "whoever closes something waits for what was written long ago"
@@ -98,6 +97,14 @@ class Life:
             if "halted" in told:
                 self.tally[f"{act} while halted, {'left' if self.judge.left else 'kept in'}"] += 1
         return order
+
+    def _calmed(self) -> None:
+        """What was to go wrong has gone wrong, or will not."""
+        self.engine.is_committed = False
+        self.engine.link.patient()
+        self.engine.ledger.refuses_next = False
+        self.wire.interruption, self.wire.way, self.wire.late_s = None, "taken", 0.0
+        self.operator.returned()
 
     def quoted(self, ago_s: float | None) -> None:
         """From the next beat on, which is now, the exchange's quotes are so old; or there are none."""
@@ -174,27 +181,38 @@ class Life:
                 engine.link.restore()
                 self.judge.compared.clear()
 
-            case "pause and wait":
-                self._pause_and_wait(instance_id)
+            case "lift":
+                self.operator.lift(*deed[1])
+            case "pause and wait" | "lower and wait" | "halt and wait":
+                self._close_and_wait((deed[0].split()[0], deed[1]), instance_id)
+            case "halt beside a stuck one":
+                self._halt_beside_a_stuck_one(deed[1])
             case "halt while stuck":
                 self._halt_while_stuck(deed[1])
             case _:
                 self.operator.perform(deed, instance_id)
 
-    def _pause_and_wait(self, instance_id: str) -> None:
-        """Somebody else pauses an instance, and waits for what is being written as whoever closes something does."""
+    def _close_and_wait(self, deed: Deed, instance_id: str) -> None:
+        """Somebody else closes something, and waits for what is being written as whoever closes something does."""
         engine, returned = self.engine, threading.Event()
 
         def close() -> None:
-            self.operator.perform(("pause", None), instance_id)
+            self.operator.perform(deed, instance_id)
             engine.gateway.written(instance_id)
             returned.set()
 
         closer = threading.Thread(target=close)
         closer.start()
         if returned.wait(_MOMENT_S):
-            violation = AssertionError("whoever paused had returned, and an order was still being written")
+            violation = AssertionError(f"who would {deed[0]} had returned, and an order was still being written")
             self.wire.violation = self.wire.violation or violation
+        else:
+            other = threading.Thread(target=engine.bridge.claims.writing)
+            other.start()
+            other.join(_MOMENT_S * 4)
+            if other.is_alive():
+                violation = AssertionError(f"who would {deed[0]} waits, and holds what others need")
+                self.wire.violation = self.wire.violation or violation
         self.waiting.append(closer)
 
     def _halt_while_stuck(self, halt: HaltKey) -> None:
@@ -211,6 +229,31 @@ class Life:
         finally:
             halts.STORED_WITHIN_S = before
             free.set()
+
+    def _halt_beside_a_stuck_one(self, halt: HaltKey) -> None:
+        """Somebody's halt waits for a database that takes nothing; another's comes beside it."""
+        free, waits = threading.Event(), threading.Event()
+        store = self.engine.store
+
+        def stuck(db: object) -> None:
+            waits.set()
+            free.wait(10)
+
+        store._writer.submit(stuck)
+        waits.wait(10)
+        first = threading.Thread(target=lambda: store.halts.begin("instance", "another", False, "a test", "uid 1000"))
+        first.start()
+        first.join(_MOMENT_S)
+        second = threading.Thread(target=lambda: store.halts.enforce(*halt, "a test", "uid 1000"))  # type: ignore[arg-type]
+        second.start()
+        second.join(_MOMENT_S * 4)
+        if second.is_alive():
+            violation = AssertionError("a halt had to wait for another's that waits for the disk")
+            self.wire.violation = self.wire.violation or violation
+        self.facts.halts.add(halt)
+        free.set()
+        first.join(10)
+        second.join(10)
 
     # What happens by itself
 
@@ -238,12 +281,19 @@ class Life:
         self.engine.link.restore()
         self.engine.connected()
 
-    def one_beat(self) -> None:
+    def one_beat(self, way: str = "taken", late_s: float = 0.0, interruption: tuple[str, Deed] | None = None) -> None:
+        """`way` is that of the orders that close something at that beat, and `interruption` comes between."""
         self.clock.advance(BEAT_S)
         self.beat += 1
         self.tally["withdrawal held back"] += self.judge.held_back() and self.engine.link.status.connected
-        self.engine.follow_up(self.beat)
-        self.operator.returned()
+        self.wire.way, self.wire.late_s = way, late_s
+        self.wire.interruption = interruption or self.wire.interruption
+        try:
+            self.engine.follow_up(self.beat)
+        except Crashed:
+            self.restart(kill=True)
+        finally:
+            self._calmed()
 
     def unknown(self) -> list[str]:
         return [id_ for id_, row in self.judge.rows().items() if row["outcome"] == "unknown"]
@@ -270,13 +320,19 @@ class Life:
         try:
             self.check()
             self.facts.declared.clear()
+            self.facts.kills -= {kill for kill in self.facts.kills if kill.declared}
+            self.operator.declare()
+            self.exchange.at_once = Decimal(1)
             self.connect()
-            for _ in range(QUIET_BEATS):
+            while len(self.exchange.visible()) < len(self.exchange.orders):
+                self.one_beat()  # of what is still hidden, the comparison to come would not hear
+            for _ in range(QUIET_BEATS + FLAT_BEATS * bool(self.facts.kills)):
                 self.one_beat()
             self.check()
             self.judge.check_settled()
-            if self.judge.lost:
-                return  # what the ledger lost it never learns
+            self.judge.check_killed()
+            if self.judge.lost or self.exchange.by_hand:
+                return  # what the ledger lost it never learns, and whose is what others traded neither
             assert not self.engine.gateway.orphans()
             differing = [c for c in self.engine.gateway.comparisons() if c.difference]
             assert not differing, f"positions do not add up: {differing}"
@@ -288,7 +344,7 @@ class Life:
 
     def _started(self) -> Engine:
         self.judge.started()
-        rows = {id_: self.operator.row(id_) for id_ in OF}
+        rows = {id_: self.operator.row(id_) for id_ in OF if id_ not in self.facts.removed}
         engine = Engine(self.path, self.wire, rows, self.main_loop, self.clock)
         self.operator.engine = engine
         return engine

@@ -12,11 +12,11 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, NamedTuple
 
 from reconciler.orders.order import prefix
 from reconciler.records.mode import Mode
-from tests.simulation.exchange import Exchange, Placed
+from tests.simulation.exchange import ASK, BID, Exchange, Placed
 from tests.simulation.table import Act, act_of, leaves
 
 Columns = dict[str, Any]
@@ -46,6 +46,25 @@ HALTS: tuple[HaltKey, ...] = tuple(
 )
 
 
+class Kill(NamedTuple):
+    """A halt that cancels; with `flattens`, what is held is closed, too."""
+
+    halt: HaltKey
+    cancels: Literal["exposing", "all"] = "exposing"
+    flattens: bool = False
+    declared: bool = False
+
+    def covers(self, instance: Instance) -> bool:
+        return self.halt[:2] in {("all", ""), ("account", instance.account_id), ("instance", instance.id)}
+
+    def covered(self) -> frozenset[str]:
+        return frozenset(instance.id for instance in INSTANCES if self.covers(instance))
+
+
+COLLAR = Decimal("0.03")
+"""Of everything that is flattened."""
+
+
 @dataclass
 class Facts:
     """What closes the gates. A closing is a fact once whoever closed has returned, an opening once it is meant."""
@@ -55,6 +74,10 @@ class Facts:
     paused: set[str] = field(default_factory=set)
     halts: set[HaltKey] = field(default_factory=set)
     declared: set[HaltKey] = field(default_factory=set)
+    kills: set[Kill] = field(default_factory=set)
+    """Those of the halts that cancel."""
+    removed: set[str] = field(default_factory=set)
+    """Instances whose files are gone, and that nobody has loaded."""
 
     def halted(self, instance: Instance) -> set[HaltKey]:
         covers = {("all", ""), ("account", instance.account_id), ("instance", instance.id)}
@@ -167,6 +190,9 @@ class Judge:
     def place(self, asked: Mapping[str, Any]) -> None:
         """An order leaves, at this moment."""
         id_, rows = asked["client_order_id"], self.rows()
+        if id_ in rows and rows[id_]["provenance"] == "operator":
+            self._close(rows, asked)
+            return
         assert self.placing is not None, f"{id_} was sent though nobody was placing anything"
         instance = OF[self.placing]
         self.left += 1
@@ -184,9 +210,60 @@ class Judge:
         self._require_open_gate(instance, asked)
         self.tally["sent"] += 1
 
+    def _close(self, rows: Mapping[str, Columns], asked: Mapping[str, Any]) -> None:
+        """What leaves closes something: of what is to be flattened, nothing more, and nothing is in its way."""
+        id_, row = asked["client_order_id"], rows[asked["client_order_id"]]
+        instance = OF[row["instance_id"]]
+        assert all(other["client_order_id"] != id_ for other in self.exchange.received), f"{id_} was sent twice"
+        assert (row["outcome"], row["shadow"]) == ("pending", 0)
+        assert id_.startswith(prefix(instance.id))
+        sent = (asked["account_id"], asked["client_id"], asked["symbol"])
+        assert sent == (instance.account_id, instance.client_id, instance.symbol), f"{instance.id} sent as {sent}"
+        assert sent == (row["account_id"], row["client_id"], row["symbol"])
+        assert (asked["side"], asked["quantity"]) == (row["side"], row["quantity"])
+        assert instance.account_id in self.compared, "it closed something before its account was compared"
+        kills = [kill for kill in self.facts.kills if kill.flattens and kill.covers(instance)]
+        assert kills, f"{id_} closes something, and nothing is to be flattened"
+        flaws = [self._flaw(kill, instance, rows, asked) for kill in kills]
+        assert "" in flaws, f"{asked['side']} {asked['quantity']} closes something, though {flaws[0]}"
+        self.tally["closed"] += 1
+
+    def _flaw(self, kill: Kill, instance: Instance, rows: Mapping[str, Columns], asked: Mapping[str, Any]) -> str:
+        """Why it must not have left for that halt's sake."""
+        scope, market = kill.covered(), (instance.account_id, instance.symbol)
+        for id_, row in rows.items():
+            if id_ == asked["client_order_id"] or not row["is_open"] or row["shadow"]:
+                continue
+            if row["instance_id"] in scope and row["outcome"] != "accepted":
+                return f"{id_} is {row['outcome']}"
+            if row["instance_id"] in scope and row["provenance"] != "operator":
+                return f"{id_} is open"
+            if row["provenance"] == "operator" and (row["account_id"], row["symbol"]) == market:
+                return f"{id_} is under way"
+        for placed in self.exchange.visible():
+            id_ = placed.arguments["client_order_id"]
+            if not placed.is_open or id_ not in rows or rows[id_]["instance_id"] not in scope:
+                continue
+            if rows[id_]["account_id"] != instance.account_id:
+                continue  # what another account lists adds nothing to this one
+            if rows[id_]["provenance"] != "operator" or (rows[id_]["account_id"], rows[id_]["symbol"]) == market:
+                return f"{id_} is open at the exchange"
+        own = [one for one in INSTANCES if one.id in scope and (one.account_id, one.symbol) == market]
+        net = sum((self.position(one.id) for one in own), start=Decimal(0))
+        said = self.exchange.says_held(instance.account_id).get(instance.symbol, Decimal(0))
+        sign = 1 if asked["side"] == "sell" else -1
+        most = min(sign * net, sign * said)
+        if Decimal(asked["quantity"]) > most:
+            return f"the books hold {net}, the exchange says {said}"
+        worst = BID * (1 - COLLAR) if sign > 0 else ASK * (1 + COLLAR)
+        if asked["type"] != "limit" or sign * (Decimal(asked["limit_price"]) - worst) < 0:
+            return f"it may trade beyond {worst}"
+        return ""
+
     def refused(self, asked: Mapping[str, Any], reason: str, connections: int) -> None:
         """The exchange refused an order."""
-        assert self.placing is not None
+        if self.placing is None:
+            return  # what closes something is held back by nothing
         key, quantity = (self.placing, asked["side"], asked["type"]), Decimal(asked["quantity"])
         position, known = self.position(self.placing), self.refusals.get(key)
         is_equal = known is not None and (known.reason, known.position) == (reason, position)
@@ -197,7 +274,8 @@ class Judge:
 
     def taken(self, asked: Mapping[str, Any]) -> None:
         """The exchange took an order, or may have: whatever was refused before it is no row any more."""
-        assert self.placing is not None
+        if self.placing is None:
+            return
         self.refusals.pop((self.placing, asked["side"], asked["type"]), None)
 
     def _require_no_brake(self, instance: Instance, asked: Mapping[str, Any], act: Act) -> None:
@@ -221,16 +299,15 @@ class Judge:
             self._require_reduction(instance, own, asked)
         doubts = [row["client_order_id"] for row in own if row["outcome"] in ("pending", "unknown")]
         assert not doubts, f"an order left though {doubts} are in doubt"
-        self._require_no_brake(instance, asked, _act(own, asked["side"], Decimal(asked["quantity"])))
+        act = _act(own, self.position(instance.id), asked["side"], Decimal(asked["quantity"]))
+        self._require_no_brake(instance, asked, act)
         ago_s = self.exchange.quoted_ago_s
         assert ago_s is not None or asked["type"] != "market", "an order at market left, and there is no quote"
         if instance.account_id == "real" and (ago_s is None or abs(ago_s) > 60):
-            act = _act(own, asked["side"], Decimal(asked["quantity"]))
             assert act is Act.REDUCES, f"an order that {act} left on a quote of {ago_s} s ago"
         halts = facts.halted(instance)
         if halts:
             assert not any(full for _, _, full in halts), f"an order left under a full halt: {halts}"
-            act = _act(own, asked["side"], Decimal(asked["quantity"]))
             assert act is Act.REDUCES, f"an order that {act} left under {halts}"
 
     def is_behind(self, instance: Instance) -> bool:
@@ -243,13 +320,11 @@ class Judge:
 
     def held_there(self, instance: Instance) -> Decimal:
         """What the exchange holds of the instance's market, whoever bought it."""
-        own = (instance.account_id, instance.symbol)
-        told = [o for o in self.exchange.visible() if (o.arguments["account_id"], o.arguments["symbol"]) == own]
-        return sum(map(_signed, told), start=Decimal(0))
+        return self.exchange.held(instance.account_id).get(instance.symbol, Decimal(0))
 
     def _require_reduction(self, instance: Instance, own: Sequence[Columns], asked: Mapping[str, Any]) -> None:
         quantity, there = Decimal(asked["quantity"]), self.held_there(instance)
-        act = _act(own, asked["side"], quantity)
+        act = _act(own, self.position(instance.id), asked["side"], quantity)
         assert act is Act.REDUCES, f"an order that {act} left while the ledger is behind"
         room = there if asked["side"] == "sell" else -there
         assert quantity <= room, f"{asked['side']} {quantity} left while the exchange holds {there}, and is behind"
@@ -265,11 +340,46 @@ class Judge:
         id_ = asked["client_order_id"]
         instance = OF[self.row(id_)["instance_id"]]
         assert (asked["account_id"], asked["client_id"]) == (instance.account_id, instance.client_id)
+        if self.cancelling != id_ and any(id_ in self._killed(kill) for kill in self.facts.kills):
+            self.tally["killed by a halt"] += 1
+            return
         assert leaves(Act.CANCELS, told := self.facts.told(instance)), f"a cancel left: {told}"
         if self.cancelling != id_:
             assert instance.open_orders == "cancel", f"{id_} was cancelled, and nobody asked for it"
             assert self.facts.modes[instance.id] is not Mode.ACTIVE, f"{id_} was withdrawn from an active instance"
             self.tally["withdrawn"] += 1
+
+    def _killed(self, kill: Kill) -> set[str]:
+        """The open orders that a halt may have cancelled: all, or those of a side that can do more than reduce."""
+        found: set[str] = set()
+        for instance_id in kill.covered():
+            own = self._own(instance_id)
+            rests = [row for row in own if row["is_open"]]
+            for side in ("buy", "sell"):
+                of_side = [row for row in rests if row["side"] == side]
+                held = self.position(instance_id)
+                room = held if side == "sell" else -held
+                if kill.cancels == "all" or _waiting(of_side) > max(room, Decimal(0)):
+                    found |= {row["client_order_id"] for row in of_side}
+        return found
+
+    def check_killed(self) -> None:
+        """What holds of the halts that cancel once everything was quiet for long enough, and nothing goes wrong."""
+        for kill in self.facts.kills:
+            assert not (left := self._killed(kill)), f"{left} should have been cancelled: {kill}"
+            if not kill.flattens:
+                continue
+            for account_id, symbol in {(OF[id_].account_id, OF[id_].symbol) for id_ in kill.covered()}:
+                own = [
+                    OF[id_] for id_ in kill.covered() if (OF[id_].account_id, OF[id_].symbol) == (account_id, symbol)
+                ]
+                books = {one.id: held for one in own if (held := self.position(one.id))}
+                net = sum(books.values(), start=Decimal(0))
+                there = self.exchange.held(account_id).get(symbol, Decimal(0))
+                assert not books or net * there < 0 or (net and not there), (
+                    f"not flat: {books}, {there} at the exchange"
+                )
+                self.tally["flat"] += not books
 
     def held_back(self) -> int:
         """How many orders should be withdrawn, were there no full halt."""
@@ -279,10 +389,17 @@ class Judge:
 
     def act(self, instance: Instance, side: str, quantity: Decimal) -> Act:
         """What an order would do, as the ledger stands."""
-        return _act(self._own(instance.id), side, quantity)
+        return _act(self._own(instance.id), self.position(instance.id), side, quantity)
 
     def position(self, instance_id: str) -> Decimal:
-        return _held(self._own(instance_id))
+        """What its book holds: what was filled, and what was moved between books."""
+        return _held(self._own(instance_id)) + self.moved(instance_id)
+
+    def moved(self, instance_id: str) -> Decimal:
+        with self.reading:
+            query = "SELECT quantity, quantity_before FROM corrections WHERE instance_id = ?"
+            found = self._connected().execute(query, [instance_id]).fetchall()
+        return sum((Decimal(row["quantity"]) - Decimal(row["quantity_before"]) for row in found), start=Decimal(0))
 
     def check(self) -> None:
         """What holds at every step."""
@@ -348,8 +465,11 @@ def _held(own: Iterable[Columns]) -> Decimal:
     return sum((Decimal(row["filled_quantity"]) * (1 if row["side"] == "buy" else -1) for row in own), start=Decimal(0))
 
 
-def _act(own: Sequence[Columns], side: str, quantity: Decimal) -> Act:
-    held = _held(own)
+def _waiting(resting: Iterable[Columns]) -> Decimal:
+    """What is not filled of them."""
+    return sum((Decimal(row["quantity"]) - Decimal(row["filled_quantity"]) for row in resting), start=Decimal(0))
+
+
+def _act(own: Sequence[Columns], held: Decimal, side: str, quantity: Decimal) -> Act:
     resting = [row for row in own if row["is_open"] and row["side"] == side]
-    waiting = sum((Decimal(row["quantity"]) - Decimal(row["filled_quantity"]) for row in resting), start=Decimal(0))
-    return act_of(held if side == "sell" else -held, waiting, quantity)
+    return act_of(held if side == "sell" else -held, _waiting(resting), quantity)

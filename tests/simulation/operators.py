@@ -6,11 +6,11 @@ from collections.abc import Callable
 from typing import Any
 
 from reconciler.clock import Clock, iso
-from reconciler.records.halt import Halt
+from reconciler.records.halt import Cancelling, Halt
 from reconciler.records.mode import Mode
 from reconciler.records.record import Identity, InstanceRecord, Row, RowChange
 from tests.simulation.engine import Engine
-from tests.simulation.model import INSTANCES, OF, Facts, HaltKey, Instance
+from tests.simulation.model import COLLAR, INSTANCES, OF, Facts, HaltKey, Instance, Kill
 
 Deed = tuple[str, Any]
 """What somebody does, or what happens, and what about."""
@@ -35,6 +35,8 @@ class Operator:
                 scope, id_, full = about
                 engine.store.halts.add(scope, id_, full, "a test", "uid 1000")
                 self._closed(lambda: facts.halts.add(about))
+            case "kill":
+                self.kill(about)
             case "declare":
                 self.declare(about)
                 self._closed(lambda: facts.declared.add(about))
@@ -51,6 +53,25 @@ class Operator:
                 self._closed(lambda: facts.modes.__setitem__(instance_id, lowered))
             case _:
                 raise ValueError(f"deed: expected one of a closing, was {kind!r}")
+
+    def kill(self, kill: Kill) -> None:
+        """Halt, and have cancelled what rests; or have that declared by the file."""
+        self._facts.kills.add(kill)  # it may cancel from now on
+        if kill.declared:
+            self.declare(kill.halt)
+            self._closed(lambda: self._facts.declared.add(kill.halt))
+            return
+        scope, id_, full = kill.halt
+        collar = COLLAR if kill.flattens else None
+        self.engine.store.halts.add(scope, id_, full, "a test", "uid 1000", Cancelling(kill.cancels), collar)  # type: ignore[arg-type]
+        self._closed(lambda: self._facts.halts.add(kill.halt))
+
+    def remove(self, instance_id: str) -> None:
+        """The file is gone: unloaded, a tombstone is left, and perhaps no strategy that could run it."""
+        self._facts.modes[instance_id] = Mode.OFF
+        self._facts.removed.add(instance_id)
+        self.engine.gates.pop(instance_id).lower(Mode.OFF)
+        self.apply_rows()
 
     def _closed(self, fact: Callable[[], object]) -> None:
         """It is a fact when whoever closed returns: where something is just being written, only after that."""
@@ -80,6 +101,7 @@ class Operator:
         """Lift every halt of that scope and id, those of the file too."""
         for halts in (self._facts.halts, self._facts.declared):
             halts -= {halt for halt in halts if halt[:2] == (scope, id_)}
+        self._facts.kills -= {kill for kill in self._facts.kills if kill.halt[:2] == (scope, id_)}
         self.engine.store.halts.lift(scope, id_, "uid 1000", "over")  # type: ignore[arg-type]
         self.declare()
 
@@ -90,8 +112,12 @@ class Operator:
     def declare(self, *more: HaltKey) -> None:
         """Put the halts of the file in force."""
         halts = sorted({*self._facts.declared, *more})
+        cancels = {kill.halt: Cancelling(kill.cancels) for kill in self._facts.kills if kill.declared}
         now = iso(self._clock.time())
-        declared = tuple(Halt(scope, id_, full, "a test", "a file", now) for scope, id_, full in halts)  # type: ignore[arg-type]
+        declared = tuple(
+            Halt(halt[0], halt[1], halt[2], "a test", "a file", now, cancels.get(halt, Cancelling.NOTHING))  # type: ignore[arg-type]
+            for halt in halts
+        )
         self.engine.store.halts.declare(declared)
 
     def apply_rows(self) -> None:
@@ -99,10 +125,11 @@ class Operator:
 
     def row(self, instance_id: str, mode: Mode | None = None) -> Row:
         """What the record says."""
-        return _row(OF[instance_id], mode or self._facts.modes[instance_id], self._facts.committed)
+        removed_at = "2026-01-31T00:00:00.000Z" if instance_id in self._facts.removed else None
+        return _row(OF[instance_id], mode or self._facts.modes[instance_id], self._facts.committed, removed_at)
 
 
-def _row(instance: Instance, mode: Mode, committed: bool) -> Row:
+def _row(instance: Instance, mode: Mode, committed: bool, removed_at: str | None) -> Row:
     identity = Identity("grid", instance.account_id, instance.client_id, instance.symbol)
     record = InstanceRecord(
         id=instance.id,
@@ -113,4 +140,4 @@ def _row(instance: Instance, mode: Mode, committed: bool) -> Row:
         open_orders=instance.open_orders,  # type: ignore[arg-type]
     )
     path = f"instances/{instance.id}.yaml"
-    return Row(record, path, 1, "v", "c", "f", "d", None, committed, "2026-01-31T00:00:00.000Z")
+    return Row(record, path, 1, "v", "c", "f", "d", None, committed, "2026-01-31T00:00:00.000Z", None, removed_at)

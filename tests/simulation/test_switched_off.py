@@ -5,10 +5,14 @@ To add one: a scene in which the rule matters, and how the engine would be witho
 
 from __future__ import annotations
 
+import contextlib
 import functools
-from collections.abc import Callable, Iterator
+import inspect
+import threading
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, replace
+from datetime import timedelta
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -16,26 +20,38 @@ from typing import Any
 import pytest
 
 from reconciler.exec_mcp import refusals, request
-from reconciler.exec_mcp.bridge import Claims
+from reconciler.exec_mcp.bridge import Claims, Handover
+from reconciler.exec_mcp.http_pool import HttpPool, Unclaimed
 from reconciler.exec_mcp.refusals import RateLimits
+from reconciler.execution import flattening, watch, withdrawal
 from reconciler.execution import gate_checks as gatekeeper
-from reconciler.execution import watch
 from reconciler.execution.brakes import Brakes
+from reconciler.execution.comparing import AccountLook
+from reconciler.execution.flattening import Flattening
 from reconciler.execution.gate_checks import Gatekeeper, Readiness
 from reconciler.execution.order_steps import LastLook, OrderSteps
 from reconciler.execution.settlement import Settlement
 from reconciler.execution.shadow_book import Quoting
+from reconciler.execution.tally import added_up, closing
 from reconciler.execution.watch import OrderWatch
 from reconciler.execution.wholeness import Wholeness
+from reconciler.execution.withdrawal import Withdrawal
+from reconciler.orders.holding import Holding
 from reconciler.orders.news import Verdict
 from reconciler.orders.order import Order, OrderNews, OrderRequest, OrderType, Outcome, RejectedBy, Side
 from reconciler.records.halt import Halt
 from reconciler.records.mode import Mode
 from reconciler.records.record import Limits
+from reconciler.store.books import holding_from
 from reconciler.store.halts import Halts
 from reconciler.store.ledger import Ledger
+from tests.exec_mcp import test_handover as handover
+from tests.exec_mcp import test_http_pool as http_pool
 from tests.exec_mcp import test_refusals as table
+from tests.execution import test_dispatch as dispatch
+from tests.execution.conftest import clock, desk, server, store  # noqa: F401  # fixtures of what is held elsewhere
 from tests.execution.standins import MainLoop
+from tests.simulation import test_kills as kills
 from tests.simulation.life import BEAT_S, Life
 from tests.simulation.model import OF
 from tests.simulation.operators import Deed
@@ -244,6 +260,49 @@ def asked_to_wait(life: Life) -> None:
     life.place(OURS, buy())
 
 
+def flattened(name: str, held: int = 0, scope: int = 0) -> Scene:
+    """What is held, halted and flattened in that scope, and what comes between."""
+
+    def scene(life: Life) -> None:
+        kills.lay(life, kills.HELD[held])
+        life.exchange.at_once = Decimal(1)
+        kills.SCENES[name](life, kills.FLATTENED[scope])
+        life.wire.faults.clear()
+        life.exchange.untrue.clear()
+
+    return scene
+
+
+def cancelled(number: int) -> Scene:
+    """The same, and nothing is flattened."""
+
+    def scene(life: Life) -> None:
+        kills.lay(life, {OURS.id: 3})
+        kills.at_best(life, kills.CANCELLED[number])
+
+    return scene
+
+
+def halted_at_a_cancel(life: Life) -> None:
+    """Somebody halts in full at the moment at which a cancel is written."""
+    order = placed(life)
+    life.wire.interruption = ("cancelling", ("halt", ("all", "", True)))
+    life.cancel(OURS, order)
+
+
+def lowered_while_it_is_written(life: Life) -> None:
+    life.place(OURS, buy(), "taken", 0.0, ("arrived", ("lower and wait", Mode.OBSERVE)))
+
+
+def halted_while_it_is_written(life: Life) -> None:
+    life.place(OURS, buy(), "taken", 0.0, ("arrived", ("halt and wait", ("all", "", False))))
+
+
+def halted_while_another_waits_for_the_disk(life: Life) -> None:
+    """Somebody's halt waits for the database; another's is in force all the same, at once."""
+    life.place(OURS, buy(), "taken", 0.0, ("committed", ("halt beside a stuck one", ("all", "", False))))
+
+
 # Rules, and what is left without them
 
 
@@ -307,6 +366,79 @@ def once_it_is_stored(self: Halts, _in_force: Any = Halts.active, _late: set[Hal
 
 def counted_on_the_disk(self: Ledger, *more: Any, but: str) -> int:
     return len(self._reads.query("SELECT id FROM orders WHERE client_order_id <> ?", [but]))
+
+
+def locked_while_it_waits(patch: pytest.MonkeyPatch) -> None:
+    """Whoever closes something holds on to what the loop needs to say that it has written."""
+
+    def wait(self: Claims, instance_id: str = "", _held: Any = threading.Event()) -> None:  # noqa: B008
+        with self._changed:
+            if self._writing:
+                _held.wait(1.0)
+
+    patch.setattr(Claims, "wait", wait)
+
+
+def stored_under_the_lock(patch: pytest.MonkeyPatch) -> None:
+    """Whoever halts holds the halts' lock until the database has it."""
+    patch.setattr(Halts, "_stored", always(None))
+    write = Halts._write
+
+    def locked(self: Halts, unstored: Any) -> Any:
+        with self._changing:
+            writing = write(self, unstored)
+            with contextlib.suppress(TimeoutError):
+                writing.result(1.0)
+        return writing
+
+    patch.setattr(Halts, "_write", locked)
+
+
+def waiting_for(*kinds: str) -> Callable[..., str]:
+    """What a flattening waits for, but only what is so."""
+
+    def waiting(self: Flattening, halt: Halt, but: Order | None = None, _asked: Any = Flattening._waiting) -> str:
+        told: str = _asked(self, halt, but)
+        return told if any(kind in told for kind in kinds) else ""
+
+    return waiting
+
+
+def whatever_the_exchange_holds(books: Any, at_exchange: Decimal) -> Any:
+    net = sum(books.values(), start=Decimal(0))
+    return closing(books, net)
+
+
+def whatever_its_sign(books: Any, at_exchange: Decimal) -> Any:
+    net = sum(books.values(), start=Decimal(0))
+    return closing(books, abs(at_exchange) if net > 0 else -abs(at_exchange))
+
+
+def uncompared(patch: pytest.MonkeyPatch) -> None:
+    async def orders(self: AccountLook, *_: Any) -> frozenset[str]:
+        return frozenset()
+
+    patch.setattr(AccountLook, "orders", orders)
+
+
+def only_what_is_loaded(self: Flattening, halt: Halt, _all: Any = Flattening._books) -> Any:
+    return {market: own for market, own in _all(self, halt).items() if all(row.is_live for row, _ in own)}
+
+
+def held_on_the_disk(self: Ledger, instance_id: str, symbol: str, shadow: bool) -> Any:
+    found = self._reads.query("SELECT * FROM books WHERE instance_id = ? AND symbol = ?", [instance_id, symbol])
+    return holding_from(found[0]) if found else Holding(symbol)
+
+
+def only_where_halts_let_it(self: OrderSteps, order: Order, *, despite_halt: bool = False) -> LastLook:
+    return _at_cancel(self, order)
+
+
+_at_cancel = OrderSteps.last_look_at_cancel
+
+
+def all_that_rests(position: Decimal, orders: Sequence[Order]) -> tuple[Order, ...]:
+    return tuple(orders)
 
 
 def unlooked(patch: pytest.MonkeyPatch) -> None:
@@ -385,6 +517,56 @@ RULES = (
     Rule("a quote from ahead measures nothing", instead(gatekeeper, "staleness", always(None)), on_a_quote_from_ahead,
          "on a quote of -3600"),
     Rule("nothing leaves at market without a quote", any_quote_will_do, at_market_without_a_quote, "there is no quote"),
+    Rule("who lowers waits for what is being written", instead(Claims, "enter", always(None)),
+         lowered_while_it_is_written, "was still being written"),
+    Rule("who halts waits for what is being written", instead(Claims, "enter", always(None)),
+         halted_while_it_is_written, "was still being written"),
+    Rule("who halts in full waits for a cancel that is being written", instead(Claims, "enter", always(None)),
+         halted_at_a_cancel, "a cancel left"),
+    Rule("who waits for what is being written holds nothing", locked_while_it_waits, paused_while_it_is_written,
+         "holds what others need"),
+    Rule("who waits for the disk holds nothing", stored_under_the_lock, halted_while_another_waits_for_the_disk,
+         "had to wait for another's"),
+    # Of halts that cancel and flatten.
+    Rule("a halt cancels", instead(Withdrawal, "_halted", always(())), cancelled(0), "should have been cancelled"),
+    Rule("what only reduces stays", instead(withdrawal, "exposing", all_that_rests), cancelled(2),
+         "and nobody asked for it|a cancel left"),
+    Rule("the engine's own cancels pass a full halt",
+         instead(OrderSteps, "last_look_at_cancel", only_where_halts_let_it), cancelled(0),
+         "should have been cancelled"),
+    Rule("flattening waits for what is open", instead(Flattening, "_waiting", waiting_for("in doubt")),
+         flattened("refused cancel_order goes wrong 99 times"), "is open"),
+    Rule("flattening waits for what is in doubt", instead(Flattening, "_waiting", waiting_for("still open")),
+         flattened("an order that is not there is in doubt"), "is unknown"),
+    Rule("flattening waits for what came to be in doubt meanwhile",
+         instead(Flattening, "_objection", always("")), flattened("closing orders fill in part, and are dropped"),
+         "is unknown"),
+    Rule("flattening compares first", uncompared, flattened("it flaps after 1"), "before its account was compared"),
+    Rule("what is closed is compared on this connection", instead(flattening._Seen, "is_current", True),
+         flattened("flap at committed, taken"), "before its account was compared"),
+    Rule("what is listed as open is open", instead(OrderWatch, "lingers", always([])),
+         flattened("1 cancels are said to be done and are not"), "is open at the exchange"),
+    Rule("never more than the exchange holds", instead(flattening, "closing", whatever_the_exchange_holds),
+         flattened("the exchange says that it holds 1"), "the exchange says 1"),
+    Rule("never on the other side", instead(flattening, "closing", whatever_its_sign),
+         flattened("somebody trades -4 after 1"), "the exchange says -"),
+    Rule("one answer to all clients is the account's",
+         instead(flattening, "surely", lambda told: added_up(i for held in told for i in held.items())),
+         flattened("somebody trades -1 after 0", 3), "the exchange says"),
+    Rule("one closing order a market", instead(Flattening, "_under_way", always([])), flattened("0 fills at once"),
+         "is under way"),
+    Rule("what does not fill is asked anew", instead(flattening, "PATIENCE", timedelta(days=1)),
+         flattened("0 fills at once"), "should have been cancelled|not flat"),
+    Rule("it closes within the collar", instead(flattening, "limit_price", always(Decimal("0.01"))),
+         flattened("at its best"), "it may trade beyond"),
+    Rule("the last look at a closing order", instead(Flattening, "_objection", always("")),
+         flattened("lift at committed, taken"), "nothing is to be flattened"),
+    Rule("the last look at a closing order reads memory only", instead(Ledger, "holding", held_on_the_disk),
+         flattened("at its best"), "the loop read the disk"),
+    Rule("what opposite instances cancel out is moved", instead(Ledger, "move", always(None)),
+         flattened("at its best", 5), "not flat"),
+    Rule("what is not loaded is flattened, too", instead(Flattening, "_books", only_what_is_loaded),
+         flattened("the files are gone"), "not flat"),
 )  # fmt: skip
 SCENES = {rule.scene: rule.what for rule in RULES}
 
@@ -415,6 +597,93 @@ def test_a_rule_that_is_switched_off_is_caught(rule: Rule, life: Life, monkeypat
     rule.off(monkeypatch)
     with pytest.raises(AssertionError, match=rule.caught):
         lead()
+
+
+@dataclass(frozen=True)
+class Elsewhere:
+    """A rule that another test than one of this model holds, which fails without it."""
+
+    what: str
+    off: Off
+    test: Callable[..., None]
+
+
+def unwaited(self: Claims, instance_id: str = "") -> None:
+    """Whoever closes something goes on at once."""
+
+
+def claimed_at_the_start(patch: pytest.MonkeyPatch) -> None:
+    """A call is looked at when it is begun, and not again."""
+    begin = Handover.__init__
+
+    def begun(self: Handover, look: Any = None) -> None:
+        begin(self, look)
+        if isinstance(look, LastLook):
+            look.passes()
+            look.over()
+            look._look = always(None)
+
+    patch.setattr(Handover, "__init__", begun)
+
+
+def passing_where_it_fails(self: LastLook) -> Any:
+    try:
+        return self._look()
+    except OSError:
+        return None
+
+
+async def claimed_first(self: HttpPool, request: Any, _handle: Any = HttpPool.handle_async_request) -> Any:
+    """A call is claimed before its connection is there."""
+    claim = request.extensions.get("claim")
+    if claim is not None and not claim():
+        raise Unclaimed("it may not leave any more")
+    request.extensions = {**request.extensions, "claim": None}
+    return await _handle(self, request)
+
+
+def gone_with_it(self: HttpPool) -> Any:
+    """A connection is made for each request."""
+    return None
+
+
+def asked_twice(self: Handover) -> bool:
+    self._claimed = True
+    return True
+
+
+ELSEWHERE = (
+    Elsewhere("what waited for its connection is looked at once it has one", claimed_at_the_start,
+              dispatch.test_an_order_that_waits_for_its_connection_keeps_nobody_waiting_and_is_looked_at_once_it_has_one),
+    Elsewhere("the last look reads memory only", instead(Ledger, "passed", counted_on_the_disk),
+              dispatch.test_the_last_look_reads_memory_only),
+    Elsewhere("what could not be looked at does not leave", instead(LastLook, "_looked", passing_where_it_fails),
+              dispatch.test_a_last_look_that_fails_lets_nothing_leave),
+    Elsewhere("who waits waits for what was claimed before", instead(Claims, "wait", unwaited),
+              handover.test_who_waits_waits_for_what_was_claimed_before_and_no_longer),
+    Elsewhere("the loop's thread never waits", instead(Claims, "wait", unwaited),
+              handover.test_the_main_loop_never_waits_for_what_it_is_writing_itself),
+    Elsewhere("what the last look refuses is not sent", instead(Handover, "claim", asked_twice),
+              handover.test_what_the_last_look_refuses_is_never_sent_nor_waited_for),
+    Elsewhere("a call is claimed once", instead(Handover, "claim", asked_twice),
+              handover.test_a_call_is_claimed_once),
+    Elsewhere("a call refused at its claim costs no connection", instead(HttpPool, "_kept", gone_with_it),
+              http_pool.test_a_request_that_is_not_claimed_costs_no_connection),
+    Elsewhere("a call is claimed once its connection is there",
+              instead(HttpPool, "handle_async_request", claimed_first),
+              http_pool.test_it_is_claimed_only_once_its_connection_is_there),
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("rule", ELSEWHERE, ids=lambda rule: rule.what)
+def test_a_rule_that_another_test_holds_and_that_is_switched_off_is_caught(
+    rule: Elsewhere, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
+) -> None:
+    wanted = inspect.signature(rule.test).parameters
+    given = {name: request.getfixturevalue(name) for name in wanted}
+    rule.off(monkeypatch)
+    with pytest.raises((AssertionError, pytest.fail.Exception)):
+        rule.test(**given)
 
 
 HEARD = (

@@ -80,6 +80,10 @@ class Wire:
             raise ExecUnknown(f"{tool}: no answer")
         if self._fault(f"refused {tool}"):
             raise ExecRejected("too late")
+        if self._fault(f"untrue {tool}"):  # it says so, and does nothing
+            return {**self.exchange.find(arguments).told(), "status": "cancelled"}
+        if self._fault(f"empty {tool}"):
+            return {"orders": [], "positions": []}
         try:
             answer = self.exchange.answer(tool, arguments)
         except OrderNotFound:
@@ -143,7 +147,7 @@ class Wire:
             case "over at once":
                 placed = self.exchange.orders[arguments["client_order_id"]]
                 if placed.is_open:
-                    placed.fill(Decimal("0.5"))
+                    placed.fill(min(Decimal("0.5"), placed.quantity - placed.filled))
                     placed.expire()
                     return {"status": "expired"}
                 return placed.told()
