@@ -109,11 +109,15 @@ class Sentry:
         thread = threading.Thread(target=self._watch, args=(host, ident, over), name="sentry", daemon=True)
         thread.start()
         try:
-            yield
-        finally:
-            over.set()
-            thread.join()
-            _raise_in(ident, None)  # what came too late
+            try:
+                yield
+            finally:
+                over.set()
+                thread.join()
+                for _ in range(10):  # what came too late is raised here, at the latest: it is not to be taken back,
+                    pass  # for an interpreter that is asked to goes on looking for it for ever
+        except Overdue:
+            raise ReconcilerError(self.hung) from None
 
     def _watch(self, host: InlineHost, ident: int, over: threading.Event) -> None:
         seen, since_s, rings = (0, ""), 0.0, 0
@@ -136,10 +140,9 @@ class Sentry:
             _raise_in(ident, Overdue)
 
 
-def _raise_in(ident: int, error: type[BaseException] | None) -> None:
-    """Have that thread raise it at its next step in Python; None takes back what it has not raised yet."""
-    raised = None if error is None else ctypes.py_object(error)
-    ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(ident), raised)
+def _raise_in(ident: int, error: type[BaseException]) -> None:
+    """Have that thread raise it at its next step in Python."""
+    ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(ident), ctypes.py_object(error))
 
 
 class PassingBeats:

@@ -6,6 +6,8 @@ import contextlib
 import inspect
 import io
 import os
+import subprocess
+import sys
 import textwrap
 import threading
 from collections.abc import Iterator
@@ -217,6 +219,19 @@ def test_a_hook_that_runs_for_ever_is_ended_by_real_time_and_named(
         facts = running.host.facts("one")
         assert facts is not None
         assert facts.ticks.count == 1
+
+
+def test_a_watched_run_leaves_the_interpreter_as_it_was(tmp_path: Path) -> None:
+    """Taking back what is to be raised in a thread has Python 3.11 look for it for ever, where it is profiled."""
+    code = f"""
+import cProfile, pathlib
+from tests.test_inline import Sentry, HostOptions, SystemClock, engine, fleet, hours
+with cProfile.Profile():
+    for _ in range(2):
+        with engine(fleet(pathlib.Path({str(tmp_path)!r}), "pass"), sentry=Sentry(HostOptions(), SystemClock())) as one:
+            hours(one, 0.1)
+"""
+    subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True, timeout=120)
 
 
 def test_what_cannot_be_ended_is_given_up_with_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

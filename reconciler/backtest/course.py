@@ -106,6 +106,8 @@ class Course:
     id: str
     symbol: str
     holding: Holding
+    currency: str = ""
+    """What prices of it are in."""
     curve: Curve = field(default_factory=Curve)
     drawdown: Drawdown = field(default_factory=Drawdown)
     equity: Decimal = ZERO
@@ -145,18 +147,17 @@ class Course:
         return exact.subtract(equity, before)
 
 
-def round_trips(fills: Sequence[TradeFill], symbol: str) -> tuple[RoundTrip, ...]:
-    """The trades that fills, oldest first, add up to. One that is still open is none yet.
+def round_trips(fills: Sequence[TradeFill], currency: str) -> tuple[RoundTrip, ...]:
+    """The trades that fills, oldest first, add up to, their prices in `currency`. One that is still open is none yet.
 
     The average-cost way: entry and exit are what all its fills on that side cost on average.
     """
     found: list[RoundTrip] = []
     held, began = ZERO, None
     entered, left, paid, got, fees = ZERO, ZERO, ZERO, ZERO, ZERO
-    quote = symbol.partition("/")[2]
     for fill in fills:
         signed = fill.quantity if fill.side is Side.BUY else exact.negative(fill.quantity)
-        unpaid = fill.fee if fill.fee_currency == quote else exact.multiply(fill.fee, fill.price)
+        unpaid = fill.fee if fill.fee_currency == currency else exact.multiply(fill.fee, fill.price)
         while signed:
             if began is None:
                 began = fill

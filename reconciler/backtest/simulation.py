@@ -26,8 +26,10 @@ from reconciler.errors import Problem
 from reconciler.exact import ZERO
 from reconciler.inline import InlineEngine, Sentry, Still, inline_engine
 from reconciler.orders.holding import Holding
+from reconciler.orders.market import market_currency
 from reconciler.orders.order import Order, Outcome, RejectedBy
 from reconciler.paper.exchange import PaperExchange
+from reconciler.paper.paper_order import SYMBOL
 from reconciler.paper.terms import PaperOptions
 from reconciler.records.cadence import beat_at, beat_time
 from reconciler.records.mode import Mode
@@ -108,7 +110,7 @@ class InstanceRun:
 
     @property
     def trades(self) -> Sequence[Any]:
-        return round_trips(self.fills, self.symbol)
+        return round_trips(self.fills, self.currency)
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,7 +133,7 @@ class NotRunnable(BadData):
     """What is to run has problems: they say where and what."""
 
     def __init__(self, problems: Sequence[Problem]) -> None:
-        super().__init__("\n".join(map(str, problems)))
+        super().__init__("\n".join(f"{one} ({one.hint})" if one.hint else str(one) for one in problems))
         self.problems = tuple(problems)
 
 
@@ -147,14 +149,19 @@ def run(plan: RunPlan, told: Told = bool, should_stop: Callable[[], bool] = bool
     clock = SimulatedClock(begin_s)
     tape = Tape(dataset.rows(), {one.symbol: one.step_s for one in dataset.series if one.kind == "candles"}, plan.paid)
     tape.step_at(begin_s)
-    options = _options(plan, settings.paper.site(settings.heartbeat_seconds, None).options)
+    accounts = settings.accounts.declared.values()
+    named = {symbol: currency for account in accounts for symbol, currency in account.markets.items()}
+    currencies = {symbol: market_currency(symbol, named) for symbol in sorted(dataset.symbols)}
+    options = _options(plan, settings.paper.site(settings.heartbeat_seconds, None).options, currencies)
     exchange = PaperExchange(tape, clock, options)
     sentry = Sentry(settings.host_options(), SystemClock())
     source = Still(plan.snapshot)
     with inline_engine(settings, clock, exchange, source, seed=plan.seed, mode=Mode.ACTIVE, sentry=sentry) as engine:
         if problems := engine.problems():
             raise NotRunnable(problems)
-        watch = _Watch(engine, tape, [file.path for file in dataset.files])
+        watch = _Watch(engine, tape, [file.path for file in dataset.files], named)
+        if unknown := watch.unpriced():
+            raise NotRunnable(unknown)
         is_over = partial(_is_over, sentry, should_stop)
         was_stopped = _drive(engine, clock, tape, exchange, watch, (begin_s, end_s), told, is_over)
         return replace(watch.result(clock.time(), was_stopped, options), hung=sentry.hung)
@@ -164,7 +171,7 @@ def _is_over(sentry: Sentry, should_stop: Callable[[], bool]) -> bool:
     return bool(sentry.hung) or should_stop()
 
 
-def _options(plan: RunPlan, usual: PaperOptions) -> PaperOptions:
+def _options(plan: RunPlan, usual: PaperOptions, currencies: Mapping[str, str]) -> PaperOptions:
     times = _TWO if plan.doubled else _ONE
     return replace(
         usual,
@@ -173,6 +180,7 @@ def _options(plan: RunPlan, usual: PaperOptions) -> PaperOptions:
         starting=dict(plan.balances) or usual.starting,
         default_starting=ZERO if plan.balances else usual.default_starting,
         fills="next",
+        priced_in={symbol: name for symbol, name in currencies.items() if name and not SYMBOL.fullmatch(symbol)},
     )
 
 
@@ -238,12 +246,13 @@ class _Seen:
 class _Watch:
     """Measures all instances at every price, and sums them up by currency."""
 
-    def __init__(self, engine: InlineEngine, tape: Tape, files: Sequence[Path]) -> None:
+    def __init__(self, engine: InlineEngine, tape: Tape, files: Sequence[Path], named: Mapping[str, str]) -> None:
         self._engine = engine
         self._rows = {id: row for id, row in engine.store.desired.rows().items() if row.is_live}
         self._courses = {
-            id: Course(id, row.record.identity.market, Holding(row.record.identity.market))
+            id: Course(id, symbol, Holding(symbol), market_currency(symbol, named))
             for id, row in sorted(self._rows.items())
+            for symbol in [row.record.identity.market]
         }
         self._by_symbol: dict[str, list[Course]] = defaultdict(list)
         for course in self._courses.values():
@@ -258,6 +267,17 @@ class _Watch:
         _listeners[:] = [self._opened]
         _listen()
 
+    def unpriced(self) -> list[Problem]:
+        """The instances of whose market nobody says what its prices are in."""
+        found = []
+        for id, course in self._courses.items():
+            if not course.currency:
+                account = self._rows[id].record.identity.account_id
+                told = f"expected to know what prices of {course.symbol} are in, was told nowhere"
+                mend = f"name it in the settings, at account {account}: `markets: {{{course.symbol}: USD}}`"
+                found.append(Problem(self._rows[id].path, 0, 0, "market", told, mend, "currency"))
+        return found
+
     def heard(self, symbol: str, moment: TapeMoment) -> None:
         seen = self._seen.get(symbol)
         if seen is None:
@@ -267,7 +287,7 @@ class _Watch:
         for course in self._by_symbol.get(symbol, ()):
             changed = course.mark(moment.time_s, moment.bid, moment.ask)
             if changed:
-                currency = _currency(symbol)
+                currency = course.currency
                 self._sums[currency] = exact.add(self._sums[currency], changed)
                 self._drawdowns[currency].add(self._sums[currency])
 
@@ -301,7 +321,7 @@ class _Watch:
         fills = [
             TradeFill(
                 fill.at, order.side, fill.quantity, fill.price or ZERO, fill.fee or ZERO,
-                fill.fee_currency or _currency(course.symbol), order.client_order_id,
+                fill.fee_currency or course.currency, order.client_order_id,
             )
             for order in orders if order.filled_quantity
             for fill in ledger.fills(order.client_order_id)
@@ -318,7 +338,7 @@ class _Watch:
             strategy_type=identity.strategy_type,
             account_id=identity.account_id,
             symbol=course.symbol,
-            currency=_currency(course.symbol),
+            currency=course.currency,
             code_digest=row.code_digest,
             config=row.record.config,
             orders=orders,
@@ -329,7 +349,7 @@ class _Watch:
             at_work=course.at_work,
             days=course.days,
             curve=course.curve.points(),
-            capital=options.starting.get(_currency(course.symbol), options.default_starting),
+            capital=options.starting.get(course.currency, options.default_starting),
             first_ask=None if seen is None else seen.first_ask,
             last_bid=None if seen is None else seen.last_bid,
             ticks=0 if facts is None else facts.ticks.count,
@@ -344,10 +364,6 @@ class _Watch:
             name = os.fsdecode(path)
             if name.endswith((".csv", ".parquet", ".pq")) and os.path.realpath(name) in self._files:
                 self._peeked.add(name)
-
-
-def _currency(symbol: str) -> str:
-    return symbol.partition("/")[2]
 
 
 _listeners: list[Callable[[object], None]] = []

@@ -162,13 +162,14 @@ def looked_through(
     from_s, to_s = (None if moment is None else moment.timestamp() for moment in (begin, end))
     dataset = look_through(data_files(data, symbols or None), from_s, to_s)
     if dataset.problems:
-        raise CouldNotRun(*map(str, dataset.problems))
+        raise CouldNotRun(*(f"{one} ({one.hint})" if one.hint else str(one) for one in dataset.problems))
     if dataset.begin_s >= dataset.end_s:
         raise CouldNotRun(f"--from: expected a time before the end of the data, {shown(dataset.end_s)}")
     for one in dataset.series:
         span = f"{shown(one.from_s)} to {shown(one.to_s)}"
         say(f"{one.symbol}: {one.rows:,} {one.kind}, {one.timeframe} apart, {span}")
     say(*dataset.notes)
+    say(*(f"{symbol}: there are no data of it: nobody is told a price" for symbol in sorted(symbols - dataset.symbols)))
     return dataset
 
 

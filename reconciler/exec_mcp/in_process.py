@@ -251,7 +251,8 @@ class PaperVenue:
         """Its tools come with this very program: they never change."""
 
     def _place(self, asked: Mapping[str, Any]) -> told.OrderAnswer:
-        return told.order_answer(self._exchange.place_order(read_ticket(**asked)))
+        priced_in = self._exchange.priced_in(asked["symbol"])
+        return told.order_answer(self._exchange.place_order(read_ticket(**asked, priced_in=priced_in)))
 
     def _cancel(self, asked: Mapping[str, Any]) -> told.OrderAnswer:
         return told.order_answer(self._exchange.cancel_order(*_whose(asked), asked["symbol"]))

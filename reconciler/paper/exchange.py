@@ -199,11 +199,15 @@ class PaperExchange:
             raise OrderRefused(f"limit: expected 1 to {_CANDLES}, was {limit}")
         if timeframe not in TIMEFRAMES_S:
             raise OrderRefused(f"timeframe: expected one of {', '.join(TIMEFRAMES_S)}, was {timeframe!r}")
-        return self._prices.candles(known_symbol(symbol), timeframe, limit, self._clock.time())
+        return self._prices.candles(self._known(symbol), timeframe, limit, self._clock.time())
 
     def get_rules(self, symbol: str) -> MarketRules:
         """What the market lets through. Raises Refused."""
-        return self._options.markets.of(known_symbol(symbol))
+        return self._options.markets.of(self._known(symbol))
+
+    def priced_in(self, symbol: str) -> str:
+        """What prices of a symbol are in that is not BASE/QUOTE; empty where it is, or is not known."""
+        return self._options.priced_in.get(symbol, "")
 
     def look(self) -> int:
         """Try open orders against every price since the last look; the step up to which that is done."""
@@ -301,9 +305,12 @@ class PaperExchange:
         """To look at; one that had no order yet is kept with its first."""
         return self._accounts.get(account_id) or PaperAccount(self._options)
 
+    def _known(self, symbol: str) -> str:
+        return symbol if symbol in self._options.priced_in else known_symbol(symbol)
+
     def _quote(self, symbol: str, step: int) -> Quote:
         try:
-            return self._prices.quote(known_symbol(symbol), step)
+            return self._prices.quote(self._known(symbol), step)
         except KeyError:
             raise OrderRefused(f"unknown symbol {symbol!r}: no feed has its price") from None
 

@@ -52,14 +52,16 @@ class Ticket:
     client_order_id: str
     symbol: str
     request: OrderRequest
+    priced_in: str = ""
+    """What its price is in, where the symbol does not say it: then it is held under the symbol's own name."""
 
     @property
     def base(self) -> str:
-        return self.symbol.split("/")[0]
+        return self.symbol if self.priced_in else self.symbol.split("/")[0]
 
     @property
     def quote(self) -> str:
-        return self.symbol.split("/")[1]
+        return self.priced_in or self.symbol.split("/")[1]
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,8 +183,12 @@ def read_ticket(
     stop_price: str | None = None,
     time_in_force: str = "gtc",
     reduce_only: bool = False,
+    priced_in: str = "",
 ) -> Ticket:
-    """The order that was asked for. Raises Refused, naming all that is wrong with it."""
+    """The order that was asked for. Raises Refused, naming all that is wrong with it.
+
+    `priced_in` where the symbol is known, and does not say it.
+    """
     reader = _Reader()
     kind = reader.choice(OrderType, type, "type")
     priced = reader if not reader.faults else _Reader()  # of a type that is none, nobody knows what prices it takes
@@ -195,14 +201,15 @@ def read_ticket(
         time_in_force=reader.choice(TimeInForce, time_in_force, "time_in_force"),
         reduce_only=reduce_only,
     )
-    reader.symbol(symbol)
+    if not priced_in:
+        reader.symbol(symbol)
     reader.identity(account_id, "account_id")
     if client_id:
         reader.identity(client_id, "client_id")
     reader.identity(client_order_id, "client_order_id")
     if reader.faults:
         raise OrderRefused("; ".join(reader.faults))
-    return Ticket(account_id, client_id, client_order_id, symbol, request)
+    return Ticket(account_id, client_id, client_order_id, symbol, request, priced_in)
 
 
 @lru_cache(maxsize=1024)  # what it refuses is not kept

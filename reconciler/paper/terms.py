@@ -137,7 +137,8 @@ class PaperOptions:
     what is bought.
 
     Every account begins with `starting` of each currency named there, and with `default_starting` of any
-    other when it first buys with it and has never had any. With `shorts`, more may be sold than is held.
+    other when it first buys with it and has never had any. With `shorts`, more may be sold than is held. `priced_in`
+    names the quote currency of symbols that are not BASE/QUOTE; no others are known.
 
     `fills` says when an order that comes in is tried first: `at_once`, or with the `next` price, the first that whoever
     placed it did not know.
@@ -149,6 +150,7 @@ class PaperOptions:
     default_starting: Decimal = Decimal(100_000)
     starting: Mapping[str, Decimal] = field(default_factory=lambda: STARTING)
     shorts: bool = False
+    priced_in: Mapping[str, str] = field(default_factory=dict)
     markets: Markets = field(default_factory=Markets)
     fills: Literal["at_once", "next"] = "at_once"
 

@@ -65,11 +65,11 @@ def test_round_trips_go_from_flat_to_flat_or_turn_around() -> None:
         fill(3, "buy", "1", "115"),
         fill(4, "buy", "2", "200"),
     ]
-    first, second = round_trips(fills, "BTC/USD")
+    first, second = round_trips(fills, "USD")
     assert (first.side, first.quantity, first.entry, first.exit) == (Side.BUY, Decimal(2), Decimal(105), Decimal(120))
     assert first.profit == 30 - 2 - 2
     assert (second.side, second.profit) == (Side.SELL, Decimal(120) - Decimal(115) - Decimal(1))
-    in_base = round_trips([fill(0, "buy", "1", "100", "0.01", "BTC"), fill(1, "sell", "1", "100")], "BTC/USD")
+    in_base = round_trips([fill(0, "buy", "1", "100", "0.01", "BTC"), fill(1, "sell", "1", "100")], "USD")
     assert in_base[0].profit == -1
 
 

@@ -107,6 +107,35 @@ def test_what_cannot_run_is_exit_code_2_and_says_why(root: Path, words: list[str
     assert told in result.stderr
 
 
+def test_a_share_is_traded_where_the_settings_say_what_it_is_priced_in(root: Path) -> None:
+    (root / "data.csv").write_text(ROWS.replace("BTC/USD", "AAPL"), encoding="utf-8")
+    (root / "instances" / "share.yaml").write_text(
+        RECORD.format(id="share", config="{}").replace("BTC/USD", "AAPL"), encoding="utf-8"
+    )
+    result = asked(root, "share", "--spread", "0")
+    assert result.exit_code == 2
+    assert "share.yaml: market: expected to know what prices of AAPL are in, was told nowhere" in result.stderr
+    assert "(name it in the settings, at account main: `markets: {AAPL: USD}`)" in result.stderr
+    settings = "exec_mcp: {p: {transport: {kind: paper}, accounts: {main: {money: paper, markets: {AAPL: USD}}}}}\n"
+    (root / "reconciler.yaml").write_text(settings, encoding="utf-8")
+    result = asked(root, "share", "--spread", "0", "--format", "json")
+    assert result.exit_code == 0, result.stderr
+    found = json.loads(result.stdout)
+    (item,) = found["items"]
+    assert (item["currency"], item["position"]["symbol"], item["position"]["quantity"]) == ("USD", "AAPL", "1")
+    # Bought at the open of the second hour, 101, and worth the last close, 119; a fee of a thousandth.
+    assert item["result"] == "17.899"
+    assert list(found["totals"]) == ["USD"]
+
+
+def test_what_there_are_no_data_of_is_told_before_it_runs(root: Path) -> None:
+    (root / "instances" / "other.yaml").write_text(
+        RECORD.format(id="other", config="{}").replace("BTC/USD", "ETH/USD"), encoding="utf-8"
+    )
+    result = asked(root, "one", "other", "--spread", "0")
+    assert "ETH/USD: there are no data of it: nobody is told a price" in result.stderr
+
+
 def test_bad_rows_are_told_with_their_lines_before_anything_runs(root: Path) -> None:
     (root / "data.csv").write_text(ROWS + "2026-01-05T20:00:00Z,BTC/USD,1,0,1,1,1\n", encoding="utf-8")
     result = asked(root, "one", "--spread", "0")
