@@ -13,6 +13,7 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass, field, replace
 from decimal import Decimal
+from functools import partial
 from hashlib import sha256
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -39,11 +40,10 @@ from reconciler.ports import EventLog
 from reconciler.records.crosscheck import Basis, EvaluationCache, evaluate_all
 from reconciler.records.evaluation import Evaluation
 from reconciler.records.snapshot import Snapshot
-from reconciler.runtime.desk import Allowance, World
 from reconciler.runtime.host import InlineHost, ThreadHost
-from reconciler.runtime.performer import resolver
+from reconciler.runtime.performer import Performer, resolver
 from reconciler.runtime.process import AtWork, Surroundings
-from reconciler.runtime.protocol import Report
+from reconciler.runtime.protocol import Report, World
 from reconciler.settings import Settings
 from reconciler.settings.live_settings import LiveLimits
 from reconciler.store.store import Store
@@ -180,19 +180,18 @@ def assembled(
     catalogue = Catalogue(settings.runtime.import_deadline_seconds, importer)
     world = World(
         clock,
-        gateway,
         market,
         settings.heartbeat_seconds,
         driver.at_work,
         driver.seed,
         driver.surroundings,
-        None if driver.allowance is None else Allowance(driver.allowance),
+        driver.allowance,
     )
     secrets = resolver(settings.root, os.environ)
     options = settings.host_options()
     if not driver.draws:
         options = replace(options, render_interval_s=math.inf)
-    host = driver.host(world, options, reported, secrets, awaited=awaited)
+    host = driver.host(world, gateway, options, reported, partial(Performer, resolve=secrets), awaited)
     judged = EvaluationCache(basis=Basis(driver.rules))
     evaluate = _evaluation(driver.limits or LiveLimits(settings.accounts, settings.root), driver.judge, judged)
     if driver.limits is not None:

@@ -55,7 +55,7 @@ from reconciler.records.cadence import BeatMark, BeatRun, beat_at, beat_time
 from reconciler.records.evaluation import Evaluation
 from reconciler.records.mode import Mode
 from reconciler.records.snapshot import Snapshot
-from reconciler.runtime.desk import Overdue
+from reconciler.runtime.context import Overdue
 from reconciler.runtime.host import HostOptions, InlineHost
 from reconciler.settings import Settings
 from reconciler.store.store import Store

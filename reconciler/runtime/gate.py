@@ -1,14 +1,22 @@
-"""The gate of one instance id: what the gateway asks at the moment of sending. Holds facts, decides nothing."""
+"""The gate of one instance id: what the gateway asks at the moment of sending. Holds facts, decides nothing.
+
+And the door beside it, through which the instance asks for all that is on this side, its log included.
+"""
 
 from __future__ import annotations
 
-from typing import Literal, NamedTuple
+import threading
+from collections import deque
+from collections.abc import Sequence
+from typing import Any, Literal, NamedTuple
 
-from reconciler.clock import Clock
-from reconciler.orders.order import Order, OrderRequest, Provenance
+from reconciler.clock import Clock, iso
+from reconciler.orders.market import Position
+from reconciler.orders.order import Order, OrderChanges, OrderRequest, Provenance
 from reconciler.ports import OrderGateway
 from reconciler.records.mode import Mode, lowers
 from reconciler.records.record import Limits, Row
+from reconciler.visible import storable
 
 PausedBy = Literal["operator", "engine"]
 
@@ -88,18 +96,61 @@ class Gate:
             self.mode = mode
 
 
-class Door:
-    """All that an instance asks of its own gate: values go in and out, the gate stays where it is.
+MESSAGE_LENGTH = 1_000
+"""Characters of a message that are kept."""
 
-    `until_s`, monotonic, is when the tick that an order is placed from is over.
+
+class LogLine(NamedTuple):
+    """One line. `at_s` is seconds since the epoch, `level` one of info, warning, error."""
+
+    at_s: float
+    level: str
+    message: str
+
+    def to_json(self) -> dict[str, Any]:
+        return {"at": iso(self.at_s), "level": self.level, "message": self.message}
+
+
+class LogRing:
+    """Keeps the last `length` lines. Thread-safe; costs next to nothing until the first line."""
+
+    __slots__ = ("_length", "_lines", "_lock")
+
+    def __init__(self, length: int) -> None:
+        self._length = length
+        self._lines: deque[LogLine] | None = None
+        self._lock = threading.Lock()
+
+    def append(self, at_s: float, level: str, message: str) -> None:
+        """Add a line; the oldest falls out, a long message is cut, and what UTF-8 cannot hold is escaped."""
+        message = storable(message)
+        if len(message) > MESSAGE_LENGTH:
+            message = message[: MESSAGE_LENGTH - 1] + "…"
+        with self._lock:
+            if self._lines is None:
+                self._lines = deque(maxlen=self._length)
+            self._lines.append(LogLine(at_s, level, message))
+
+    def newest_first(self) -> tuple[LogLine, ...]:
+        with self._lock:
+            return () if self._lines is None else tuple(reversed(self._lines))
+
+
+class Door:
+    """All that an instance asks of the side that has its gate and its orders: values go in and out, all else stays.
+
+    `until_s`, monotonic, is when the tick that an order is placed from is over. `shadow` says which of the instance's
+    books is meant.
     """
 
-    __slots__ = ("_clock", "_gate", "_gateway")
+    __slots__ = ("_changes", "_clock", "_gate", "_gateway", "_log")
 
-    def __init__(self, gate: Gate, gateway: OrderGateway, clock: Clock) -> None:
+    def __init__(self, gate: Gate, gateway: OrderGateway, clock: Clock, log: LogRing) -> None:
         self._gate = gate
         self._gateway = gateway
         self._clock = clock
+        self._log = log
+        self._changes: OrderChanges | None = None
 
     @property
     def row(self) -> Row:
@@ -118,6 +169,30 @@ class Door:
     def cancel(self, client_order_id: str) -> Order:
         """As `OrderGateway.cancel` says."""
         return self._gateway.cancel(self._gate, client_order_id)
+
+    def open(self, shadow: bool) -> Sequence[Order]:
+        """As `OrderGateway.open` says."""
+        return self._gateway.open(self.row.id, shadow=shadow)
+
+    def recent(self, limit: int, shadow: bool) -> Sequence[Order]:
+        """As `OrderGateway.recent` says."""
+        return self._gateway.recent(self.row.id, limit, shadow=shadow)
+
+    def position(self, shadow: bool) -> Position:
+        """As `OrderGateway.position` says."""
+        return self._gateway.position(self.row.id, self.row.record.identity.market, shadow=shadow)
+
+    def listen(self) -> None:
+        """From now on what becomes of its orders is kept, for `next_change`."""
+        self._changes = self._gateway.listen(self.row.id)
+
+    def next_change(self) -> Order | None:
+        """The oldest change of an order that was not asked for yet, None where there is none."""
+        return None if self._changes is None else self._changes.take()
+
+    def log(self, at_s: float, level: str, message: str) -> None:
+        """Add a line to the instance's log; `at_s` is seconds since the epoch."""
+        self._log.append(at_s, level, message)
 
 
 class TickGate:

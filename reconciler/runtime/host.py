@@ -7,31 +7,30 @@ import threading
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from operator import attrgetter
-from typing import Protocol
+from typing import Protocol, TypeAlias
 
+from reconciler.ports import OrderGateway
 from reconciler.records.mode import Mode
 from reconciler.records.plan import Running
 from reconciler.records.record import Row
 from reconciler.records.status import Ticks
 from reconciler.runtime.crew import Crew, Watchdog
-from reconciler.runtime.desk import World
-from reconciler.runtime.gate import PausedBy
-from reconciler.runtime.performer import CheckWidgets, Performer, Resolve
-from reconciler.runtime.process import Surroundings
-from reconciler.runtime.progress import Progress
+from reconciler.runtime.gate import Door, PausedBy
+from reconciler.runtime.progress import Progress, Turns
 from reconciler.runtime.protocol import (
     BeatReport,
     Disturbed,
     HostOptions,
     LoadSpec,
+    Performing,
     Report,
     RuntimeFacts,
     TicksKept,
     TicksMissed,
+    World,
 )
 from reconciler.runtime.roster import Roster
 from reconciler.runtime.slot import HookCall, Slot
-from reconciler.strategy.widgets import check_widgets as check_all_widgets
 
 log = logging.getLogger(__name__)
 
@@ -115,11 +114,15 @@ _FEW = 50
 """Of so many ticks in a beat each is looked at: which takes 0.1 ms."""
 
 
+Perform: TypeAlias = Callable[[World, HostOptions, Callable[[str], Door]], Performing]
+"""Makes the other side of a host, which is given the door of each instance that is loaded."""
+
+
 class _Hosting:
     """What hosts have in common, whoever it is that works for them: `_crew` is made by each.
 
     `report` is called on any of the host's threads and on the caller's, one report at a time, those of one id
-    in order; it must return at once. `resolve` puts secrets into a config, see `runtime.secrets`. `awaited`, asked each
+    in order; it must return at once. `perform` makes the side where foreign code runs. `awaited`, asked each
     beat, tells which accounts cannot be reached yet: who trades there waits, and misses nothing by it; None where
     nobody has to.
     """
@@ -129,23 +132,31 @@ class _Hosting:
     def __init__(
         self,
         world: World,
+        gateway: OrderGateway,
         options: HostOptions,
         report: Callable[[Report], None],
-        resolve: Resolve,
-        check_widgets: CheckWidgets = check_all_widgets,
+        perform: Perform,
         awaited: Callable[[], Callable[[str], bool] | None] = _nobody,
     ) -> None:
         self._clock = world.clock
         self._options = options
         self._heartbeat_s = world.heartbeat_s
         self._awaited = awaited
-        self._gateway = world.gateway
+        self._gateway = gateway
         self._lagging: dict[Slot, None] = {}
         self._roster = Roster(report, options.log_lines)
         self._progress = Progress(world.clock, options, self._roster, world.seed)
         self._at_work = world.at_work
-        self._surroundings = world.surroundings
-        self._performer = Performer(world, options, self._progress, resolve, check_widgets, lambda: self._crew.calls())
+        self._has_surroundings = world.surroundings is not None
+        self._performing = perform(world, options, self._door)
+        written, busy = gateway.written, lambda: self._crew.calls()
+        self._turns = Turns(world.clock, options, self._progress, self._performing, written, busy)
+
+    def _door(self, instance_id: str) -> Door:
+        """That of an instance which is being loaded."""
+        slot = self._roster.slot(instance_id)
+        assert slot is not None
+        return Door(slot.gate, self._gateway, self._clock, slot.log)
 
     def load(self, spec: LoadSpec) -> None:
         slot = self._roster.ask_load(spec)
@@ -179,21 +190,20 @@ class _Hosting:
         return self._roster.views()
 
     def beat(self, beat: int) -> BeatReport:
-        self._performer.look_at_the_clocks()
+        self._turns.look_at_the_clocks()
         due = self._roster.due(beat, self._waiting())
-        if self._surroundings is not None:
-            self._look_around(self._surroundings, due)
+        if self._has_surroundings:
+            self._look_around(due)
         missed = self._crew.offer_ticks(due, beat)
         if missed or self._lagging:
             self._tell_lagging(due)
         return BeatReport(beat, len(due), len(due) - missed, missed)
 
-    def _look_around(self, surroundings: Surroundings, due: Sequence[Slot]) -> None:
+    def _look_around(self, due: Sequence[Slot]) -> None:
         """What is of the whole process is put back each beat. Whose tick it was is told exactly where few tick."""
-        changed = surroundings.put_back()
-        self._performer.is_attentive = 0 < len(due) <= _FEW
+        changed = self._performing.put_back(0 < len(due) <= _FEW)
         if changed:
-            self._roster.outbox.put(Disturbed("", "", tuple(changed), tuple(slot.id for slot in due[:_FEW])))
+            self._roster.outbox.put(Disturbed("", "", changed, tuple(slot.id for slot in due[:_FEW])))
             self._roster.outbox.send()
 
     def facts(self, instance_id: str) -> RuntimeFacts | None:
@@ -263,15 +273,15 @@ class ThreadHost(_Hosting):
     def __init__(
         self,
         world: World,
+        gateway: OrderGateway,
         options: HostOptions,
         report: Callable[[Report], None],
-        resolve: Resolve,
-        check_widgets: CheckWidgets = check_all_widgets,
+        perform: Perform,
         awaited: Callable[[], Callable[[str], bool] | None] = _nobody,
     ) -> None:
-        super().__init__(world, options, report, resolve, check_widgets, awaited)
+        super().__init__(world, gateway, options, report, perform, awaited)
         failed = self._progress.engine_failed
-        self._crew = Crew(self._performer.work, failed, world.clock.monotonic, self._at_work, options.max_workers)
+        self._crew = Crew(self._turns.work, failed, world.clock.monotonic, self._at_work, options.max_workers)
         self._watchdog = Watchdog(world.clock, options, self._crew, self._progress)
 
     def start(self) -> None:
@@ -293,10 +303,7 @@ class ThreadHost(_Hosting):
 
 
 class InlineCrew:
-    """Works on slots on the thread that offers them, one after the other; the same claims hold.
-
-    `renew` is called before each: whatever hooks are given to be bounded by begins anew.
-    """
+    """Works on slots on the thread that offers them, one after the other; the same claims hold."""
 
     def __init__(
         self,
@@ -304,12 +311,10 @@ class InlineCrew:
         failed: Callable[[HookCall, Slot, BaseException], None],
         monotonic: Callable[[], float],
         place: int,
-        renew: Callable[[], object],
     ) -> None:
         self._work = work
         self._failed = failed
         self._monotonic = monotonic
-        self._renew = renew
         self._queue: deque[Slot] = deque()
         self._call = HookCall(threading.get_ident(), place)
         self._is_at_work = False
@@ -347,7 +352,6 @@ class InlineCrew:
                 slot = queue.popleft()
                 self.turns += 1
                 call.ended_s = self._monotonic()
-                self._renew()
                 try:
                     self._work(call, slot)
                 except Exception as error:
@@ -370,7 +374,7 @@ class InlineHost(_Hosting):
     """Implements `Host` on the calling thread: every method returns once the hooks that it asks for have ended.
 
     Who is due ticks in the order of the ids. A hook's time is not measured, it is counted: one that asks its context
-    for more than `InlineCrew` allows is ended there, as a failed one.
+    for more than its world allows is ended there, as a failed one.
     """
 
     _crew: InlineCrew
@@ -378,16 +382,15 @@ class InlineHost(_Hosting):
     def __init__(
         self,
         world: World,
+        gateway: OrderGateway,
         options: HostOptions,
         report: Callable[[Report], None],
-        resolve: Resolve,
-        check_widgets: CheckWidgets = check_all_widgets,
+        perform: Perform,
         awaited: Callable[[], Callable[[str], bool] | None] = _nobody,
     ) -> None:
-        super().__init__(world, options, report, resolve, check_widgets, awaited)
-        renew = bool if world.allowance is None else world.allowance.renew
+        super().__init__(world, gateway, options, report, perform, awaited)
         place = self._at_work.place()
-        self._crew = InlineCrew(self._performer.work, self._progress.engine_failed, world.clock.monotonic, place, renew)
+        self._crew = InlineCrew(self._turns.work, self._progress.engine_failed, world.clock.monotonic, place)
 
     def start(self) -> None:
         """There is nobody to hire."""

@@ -1,28 +1,29 @@
-"""What a worker does with a slot: the next thing that is wanted of it. Runs the hooks; decides nothing else.
+"""Where instances are made and their hooks run: the side of a host that has foreign code. Decides nothing else.
 
-`attempt` is the boundary around each: where foreign code runs, and what comes of it.
+It knows them by id, is asked for one hook at a time, and says as values what came of it. `attempt` is the boundary
+around each: where foreign code runs.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from decimal import getcontext, setcontext
 from pathlib import Path
-from typing import Any, NamedTuple, TypeAlias
+from threading import get_ident
+from typing import Any, TypeAlias
 
 from reconciler import ending as forks
 from reconciler.errors import CapabilityUnavailable, ExecError, ReconcilerError, StoreError
 from reconciler.exact import standard_context
 from reconciler.records.record import Values
-from reconciler.runtime.context import context_at
-from reconciler.runtime.desk import Desk, RunningInstance, World
+from reconciler.runtime.context import Allowance, Desk, RunningInstance, context_at
 from reconciler.runtime.gate import Door
 from reconciler.runtime.process import culprit
-from reconciler.runtime.progress import Progress
-from reconciler.runtime.protocol import Hook, HostOptions
-from reconciler.runtime.slot import HookCall, Made, Shown, Slot
+from reconciler.runtime.protocol import Done, HookFailure, HostOptions, LoadSpec, Made, Shown, World
+from reconciler.strategy.base import Strategy
 from reconciler.strategy.definition import Definition
+from reconciler.strategy.widgets import check_widgets as check_all_widgets
 from reconciler.validation.secrets import SecretReference, scrub, scrub_values, secret_references, with_secrets
 from reconciler.validation.validator import compile_config_schema
 from reconciler.visible import storable
@@ -32,13 +33,6 @@ ERROR_LENGTH = 2_000
 _FRAMES = 8
 _NOT_ITS_FAULT = (ExecError, CapabilityUnavailable, StoreError)
 """What the context raises where no strategy can help it: the exchange, what its server lacks, the database."""
-
-
-class HookFailure(NamedTuple):
-    """What a hook raised, for people; `counts` says whether to blame the strategy."""
-
-    text: str
-    counts: bool
 
 
 def attempt(hook: Callable[[], object]) -> BaseException | None:
@@ -168,192 +162,109 @@ not be told is taken out by the other argument."""
 
 
 class Performer:
-    """Loads, ticks, renders and unloads. Called by whoever holds the slot's claim, so never twice at once for one."""
+    """Implements `Performing` in this process. `doors` gives an instance the door to the other side, once per load."""
 
     def __init__(
         self,
         world: World,
         options: HostOptions,
-        progress: Progress,
+        doors: Callable[[str], Door],
         resolve: Resolve,
-        check_widgets: CheckWidgets,
-        busy: Callable[[], Sequence[HookCall]] = tuple,
+        check_widgets: CheckWidgets = check_all_widgets,
     ) -> None:
-        """`busy` tells what all workers are at."""
-        self._busy = busy
         self._world = world
-        self._monotonic = world.clock.monotonic
+        self._doors = doors
         self._time = world.clock.time
-        self._epoch_s = 0.0
-        self._deadlines_s: Mapping[Hook, float] = options.deadlines_s()
         self._tick_deadline_s = options.tick_deadline_s
-        self._render_interval_s = options.render_interval_s
-        self._progress = progress
         self._resolve = resolve
         self._check_widgets = check_widgets
         self._at_work = world.at_work
         self._marks = world.at_work.marks
         self._surroundings = world.surroundings
-        self.is_attentive = False
-        """True while each tick is looked at for what it did to the process: where there are few."""
+        self._allowance = Allowance(world.allowance)
+        self._is_bounded = world.allowance is not None
+        self._is_attentive = False
+        self._running: dict[str, RunningInstance] = {}
 
-    def work(self, call: HookCall, slot: Slot) -> None:
-        """Tick it, or do what is wanted of it more urgently. What that leaves undone, it is called for again.
-
-        This is what every tick goes through. It does what `_call` does for the other hooks, but all in one frame.
-        """
-        instance: RunningInstance | None = slot.instance
-        beat = slot.beat
-        if instance is None or beat is None or not slot.steps:
-            self._turn(call, slot)
-            return
-        desk = instance.desk
-        call.slot = slot
-        call.hook = "on_tick"
-        call.beat = beat
-        call.started_s = started_s = call.ended_s
-        call.deadline_s = deadline_s = started_s + self._tick_deadline_s
-        call.over = False
-        slot.last_at_s = started_s + self._epoch_s
-        desk.permit = call
-        self._marks[call.place] = slot.number
-        error = attempt(instance.tick)
-        self._marks[call.place] = 0
-        desk.permit = None
-        if error is None:
-            failure = None
-            slot.good_at_s = slot.last_at_s
-        else:
-            failure = describe(error, instance.definition, desk.secrets)
-        call.over = True
-        call.ended_s = ended_s = self._monotonic()
-        slot.last_duration_s = ended_s - started_s
-        slot.count += 1
-        slot.beat = None
-        if self.is_attentive:
-            self._look_around(call)
-        if failure is not None or slot.failing or instance.renders or ended_s >= deadline_s:
-            self._ticked(call, slot, instance, failure)
-
-    def look_at_the_clocks(self) -> None:
-        """How far wall time is ahead, looked at once per beat: ticks read monotonic time only."""
-        self._epoch_s = self._time() - self._monotonic()
-
-    def _turn(self, call: HookCall, slot: Slot) -> None:
-        """Carry on with a slot that must not tick now. The worker's time starts afresh before and after."""
-        if slot.ending:
-            self._unload(call, slot)
-        elif slot.wanted is not None:
-            self._load(call, slot)
-        elif not slot.steps:
-            slot.beat = None
-        call.ended_s = self._monotonic()
-
-    def _load(self, call: HookCall, slot: Slot) -> None:
-        spec = self._progress.load_begins(slot)
-        if spec is None:
-            return
-        who = culprit("instance", spec.row.id, (spec.row.config_digest, spec.row.code_digest))
+    def load(self, spec: LoadSpec, place: int) -> Done:
+        """The constructor and `init`; what is loaded twice under one id was unloaded in between."""
+        row, definition = spec.row, spec.definition
+        who = culprit("instance", row.id, (row.config_digest, row.code_digest))
         if suspicion := self._at_work.suspicion(who):
-            self._progress.load_barred(slot, suspicion)
-            return
-        slot.number = self._at_work.number(who)
-        desk = Desk(self._world, Door(slot.gate, self._world.gateway, self._world.clock), slot.log)
-        made: list[RunningInstance] = []
+            return Done(barred=suspicion)
+        number = self._at_work.number(who)
+        desk = Desk(self._world, self._doors(row.id), self._allowance, self._tick_deadline_s)
+        loaded: list[RunningInstance] = []
         loaded_at_s = self._time()
 
         def load() -> None:
-            record = spec.row.record
-            config, desk.secrets = self._resolve(record.effective_config, spec.definition.config_schema)
-            made.append(RunningInstance(spec.definition, config, desk, context_at(desk)))
-            made[0].strategy.init()
+            config, desk.secrets = self._resolve(row.record.effective_config, definition.config_schema)
+            loaded.append(RunningInstance(definition, config, desk, context_at(desk), number))
+            loaded[0].strategy.init()
 
-        failure = self._call(call, slot, "init", load, spec.definition, desk)
-        if failure is not None:
-            self._progress.load_failed(slot, failure.text)
-            return
-        instance = made[0]
-        definition = instance.definition
-        values = Made(definition.cadence_steps, loaded_at_s)
-        self._progress.load_succeeded(slot, instance, values, definition.tick_on_load)
-        if instance.renders and not slot.ending:
-            self._render(call, slot, instance)
+        done = self._called(load, definition, desk, number, place)
+        if done.failure is not None:
+            return done
+        self._running[row.id] = loaded[0]
+        renders = definition.cls.render is not Strategy.render
+        return done._replace(made=Made(definition.cadence_steps, loaded_at_s, definition.tick_on_load, renders))
 
-    def _ticked(self, call: HookCall, slot: Slot, instance: RunningInstance, failure: HookFailure | None) -> None:
-        """What is to be said of a tick that did not simply go well, and what is to be shown after one."""
-        if call.ended_s >= call.deadline_s:
-            self._progress.late_call_over(call)
-        if failure is not None:
-            if self._progress.tick_failed(slot, failure.text, failure.counts):
-                self._world.gateway.written(slot.id)
-        elif slot.failing:
-            self._progress.tick_recovered(slot)
-        if instance.renders and not slot.ending and self._monotonic() >= instance.render_at_s:
-            self._render(call, slot, instance)
-        call.ended_s = self._monotonic()
+    def tick(self, instance_id: str, beat: int, until_s: float, place: int) -> Done | None:
+        """This is what every tick goes through. It does what `_called` does for the other hooks, in one frame."""
+        running = self._running[instance_id]
+        desk = running.desk
+        if self._is_bounded:
+            self._allowance.renew()
+        desk.until_s = until_s
+        desk.thread = get_ident()
+        desk.permitted = beat  # last: from here on it may place
+        self._marks[place] = running.number
+        try:
+            error = attempt(running.tick)
+        finally:
+            self._marks[place] = 0
+            desk.permitted = None
+        if error is None and not self._is_attentive:
+            return None
+        failure = None if error is None else describe(error, running.definition, desk.secrets)
+        return Done(failure, changed=self._changed() if self._is_attentive else ())
 
-    def _render(self, call: HookCall, slot: Slot, instance: RunningInstance) -> None:
-        """Keep what `render` gives; what fails to render leaves the widgets as they were, told once per error."""
-        before = slot.shown
+    def render(self, instance_id: str, place: int) -> Done:
+        """What fails to render shows nothing new."""
+        running = self._running[instance_id]
+        secrets = running.desk.secrets
+        shown: list[Shown] = []
 
         def render() -> None:
-            secrets = instance.desk.secrets
             if secrets:
-                widgets = self._check_widgets(instance.strategy.render(), lambda text: scrub(text, secrets))
+                widgets = self._check_widgets(running.strategy.render(), lambda text: scrub(text, secrets))
                 widgets = scrub_values(widgets, secrets)
             else:
-                widgets = self._check_widgets(instance.strategy.render(), str)
-            slot.shown = Shown(widgets, self._time())
+                widgets = self._check_widgets(running.strategy.render(), str)
+            shown.append(Shown(widgets, self._time()))
 
-        failure = self._call(call, slot, "render", render, instance.definition, instance.desk)
-        instance.render_at_s = self._monotonic() + self._render_interval_s
-        if failure is None:
-            return
-        if failure.text != before.error:
-            self._progress.hook_failed(slot, "render", failure.text)
-        slot.shown = before._replace(error=failure.text)
+        done = self._called(render, running.definition, running.desk, running.number, place)
+        return done._replace(shown=shown[0]) if shown else done
 
-    def _unload(self, call: HookCall, slot: Slot) -> None:
-        instance: RunningInstance | None = slot.instance
-        error = ""
-        if instance is not None:
-            failure = self._call(call, slot, "on_unload", instance.unload, instance.definition, instance.desk)
-            if failure is not None:
-                error = failure.text
-        self._progress.unloaded(slot, error)
+    def unload(self, instance_id: str, place: int) -> Done:
+        running = self._running.pop(instance_id, None)
+        if running is None:
+            return Done()
+        return self._called(running.unload, running.definition, running.desk, running.number, place)
 
-    def _call(
-        self,
-        call: HookCall,
-        slot: Slot,
-        hook: Hook,
-        function: Callable[[], object],
-        definition: Definition,
-        desk: Desk,
-    ) -> HookFailure | None:
-        """Run one hook under the watchdog's eyes, its error's text included."""
-        started_s = self._monotonic()
-        call.slot = slot
-        call.hook = hook
-        call.started_s = started_s
-        call.deadline_s = started_s + self._deadlines_s[hook]
-        call.over = False
-        self._marks[call.place] = slot.number
-        error = attempt(function)
-        self._marks[call.place] = 0
+    def put_back(self, is_attentive: bool) -> tuple[str, ...]:
+        self._is_attentive = is_attentive and self._surroundings is not None
+        return self._changed()
+
+    def _called(self, hook: Callable[[], object], definition: Definition, desk: Desk, number: int, place: int) -> Done:
+        """Run one hook, its error's text included."""
+        self._allowance.renew()
+        self._marks[place] = number
+        error = attempt(hook)
+        self._marks[place] = 0
         failure = None if error is None else describe(error, definition, desk.secrets)
-        call.over = True
-        call.ended_s = self._monotonic()
-        if call.ended_s >= call.deadline_s:
-            self._progress.late_call_over(call)
-        if self._surroundings is not None:
-            self._look_around(call)
-        return failure
+        return Done(failure, changed=self._changed())
 
-    def _look_around(self, call: HookCall) -> None:
-        """What the hook that just ended set for the whole process is put back, and told."""
-        assert self._surroundings is not None
-        changed = self._surroundings.put_back()
-        if changed:
-            others = [other.slot.id for other in self._busy() if other is not call and not other.over]
-            self._progress.disturbed(call.slot, call.hook, changed, others)
+    def _changed(self) -> tuple[str, ...]:
+        """What was set for the whole process is put back."""
+        return () if self._surroundings is None else tuple(self._surroundings.put_back())

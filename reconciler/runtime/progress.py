@@ -1,23 +1,28 @@
-"""Progress: what workers and the watchdog have to say of a slot, and where that leaves it.
+"""Progress: what workers and the watchdog have to say of a slot, and where that leaves it. Nothing of it blocks.
 
-No hook runs here, nothing blocks, and a tick that goes well never comes by.
+And the turns that workers take: the next thing that is wanted of a slot is asked of the other side of the host, where
+its hooks run. A tick that goes well makes no progress, and no value.
 """
 
 from __future__ import annotations
 
 import math
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from reconciler.clock import Clock
 from reconciler.records.mode import Mode
 from reconciler.runtime.protocol import (
     Disturbed,
+    Done,
+    Hook,
     HookFailed,
     HostOptions,
     Loaded,
     LoadFailed,
     LoadSpec,
+    Made,
+    Performing,
     Quarantined,
     Recovered,
     Stuck,
@@ -25,7 +30,7 @@ from reconciler.runtime.protocol import (
     Unstuck,
 )
 from reconciler.runtime.roster import Roster
-from reconciler.runtime.slot import HookCall, Made, Slot
+from reconciler.runtime.slot import HookCall, Slot
 
 _JITTER = 0.2
 
@@ -73,16 +78,14 @@ class Progress:
             self._board.refresh(slot)
             return spec
 
-    def load_succeeded(self, slot: Slot, instance: object, made: Made, ticks_on_load: bool) -> None:
-        """`instance` is theirs who make it run: it is handed back to them."""
+    def load_succeeded(self, slot: Slot, made: Made) -> None:
         with self._roster.changing():
             slot.loading = None
-            slot.instance = instance
             slot.made = made
             slot.attempt = 0
             self._board.refresh(slot)
             if not slot.ending:
-                if ticks_on_load:
+                if made.ticks_on_load:
                     self._board.schedule.place_once(slot)
                 self._outbox.put(Loaded(slot.id, slot.gate.row.generation))
 
@@ -208,3 +211,142 @@ class Progress:
         slot.last_error = error
         slot.last_error_at_s = self._clock.time()
         slot.log.append(slot.last_error_at_s, "error", error)
+
+
+class Turns:
+    """What a worker does with a slot. Called by whoever holds the slot's claim, so never twice at once for one.
+
+    `written` waits until what was claimed of an instance is written, where its gate was closed; `busy` tells what all
+    workers are at.
+    """
+
+    def __init__(
+        self,
+        clock: Clock,
+        options: HostOptions,
+        progress: Progress,
+        performing: Performing,
+        written: Callable[[str], object],
+        busy: Callable[[], Sequence[HookCall]],
+    ) -> None:
+        self._monotonic = clock.monotonic
+        self._time = clock.time
+        self._epoch_s = 0.0
+        self._deadlines_s: Mapping[Hook, float] = options.deadlines_s()
+        self._tick_deadline_s = options.tick_deadline_s
+        self._render_interval_s = options.render_interval_s
+        self._progress = progress
+        self._performing = performing
+        self._tick = performing.tick
+        self._written = written
+        self._busy = busy
+
+    def work(self, call: HookCall, slot: Slot) -> None:
+        """Tick it, or do what is wanted of it more urgently. What that leaves undone, it is called for again.
+
+        This is what every tick goes through. It does what `_call` does for the other hooks, but all in one frame.
+        """
+        made, beat = slot.made, slot.beat
+        if made is None or beat is None or not slot.steps:
+            self._turn(call, slot)
+            return
+        call.slot = slot
+        call.hook = "on_tick"
+        call.started_s = started_s = call.ended_s
+        call.deadline_s = deadline_s = started_s + self._tick_deadline_s
+        call.over = False
+        slot.last_at_s = started_s + self._epoch_s
+        done = self._tick(slot.id, beat, deadline_s, call.place)
+        if done is None or done.failure is None:
+            slot.good_at_s = slot.last_at_s
+        call.over = True
+        call.ended_s = ended_s = self._monotonic()
+        slot.last_duration_s = ended_s - started_s
+        slot.count += 1
+        slot.beat = None
+        if done is not None or slot.failing or made.renders or ended_s >= deadline_s:
+            self._ticked(call, slot, made, done or Done())
+
+    def look_at_the_clocks(self) -> None:
+        """How far wall time is ahead, looked at once per beat: ticks read monotonic time only."""
+        self._epoch_s = self._time() - self._monotonic()
+
+    def _turn(self, call: HookCall, slot: Slot) -> None:
+        """Carry on with a slot that must not tick now. The worker's time starts afresh before and after."""
+        if slot.ending:
+            self._unload(call, slot)
+        elif slot.wanted is not None:
+            self._load(call, slot)
+        elif not slot.steps:
+            slot.beat = None
+        call.ended_s = self._monotonic()
+
+    def _load(self, call: HookCall, slot: Slot) -> None:
+        spec = self._progress.load_begins(slot)
+        if spec is None:
+            return
+        done = self._call(call, slot, "init", lambda: self._performing.load(spec, call.place))
+        if done.made is None:
+            if done.failure is None:
+                self._progress.load_barred(slot, done.barred)
+            else:
+                self._progress.load_failed(slot, done.failure.text)
+            return
+        self._progress.load_succeeded(slot, done.made)
+        if done.made.renders and not slot.ending:
+            self._render(call, slot)
+
+    def _ticked(self, call: HookCall, slot: Slot, made: Made, done: Done) -> None:
+        """What is to be said of a tick that did not simply go well, and what is to be shown after one."""
+        self._tell_changed(call, done)
+        if call.ended_s >= call.deadline_s:
+            self._progress.late_call_over(call)
+        if done.failure is not None:
+            if self._progress.tick_failed(slot, done.failure.text, done.failure.counts):
+                self._written(slot.id)
+        elif slot.failing:
+            self._progress.tick_recovered(slot)
+        if made.renders and not slot.ending and self._monotonic() >= slot.render_at_s:
+            self._render(call, slot)
+        call.ended_s = self._monotonic()
+
+    def _render(self, call: HookCall, slot: Slot) -> None:
+        """Keep what `render` gives; what fails to render leaves the widgets as they were, told once per error."""
+        before = slot.shown
+        done = self._call(call, slot, "render", lambda: self._performing.render(slot.id, call.place))
+        slot.render_at_s = self._monotonic() + self._render_interval_s
+        if done.shown is not None:
+            slot.shown = done.shown
+        if done.failure is None:
+            return
+        if done.failure.text != before.error:
+            self._progress.hook_failed(slot, "render", done.failure.text)
+        slot.shown = before._replace(error=done.failure.text)
+
+    def _unload(self, call: HookCall, slot: Slot) -> None:
+        done = Done()
+        if slot.made is not None:
+            done = self._call(call, slot, "on_unload", lambda: self._performing.unload(slot.id, call.place))
+        self._progress.unloaded(slot, "" if done.failure is None else done.failure.text)
+
+    def _call(self, call: HookCall, slot: Slot, hook: Hook, perform: Callable[[], Done]) -> Done:
+        """Have one hook run under the watchdog's eyes."""
+        started_s = self._monotonic()
+        call.slot = slot
+        call.hook = hook
+        call.started_s = started_s
+        call.deadline_s = started_s + self._deadlines_s[hook]
+        call.over = False
+        done = perform()
+        call.over = True
+        call.ended_s = self._monotonic()
+        if call.ended_s >= call.deadline_s:
+            self._progress.late_call_over(call)
+        self._tell_changed(call, done)
+        return done
+
+    def _tell_changed(self, call: HookCall, done: Done) -> None:
+        """What the hook that just ended set for the whole process was put back, and is told."""
+        if done.changed:
+            others = [other.slot.id for other in self._busy() if other is not call and not other.over]
+            self._progress.disturbed(call.slot, call.hook, done.changed, others)

@@ -1,24 +1,26 @@
-"""What a host is given, and what it reports of its instances: a closed union of values.
+"""What crosses a host: what it is given, what it reports, and what its two sides say to each other. Values only.
 
-The controller consumes the reports with `assert_never`.
+A host has two sides. The one knows the roster, the gates and, behind them, the ledger; the other runs foreign code:
+performer, context, definition. Between them goes nothing that could not be sent to another process: `Performing` is
+what the first asks of the second, `gate.Door` what the second asks of the first. The controller consumes the reports
+with `assert_never`.
 """
 
 from __future__ import annotations
 
-import threading
-from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, Protocol
 
-from reconciler.clock import iso
+from reconciler.clock import Clock
+from reconciler.ports import MarketData
 from reconciler.records.mode import Mode
 from reconciler.records.plan import Phase
 from reconciler.records.record import Row
 from reconciler.records.status import Ticks
-from reconciler.runtime.gate import Pause
+from reconciler.runtime.gate import LogLine, Pause
+from reconciler.runtime.process import AtWork, Surroundings
 from reconciler.strategy.definition import Definition
-from reconciler.visible import storable
 
 WORKER = "worker"
 """The name of the threads that hooks run on."""
@@ -141,46 +143,6 @@ Report = (
 )
 
 
-MESSAGE_LENGTH = 1_000
-"""Characters of a message that are kept."""
-
-
-class LogLine(NamedTuple):
-    """One line. `at_s` is seconds since the epoch, `level` one of info, warning, error."""
-
-    at_s: float
-    level: str
-    message: str
-
-    def to_json(self) -> dict[str, Any]:
-        return {"at": iso(self.at_s), "level": self.level, "message": self.message}
-
-
-class LogRing:
-    """Keeps the last `length` lines. Thread-safe; costs next to nothing until the first line."""
-
-    __slots__ = ("_length", "_lines", "_lock")
-
-    def __init__(self, length: int) -> None:
-        self._length = length
-        self._lines: deque[LogLine] | None = None
-        self._lock = threading.Lock()
-
-    def append(self, at_s: float, level: str, message: str) -> None:
-        """Add a line; the oldest falls out, a long message is cut, and what UTF-8 cannot hold is escaped."""
-        message = storable(message)
-        if len(message) > MESSAGE_LENGTH:
-            message = message[: MESSAGE_LENGTH - 1] + "…"
-        with self._lock:
-            if self._lines is None:
-                self._lines = deque(maxlen=self._length)
-            self._lines.append(LogLine(at_s, level, message))
-
-    def newest_first(self) -> tuple[LogLine, ...]:
-        with self._lock:
-            return () if self._lines is None else tuple(reversed(self._lines))
-
-
 @dataclass(frozen=True, slots=True)
 class RuntimeFacts:
     """How one id is doing. Times ISO 8601.
@@ -258,6 +220,27 @@ class HostOptions:
         }
 
 
+Hook = Literal["init", "on_tick", "render", "on_unload"]
+
+
+@dataclass(frozen=True, slots=True)
+class World:
+    """What a host stands on, each side of it for itself.
+
+    `seed` makes another chance of everybody's `context.random`, and of retries. `surroundings` are put back after hooks
+    that set them, where there are any. `allowance` is how often a hook may ask its context, where hooks are given no
+    time.
+    """
+
+    clock: Clock
+    market: MarketData
+    heartbeat_s: float
+    at_work: AtWork = field(default_factory=AtWork)
+    seed: str = ""
+    surroundings: Surroundings | None = None
+    allowance: int | None = None
+
+
 @dataclass(frozen=True, slots=True)
 class LoadSpec:
     """A row, and the version of its strategy that it was validated against."""
@@ -266,4 +249,63 @@ class LoadSpec:
     definition: Definition
 
 
-Hook = Literal["init", "on_tick", "render", "on_unload"]
+class Made(NamedTuple):
+    """What is known of an instance once it is loaded. `loaded_at_s` is wall time."""
+
+    cadence_steps: int
+    loaded_at_s: float
+    ticks_on_load: bool = False
+    renders: bool = False
+
+
+class Shown(NamedTuple):
+    """What an instance rendered last, and when (wall time); `error` says why it is old, empty where it is not."""
+
+    widgets: tuple[Mapping[str, Any], ...] = ()
+    drawn_at_s: float | None = None
+    error: str = ""
+
+
+class HookFailure(NamedTuple):
+    """What a hook raised, for people; `counts` says whether to blame the strategy."""
+
+    text: str
+    counts: bool
+
+
+class Done(NamedTuple):
+    """What came of a hook: what it raised, if anything; of `init` what was made, of `render` what it shows.
+
+    `barred` says why nothing was loaded at all. `changed` is what it set for the whole process, which was put back.
+    """
+
+    failure: HookFailure | None = None
+    made: Made | None = None
+    shown: Shown | None = None
+    barred: str = ""
+    changed: tuple[str, ...] = ()
+
+
+class Performing(Protocol):
+    """Where foreign code runs: instances by id, never asked of one twice at once. Blocks until the hook has ended.
+
+    `place` is that of the calling thread in `AtWork`; `until_s`, monotonic, is when the tick may place nothing more.
+    """
+
+    def load(self, spec: LoadSpec, place: int) -> Done:
+        """Make it and call `init`."""
+        ...
+
+    def tick(self, instance_id: str, beat: int, until_s: float, place: int) -> Done | None:
+        """Call `on_tick`, and before it `on_order`; None where there is nothing to say of it."""
+        ...
+
+    def render(self, instance_id: str, place: int) -> Done: ...
+
+    def unload(self, instance_id: str, place: int) -> Done:
+        """Call `on_unload`; whatever that does, the instance is gone."""
+        ...
+
+    def put_back(self, is_attentive: bool) -> tuple[str, ...]:
+        """Put back what is of the whole process, and say what that was; while attentive, also after each tick."""
+        ...

@@ -1,15 +1,14 @@
 """The place of one id in a host, for as long as the process lives: reloads come and go within it.
 
-The engine's side: facts and values. Of what runs there it holds no more than whoever makes it run wants to be handed
-back; nothing of it is looked into here, so that it may as well be in another process.
+The engine's side: facts and values. What runs there is on the other side of the host, and may as well be in another
+process.
 """
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING
 
 from reconciler.clock import iso
 from reconciler.records.cadence import beat_at, beat_time, next_due
@@ -17,26 +16,11 @@ from reconciler.records.mode import Mode
 from reconciler.records.plan import LoadKey, Phase, Running, load_key
 from reconciler.records.record import Row
 from reconciler.records.status import Ticks
-from reconciler.runtime.gate import Gate
-from reconciler.runtime.protocol import Hook, LogRing, RuntimeFacts
+from reconciler.runtime.gate import Gate, LogRing
+from reconciler.runtime.protocol import Hook, Made, RuntimeFacts, Shown
 
 if TYPE_CHECKING:
     from reconciler.runtime.protocol import LoadSpec
-
-
-class Made(NamedTuple):
-    """What is known of an instance once it is loaded. `loaded_at_s` is wall time."""
-
-    cadence_steps: int
-    loaded_at_s: float
-
-
-class Shown(NamedTuple):
-    """What an instance rendered last, and when (wall time); `error` says why it is old, empty where it is not."""
-
-    widgets: tuple[Mapping[str, Any], ...] = ()
-    drawn_at_s: float | None = None
-    error: str = ""
 
 
 class LastHour:
@@ -90,7 +74,6 @@ class Slot:
         "gate",
         "good_at_s",
         "id",
-        "instance",
         "key",
         "lag_from",
         "last_at_s",
@@ -102,7 +85,7 @@ class Slot:
         "made",
         "missed",
         "missed_last_hour",
-        "number",
+        "render_at_s",
         "retry_at_s",
         "shown",
         "steps",
@@ -117,7 +100,6 @@ class Slot:
         self.log = LogRing(log_lines)
         self.key: LoadKey = load_key(row)
         # What runs, and what is wanted next.
-        self.instance: Any = None  # theirs who make it run
         self.made: Made | None = None
         self.shown = Shown()
         self.code = ("", "")  # the module of its code, and the path
@@ -125,7 +107,7 @@ class Slot:
         self.wanted: LoadSpec | None = None
         self.ceiling = Mode.OFF  # what `wanted` may rise to
         self.ending = False
-        self.number = 0  # what marks it as at work
+        self.render_at_s = 0.0  # before which it is not rendered again, monotonic
         self.stuck: HookCall | None = None
         self.steps = 0  # the cadence it is scheduled at, 0 where it must not tick
         self.beat: int | None = None  # the tick that is queued or under way
@@ -178,7 +160,7 @@ class Slot:
 
     def ended(self) -> None:
         """Nothing is there any more, and loads that failed are forgotten."""
-        self.instance = self.made = None
+        self.made = None
         self.shown = Shown()
         self.ending = False
         self.beat = None
@@ -292,8 +274,7 @@ def _due_at(beat: int, steps: int, heartbeat_s: float) -> str:
 class HookCall:
     """What one worker is at: which hook of which slot, since when and until when (monotonic seconds).
 
-    A worker has one for as long as it lives, and writes it anew for every hook: nothing is made per tick. While
-    `on_tick` runs it is also the instance's permit to place orders for `beat`, on `thread` and nowhere else.
+    A worker has one for as long as it lives, and writes it anew for every hook: nothing is made per tick.
 
     `over` is unset last when a hook begins, and set before its end is timed. So whoever sees a late call that is
     not over knows that its end will be seen as late too. `ended_s` is when the worker was last free: a tick taken
@@ -302,7 +283,6 @@ class HookCall:
     """
 
     __slots__ = (
-        "beat",
         "deadline_s",
         "ended_s",
         "hook",
@@ -315,7 +295,6 @@ class HookCall:
     )
     slot: Slot
     hook: Hook
-    beat: int
     started_s: float
     deadline_s: float
     ended_s: float

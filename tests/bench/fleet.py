@@ -5,16 +5,16 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import Any, ClassVar, NoReturn
 
 from reconciler.clock import SystemClock
 from reconciler.records.cadence import steps
 from reconciler.records.mode import Mode
 from reconciler.records.record import Identity, InstanceRecord, Row, digest
-from reconciler.runtime.desk import World
 from reconciler.runtime.host import ThreadHost
-from reconciler.runtime.performer import no_secrets
-from reconciler.runtime.protocol import HostOptions, Loaded, LoadSpec, Report
+from reconciler.runtime.performer import Performer, no_secrets
+from reconciler.runtime.protocol import HostOptions, Loaded, LoadSpec, Report, World
 from reconciler.strategy.base import Strategy
 from reconciler.strategy.definition import Definition
 
@@ -98,7 +98,8 @@ class Fleet:
         self._awaited = 0
         self._reached = threading.Event()
         exchange: Any = NoExchange()
-        self.host = ThreadHost(World(SystemClock(), exchange, exchange, 6.0), options, self._hear, no_secrets)
+        perform = partial(Performer, resolve=no_secrets)
+        self.host = ThreadHost(World(SystemClock(), exchange, 6.0), exchange, options, self._hear, perform)
         self.host.start()
 
     def _hear(self, report: Report) -> None:

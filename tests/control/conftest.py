@@ -33,10 +33,9 @@ from reconciler.records.followed import Pinned
 from reconciler.records.plan import Action, Phase, Running
 from reconciler.records.snapshot import Snapshot
 from reconciler.records.status import InstanceStatus, Obstacle
-from reconciler.runtime.desk import World
 from reconciler.runtime.host import ThreadHost
-from reconciler.runtime.performer import no_secrets, resolver
-from reconciler.runtime.protocol import HostOptions
+from reconciler.runtime.performer import Performer, no_secrets, resolver
+from reconciler.runtime.protocol import HostOptions, World
 from reconciler.settings import accounts_in
 from reconciler.settings.live_settings import LiveLimits
 from reconciler.sources.branch import Branch
@@ -201,10 +200,11 @@ class Fleet:
         self.denials: list[dict[str, Any]] = []
         self.differences: list[dict[str, Any]] = []
         self.host = ThreadHost(
-            World(clock, orders, NoMarket(), 6.0),
+            World(clock, NoMarket(), 6.0),
+            orders,
             HostOptions(workers=2),
             lambda r: self.controller.on_report(r),
-            no_secrets if environment is None else resolver(root, environment),
+            partial(Performer, resolve=no_secrets if environment is None else resolver(root, environment)),
         )
         branch = Branch(root, follows, None, clock) if follows else None
         of_commit = branch.settings if by_settings and branch is not None else None

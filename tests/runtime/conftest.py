@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from decimal import Decimal
+from functools import partial
 from typing import Any
 
 import pytest
@@ -20,11 +21,10 @@ from reconciler.records.cadence import steps
 from reconciler.records.mode import Mode
 from reconciler.records.plan import Phase, Running
 from reconciler.records.record import Identity, InstanceRecord, Row, digest
-from reconciler.runtime.desk import World
 from reconciler.runtime.host import ThreadHost
-from reconciler.runtime.performer import Resolve, no_secrets
+from reconciler.runtime.performer import Performer, Resolve, no_secrets
 from reconciler.runtime.process import AtWork, Surroundings
-from reconciler.runtime.protocol import BeatReport, HostOptions, Loaded, LoadSpec, Report, RuntimeFacts
+from reconciler.runtime.protocol import BeatReport, HostOptions, Loaded, LoadSpec, Report, RuntimeFacts, World
 from reconciler.strategy.base import Strategy
 from reconciler.strategy.definition import Definition
 
@@ -282,10 +282,9 @@ def make_stage() -> Iterator[MakeStage]:
             reports.append(report)
             hear(report)
 
-        world = World(
-            clock or fake_clock, gateway, market, 6.0, at_work or AtWork(), seed=seed, surroundings=surroundings
-        )
-        host = ThreadHost(world, options or HostOptions(), report, resolve, awaited=awaited)
+        world = World(clock or fake_clock, market, 6.0, at_work or AtWork(), seed=seed, surroundings=surroundings)
+        perform = partial(Performer, resolve=resolve)
+        host = ThreadHost(world, gateway, options or HostOptions(), report, perform, awaited)
         host.start()
         stages.append(Stage(fake_clock, gateway, market, reports, host))
         return stages[-1]

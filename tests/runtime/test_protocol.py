@@ -14,8 +14,7 @@ import pytest
 
 from reconciler.errors import ReconcilerError
 from reconciler.records.mode import Mode
-from reconciler.runtime.protocol import LoadSpec, Report, RuntimeFacts
-from reconciler.runtime.slot import Made, Shown
+from reconciler.runtime.protocol import LoadSpec, Made, Report, RuntimeFacts, Shown
 from reconciler.strategy.base import Strategy
 from reconciler.strategy.definition import Definition
 from reconciler.strategy.module_loading import load, reloaded
