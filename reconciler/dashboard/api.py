@@ -2,82 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, fields
 from datetime import datetime
-from typing import Any, Protocol, get_args
+from typing import Any, get_args
 
 from reconciler.clock import Clock, utc
 from reconciler.dashboard.query import HIGHEST_LIMIT, Query, QueryRefusal, no_such
 from reconciler.dashboard.render import to_json
-from reconciler.orders.holding import Holding
 from reconciler.ports import AccountView, EngineStatus, InstanceFilter, StatusReader, StrategySummary
 from reconciler.records.cadence import moment
 from reconciler.records.event import EventType
-from reconciler.records.record import Attempt, Row, told_of_removed
+from reconciler.records.record import told_of_removed
 from reconciler.records.status import InstanceStatus
+from reconciler.store.reader import Reader
 
 Item = Mapping[str, Any]
 """One row, keys as the contract names them, values ready for JSON: money as decimal strings, times ISO 8601."""
 
 EVENT_TYPES: tuple[str, ...] = get_args(EventType)
-
-
-class OrdersReader(Protocol):
-    """Pages of rows, newest first, each with how many match in all. Empty filters match everything."""
-
-    def row(self, instance_id: str) -> Row | None:
-        """The applied row of that id, a tombstone too."""
-        ...
-
-    def attempts_of(self, instance_id: str) -> Sequence[Attempt]:
-        """What was last attempted with each file that claims this id."""
-        ...
-
-    def orders(
-        self,
-        instance_id: str = "",
-        outcome: str = "",
-        state: str = "",
-        shadow: bool | None = None,
-        since: datetime | None = None,
-        until: datetime | None = None,
-        is_open: bool | None = None,
-        limit: int = 100,
-        offset: int = 0,
-    ) -> tuple[Sequence[Item], int]:
-        """`shadow` chooses a book: True the simulated one, None both. Those placed at `until` do not count."""
-        ...
-
-    def order(self, client_order_id: str) -> Item | None:
-        """One order, with its `fills`."""
-        ...
-
-    def holdings(self, instance_id: str, shadow: bool) -> Sequence[Holding]:
-        """What the instance's own fills add up to, by symbol."""
-        ...
-
-    def events(
-        self, instance_id: str = "", type: str = "", limit: int = 100, offset: int = 0
-    ) -> tuple[Sequence[Item], int]:
-        """Items with `id instance_id type reason message count first_at last_at`."""
-        ...
-
-    def history(self, instance_id: str, limit: int = 100, offset: int = 0) -> tuple[Sequence[Item], int]:
-        """Items with `generation kind summary at revision committed mode code_digest values`."""
-        ...
-
-    def changes(self, revisions: Iterable[str | None]) -> Mapping[str, Item]:
-        """What is known of each commit, by its id: who changed it, when, and what was said of it."""
-        ...
-
-    def source(self) -> Item | None:
-        """What is followed and how far; None where that is not known."""
-        ...
-
-    def generation(self, instance_id: str, generation: int) -> Item | None:
-        """One of them, as it was last changed."""
-        ...
 
 
 OWN_ROWS = 20
@@ -87,7 +30,7 @@ OWN_ROWS = 20
 class Api:
     """Each method is the body of one address."""
 
-    def __init__(self, status: StatusReader, reader: OrdersReader, clock: Clock) -> None:
+    def __init__(self, status: StatusReader, reader: Reader, clock: Clock) -> None:
         self._status = status
         self._reader = reader
         self._clock = clock
@@ -163,7 +106,7 @@ class Api:
         return _items(*self._reader.events(**dict(query.filters), limit=query.limit, offset=query.offset))
 
 
-def source_json(engine: EngineStatus, reader: OrdersReader) -> Item:
+def source_json(engine: EngineStatus, reader: Reader) -> Item:
     """What is followed. Of a work tree: the commit that is checked out, where nothing differs from it."""
     found = reader.source()
     if found is not None and found["kind"] == "git":
@@ -194,7 +137,7 @@ def order_filters(query: Query, now: datetime) -> dict[str, Any]:
     return filters
 
 
-def find_order(reader: OrdersReader, client_order_id: str) -> Item:
+def find_order(reader: Reader, client_order_id: str) -> Item:
     """The order of that id; 404 where the ledger knows none."""
     found = reader.order(client_order_id)
     if found is None:
@@ -202,7 +145,7 @@ def find_order(reader: OrdersReader, client_order_id: str) -> Item:
     return found
 
 
-def no_instance(reader: OrdersReader, instance_id: str, where: str) -> QueryRefusal:
+def no_instance(reader: Reader, instance_id: str, where: str) -> QueryRefusal:
     """404 for an instance that is not there; of one that was, when it went and where its past is."""
     row = reader.row(instance_id)
     if row is None or row.removed_at is None:
@@ -221,7 +164,7 @@ def engine_json(engine: EngineStatus) -> dict[str, Any]:
     return {one.name: getattr(engine, one.name) for one in fields(engine)}
 
 
-def holdings(status: StatusReader, reader: OrdersReader, instance: InstanceStatus) -> list[dict[str, Any]]:
+def holdings(status: StatusReader, reader: Reader, instance: InstanceStatus) -> list[dict[str, Any]]:
     """What an instance holds, really and simulated, valued at the quote that strategies saw last, if any did."""
     return [
         one.to_item(shadow, status.quote(instance.account_id, one.symbol))

@@ -14,7 +14,6 @@ from reconciler.dashboard.api import (
     EVENT_TYPES,
     OWN_ROWS,
     Item,
-    OrdersReader,
     find_order,
     find_strategy,
     holdings,
@@ -45,6 +44,7 @@ from reconciler.records.mode import Mode
 from reconciler.records.record import Attempt, Row
 from reconciler.records.snapshot import TEMPLATES_FOLDER
 from reconciler.records.status import Health, InstanceStatus, Sync, TradingReason
+from reconciler.store.reader import Reader
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,7 +177,7 @@ class Pages:
     """Each method is the body of one page."""
 
     def __init__(
-        self, status: StatusReader, reader: OrdersReader, surveyor: Surveyor, accounts: Accounts, clock: Clock
+        self, status: StatusReader, reader: Reader, surveyor: Surveyor, accounts: Accounts, clock: Clock
     ) -> None:
         self._status = status
         self._reader = reader

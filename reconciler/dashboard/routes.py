@@ -17,7 +17,7 @@ from starlette.routing import Route
 from starlette.types import ASGIApp
 
 from reconciler.clock import Clock
-from reconciler.dashboard.api import EVENT_TYPES, Api, OrdersReader, is_moment
+from reconciler.dashboard.api import EVENT_TYPES, Api, is_moment
 from reconciler.dashboard.attention import Surveyor, heartbeat_age_s
 from reconciler.dashboard.bodies import Answer, Answers, Build, View, conditional
 from reconciler.dashboard.guard import COOKIE, LOGIN, DashboardOptions, Guard, Tries, is_token, session_of
@@ -29,6 +29,7 @@ from reconciler.orders.order import OrderState, Outcome
 from reconciler.ports import StatusReader
 from reconciler.records.mode import Mode
 from reconciler.records.status import Health, Sync
+from reconciler.store.reader import Reader
 
 MEDIA_TYPES = {".css": "text/css; charset=utf-8", ".js": "text/javascript; charset=utf-8", ".svg": "image/svg+xml"}
 
@@ -176,7 +177,7 @@ ORDER_FILTERS: Filters = {
 EVENT_FILTERS: Filters = {"instance_id": None, "type": EVENT_TYPES}
 
 
-def create_app(status: StatusReader, reader: OrdersReader, clock: Clock, options: DashboardOptions) -> Starlette:
+def create_app(status: StatusReader, reader: Reader, clock: Clock, options: DashboardOptions) -> Starlette:
     """The dashboard as an ASGI application.
 
     `status` and `reader` are called on worker threads, but for `status.revision()`, which the event loop

@@ -12,7 +12,7 @@ import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from importlib.resources import files
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
@@ -22,6 +22,7 @@ from reconciler.clock import FakeClock
 from reconciler.dashboard.guard import DashboardOptions
 from reconciler.dashboard.routes import create_app
 from reconciler.serving import listen, serving
+from reconciler.store.reader import Reader
 from tests.dashboard.conftest import ACCOUNTS, NOW_S, FakeReader, FakeStatus
 
 CHROMIUM = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
@@ -68,7 +69,7 @@ class Engine:
     """The paths asked for, each with the status it was answered with."""
 
     def __post_init__(self) -> None:
-        self._app = create_app(self.status, self.reader, self.clock, self.options)
+        self._app = create_app(self.status, cast(Reader, self.reader), self.clock, self.options)
         self._thawed = threading.Event()
         self._thawed.set()
         self._dead = threading.Event()

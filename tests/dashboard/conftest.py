@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from typing import Any
+from typing import Any, cast
 
 import httpx
 import pytest
@@ -24,6 +24,7 @@ from reconciler.records.accounts import Accounts, DeclaredAccount
 from reconciler.records.mode import Mode
 from reconciler.records.record import Attempt, Identity, InstanceRecord, Row
 from reconciler.records.status import Condition, Health, InstanceStatus, Sync, Ticks
+from reconciler.store.reader import Reader
 
 NOW_S = 1_767_225_600.0
 REVISION = "4f2c9d1e8b7a60513f2c9d1e8b7a60513f2c9d1e"
@@ -348,7 +349,7 @@ def _matches(one: InstanceStatus, wanted: InstanceFilter) -> bool:
 
 @dataclass
 class FakeReader:
-    """An `OrdersReader` over plain lists, newest first, which notes its calls and threads."""
+    """Answers as `Reader` does, over plain lists, newest first, which notes its calls and threads."""
 
     order_rows: Rows = field(default_factory=lambda: [an_order()])
     event_rows: Rows = field(default_factory=lambda: [an_event()])
@@ -451,7 +452,7 @@ def connect(status: FakeStatus, reader: FakeReader, clock: FakeClock) -> Connect
     async def connected(
         options: DashboardOptions | None = None, *, base_url: str = "http://127.0.0.1:8080", crashes: bool = False
     ) -> AsyncIterator[httpx.AsyncClient]:
-        app = create_app(status, reader, clock, options or DashboardOptions(accounts=ACCOUNTS))
+        app = create_app(status, cast(Reader, reader), clock, options or DashboardOptions(accounts=ACCOUNTS))
         transport = httpx.ASGITransport(app, raise_app_exceptions=not crashes)
         async with httpx.AsyncClient(transport=transport, base_url=base_url) as client:
             yield client

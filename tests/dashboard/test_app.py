@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import inspect
 import threading
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import httpx
 import pytest
@@ -12,10 +13,11 @@ from starlette.applications import Starlette
 from reconciler.clock import FakeClock, iso
 from reconciler.dashboard.guard import SECURITY_HEADERS, DashboardOptions
 from reconciler.dashboard.routes import api_routes, create_app
-from tests.dashboard.conftest import NOW_S
+from reconciler.store.reader import Reader
+from tests.dashboard.conftest import NOW_S, FakeReader
 
 if TYPE_CHECKING:
-    from tests.dashboard.conftest import Connect, FakeReader, FakeStatus
+    from tests.dashboard.conftest import Connect, FakeStatus
 
 pytestmark = pytest.mark.anyio
 
@@ -153,7 +155,7 @@ async def test_no_endpoint_asks_for_the_status_of_10_000_instances_on_the_event_
 async def test_the_json_answers_its_refusals_within_another_application_too(
     status: FakeStatus, reader: FakeReader, clock: FakeClock
 ) -> None:
-    routes = api_routes(create_app(status, reader, clock, DashboardOptions(token="t")))
+    routes = api_routes(create_app(status, cast(Reader, reader), clock, DashboardOptions(token="t")))
     transport = httpx.ASGITransport(Starlette(routes=routes))
     async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
         for path, expected in (("instances", 200), ("instances/nobody", 404), ("orders?limit=x", 400)):
@@ -216,3 +218,13 @@ async def test_the_login_page_is_only_there_where_there_is_a_token(connect: Conn
         assert (await client.get("/login")).status_code == 404
     async with connect(DashboardOptions(token="s3cret")) as client:
         assert (await client.get("/login")).status_code == 200
+
+
+def test_the_reader_of_these_tests_is_asked_as_the_real_one_is() -> None:
+    asked = {name: made for name, made in vars(FakeReader).items() if callable(made) and not name.startswith("_")}
+    for name, made in asked.items():
+        real = inspect.signature(getattr(Reader, name)).parameters.values()
+        fake = inspect.signature(made).parameters.values()
+        assert [(one.name, one.default, one.kind) for one in fake] == [
+            (one.name, one.default, one.kind) for one in real
+        ]
