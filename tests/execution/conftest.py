@@ -7,10 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from reconciler.assembly import order_side
 from reconciler.clock import FakeClock
-from reconciler.exec_mcp.market_data import MarketData
 from reconciler.exec_mcp.servers import Servers
-from reconciler.execution.gateway import Gateway
 from reconciler.store.store import Store
 from tests.execution.standins import ACCOUNTS, Desk, MainLoop, ScriptedServer
 
@@ -43,8 +42,7 @@ def server(clock: FakeClock) -> ScriptedServer:
 def desk(main_loop: MainLoop, store: Store, server: ScriptedServer, clock: FakeClock) -> Iterator[Desk]:
     bridge = main_loop.bridge()
     servers = Servers({"paper": server}, ACCOUNTS)
-    market = MarketData(servers, bridge)
-    gateway = Gateway(store, servers, market, bridge, clock)
+    market, gateway = order_side(clock, store, servers, bridge)
     gateway._wholeness.look("real", (), {}, {})  # compared, as real money must be, when nothing was there yet
     yield Desk(gateway, store, server, main_loop, clock, bridge, servers, market)
     bridge.close()

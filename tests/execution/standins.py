@@ -12,6 +12,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
+from reconciler.assembly import order_side
 from reconciler.clock import Clock, FakeClock, iso
 from reconciler.errors import CapabilityUnavailable, ExecUnavailable
 from reconciler.exec_mcp.bridge import Bridge, Handover, LoopBridge
@@ -281,10 +282,7 @@ class Desk:
 
     def restarted(self) -> Gateway:
         """A gateway that begins with what the ledger holds, as after a restart."""
-        return self._gateway(MarketData(self.servers, self.bridge))
-
-    def _gateway(self, market: MarketData) -> Gateway:
-        return Gateway(self.store, self.servers, market, self.bridge, self.clock)
+        return order_side(self.clock, self.store, self.servers, self.bridge).gateway
 
 
 def request(quantity: str = "1", limit: str | None = None, side: Side = Side.BUY) -> OrderRequest:

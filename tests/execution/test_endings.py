@@ -155,7 +155,6 @@ def test_what_a_resting_order_is_never_told_is_asked_for_three_times(desk: Desk)
 def restarted(desk: Desk, number: int) -> None:
     """As many beats of the next engine, which has nothing but the ledger."""
     gateway = desk.restarted()
-    gateway.recover()
     for _ in range(number):
         desk.clock.advance(6)
         desk.main_loop.run(gateway._follow_up.run())
@@ -287,7 +286,6 @@ def test_a_refusal_costs_one_question_and_is_not_asked_for_in_its_moment(desk: D
 def test_a_refusal_of_the_last_seconds_is_looked_up_by_the_next_engine(desk: Desk) -> None:
     order = refused(desk)
     gateway = desk.restarted()
-    gateway.recover()
     desk.server.answers("get_order", FILLED)
     desk.clock.advance(6)
     desk.main_loop.run(gateway._follow_up.run())
@@ -298,7 +296,6 @@ def test_a_refusal_of_the_last_seconds_is_looked_up_by_the_next_engine(desk: Des
 def test_what_the_gateway_refused_is_not_looked_up(desk: Desk) -> None:
     assert desk.buy(StandInGate(paused=True)).rejected_by is RejectedBy.GATEWAY
     gateway = desk.restarted()
-    gateway.recover()
     desk.clock.advance(6)
     desk.main_loop.run(gateway._follow_up.run())
     gateway.close()

@@ -337,7 +337,6 @@ def test_it_goes_on_after_a_restart(desk: Desk, market: Market) -> None:
     hold(desk, A, "2")
     flatten(desk)
     restarted = desk.restarted()
-    restarted.recover()
     for number in (8, 9, 10):
         desk.clock.advance(6)
         desk.main_loop.run(restarted.follow_up(number))

@@ -164,7 +164,6 @@ def test_it_outlives_a_restart(desk: Desk, gate: StandInGate) -> None:
     desk.follow_up()
     desk.server.returned()
     restarted = desk.restarted()
-    restarted.recover()
     desk.main_loop.run(restarted.follow_up(8))
     desk.main_loop.run(restarted.follow_up(9))
     assert known(desk, order).state is OrderState.CANCELLED

@@ -30,7 +30,6 @@ def bounded(desk: Desk, ceilings: Ceilings, above: tuple[Scope, ...] = ()) -> No
     desk.servers.accounts = replace(ACCOUNTS, declared={**ACCOUNTS.declared, "main": main}, above=above)
     desk.gateway.close()
     desk.gateway = desk.restarted()
-    desk.gateway.recover()
 
 
 def open_orders(desk: Desk) -> list[Order]:

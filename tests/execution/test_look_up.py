@@ -105,7 +105,6 @@ def test_the_count_starts_anew_after_a_restart(desk: Desk) -> None:
     order = doubted(desk)
     beats(desk, 4)
     restarted = desk.restarted()
-    restarted.recover()
     for _ in range(5):
         desk.main_loop.run(restarted.follow_up(8))
         desk.clock.advance(6)
@@ -119,7 +118,6 @@ def test_an_order_found_pending_at_the_start_is_never_sent_again_but_asked_for(d
     draft = desk.gateway._steps.draft(StandInGate(), request(), 7)
     desk.store.ledger.append(draft)
     restarted = desk.restarted()
-    restarted.recover()
     desk.server.answers("get_order", FILLED)
     desk.main_loop.run(restarted.follow_up(8))
 

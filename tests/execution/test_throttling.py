@@ -21,7 +21,6 @@ def throttled(desk: Desk, throttle: Throttle | None = THREE, everywhere: Throttl
     desk.servers.accounts = replace(ACCOUNTS, declared=declared, throttle=everywhere)
     desk.gateway.close()
     desk.gateway = desk.restarted()
-    desk.gateway.recover()
     desk.gateway._wholeness.look("real", (), {}, {})  # compared, as real money must be
     return desk.gateway
 

@@ -28,7 +28,6 @@ class Engine:
     def __init__(self, desk: Desk) -> None:
         self.desk = desk
         self.gateway = desk.restarted()
-        self.gateway.recover()
 
     def beats(self, number: int = 2, apart_s: float = 6.0) -> Engine:
         for _ in range(number):

@@ -128,7 +128,6 @@ def test_it_waits_out_an_outage_and_a_restart(desk: Desk, resting: Order) -> Non
     desk.server.went_down()
     desk.follow_up()
     restarted = desk.restarted()
-    restarted.recover()
     desk.main_loop.run(restarted.follow_up(8))
     assert known(desk, resting).is_open
     desk.server.returned()
