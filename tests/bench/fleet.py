@@ -91,7 +91,10 @@ def _row(instance_id: str, config: dict[str, Any]) -> Row:
 
 
 class Fleet:
-    """A running host, and a count of what it has loaded."""
+    """A running host, and a count of what it has loaded.
+
+    The host alone, not an engine as `assembled` makes it: what a tick and an instance cost is to be seen by itself.
+    """
 
     def __init__(self, options: HostOptions) -> None:
         self.loaded = 0

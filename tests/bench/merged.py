@@ -138,6 +138,7 @@ def many_records() -> Result:
 
 
 def _observer(root: Path) -> Observer:
+    """The part alone that reads, judges and writes: an engine as `assembled` makes it would load what it finds."""
     clock, judged, accounts = SystemClock(), EvaluationCache(), Accounts()
     return Observer(
         clock,

@@ -179,6 +179,7 @@ def _live(running: Fleet, stopping: threading.Event) -> None:
 
 
 def _parts(running: Fleet, known: Known, store: Store) -> Parts:
+    """Not those of an engine as `assembled` makes it: its passes would take part in what is measured."""
     nothing: Any = SimpleNamespace(last_beat=1, age_s=lambda: 1.0, lost=0, behind_s=0.0, silence=str, ended=str)
     controller: Any = SimpleNamespace(fleet=known, version=1, fault="")
     catalogue: Any = SimpleNamespace(definition=lambda *_: object(), types=tuple, importing=lambda *_: None)

@@ -111,7 +111,10 @@ def _seconds(work: Callable[[], object]) -> float:
 
 @contextmanager
 def controller(root: Path) -> Iterator[tuple[Controller, _Running]]:
-    """A controller on real files, git and database."""
+    """A controller on real files, git and database.
+
+    Not an engine as `assembled` makes it: what loading costs is measured in `instances`.
+    """
     clock = SystemClock()
     host: Any = _Running()
     catalogue, judged, accounts = Catalogue(), EvaluationCache(), Accounts()

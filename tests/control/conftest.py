@@ -165,7 +165,11 @@ class NoMarket:
 
 
 class Fleet:
-    """An engine without its loops: the test takes every turn itself."""
+    """An engine without its loops: the test takes every turn itself.
+
+    Not as `assembled` makes it: there is no order side. What it would say of trading is said by `NoOrders`, as each
+    test wants it; whole engines are in `tests/proof` and `tests/test_inline.py`.
+    """
 
     def __init__(
         self,
