@@ -200,6 +200,11 @@ class Order:
         return self.outcome is Outcome.SHADOW or is_refused
 
     @property
+    def will_be_shadow(self) -> bool:
+        """True where it is in the shadow book, or will be: also of a draft, of which nothing was decided yet."""
+        return self.outcome is Outcome.SHADOW or self.provenance.mode is not Mode.ACTIVE
+
+    @property
     def is_open(self) -> bool:
         """True while something may still happen to it at the exchange, as far as is known."""
         if self.outcome in (Outcome.PENDING, Outcome.UNKNOWN):

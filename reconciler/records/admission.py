@@ -12,6 +12,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+from reconciler.documents.wording import some
 from reconciler.errors import Problem
 from reconciler.records.evaluation import Evaluation
 from reconciler.records.mode import REFUSAL_HINT, Mode, lowers, refusal
@@ -113,8 +114,7 @@ def summarise(old: Row, new: Row) -> str:
     """One line naming what changed from one row to the next."""
     changed = differences(dict(old.record.values), dict(new.record.values))
     parts = [f"{pointer}: {shown(was)} → {shown(now)}" for pointer, was, now in changed]
-    if len(parts) > _MOST:
-        parts = [*parts[:_MOST], f"and {len(parts) - _MOST} more"]
+    parts = [some(parts, _MOST, "; ")] if parts else []
     parts.extend(_through_template(old, new, has_changes=bool(parts)))
     if not old.is_live:
         parts.insert(0, "restored after removal")
