@@ -14,7 +14,7 @@ import click
 
 from reconciler.cli.output import Failure, print_outcome, say, tell
 from reconciler.cli.parameters import Fee, Held, Money, one_or_all, reason_option
-from reconciler.cli.place import Engine, NoEngine, Place, owned_store, require_known
+from reconciler.cli.place import READ_S, Engine, NoAnswer, NoEngine, Place, owned_store, require_known
 from reconciler.orders.news import Correction
 from reconciler.orders.order import decimal_text
 from reconciler.records.cadence import NOTHING_AHEAD, free_from_s
@@ -304,24 +304,32 @@ def wait(place: Place, instance_ids: tuple[str, ...], wanted: tuple[str, ...], t
     clock = SystemClock()
     engine = place.engine()
     asked_at_s = clock.monotonic()
+    ids = tuple(dict.fromkeys(instance_ids))
+
+    def left_s() -> float:
+        """How long one answer may take; an engine that gives one gives it in that time, however soon all is over."""
+        return min(max(timeout_s - (clock.monotonic() - asked_at_s), SETTLE_S), READ_S)
+
     try:
-        engine.post("/v1/reconcile", {})
+        engine.post("/v1/reconcile", {}, left_s())
         while True:
             age_s = clock.monotonic() - asked_at_s
-            missing = [said for id_ in dict.fromkeys(instance_ids) for said in _missing(engine, id_, wanted)]
+            missing = [said for id_ in ids for said in _missing(engine, id_, wanted, left_s())]
             if not missing and age_s >= min(SETTLE_S, timeout_s):
-                tell(*(f"{id_}: {', '.join(wanted)}" for id_ in dict.fromkeys(instance_ids)))
+                tell(*(f"{id_}: {', '.join(wanted)}" for id_ in ids))
                 return
             if missing and age_s >= timeout_s:
-                raise Failure(*missing, *_unknown(place, instance_ids))
+                raise Failure(*missing, *_unknown(place, ids))
             clock.wait(threading.Event(), LOOK_S)
+    except NoAnswer as error:
+        raise Failure(*(f"{id_}: expected {', '.join(wanted)}, is not known" for id_ in ids), *error.lines) from error
     except NoEngine:
         raise Failure("no engine is running here: nothing will change by waiting") from None
 
 
-def _missing(engine: Engine, instance_id: str, wanted: Sequence[str]) -> list[str]:
+def _missing(engine: Engine, instance_id: str, wanted: Sequence[str], timeout_s: float) -> list[str]:
     """One sentence for each word that is not true yet."""
-    item = engine.get(f"/api/v1/instances/{instance_id}")
+    item = engine.get(f"/api/v1/instances/{instance_id}", timeout_s=timeout_s)
     if item is None:
         return [f"{instance_id}: expected {', '.join(wanted)}, there is no such instance yet"]
     conditions = {condition["type"]: condition for condition in item["conditions"]}

@@ -162,7 +162,7 @@ def print_table(
     if terminal and cells and shown.width > console.width:
         print_blocks([[(columns[index], row[index]) for index in range(len(columns))] for row in cells])
         return
-    table = _table(columns, cells, shown.beside, styles if terminal else {})
+    table = _table(columns, cells, shown.beside, styles if terminal or console.is_terminal else {})
     if shown.below:
         _print_with_below(table, columns, cells, shown.below, styles)
     else:

@@ -292,6 +292,9 @@ def owned_store(place: Place) -> Iterator[Owned]:
 
 PAGE = 1000
 TIMEOUT_S = 30.0
+"""How long a command may take. Its outcome is not known where no answer comes, so it is worth waiting for."""
+READ_S = 10.0
+"""An answer that only tells takes milliseconds: who does not give it by then is stopped, or far too busy."""
 
 
 class NoEngine(Exception):
@@ -308,9 +311,9 @@ class Engine:
     def __init__(self, socket_path: Path) -> None:
         self._socket_path = socket_path
 
-    def get(self, path: str, query: Mapping[str, Any] | None = None) -> Any:
+    def get(self, path: str, query: Mapping[str, Any] | None = None, timeout_s: float | None = None) -> Any:
         """What the read-only API answers at `path`; None where it says that there is no such thing."""
-        return self._ask("GET", path, query, None)
+        return self._ask("GET", path, query, None, READ_S if timeout_s is None else timeout_s)
 
     def items(self, path: str, query: Mapping[str, Any] | None = None) -> Iterator[Any]:
         """Every item of a list, page after page."""
@@ -322,9 +325,9 @@ class Engine:
             if len(page["items"]) < PAGE:
                 return
 
-    def post(self, path: str, body: Mapping[str, Any], timeout_s: float = TIMEOUT_S) -> Any:
+    def post(self, path: str, body: Mapping[str, Any], timeout_s: float | None = None) -> Any:
         """What a command answers. NoAnswer where none comes in time, or the engine fails at it."""
-        return self._ask("POST", path, None, body, timeout_s)
+        return self._ask("POST", path, None, body, TIMEOUT_S if timeout_s is None else timeout_s)
 
     def _ask(
         self,
@@ -332,7 +335,7 @@ class Engine:
         path: str,
         query: Mapping[str, Any] | None,
         body: Mapping[str, Any] | None,
-        timeout_s: float = TIMEOUT_S,
+        timeout_s: float,
     ) -> Any:
         self._require_engine(timeout_s)
         import httpx
@@ -343,6 +346,10 @@ class Engine:
             with httpx.Client(transport=transport, base_url="http://localhost", timeout=timeout_s) as client:
                 # What somebody typed may stand in it: whatever it is, the engine says that there is no such thing.
                 answer = client.request(method, quote(path, errors="surrogateescape"), params=query, json=body)
+        except httpx.TimeoutException as error:
+            why = "it is stopped, or far too busy; look at its log"
+            doubt = "" if method == "GET" else "; it may still do it when it goes on: look at reconciler status then"
+            raise NoAnswer(f"the engine did not answer within {timeout_s:g} s: {why}{doubt}") from error
         except httpx.HTTPError as error:
             raise NoAnswer(f"the engine did not answer: {error}; look at its log") from error
         if answer.status_code == 404 and method == "GET":

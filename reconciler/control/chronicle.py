@@ -204,14 +204,13 @@ class Chronicle:
         if len(faulty) > MANY:
             log.warning("more files were not applied", extra={"files": len(faulty) - MANY})
         if removal.held and removal.held_digest != before.held_digest:
-            self._events.record(
-                None,
-                WARNING,
-                EventReason.PRUNE_HELD,
+            told = (
                 f"{len(removal.held)} without a file are held, for {removal.held_why}; they run on: "
                 f"{some(removal.held, _NAMED)}. "
-                f"To remove exactly these: reconciler prune --confirm {removal.held_digest}",
+                f"To remove exactly these: reconciler prune --confirm {removal.held_digest}"
             )
+            log.warning("removals are held", extra={"why": told})
+            self._events.record(None, WARNING, EventReason.PRUNE_HELD, told)
         for instance_id in sorted(set(removal.protected) - set(before.protected)):
             self._events.record(
                 instance_id, WARNING, EventReason.PROTECTED, "its file is missing; it runs on: protect is true"
@@ -233,6 +232,7 @@ class Chronicle:
 
     def blocked(self, why: str) -> None:
         until = "until that is over, modes may be lowered and nothing else is applied"
+        log.warning("what changed is not applied", extra={"why": f"{why}: {until}"})
         self._events.record(None, WARNING, EventReason.SOURCE_BLOCKED, f"{why}: {until}")
 
     def unblocked(self) -> None:
@@ -245,13 +245,16 @@ class Chronicle:
         commit, why = now.held, now.held_why
         way_out = f"; to take it all the same: reconciler source accept {commit} --reason …" if commit else ""
         told = f"commit {commit[:12]} is held: {why}" if commit else f"{why}; what is applied stays"
+        log.warning("the branch is not followed", extra={"why": f"{told}{way_out}"})
         self._events.record(None, WARNING, EventReason.SOURCE_HELD, f"{told}{way_out}")
 
     def reached(self, fault: str) -> None:
         """What became of asking the remote: `fault` is empty where it answers again."""
         if fault:
+            log.warning("the remote does not answer", extra={"why": fault})
             self._events.record(None, WARNING, EventReason.SOURCE_UNREACHABLE, f"{fault}; what is applied stays")
         else:
+            log.info("the remote answers again")
             self._events.record(None, NORMAL, EventReason.SOURCE_REACHED, "it answers again")
 
     def pass_failed(self, error: str) -> None:

@@ -13,6 +13,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple
+from unicodedata import normalize
 
 from reconciler.documents.document import Mark
 from reconciler.documents.wording import some
@@ -256,6 +257,8 @@ def _rivalry(file: Evaluation, claimants: Sequence[Evaluation]) -> Problem:
     how = f"also claimed{'' if readable else ','} {' and, '.join(whose)}{f' and {more:,} more' if more else ''}"
     place = Mark(file.path, 0, 0) if file.source is None else file.place("id")
     hint = "an id belongs to one file: give one of the two another, or remove it"
+    if any(normalize("NFC", path) == normalize("NFC", file.path) for path in (*readable, *unreadable)):
+        hint = f"two names that look the same, accents combined in one of them; {hint}"
     return Problem(*place, "id", how, hint, "duplicate-id")
 
 

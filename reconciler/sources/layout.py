@@ -22,7 +22,10 @@ SETTINGS = "reconciler.yaml"
 HALT_PATHS = tuple(f"{INSTANCES}/{name}" for name in HALT_FILES)
 TEMPLATES_PATH = f"{INSTANCES}/{TEMPLATES_FOLDER}"
 
-_EDITOR_TEMPORARY = re.compile(r"~$|^#.*#$|^\.#|\.sw[a-px]$|\.tmp$|^4913$|___jb_(tmp|old)___$|^\.goutputstream-")
+_EDITOR_TEMPORARY = re.compile(
+    r"~$|^#.*#$|^\.#|\.sw[a-px]$|\.kate-swp$|\.tmp$|^4913$|___jb_(tmp|old)___$|^\.goutputstream-"
+    r"|_(BACKUP|BASE|LOCAL|REMOTE)_\d+\.ya?ml$"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +39,7 @@ class Rules:
 
 
 def is_editor_temporary(name: str) -> bool:
-    """Swap files, backups, and what editors write before they rename."""
+    """Swap files, backups, what editors write before they rename, and what `git mergetool` lays beside a conflict."""
     return _EDITOR_TEMPORARY.search(name) is not None
 
 
@@ -45,7 +48,9 @@ def _is_set_aside(name: str) -> bool:
 
 
 def _is_record(name: str) -> bool:
-    return name.endswith((".yaml", ".yml")) and not _is_set_aside(name)
+    is_one = name.endswith((".yaml", ".yml")) and not _is_set_aside(name)
+    # Asked for each file on each pass. No id holds an underscore, so of few names more is to be asked.
+    return is_one and not ("_" in name and is_editor_temporary(name))
 
 
 def _is_record_or_halt(name: str) -> bool:

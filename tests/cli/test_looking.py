@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import socket
 from decimal import Decimal
 from typing import Any
 
 import pytest
 
+from reconciler.cli import operate, place
 from reconciler.clock import SystemClock
 from reconciler.orders.order import OrderNews, OrderState, Outcome, Side
 from tests.cli.conftest import START_S, FakeEngine, Fleet, an_order, live_item
@@ -224,6 +226,29 @@ def test_whatever_is_typed_for_an_id_is_no_instance(trading: Fleet, engine: Fake
     assert result.exit_code == 1
     assert "there is no such instance" in result.stderr
     assert "\x1b" not in result.stderr
+
+
+def test_an_engine_that_does_not_answer_holds_nobody_beyond_the_timeout(
+    trading: Fleet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(operate, "SETTLE_S", 0.05)
+    monkeypatch.setattr(place, "READ_S", 0.05)
+    monkeypatch.setattr(place, "TIMEOUT_S", 0.05)
+    trading.control_socket.unlink(missing_ok=True)
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as frozen:
+        frozen.bind(str(trading.control_socket))
+        frozen.listen(8)
+        waiting = trading.run("wait", "a", "--timeout", "0")
+        looking = trading.run("status")
+        pausing = trading.run("pause", "a", "--reason", "why")
+    assert (waiting.exit_code, looking.exit_code, pausing.exit_code) == (1, 1, 1)
+    first, why = waiting.stderr.splitlines()
+    assert first == "a: expected Healthy, is not known"
+    assert why.startswith("the engine did not answer within 0.05 s: it is stopped, or far too busy; look at its log")
+    assert (
+        looking.stderr == "the engine did not answer within 0.05 s: it is stopped, or far too busy; look at its log\n"
+    )
+    assert "it may still do it when it goes on" in pausing.stderr
 
 
 def test_waiting_without_an_engine_is_in_vain(trading: Fleet) -> None:

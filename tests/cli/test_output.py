@@ -116,6 +116,16 @@ def test_words_have_colours_where_a_terminal_has(
     assert "\x1b[31mStuck\x1b[0m" in capsys.readouterr().out
 
 
+def test_who_wants_colours_in_a_pipe_gets_them_in_cells_too(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("TERM", "xterm-256color")
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    print_table(("A", "B"), [["Stuck", "x"]], styles={"Stuck": "red"})
+    assert "\x1b[31mStuck\x1b[0m" in capsys.readouterr().out
+
+
 def test_what_is_left_out_is_named(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     assert shown(200, capsys, monkeypatch)[1] == ""
     told = shown(40, capsys, monkeypatch)[1]

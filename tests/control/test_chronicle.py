@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from reconciler.control.chronicle import MANY, Chronicle
 from reconciler.errors import Problem
 from reconciler.records.admission import Removal
+from reconciler.records.followed import Followed
 from reconciler.records.mode import Mode
 from reconciler.records.plan import Load
 from reconciler.records.record import Attempt, Identity, InstanceRecord, Row, RowChange
@@ -96,3 +99,27 @@ def test_problems_of_files_are_in_the_log_too_and_do_not_flood_it(
     told = [(record.getMessage(), getattr(record, "why", None)) for record in caplog.records]
     why = "instances/a.yaml:7:3: config.levels: expected an integer, was text (and 1 more)"
     assert told == [("a file was not applied", why)] * MANY + [("more files were not applied", None)]
+
+
+def test_what_keeps_changes_from_being_applied_is_in_the_log_too(
+    chronicle: Chronicle, book: Book, caplog: pytest.LogCaptureFixture
+) -> None:
+    followed = Followed("git", branch="main", applied="a" * 40)
+    held = replace(followed, held="b" * 40, held_why="it is not signed")
+    chronicle.followed(followed, held)
+    chronicle.followed(held, held)
+    chronicle.reached("origin: git fetch failed")
+    chronicle.blocked("a rebase is under way")
+    chronicle.admitted((), (), Removal(held=("a", "b"), held_digest="9f31c2"), Removal())
+    told = [(record.getMessage(), getattr(record, "why", "")) for record in caplog.records]
+    assert [message for message, _ in told] == [
+        "the branch is not followed",
+        "the remote does not answer",
+        "what changed is not applied",
+        "removals are held",
+    ]
+    assert (
+        "commit bbbbbbbbbbbb is held: it is not signed; to take it all the same: reconciler source accept" in told[0][1]
+    )
+    assert "reconciler prune --confirm 9f31c2" in told[3][1]
+    assert len(book.events) == len(told)

@@ -78,6 +78,13 @@ def test_two_files_that_claim_one_id_are_both_refused_each_naming_the_other(worl
     assert other.problems == ()
 
 
+def test_of_two_names_that_look_the_same_that_is_said(world: World) -> None:
+    first, second = world.judge(file("caf\u00e9/a.yaml", "a"), file("cafe\u0301/a.yaml", "a"))
+    for one in (first, second):
+        (problem,) = one.problems
+        assert problem.hint.startswith("two names that look the same, accents combined in one of them; an id belongs")
+
+
 def test_an_invalid_file_refuses_the_other_claim_too(world: World) -> None:
     valid, misnamed = world.judge(file("a.yaml", "a"), file("b.yaml", "a"))
     assert said(valid) == ["instances/a.yaml:1:5: id: also claimed by instances/b.yaml"]

@@ -44,6 +44,8 @@ def test_records_templates_definitions_and_the_halt_count(path: str) -> None:
         "instances/_templates/deep/majors.yaml",
         "instances/_templates/_draft.yaml",
         "instances/folder.yaml/btc.yaml",
+        "instances/btc_BACKUP_1234.yaml",
+        "instances/desk-a/btc_LOCAL_1234.yml",
         "strategies/_shared.py",
         "strategies/.grid.py",
         "strategies/deep/grid.py",

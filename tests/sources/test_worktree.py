@@ -425,7 +425,11 @@ def test_what_looks_as_if_it_were_meant_is_named(fleet: Path, worktree: At, name
 
 @pytest.mark.parametrize(
     "name",
-    ["_i1.yaml.bak", ".i1.yaml.swp", "i1.yaml~", "i1.yaml.swp", "#i1.yaml#", "i1.yamlet", "README.md", "i1.yaml.tmp"],
+    [
+        *("_i1.yaml.bak", ".i1.yaml.swp", "i1.yaml~", "i1.yaml.swp", "#i1.yaml#", "i1.yamlet", "README.md"),
+        *("i1.yaml.tmp", "i1.yaml.kate-swp", ".~lock.i1.yaml#", "._i1.yaml", ".nfs0001", "i1.yaml___jb_tmp___"),
+        *("i1_BASE_77.yaml", "i1_BACKUP_77.yml"),
+    ],
 )
 def test_what_editors_leave_and_what_is_kept_aside_is_not(fleet: Path, worktree: At, name: str) -> None:
     (fleet / "instances" / name).write_text("id: i1\n")
