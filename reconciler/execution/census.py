@@ -17,7 +17,7 @@ from reconciler.clock import Clock, utc
 from reconciler.execution.limits import Footprint, QuotePrices, footprint
 from reconciler.execution.scope_sum import MARK_S, ScopeSum
 from reconciler.orders.holding import Holding
-from reconciler.orders.order import Order
+from reconciler.orders.order import Order, will_be_shadow
 from reconciler.records.accounts import Scope
 from reconciler.records.mode import Mode
 from reconciler.records.record import Limits, Row
@@ -128,7 +128,7 @@ class Census:
 
     def dossier_of(self, order: Order) -> Dossier:
         origin = order.provenance
-        return self.dossier(origin.instance_id, origin.account_id, origin.symbol, shadow=order.will_be_shadow)
+        return self.dossier(origin.instance_id, origin.account_id, origin.symbol, shadow=will_be_shadow(order))
 
     def dossier(self, instance_id: str, account_id: str, market: str, *, shadow: bool) -> Dossier:
         """The one there is; begun where there is none, with what the ledger says it holds."""

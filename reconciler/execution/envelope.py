@@ -21,7 +21,7 @@ from reconciler.execution.limits import exposing, newly_traded
 from reconciler.execution.scope_sum import EquityReading, Factor, Kind, ScopeSum, Share, Usage
 from reconciler.orders.holding import Holding
 from reconciler.orders.market import factor, market_currency
-from reconciler.orders.order import Order, Outcome, Side, decimal_text
+from reconciler.orders.order import Order, Outcome, Side, decimal_text, will_be_shadow
 from reconciler.records.accounts import Accounts, Scope, ScopeMemory, told_lacking
 from reconciler.records.record import Limits, Row
 from reconciler.store.store import Store
@@ -220,7 +220,7 @@ class Envelope:
     def lacking(self, order: Order, limits: Limits) -> str:
         """Why what adds exposure may not leave: the record, or its account, lacks limits that the settings ask for."""
         origin = order.provenance
-        if order.will_be_shadow:
+        if will_be_shadow(order):
             return ""
         return self._told_lacking(Bound(origin.account_id, origin.symbol, {}, limits, True))
 
@@ -238,7 +238,7 @@ class Envelope:
     def give_back(self, order: Order) -> None:
         """It did not leave after all, and the ledger will not say so."""
         with self._lock:
-            dossier = self._census.dossiers.get((order.instance_id, order.will_be_shadow))
+            dossier = self._census.dossiers.get((order.instance_id, will_be_shadow(order)))
             if dossier is not None and dossier.orders.pop(order.client_order_id, None) is not None:
                 self._recount(dossier)
 
@@ -442,7 +442,7 @@ class Envelope:
 
     def _dossier_of(self, order: Order) -> Dossier:
         origin = order.provenance
-        return self._dossier(origin.instance_id, origin.account_id, origin.symbol, shadow=order.will_be_shadow)
+        return self._dossier(origin.instance_id, origin.account_id, origin.symbol, shadow=will_be_shadow(order))
 
     def _dossier(self, instance_id: str, account_id: str, market: str, *, shadow: bool) -> Dossier:
         is_new = (instance_id, shadow) not in self._census.dossiers

@@ -200,16 +200,16 @@ class Order:
         return self.outcome is Outcome.SHADOW or is_refused
 
     @property
-    def will_be_shadow(self) -> bool:
-        """True where it is in the shadow book, or will be: also of a draft, of which nothing was decided yet."""
-        return self.outcome is Outcome.SHADOW or self.provenance.mode is not Mode.ACTIVE
-
-    @property
     def is_open(self) -> bool:
         """True while something may still happen to it at the exchange, as far as is known."""
         if self.outcome in (Outcome.PENDING, Outcome.UNKNOWN):
             return True
         return self.outcome in (Outcome.ACCEPTED, Outcome.SHADOW) and (self.state is None or not self.state.is_final)
+
+
+def will_be_shadow(order: Order) -> bool:
+    """True where it is in the shadow book, or will be: also of a draft, of which nothing was decided yet."""
+    return order.outcome is Outcome.SHADOW or order.provenance.mode is not Mode.ACTIVE
 
 
 @dataclass(frozen=True, slots=True)
