@@ -77,7 +77,7 @@ def run(settings: Settings, *, adopt: bool, once: bool, trust: str = "") -> int:
     """
     log_to_stderr()
     sys.setswitchinterval(SWITCH_S)
-    gc.set_threshold(50_000, 20, 50)  # a fleet is many small values that live long: look through them less often
+    gc.set_threshold(1_000_000, 20, 50)  # many small values that live long: looked through once they are there
     clock = SystemClock()
     descriptors = Descriptors()
     with Store.open(settings.database, clock) as store:

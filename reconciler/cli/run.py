@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import gc
 import json
 import os
 import sys
@@ -72,6 +73,7 @@ def run(
     asked = {"source.kind": source, "source.branch": branch, "source.remote": remote, "dashboard.port": port}
     flags = {name: value for name, value in asked.items() if value is not None}
     settings = place.engine_settings(flags)
+    gc.set_threshold(1_000_000, 20, 50)  # until the fleet is loaded: hardly anything that is made on the way is garbage
     from reconciler.app import run as run_engine
 
     try:

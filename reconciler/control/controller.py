@@ -255,6 +255,7 @@ class Controller:
         self._chronicle.acting(actions)
         for action in actions:
             self._perform(action)
+        self._load([action.row for action in actions if isinstance(action, Load)])
         if self._touched:
             self.touched(frozenset(self._touched))
             self._touched.clear()
@@ -311,12 +312,8 @@ class Controller:
 
     def _perform(self, action: Action) -> None:
         match action:
-            case Load(row=row):
-                definition = self._observer.definition(row)
-                if definition is not None:
-                    self._touched.discard(row.id)  # to be looked at when it has arrived
-                    self._retries_s.pop(row.id, None)
-                    self._host.load(LoadSpec(row, definition))
+            case Load():
+                return  # all of them at once, after whatever lowers or ends anything
             case Unload(id=instance_id, reason=reason):
                 self._retries_s.pop(instance_id, None)
                 self._host.unload(instance_id, reason)
@@ -329,6 +326,14 @@ class Controller:
             case _:
                 assert_never(action)
         self.version += 1
+
+    def _load(self, rows: Sequence[Row]) -> None:
+        specs = [LoadSpec(row, found) for row in rows if (found := self._observer.definition(row)) is not None]
+        for spec in specs:
+            self._touched.discard(spec.row.id)  # to be looked at when it has arrived
+            self._retries_s.pop(spec.row.id, None)
+        self._host.load_all(specs)
+        self.version += len(specs)
 
     # Record: reports → history.
 

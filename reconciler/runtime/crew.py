@@ -62,12 +62,16 @@ class Crew:
 
     def offer(self, slot: Slot) -> None:
         """Have somebody work on `slot`, unless somebody already does and will look again when done."""
+        self.offer_all((slot,))
+
+    def offer_all(self, slots: Sequence[Slot]) -> None:
+        """`offer` each of them."""
         with self._bell:
-            if slot.claimed:
-                return
-            slot.claimed = True
-            self._put(slot)
-            lacking = self._call_workers()
+            unclaimed = [slot for slot in slots if not slot.claimed]
+            for slot in unclaimed:
+                slot.claimed = True
+                self._put(slot)
+            lacking = self._call_workers() if unclaimed else 0
         self._start_spares(lacking)
 
     def offer_ticks(self, due: Sequence[Slot], beat: int) -> int:
@@ -246,7 +250,7 @@ class Crew:
                 log.exception("the engine failed while working on an instance", extra={"id": slot.id})
                 self._outlive(call, slot, error)
             slot.claimed = False
-            if slot.beat is not None or slot.ending or slot.wanted is not None:
+            if slot.beat is not None or slot.ending or slot.wanted is not None or slot.undrawn:
                 self.offer(slot)
             if self._size > self._places:  # there are spares
                 self._wait()

@@ -277,6 +277,8 @@ class Turns:
             self._unload(call, slot)
         elif slot.wanted is not None:
             self._load(call, slot)
+        elif slot.undrawn:
+            self._render(call, slot)
         elif not slot.steps:
             slot.beat = None
         call.ended_s = self._monotonic()
@@ -292,9 +294,8 @@ class Turns:
             else:
                 self._progress.load_failed(slot, done.failure.text)
             return
+        slot.undrawn = done.made.renders  # at the end of the queue: a fleet that starts is loaded first, and then drawn
         self._progress.load_succeeded(slot, done.made)
-        if done.made.renders and not slot.ending:
-            self._render(call, slot)
 
     def _ticked(self, call: HookCall, slot: Slot, made: Made, done: Done) -> None:
         """What is to be said of a tick that did not simply go well, and what is to be shown after one."""
@@ -313,6 +314,7 @@ class Turns:
     def _render(self, call: HookCall, slot: Slot) -> None:
         """Keep what `render` gives; what fails to render leaves the widgets as they were, told once per error."""
         before = slot.shown
+        slot.undrawn = False
         done = self._call(call, slot, "render", lambda: self._performing.render(slot.id, call.place))
         slot.render_at_s = self._monotonic() + self._render_interval_s
         if done.shown is not None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from types import MappingProxyType
 
@@ -186,20 +186,23 @@ class Roster:
         with self._lock:
             return self.board.schedule.next_due(beat)
 
-    def ask_load(self, spec: LoadSpec) -> Slot | None:
-        """Want `spec` loaded, once what is there has ended; it is asked to. None where the host is stopping."""
+    def ask_loads(self, specs: Sequence[LoadSpec]) -> list[tuple[Slot, bool]]:
+        """Want `specs` loaded, each once what is there has ended; it is asked to. None of them where the host is
+        stopping. With each slot, whether it is a new one."""
+        asked: list[tuple[Slot, bool]] = []
         with self.changing():
-            if self.is_closing:
-                return None
-            slot = self._slots.get(spec.row.id)
-            if slot is None:
-                slot = self._slots[spec.row.id] = Slot(spec.row, self._log_lines)
-            slot.wanted = spec
-            slot.ceiling = spec.row.mode
-            if slot.is_occupied:
-                slot.end()
-            self.board.refresh(slot)
-            return slot
+            for spec in () if self.is_closing else specs:
+                slot = self._slots.get(spec.row.id)
+                is_new = slot is None
+                if slot is None:
+                    slot = self._slots[spec.row.id] = Slot(spec.row, self._log_lines)
+                slot.wanted = spec
+                slot.ceiling = spec.row.mode
+                if slot.is_occupied:
+                    slot.end()
+                self.board.refresh(slot)
+                asked.append((slot, is_new))
+        return asked
 
     def ask_unload(self, instance_id: str) -> Slot | None:
         """Want nothing there. None where there is nothing."""

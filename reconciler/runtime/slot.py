@@ -90,6 +90,7 @@ class Slot:
         "shown",
         "steps",
         "stuck",
+        "undrawn",
         "wanted",
     )
 
@@ -108,6 +109,7 @@ class Slot:
         self.ceiling = Mode.OFF  # what `wanted` may rise to
         self.ending = False
         self.render_at_s = 0.0  # before which it is not rendered again, monotonic
+        self.undrawn = False  # loaded, and to be rendered once others are loaded, too
         self.stuck: HookCall | None = None
         self.steps = 0  # the cadence it is scheduled at, 0 where it must not tick
         self.beat: int | None = None  # the tick that is queued or under way
@@ -162,6 +164,7 @@ class Slot:
         """Nothing is there any more, and loads that failed are forgotten."""
         self.made = None
         self.shown = Shown()
+        self.undrawn = False
         self.ending = False
         self.beat = None
         self.failed = False

@@ -15,6 +15,8 @@ from reconciler.strategy.module_loading import IMPORT_DEADLINE_S, Result, Versio
 
 _MOMENT_S = 0.1
 """Most code is there in less: then one look at the files is enough."""
+_FIRST_MOMENT_S = 0.5
+"""That of a start, where nothing runs yet that could be held up, and a whole fleet would be looked at once more."""
 
 
 class Catalogue:
@@ -139,7 +141,7 @@ class Catalogue:
         if self._importer is not None:
             self._importer.want(versions)
             if wait:
-                self._importer.settle(_MOMENT_S)
+                self._importer.settle(_MOMENT_S if self._files else _FIRST_MOMENT_S)
             self._loaded.update(self._importer.take())
             return
         for version, loaded in zip(versions, load_all(versions, deadline_s=self._import_deadline_s), strict=True):

@@ -221,7 +221,7 @@ class Stage:
         """Wait until no worker is at that instance."""
         slot = self.host._roster.slot(instance_id)
         assert slot is not None
-        until(lambda: not slot.claimed, "the worker to be done")
+        until(lambda: not slot.claimed and not slot.undrawn, "the worker to be done")
 
     def tick(self, instance_id: str = "one") -> None:
         """One beat, and wait until its tick is over."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from dataclasses import replace
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import pytest
 
@@ -24,6 +24,7 @@ from reconciler.runtime.protocol import (
     HostOptions,
     Loaded,
     LoadFailed,
+    LoadSpec,
     Quarantined,
     Recovered,
     Stuck,
@@ -36,7 +37,7 @@ from reconciler.strategy.base import Strategy
 from reconciler.strategy.widgets import metric
 
 if TYPE_CHECKING:
-    from tests.runtime.conftest import MakeStage, Stage
+    from tests.runtime.conftest import Define, MakeStage, Stage
 
 
 class Quiet(Strategy):
@@ -67,6 +68,25 @@ def test_an_instance_is_loaded_ticked_and_unloaded(stage: Stage) -> None:
     assert stage.reports == [Loaded("one", 3), Unloaded("one")]
     facts = stage.facts()
     assert (facts.phase, facts.mode, facts.ticks.count, facts.loaded_at) == (None, Mode.OFF, 2, None)
+
+
+def test_a_fleet_that_starts_is_loaded_first_and_then_drawn(make_stage: MakeStage, define: Define) -> None:
+    seen: list[str] = []
+
+    class Drawn(Quiet):
+        def init(self) -> None:
+            seen.append("init")
+
+        def render(self) -> list[Any]:
+            seen.append("render")
+            return [metric("drawn", "Drawn", "1")]
+
+    stage, names = make_stage(HostOptions(workers=1)), ("a", "b", "c")
+    stage.host.load_all([LoadSpec(stage.row(name), define(Drawn)) for name in names])
+    for name in names:
+        stage.settle(name)
+    assert seen == ["init"] * 3 + ["render"] * 3
+    assert [len(stage.facts(name).widgets) for name in names] == [1, 1, 1]
 
 
 def test_nothing_ticks_but_at_its_due_beats(stage: Stage) -> None:

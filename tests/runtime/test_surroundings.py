@@ -15,7 +15,7 @@ from reconciler.strategy.base import Strategy
 if TYPE_CHECKING:
     from tests.runtime.conftest import MakeStage
 
-DECIMALS = "the decimal context of new threads was another one (tuple)"
+DECIMALS = "the decimal context of new threads was another one (str)"
 CHANGES = {
     "sys.setswitchinterval(10)": "the switch interval was 10.0",
     "sys.setrecursionlimit(5000)": "the recursion limit was 5000",

@@ -223,7 +223,7 @@ def test_a_catalogue_waits_a_moment_and_tells_what_is_not_there_yet(stage: Stage
     waiting = threading.Thread(target=catalogue.refresh, args=((file,),))
     waiting.start()
     stage.until(lambda: stage.entered)
-    stage.clock.advance(0.1)
+    stage.clock.advance(0.5)  # as long as that at a start, where nothing runs yet
     waiting.join(10)
     facts = catalogue.facts("slow")
     assert facts is not None
