@@ -80,6 +80,14 @@ class Allowance:
             raise Overdue(f"it asked its context for more than {self._most:,} things: does it wait for time to pass?")
 
 
+class Ground(NamedTuple):
+    """What all desks of a performer share. `limit_s` is how long a tick may take."""
+
+    world: World
+    allowance: Allowance
+    limit_s: float
+
+
 class Permit(NamedTuple):
     """To place orders from the tick of `beat`; `until_s` is monotonic."""
 
@@ -89,34 +97,30 @@ class Permit(NamedTuple):
 
 class Desk:
     """What one instance's context stands on. `permitted` is the beat of the `on_tick` under way, None between ticks;
-    its orders are placed on `thread` and nowhere else, and before `until_s`, monotonic, `limit_s` after it began."""
+    its orders are placed on `thread` and nowhere else, and before `until_s`, monotonic."""
 
     __slots__ = (
         "_drawn_for",
         "_has_strayed",
         "_random",
-        "allowance",
         "door",
+        "ground",
         "is_telling",
-        "limit_s",
         "loaded_mode",
         "permitted",
         "secrets",
         "thread",
         "until_s",
-        "world",
     )
 
-    def __init__(self, world: World, door: Door, allowance: Allowance, limit_s: float) -> None:
-        self.world = world
+    def __init__(self, ground: Ground, door: Door) -> None:
+        self.ground = ground
         self.door = door
-        self.allowance = allowance
         self.secrets: tuple[str, ...] = ()
         self.loaded_mode = door.row.mode
         self.permitted: int | None = None
         self.thread = 0
         self.until_s = 0.0
-        self.limit_s = limit_s
         self.is_telling = False
         """True while `on_order` runs, which is a part of the tick and may not place."""
         self._has_strayed = False
@@ -125,17 +129,17 @@ class Desk:
 
     def asked(self) -> _Asked:
         """Foreign code asks for something: until it is answered, it is not its code that runs."""
-        self.allowance.take()
-        return _Asked(self.world.at_work)
+        self.ground.allowance.take()
+        return _Asked(self.ground.world.at_work)
 
     def now_s(self) -> float:
         """Wall time, for foreign code."""
-        self.allowance.take()
-        return self.world.clock.time()
+        self.ground.allowance.take()
+        return self.ground.world.clock.time()
 
     def note(self, level: str, message: str) -> None:
         """Add a line to the instance's log, free of its secrets."""
-        self.door.log(self.world.clock.time(), level, scrub(message, self.secrets))
+        self.door.log(self.ground.world.clock.time(), level, scrub(message, self.secrets))
 
     @property
     def identity(self) -> Identity:
@@ -147,7 +151,7 @@ class Desk:
         beat = self.permitted
         if beat is not None:
             return beat
-        return beat_at(self.world.clock.time(), self.world.heartbeat_s)
+        return beat_at(self.ground.world.clock.time(), self.ground.world.heartbeat_s)
 
     @property
     def shadow(self) -> bool:
@@ -161,7 +165,7 @@ class Desk:
         drawn_for = (self.beat, self.permitted is not None)
         if self._random is None or self._drawn_for != drawn_for:
             row = self.door.row
-            self._random = chance(self.world.seed, row.id, row.generation, drawn_for[0])
+            self._random = chance(self.ground.world.seed, row.id, row.generation, drawn_for[0])
             self._drawn_for = drawn_for
         return self._random
 
@@ -178,8 +182,10 @@ class Desk:
             raise TradingClosed("orders are placed from on_tick: on_order runs before it, and only hears of them")
         if is_elsewhere:
             raise TradingClosed("orders are placed from on_tick's own thread: this is another one")
-        if self.world.clock.monotonic() >= until_s:
-            raise TradingClosed(f"on_tick has outlived its deadline of {self.limit_s:g} s: it may place nothing more")
+        if self.ground.world.clock.monotonic() >= until_s:
+            raise TradingClosed(
+                f"on_tick has outlived its deadline of {self.ground.limit_s:g} s: it may place nothing more"
+            )
         return Permit(beat, until_s)
 
     def _refuse_strays(self) -> None:
@@ -328,19 +334,19 @@ class _Market(_Part):
         desk = self._reach()
         identity = desk.identity
         with desk.asked():
-            return desk.world.market.quote(identity.account_id, self._symbol or identity.market, desk.beat)
+            return desk.ground.world.market.quote(identity.account_id, self._symbol or identity.market, desk.beat)
 
     def candles(self, timeframe: str, limit: int) -> Sequence[Candle]:
         desk = self._reach()
         identity, symbol = desk.identity, self._symbol or desk.identity.market
         with desk.asked():
-            return desk.world.market.candles(identity.account_id, symbol, timeframe, limit, desk.beat)
+            return desk.ground.world.market.candles(identity.account_id, symbol, timeframe, limit, desk.beat)
 
     def rules(self) -> InstrumentRules:
         desk = self._reach()
         identity = desk.identity
         with desk.asked():
-            return desk.world.market.rules(identity.account_id, self._symbol or identity.market)
+            return desk.ground.world.market.rules(identity.account_id, self._symbol or identity.market)
 
 
 class _Account(_Part):
@@ -349,12 +355,12 @@ class _Account(_Part):
     def positions(self) -> Sequence[Position]:
         desk = self._reach()
         with desk.asked():
-            return desk.world.market.positions(desk.identity.account_id, desk.identity.client_id, desk.beat)
+            return desk.ground.world.market.positions(desk.identity.account_id, desk.identity.client_id, desk.beat)
 
     def balances(self) -> Sequence[Balance]:
         desk = self._reach()
         with desk.asked():
-            return desk.world.market.balances(desk.identity.account_id, desk.identity.client_id, desk.beat)
+            return desk.ground.world.market.balances(desk.identity.account_id, desk.identity.client_id, desk.beat)
 
 
 class _Orders(_Part):
@@ -412,5 +418,5 @@ class _Log(_Part):
 
     def _append(self, level: str, message: str) -> None:
         desk = self._reach()
-        desk.allowance.take()
+        desk.ground.allowance.take()
         desk.note(level, str(message))

@@ -17,7 +17,7 @@ from reconciler import ending as forks
 from reconciler.errors import CapabilityUnavailable, ExecError, ReconcilerError, StoreError
 from reconciler.exact import standard_context
 from reconciler.records.record import Values
-from reconciler.runtime.context import Allowance, Desk, RunningInstance, context_at
+from reconciler.runtime.context import Allowance, Desk, Ground, RunningInstance, context_at
 from reconciler.runtime.gate import Door
 from reconciler.runtime.process import culprit
 from reconciler.runtime.protocol import Done, HookFailure, HostOptions, LoadSpec, Made, Shown, World
@@ -172,10 +172,8 @@ class Performer:
         resolve: Resolve,
         check_widgets: CheckWidgets = check_all_widgets,
     ) -> None:
-        self._world = world
         self._doors = doors
         self._time = world.clock.time
-        self._tick_deadline_s = options.tick_deadline_s
         self._resolve = resolve
         self._check_widgets = check_widgets
         self._at_work = world.at_work
@@ -183,6 +181,7 @@ class Performer:
         self._surroundings = world.surroundings
         self._allowance = Allowance(world.allowance)
         self._is_bounded = world.allowance is not None
+        self._ground = Ground(world, self._allowance, options.tick_deadline_s)
         self._is_attentive = False
         self._running: dict[str, RunningInstance] = {}
 
@@ -193,7 +192,7 @@ class Performer:
         if suspicion := self._at_work.suspicion(who):
             return Done(barred=suspicion)
         number = self._at_work.number(who)
-        desk = Desk(self._world, self._doors(row.id), self._allowance, self._tick_deadline_s)
+        desk = Desk(self._ground, self._doors(row.id))
         loaded: list[RunningInstance] = []
         loaded_at_s = self._time()
 

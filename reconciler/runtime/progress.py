@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import random
 from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
 
 from reconciler.clock import Clock
 from reconciler.records.mode import Mode
@@ -33,6 +34,12 @@ from reconciler.runtime.roster import Roster
 from reconciler.runtime.slot import HookCall, Slot
 
 _JITTER = 0.2
+
+
+@lru_cache(256)
+def _code(module: str, path: str) -> tuple[str, str]:
+    """The same object for a whole fleet: there are many slots."""
+    return module, path
 
 
 def retry_in_s(first_s: float, most_s: float, attempt: int, instance_id: str, random_seed: str) -> float:
@@ -73,7 +80,7 @@ class Progress:
             else:
                 slot.remake(spec.row)
                 slot.loading = spec
-                slot.code = (spec.definition.cls.__module__, spec.definition.path)
+                slot.code = _code(spec.definition.cls.__module__, spec.definition.path)
                 slot.gate.open(spec.row, slot.ceiling)
             self._board.refresh(slot)
             return spec

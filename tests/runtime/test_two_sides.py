@@ -32,7 +32,7 @@ class Probe(Strategy):
     CONFIG_SCHEMA = {"type": "object"}
 
     def init(self):
-        self.heard, self.ticks = [], 0
+        self.heard, self.ticks, self.drawn = [], 0, 0.0
         self.context.log.info(f"in {os.getpid()}")
 
     def on_order(self, order):
@@ -40,6 +40,7 @@ class Probe(Strategy):
 
     def on_tick(self):
         self.ticks += 1
+        self.drawn = self.context.random.random()
         orders, market = self.context.orders, self.context.market
         if self.ticks == 1:
             self.placed = orders.place("buy", "0.5", type="limit", limit_price=market.quote().bid)
@@ -50,7 +51,7 @@ class Probe(Strategy):
         self.context.log.warning(f"{self.context.instance.mode} {self.seen} {self.cancelled}")
 
     def render(self):
-        return [metric("ticks", "Ticks", self.ticks), metric("beat", "Drawn", self.context.random.random())]
+        return [metric("ticks", "Ticks", self.ticks), metric("drawn", "Drawn", self.drawn)]
 
     def on_unload(self):
         raise RuntimeError("not in a good mood")
