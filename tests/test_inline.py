@@ -20,7 +20,7 @@ import pytest
 from reconciler import inline
 from reconciler.clock import SimulatedClock, SystemClock, iso
 from reconciler.inline import InlineEngine, Sentry, inline_engine, paper_exchange
-from reconciler.orders.order import Order, Outcome
+from reconciler.orders.order import Order, OrderState, Outcome
 from reconciler.records.mode import Mode
 from reconciler.runtime.protocol import HostOptions
 from reconciler.settings.loading import load
@@ -275,6 +275,23 @@ def test_modes_are_taken_as_the_records_say_or_as_one_is_told(tmp_path: Path) ->
     with engine(root, mode=Mode.ACTIVE) as running:
         hours(running, 0.1)
         assert {order.outcome for order in orders(running)} == {Outcome.ACCEPTED}
+
+
+@pytest.mark.parametrize(("says", "state"), [("keep", OrderState.OPEN), ("cancel", OrderState.CANCELLED)])
+def test_who_leaves_active_at_simulated_time_keeps_or_cancels_its_open_orders(
+    tmp_path: Path, says: str, state: OrderState
+) -> None:
+    body = 'self.context.orders.place("buy", "1", type="limit", limit_price="0.5")'
+    root = fleet(tmp_path, body, minutes=60.0, rest=f"open_orders: {says}\n")
+    with engine(root) as running:
+        hours(running, 1.5)
+        (resting,) = orders(running)
+        assert resting.state is OrderState.OPEN
+        path = root / "instances" / "one.yaml"
+        path.write_text(path.read_text(encoding="utf-8").replace("mode: active", "mode: observe"), encoding="utf-8")
+        running.parts.controller.hint()
+        hours(running, 1.6)
+        assert [order.state for order in orders(running)] == [state]
 
 
 def test_simulated_time_goes_forward_only() -> None:

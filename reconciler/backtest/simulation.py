@@ -221,9 +221,9 @@ def _drive(
 
 
 def _next_beat(engine: InlineEngine, clock: SimulatedClock, tape: Tape, heartbeat_s: float) -> int | None:
-    """The next beat at which anything happens: who is due, or a price that an order waits for."""
+    """The next beat at which anything happens: who is due, or a price that an order or a limit waits for."""
     now, is_busy = beat_at(clock.time(), heartbeat_s), engine.gateway.is_busy()
-    if engine.parts.controller.is_retrying or (is_busy and engine.gateway.is_watching()):
+    if engine.parts.controller.is_retrying or (is_busy and engine.gateway.is_watching(prices_stand=True)):
         return now + 1
     due = engine.host.next_due(now)
     if not is_busy:

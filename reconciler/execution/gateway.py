@@ -141,7 +141,8 @@ class Gateway:
         """Learn what became of the orders that are open or unknown, and of shadow orders. Once a beat.
 
         Overlapping calls do nothing. `is_alone`: nobody else can trade on the exchanges, so that an account is compared
-        once after a connecting, and not each minute.
+        once after a connecting, and not each minute. Beats may lie far apart then, so what is held is measured first:
+        what was measured long ago counts as reached, and would have orders cancelled.
 
         Raises nothing: what goes wrong is logged, and the next beat asks again.
         """
@@ -150,7 +151,10 @@ class Gateway:
         if self._ledger.has_open(shadow=True):
             rounds.append(self._shadow_book.follow(beat))
         if self.envelope.is_bounding:
-            rounds.append(self._valuation.run(beat))
+            if is_alone:
+                await self._valuation.run(beat)
+            else:
+                rounds.append(self._valuation.run(beat))
         await (asyncio.gather(*rounds) if len(rounds) > 1 else rounds[0])
         await self._flattening.run(beat)
 
@@ -158,10 +162,13 @@ class Gateway:
         """True where there is something to follow up: an order is open, or one is watched. From memory."""
         return self._ledger.has_open() or self.is_watching()
 
-    def is_watching(self) -> bool:
+    def is_watching(self, *, prices_stand: bool = False) -> bool:
         """True where beats have to be followed up though nothing has happened at any exchange: for shadow orders, and
-        for what is in doubt, or is looked up once more, and for limits that are measured. From memory."""
-        return self._watch.is_any() or self._ledger.has_open(shadow=True) or self.envelope.is_bounding
+        for what is in doubt, or is looked up once more, and for limits that are measured, unless `prices_stand`. From
+        memory."""
+        if self._watch.is_any() or self._ledger.has_open(shadow=True):
+            return True
+        return self.envelope.is_bounding and not prices_stand
 
     async def tend(self) -> None:
         """As `follow_up` where the beat could not be committed: what is real is asked for, compared and cancelled.
