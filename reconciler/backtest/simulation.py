@@ -42,6 +42,8 @@ _TWO: Final = Decimal(2)
 _TOLD_AFTER: Final = 50
 """Beats between two words of how far it is."""
 _FORGOTTEN_AFTER: Final = 50
+_HEARD: Final = 1_000
+"""So many prices are kept until a beat is over, at most."""
 _SETTLED_BEATS: Final = 3
 """So many beats after something happened at the exchange it is in the books."""
 
@@ -258,6 +260,7 @@ class _Watch:
         for course in self._courses.values():
             self._by_symbol[course.symbol].append(course)
         self._seen: dict[str, _Seen] = {}
+        self._heard: list[tuple[str, TapeMoment]] = []
         self._sums: dict[str, Decimal] = defaultdict(lambda: ZERO)
         self._drawdowns: dict[str, Drawdown] = defaultdict(Drawdown)
         self._files = {os.path.realpath(path) for path in files}
@@ -279,6 +282,18 @@ class _Watch:
         return found
 
     def heard(self, symbol: str, moment: TapeMoment) -> None:
+        """Keep it until the beat is over: what was filled by then is in the books, and a stop within a candle comes
+        before its close."""
+        self._heard.append((symbol, moment))
+        if len(self._heard) >= _HEARD:
+            self._measure()  # nobody was due for long, and nothing waits
+
+    def _measure(self) -> None:
+        for symbol, moment in self._heard:
+            self._mark(symbol, moment)
+        self._heard.clear()
+
+    def _mark(self, symbol: str, moment: TapeMoment) -> None:
         seen = self._seen.get(symbol)
         if seen is None:
             self._seen[symbol] = _Seen(moment.ask, moment.bid)
@@ -298,6 +313,7 @@ class _Watch:
         if self._unsettled:
             self._unsettled -= 1
             self._take_up()
+        self._measure()
 
     def _take_up(self) -> None:
         ledger = self._engine.store.ledger
@@ -309,6 +325,7 @@ class _Watch:
     def result(self, until_s: float, was_stopped: bool, options: PaperOptions) -> RunResult:
         _listeners.clear()
         self._take_up()
+        self._measure()
         instances = tuple(self._instance(id, options) for id in self._courses)
         drawdowns = {currency: drawdown.deepest for currency, drawdown in sorted(self._drawdowns.items())}
         return RunResult(

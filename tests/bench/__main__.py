@@ -29,6 +29,7 @@ MEASUREMENTS = (
     "blocking",
     "inline",
     "bars",
+    "rules",
     "coldstart",
     "page",
     "orders",
