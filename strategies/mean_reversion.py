@@ -26,13 +26,26 @@ from reconciler.strategy import (
 MINUTES = {"1m": 1, "5m": 5, "15m": 15, "30m": 30, "1h": 60, "4h": 240, "1d": 1440}
 WAIT = timedelta(minutes=10)
 """After the exchange refused an order, how long none of its side is placed."""
+RSI_CANDLES, RSI_MEMORY = 14, 100
+"""Of the relative strength index, which is smoothed: it must see more candles than it is named after."""
+RSI_MISSING = "config.rsi_below: needs the package talipp: pip install 'strategy-reconciler[indicators]'"
+
+
+def rsi_indicator() -> Any:
+    """The library's indicator, looked for only where it is asked for: whoever does without needs no extra."""
+    try:
+        from talipp.indicators import RSI
+    except ImportError as error:
+        raise RuntimeError(RSI_MISSING) from error
+    return RSI
 
 
 class MeanReversion(Strategy):
     """Buys a close unusually far below its average, sells it back at the average, and bounds the loss by a stop.
 
     How far is told in deviations of the last closes. The stop is an order at the exchange, so it holds while nothing
-    runs here; it is placed anew where it is missing. After a stop it waits, for what falls may go on falling.
+    runs here; it is placed anew where it is missing. After a stop it waits, for what falls may go on falling. With
+    `rsi_below` it buys only what the relative strength index calls oversold, too.
     """
 
     TICK_MINUTES = 1.0
@@ -78,6 +91,15 @@ class MeanReversion(Strategy):
                 "title": "Pause",
                 "description": "After a stop it buys nothing for so many candles",
             },
+            "rsi_below": {
+                "type": "integer",
+                "minimum": 1,
+                "maximum": 99,
+                "title": "Oversold",
+                "description": "It buys only while the relative strength index of 14 candles is below this; "
+                "left out, that is not asked. Needs the package talipp, the extra `indicators`",
+                "examples": [30],
+            },
             "timeframe": {
                 "enum": list(MINUTES),
                 "default": "15m",
@@ -94,15 +116,19 @@ class MeanReversion(Strategy):
         self.mean: Decimal | None = None
         self.deviation = Decimal(0)
         self.waits = "for its first tick"
+        self.window = self.config["candles"]
+        self.rsi: float | None = None
+        self.indicator = rsi_indicator() if "rsi_below" in self.config else None
 
     def on_order(self, order: Order) -> None:
         if order.type is OrderType.STOP and order.state is OrderState.FILLED:
             self.context.log.warning(f"stopped: sold {order.filled_quantity} at {order.average_price}")
 
     def on_tick(self) -> None:
-        candles = self.context.market.candles(self.config["timeframe"], self.config["candles"])
-        if len(candles) < self.config["candles"]:
-            self.waits = f"for candles: {len(candles)} of {self.config['candles']}"
+        wanted = self.window if self.indicator is None else max(self.window, RSI_MEMORY)
+        candles = self.context.market.candles(self.config["timeframe"], wanted)
+        if len(candles) < self.window:
+            self.waits = f"for candles: {len(candles)} of {self.window}"
             return
         self.measure(candles)
         position = self.context.orders.position()
@@ -114,7 +140,9 @@ class MeanReversion(Strategy):
             self.look(candles[-1])
 
     def measure(self, candles: Sequence[Candle]) -> None:
-        closes = [candle.close for candle in candles]
+        if self.indicator is not None and len(candles) >= RSI_MEMORY:
+            self.rsi = self.indicator(RSI_CANDLES, [float(candle.close) for candle in candles])[-1]
+        closes = [candle.close for candle in candles[-self.window :]]
         self.mean = sum(closes, Decimal(0)) / len(closes)
         self.deviation = (sum(((one - self.mean) ** 2 for one in closes), Decimal(0)) / len(closes)).sqrt()
 
@@ -150,6 +178,10 @@ class MeanReversion(Strategy):
             self.waits = "some minutes, for the exchange refused a purchase"
         elif self.lately_stopped():
             self.waits = "after a stop"
+        elif self.indicator is not None and self.rsi is None:
+            self.waits = f"for {RSI_MEMORY} candles, which the relative strength index needs"
+        elif self.rsi is not None and self.rsi >= self.config["rsi_below"]:
+            self.waits = "for a relative strength that is low enough"
         elif last.close < self.mean - self.entry * self.deviation and not self.tried_in(last):
             self.context.orders.place("buy", self.quantity)
             self.waits = "for its purchase"
@@ -175,5 +207,6 @@ class MeanReversion(Strategy):
             badge("state", "State", "holding" if held else "flat", "ok" if held else "neutral"),
             badge("waits", "Waits", self.waits, "info"),
             metric("mean", "Average", None if self.mean is None else f"{self.mean:.6g}"),
+            *([] if self.rsi is None else [metric("rsi", "Relative strength", f"{self.rsi:.1f}")]),
             keyvalue("plan", "Plan", {"quantity": self.quantity, "stop": self.config["stop"]}),
         ]

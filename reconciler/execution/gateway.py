@@ -141,20 +141,20 @@ class Gateway:
         """Learn what became of the orders that are open or unknown, and of shadow orders. Once a beat.
 
         Overlapping calls do nothing. `is_alone`: nobody else can trade on the exchanges, so that an account is compared
-        once after a connecting, and not each minute. Beats may lie far apart then, so what is held is measured first:
-        what was measured long ago counts as reached, and would have orders cancelled.
+        once after a connecting, and not each minute. Beats may lie apart then, and where they do, what is held is
+        measured first: what was measured long ago counts as reached, and would have orders cancelled.
 
         Raises nothing: what goes wrong is logged, and the next beat asks again.
         """
+        is_apart = is_alone and beat > self._beat + 1
         self._beat = beat
         rounds: list[Coroutine[Any, Any, None]] = [self._tend(compares=not is_alone or self.is_comparing())]
         if self._ledger.has_open(shadow=True):
             rounds.append(self._shadow_book.follow(beat))
         if self.envelope.is_bounding:
-            if is_alone:
+            if is_apart:
                 await self._valuation.run(beat)
-            else:
-                rounds.append(self._valuation.run(beat))
+            rounds.append(self._valuation.run(beat))
         await (asyncio.gather(*rounds) if len(rounds) > 1 else rounds[0])
         await self._flattening.run(beat)
 

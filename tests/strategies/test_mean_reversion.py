@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import sys
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -80,3 +81,37 @@ def test_an_order_whose_outcome_is_not_known_is_waited_for(reverting: StrategyRu
     reverting.tick()
     reverting.tick()
     assert len(context.orders.all()) == 1
+
+
+def test_with_an_index_it_buys_only_what_is_oversold(reverting: StrategyRun[Any]) -> None:
+    pytest.importorskip("talipp", reason="the extra `indicators` is not installed")
+    context = reverting.context
+    rising = [str(100 + step) for step in range(99)]
+    context.market.set_closes("15m", [*rising, "190"])
+    config = {"quantity": "2", "candles": 10, "stop": "0.05", "deviations": "1", "rsi_below": 30}
+    reverting.reload(config)
+    reverting.tick()
+    assert context.orders.all() == ()
+    assert reverting.widget("waits")["label"] == "for a relative strength that is low enough"
+    assert 30 < float(reverting.widget("rsi")["value"]) < 100
+    context.market.set_closes("15m", [*reversed(rising), "90"])
+    reverting.tick()
+    assert reverting.strategy.rsi < 30
+    assert context.orders.position().quantity == 2
+
+
+def test_an_index_of_so_few_candles_is_none_and_is_waited_for(reverting: StrategyRun[Any]) -> None:
+    pytest.importorskip("talipp", reason="the extra `indicators` is not installed")
+    reverting.reload({"quantity": "2", "candles": 10, "rsi_below": 30})
+    reverting.tick()
+    assert reverting.widget("waits")["label"] == "for 100 candles, which the relative strength index needs"
+
+
+def test_without_the_library_it_says_what_to_install_and_does_without_where_nothing_is_asked(
+    reverting: StrategyRun[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "talipp.indicators", None)
+    reverting.reload({"quantity": "2", "candles": 10})
+    reverting.tick()
+    with pytest.raises(RuntimeError, match=r"pip install 'strategy-reconciler\[indicators\]'"):
+        reverting.reload({"quantity": "2", "candles": 10, "rsi_below": 30})
