@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
@@ -20,6 +21,8 @@ GUIDE = (ROOT / "docs" / "strategies.md").read_text(encoding="utf-8").partition(
 BLOCKS = re.findall(r"```python\n(.*?)```", GUIDE, re.DOTALL)
 FILE = re.compile(r"# ((?:strategies/|tests/|)[a-z_]+\.py)\n")
 FILES = {match[1]: block for block in BLOCKS if (match := FILE.match(block))}
+WAY = GUIDE.partition("## From the idea to the market\n")[2].partition("\n## ")[0]
+"""The whole way: what is typed, in its order, a record, and what a backtest prints."""
 LINES = "\n".join(block for block in BLOCKS if not FILE.match(block))
 
 
@@ -37,7 +40,10 @@ def python(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_the_guide_has_files_and_lines() -> None:
-    assert set(FILES) == {"strategies/breakout.py", "tests/test_breakout.py", "tests/test_stop.py", "debug.py"}
+    assert set(FILES) == {
+        *("strategies/breakout.py", "tests/test_breakout.py", "tests/test_stop.py"),
+        *("debug.py", "minutes.py"),
+    }
     assert len(BLOCKS) > len(FILES) + 8
 
 
@@ -55,6 +61,33 @@ def test_one_tick_can_be_debugged_as_it_says(folder: Path) -> None:
     assert line is not None
     text = (folder / "strategies" / "breakout.py").read_text(encoding="utf-8").splitlines()[int(line[1]) - 1]
     assert text.strip().startswith("candles = self.context.market.candles("), "a line at which a tick begins"
+
+
+def test_the_whole_way_from_the_idea_to_the_market_can_be_typed(folder: Path) -> None:
+    (record,) = re.findall(r"```yaml\n# (instances/\S+)\n(.*?)```", WAY, re.DOTALL)
+    (folder / record[0]).parent.mkdir()
+    (folder / record[0]).write_text(record[1], encoding="utf-8")
+    typed(folder, "git init -q -b main")
+    tried, tested, observed, raised = (typed(folder, lines) for lines in re.findall(r"```sh\n(.*?)```", WAY, re.DOTALL))
+    assert "1 file, all valid" in tried.stderr
+    (printed,) = re.findall(r"```text\n(.*?)```", WAY, re.DOTALL)
+    assert [line.rstrip() for line in tested.stdout.splitlines()] == printed.splitlines()
+    assert "orders are the same with the future cut off" in tested.stderr
+    assert "<h1>Backtest</h1>" in (folder / "breakout.html").read_text(encoding="utf-8")
+    assert "mode off → observe" in observed.stdout
+    assert "STARTS TO TRADE" in raised.stdout
+    assert re.search("^mode: +active", raised.stdout, re.MULTILINE)
+
+
+def typed(folder: Path, lines: str) -> subprocess.CompletedProcess[str]:
+    """What somebody who has just installed the engine gets to see."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("GIT_", "RECONCILER_"))}
+    (folder / ".gitconfig").write_text("[user]\n\tname = Ann\n\temail = ann@desk.example\n", encoding="utf-8")
+    environ = {**kept, "HOME": str(folder), "PATH": f"{Path(sys.executable).parent}:{kept['PATH']}"}
+    environ |= {"GIT_CONFIG_NOSYSTEM": "1", "RECONCILER_DASHBOARD_PORT": "0", "COLUMNS": "100"}
+    done = subprocess.run(("bash", "-euc", lines), cwd=folder, env=environ, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, f"{lines}{done.stdout}{done.stderr}"
+    return done
 
 
 class Lines(Strategy):

@@ -25,7 +25,7 @@ from reconciler.orders.order import decimal_text
 if TYPE_CHECKING:
     from reconciler.backtest.dataset import Dataset
     from reconciler.backtest.rehearsal import Rehearsal
-    from reconciler.backtest.study import Study
+    from reconciler.backtest.study import StudiedInstance, Study
     from reconciler.orders.order import Order
     from reconciler.records.snapshot import Snapshot
 
@@ -116,7 +116,10 @@ def backtest(wanted: tuple[str, ...], data: tuple[Path, ...], form: str, **given
         found = _study(place, wanted, data, given)
     except Failure as failure:
         raise CouldNotRun(*failure.lines) from failure
-    except (ReconcilerError, OSError) as error:
+    except OSError as error:
+        named = "" if error.filename is None else f"{error.filename}: "
+        raise CouldNotRun(f"{named}expected a file of recorded prices to read, was: {error.strerror}") from error
+    except ReconcilerError as error:
         raise CouldNotRun(*str(error).splitlines()) from error
     if given["report"] is not None:
         _write_report(given["report"], found)
@@ -124,8 +127,12 @@ def backtest(wanted: tuple[str, ...], data: tuple[Path, ...], form: str, **given
         print_json(found.to_json())
     else:
         print_table(COLUMNS, [*_rows(found), *_sums(found)])
+    say(*(note for note in found.notes[len(found.plan.dataset.notes) :] if " failed ticks" not in note))
+    for studied in found.instances:
+        _tell_asked(studied)
     for one in found.failed:
-        say(f"{one.id}: its strategy failed {one.errors:,} times; the last: {one.last_error}", alarming=True)
+        last = "; ".join(line.strip() for line in one.last_error.splitlines())
+        say(f"{one.id}: its strategy failed {one.errors:,} times; the last: {last}", alarming=True)
     if found.result.hung:
         say(found.result.hung, alarming=True)
     ctx.exit(1 if found.result.hung else 2 if found.result.was_stopped else 1 if found.failed else 0)
@@ -150,6 +157,23 @@ def _study(place: Place, wanted: Sequence[str], data: Sequence[Path], given: Map
     trials = Trials(settings.state_dir / "trials.db", settings.database)
     with _stoppable() as is_asked, _progress() as told:
         return study(plan, Inquiry(holdout, given["check_lookahead"], given["jobs"]), trials, told, is_asked)
+
+
+def _tell_asked(one: StudiedInstance) -> None:
+    """What came of --check-lookahead and --holdout."""
+    look, held = one.lookahead, one.holdout
+    if look is not None and look.ok:
+        say(f"{one.run.id}: {look.compared:,} orders are the same with the future cut off")
+    elif look is not None:
+        say(f"{one.run.id}: looks ahead, or hangs on anything else: {look.difference}", alarming=True)
+    if held is None:
+        return
+    said = held.to_json()
+    if held.shown is None:
+        say(f"{one.run.id}: held out from {said['from']}: this version was shown it before; looks so far: {held.looks}")
+    else:
+        result = _money(held.shown.equity, one.run.currency)
+        say(f"{one.run.id}: held out from {said['from']}: {result}; looks at it so far: {held.looks}")
 
 
 def looked_through(

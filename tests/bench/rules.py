@@ -12,6 +12,7 @@ next bar meets.
 from __future__ import annotations
 
 import json
+import math
 import random
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
@@ -66,8 +67,8 @@ def bars(name: str) -> tuple[timedelta, list[Bar]]:
     And few bars for one question each: `touch`, whose low is 99 and no lower, and `ends`, which goes to 97 and 103.
     """
     if name in APART:
-        begin, hour = datetime(2025, 1, 1, tzinfo=UTC), timedelta(hours=1)
-        return hour, [Bar(begin + number * hour, *prices) for number, prices in enumerate(APART[name])]
+        begin, length = datetime(2025, 1, 1, tzinfo=UTC), timedelta(hours=1)
+        return length, [Bar(begin + number * length, *prices) for number, prices in enumerate(APART[name])]
     if name == "rates":
         lines = (DATA / "eur-usd.csv").read_text(encoding="utf-8").splitlines()
         days = [line.split(",") for line in lines if line[:1].isdigit()]
@@ -95,7 +96,7 @@ def rungs(first: float) -> list[float]:
 def is_low(closes: Sequence[float]) -> bool:
     """True where the last of so many closes is unusually far below their average."""
     mean = sum(closes) / len(closes)
-    deviation = (sum((one - mean) ** 2 for one in closes) / len(closes)) ** 0.5
+    deviation = math.sqrt(sum((one - mean) ** 2 for one in closes) / len(closes))
     return closes[-1] < mean - DEVIATIONS * deviation
 
 
@@ -125,7 +126,9 @@ def _backtrader(rule: str, data: Sequence[Bar]) -> Traded:
     import backtrader
     import pandas
 
-    ladder, fills, equity = rungs(data[0].open), [], []
+    ladder = rungs(data[0].open)
+    fills: list[tuple[int, float, float]] = []
+    equity: list[float] = []
 
     class Rule(backtrader.Strategy):  # type: ignore[misc]
         def __init__(self) -> None:
@@ -210,7 +213,8 @@ def _backtesting(rule: str, data: Sequence[Bar]) -> Traded:
     import backtesting
     import pandas
 
-    ladder, trades = rungs(data[0].open), []
+    ladder = rungs(data[0].open)
+    trades: list[Any] = []
 
     class Rule(backtesting.Strategy):  # type: ignore[misc]
         def init(self) -> None:

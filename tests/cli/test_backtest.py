@@ -147,3 +147,16 @@ def test_bad_rows_are_told_with_their_lines_before_anything_runs(root: Path) -> 
 @pytest.mark.parametrize("word", [["--balance", "500"], ["--spread", "1.5"], ["--max-volume", "-1"]])
 def test_an_option_that_makes_no_sense_is_refused(root: Path, word: list[str]) -> None:
     assert asked(root, "one", *word).exit_code == 2
+
+
+def test_a_file_that_is_not_there_is_named_and_what_was_asked_for_is_told(root: Path) -> None:
+    missing = CliRunner().invoke(main, ["--root", str(root), "backtest", "one", "--data", "gone.csv"])
+    assert missing.exit_code == 2
+    assert "gone.csv: expected a file of recorded prices to read, was: No such file or directory" in missing.stderr
+    words = ["one", "--spread", "0.001", "--holdout", "0.25", "--check-lookahead"]
+    first, again = asked(root, *words), asked(root, *words)
+    assert "one: 2 orders are the same with the future cut off" in first.stderr
+    assert "one: held out from 2026-01-05T15:00:00Z: 2.77 USD; looks at it so far: 1" in first.stderr
+    assert "one: held out from 2026-01-05T15:00:00Z: this version was shown it before; looks so far: 1" in again.stderr
+    failed = asked(root, "bad", "--spread", "0.001")
+    assert "the last: ValueError: it fails; strategies/tried.py:" in failed.stderr
