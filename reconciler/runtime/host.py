@@ -169,6 +169,7 @@ class _Hosting:
 
     def load_all(self, specs: Sequence[LoadSpec]) -> None:
         for begin in range(0, len(specs), _AT_ONCE):
+            self._performing.expect(specs[begin : begin + _AT_ONCE])
             asked = self._roster.ask_loads(specs[begin : begin + _AT_ONCE])
             self._crew.offer_all([slot for slot, _ in asked])
             for slot, is_new in asked:

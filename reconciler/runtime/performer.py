@@ -7,7 +7,7 @@ around each: where foreign code runs.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from decimal import getcontext, setcontext
 from pathlib import Path
 from threading import get_ident
@@ -16,10 +16,10 @@ from typing import Any, TypeAlias
 from reconciler import ending as forks
 from reconciler.errors import CapabilityUnavailable, ExecError, ReconcilerError, StoreError
 from reconciler.exact import standard_context
-from reconciler.records.record import Values
+from reconciler.records.record import Row, Values
 from reconciler.runtime.context import Allowance, Desk, Ground, RunningInstance, context_at
 from reconciler.runtime.gate import Door
-from reconciler.runtime.process import culprit
+from reconciler.runtime.process import Culprit, culprit
 from reconciler.runtime.protocol import Done, HookFailure, HostOptions, LoadSpec, Made, Shown, World
 from reconciler.strategy.base import Strategy
 from reconciler.strategy.definition import Definition
@@ -185,10 +185,13 @@ class Performer:
         self._is_attentive = False
         self._running: dict[str, RunningInstance] = {}
 
+    def expect(self, specs: Sequence[LoadSpec]) -> None:
+        self._at_work.expect([_culprit(spec.row) for spec in specs])
+
     def load(self, spec: LoadSpec, place: int) -> Done:
         """The constructor and `init`; what is loaded twice under one id was unloaded in between."""
         row, definition = spec.row, spec.definition
-        who = culprit("instance", row.id, (row.config_digest, row.code_digest))
+        who = _culprit(row)
         if suspicion := self._at_work.suspicion(who):
             return Done(barred=suspicion)
         number = self._at_work.number(who)
@@ -267,3 +270,7 @@ class Performer:
     def _changed(self) -> tuple[str, ...]:
         """What was set for the whole process is put back."""
         return () if self._surroundings is None else tuple(self._surroundings.put_back())
+
+
+def _culprit(row: Row) -> Culprit:
+    return culprit("instance", row.id, (row.config_digest, row.code_digest))

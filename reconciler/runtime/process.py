@@ -341,16 +341,22 @@ class AtWork:
     # What is.
 
     def number(self, who: Culprit) -> int:
-        """What to mark for it; 0 where that cannot be written down."""
+        """What to mark for it; nobody knows what it stands for where that cannot be written down."""
+        self.expect((who,))  # does not return while another thread is still writing it
+        return self._numbers[who]
+
+    def expect(self, culprits: Sequence[Culprit]) -> None:
+        """Write down at once what to mark for each of them: who writes keeps all others from it."""
         with self._lock:
-            number = self._numbers.get(who)
-            if number is None:
-                number = self._numbers[who] = len(self._numbers) + 1
-                record = json.dumps(who, separators=(",", ":")).encode()
-                if self._file >= 0 and len(record) <= _RECORD:
-                    with suppress(OSError):
-                        os.pwrite(self._file, record.ljust(_RECORD, b"\0"), _PAGE + number * _RECORD)
-            return number
+            first, records = len(self._numbers) + 1, bytearray()
+            for who in culprits:
+                if who not in self._numbers:
+                    record = json.dumps(who, separators=(",", ":")).encode()
+                    records += (record if len(record) <= _RECORD else b"").ljust(_RECORD, b"\0")
+                    self._numbers[who] = first + len(records) // _RECORD - 1
+            if records and self._file >= 0:
+                with suppress(OSError):
+                    os.pwrite(self._file, records, _PAGE + first * _RECORD)
 
     def place(self) -> int:
         """A place for one more thread; the last one is shared by all that there is no place for."""

@@ -8,7 +8,7 @@ with `assert_never`.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple, Protocol
 
@@ -291,6 +291,10 @@ class Performing(Protocol):
 
     `place` is that of the calling thread in `AtWork`; `until_s`, monotonic, is when the tick may place nothing more.
     """
+
+    def expect(self, specs: Sequence[LoadSpec]) -> None:
+        """These are to be loaded next. Runs nothing of them."""
+        ...
 
     def load(self, spec: LoadSpec, place: int) -> Done:
         """Make it and call `init`."""

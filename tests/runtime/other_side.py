@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from multiprocessing.connection import Connection
 from typing import Any, cast
 
@@ -65,6 +65,9 @@ class FarPerformer:
         self._process = spawn.Process(target=perform, args=(theirs,), daemon=True)
         self._process.start()
         theirs.close()
+
+    def expect(self, specs: Sequence[LoadSpec]) -> None:
+        self._call("expect", specs)
 
     def load(self, spec: LoadSpec, place: int) -> Done:
         self._doors[spec.row.id] = self._open(spec.row.id)

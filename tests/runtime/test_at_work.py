@@ -138,3 +138,14 @@ def test_a_suspect_is_quarantined_unloaded_until_it_is_resumed(make_stage: MakeS
     assert (view.paused, view.retry_at_s) == (False, 0.0)
     stage.load(Ends, row)
     assert made == ["one"]
+
+
+def test_of_many_that_are_expected_each_is_known_but_one_whose_name_is_too_long(tmp_path: Path) -> None:
+    many = [Culprit("instance", name, "v1") for name in ("first", "x" * 300, "two", "one", "two", "last")]
+    known = ", ".join(f"Culprit{tuple(who)!r}" for who in many)
+    end(tmp_path, "one", f"work.number(Culprit{tuple(TWO)!r}); work.expect([{known}]); work.expect([{known}])")
+    found = AtWork(tmp_path, "boot").ended
+    assert found is not None
+    assert found.culprits == (ONE,)
+    end(tmp_path, "x" * 300, f"work.expect([{known}])")
+    assert AtWork(tmp_path, "boot").ended is None, "nobody knows what it was"
