@@ -96,7 +96,7 @@ class Roll:
                 changed.update(fleet.rows)
             self._around = around
             if version != self._version or fleet is not self._fleet:
-                changed |= self._outdated(fleet)
+                changed |= self._outdated(fleet, views)
             self._version, self._fleet, self._views, self._exposed = version, fleet, views, exposed
             if changed:
                 self._judge(changed)
@@ -110,8 +110,9 @@ class Roll:
             changed.update(_replaced(self._views, views))
         return changed
 
-    def _outdated(self, fleet: Fleet) -> set[str]:
-        """Whose entries are not of what this fleet holds; and who waits for code, which may be there by now."""
+    def _outdated(self, fleet: Fleet, views: Mapping[str, Running]) -> set[str]:
+        """Whose entries are not of what this fleet holds; and who waits for code, which may be there by now. Who is on
+        its way waits for none: a fleet that starts is not judged anew at each look."""
         if fleet.removal != self._fleet.removal:
             return set(fleet.rows)
         return {
@@ -120,7 +121,7 @@ class Roll:
             if (entry := self._entries.get(instance_id)) is None
             or entry.row is not row
             or entry.attempt is not fleet.attempts.get(row.path)
-            or entry.health in (Health.DEGRADED, Health.PROGRESSING)
+            or (entry.health in (Health.DEGRADED, Health.PROGRESSING) and instance_id not in views)
         }
 
     def _judge(self, changed: set[str]) -> None:

@@ -12,6 +12,7 @@ from reconciler.control.roll import Roll
 from reconciler.records.mode import Mode
 from reconciler.records.plan import Phase, Running, load_key
 from reconciler.records.record import Row
+from reconciler.records.status import Health
 from tests.bench.fleet import rows
 
 ROWS = {row.id: row for row in rows(12)}
@@ -61,3 +62,20 @@ def test_nothing_new_is_nothing_to_do() -> None:
     views = {row.id: a_view(row) for row in ROWS.values()}
     first = roll.call(1, fleet, views, frozenset())
     assert roll.call(1, fleet, dict(views), frozenset()) is first
+
+
+def test_who_waits_for_code_is_judged_again_and_who_is_on_its_way_is_not() -> None:
+    judged: list[str] = []
+
+    def can_load(row: Row) -> bool:
+        judged.append(row.id)
+        return len(judged) > len(ROWS)
+
+    roll, fleet = Roll(can_load, server_of=lambda _: "paper", importing=lambda _: None), Fleet(rows=ROWS)
+    on_its_way = {id_: a_view(ROWS[id_], phase=Phase.LOADING) for id_ in sorted(ROWS)[:5]}
+    first = roll.call(1, fleet, on_its_way, frozenset())
+    assert first.by_health == {Health.PROGRESSING: 5, Health.DEGRADED: len(ROWS) - 5}
+    judged[len(ROWS) :] = []
+    second = roll.call(2, fleet, dict(on_its_way), frozenset())
+    assert sorted(judged[len(ROWS) :]) == sorted(ROWS)[5:]
+    assert second.by_health == {Health.PROGRESSING: len(ROWS)}
