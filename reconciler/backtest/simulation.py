@@ -9,7 +9,8 @@ import math
 import os
 import sys
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from decimal import Decimal
 from functools import partial
@@ -19,7 +20,7 @@ from typing import Any, Final
 from reconciler import exact
 from reconciler.backtest.course import Course, CurvePoint, Drawdown, TradeFill, round_trips
 from reconciler.backtest.dataset import Dataset
-from reconciler.backtest.rows import BadData
+from reconciler.backtest.rows import BadData, DataFile
 from reconciler.backtest.tape import Costs, Tape, TapeMoment
 from reconciler.clock import SimulatedClock, SystemClock
 from reconciler.errors import Problem
@@ -126,7 +127,9 @@ class RunResult:
     drawdowns: Mapping[str, Decimal]
     options: PaperOptions
     peeked: tuple[str, ...] = ()
-    """Files of data that strategies opened by themselves."""
+    """Files of data that strategies opened by themselves, and copies of them."""
+    reached: tuple[str, ...] = ()
+    """Whatever else they opened, which may tell of the future."""
     hung: str = ""
     """The hook that did not end, and the run with it."""
 
@@ -157,16 +160,20 @@ def run(plan: RunPlan, told: Told = bool, should_stop: Callable[[], bool] = bool
     options = _options(plan, settings.paper.site(settings.heartbeat_seconds, None).options, currencies)
     exchange = PaperExchange(tape, clock, options)
     sentry = Sentry(settings.host_options(), SystemClock())
-    source = Still(plan.snapshot)
-    with inline_engine(settings, clock, exchange, source, seed=plan.seed, mode=Mode.ACTIVE, sentry=sentry) as engine:
+    source, ear = Still(plan.snapshot), _Ear(dataset.files)
+    with (
+        ear.listening(),
+        inline_engine(settings, clock, exchange, source, seed=plan.seed, mode=Mode.ACTIVE, sentry=sentry) as engine,
+    ):
         if problems := engine.problems():
             raise NotRunnable(problems)
-        watch = _Watch(engine, tape, [file.path for file in dataset.files], named)
+        watch = _Watch(engine, tape, named)
         if unknown := watch.unpriced():
             raise NotRunnable(unknown)
         is_over = partial(_is_over, sentry, should_stop)
         was_stopped = _drive(engine, clock, tape, exchange, watch, (begin_s, end_s), told, is_over)
-        return replace(watch.result(clock.time(), was_stopped, options), hung=sentry.hung)
+        result = watch.result(clock.time(), was_stopped, options)
+        return replace(result, hung=sentry.hung, peeked=ear.peeked(), reached=ear.reached())
 
 
 def _is_over(sentry: Sentry, should_stop: Callable[[], bool]) -> bool:
@@ -248,7 +255,7 @@ class _Seen:
 class _Watch:
     """Measures all instances at every price, and sums them up by currency."""
 
-    def __init__(self, engine: InlineEngine, tape: Tape, files: Sequence[Path], named: Mapping[str, str]) -> None:
+    def __init__(self, engine: InlineEngine, tape: Tape, named: Mapping[str, str]) -> None:
         self._engine = engine
         self._rows = {id: row for id, row in engine.store.desired.rows().items() if row.is_live}
         self._courses = {
@@ -263,12 +270,8 @@ class _Watch:
         self._heard: list[tuple[str, TapeMoment]] = []
         self._sums: dict[str, Decimal] = defaultdict(lambda: ZERO)
         self._drawdowns: dict[str, Drawdown] = defaultdict(Drawdown)
-        self._files = {os.path.realpath(path) for path in files}
-        self._peeked: set[str] = set()
         self._changes, self._unsettled = 0, 0
         tape.heard = self.heard
-        _listeners[:] = [self._opened]
-        _listen()
 
     def unpriced(self) -> list[Problem]:
         """The instances of whose market nobody says what its prices are in."""
@@ -323,14 +326,11 @@ class _Watch:
                 course.hold(holding)
 
     def result(self, until_s: float, was_stopped: bool, options: PaperOptions) -> RunResult:
-        _listeners.clear()
         self._take_up()
         self._measure()
         instances = tuple(self._instance(id, options) for id in self._courses)
         drawdowns = {currency: drawdown.deepest for currency, drawdown in sorted(self._drawdowns.items())}
-        return RunResult(
-            instances, self._engine.beats, until_s, was_stopped, drawdowns, options, tuple(sorted(self._peeked))
-        )
+        return RunResult(instances, self._engine.beats, until_s, was_stopped, drawdowns, options)
 
     def _instance(self, id: str, options: PaperOptions) -> InstanceRun:
         course, row, ledger = self._courses[id], self._rows[id], self._engine.store.ledger
@@ -375,25 +375,73 @@ class _Watch:
             ended="paused after five failed ticks in a row" if quarantined else "",
         )
 
-    def _opened(self, path: object) -> None:
-        """A file was opened while the run goes on: one of the data holds the future, and only a strategy opens it."""
-        if isinstance(path, (str, bytes, os.PathLike)):
-            name = os.fsdecode(path)
-            if name.endswith((".csv", ".parquet", ".pq")) and os.path.realpath(name) in self._files:
-                self._peeked.add(name)
+
+_MOST_NAMED: Final = 20
+_CODE: Final = (".py", ".pyc", ".so", ".pyi", ".pth")
+_PYTHON: Final = (sys.prefix, sys.base_prefix, "/proc/", "/sys/", "/dev/", "/etc/", "/usr/share/", "/usr/lib/")
+_REACHING: Final = {
+    "socket.connect": "a connection",
+    "subprocess.Popen": "a program",
+    "os.system": "a program",
+    "os.exec": "a program",
+    "os.posix_spawn": "a program",
+}
 
 
-_listeners: list[Callable[[object], None]] = []
+class _Ear:
+    """Hears what is opened while a run goes on, from before its strategies are imported: the engine itself has the
+    data open by then, and whatever else tells the future, only a strategy asks for.
+    """
+
+    def __init__(self, files: Sequence[DataFile]) -> None:
+        self._files = files
+        self._own = {(at.st_dev, at.st_ino) for at in (file.path.stat() for file in files)}
+        self._opened: dict[str, bool] = {}
+        """By path, whether it is one of the data, by whatever name."""
+        self._reached: dict[str, None] = {}
+
+    @contextmanager
+    def listening(self) -> Iterator[None]:
+        if not _is_listening:  # an audit hook stays for as long as the process lives: one is enough
+            _is_listening.append(True)
+            sys.addaudithook(_heard)
+        _ears.append(self)
+        try:
+            yield
+        finally:
+            _ears.remove(self)
+
+    def heard(self, event: str, arguments: tuple[object, ...]) -> None:
+        if event in _REACHING:
+            self._reached[_REACHING[event]] = None
+        elif event == "open" and isinstance(arguments[0], (str, bytes, os.PathLike)) and len(self._opened) < 1_000:
+            name, mode = os.path.realpath(os.fsdecode(arguments[0])), arguments[1]
+            if name.endswith(_CODE) or name.startswith(_PYTHON) or (isinstance(mode, str) and set(mode) & set("wax+")):
+                return
+            with suppress(OSError):
+                at = os.stat(name)
+                self._opened[name] = self._opened.get(name, False) or (at.st_dev, at.st_ino) in self._own
+
+    def peeked(self) -> tuple[str, ...]:
+        """The files of data that strategies opened by themselves, and copies of them."""
+        return tuple(sorted(name for name, is_own in self._opened.items() if is_own or self._is_copy(Path(name))))
+
+    def reached(self) -> tuple[str, ...]:
+        """What else strategies opened, which may tell of the future."""
+        peeked = self.peeked()
+        return (*self._reached, *sorted(name for name in self._opened if name not in peeked))[:_MOST_NAMED]
+
+    def _is_copy(self, path: Path) -> bool:
+        with suppress(OSError):
+            alike = [file for file in self._files if file.path.stat().st_size == path.stat().st_size]
+            return any(file.digest() == replace(file, path=path).digest() for file in alike)
+        return False
+
+
+_ears: list[_Ear] = []
 _is_listening: list[bool] = []
 
 
-def _listen() -> None:
-    """Audit hooks stay for as long as the process lives: one is enough."""
-    if not _is_listening:
-        _is_listening.append(True)
-        sys.addaudithook(_heard)
-
-
 def _heard(event: str, arguments: tuple[object, ...]) -> None:
-    if event == "open" and _listeners:
-        _listeners[0](arguments[0])
+    for ear in _ears:
+        ear.heard(event, arguments)

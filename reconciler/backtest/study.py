@@ -6,11 +6,14 @@ their own, in processes of their own where there are `jobs`.
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
-from contextlib import ExitStack
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
+from multiprocessing.sharedctypes import RawValue
 from typing import Any, Final
 
 from reconciler import exact
@@ -28,11 +31,14 @@ from reconciler.backtest.figures import (
 )
 from reconciler.backtest.rows import shown
 from reconciler.backtest.simulation import InstanceRun, RunPlan, RunResult, Told, run
+from reconciler.errors import ReconcilerError
 from reconciler.exact import ZERO
 from reconciler.orders.order import Order, decimal_text
 from reconciler.store.trials import Trials, version_of
 
 _CUTS: Final = (0.35, 0.7)
+_LOOK_S: Final = 0.2
+"""Between two looks whether Ctrl-C was pressed while others run."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,20 +180,42 @@ def study(
     whole = plan.dataset
     seen = whole if wanted.holdout is None else replace(whole, to_s=_cut(whole, 1 - wanted.holdout))
     plan = replace(plan, dataset=seen)
+    stopped = RawValue("b", 0)
     with ExitStack() as held:
-        pool = held.enter_context(ProcessPoolExecutor(wanted.jobs - 1)) if wanted.jobs > 1 else None
+        pool = None
+        if wanted.jobs > 1:
+            pool = held.enter_context(ProcessPoolExecutor(wanted.jobs - 1, initializer=_begin, initargs=(stopped,)))
+            held.callback(pool.shutdown, wait=False, cancel_futures=True)
         doubled = _Later(pool, replace(plan, doubled=True))
         cuts = [
             _Later(pool, replace(plan, dataset=replace(seen, to_s=_cut(seen, share))))
             for share in (_CUTS if wanted.check_lookahead else ())
         ]
         later = replace(plan, dataset=replace(whole, from_s=seen.to_s)) if wanted.holdout is not None else None
+        unseen = None if later is None else _Later(pool, later)
         result = run(plan, told, should_stop)
         is_whole = not result.was_stopped
+        stopped.value = not is_whole
         twice = doubled.result(should_stop) if is_whole else None
         cut_off = [found for one in cuts if (found := one.result(should_stop)) is not None] if is_whole else []
-        unseen = _Later(None, later).result(should_stop) if later is not None and is_whole else None
-    return _studied(plan, wanted, trials, result, twice, cut_off, unseen)
+        hidden = unseen.result(should_stop) if unseen is not None and is_whole else None
+        stopped.value = should_stop()
+    return _studied(plan, wanted, trials, result, twice, cut_off, hidden)
+
+
+_stopped: Any = None
+"""In a process of the pool: a number that is not 0 once nobody waits for what it does."""
+
+
+def _begin(stopped: Any) -> None:
+    """In a process of the pool: Ctrl-C is for the first one, which says when to stop."""
+    global _stopped
+    _stopped = stopped
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+def _run_aside(plan: RunPlan) -> RunResult:
+    return run(plan, bool, lambda: bool(_stopped.value))
 
 
 class _Later:
@@ -195,14 +223,25 @@ class _Later:
 
     def __init__(self, pool: ProcessPoolExecutor | None, plan: RunPlan) -> None:
         self._plan = plan
-        self._future: Future[RunResult] | None = None if pool is None else pool.submit(run, plan)
+        self._future: Future[RunResult] | None = None if pool is None else pool.submit(_run_aside, plan)
 
     def result(self, should_stop: Callable[[], bool]) -> RunResult | None:
         """None where it was stopped."""
         if should_stop():
             return None
-        found = self._future.result() if self._future is not None else run(self._plan, bool, should_stop)
-        return None if found.was_stopped else found
+        try:
+            found = (
+                run(self._plan, bool, should_stop) if self._future is None else self._waited(self._future, should_stop)
+            )
+        except BrokenProcessPool:
+            raise ReconcilerError("--jobs: a process for the runs beside the first has ended by itself") from None
+        return None if found is None or found.was_stopped else found
+
+    def _waited(self, future: Future[RunResult], should_stop: Callable[[], bool]) -> RunResult | None:
+        while not should_stop():
+            with suppress(TimeoutError):
+                return future.result(_LOOK_S)
+        return None
 
 
 def _cut(dataset: Dataset, share: float) -> float:
@@ -306,6 +345,11 @@ def _notes(plan: RunPlan, result: RunResult) -> list[str]:
             notes.append(f"{one.id}: {one.ended}: {one.last_error.splitlines()[0] if one.last_error else ''}")
         elif one.last_error:
             notes.append(f"{one.id}: {one.errors:,} failed ticks, the last: {one.last_error.splitlines()[0]}")
+    if result.reached:
+        notes.append(
+            "strategies opened what no backtest can judge, as it may tell of what came later: "
+            + ", ".join(result.reached)
+        )
     if result.hung:
         notes.append(f"{result.hung}: so it was ended")
     if result.was_stopped:

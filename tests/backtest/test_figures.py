@@ -45,6 +45,15 @@ def test_the_best_of_a_hundred_that_is_no_better_than_luck_is_an_even_bet() -> N
     assert deflated_sharpe(said(None), trials, ()) is None
 
 
+@pytest.mark.parametrize(("trials", "published"), [(100, 0.9004), (46, 0.9505)])
+def test_it_is_what_the_paper_reckons_in_its_example(trials: int, published: float) -> None:
+    """Bailey and López de Prado (2014), "A numerical example": five years of days, an annual ratio of 2.5, skewness -3,
+    kurtosis 10, and annual ratios of the trials that vary by 1/2."""
+    apart = math.sqrt(0.5 / 250)
+    found = deflated_sharpe(said(2.5 / math.sqrt(250), 1250, -3.0, 10.0), trials, (-apart, apart))
+    assert found == pytest.approx(published, abs=5e-5)
+
+
 def test_days_a_year_are_those_that_the_data_have() -> None:
     every = [(day, Decimal(0)) for day in range(366)]
     weekdays = [(day, Decimal(0)) for day in range(1, 366) if day % 7 not in (0, 6)]

@@ -51,6 +51,16 @@ def test_same_data_and_seed_give_the_same_bytes_and_another_seed_others(
     assert first == json.dumps(studied(root, [candles], Inquiry(jobs=2), seed="1").to_json())
 
 
+def test_however_many_processes_there_are_the_bytes_are_the_same(
+    fleet: Fleet, candles: Path, studied: Studied, tmp_path: Path
+) -> None:
+    root, found = fleet(TURNS_AND_MORE, "b", "a"), []
+    for jobs in (1, 2, 4):
+        (tmp_path / ".reconciler" / "trials.db").unlink(missing_ok=True)
+        found.append(json.dumps(studied(root, [candles], Inquiry(0.25, True, jobs)).to_json()))
+    assert found[0] == found[1] == found[2]
+
+
 TURNS_AND_MORE = """
 held = self.context.orders.position().quantity
 if self.context.random.random() < 0.2:
@@ -87,7 +97,107 @@ def test_who_cannot_see_the_future_places_the_same_orders_without_it(
     assert one.lookahead.compared > 50
 
 
-def test_a_strategy_that_opens_the_data_by_itself_is_caught(fleet: Fleet, candles: Path, studied: Studied) -> None:
+HONEST = {
+    "crossing averages": """
+closes = [candle.close for candle in self.context.market.candles("1h", 20)]
+held = self.context.orders.position().quantity
+if len(closes) == 20 and (sum(closes[-5:]) / 5 > sum(closes) / 20) != bool(held):
+    self.context.orders.place("sell" if held else "buy", held or "1")
+""",
+    "a ladder of limits": """
+if not self.context.orders.open():
+    bid = self.context.market.quote().bid
+    for level in range(1, 4):
+        self.context.orders.place("buy", "1", type="limit", limit_price=f"{bid * (1000 - level) / 1000:.2f}")
+held = self.context.orders.position().quantity
+if held > 3:
+    self.context.orders.place("sell", held)
+""",
+    "a stop below what was bought": """
+held = self.context.orders.position()
+if not held.quantity and not self.context.orders.open():
+    self.context.orders.place("buy", "2")
+elif held.quantity and not self.context.orders.open():
+    stop = held.average_price * 995 / 1000
+    self.context.orders.place("sell", held.quantity, type="stop", stop_price=f"{stop:.2f}")
+""",
+    "chance that can be repeated": TURNS_AND_MORE,
+    "coarser candles, and the clock of the day": """
+days = self.context.market.candles("1d", 3)
+four = self.context.market.candles("4h", 2)
+held = self.context.orders.position().quantity
+if days and four and self.context.now().hour % 6 == 0:
+    wants = four[-1].close > days[-1].close
+    if wants != bool(held):
+        self.context.orders.place("sell" if held else "buy", held or "1")
+""",
+}
+READS = "; import pathlib; pathlib.Path('{link}').read_text()"
+PEEKING = {
+    "the data": "import pathlib; pathlib.Path('{data}').read_text()",
+    "the data by another name": "import os; os.path.exists('{link}') or os.symlink('{data}', '{link}')" + READS,
+    "the data by a hard link": "import os; os.path.exists('{link}') or os.link('{data}', '{link}')" + READS,
+    "a copy of the data": "import shutil; shutil.copy('{data}', '{link}')" + READS,
+    "what it left behind when it ran before": """
+import sys
+seen = sys.__dict__.setdefault("left_{key}", {{}})
+hour, price = self.context.now(), self.context.market.quote().bid
+later = seen.get(hour.replace(day=hour.day + 1) if hour.day < 18 else hour)
+seen[hour] = price
+if later is not None and later > price:
+    self.context.orders.place("buy", "1")
+""",
+}
+
+
+@pytest.mark.parametrize("body", HONEST.values(), ids=HONEST)
+def test_an_honest_strategy_raises_no_alarm(fleet: Fleet, candles: Path, studied: Studied, body: str) -> None:
+    (one,) = studied(fleet(body), [candles], Inquiry(check_lookahead=True)).instances
+    assert one.lookahead is not None
+    assert (one.lookahead.ok, one.lookahead.difference) == (True, "")
+    assert one.lookahead.compared > 10
+
+
+@pytest.mark.parametrize("body", PEEKING.values(), ids=PEEKING)
+def test_a_strategy_that_peeks_is_caught(
+    fleet: Fleet, candles: Path, studied: Studied, tmp_path: Path, body: str
+) -> None:
+    written = body.format(data=candles, link=tmp_path / "link.dat", key=tmp_path.name)
+    (one,) = studied(fleet(written), [candles], Inquiry(check_lookahead=True)).instances
+    assert one.lookahead is not None
+    assert not one.lookahead.ok
+
+
+@pytest.mark.parametrize("where", ["init", "import"])
+def test_one_that_peeks_before_its_first_tick_is_caught(
+    fleet: Fleet, candles: Path, studied: Studied, where: str
+) -> None:
+    root = fleet("pass")
+    path = root / "strategies" / "tried.py"
+    reads, text = f'__import__("pathlib").Path("{candles}").read_text()', path.read_text(encoding="utf-8")
+    text = (
+        f"ROWS = {reads}\n{text}" if where == "import" else text.replace("self.ticks = 0", f"self.ticks = 0; {reads}")
+    )
+    path.write_text(text, encoding="utf-8")
+    (one,) = studied(root, [candles], Inquiry(check_lookahead=True)).instances
+    assert one.lookahead is not None
+    assert not one.lookahead.ok
+
+
+def test_what_else_a_strategy_opens_is_told_for_it_may_tell_the_future(
+    fleet: Fleet, candles: Path, studied: Studied, tmp_path: Path
+) -> None:
+    (tmp_path / "model.json").write_text("{}", encoding="utf-8")
+    body = f'import json, pathlib; json.loads(pathlib.Path("{tmp_path / "model.json"}").read_text())'
+    found = studied(fleet(body), [candles], Inquiry(check_lookahead=True))
+    assert found.instances[0].lookahead is not None
+    assert found.instances[0].lookahead.ok
+    assert any("model.json" in note and "may tell of what came later" in note for note in found.notes)
+
+
+def test_a_strategy_that_opens_the_data_by_itself_is_told_what_it_opened(
+    fleet: Fleet, candles: Path, studied: Studied
+) -> None:
     body = f'import pathlib; self.rows = pathlib.Path("{candles}").read_text()'
     (one,) = studied(fleet(body), [candles], Inquiry(check_lookahead=True)).instances
     assert one.lookahead is not None

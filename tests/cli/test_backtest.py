@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -142,6 +146,46 @@ def test_bad_rows_are_told_with_their_lines_before_anything_runs(root: Path) -> 
     assert result.exit_code == 2
     assert "data.csv:22:4: high: expected a positive number in plain digits, was '0'" in result.stderr
     assert not (root / ".reconciler" / "trials.db").exists()
+
+
+SLOW = """
+import pathlib, time
+from reconciler.strategy import Strategy
+
+class Slow(Strategy):
+    TICK_MINUTES = 0.1
+    CONFIG_SCHEMA = {"type": "object"}
+
+    def on_tick(self):
+        pathlib.Path(self.config["path"]).touch()
+        time.sleep(0.05)
+"""
+
+
+@pytest.mark.parametrize("jobs", ["1", "3"])
+def test_ctrl_c_tells_what_there_is_with_exit_code_2(root: Path, jobs: str) -> None:
+    (root / "strategies" / "slow.py").write_text(SLOW, encoding="utf-8")
+    record = RECORD.format(id="slow", config=f"{{path: '{root / 'ticks'}'}}").replace("tried", "slow")
+    (root / "instances" / "slow.yaml").write_text(record, encoding="utf-8")
+    words = ["backtest", "slow", "--data", str(root / "data.csv"), "--spread", "0", "--format", "json"]
+    words += ["--jobs", jobs, "--check-lookahead", "--holdout", "0.2", "--report", str(root / "r.html")]
+    with subprocess.Popen(
+        [sys.executable, "-m", "reconciler", "--root", str(root), *words],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
+    ) as process:  # fmt: skip
+        while not (root / "ticks").exists():
+            assert process.poll() is None, process.communicate()
+        os.killpg(process.pid, signal.SIGINT)
+        told, said = process.communicate(timeout=120)
+    assert process.returncode == 2, said
+    assert "stopping: what there is by now is told" in said
+    assert "Traceback" not in said
+    found = json.loads(told)
+    assert found["assumptions"]["stopped_at"] < "2026-01-05T16:00:00Z"
+    assert any(note.startswith("it was stopped at") for note in found["assumptions"]["notes"])
+    (item,) = found["items"]
+    assert item["result_costs_doubled"] is item["lookahead"] is item["holdout"] is None
+    assert "it was stopped at" in (root / "r.html").read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize("word", [["--balance", "500"], ["--spread", "1.5"], ["--max-volume", "-1"]])
