@@ -1,1 +1,1 @@
-"""The page, its JSON and its metrics: reads, never writes. `app.create_app` makes it from what others provide."""
+"""The page, its JSON and its metrics: reads, never writes. `routes.create_app` makes it from what others provide."""

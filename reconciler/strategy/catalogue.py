@@ -1,4 +1,4 @@
-"""The catalogue: every strategy of a snapshot, loaded once per version. `loading` imports; this remembers."""
+"""The catalogue: every strategy of a snapshot, loaded once per version. `module_loading` imports; this remembers."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Validation: do values meet a JSON Schema, and if not, all that is wrong. Pure; knows nothing of instances.
 
 Used alike for records, configs, settings and the schemas of strategies. A fast path says yes
-(`acceptance`); for everything it does not accept, jsonschema decides and `explain` finds the words.
+(`acceptor`); for everything it does not accept, jsonschema decides and `violation` finds the words.
 jsonschema is imported only then.
 """
 
