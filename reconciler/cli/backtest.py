@@ -364,7 +364,7 @@ def try_(ctx: click.Context, file: Path, ticks: int, form: str) -> None:
         orders_said = "1 order" if len(found.orders) == 1 else f"{len(found.orders)} orders"
         say(f"{found.id}: {ticks_said}, {orders_said}; simulated, nothing was sent")
     if found.last_error:
-        say(f"{found.id}: its strategy failed: {found.last_error}", alarming=True)
+        say(*f"{found.id}: its strategy failed: {found.last_error}".splitlines(), alarming=True)
     ctx.exit(1 if found.last_error else 0)
 
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import click
 
-from reconciler.cli.output import print_data, print_text
+from reconciler.cli.output import Failure, print_data, print_text
 from reconciler.cli.place import Place
 from reconciler.errors import SourceError
 from reconciler.records.crosscheck import EvaluationCache
@@ -114,7 +114,26 @@ def _with_revision(place: Place, ref: str, snapshot: Snapshot, accounts: Account
     doubt = place.doubt_of_accounts_at(base)
     basis = [phrase("{}", doubt)] if doubt else []
     commits = _proposed(place, base, snapshot.revision, basis)
-    return replace(_drafted(place, comparison, snapshot, catalogue, basis), commits=commits)
+    found = replace(_drafted(place, comparison, snapshot, catalogue, basis), commits=commits)
+    return _held_here(place, found, comparison.before.rows)
+
+
+def _held_here(place: Place, plan: FleetPlan, rows: Mapping[str, Row]) -> FleetPlan:
+    """With what instances hold and have open, where an engine answers here: where none does that is nobody's to say."""
+    from reconciler.cli.place import NoEngine
+    from reconciler.settings import CONTROL_SOCKET
+
+    if not (place.settings().state_dir / CONTROL_SOCKET).exists():
+        return plan  # in CI, where what speaks with an engine is not even imported
+    try:
+        place.engine().get("/api/v1/engine")
+        reader = place.reader()
+    except (NoEngine, Failure):
+        return plan
+    try:
+        return with_stakes(plan, _Stakes(reader, rows).of)
+    finally:
+        reader.close()
 
 
 def _proposed(place: Place, base: Base, head: str | None, basis: list[Phrase]) -> tuple[ProposedCommit, ...]:

@@ -60,12 +60,21 @@ def bounds() -> Iterator[Mapping[str, Any]]:
     most = {"scope": f"account {LONG}", "limit": "max_gross_notional", "near": False, "reached": False, **one}
     yield {**most, "used": "1.5", "left": "49998.5"}
     yield {**most, "used": "49000", "left": "1000", "near": True}
-    yield {**most, "scope": f"label {LONG}={LONG}", "used": "50000", "left": "0", "reached": True, "why": WORDS}
+    yield {
+        **most,
+        "scope": f"label {LONG}={LONG}",
+        "used": "50000",
+        "left": "0",
+        "near": True,
+        "reached": True,
+        "why": WORDS,
+    }
     yield {
         **most,
         "scope": "all",
         "used": None,
         "left": None,
+        "near": True,
         "reached": True,
         "why": "it cannot be measured",
         "by": [],

@@ -210,3 +210,25 @@ def test_times_are_told_in_the_readers_zone_with_utc_at_hand(engine: Engine, ope
         "2026-01-01 05:30:00 Asia/Calcutta · 2026-01-01 00:00:00 UTC"
     )
     assert page.locator("#zone").inner_text() == "Asia/Calcutta time, UTC on hover"
+
+
+def test_a_tab_in_the_background_cries_no_wolf_when_it_is_woken_and_tells_of_one_that_is_there(
+    engine: Engine, open_page: Open
+) -> None:
+    """Browsers wake such tabs once a minute, or later; and the browser's clock is months from the engine's here."""
+    page = open_page(engine.url)
+    wait_for(page, f"{CONTACT} === 'live'")
+    page.evaluate("Object.defineProperty(document, 'hidden', { get: () => true })")
+    said = page.evaluate_handle(
+        "() => { const said = []; new MutationObserver(() => said.push(document.title))"
+        ".observe(document.querySelector('title'), { childList: true }); return said }"
+    )
+    for minutes in (5, 10):
+        engine.clock.advance(300)
+        page.clock.fast_forward(300_000)
+        wait_for(page, f"document.getElementById('asof').textContent.endsWith('00:{minutes:02}:00')")
+    assert page.evaluate(CONTACT) == "live"
+    assert said.json_value() == []
+    engine.die()
+    page.clock.fast_forward(60_000)
+    wait_for(page, "document.title.startsWith('STALE')")

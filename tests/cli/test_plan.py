@@ -20,7 +20,7 @@ from jsonschema import Draft202012Validator
 from reconciler.cli.plan import code_link
 from reconciler.orders.order import Order, OrderNews, OrderRequest, OrderState, OrderType, Outcome, Provenance, Side
 from reconciler.records.mode import Mode
-from tests.cli.conftest import STRATEGY, FakeEngine, Fleet
+from tests.cli.conftest import STRATEGY, FakeEngine, Fleet, live_item
 
 SCHEMA = json.loads((Path(__file__).parents[2] / "schemas" / "plan.schema.json").read_text(encoding="utf-8"))
 SETTINGS = """\
@@ -521,6 +521,19 @@ def test_what_it_holds_and_what_its_orders_are_worth_is_told_from_the_ledger(fle
     assert "    holds 2, worth 200.00 USD now, 1 open order" in text
     assert "    open orders: 3, worth 300.00 USD" in text
     assert "    all of account main holds 200.00 USD" in text
+
+
+def test_beside_an_engine_a_proposal_says_what_it_holds_too(trading: Fleet, engine: FakeEngine) -> None:
+    git = ("git", "-C", str(trading.root), "-c", "user.name=a", "-c", "user.email=a@b.c")
+    (trading.root / ".gitignore").write_text(".reconciler/\n")
+    for words in (("init", "-q"), ("add", "."), ("commit", "-qm", "as merged")):
+        subprocess.run((*git, *words), check=True)
+    trading.write("a", mode="active")
+    subprocess.run((*git, "commit", "-qam", "raise it"), check=True)
+    engine.items = [live_item("a")]
+    text = trading.run("plan", "--base", "HEAD~1").stdout
+    assert "STARTS TO TRADE" in text
+    assert "    holds 0.1, worth 6,000.00 USD now, 0 open orders" in text
 
 
 @pytest.mark.skipif(shutil.which("ssh-keygen") is None, reason="needs ssh-keygen")

@@ -64,7 +64,8 @@ def test_it_ticks_at_once_in_observe_and_prints_what_its_limits_let_through(root
 def test_a_strategy_that_fails_is_exit_code_1_and_a_record_that_is_wrong_2(root: Path) -> None:
     failing = tried(root, config="{fails: true}")
     assert failing.exit_code == 1
-    assert "ValueError: it fails" in failing.stderr
+    assert "its strategy failed: ValueError: it fails\n" in failing.stderr, "where stands in a line of its own"
+    assert "1 tick, 0 orders; simulated, nothing was sent" in failing.stderr
     wrong = tried(root, config="5")
     assert wrong.exit_code == 2
     assert "draft.yaml:6:9: config: expected" in wrong.stderr
