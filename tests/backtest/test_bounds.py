@@ -82,6 +82,13 @@ def settings(root: Path, text: str) -> None:
     (root / "reconciler.yaml").write_text(text, encoding="utf-8")
 
 
+REAL = """
+exec_mcp:
+  broker:
+    transport: {kind: http, url: "http://127.0.0.1:9/mcp"}
+    accounts: {main: {money: real}}
+require_limits: {money: real, of: [max_daily_loss]}
+"""
 ON_MAIN = "exec_mcp: {{paper: {{transport: {{kind: paper}}, accounts: {{main: {{money: paper, {}}}}}}}}}\n"
 
 
@@ -122,14 +129,15 @@ elif held: self.context.orders.place("sell", held, reduce_only=True)
         assert sold or day == "03", "which keeps nobody from reducing"
 
 
-def test_the_throttle_of_real_money_holds_where_the_record_trades_some(
+def test_the_throttle_of_real_money_holds_though_here_all_money_is_paper(
     fleet: Fleet, falling: Path, studied: Studied
 ) -> None:
-    root = fleet('self.context.orders.place("buy", "0.001")', minutes=0.1)
-    settings(root, ON_MAIN.format("throttle: {same_orders: 7, within_minutes: 5}"))
-    one = of(studied(root, [first(falling, 3)]), "one")
-    assert sum(order.outcome is Outcome.ACCEPTED for order in one.orders) == 7
-    assert "throttle" in one.orders[7].reason
+    body = 'for _ in range(2): self.context.orders.place("buy", "0.001")'
+    root = fleet(body, minutes=0.1)
+    settings(root, REAL)
+    one = of(studied(root, [first(falling, 2)]), "one")
+    assert sum(order.outcome is Outcome.ACCEPTED for order in one.orders) == 60
+    assert "throttle: 60 buy market orders" in one.orders[60].reason
 
 
 def test_a_halt_in_the_fleet_lets_nothing_of_its_scope_in(fleet: Fleet, falling: Path, studied: Studied) -> None:
