@@ -24,7 +24,7 @@ from reconciler.records.accounts import Accounts
 from reconciler.records.followed import Followed, Pinned, refuse_other
 from reconciler.settings.loading import FILE, Committed, accounts_in, load, parsed_settings
 from reconciler.settings.values import DATABASE, STATE_DIR, Settings
-from reconciler.sources.branch import TIMEOUT_S, Branch
+from reconciler.sources.branch import SILENT_S, Branch
 from reconciler.store.following import followed_in
 
 _VARIABLES: Final = {
@@ -74,7 +74,7 @@ def engine_settings(root: Path, environ: Mapping[str, str], flags: Mapping[str, 
             "as one change: reconciler source switch --source git --reason …"
         )
     if commit is None and branch.remote is not None:
-        branch.fetch(TIMEOUT_S)
+        branch.fetch(SILENT_S)
     commit = commit or branch.position()
     if commit is None:
         raise SourceError(f"{pinned}: expected a branch, found none; push it, or name another with --branch")

@@ -40,7 +40,7 @@ _KEPT: Final = "refs/reconciler/applied"
 """Keeps what is applied from being collected as garbage, whatever becomes of the branch."""
 _FETCHING: Final = ("fetch.fsckObjects=true", "http.lowSpeedLimit=1000", "http.lowSpeedTime=30")
 _FETCH_OPTIONS: Final = (
-    "--quiet",
+    "--progress",  # silence is how one that hangs is told from one that is slow
     "--no-tags",
     "--no-recurse-submodules",
     "--no-write-fetch-head",
@@ -52,8 +52,9 @@ _FILE_BYTES: Final = 256 * 1024 * 1024
 NOTHING: Final = Snapshot((), (), (), None, None, clean=False, whole=False)
 log = logging.getLogger(__name__)
 
-TIMEOUT_S: Final = 60.0
-"""How long a remote may take to send what is new."""
+SILENT_S, MOST_S, HANGING_S = 60.0, 600.0, 2.0
+"""How long a remote may be silent, how long it may take to send what is new, and after how much silence whoever asks
+again is not kept waiting for it."""
 
 
 class _Ref(NamedTuple):
@@ -131,14 +132,19 @@ class Branch:
             except SourceError:
                 return
 
-    def fetch(self, timeout_s: float) -> None:
-        """Have what the remote has of the branch. Where it has it no more, it is gone here, too. Raises SourceError."""
+    def fetch(self, silent_s: float, goes_on: Callable[[float, float], bool] = lambda taken_s, silent_s: True) -> None:
+        """Have what the remote has of the branch. Where it has it no more, it is gone here, too.
+
+        Raises SourceError, where it was silent for so long as well. `goes_on` as of `Git.reach`.
+        """
         remote = self.remote
         assert remote is not None
         moved = f"+refs/heads/{self.name}:{self.ref}"
         try:
             options = (*_FETCH_OPTIONS, "--", remote, moved)
-            self.git.reach("fetch", *options, settings=_FETCHING, timeout_s=timeout_s)
+            self.git.reach(
+                "fetch", *options, settings=_FETCHING, silent_s=silent_s, most_s=max(MOST_S, silent_s), goes_on=goes_on
+            )
         except SourceError as error:
             if f"couldn't find remote ref refs/heads/{self.name}" not in str(error):
                 raise SourceError(f"{remote}: {error}") from error
@@ -316,14 +322,14 @@ class Fetching:
     """Fetches every `every_s`, and at once when asked. `on_change` is called when there is something to look at."""
 
     def __init__(
-        self, branch: Branch, every_s: float, on_change: Callable[[], None], clock: Clock, timeout_s: float = TIMEOUT_S
+        self, branch: Branch, every_s: float, on_change: Callable[[], None], clock: Clock, silent_s: float = SILENT_S
     ) -> None:
         """`branch` is this one's alone."""
         self._branch = branch
         self._every_s = every_s
         self._on_change = on_change
         self._clock = clock
-        self._timeout_s = timeout_s
+        self._silent_s = silent_s
         self._wake = threading.Event()
         self._stopping = False
         self._fault = ""
@@ -338,11 +344,16 @@ class Fetching:
         self._thread.start()
 
     def ask(self) -> None:
-        """Fetch soon, whatever the time. Thread-safe, returns at once."""
+        """Fetch soon, whatever the time: what is under way and hangs is begun anew. Thread-safe, returns at once."""
         self._wake.set()
 
+    def _goes_on(self, taken_s: float, silent_s: float) -> bool:
+        if taken_s >= self._silent_s and not self._fault:
+            self._note(f"{self._branch.remote}: it is still sending after {taken_s:.0f} s", self._seen)
+        return not self._stopping and not (self._wake.is_set() and silent_s >= HANGING_S)
+
     def stop(self, deadline_s: float = 1.0) -> None:
-        """Fetch no more. What is under way is given up with its process, when that is over or at its deadline."""
+        """Fetch no more. What is under way is given up with its process."""
         self._stopping = True
         self._wake.set()
         if self._thread.is_alive():
@@ -357,13 +368,16 @@ class Fetching:
     def fetch(self) -> None:
         """Once, now; what came of it is in `fault`, and told where it is another."""
         try:
-            self._branch.fetch(self._timeout_s)
+            self._branch.fetch(self._silent_s, self._goes_on)
             fault, seen = "", self._branch.position() or ""
         except SourceError as error:
             fault, seen = str(error), self._seen
         except Exception as error:
             log.exception("fetching failed")
             fault, seen = f"{type(error).__name__}: {error}", self._seen
+        self._note(fault, seen)
+
+    def _note(self, fault: str, seen: str) -> None:
         is_news = (fault, seen) != (self._fault, self._seen)
         self._fault, self._seen = fault, seen
         if is_news and not self._stopping:

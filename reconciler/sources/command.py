@@ -7,11 +7,11 @@ import signal
 import subprocess
 import tempfile
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from itertools import islice
 from pathlib import Path
-from typing import IO
+from typing import IO, NamedTuple
 
 from reconciler.errors import SourceError
 
@@ -40,6 +40,9 @@ _REACHING = {
 }
 """For who asks another repository: nobody is there to be asked for a password."""
 _COMPLAINTS_BYTES = 64 * 1024
+_TALK_BYTES = 4 * 1024 * 1024
+"""No command says more about how it goes; another repository may have it say as much as it likes."""
+_GLANCE_S = 0.1
 _TIMEOUT_S = 10.0
 _ASKED_AT_ONCE = 128
 """So many ids fit into the smallest pipe: git can be asked for them all before the first answer is read."""
@@ -89,9 +92,17 @@ class Git:
             return os.fsdecode(done.stdout)
         raise self._failure(arguments[0], done.stderr)
 
-    def reach(self, *arguments: str, settings: Sequence[str] = (), timeout_s: float) -> None:
-        """Run a command that asks another repository; ended with all it started where that takes too long.
-        `settings` are set beside the repository's own.
+    def reach(
+        self,
+        *arguments: str,
+        settings: Sequence[str] = (),
+        silent_s: float,
+        most_s: float,
+        goes_on: Callable[[float, float], bool] = lambda taken_s, silent_s: True,
+    ) -> None:
+        """Run a command that asks another repository, and tells how it goes; ended with all it started where it was
+        silent for `silent_s`, or takes longer than `most_s`. `settings` are set beside the repository's own. `goes_on`
+        is asked all along, with how long it has taken and been silent, whether to wait on.
 
         Raises SourceError in one sentence.
         """
@@ -109,16 +120,14 @@ class Git:
             except FileNotFoundError:
                 raise _not_installed() from None
             try:
-                code = process.wait(timeout_s)
-            except BaseException as error:
+                code = _awaited(process, complaints, _Patience(_verb(arguments), silent_s, most_s, goes_on))
+            except BaseException:
                 with suppress(ProcessLookupError):
                     os.killpg(process.pid, signal.SIGKILL)
                 process.wait()
-                if isinstance(error, subprocess.TimeoutExpired):
-                    raise _too_slow(_verb(arguments), timeout_s) from None
                 raise
             if code:
-                complaints.seek(0)
+                complaints.seek(max(0, os.fstat(complaints.fileno()).st_size - _COMPLAINTS_BYTES))
                 raise self._failure(_verb(arguments), complaints.read(_COMPLAINTS_BYTES))
 
     def blobs(self) -> Blobs:
@@ -224,6 +233,37 @@ class Blobs:
     def _give_up(self) -> None:
         self._is_late = True
         self._process.kill()
+
+
+class _Patience(NamedTuple):
+    """How long a command may be silent, and take; and who says whether to wait on."""
+
+    command: str
+    silent_s: float
+    most_s: float
+    goes_on: Callable[[float, float], bool]
+
+
+def _awaited(process: subprocess.Popen[bytes], told: IO[bytes], patience: _Patience) -> int:
+    """Its exit code. Raises SourceError where it was not worth waiting for. What it tells is how it goes."""
+    taken_s = silent_s = 0.0
+    size = 0
+    while True:
+        try:
+            return process.wait(_GLANCE_S)
+        except subprocess.TimeoutExpired:
+            taken_s, silent_s = taken_s + _GLANCE_S, silent_s + _GLANCE_S
+        now = os.fstat(told.fileno()).st_size
+        if now != size:
+            size, silent_s = now, 0.0
+        if silent_s >= patience.silent_s:
+            raise SourceError(f"git {patience.command} heard nothing for {patience.silent_s:g} s")
+        if taken_s >= patience.most_s:
+            raise _too_slow(patience.command, patience.most_s)
+        if size > _TALK_BYTES:
+            raise SourceError(f"git {patience.command} was told more than {_TALK_BYTES >> 20} MiB of talk, and no end")
+        if not patience.goes_on(taken_s, silent_s):
+            raise SourceError(f"git {patience.command} was given up after {taken_s:.0f} s: it is begun anew")
 
 
 def _line(text: str, start: str) -> str:

@@ -18,7 +18,7 @@ from reconciler.records.snapshot import MergedChange, SignedBy
 from reconciler.visible import visible
 
 LIMIT_BYTES: Final = 1024 * 1024
-"""No commit larger than this is read: people and forges write some hundred bytes."""
+"""No more than this is read of a commit: people and forges write some hundred bytes."""
 
 _READ_BYTES: Final = 64 * 1024
 """So much of a message is looked at."""
@@ -102,16 +102,20 @@ class RawCommit:
 
 
 def parsed(commit: str, data: bytes) -> RawCommit:
-    """The commit of that id. Raises SourceError where these are not its bytes, or are more than a commit has."""
-    if len(data) > LIMIT_BYTES:
-        raise SourceError(f"commit {commit[:12]}: expected at most {LIMIT_BYTES // 1024} KiB, was larger")
+    """The commit of that id. Of one that is larger than is read, `fault` says so, and what stands there is a claim: it
+    cannot be held against its id. Raises SourceError where these are not its bytes."""
     object_format = "sha256" if len(commit) == 64 else "sha1"
-    if hashlib.new(object_format, b"commit %d\0%b" % (len(data), data), usedforsecurity=False).hexdigest() != commit:
+    is_whole = len(data) <= LIMIT_BYTES
+    if (
+        is_whole
+        and hashlib.new(object_format, b"commit %d\0%b" % (len(data), data), usedforsecurity=False).hexdigest()
+        != commit
+    ):
         raise SourceError(f"commit {commit[:12]}: its object is not what its id says; run `git fsck`")
     head, ends, message = data.partition(b"\n\n")
     head = head if ends else head.removesuffix(b"\n")  # without a message there is no empty line
     headers = tuple(_headers(head))
-    fault = _fault(headers)
+    fault = _fault(headers) if is_whole else f"is larger than {LIMIT_BYTES // 1024} KiB, which is more than is read"
     wanted = _SIGNATURES[object_format]
     signatures = [_value(lines) for name, lines in headers if name == wanted]
     if len(signatures) > 1:
@@ -124,7 +128,7 @@ def parsed(commit: str, data: bytes) -> RawCommit:
         _person(_first(headers, b"author"), headers),
         _person(_first(headers, b"committer"), headers),
         text,
-        data if not signatures else _payload(headers, data[len(head) :]),
+        data if not signatures or fault else _payload(headers, data[len(head) :]),
         b"" if fault or not signatures else signatures[0],
         fault,
     )

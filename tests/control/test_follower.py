@@ -369,3 +369,20 @@ def test_where_what_is_applied_cannot_be_read_any_more_a_new_process_halts_every
     (halt,) = fleet.store.halts.active()
     assert (halt.scope, halt.full) == ("all", True)
     assert "nobody knows what it halts" in halt.reason
+
+
+def test_a_commit_that_is_larger_than_is_read_is_applied_and_told_by_what_is_read(follow: Callable[..., Fleet]) -> None:
+    fleet = follow()
+    fleet.write("a", "off")
+    fleet.commit()
+    fleet.settle()
+    fleet.write("a", "observe")
+    message = fleet.root / ".git" / "message"
+    message.write_text("A long story\n\n" + "and so on\n" * 200_000)
+    fleet.git("add", "-A")
+    fleet.git("commit", "-q", "-F", str(message))
+    fleet.settle()
+    assert fleet.status("a").mode is Mode.OBSERVE
+    said = fleet.store.following.commit(fleet.git("rev-parse", "HEAD"))
+    assert said is not None
+    assert (said.subject, said.author) == ("A long story", "t")

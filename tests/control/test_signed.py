@@ -270,3 +270,26 @@ def test_what_is_held_for_good_after_its_signatures_were_checked_stays_lowered(
     mended = fleet.commit("Nothing", key)
     until_applied(fleet, mended)
     assert fleet.status("a").mode is Mode.OBSERVE
+
+
+def test_a_commit_that_is_larger_than_is_read_is_held_and_can_be_accepted(follow: Make, key: Path) -> None:
+    fleet = follow()
+    fleet.write("a", "observe")
+    large = fleet.commit("A long story\n\n" + "and so on " * 12_000, key)  # as many as an argument may have
+    fleet.settle()
+    assert followed(fleet).applied == large
+    fleet.write("a", "off")
+    message = fleet.root / ".git" / "message"
+    message.write_text("A longer story\n\n" + "and so on\n" * 200_000)
+    fleet.git("add", "-A")
+    signing = ("-c", "gpg.format=ssh", "-c", f"user.signingkey={key}")
+    fleet.git(*signing, "commit", "-q", "-S", "-F", str(message))
+    held = fleet.commit("On top", key)
+    fleet.settle()
+    assert followed(fleet).held_why == (
+        f"commit {fleet.git('rev-parse', 'HEAD~')[:12]} is larger than 1024 KiB, which is more than is read"
+    )
+    assert fleet.status("a").mode is Mode.OFF
+    assert fleet.controller.accept(held) == ""
+    fleet.settle()
+    assert (followed(fleet).applied, followed(fleet).held) == (held, None)

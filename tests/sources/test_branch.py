@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 import shutil
 import socket
 import stat
@@ -16,7 +17,7 @@ import pytest
 
 from reconciler.clock import FakeClock
 from reconciler.errors import SourceError
-from reconciler.sources.branch import Branch, Fetching
+from reconciler.sources.branch import Branch, Fetching, RefWatcher
 
 Run = Callable[..., str]
 Follow = Callable[..., Branch]
@@ -308,13 +309,108 @@ def test_a_remote_that_never_answers_is_given_up_with_all_that_was_started(
     server, url = _listening(kept.append)
     with server:
         git(bare, "remote", "set-url", "origin", url)
-        with pytest.raises(SourceError, match=r"^origin: git fetch took longer than 0.3 s"):
+        with pytest.raises(SourceError, match=r"^origin: git fetch heard nothing for 0.3 s"):
             follow(bare, "main", "origin").fetch(0.3)
     for connection in kept:
         connection.settimeout(10)
         while connection.recv(1000):  # its end says that nobody is left there
             pass
         connection.close()
+
+
+def _until(condition: Callable[[], object]) -> None:
+    pause = threading.Event()
+    for _ in range(3000):
+        if condition():
+            return
+        pause.wait(0.01)
+    raise AssertionError("waited in vain")
+
+
+def test_who_asks_again_is_not_kept_waiting_by_a_remote_that_hangs(
+    bare: Path, git: Run, follow: Follow, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("reconciler.sources.branch.HANGING_S", 0.2)
+    kept: list[socket.socket] = []
+    server, url = _listening(kept.append)
+    with server:
+        git(bare, "remote", "set-url", "origin", url)
+        fetching = Fetching(follow(bare, "main", "origin"), 10, lambda: None, clock)
+        fetching.start()
+        _until(lambda: len(kept) == 1)
+        fetching.ask()
+        _until(lambda: len(kept) == 2)
+        assert "was given up after" in fetching.fault()
+        fetching.stop(30)
+        for connection in kept:
+            connection.settimeout(10)
+            while connection.recv(1000):  # its end says that nobody is left there
+                pass
+            connection.close()
+
+
+def test_a_remote_that_is_slow_and_answers_is_waited_for(
+    repository: Path,
+    bare: Path,
+    git: Run,
+    follow: Follow,
+    clock: FakeClock,
+    daemon: tuple[str, subprocess.Popen[bytes]],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    (repository / "noise").write_bytes(random.Random(0).randbytes(16 * 1024))
+    head = commit(repository, git)
+    port = int(daemon[0].split(":")[2].split("/")[0])
+    told: list[str] = []
+
+    def slowly(connection: socket.socket) -> None:
+        pause = threading.Event()
+        with connection, socket.create_connection(("127.0.0.1", port)) as behind:
+
+            def asks() -> None:
+                with suppress(OSError):
+                    while asked := connection.recv(4096):
+                        behind.sendall(asked)
+
+            threading.Thread(target=asks, daemon=True).start()
+            with suppress(OSError):
+                while answer := behind.recv(1024):
+                    connection.sendall(answer)
+                    pause.wait(0.05)
+
+    server, url = _listening(slowly)
+    with server:
+        git(bare, "remote", "set-url", "origin", url.replace("/fleet", f"/{repository.name}/.git"))
+        branch = follow(bare, "main", "origin")
+        fetching = Fetching(branch, 10, lambda: told.append(fetching.fault()), clock)
+        fetching.fetch()
+    assert (branch.position(), told) == (head, [""])
+
+
+def test_a_remote_that_is_down_for_an_hour_is_told_once_and_what_is_here_stays(
+    repository: Path, bare: Path, git: Run, follow: Follow, clock: FakeClock
+) -> None:
+    told: list[str] = []
+    branch = follow(bare, "main", "origin")
+    fetching = Fetching(branch, 600, lambda: told.append(fetching.fault()), clock)
+    watcher = RefWatcher(branch, lambda: None, clock, fetching)
+    watcher.start()
+    _until(lambda: branch.position() == git(repository, "rev-parse", "HEAD"))
+    here = branch.position()
+    repository.rename(repository.with_name("away"))
+    down_at_s = clock.monotonic()
+
+    def later() -> bool:
+        clock.advance(60)
+        return True
+
+    _until(lambda: later() and fetching.fault() and clock.monotonic() > down_at_s + 3600)
+    assert branch.position() == here
+    repository.with_name("away").rename(repository)
+    after = commit(repository, git)
+    _until(lambda: later() and branch.position() == after)
+    watcher.stop()
+    assert [bool(fault) for fault in told] == [False, True, False]
 
 
 def test_a_transport_that_runs_commands_is_refused(bare: Path, tmp_path: Path, git: Run, follow: Follow) -> None:
@@ -357,3 +453,51 @@ def test_a_repack_between_two_looks_changes_nothing(repository: Path, git: Run, 
     (step,) = branch.steps(before, after, snapshot)
     assert sorted(step.files) == ["btc"]
     assert branch.snapshot(after, snapshot).strategies is snapshot.strategies
+
+
+def test_objects_that_move_while_they_are_read_are_found(repository: Path, git: Run, follow: Follow) -> None:
+    """One reader lives on while all that it has opened is packed, repacked and removed under it."""
+    branch = follow(repository)
+    head = commit(repository, git)
+    ids = {file.digest: file.data for file in branch.snapshot(head).instances}
+    with branch.git.blobs() as blobs:
+        for number in range(6):
+            new = commit(repository, git, f"id: btc\n# {number}\n")
+            ids |= {file.digest: file.data for file in branch.snapshot(new).instances}
+            for how in (("repack", "-a", "-d", "-q"), ("pack-refs", "--all"), ("gc", "-q", "--prune=now")):
+                git(repository, *how)
+                assert dict(blobs.read(sorted(ids), 1000)) == ids
+                assert branch.position() == new
+
+
+def test_the_garbage_collector_at_work_all_along_disturbs_nobody(repository: Path, git: Run, follow: Follow) -> None:
+    ended = threading.Event()
+    runs: list[tuple[str, ...]] = []
+
+    def collects() -> None:
+        while not ended.is_set():
+            for how in (("gc", "-q"), ("repack", "-a", "-d", "-q"), ("pack-refs", "--all", "--prune")):
+                git(repository, *how)
+                runs.append(how)
+
+    collector = threading.Thread(target=collects)
+    collector.start()
+    try:
+        branch = follow(repository)
+        before = branch.position()
+        assert before is not None
+        snapshot = branch.snapshot(before)
+        number = 0
+        while number < 12 or len(runs) < 12:
+            number += 1
+            after = commit(repository, git, f"id: btc\n# {number}\n")
+            assert branch.position() == after
+            branch.keep(after)
+            assert branch.descends(before, after)
+            (step,) = branch.steps(before, after, snapshot)
+            before, snapshot = after, branch.snapshot(after, snapshot)
+            assert [file.data for file in step.files["btc"]] == [f"id: btc\n# {number}\n".encode()]
+            assert branch.commits([after])[after].subject == "Change"
+    finally:
+        ended.set()
+        collector.join()

@@ -1,13 +1,16 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+import subprocess
+import tempfile
+from collections.abc import Callable, Collection
 from pathlib import Path
+from typing import IO, Any
 
 import pytest
 
 from reconciler.errors import SourceError
-from reconciler.sources.command import Git
+from reconciler.sources.command import Git, _awaited, _Patience
 
 Run = Callable[..., str]
 
@@ -95,4 +98,52 @@ def test_no_process_is_left_behind(repository: Path) -> None:
 
 def test_what_asks_another_repository_fails_by_the_name_people_know(repository: Path) -> None:
     with pytest.raises(SourceError, match=r"^git fetch failed: .*does not appear to be a git repository"):
-        Git(repository).reach("-c", "x.y=fetch", "fetch", "--quiet", "/nowhere", timeout_s=10)
+        Git(repository).reach("-c", "x.y=fetch", "fetch", "--quiet", "/nowhere", silent_s=10, most_s=10)
+
+
+def test_what_asks_another_repository_is_not_talked_to_for_ever(
+    repository: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _stub_git(tmp_path / "bin", "while :; do echo still at it >&2; done", monkeypatch)
+    monkeypatch.setattr("reconciler.sources.command._TALK_BYTES", 10_000)
+    with pytest.raises(SourceError, match=r"^git fetch was told more than 0 MiB of talk, and no end$"):
+        Git(repository).reach("fetch", silent_s=60, most_s=60)
+
+
+class Slow:
+    """A process that is at work for so many looks, and says something at each of those in `says_at`."""
+
+    def __init__(self, looks: int, says_at: Collection[int], told: IO[bytes]) -> None:
+        self.looks, self.says_at, self.told, self.looked = looks, says_at, told, 0
+
+    def wait(self, timeout_s: float) -> int:
+        self.looked += 1
+        if self.looked > self.looks:
+            return 0
+        if self.looked in self.says_at:
+            self.told.write(b"at it ")
+            self.told.flush()
+        raise subprocess.TimeoutExpired("git", timeout_s)
+
+
+def awaited(looks: int, says_at: Collection[int], goes_on: Callable[[float, float], bool]) -> int:
+    with tempfile.TemporaryFile() as told:
+        process: Any = Slow(looks, says_at, told)
+        return _awaited(process, told, _Patience("fetch", silent_s=6.0, most_s=60.0, goes_on=goes_on))
+
+
+def test_what_goes_on_saying_how_it_goes_is_waited_for_and_what_is_silent_is_not() -> None:
+    seen: list[tuple[float, float]] = []
+
+    def goes_on(taken_s: float, silent_s: float) -> bool:
+        seen.append((round(taken_s, 1), round(silent_s, 1)))
+        return True
+
+    assert awaited(200, range(0, 200, 50), goes_on) == 0
+    assert (seen[-1], max(silent_s for _, silent_s in seen)) == ((20.0, 5.0), 5.0)
+    with pytest.raises(SourceError, match=r"^git fetch heard nothing for 6 s$"):
+        awaited(200, range(0, 100, 50), goes_on)
+    with pytest.raises(SourceError, match=r"^git fetch took longer than 60 s$"):
+        awaited(1000, range(0, 1000, 50), goes_on)
+    with pytest.raises(SourceError, match=r"^git fetch was given up after 3 s: it is begun anew$"):
+        awaited(200, (), lambda taken_s, silent_s: silent_s < 3)

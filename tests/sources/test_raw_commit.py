@@ -117,11 +117,15 @@ def test_what_looks_like_a_signature_in_the_message_is_none() -> None:
     assert raw.signature == b""
 
 
-def test_other_bytes_than_the_ids_or_too_many_are_an_error() -> None:
+def test_other_bytes_than_the_ids_are_an_error() -> None:
     with pytest.raises(SourceError, match="its object is not what its id says; run `git fsck`"):
         parsed("0" * 40, TREE)
-    with pytest.raises(SourceError, match="expected at most 1024 KiB"):
-        parsed("0" * 40, b"x" * (LIMIT_BYTES + 1))
+
+
+def test_of_one_that_is_too_large_nothing_counts_as_signed() -> None:
+    for data in (b"x" * (LIMIT_BYTES + 1), TREE + b"\n" + PEOPLE + b"\ngpgsig x\n\n" + b"x" * LIMIT_BYTES):
+        found = parsed("0" * 40, data)
+        assert (found.fault, found.signature) == ("is larger than 1024 KiB, which is more than is read", b"")
 
 
 @given(st.binary(max_size=400))
