@@ -288,6 +288,7 @@ class _Engine:
             limits=self._limits,
             notes=Notes(lambda: self._watch_fault, self._settings_note),
             rules=rules(),
+            distrusted=functools.partial(distrusted, self._settings.accounts, self._trust),
         )
 
     def _settings_note(self) -> str:
@@ -324,10 +325,7 @@ class _Engine:
             signatures = branch.signatures(asked.allowed_signers, asked.forge)
             self._checking = CheckedBeside(signatures, self._clock, lambda: self._hint())
         fault = str if self._fetching is None else self._fetching.fault
-        trusted = functools.partial(distrusted, settings.accounts, self._trust)
-        return Trail(
-            branch, self._store.following, judge, settings.source.pinned, spared, self._checking, fault, trusted
-        )
+        return Trail(branch, self._store.following, judge, settings.source.pinned, spared, self._checking, fault)
 
     def _watcher(self, controller: Controller) -> Watcher | RefWatcher:
         if self._settings.source.kind == "git":

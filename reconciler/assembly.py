@@ -9,7 +9,7 @@ import contextlib
 import math
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass, field, replace
 from decimal import Decimal
@@ -88,6 +88,8 @@ class Driver:
     limits: LiveLimits | None = None
     """The limits of the settings, where they may change while it runs."""
     notes: Notes = Notes()
+    distrusted: Callable[[Sequence[Evaluation], str], str] = lambda evaluations, commit: ""
+    """Why what a commit says may not be taken as established by whoever adopts; empty where it may."""
     judge: Callable[[Evaluation], Evaluation] | None = None
     """What every file's evaluation is taken for, None for what it is."""
     rules: str = ""
@@ -202,6 +204,7 @@ def assembled(
     else:
         observer = Observer(clock, source, *parts)
     judged.recall(observer.fleet.rows.values(), store.desired.judged_by)
+    observer.distrusted = driver.distrusted
     controller = Controller(clock, ControllerOptions(settings.reconcile.interval_seconds), observer, store.halts, host)
 
     def fire(beat: int) -> None:

@@ -230,7 +230,7 @@ class Follower(Observer):
             self._catalogue.refresh(snapshot.strategies)
             walk = self._walked(look, at)
         evaluations = self._evaluate(snapshot, self._catalogue)
-        if arrival.adopt and (why := self._trail.distrusted(evaluations, look.target)):
+        if arrival.adopt and (why := self.distrusted(evaluations, look.target)):
             raise SourceError(why)
         if look.is_leap:
             waiting = frozenset(named_id(one.path) for one in evaluations if one.waiting)

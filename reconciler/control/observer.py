@@ -190,6 +190,8 @@ class Observer:
         self._halt_watch = HaltWatch(store.halts)
         self._snapshot: Snapshot | None = None
         self._is_unfinished = self._told_blocked = False
+        self.distrusted: Callable[[Sequence[Evaluation], str], str] = lambda evaluations, commit: ""
+        """Why what a commit says may not be taken as established; empty where it may."""
         self.absence = Absence()
         self.fleet = Fleet(rows=store.desired.rows(), attempts=store.desired.attempts())
         self._judged_by = dict(store.desired.judged_by)
@@ -222,9 +224,7 @@ class Observer:
         try:
             snapshot = self._source.read()
         except SourceError as error:
-            self._tell_source_error(str(error))
-            self.fleet = replace(self.fleet, source_error=str(error))
-            return frozenset()
+            return self._fail(str(error))
         self._follow_halts(snapshot, at)
         self._follow_blocking(snapshot)
         if self._is_old_news(snapshot):
@@ -232,6 +232,8 @@ class Observer:
         arrival = self._arrival(snapshot, at)
         self._follow_code(snapshot, arrival)
         evaluations = self._evaluate(snapshot, self._catalogue)
+        if self._adopt and (why := self.distrusted(evaluations, snapshot.revision or "")):
+            return self._fail(why)
         admission = self._admit(evaluations, arrival)
         self._close_gates(admission)  # before the commit, which may block or fail: what is lowered trades no more
         drift = self._drift.changes(self.fleet.rows, at)
@@ -244,6 +246,11 @@ class Observer:
         return frozenset(change.row.id for change in changes).union(
             attempt.id for attempt in admission.attempts if attempt.id is not None
         )
+
+    def _fail(self, why: str) -> frozenset[str]:
+        self._tell_source_error(why)
+        self.fleet = replace(self.fleet, source_error=why)
+        return frozenset()
 
     def _write_back(self, at: str) -> frozenset[str]:
         """What is left to do where the files say nothing new."""

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Final, Protocol
 
 from reconciler.clock import from_iso
+from reconciler.documents.document import Document, parse
 from reconciler.documents.wording import some
 from reconciler.errors import Problem, SourceError
 from reconciler.records.accounts import Accounts
@@ -67,8 +68,6 @@ class Trail:
     """None where none are required."""
     unreachable: Callable[[], str] = str
     """Why the remote did not answer when it was asked last; empty where it did, or there is none."""
-    distrusted: Callable[[Sequence[Evaluation], str], str] = lambda evaluations, commit: ""
-    """Why what a commit says may not be taken as established; empty where it may."""
 
     def moment(self, commit: str, snapshot: Snapshot) -> Step:
         """What files of that commit are judged by. Raises SourceError."""
@@ -218,19 +217,31 @@ def lowerings(
 
 
 def distrusted(accounts: Accounts, trust: str, evaluations: Sequence[Evaluation], commit: str) -> str:
-    """What is active on real money is taken as established only of the commit that somebody named."""
-    active = [
-        one.record.id
-        for one in evaluations
-        if one.record is not None
-        and one.record.mode is Mode.ACTIVE
-        and accounts.is_real(one.record.identity.account_id)
-    ]
-    if not active or trust == commit:
+    """What is active on real money is taken as established only of the commit that somebody named, and as it stands in
+    it. `commit` is empty where there is none."""
+    active = [one for one in evaluations if one.claimed_mode is Mode.ACTIVE and _is_on_real_money(one, accounts)]
+    if not active:
         return ""
-    what = f"active on real money: {some(active, 5)}"
+    what = f"active on real money: {some([named_id(one.path) for one in active], 5)}"
+    others = [one.path for one in active if not one.waiting and one.record is not None and not one.committed]
+    if not commit or (trust == commit and others):
+        ways = f"is not committed: {some(others, 5)}" if commit else "there is no commit"
+        return f"--adopt: expected a commit that can be trusted, with what is {what}; {ways}; commit it first"
     named = f"was {trust}" if trust else "was none"
+    if trust == commit:
+        return ""
     return f"--adopt: expected a trusted commit, {named}; in {commit} {what}: look at it, then --trust {commit}"
+
+
+def _is_on_real_money(one: Evaluation, accounts: Accounts) -> bool:
+    """By what its file says, where its code is not there yet, too."""
+    if one.record is not None:
+        return accounts.is_real(one.record.identity.account_id)
+    document = None if one.source is None else parse(one.source, one.path)
+    values = document.values if isinstance(document, Document) else None
+    account = values.get("account") if isinstance(values, dict) else None
+    account_id = account.get("account_id") if isinstance(account, dict) else None
+    return bool(one.waiting) and isinstance(account_id, str) and accounts.is_real(account_id)
 
 
 def judging(accounts: Accounts, accounts_in: Callable[[bytes], Accounts | None] | None = None) -> JudgeStep:

@@ -125,7 +125,7 @@ class History:
         self._changes = changes
         self._snapshot = snapshot
         self._options = options
-        self._before = before or {}
+        self._before = before
 
     def steps(self, names: Collection[str]) -> Sequence[Step]:
         return self._steps(frozenset(names)) if names else ()
@@ -195,15 +195,17 @@ def removed_by(gone: Collection[str], live: int) -> frozenset[str]:
     return frozenset() if too_many(len(gone), live) else frozenset(gone)
 
 
-def _moments(changes: Iterable[Changed], before: Mapping[str, str], names: frozenset[str] | None) -> Iterator[_Moment]:
+def _moments(
+    changes: Iterable[Changed], before: Mapping[str, str] | None, names: frozenset[str] | None
+) -> Iterator[_Moment]:
     """Those of the commits that matter to `names`, or all of them. Each is judged by itself: what was held before it is
     none of its removals."""
     records: dict[str, dict[str, str]] = {}
     shared: tuple[dict[str, str], dict[str, str]] = ({}, {})
-    for path, blob_id in before.items():
+    for path, blob_id in (before or {}).items():
         _take(records, shared, path, blob_id)
     strategies, templates = (tuple(sorted(one.items())) for one in shared)
-    is_first, settings = not records, before.get(SETTINGS, "")
+    is_first, settings = before is None, (before or {}).get(SETTINGS, "")  # what leads on from a commit begins nothing
     for commit, changed, _ in changes:
         live, there = len(records), records.keys() & map(named_id, changed)
         touched = {name for path, blob_id in changed.items() if (name := _take(records, shared, path, blob_id))}

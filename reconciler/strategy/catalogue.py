@@ -72,13 +72,21 @@ class Catalogue:
     def facts_at(self, files: Iterable[SourceFile]) -> dict[str, DefinitionFacts]:
         """What validation must know of the types that other files than those of now hold.
 
-        Of code that nothing is known of the facts say that it is waited for; the next refresh has it imported.
+        Of code that nothing is known of the facts say that it is waited for; the next refresh has it imported. So they
+        do of code whose import failed, or is slow, until it is given up: what a moment makes fail refuses no change.
         """
         found = {}
         for strategy_type, file in _named(files).items():
             known = self._current.get(strategy_type)
             key = (strategy_type, file.digest)
-            if known is not None and known[1].code_digest == file.digest and not known[1].waiting:
+            state = None if self._importer is None else self._importer.state(key)
+            if state is not None and not state.is_given_up:
+                self.recall(strategy_type, file)  # or the next refresh would take it for one that nobody wants
+                waiting = f"{file.path} is being imported"
+                found[strategy_type] = DefinitionFacts(
+                    strategy_type, file.path, file.digest, {}, file.committed, (), waiting
+                )
+            elif known is not None and known[1].code_digest == file.digest and not known[1].waiting:
                 found[strategy_type] = known[1]
             elif key in self.schemas and key not in self._loaded:
                 found[strategy_type] = DefinitionFacts(strategy_type, file.path, file.digest, self.schemas[key], True)

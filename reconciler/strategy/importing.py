@@ -23,6 +23,8 @@ from reconciler.strategy.module_loading import IMPORT_DEADLINE_S, Around, Import
 
 CODE_LOADING, IMPORT_FAILED = "CodeLoading", "ImportFailed"
 
+_PATIENT_TRIES, _PATIENT_DEADLINES = 3, 6
+"""What fails so often, or hangs for so many deadlines, is given up: by then it is no moment's matter."""
 _SHARE_S = 0.25
 """How long an import has to itself before the next begins."""
 _FIRST_S, _MOST_S = 1.0, 300.0
@@ -40,6 +42,8 @@ class Importing(NamedTuple):
     reason: str
     message: str
     problems: tuple[Problem, ...] = ()
+    is_given_up: bool = False
+    """It failed often enough, or hung long enough, that what builds on it goes on without it. It is tried again."""
 
 
 class Importer:
@@ -132,14 +136,14 @@ class Importer:
     def _step(self) -> tuple[float | None, bool]:
         """Look at all of them. Returns after how many seconds to look again, and whether anything is new."""
         now_s = self._clock.monotonic()
-        before = [one.problems for one in self._wanted.values()]
+        before = [(one.problems, one.is_given_up) for one in self._wanted.values()]
         for key, one in list(self._wanted.items()):
             result = one.look(now_s, self._deadline_s)
             if result is not None:
                 self._done[key] = result
                 del self._wanted[key]
         self._left = [one for one in self._left if one.is_alive]
-        news = bool(self._done) or before != [one.problems for one in self._wanted.values()]
+        news = bool(self._done) or before != [(one.problems, one.is_given_up) for one in self._wanted.values()]
         self._has_news = self._has_news or news
         waits_s = [self._begin(one, now_s) for one in self._wanted.values()]
         return min((wait_s for wait_s in waits_s if wait_s is not None), default=None), news
@@ -147,7 +151,10 @@ class Importer:
     def _begin(self, one: _Import, now_s: float) -> float | None:
         """Begin it where it is its turn; returns when it is to be looked at again, None where it will tell itself."""
         if one.attempt is not None:
-            return None if one.is_over_deadline else max(0.0, one.begun_s + self._deadline_s - now_s)
+            if one.is_given_up:
+                return None
+            deadlines = _PATIENT_DEADLINES if one.is_over_deadline else 1
+            return max(0.0, one.begun_s + deadlines * self._deadline_s - now_s)
         if now_s < one.due_s:
             return one.due_s - now_s
         others = [other for other in self._wanted.values() if other.attempt is not None]
@@ -194,6 +201,7 @@ class _Import:
         self.due_s = 0.0
         self.is_over_deadline = False
         self.has_waited = False
+        self.is_given_up = False
         self._ended = ended
         self._tries = 0
 
@@ -219,6 +227,7 @@ class _Import:
             self.attempt = None
             if attempt.is_final:
                 return attempt.result
+            self.is_given_up = self.is_given_up or self._tries >= _PATIENT_TRIES
             if not self.is_over_deadline:  # else it was ended for that, and told
                 self.problems = attempt.result if isinstance(attempt.result, tuple) else ()
             self.due_s = now_s + min(_MOST_S, _FIRST_S * 2.0 ** (self._tries - 1))
@@ -226,10 +235,13 @@ class _Import:
             self.is_over_deadline = True
             self.problems = (attempt.hangs(deadline_s),)
             attempt.end_own_loop()
+        elif now_s - self.begun_s >= _PATIENT_DEADLINES * deadline_s:
+            self.is_given_up = True
         return None
 
     def hold_back(self, message: str, rule: str) -> None:
         self.problems = (Problem(self.version.path, 0, 0, "", message, rule=rule),)
+        self.is_given_up = True
         self.due_s = 0.0
 
     def leave(self) -> None:
@@ -242,5 +254,6 @@ class _Import:
             return Importing(CODE_LOADING, f"{self.version.path} is being imported")
         told = "; ".join(map(str, self.problems))
         if self.attempt is not None:
-            return Importing(IMPORT_FAILED, f"{told}; it goes on", self.problems)
-        return Importing(IMPORT_FAILED, f"{told}; it is tried again (failed so far: {self._tries})", self.problems)
+            return Importing(IMPORT_FAILED, f"{told}; it goes on", self.problems, self.is_given_up)
+        again = f"{told}; it is tried again (failed so far: {self._tries})"
+        return Importing(IMPORT_FAILED, again, self.problems, self.is_given_up)

@@ -232,14 +232,14 @@ class Fleet:
                 signatures = CheckedBeside(signatures, clock, lambda: self.controller.hint())
             pinned = Pinned("git", None, follows)
             judge = judging(accounts, accounts_in if by_settings else None)
-            trusted = partial(distrusted, accounts, trust)
             kept = self.store.following
-            trail = Trail(branch, kept, judge, pinned, signatures=signatures, distrusted=trusted)
+            trail = Trail(branch, kept, judge, pinned, signatures=signatures)
             observer: Observer = Follower(trail, clock, *parts)
         else:
             observer = Observer(clock, Worktree(root, clock, WorktreeOptions(racy_s=-1)), *parts)
         judged.recall(observer.fleet.rows.values(), self.store.desired.judged_by)
         self.found = dict(observer.fleet.rows)
+        observer.distrusted = partial(distrusted, accounts, trust)
         self.controller = Controller(clock, ControllerOptions(), observer, self.store.halts, self.host)
         self.heartbeat = heartbeat = Heartbeat(clock, 6.0, self.store.beats, self.host.beat)
         self.board = StatusBoard(

@@ -14,6 +14,7 @@ import pytest
 from reconciler.records.mode import Mode
 from reconciler.records.plan import Phase, Running
 from reconciler.records.status import Health, InstanceStatus, Sync
+from reconciler.strategy.module_loading import IMPORT_DEADLINE_S
 from tests.control.conftest import PROBE, Fleet
 
 MakeFleet = Callable[..., Fleet]
@@ -54,6 +55,19 @@ def look(fleet: Fleet, times: int = 3) -> bool:
             fleet.clock.advance(0.1)
             turn.join(0.001)
     return True
+
+
+def follow_slow_code(fleet: Fleet) -> tuple[str, str]:
+    """A record is applied; then it rises with code that the gate keeps back, and once more with code that is free."""
+    fleet.write("a", "off")
+    fleet.commit()
+    look(fleet)
+    fleet.write_code("2", GATED + PROBE)
+    fleet.write("a", "observe")
+    first = fleet.commit()
+    fleet.write_code("3")
+    fleet.write("a", "active")
+    return first, fleet.commit()
 
 
 def until_loaded(fleet: Fleet, instance_id: str = "a") -> None:
@@ -210,3 +224,49 @@ def test_a_start_has_not_settled_while_code_that_has_come_waits_to_be_looked_at(
     assert not fleet.controller._has_arrived(), "nothing of it is loaded"
     until_loaded(fleet)
     assert fleet.controller._has_arrived()
+
+
+def test_an_import_that_failed_for_a_moment_refuses_no_commit_on_the_way(
+    make_fleet: MakeFleet, gate: Gate, tmp_path: Path
+) -> None:
+    subprocess.run(["git", "init", "-q", "-b", "main", str(tmp_path)], check=True)
+    fleet = make_fleet(follows="main", imports_beside=True)
+    gate.fault = OSError("too many open files")
+    slow, last = follow_slow_code(fleet)
+    look(fleet)
+    followed = fleet.store.following.followed()
+    assert followed is not None
+    assert (followed.applied, followed.behind) == (last, {"a": slow})
+    gate.fault = None
+    gate.is_open.set()
+    fleet.wait_until(lambda: look(fleet, 1) and fleet.controller.fleet.rows["a"].mode is Mode.ACTIVE)
+
+
+def test_an_import_that_goes_on_failing_refuses_its_commit_and_none_that_comes_later(
+    make_fleet: MakeFleet, gate: Gate, tmp_path: Path
+) -> None:
+    subprocess.run(["git", "init", "-q", "-b", "main", str(tmp_path)], check=True)
+    fleet = make_fleet(follows="main", imports_beside=True)
+    gate.fault = ModuleNotFoundError("No module named 'gone'")
+    follow_slow_code(fleet)
+    fleet.wait_until(lambda: look(fleet, 1) and fleet.status("a").sync is Sync.REFUSED)
+    assert fleet.controller.fleet.rows["a"].mode is Mode.OFF
+    fleet.write("a", "observe")
+    fleet.commit()
+    fleet.wait_until(lambda: look(fleet, 1) and fleet.status("a").mode is Mode.OBSERVE)
+
+
+def test_an_import_that_hangs_is_waited_for_and_not_for_ever(make_fleet: MakeFleet, gate: Gate, tmp_path: Path) -> None:
+    subprocess.run(["git", "init", "-q", "-b", "main", str(tmp_path)], check=True)
+    fleet = make_fleet(follows="main", imports_beside=True)
+    slow, last = follow_slow_code(fleet)
+    look(fleet)
+    begun_s = fleet.clock.monotonic()
+    fleet.wait_until(lambda: look(fleet, 1) and fleet.clock.monotonic() > begun_s + 2 * IMPORT_DEADLINE_S)
+    followed = fleet.store.following.followed()
+    assert followed is not None
+    assert followed.behind == {"a": slow}
+    fleet.wait_until(lambda: look(fleet, 1) and fleet.status("a").sync is Sync.REFUSED)
+    followed = fleet.store.following.followed()
+    assert followed is not None
+    assert (followed.applied, followed.behind) == (last, {})

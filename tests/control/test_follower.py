@@ -13,6 +13,7 @@ from reconciler.records.accounts import Accounts, DeclaredAccount
 from reconciler.records.mode import Mode
 from reconciler.records.status import Sync
 from tests.control.conftest import PROBE, Fleet
+from tests.control.test_code_loading import look
 
 
 @pytest.fixture(autouse=True)
@@ -386,3 +387,52 @@ def test_a_commit_that_is_larger_than_is_read_is_applied_and_told_by_what_is_rea
     said = fleet.store.following.commit(fleet.git("rev-parse", "HEAD"))
     assert said is not None
     assert (said.subject, said.author) == ("A long story", "t")
+
+
+def test_the_first_records_of_a_branch_begin_as_any_other_id_does(follow: Callable[..., Fleet]) -> None:
+    fleet = follow()
+    (fleet.root / "README").write_text("a fleet to be\n")
+    fleet.commit()
+    fleet.settle()
+    fleet.write("a", "active")
+    fleet.write("b", "observe")
+    fleet.commit()
+    fleet.settle()
+    assert fleet.ids() == ["b"]
+
+
+def test_what_is_adopted_once_its_code_is_there_must_be_trusted_on_real_money_too(
+    make_fleet: Callable[..., Fleet],
+) -> None:
+    real = Accounts({"main": DeclaredAccount("main", "kraken", real_money=True)}, any_on=None)
+    fleet = make_fleet(follows="main", adopt=True, accounts=real, imports_beside=True)
+    fleet.write_code("1", "import threading\nthreading.Event().wait(2)\n" + PROBE)
+    fleet.write("a", "active")
+    commit = fleet.commit()
+    look(fleet)
+    assert fleet.controller.fleet.source_error.endswith(f"--trust {commit}")
+    assert fleet.store.desired.rows() == {}
+
+
+@pytest.mark.parametrize("is_committed", [True, False])
+def test_files_are_adopted_as_active_on_real_money_only_as_a_trusted_commit_has_them(
+    make_fleet: Callable[..., Fleet], is_committed: bool
+) -> None:
+    real = Accounts({"main": DeclaredAccount("main", "kraken", real_money=True)}, any_on=None)
+    fleet = make_fleet(adopt=True, accounts=real)
+    fleet.write("a", "active")
+    fleet.write("b", "observe")
+    commit = fleet.commit()
+    fleet.settle()
+    assert fleet.controller.fleet.source_error.startswith("--adopt: expected a trusted commit, was none;")
+    assert fleet.ids() == []
+    fleet.close()
+    if not is_committed:
+        fleet.write("a", "active", config="{levels: 7}")
+    fleet = make_fleet(adopt=True, accounts=real, trust=commit)
+    fleet.settle()
+    if is_committed:
+        assert {i: fleet.status(i).mode for i in fleet.ids()} == {"a": Mode.ACTIVE, "b": Mode.OBSERVE}
+    else:
+        assert "is not committed: instances/a.yaml; commit it first" in fleet.controller.fleet.source_error
+        assert fleet.ids() == []
