@@ -20,10 +20,10 @@ from reconciler.records.crosscheck import template_problems
 from reconciler.records.evaluation import Evaluation
 from reconciler.records.followed import CHECKING, Followed
 from reconciler.records.halt import Halt, but_for, read_halts, shortened
-from reconciler.records.mode import lowers
+from reconciler.records.mode import Mode, lowers
 from reconciler.records.record import Row, RowChange
 from reconciler.records.snapshot import Snapshot, SourceFile, named_id
-from reconciler.records.walk import CommitWalk, Step
+from reconciler.records.walk import CommitWalk, Step, lowest
 from reconciler.sources.layout import HALT_PATHS
 
 log = logging.getLogger(__name__)
@@ -238,15 +238,18 @@ class Follower(Observer):
             self._adopted = waiting if arrival.adopt else frozenset()
         shown = [one.held_up(WAITING) if named_id(one.path) in walk.behind else one for one in evaluations]
         admission = admit(shown, walk.rows, self.fleet.attempts, arrival)
-        allowed = [one for one in admission.changes if look.is_leap or not _lifts(one, walk.rows)]
+        said = [one for one in admission.changes if look.is_leap or not _lifts(one, walk.rows)]
+        allowed = [one for one in said if one.row.id not in walk.behind]
+        lower = self._lower_meanwhile(look, walk, said)
         changes = [*walk.changes, *allowed]
         rows = {**walk.rows, **{one.row.id: one.row for one in allowed}}
         removal, removed = self._removal(admission.removal, look, rows, walk.behind, at)
         changes += removed
         rows.update((one.row.id, one.row) for one in removed)
-        changes += self._lowered(look, rows, at)
-        self._close_gates(replace(admission, changes=tuple({one.row.id: one for one in changes}.values())))
-        followed = self._moved(look, seen, at, walk.behind, left)
+        changes += self._lowered(look, {i: row for i, row in rows.items() if i not in walk.behind}, at)
+        last = {one.row.id: one for one in (*changes, *(one for one in said if one.row.id in walk.behind))}
+        self._close_gates(replace(admission, changes=tuple(last.values())))
+        followed = replace(self._moved(look, seen, at, left), behind=dict(walk.behind), lowered=lower)
         self._write(followed, look, changes, admission, removal, evaluations, at)
         self._declare(halts, problems, look.target)
         self._seen = seen
@@ -281,14 +284,24 @@ class Follower(Observer):
         why = "its commit took too many away at once"
         return Removal(protected=found.protected, held=tuple(missing), held_digest=digest, held_why=why), []
 
+    def _lower_meanwhile(self, look: _Look, walk: CommitWalk, changes: Sequence[RowChange]) -> Mapping[str, Mode]:
+        """What is in force below the rows: of a commit that is being checked, and of names whose code is not there yet:
+        a row says so only once it was led there."""
+        told = {one.row.id: one.row.mode for one in changes if one.row.id in walk.behind}
+        before = self._brake.upon(self._followed).lowered
+        if look.why != CHECKING:
+            before = {name: mode for name, mode in before.items() if name in walk.behind}
+        return lowest(before, walk.lowered, told)
+
     def _lowered(self, look: _Look, rows: Mapping[str, Row], at: str) -> list[RowChange]:
         """What a commit that is not applied says is lower is lowered, and stays so; what is being checked may yet be
         applied, and is in force without being a change of its own."""
         if look.target != self._followed.applied or look.why == CHECKING:
             return []
         held = f"{look.held[:10]}, which is held" if look.held else "a commit that was seen and is gone"
-        changes = []
-        for name, mode in self._brake.upon(self._followed).lowered.items():
+        before, changes = self._followed, []
+        of_commits = {name: mode for name, mode in before.lowered.items() if name not in before.behind}
+        for name, mode in self._brake.upon(replace(before, lowered=of_commits)).lowered.items():
             row = rows.get(name)
             if row is not None and row.is_live and lowers(row.mode, mode):
                 told = f"mode: {row.mode} → {mode}, nothing else of the file is applied, by {held}"
@@ -315,9 +328,7 @@ class Follower(Observer):
 
     # Writing it down.
 
-    def _moved(
-        self, look: _Look, seen: str | None, at: str, behind: Mapping[str, str], left: tuple[Halt, ...]
-    ) -> Followed:
+    def _moved(self, look: _Look, seen: str | None, at: str, left: tuple[Halt, ...]) -> Followed:
         before = self._followed
         has_moved = look.target != before.applied
         held = look.held if look.why else None
@@ -334,8 +345,6 @@ class Follower(Observer):
             held_at=None if held is None else before.held_at if is_same_hold else at,
             accepted=None if has_moved else self._accepted or before.accepted,
             halts=left,
-            lowered=self._brake.upon(before).lowered if held is not None and look.why == CHECKING else {},
-            behind=dict(behind),
             first_seen={} if held is None else self._hold.first_seen(before, held, at),
         )
 

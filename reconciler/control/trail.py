@@ -17,10 +17,10 @@ from reconciler.records.crosscheck import EvaluationCache, evaluate_all
 from reconciler.records.evaluation import DefinitionFacts, Evaluation
 from reconciler.records.followed import CHECKING, Followed, Pinned, refuse_other
 from reconciler.records.halt import Halt, but_for, read_halts
-from reconciler.records.mode import Mode, lowers
+from reconciler.records.mode import Mode
 from reconciler.records.record import Row, RowChange
 from reconciler.records.snapshot import MergedChange, Snapshot, SourceFile, named_id
-from reconciler.records.walk import CommitWalk, Judge, Step, moment
+from reconciler.records.walk import CommitWalk, Judge, Step, lowest, moment
 from reconciler.sources.signatures import SignedRange
 from reconciler.store.following import Following
 
@@ -178,12 +178,8 @@ class Brake:
     def upon(self, followed: Followed) -> Followed:
         """With what it brakes, where it is not applied and nothing else is known of it yet."""
         halts = (*followed.halts, *but_for(followed.halts, self.halts))
-        lowest = dict(followed.lowered)
-        for change in self.lowered:
-            known = lowest.get(change.row.id)
-            if known is None or lowers(known, change.row.mode):
-                lowest[change.row.id] = change.row.mode
-        return replace(followed, halts=halts, lowered=lowest)
+        modes = {change.row.id: change.row.mode for change in self.lowered}
+        return replace(followed, halts=halts, lowered=lowest(followed.lowered, modes))
 
 
 def halts_at(branch: Followable, commit: str, at_hand: Snapshot | None, at: str) -> Brake:

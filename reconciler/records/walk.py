@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from reconciler.records.admission import Admission, Arrival, admit
 from reconciler.records.crosscheck import contested_id
 from reconciler.records.evaluation import Evaluation
+from reconciler.records.mode import Mode, lowers
 from reconciler.records.record import Row, RowChange
 from reconciler.records.snapshot import Snapshot, SourceFile, named_id
 
@@ -53,7 +54,8 @@ class CommitWalk:
     """`rows` by id are what is applied by now, `changes` all that led there, the oldest first.
 
     `behind` are names that could not be followed any further, for the code of a moment is not there yet: each with the
-    commit at which it is to meet its row, once that is.
+    commit at which it is to meet its row, once that is. `lowered` is the lowest that any commit since then says of
+    them: their rows say nothing of it until they are led there.
     """
 
     def __init__(self, rows: Mapping[str, Row], judge: Judge, at: str) -> None:
@@ -61,6 +63,7 @@ class CommitWalk:
         self.rows = dict(rows)
         self.changes: list[RowChange] = []
         self.behind: dict[str, str] = {}
+        self.lowered: dict[str, Mode] = {}
         self._judge = judge
         self._at = at
         self._files: dict[str, tuple[SourceFile, ...]] = {}
@@ -143,10 +146,26 @@ class CommitWalk:
         rows = {name: self.rows[name] for name in names if name in self.rows}
         admission = admit(evaluations, rows, {}, arrival)
         for change in admission.changes:
-            if change.row.id in names and change.row.id not in self.behind:
+            id_ = change.row.id
+            if id_ in self.behind:
+                self.lowered |= lowest(self.lowered, {id_: change.row.mode} if _is_lower(change, rows) else {})
+            elif id_ in names:
                 self._put(change)
         return admission
 
     def _put(self, change: RowChange) -> None:
         self.rows[change.row.id] = change.row
         self.changes.append(change)
+
+
+def _is_lower(change: RowChange, rows: Mapping[str, Row]) -> bool:
+    row = rows.get(change.row.id)
+    return row is not None and row.is_live and lowers(row.mode, change.row.mode)
+
+
+def lowest(*said: Mapping[str, Mode]) -> dict[str, Mode]:
+    """Of each name the lowest mode that any of them says."""
+    found: dict[str, Mode] = {}
+    for modes in said:
+        found |= {name: mode for name, mode in modes.items() if name not in found or lowers(found[name], mode)}
+    return found

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from random import Random
 from typing import Any
 
 from reconciler.clock import FakeClock
@@ -18,6 +19,8 @@ from reconciler.records.followed import Pinned
 from reconciler.sources.branch import Branch
 from reconciler.store.store import Store
 from reconciler.strategy.catalogue import Catalogue
+from reconciler.strategy.importing import CODE_LOADING, Importing, Key
+from reconciler.strategy.module_loading import Version, load_all
 
 Files = Mapping[str, str]
 """Path → text of all files of a commit."""
@@ -97,11 +100,50 @@ class NothingRuns:
     def set_mode(self, instance_id: str, mode: Any) -> None: ...
 
 
-class Engine:
-    """Follows the repository; what it has written outlives it, in `store`."""
+class LateImports:
+    """An importer with which each version is there only after some looks, as chance has it."""
 
-    def __init__(self, repository: Repository, store: Store | None = None, clock: FakeClock | None = None) -> None:
+    is_busy = False
+
+    def __init__(self, chance: Random, most: int) -> None:
+        self._chance, self._most = chance, most
+        self._waits: dict[Key, int] = {}
+        self._versions: dict[Key, Version] = {}
+
+    @property
+    def has_news(self) -> bool:
+        """So that each look counts."""
+        return bool(self._waits)
+
+    def want(self, versions: Iterable[Version]) -> None:
+        self._versions = {(one.strategy_type, one.digest): one for one in versions}
+        self._waits = {key: self._waits.get(key, self._chance.randint(0, self._most)) for key in self._versions}
+
+    def settle(self, within_s: float) -> None: ...
+
+    def take(self) -> dict[Key, Any]:
+        self._waits = {key: looks - 1 for key, looks in self._waits.items()}
+        ready = [key for key, looks in self._waits.items() if looks < 0]
+        for key in ready:
+            del self._waits[key]
+        return dict(zip(ready, load_all([self._versions[key] for key in ready], deadline_s=30), strict=True))
+
+    def state(self, key: Key) -> Importing | None:
+        return Importing(CODE_LOADING, "it is being imported") if key in self._waits else None
+
+
+class Engine:
+    """Follows the repository; what it has written outlives it, in `store`. `late`: code comes late, as it decides."""
+
+    def __init__(
+        self,
+        repository: Repository,
+        store: Store | None = None,
+        clock: FakeClock | None = None,
+        late: Random | None = None,
+    ) -> None:
         clock = clock or FakeClock()
+        self._late = late
         self.store = store or Store.in_memory(clock)
         self.repository = repository
         self._clock = clock
@@ -119,7 +161,7 @@ class Engine:
         self.follower = Follower(
             trail,
             self._clock,
-            Catalogue(),
+            Catalogue(importer=None if self._late is None else LateImports(self._late, 3)),  # type: ignore[arg-type]
             lambda snapshot, catalogue: evaluate_all(
                 snapshot.instances, snapshot.templates, catalogue.facts, accounts, catalogue.types(), judged
             ),
@@ -132,6 +174,10 @@ class Engine:
         """Look once the branch is there."""
         self.repository.move(commit)
         self.follower.observe()
+
+    def look_until_all_code_is_there(self) -> None:
+        for _ in range(50):
+            self.follower.observe()
 
     def killed_while_it_writes(self, commit: str) -> None:
         """It sees the commit, and dies before what it writes is committed."""

@@ -120,8 +120,19 @@ def test_what_a_history_leads_to_is_the_same_however_it_is_seen(tmp_path: Path, 
             killed.see(commit)
             killed.begin()
     killed.see(ids[-1])
+    late = Engine(repository, late=chance)
+    late.see(ids[0])
+    late.look_until_all_code_is_there()  # a first commit is a beginning, not a step of a way
+    for commit in sorted(chance.sample(ids[1:], 4), key=ids.index):
+        (late.killed_while_it_writes if chance.random() < 0.3 else late.see)(commit)
+        if chance.random() < 0.3:
+            late.begin()
+    late.see(ids[-1])
+    late.look_until_all_code_is_there()
     assert at_once.outcome() == stepwise.outcome()
     assert killed.outcome() == stepwise.outcome()
+    assert late.outcome() == stepwise.outcome()
+    assert not late.follower.fleet.followed.behind
     before = stepwise.outcome()
     stepwise.begin()
     stepwise.see(ids[-1])

@@ -408,8 +408,9 @@ def test_a_remote_that_is_down_for_an_hour_is_told_once_and_what_is_here_stays(
     assert branch.position() == here
     repository.with_name("away").rename(repository)
     after = commit(repository, git)
-    _until(lambda: later() and branch.position() == after)
+    _until(lambda: later() and len(told) == 3)
     watcher.stop()
+    assert branch.position() == after
     assert [bool(fault) for fault in told] == [False, True, False]
 
 
