@@ -20,7 +20,7 @@ from reconciler.records.halt import Halt, but_for, read_halts
 from reconciler.records.mode import Mode
 from reconciler.records.record import Row, RowChange
 from reconciler.records.snapshot import MergedChange, Snapshot, SourceFile, named_id
-from reconciler.records.walk import CommitWalk, Judge, Step, lowest, moment
+from reconciler.records.walk import UNUSABLE, CommitWalk, Judge, Step, lowest, moment
 from reconciler.sources.signatures import SignedRange
 from reconciler.store.following import Following
 
@@ -32,7 +32,7 @@ class Followable(Protocol):
     """A branch: `sources.branch.Branch`. Every method may raise SourceError."""
 
     def position(self) -> str | None: ...
-    def settings(self, commit: str) -> bytes | None: ...
+    def settings(self, commit: str, instead: bytes | None = ...) -> bytes | None: ...
     def snapshot(self, commit: str, at_hand: Snapshot = ...) -> Snapshot: ...
     def halt(self, commit: str) -> SourceFile | None: ...
     def blob(self, blob_id: str, path: str) -> bytes: ...
@@ -71,7 +71,7 @@ class Trail:
 
     def moment(self, commit: str, snapshot: Snapshot) -> Step:
         """What files of that commit are judged by. Raises SourceError."""
-        return moment(commit, snapshot, self.branch.settings(commit))
+        return moment(commit, snapshot, self.branch.settings(commit, UNUSABLE))
 
 
 class Hold:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Final
 
 from reconciler.records.admission import Admission, Arrival, admit
 from reconciler.records.crosscheck import contested_id
@@ -39,6 +40,10 @@ class Step:
         """What it did to these names."""
         files = {name: files for name, files in self.files.items() if name in names}
         return replace(self, files=files, removed=self.removed & names)
+
+
+UNUSABLE: Final = b"["
+"""Settings of a step that cannot be read, as a link that leads out of the commit: those that were last good count."""
 
 
 def moment(commit: str, snapshot: Snapshot, settings: bytes | None = None) -> Step:

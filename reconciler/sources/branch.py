@@ -21,7 +21,7 @@ from typing import Final, NamedTuple
 from reconciler.clock import Clock
 from reconciler.errors import SourceError
 from reconciler.records.snapshot import MergedChange, Snapshot, SourceFile, named_id
-from reconciler.records.walk import Step
+from reconciler.records.walk import UNUSABLE, Step
 from reconciler.sources.command import WHOLE_CLONE, Git
 from reconciler.sources.commit import Objects, read_commit
 from reconciler.sources.compared import settings_at
@@ -180,14 +180,15 @@ class Branch:
                 return SourceFile(path, None, blob_id, True, str(error))
         return None
 
-    def settings(self, commit: str) -> bytes | None:
-        """`reconciler.yaml` of that commit, None where there is none. Raises SourceError where it leads out of it."""
+    def settings(self, commit: str, instead: bytes | None = None) -> bytes | None:
+        """`reconciler.yaml` of that commit, None where there is none. Raises SourceError where it cannot be read, as
+        a link that leads out of the commit; with `instead`, that is what it says then."""
         with self.git.blobs() as blobs:
             limit = self._options.instance_limit_bytes + 1
             data, fault = settings_at(self._repository, commit, Objects(blobs, NOTHING), limit)
-        if fault:
+        if fault and instead is None:
             raise SourceError(f"{SETTINGS} of {commit[:10]} {fault}")
-        return data
+        return instead if fault else data
 
     def file(self, commit: str, path: str) -> bytes | None:
         """The plain file at `path`, from the fleet's root, in that commit; None where there is none.
@@ -256,7 +257,7 @@ class Branch:
                 removed_by(gone, len(was)),
                 now.strategies,
                 now.templates,
-                settings=self.settings(changed.commit),
+                settings=self.settings(changed.commit, UNUSABLE),
             )
             before = now
 

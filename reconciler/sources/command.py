@@ -44,6 +44,8 @@ _TALK_BYTES = 4 * 1024 * 1024
 """No command says more about how it goes; another repository may have it say as much as it likes."""
 _GLANCE_S = 0.1
 _TIMEOUT_S = 10.0
+_SKIPPED_BYTES = 16 * 1024 * 1024
+"""No more than this is read past for what comes after it; what is larger is not held in memory by git either."""
 _ASKED_AT_ONCE = 128
 """So many ids fit into the smallest pipe: git can be asked for them all before the first answer is read."""
 
@@ -158,19 +160,22 @@ class Blobs:
 
     def __init__(self, git: Git) -> None:
         self._git = git
+        self._begin()
+
+    def _begin(self) -> None:
         self._complaints: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 - closed with the process
         try:
             self._process = subprocess.Popen(
-                git._command(("cat-file", "--batch")),
+                self._git._command(("-c", f"core.bigFileThreshold={_SKIPPED_BYTES}", "cat-file", "--batch")),
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=self._complaints,
-                env=git._environment(),
+                env=self._git._environment(),
             )
         except FileNotFoundError:
             self._complaints.close()
             raise _not_installed() from None
-        self._is_late = False
+        self._is_late = self._is_left = False
         self._deadline = threading.Timer(_TIMEOUT_S, self._give_up)
         self._deadline.daemon = True
         self._deadline.start()
@@ -179,9 +184,16 @@ class Blobs:
         return self
 
     def __exit__(self, *exception: object) -> None:
+        self._end()
+
+    def _end(self) -> None:
         self._deadline.cancel()
         self._process.kill()
-        self._process.communicate()
+        for pipe in (self._process.stdin, self._process.stdout):
+            with suppress(OSError):  # what was asked and not sent is of no matter
+                if pipe is not None:
+                    pipe.close()
+        self._process.wait()
         self._complaints.close()
 
     def read(self, ids: Sequence[str], limit_bytes: int) -> Iterator[tuple[str, bytes | None]]:
@@ -193,8 +205,13 @@ class Blobs:
         left = iter(ids)
         while asked := list(islice(left, _ASKED_AT_ONCE)):
             self._ask(asked)
-            for blob_id in asked:
-                yield blob_id, self._answer(limit_bytes)
+            for number, blob_id in enumerate(asked, 1):
+                data = self._answer(limit_bytes)
+                if self._is_left:
+                    self._end()
+                    self._begin()
+                    self._ask(asked[number:])
+                yield blob_id, data
 
     def _ask(self, ids: Sequence[str]) -> None:
         assert self._process.stdin is not None
@@ -216,6 +233,9 @@ class Blobs:
         left = int(header[2]) + 1
         data = self._process.stdout.read(min(left, limit_bytes + 1))
         left -= len(data)
+        if left > _SKIPPED_BYTES and len(data) > limit_bytes:
+            self._is_left = True  # whoever committed some gigabytes is not to keep everybody waiting for them
+            return data[:limit_bytes]
         while left and (skipped := self._process.stdout.read(min(left, 1 << 20))):
             left -= len(skipped)
         if left:

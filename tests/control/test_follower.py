@@ -436,3 +436,27 @@ def test_files_are_adopted_as_active_on_real_money_only_as_a_trusted_commit_has_
     else:
         assert "is not committed: instances/a.yaml; commit it first" in fleet.controller.fleet.source_error
         assert fleet.ids() == []
+
+
+@pytest.mark.parametrize("target", ["/etc/hostname", "../outside.yaml", "instances", "nowhere.yaml"])
+def test_settings_that_are_a_link_out_of_their_commit_stop_no_later_one(
+    follow: Callable[..., Fleet], target: str
+) -> None:
+    fleet = follow(by_settings=True)
+    settings = fleet.root / "reconciler.yaml"
+    settings.write_text(SETTINGS.replace("ACCOUNTS", "{main: {money: paper}}"))
+    fleet.write("a", "off")
+    fleet.commit()
+    fleet.settle()
+    settings.unlink()
+    settings.symlink_to(target)
+    fleet.write("a", "observe")
+    fleet.commit()
+    fleet.settle()
+    assert fleet.status("a").mode is Mode.OBSERVE, "by the settings that were last good"
+    settings.unlink()
+    settings.write_text(SETTINGS.replace("ACCOUNTS", "{main: {money: paper}, other: {money: paper}}"))
+    fleet.write("a", "active")
+    fleet.commit()
+    fleet.settle()
+    assert (fleet.status("a").mode, fleet.controller.fleet.source_error) == (Mode.ACTIVE, "")

@@ -147,3 +147,13 @@ def test_what_goes_on_saying_how_it_goes_is_waited_for_and_what_is_silent_is_not
         awaited(1000, range(0, 1000, 50), goes_on)
     with pytest.raises(SourceError, match=r"^git fetch was given up after 3 s: it is begun anew$"):
         awaited(200, (), lambda taken_s, silent_s: silent_s < 3)
+
+
+def test_what_is_too_large_is_not_read_past(repository: Path, git: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("reconciler.sources.command._SKIPPED_BYTES", 100_000)
+    large, small = _hash(repository, git, b"x" * 1_000_000), _hash(repository, git, b"small")
+    with Git(repository).blobs() as blobs:
+        found = list(blobs.read([small, large, "0" * 40, large, small, *[small] * 200, large], 10))
+        assert found[:5] == [(small, b"small"), (large, b"x" * 10), ("0" * 40, None), (large, b"x" * 10), found[0]]
+        assert [data for _, data in found[5:]] == [b"small"] * 200 + [b"x" * 10]
+        assert dict(blobs.read([small], 10)) == {small: b"small"}
