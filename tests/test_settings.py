@@ -23,6 +23,7 @@ from reconciler.records.followed import Pinned
 from reconciler.runtime.protocol import HostOptions
 from reconciler.settings import FILE, SCHEMA, Settings, accounts_in, load, scalars
 from reconciler.settings.loading import Committed
+from reconciler.settings.schema import Scalar
 from reconciler.settings.values import SignatureSettings
 from reconciler.validation.validator import check
 from tests.full_mapping import FULL_MAPPING
@@ -440,6 +441,54 @@ def test_beside_a_commit_the_host_sets_what_is_the_host_s_and_nothing_else(tmp_p
         ("RECONCILER_SHADOW_FEE", "host-setting"),
     ]
     assert "commits are the source" in refused.value.problems[0].message
+
+
+def another(scalar: Scalar) -> str:
+    """A value that the schema takes, and that is not the default."""
+    said = scalar.schema
+    if "enum" in said:
+        return str(next(one for one in said["enum"] if one != said.get("default")))
+    if said["type"] == "boolean":
+        return str(not said.get("default", False)).lower()
+    if said["type"] in ("integer", "number"):
+        return str(max(said.get("minimum", 1), said.get("default", 1)) + 1)
+    return "0.25" if check("x", said) else "elsewhere"
+
+
+def beyond_the_host(settings: Settings) -> tuple[Any, ...]:
+    """Servers, commands, URLs, accounts, money, limits, and whatever else decides what is traded and how."""
+    source = (settings.source.pinned, settings.source.fetch_seconds, settings.source.signatures)
+    rest = (settings.reconcile, settings.shadow_fee, settings.paper)
+    return (settings.servers, settings.accounts, *source, *rest)
+
+
+@pytest.mark.parametrize("scalar", list(scalars()), ids=lambda one: one.name)
+@pytest.mark.parametrize("how", ["variable", "flag"])
+def test_nothing_that_the_host_sets_beside_a_commit_changes_what_is_traded_and_how(
+    tmp_path: Path, scalar: Scalar, how: str
+) -> None:
+    value = another(scalar)
+    environ = {scalar.variable: value} if how == "variable" else {}
+    flags = {scalar.name: scalar.read(value)} if how == "flag" else {}
+    said = f"{SERVERS}dashboard: {{token: {{env: T}}}}\n"  # it listens to others only with a token
+    at = Committed("c0ffee", said.encode(), Pinned("git", None, "main"), tmp_path / ".reconciler")
+    plain = load(tmp_path, NOTHING, {}, at)
+    may_be_set = {"state_dir", "heartbeat_seconds", "dashboard", "runtime"}
+    looks = {"source.kind", "source.branch", "source.remote"}
+    if scalar.path[0] in may_be_set or scalar.name in looks:
+        assert beyond_the_host(load(tmp_path, environ, flags, at)) == beyond_the_host(plain)
+        return
+    with pytest.raises(SettingsError) as refused:
+        load(tmp_path, environ, flags, at)
+    assert "host-setting" in [one.rule for one in refused.value.problems]
+
+
+def test_no_variable_reaches_servers_accounts_or_limits(tmp_path: Path) -> None:
+    """There are none by these names; and what a library would take from the environment is not asked for either."""
+    at = Committed("c0ffee", SERVERS.encode(), Pinned("git", None, "main"), tmp_path / ".reconciler")
+    names = ("EXEC_MCP", "EXEC_MCP_KRAKEN_TRANSPORT_URL", "EXEC_MCP_KRAKEN_ACCOUNTS_MAIN_MONEY", "LIMITS", "ACCOUNTS")
+    environ = {f"RECONCILER_{name}": "paper" for name in names}
+    assert beyond_the_host(load(tmp_path, environ, {}, at)) == beyond_the_host(load(tmp_path, NOTHING, {}, at))
 
 
 def test_signatures_are_required_of_commits_and_not_of_files_that_nobody_could_sign(tmp_path: Path) -> None:

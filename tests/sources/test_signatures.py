@@ -770,3 +770,90 @@ def test_a_file_that_is_no_forges_key_allows_nothing(desk: Desk, forge: Path) ->
     named = desk.commit("alice")
     new = by_forge(desk, forge, "noreply@forge.example", "commit", "-q", "--allow-empty", "-m", "Merge")
     assert "is no public key that gpg can read" in desk.check(new, named, rules=FORGE).held
+
+
+@pytest.mark.parametrize(
+    ("written", "allows"),
+    [
+        ("{p} {k}\r", True),
+        ("{p}  \t {k} a comment with ssh-ed25519 in it", True),
+        ('"{p}" {k}', True),
+        ('{p} namespaces="file,git" {k}', True),
+        ('{p} namespaces="*" {k}', True),
+        ('{p} namespaces="file" {k}', False),
+        ('{p} namespaces="file,email" {k}', False),
+        ('{p} NAMESPACES="git" {k}', True),
+        ('{p} valid-before="20200101" {k}\n{p} {k}', True),
+        ('{p} {k}\n{p} valid-before="20200101" {k}', True),
+        ('{p} valid-before="20200101" {k}\n{p} valid-after="20400101" {k}', False),
+        ('{p} valid-before="nonsense" {k}', False),
+        ('{p} unknown-option="1" {k}', False),
+        ("#{p} {k}", False),
+        ("{p}", False),
+        ("{k}", False),
+        ("!{p} {k}", False),
+        ("!{p},*@desk.example {k}", False),
+        ("*@desk.example,!{p} {k}", False),
+        ("*@desk.example,!bob@desk.example {k}", True),
+        ("*@else.example {k}", False),
+        ("\ufeff{p} {k}", True),
+        ("{p} cert-authority {k}", False),
+        ("{p} {k}\x00", False),
+    ],
+)  # fmt: skip
+def test_each_way_to_write_a_line_allows_what_ssh_keygen_says(desk: Desk, written: str, allows: bool) -> None:
+    text = written.format(p="alice@desk.example", k=public(desk.key("alice")))
+    (desk.top / "allowed_signers").write_bytes(f"{text}\n".encode())
+    first = desk.commit("alice", "The file")
+    checked = desk.check(desk.commit("alice"), first)
+    assert (checked.held == "") is allows, checked.held
+
+
+@pytest.mark.parametrize(
+    "kind", [("ed25519",), ("ecdsa", "-b", "256"), ("ecdsa", "-b", "521"), ("rsa", "-b", "3072")], ids=" ".join
+)
+def test_every_kind_of_key_signs(desk: Desk, tmp_path: Path, kind: tuple[str, ...]) -> None:
+    path = tmp_path / "made"
+    keygen("-q", "-t", kind[0], *kind[1:], "-N", "", "-f", str(path))
+    desk.key = lambda name: path  # type: ignore[method-assign]
+    desk.allow(desk.line("alice"))
+    first = desk.commit("alice", "The file")
+    new = desk.commit("alice")
+    checked = desk.check(new, first)
+    assert checked.held == ""
+    signed_by = checked.signed_by(new)
+    assert signed_by is not None
+    assert signed_by.fingerprint == fingerprint(path)
+
+
+@pytest.mark.parametrize("what", ["gone", "link", "folder", "empty", "large"])
+def test_signers_that_the_range_takes_away_or_makes_something_else_allow_nobody(desk: Desk, what: str) -> None:
+    path = desk.top / "allowed_signers"
+    text = path.read_text()
+    path.unlink()
+    if what == "link":
+        (desk.top / "others").write_text(text)
+        path.symlink_to("others")
+    elif what == "folder":
+        path.mkdir()
+        (path / "x").write_text(text)
+    elif what in ("empty", "large"):
+        path.write_text("" if what == "empty" else text + "#" * (1024 * 1024))
+    taken = desk.commit("alice", "Away")
+    assert f"commit {taken[:12]}" in desk.check(taken).held
+    shutil.rmtree(path) if what == "folder" else path.unlink(missing_ok=True)
+    path.write_text(text)
+    back = desk.commit("alice", "Back")
+    held = desk.check(back).held
+    assert f"commit {back[:12]}" in held, "nobody was allowed before its step"
+    assert f"commit {taken[:12]}" not in held, "who took it away was allowed before and is again"
+
+
+def test_neither_a_tag_nor_a_branch_of_that_name_nor_a_ref_named_like_an_id_leads_elsewhere(desk: Desk) -> None:
+    good = desk.commit("alice", "Good")
+    bad = desk.commit(None, "Bad")
+    for name in (good, f"refs/tags/{good}", "HEAD~1", f"{good}:allowed_signers"):
+        command = ("git", "update-ref", f"refs/heads/{name}", bad)
+        subprocess.run(command, cwd=desk.top, capture_output=True, check=False)
+    assert desk.check(good).held == ""
+    assert bad[:12] in desk.check(bad).held
