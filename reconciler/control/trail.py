@@ -202,7 +202,7 @@ def lowerings(
     was = {} if base is None else {file.path: file for file in base.instances}
     told = {one.path: one for one in known}
     new = [file for file in head.instances if was.get(file.path) is not file or file.path not in told]
-    if not new:
+    if not new or not any(row.is_live and row.mode is not Mode.OFF for row in rows.values()):
         return ()
     judged = evaluate_all(new, head.templates, lambda strategy_type: None, Accounts(), (), EvaluationCache())
     told |= {one.path: one for one in judged}

@@ -222,7 +222,7 @@ def admit(
             continue  # nothing new is known of it: what was said of the same file still holds
         if previous is None:
             tried.append(attempt)
-        elif attempt != previous:
+        elif replace(attempt, revision=previous.revision) != previous:  # else each commit would rewrite all of them
             tried.append(replace(attempt, at=arrival.at))
     removal = judge_removal(
         _missing(files, rows), rows, arrival.whole, arrival.settled, arrival.confirmed_removal, arrival.recent

@@ -105,7 +105,7 @@ class CommitWalk:
         touched = set(step.files)
         for name, files in step.files.items():
             self._files[name] = files
-        if step.strategies is not self._strategies or step.templates is not self._templates:
+        if step.strategies != self._strategies or step.templates != self._templates:
             touched.update(self._files)
         if step.settings != self._settings:
             touched.update(self._files)

@@ -35,6 +35,7 @@ class Catalogue:
         self._current: dict[str, tuple[SourceFile, DefinitionFacts]] = {}
         self._loaded: dict[tuple[str, str], Result] = {}
         self._past: dict[tuple[str, str], Version] = {}
+        self._arrived: set[str] = set()
         self.schemas: dict[tuple[str, str], Any] = {}
         """CONFIG_SCHEMA of versions, by type and digest, that are known without their code."""
 
@@ -128,8 +129,10 @@ class Catalogue:
         return loaded if isinstance(loaded, Definition) else None
 
     def keep(self, digests: Collection[str]) -> None:
-        """Drop every older version whose digest is not in `digests`, those that instances still run."""
-        wanted = {*digests, *(facts.code_digest for _, facts in self._current.values())}
+        """Drop every older version whose digest is not in `digests`, those that instances still run, but for those that
+        have just come: whoever waited for them is yet to look."""
+        wanted = {*digests, *(facts.code_digest for _, facts in self._current.values()), *self._arrived}
+        self._arrived.clear()
         self._past = {key: version for key, version in self._past.items() if key[1] in wanted}
         for key in [key for key in self._loaded if key[1] not in wanted]:
             loaded = self._loaded.pop(key)
@@ -137,8 +140,7 @@ class Catalogue:
                 forget(loaded)
 
     def _load(self, named: Mapping[str, SourceFile], wait: bool) -> None:
-        if self._importer is not None:
-            self._loaded.update(self._importer.take())
+        self._take_arrived()
         versions = [
             Version(strategy_type, file.data, file.path, file.digest)
             for strategy_type, file in named.items()
@@ -150,10 +152,17 @@ class Catalogue:
             self._importer.want(versions)
             if wait:
                 self._importer.settle(_MOMENT_S if self._files else _FIRST_MOMENT_S)
-            self._loaded.update(self._importer.take())
+            self._take_arrived()
             return
         for version, loaded in zip(versions, load_all(versions, deadline_s=self._import_deadline_s), strict=True):
             self._loaded[version.strategy_type, version.digest] = loaded
+
+    def _take_arrived(self) -> None:
+        for key, result in ({} if self._importer is None else self._importer.take()).items():
+            self._loaded[key] = result
+            self._arrived.add(key[1])
+            if isinstance(result, Definition):
+                self.schemas.setdefault(key, result.config_schema)
 
     def _facts(self, strategy_type: str, file: SourceFile) -> DefinitionFacts:
         if file.data is None:

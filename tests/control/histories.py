@@ -197,7 +197,7 @@ class Engine:
         self.begin()
 
     def outcome(self) -> dict[str, Any]:
-        """Rows, history and attempts, but for when they were written."""
+        """Rows, history and attempts, but for when they were written; of attempts, neither as of which commit."""
         reads = self.store.desired._reads
         rows = reads.query("SELECT * FROM instances ORDER BY id")
         generations = reads.query("SELECT * FROM generations ORDER BY instance_id, id")
@@ -205,7 +205,7 @@ class Engine:
         return {
             "rows": [_timeless(row) for row in rows],
             "generations": [_timeless(row) for row in generations],
-            "attempts": [_timeless(row) for row in attempts],
+            "attempts": [{**_timeless(row), "revision": None} for row in attempts],
         }
 
 

@@ -270,3 +270,20 @@ def test_an_import_that_hangs_is_waited_for_and_not_for_ever(make_fleet: MakeFle
     followed = fleet.store.following.followed()
     assert followed is not None
     assert (followed.applied, followed.behind) == (last, {})
+
+
+def test_code_on_the_way_that_is_slow_each_time_is_imported_once(
+    make_fleet: MakeFleet, gate: Gate, tmp_path: Path
+) -> None:
+    subprocess.run(["git", "init", "-q", "-b", "main", str(tmp_path)], check=True)
+    fleet = make_fleet(follows="main", imports_beside=True)
+    begun: list[str] = []
+
+    def late() -> None:
+        begun.append("once more")
+        threading.Event().wait(0.2)
+
+    gate.enter = late  # type: ignore[method-assign]
+    follow_slow_code(fleet)
+    fleet.wait_until(lambda: look(fleet, 1) and fleet.controller.fleet.rows["a"].mode is Mode.ACTIVE)
+    assert begun == ["once more"]

@@ -132,7 +132,9 @@ def test_what_a_history_leads_to_is_the_same_however_it_is_seen(tmp_path: Path, 
     assert at_once.outcome() == stepwise.outcome()
     assert killed.outcome() == stepwise.outcome()
     assert late.outcome() == stepwise.outcome()
-    assert not late.follower.fleet.followed.behind
+    followed = late.store.following.followed()
+    assert followed is not None
+    assert not followed.behind
     before = stepwise.outcome()
     stepwise.begin()
     stepwise.see(ids[-1])

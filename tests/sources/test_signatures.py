@@ -815,7 +815,7 @@ def test_each_way_to_write_a_line_allows_what_ssh_keygen_says(desk: Desk, writte
 def test_every_kind_of_key_signs(desk: Desk, tmp_path: Path, kind: tuple[str, ...]) -> None:
     path = tmp_path / "made"
     keygen("-q", "-t", kind[0], *kind[1:], "-N", "", "-f", str(path))
-    desk.key = lambda name: path  # type: ignore[method-assign]
+    desk.key = lambda name: path
     desk.allow(desk.line("alice"))
     first = desk.commit("alice", "The file")
     new = desk.commit("alice")
