@@ -232,8 +232,6 @@ class Observer:
         arrival = self._arrival(snapshot, at)
         self._follow_code(snapshot, arrival)
         evaluations = self._evaluate(snapshot, self._catalogue)
-        if self._adopt and (why := self.distrusted(evaluations, snapshot.revision or "")):
-            return self._fail(why)
         admission = self._admit(evaluations, arrival)
         self._close_gates(admission)  # before the commit, which may block or fail: what is lowered trades no more
         drift = self._drift.changes(self.fleet.rows, at)

@@ -213,16 +213,11 @@ def lowerings(
 
 
 def distrusted(accounts: Accounts, trust: str, evaluations: Sequence[Evaluation], commit: str) -> str:
-    """What is active on real money is taken as established only of the commit that somebody named, and as it stands in
-    it. `commit` is empty where there is none."""
+    """What is active on real money is taken as established only of the commit that somebody named."""
     active = [one for one in evaluations if one.claimed_mode is Mode.ACTIVE and _is_on_real_money(one, accounts)]
     if not active:
         return ""
     what = f"active on real money: {some([named_id(one.path) for one in active], 5)}"
-    others = [one.path for one in active if not one.waiting and one.record is not None and not one.committed]
-    if not commit or (trust == commit and others):
-        ways = f"is not committed: {some(others, 5)}" if commit else "there is no commit"
-        return f"--adopt: expected a commit that can be trusted, with what is {what}; {ways}; commit it first"
     named = f"was {trust}" if trust else "was none"
     if trust == commit:
         return ""

@@ -414,30 +414,6 @@ def test_what_is_adopted_once_its_code_is_there_must_be_trusted_on_real_money_to
     assert fleet.store.desired.rows() == {}
 
 
-@pytest.mark.parametrize("is_committed", [True, False])
-def test_files_are_adopted_as_active_on_real_money_only_as_a_trusted_commit_has_them(
-    make_fleet: Callable[..., Fleet], is_committed: bool
-) -> None:
-    real = Accounts({"main": DeclaredAccount("main", "kraken", real_money=True)}, any_on=None)
-    fleet = make_fleet(adopt=True, accounts=real)
-    fleet.write("a", "active")
-    fleet.write("b", "observe")
-    commit = fleet.commit()
-    fleet.settle()
-    assert fleet.controller.fleet.source_error.startswith("--adopt: expected a trusted commit, was none;")
-    assert fleet.ids() == []
-    fleet.close()
-    if not is_committed:
-        fleet.write("a", "active", config="{levels: 7}")
-    fleet = make_fleet(adopt=True, accounts=real, trust=commit)
-    fleet.settle()
-    if is_committed:
-        assert {i: fleet.status(i).mode for i in fleet.ids()} == {"a": Mode.ACTIVE, "b": Mode.OBSERVE}
-    else:
-        assert "is not committed: instances/a.yaml; commit it first" in fleet.controller.fleet.source_error
-        assert fleet.ids() == []
-
-
 @pytest.mark.parametrize("target", ["/etc/hostname", "../outside.yaml", "instances", "nowhere.yaml"])
 def test_settings_that_are_a_link_out_of_their_commit_stop_no_later_one(
     follow: Callable[..., Fleet], target: str
