@@ -164,8 +164,9 @@ def notes_of(engine: Engine) -> list[str]:
 
 
 def halts_without_engine(place: Place, stored: Iterable[Mapping[str, Any]]) -> list[Halt]:
-    """Those in the database, `stored`, and those that files ask for: all hold from the next start."""
-    from reconciler.clock import SystemClock, iso
+    """Those in the database, `stored`, and those that files ask for: all hold from the next start. Since when files do,
+    only an engine notes."""
+    from reconciler.clock import SystemClock
     from reconciler.errors import SourceError, StoreError
     from reconciler.records.halt import read_halts
     from reconciler.sources.layout import HALT_PATHS
@@ -185,20 +186,21 @@ def halts_without_engine(place: Place, stored: Iterable[Mapping[str, Any]]) -> l
         try:
             branch = Branch(place.root(), followed.branch or "", followed.remote, clock)
             declared = branch.snapshot(followed.applied).halt
-            halts += read_halts(declared, iso(clock.time()))[0]
+            halts += read_halts(declared, at="")[0]
         except SourceError as error:
             say(f"what {followed.applied[:10]} halts is not known: {error}", alarming=True)
         return halts
     for path in HALT_PATHS:
         if (place.root() / path).exists():
-            halts += read_halts(_source(place, path), iso(clock.time()))[0]
+            halts += read_halts(_source(place, path), at="")[0]
     return halts
 
 
 def say_halts(halts: Iterable[Halt]) -> None:
     """One red line for each, on stderr."""
     for halt in halts:
-        say(f"HALTED  {halt.target}, {halt.kind}: {halt.reason} (by {halt.by}, since {halt.at})", alarming=True)
+        since = f", since {halt.at}" if halt.at else ""
+        say(f"HALTED  {halt.target}, {halt.kind}: {halt.reason} (by {halt.by}{since})", alarming=True)
 
 
 def say_still_halted(halts: Iterable[Halt]) -> None:

@@ -170,6 +170,7 @@ def test_unhalt_of_what_a_file_halts_names_that_file_without_an_engine_too(
     result = fleet.run("unhalt", *options, "--reason", "test")
     assert (result.exit_code, result.stdout) == (1, "")
     assert result.stderr.endswith(f"{about} to lift: it comes from instances/{name}: change that file\n")
+    assert f"margin call (by instances/{name})\n" in result.stderr, "since when nobody knows who only reads the file"
 
 
 def test_a_database_that_an_engine_holds_is_not_touched_behind_its_back(fleet: Fleet) -> None:
