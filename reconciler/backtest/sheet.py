@@ -112,7 +112,7 @@ def _assumptions(found: Study) -> list[tuple[str, str]]:
         ("Selling short", "allowed" if said["shorts"] else "not allowed"),
         ("Mode", "every record taken as active; limits and halts as they are"),
         ("Chance", f"seed {said['seed'] or '(none)'}"),
-        ("Trials", f"{found.trials} versions of these strategies were tried or observed here"),
+        ("Trials", f"{_counted(found.trials, 'version')} of these strategies, all that were tried or observed here"),
         ("Data", f"digest {found.plan.dataset.digest}"),
     ]
     if said["holdout"] is not None:
@@ -141,7 +141,7 @@ def _section(one: StudiedInstance) -> dict[str, Any]:
             ("sharpe", _number(found.sharpe)),
             ("sortino", _number(found.sortino)),
             ("volatility", "–" if found.volatility is None else f"{found.volatility:.2%}"),
-            ("deflated_sharpe", f"{_number(one.deflated)} of {one.trials} trials"),
+            ("deflated_sharpe", f"{_number(one.deflated)} after {_counted(one.trials, 'trial')}"),
         ],
         "charts": list(_charts(points, run.fills, run.currency)),
         "trades": list(reversed(run.trades))[:_ROWS],
@@ -237,6 +237,10 @@ def _money(amount: Decimal | str | None, currency: str) -> str:
 
 def _number(number: float | None) -> str:
     return "–" if number is None else f"{number:.2f}"
+
+
+def _counted(count: int, what: str) -> str:
+    return f"{count:,} {what}{'' if count == 1 else 's'}"
 
 
 def _moment(time_s: float) -> str:

@@ -1,7 +1,21 @@
 """A bar of a backtest: two averages that cross, the same rule over the same hourly candles, here and at two peers.
 
 What each does with a bar differs: here the whole engine ticks, with gateway, limits and ledger, and orders are looked
-up; the peers call one method of one object. Data are read before the clock starts.
+up; the peers call one method of one object, on arrays that are in memory, with prices that are floats. Here the file is
+read again as the run goes on, so that memory does not grow with it.
+
+Where a bar's time goes, on two cores of a small machine, in 2026 (178 µs a bar: 2.3 × backtrader, 17 × backtesting.py):
+
+| µs a bar | |
+|---|---|
+| 34 | a beat of the engine and a candle read, checked and marked: 12 of it reading, 20 the beat itself |
+| 27 | twenty candles and the position handed to the strategy, and its averages in decimals |
+| 117 | orders: one in sixteen bars, at 1.8 ms each |
+
+An order is 1.8 ms because it is the order that trades: some twenty statements on the ledger in three transactions
+(0.3 ms), the gate asked twice, the exchange's answer read as one that came over a wire, and a follow-up that asks what
+became of it. Nothing of that is left out in a backtest, so the goals cannot be reached by a rule that trades so often.
+The same rule without its orders takes 61 µs, which is less than backtrader's 78 and more than backtesting.py's 10.
 """
 
 from __future__ import annotations
@@ -17,7 +31,7 @@ from typing import Any
 
 from reconciler.backtest.dataset import look_through
 from reconciler.backtest.rows import data_files
-from reconciler.backtest.simulation import RunPlan, run
+from reconciler.backtest.simulation import RunPlan, RunResult, run
 from reconciler.backtest.tape import Costs
 from reconciler.clock import SystemClock
 from reconciler.sources.worktree import Worktree, WorktreeOptions
@@ -44,6 +58,17 @@ class Crossing(Strategy):
         elif held and not rises:
             self.context.orders.place("sell", held)
 """
+BEATS_A_MINUTE, TRIVIAL_BEATS, BEATS_AN_HOUR = 1_000_000, 60_000, 600
+TRIVIAL = """
+from reconciler.strategy import Strategy
+
+class Crossing(Strategy):
+    TICK_MINUTES = 0.1
+    CONFIG_SCHEMA = {"type": "object"}
+
+    def on_tick(self):
+        self.context.market.quote()
+"""
 RECORD = """
 id: one
 strategy_type: crossing
@@ -64,9 +89,23 @@ def measure() -> Sequence[Result]:
         assert abs(result - made) < 0.01, f"made {made} here, {result} by {peer}"
     note = f"{BARS:,} bars, {orders} orders; CPU time, reading the data left out; all three made {made:.4f}"
     return [
+        _trivial(),
         _row("backtrader", ours_s, backtrader_s, TO_BACKTRADER, note),
         _row("backtesting.py", ours_s, backtesting_s, TO_BACKTESTING, note),
     ]
+
+
+def _trivial() -> Result:
+    """What `reconciler backtest` does of a strategy that ticks each beat and only asks for the price."""
+    hours = _bars()[: TRIVIAL_BEATS // BEATS_AN_HOUR]
+    took_s, beats = _ticked(hours, TRIVIAL)
+    return Result(
+        work="a beat of a backtest of a trivial strategy",
+        to_reach=f"≥ {BEATS_A_MINUTE:,} due beats a minute and core",
+        figure=f"{60 / took_s * beats:,.0f}, {took_s / beats * 1e6:.0f} µs each",
+        ok=60 / took_s * beats >= BEATS_A_MINUTE,
+        note=f"{beats:,} beats over {len(hours)} hourly candles, read meanwhile; CPU time; no order is placed",
+    )
 
 
 def _row(peer: str, ours_s: float, theirs_s: float, goal: float, note: str) -> Result:
@@ -92,9 +131,21 @@ def _bars() -> list[Bar]:
 
 
 def _ours(bars: Sequence[Bar]) -> tuple[float, int, float]:
+    took_s, result = _run(bars, STRATEGY)
+    (one,) = result.instances
+    return took_s, len(one.orders), float(one.equity)
+
+
+def _ticked(bars: Sequence[Bar], strategy: str) -> tuple[float, int]:
+    took_s, result = _run(bars, strategy)
+    assert [one.errors for one in result.instances] == [0]
+    return took_s, result.beats
+
+
+def _run(bars: Sequence[Bar], strategy: str) -> tuple[float, RunResult]:
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
-        for path, text in (("strategies/crossing.py", STRATEGY), ("instances/one.yaml", RECORD)):
+        for path, text in (("strategies/crossing.py", strategy), ("instances/one.yaml", RECORD)):
             (root / path).parent.mkdir()
             (root / path).write_text(text, encoding="utf-8")
         (root / "reconciler.yaml").write_text('paper: {maker_fee: "0", taker_fee: "0"}\n', encoding="utf-8")
@@ -105,8 +156,8 @@ def _ours(bars: Sequence[Bar]) -> tuple[float, int, float]:
         snapshot = Worktree(root, SystemClock(), WorktreeOptions()).read()
         plan = RunPlan(root, snapshot, dataset, {"USD": Decimal(10_000)}, Costs(), "")
         begin_s = process_time()
-        (one,) = run(plan).instances
-        return process_time() - begin_s, len(one.orders), float(one.equity)
+        result = run(plan)
+        return process_time() - begin_s, result
 
 
 def _frame(bars: Sequence[Bar]) -> Any:
