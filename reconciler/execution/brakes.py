@@ -42,6 +42,8 @@ _MOVING: Final = re.compile(r"[\w.+-]*\d[\w.+:-]*|[^\w\s]+")
 """What moves in the words of a refusal: amounts, ids, times, whatever has a digit in it; and what stands round it."""
 LONGEST: Final = timedelta(days=1)
 _BY: Final = "engine"
+_STRUCK: Final = "throttle: "
+"""What begins the reason of a halt that it put in force."""
 _DIGEST: Final = 12
 
 
@@ -215,6 +217,9 @@ class Throttling:
     def recover(self, accounts: Accounts) -> None:
         """Take up where the last engine stopped: who starts anew and again does not begin to count anew."""
         since = utc(self._clock.time()) - LONGEST
+        for halt in self._halts.active():
+            if halt.scope == "instance" and halt.by == _BY and halt.reason.startswith(_STRUCK):
+                self._struck[halt.id] = halt.reason
         lifted = self._halts.lifted_since(since, _BY)
         with self._lock:
             for order in self._ledger.left(since):
@@ -247,7 +252,7 @@ class Throttling:
         digest = order.provenance.code_digest[:_DIGEST]
         whose = f"instance {key.whose[1]}" if key.whose[0] == "instance" else f"code {digest} on {key.whose[2]}"
         reason = (
-            f"throttle: {len(counted)} {order.side} {order.type} orders of {key.market} by {whose} within"
+            f"{_STRUCK}{len(counted)} {order.side} {order.type} orders of {key.market} by {whose} within"
             f" {throttle.within_minutes} min: the first is {counted[0].client_order_id}, the last"
             f" {counted[-1].client_order_id}; code {digest}"
         )

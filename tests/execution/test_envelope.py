@@ -384,6 +384,20 @@ def test_paper_shadow_and_real_are_never_added_up() -> None:
     assert kinds == {"real": 900, "paper": 900, "shadow": 900}
 
 
+def test_a_drawdown_of_simulated_books_is_their_own_and_none_of_the_real_ones() -> None:
+    world = World(FALL).begin(row("a"), row("b"))
+    _, order = world.place("a", quantity="10", mode=Mode.OBSERVE)
+    after = replace(order, filled_quantity=D(10), average_price=D(100), state=OrderState.FILLED)
+    fill = Fill(order.client_order_id, "f", D(10), D(100), None, order.created_at)
+    world.envelope.changed(order, after, Holding("BTC/USD").filled(order.side, fill, order.created_at.date()))
+    price(world, "100")
+    price(world, "89")
+    assert world.used("max_drawdown", kind="shadow") == 110
+    assert world.used("max_drawdown") == 0
+    assert "limits lift" in world.place("b", mode=Mode.OBSERVE)[0]
+    assert world.place("b")[0] == ""
+
+
 def test_who_leaves_a_label_is_bound_by_it_until_flat() -> None:
     world = World(above=TEAM).begin(row("a", labels={"team": "x"}), row("b", labels={"team": "x"}))
     _, order = world.place("a", quantity="9")

@@ -114,6 +114,18 @@ def test_who_starts_again_and_again_does_not_begin_to_count_anew(desk: Desk) -> 
     assert desk.buy(gate(), limit="100").outcome is Outcome.ACCEPTED
 
 
+def test_lifting_the_halt_of_an_engine_that_is_gone_lets_it_begin_anew_without_another_start(desk: Desk) -> None:
+    throttled(desk)
+    for _ in range(4):
+        desk.buy(gate(), limit="100")
+    throttled(desk)
+    desk.clock.advance(1)
+    desk.store.halts.lift("instance", "a", "uid 1", "looked at it")
+    for _ in range(3):
+        assert desk.buy(gate(), limit="100").outcome is Outcome.ACCEPTED
+    assert "throttle" in rejected(desk.buy(gate(), limit="100"))
+
+
 @pytest.mark.parametrize("quantity", ["1", "0.5"])
 def test_what_only_reduces_is_never_one_too_many(desk: Desk, quantity: str) -> None:
     desk.server.answers(

@@ -23,6 +23,7 @@ from reconciler.exec_mcp.refusals import RateLimits
 from reconciler.exec_mcp.servers import Servers
 from reconciler.exec_mcp.venue import ServerStatus
 from reconciler.orders.order import Order
+from reconciler.records.accounts import Accounts
 from reconciler.records.mode import Mode
 from reconciler.records.record import Row
 from reconciler.runtime.gate import Gate
@@ -150,6 +151,15 @@ class WatchedLedger:
             return refused
         return self._ledger.settling(client_order_id, *more)
 
+    @property
+    def listener(self) -> Any:
+        """Who is told what was committed."""
+        return self._ledger.listener
+
+    @listener.setter
+    def listener(self, listener: Any) -> None:
+        self._ledger.listener = listener
+
     def __getattr__(self, name: str) -> Any:
         self._engine.require_alive()
         return getattr(self._ledger, name)
@@ -201,6 +211,7 @@ class Engine:
         rows: Mapping[str, Row],
         main_loop: Carrier,
         clock: FakeClock,
+        accounts: Accounts = ACCOUNTS,
     ) -> None:
         self.path = path
         self.world = world
@@ -216,7 +227,7 @@ class Engine:
         (writer._db if isinstance(writer, GroupWriter) else writer.db).execute("PRAGMA synchronous = OFF")
         self.ledger = WatchedLedger(self, self.store)
         self.link = Link(self, clock)
-        self.servers = Servers({"paper": self.link}, ACCOUNTS)
+        self.servers = Servers({"paper": self.link}, accounts)
         self.bridge = WatchedBridge(self, main_loop.bridge())
         self.store.ledger = cast(Ledger, self.ledger)
         self.gateway = order_side(clock, self.store, self.servers, self.bridge).gateway

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
@@ -21,8 +22,11 @@ class Placed:
 
     arguments: dict[str, Any]
     visible_s: float
+    clock: Clock
     state: OrderState = OrderState.OPEN
     filled: Decimal = Decimal(0)
+    fills: list[tuple[float, Decimal]] = field(default_factory=list)
+    """When (wall time) how much was filled."""
 
     @property
     def quantity(self) -> Decimal:
@@ -38,6 +42,7 @@ class Placed:
 
     def fill(self, quantity: Decimal) -> None:
         self.filled += quantity
+        self.fills.append((self.clock.time(), quantity))
         self.state = OrderState.FILLED if self.filled >= self.quantity else OrderState.PARTIALLY_FILLED
 
     def expire(self) -> None:
@@ -69,10 +74,14 @@ class Exchange:
     """By account and symbol: what somebody else traded there."""
     untrue: dict[tuple[str, str], Decimal | None] = field(default_factory=dict)
     """By account and symbol: what it says is held there, whatever is; None where it leaves it out."""
+    bid: Decimal = BID
+    ask: Decimal = ASK
+    equity: defaultdict[str, Decimal] = field(default_factory=lambda: defaultdict(lambda: Decimal(1_000_000)))
+    """By account, in USD."""
 
     def take(self, arguments: Mapping[str, Any], delay_s: float) -> Placed:
         """Take an order. A second one of the same client_order_id is a second order: this exchange forgives nothing."""
-        order = Placed(dict(arguments), self.clock.time() + delay_s)
+        order = Placed(dict(arguments), self.clock.time() + delay_s, self.clock)
         if arguments["type"] == "market":
             order.fill(order.quantity)
         elif self.at_once and self._could_trade(arguments):
@@ -107,13 +116,14 @@ class Exchange:
             "cancel_order": self._cancel,
             "list_orders": self._list,
             "get_positions": self._positions,
+            "get_balances": self._balances,
         }
         return tools[tool](arguments)
 
     def _quote(self, _: Mapping[str, Any]) -> dict[str, Any]:
         if self.quoted_ago_s is None:
             raise ExecRejected("symbol not found")
-        return {"bid": str(BID), "ask": str(ASK), "as_of": iso(self.clock.time() - self.quoted_ago_s)}
+        return {"bid": str(self.bid), "ask": str(self.ask), "as_of": iso(self.clock.time() - self.quoted_ago_s)}
 
     def _cancel(self, arguments: Mapping[str, Any]) -> dict[str, Any]:
         order = self.find(arguments)
@@ -155,3 +165,10 @@ class Exchange:
         """Whichever of the account's clients asks."""
         held = self.says_held(arguments["account_id"])
         return {"positions": [{"symbol": symbol, "quantity": decimal_text(held[symbol])} for symbol in held]}
+
+    def _balances(self, arguments: Mapping[str, Any]) -> dict[str, Any]:
+        """The same for whichever of its clients asks."""
+        return {
+            "balances": [],
+            "equity": {"amount": decimal_text(self.equity[arguments["account_id"]]), "currency": "USD"},
+        }

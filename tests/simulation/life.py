@@ -10,6 +10,7 @@ import shutil
 import tempfile
 import threading
 from collections import Counter
+from collections.abc import Callable
 from decimal import Decimal
 from pathlib import Path
 
@@ -17,12 +18,16 @@ from reconciler.clock import FakeClock
 from reconciler.errors import CapabilityUnavailable, ExecError, StoreError
 from reconciler.orders.news import Shares, Verdict, VerdictWord
 from reconciler.orders.order import Order, OrderRequest
+from reconciler.records.accounts import Accounts
+from reconciler.records.mode import Mode
 from reconciler.store import back_up, halts
-from tests.execution.standins import Carrier
+from tests.execution.standins import ACCOUNTS, Carrier
+from tests.simulation.bounds import Bounds
 from tests.simulation.engine import Crashed, Engine
 from tests.simulation.exchange import PRICE, Exchange
-from tests.simulation.model import OF, Facts, HaltKey, Instance, Judge
+from tests.simulation.model import INSTANCES, OF, Facts, HaltKey, Instance, Judge
 from tests.simulation.operators import Deed, Operator
+from tests.simulation.table import Act
 from tests.simulation.wire import Wire
 
 BEAT_S = 6.0
@@ -36,7 +41,13 @@ QUIET_BEATS = 14
 class Life:
     """Its engine is connected and all may trade. `tally` counts what was reached, in words."""
 
-    def __init__(self, main_loop: Carrier, empty_database: Path, tally: Counter[str] | None = None) -> None:
+    def __init__(
+        self,
+        main_loop: Carrier,
+        empty_database: Path,
+        tally: Counter[str] | None = None,
+        accounts: Accounts = ACCOUNTS,
+    ) -> None:
         self.main_loop = main_loop
         self.tally: Counter[str] = Counter() if tally is None else tally
         self.folder = Path(tempfile.mkdtemp(dir=empty_database.parent))
@@ -44,13 +55,15 @@ class Life:
         self.beat = 0
         self.exchange = Exchange(self.clock)
         self.facts = Facts()
-        self.judge = Judge(self.facts, self.exchange, lambda: self.path, self.tally)
+        whose = [instance.whose for instance in INSTANCES]
+        self.bounds = Bounds(self.clock, self.exchange, whose, lambda id_: self.judge.book(id_), [accounts])
+        self.judge = Judge(self.facts, self.exchange, lambda: self.path, self.tally, self.bounds)
         self.wire = Wire(self, self.exchange, self.judge, self.tally)
         self.waiting: list[threading.Thread] = []
         """Who closed something while an order was being written."""
         self.told_of: set[str] = set()
         """Orders that turned up, whose instances were seen halted for it."""
-        self.operator = Operator(self.facts, self.clock)
+        self.operator = Operator(self.facts, self.clock, self.bounds)
         self.path: Path = self.folder / "0" / "reconciler.db"
         self.path.parent.mkdir()
         shutil.copyfile(empty_database, self.path)
@@ -67,12 +80,20 @@ class Life:
         way: str = "taken",
         late_s: float = 0.0,
         interruption: tuple[str, Deed] | None = None,
+        beside: tuple[Instance, OrderRequest] | None = None,
     ) -> Order | None:
-        """A strategy places an order. None where the engine dies of it, or the ledger does."""
+        """A strategy places an order. None where the engine dies of it, or the ledger does.
+
+        With `beside` another one places one of its own before the first has its answer.
+        """
         if interruption is not None and interruption[0] == "handing over" and interruption[1][0] == "crash":
             interruption = ("arrived", interruption[1])  # the loop's thread dies; there is nobody to see it earlier
+        if way == "slow" and self.main_loop.ident is None:
+            way = "dropped"  # where all is done at once, nobody waits
         self.wire.way, self.wire.late_s, self.wire.interruption = way, late_s, interruption
+        self.wire.beside = None if beside is None else lambda: self._place_beside(*beside)
         gate = self.engine.gates[instance.id]
+        self.bounds.look()
         self.judge.begin(instance.id)
         act, told = self.judge.act(instance, request.side, request.quantity), self.facts.told(instance)
         order = None
@@ -95,7 +116,8 @@ class Life:
             why = f" by {order.rejected_by}, {order.reason.split(':')[0]}" if order.rejected_by else ""
             self.tally[f"{order.outcome}{why}"] += 1
             if "halted" in told:
-                self.tally[f"{act} while halted, {'left' if self.judge.left else 'kept in'}"] += 1
+                self.tally[f"{act} while halted, {'left' if self.judge.left[instance.id] else 'kept in'}"] += 1
+            self._look_at_refusal(instance, order, act, is_certain=interruption is None and beside is None)
         return order
 
     def _calmed(self) -> None:
@@ -104,12 +126,65 @@ class Life:
         self.engine.link.patient()
         self.engine.ledger.refuses_next = False
         self.wire.interruption, self.wire.way, self.wire.late_s = None, "taken", 0.0
+        self.wire.beside = None
         self.operator.returned()
+
+    def _place_beside(self, instance: Instance, request: OrderRequest) -> None:
+        """The same of another, while one is on its way; on a thread of nobody's."""
+        way, self.wire.way = self.wire.way, "taken"
+        self.judge.begin(instance.id)
+        try:
+            order = self.engine.gateway.place(self.engine.gates[instance.id], request, self.beat)
+            self.tally[f"beside another, {order.outcome}"] += 1
+        finally:
+            self.judge.end()
+            self.wire.way = way
+            self.engine.is_committed = False
+
+    def _look_at_refusal(self, instance: Instance, order: Order, act: Act, *, is_certain: bool) -> None:
+        """What was refused for a limit above its instance must have been."""
+        if not order.reason.startswith(("Limit: account", "Limit: label", "Limit: all", "Limit: throttle")):
+            return
+        if self.facts.modes[instance.id] is not Mode.ACTIVE:
+            return
+        if not is_certain and act is not Act.REDUCES and not order.reason.startswith("Limit: throttle"):
+            return
+        try:
+            named = self.bounds.refused(instance.whose, self.judge.row(order.client_order_id), act)
+        except AssertionError as error:
+            self.wire.violation = self.wire.violation or error
+            return
+        self.tally[f"refused by {named}"] += 1
+        self.facts.halts |= {("instance", id_, False) for id_ in self.bounds.struck}
 
     def quoted(self, ago_s: float | None) -> None:
         """From the next beat on, which is now, the exchange's quotes are so old; or there are none."""
         self.exchange.quoted_ago_s = ago_s
         self.beat += 1
+
+    def price(self, bid: int, ask: int) -> None:
+        """The market moves; from the next beat on, which is now, that is what is quoted."""
+        self.exchange.bid, self.exchange.ask = Decimal(bid), Decimal(ask)
+        self.quoted(0.0)
+
+    def rebind(self, accounts: Accounts, meanwhile: Callable[[], object] = bool) -> None:
+        """Other limits are read; `meanwhile` happens before the pass that reads them has ended."""
+        self.bounds.accounts.append(accounts)
+        self.engine.gateway.bound_by(accounts)
+        meanwhile()
+        self.engine.gateway.envelope.bound()
+        self.bounds.accounts[:] = [accounts]
+
+    def relabel(self, instance: Instance, **labels: str) -> None:
+        """The record says other labels."""
+        self.bounds.look()
+        self.bounds.labelled(instance.id, labels)
+        self.operator.apply_rows()
+
+    def lift_drawdown(self, scope: str) -> None:
+        """A person has looked."""
+        if self.engine.gateway.lift(scope) == "":
+            self.bounds.lifted(scope)
 
     def hushed(self, account_id: str, wait_s: float) -> None:
         """The exchange says that there were too many requests, and asks to wait."""
@@ -288,17 +363,37 @@ class Life:
         self.tally["withdrawal held back"] += self.judge.held_back() and self.engine.link.status.connected
         self.wire.way, self.wire.late_s = way, late_s
         self.wire.interruption = interruption or self.wire.interruption
+        self.bounds.beat_begins()
+        before = self._filled()
         try:
             self.engine.follow_up(self.beat)
         except Crashed:
             self.restart(kill=True)
         finally:
             self._calmed()
+        if self._filled() == before:
+            self.engine.store.flush()  # what is to be remembered is on its way to the disk
+            self.bounds.measured()
+        self.bounds.look()
+
+    def _filled(self) -> dict[str, str]:
+        return {id_: row["filled_quantity"] for id_, row in self.judge.rows().items()}
 
     def unknown(self) -> list[str]:
         return [id_ for id_, row in self.judge.rows().items() if row["outcome"] == "unknown"]
 
     # What must hold
+
+    def check_withdrawn(self) -> None:
+        """Nothing that adds rests where a limit is reached, once it was known for some beats and nothing went wrong."""
+        open_ones = {
+            order.arguments["client_order_id"] for order in self.exchange.visible() if order.is_open
+        } - self.judge.lost
+        rows = self.judge.rows()
+        for row in self.bounds.unwanted():
+            id_ = row["client_order_id"]
+            if id_ in open_ones and id_ in self.bounds.cancellable and rows[id_]["outcome"] == "accepted":
+                raise AssertionError(f"{id_} rests though a limit is reached")
 
     def check(self) -> None:
         if self.wire.violation is not None:
@@ -345,6 +440,6 @@ class Life:
     def _started(self) -> Engine:
         self.judge.started()
         rows = {id_: self.operator.row(id_) for id_ in OF if id_ not in self.facts.removed}
-        engine = Engine(self.path, self.wire, rows, self.main_loop, self.clock)
+        engine = Engine(self.path, self.wire, rows, self.main_loop, self.clock, self.bounds.accounts[-1])
         self.operator.engine = engine
         return engine

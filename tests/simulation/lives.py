@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
+from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
 
@@ -10,8 +12,9 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from reconciler.orders.order import OrderRequest, OrderType, Side
+from reconciler.records.accounts import Accounts, Ceilings, Scope, Throttle, Turnover
 from reconciler.records.mode import Mode
-from tests.execution.standins import Carrier
+from tests.execution.standins import ACCOUNTS, Carrier
 from tests.simulation.exchange import Placed
 from tests.simulation.life import BEAT_S, Life
 from tests.simulation.model import HALTS, INSTANCES, Instance
@@ -214,3 +217,96 @@ class Lives(RuleBasedStateMachine):
 
     def teardown(self) -> None:
         self.life.end()
+
+
+def bounding(wide: bool) -> Accounts:
+    """Limits that are reached now and then: of both accounts, of a label over both, and of all of it."""
+    more, D = (2 if wide else 1), Decimal
+    main = Ceilings(
+        max_gross_notional=D(700) * more,
+        max_drawdown=D(60) * more,
+        max_turnover=Turnover(D(1800) * more, 2),
+    )
+    real = Ceilings(max_gross_notional=D(600) * more, max_open_orders=2 * more, min_equity=D(1000))
+    bound = {"main": (main, None), "real": (real, Throttle(2 * more, 2))}
+    return replace(
+        ACCOUNTS,
+        declared={
+            id_: replace(account, currency="USD", ceilings=bound[id_][0], throttle=bound[id_][1])
+            for id_, account in ACCOUNTS.declared.items()
+        },
+        above=(
+            Scope("label", "team=x", "USD", Ceilings(max_position={"BTC/USD": D(4) * more}, max_open_orders=3 * more)),
+            Scope("all", "", "USD", Ceilings(max_position={"BTC/USD": D(6) * more}, max_daily_loss=D(90) * more)),
+        ),
+        throttle=Throttle(12 * more, 1),
+    )
+
+
+class BoundLives(Lives):
+    """Lives within limits above the instances, which come and go, as prices do."""
+
+    def __init__(self, main_loop: Carrier, empty_database: Path, tally: Counter[str]) -> None:
+        super().__init__(main_loop, empty_database, tally)
+        for instance in INSTANCES[1:]:
+            self.life.relabel(instance, team="x")
+        self.life.rebind(bounding(wide=False))
+
+    def quiet(self, beats: int = 1) -> None:
+        """Nothing is wrong for so many beats."""
+        self.life.wire.faults.clear()
+        self.life.connect()
+        for _ in range(beats):
+            self.life.one_beat()
+
+    @rule(bid=st.sampled_from([60, 80, 90, 99, 99, 110]))
+    def move(self, bid: int) -> None:
+        """The market moves, and what rests where a limit is reached is gone soon after."""
+        self.life.price(bid, bid + 2)
+        self.quiet(4)
+        self.life.check_withdrawn()
+
+    @rule(seconds=st.sampled_from([61, 121, 7_000, 90_000]))
+    def wait(self, seconds: int) -> None:
+        self.life.clock.advance(seconds)
+        self.quiet()
+
+    @rule(instance=instances, request=requests, way=st.sampled_from(["taken", "taken", "lost", "dropped", "refused"]),
+          other=instances, another=requests)  # fmt: skip
+    def race(self, instance: Instance, request: OrderRequest, way: str, other: Instance, another: OrderRequest) -> None:
+        """Two place at once."""
+        self.open_up()
+        self.quiet()
+        beside = (other, another) if other is not instance else None
+        self.life.place(instance, request, way, beside=beside)
+
+    @rule(wide=st.booleans(), instance=instances, request=requests)
+    def rebind(self, wide: bool, instance: Instance, request: OrderRequest) -> None:
+        """A pass reads other limits, and somebody places an order before it has ended."""
+        self.open_up()
+        self.quiet()
+        meanwhile: Callable[[], object] = lambda: self.life.place(instance, request)  # noqa: E731
+        self.life.rebind(bounding(wide), meanwhile)
+
+    @rule(instance=instances, team=st.sampled_from(["x", "x", "y"]))
+    def relabel(self, instance: Instance, team: str) -> None:
+        self.life.relabel(instance, team=team)
+
+    @rule(amount=st.sampled_from([900, 1_000_000, 1_000_000]))
+    def earn(self, amount: int) -> None:
+        """What the exchange says the accounts are worth."""
+        for account_id in ("main", "real"):
+            self.life.exchange.equity[account_id] = Decimal(amount)
+        self.quiet()
+
+    @rule(scope=st.sampled_from(["account main", "account real", "all"]))
+    def lift(self, scope: str) -> None:
+        self.life.lift_drawdown(scope)
+
+    @rule(instance=instances, quantity=st.integers(1, 2), limit=st.sampled_from([None, 90]))
+    def insist(self, instance: Instance, quantity: int, limit: int | None) -> None:
+        """The same order, again and again."""
+        self.open_up()
+        self.quiet()
+        for _ in range(3):
+            self.life.place(instance, request(Side.BUY, quantity, limit))

@@ -16,6 +16,7 @@ from typing import Any, Literal, NamedTuple
 
 from reconciler.orders.order import prefix
 from reconciler.records.mode import Mode
+from tests.simulation.bounds import Book, Bounds, Whose
 from tests.simulation.exchange import ASK, BID, Exchange, Placed
 from tests.simulation.table import Act, act_of, leaves
 
@@ -31,6 +32,10 @@ class Instance:
     client_id: str
     symbol: str = "BTC/USD"
     open_orders: str = "keep"
+
+    @property
+    def whose(self) -> Whose:
+        return Whose(self.id, self.account_id, self.symbol)
 
 
 INSTANCES = (
@@ -118,10 +123,13 @@ class Judge:
     exchange: Exchange
     path: Callable[[], Path]
     tally: Counter[str]
-    placing: str | None = None
+    bounds: Bounds
+    placings: list[str] = field(default_factory=list)
+    """Who is placing: an order may leave while another is on its way."""
     cancelling: str | None = None
     """The order that a strategy cancels just now; every other cancel is a record's wish."""
-    left: int = 0
+    left: Counter[str] = field(default_factory=Counter)
+    """How many orders left, of who is placing."""
     opened: tuple[Path, sqlite3.Connection] | None = None
     reading: threading.Lock = field(default_factory=threading.Lock)
     compared: set[str] = field(default_factory=set)
@@ -149,12 +157,18 @@ class Judge:
         self.absences_s.clear()
         self.refusals.clear()
         self.hushed_s.clear()
+        self.bounds.started()
+
+    @property
+    def placing(self) -> str | None:
+        return self.placings[-1] if self.placings else None
 
     def begin(self, instance_id: str) -> None:
-        self.placing, self.left = instance_id, 0
+        self.placings.append(instance_id)
+        self.left[instance_id] = 0
 
     def end(self) -> None:
-        self.placing = None
+        self.placings.pop()
 
     def rows(self) -> dict[str, Columns]:
         """The ledger as it is committed, read by nobody's code but SQLite's."""
@@ -195,8 +209,8 @@ class Judge:
             return
         assert self.placing is not None, f"{id_} was sent though nobody was placing anything"
         instance = OF[self.placing]
-        self.left += 1
-        assert self.left == 1, f"{self.placing} placed one order, and {self.left} left"
+        self.left[instance.id] += 1
+        assert self.left[instance.id] == 1, f"{instance.id} placed one order, and {self.left[instance.id]} left"
         assert all(other["client_order_id"] != id_ for other in self.exchange.received), f"{id_} was sent twice"
         assert id_ in rows, f"{id_} left before it was in the ledger"
         row = rows[id_]
@@ -208,6 +222,9 @@ class Judge:
         assert sent == (row["account_id"], row["client_id"], row["symbol"])
         assert (asked["side"], asked["quantity"]) == (row["side"], row["quantity"])
         self._require_open_gate(instance, asked)
+        own = [other for other in self._own(instance.id) if other["client_order_id"] != id_]
+        act = _act(own, self.position(instance.id), asked["side"], Decimal(asked["quantity"]))
+        self.bounds.leaves(instance.whose, row, act)
         self.tally["sent"] += 1
 
     def _close(self, rows: Mapping[str, Columns], asked: Mapping[str, Any]) -> None:
@@ -343,8 +360,12 @@ class Judge:
         if self.cancelling != id_ and any(id_ in self._killed(kill) for kill in self.facts.kills):
             self.tally["killed by a halt"] += 1
             return
-        assert leaves(Act.CANCELS, told := self.facts.told(instance)), f"a cancel left: {told}"
-        if self.cancelling != id_:
+        told = self.facts.told(instance)
+        assert self.cancelling != id_ or leaves(Act.CANCELS, told), f"a cancel left: {told}"
+        if self.cancelling != id_ and self._is_reached(id_):
+            self.tally["cancelled where a limit is reached"] += 1
+        elif self.cancelling != id_:
+            assert leaves(Act.CANCELS, told), f"a cancel left: {told}"
             assert instance.open_orders == "cancel", f"{id_} was cancelled, and nobody asked for it"
             assert self.facts.modes[instance.id] is not Mode.ACTIVE, f"{id_} was withdrawn from an active instance"
             self.tally["withdrawn"] += 1
@@ -380,6 +401,13 @@ class Judge:
                     f"not flat: {books}, {there} at the exchange"
                 )
                 self.tally["flat"] += not books
+
+    def _is_reached(self, id_: str) -> bool:
+        """Whether a limit above it is reached, and it would add: now, or when the beat began."""
+        return id_ in self.bounds.cancellable or id_ in {row["client_order_id"] for row in self.bounds.unwanted()}
+
+    def book(self, instance_id: str) -> Book:
+        return Book(self.position(instance_id), self._own(instance_id))
 
     def held_back(self) -> int:
         """How many orders should be withdrawn, were there no full halt."""

@@ -9,6 +9,7 @@ from reconciler.clock import Clock, iso
 from reconciler.records.halt import Cancelling, Halt
 from reconciler.records.mode import Mode
 from reconciler.records.record import Identity, InstanceRecord, Row, RowChange
+from tests.simulation.bounds import Bounds
 from tests.simulation.engine import Engine
 from tests.simulation.model import COLLAR, INSTANCES, OF, Facts, HaltKey, Instance, Kill
 
@@ -21,8 +22,9 @@ class Operator:
 
     engine: Engine
 
-    def __init__(self, facts: Facts, clock: Clock) -> None:
+    def __init__(self, facts: Facts, clock: Clock, bounds: Bounds) -> None:
         self._facts = facts
+        self._bounds = bounds
         self._clock = clock
         self._afterwards: list[Callable[[], object]] = []
 
@@ -103,6 +105,8 @@ class Operator:
             halts -= {halt for halt in halts if halt[:2] == (scope, id_)}
         self._facts.kills -= {kill for kill in self._facts.kills if kill.halt[:2] == (scope, id_)}
         self.engine.store.halts.lift(scope, id_, "uid 1000", "over")  # type: ignore[arg-type]
+        if scope == "instance":
+            self._bounds.unhalted(id_)
         self.declare()
 
     def lift_all(self) -> None:
@@ -126,10 +130,11 @@ class Operator:
     def row(self, instance_id: str, mode: Mode | None = None) -> Row:
         """What the record says."""
         removed_at = "2026-01-31T00:00:00.000Z" if instance_id in self._facts.removed else None
-        return _row(OF[instance_id], mode or self._facts.modes[instance_id], self._facts.committed, removed_at)
+        labels, mode = self._bounds.labels.get(instance_id, {}), mode or self._facts.modes[instance_id]
+        return _row(OF[instance_id], mode, self._facts.committed, removed_at, labels)
 
 
-def _row(instance: Instance, mode: Mode, committed: bool, removed_at: str | None) -> Row:
+def _row(instance: Instance, mode: Mode, committed: bool, removed_at: str | None, labels: dict[str, str]) -> Row:
     identity = Identity("grid", instance.account_id, instance.client_id, instance.symbol)
     record = InstanceRecord(
         id=instance.id,
@@ -138,6 +143,8 @@ def _row(instance: Instance, mode: Mode, committed: bool, removed_at: str | None
         config={},
         effective_config={},
         open_orders=instance.open_orders,  # type: ignore[arg-type]
+        labels=labels,
+        values={"labels": labels},
     )
     path = f"instances/{instance.id}.yaml"
     return Row(record, path, 1, "v", "c", "f", "d", None, committed, "2026-01-31T00:00:00.000Z", None, removed_at)

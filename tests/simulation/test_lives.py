@@ -15,13 +15,13 @@ import pytest
 from hypothesis import HealthCheck, Phase, seed, settings
 from hypothesis.stateful import run_state_machine_as_test
 
-from tests.execution.standins import MainLoop
-from tests.simulation.lives import BAD_CANCELS, UNANSWERED, Lives
+from tests.execution.standins import Carrier, Inline, MainLoop
+from tests.simulation.lives import BAD_CANCELS, UNANSWERED, BoundLives, Lives
 from tests.simulation.table import BEHIND, BRAKED, EXPOSING, RULES
 from tests.simulation.wire import POINTS, WAYS
 
 EXAMPLES = int(os.environ.get("SIMULATION_EXAMPLES", "0"))
-SEEDS = range(8)
+SEEDS = range(9)
 LIVES = 11
 """To a seed. Of more, Hypothesis makes by far the most by repeating parts of earlier ones."""
 
@@ -48,6 +48,29 @@ REACHED = (
 """What random lives must come by: what they never reach they prove nothing about."""
 
 
+def lead(lives: Callable[[], Lives], number: int, steps: int) -> None:
+    wanted = settings(
+        max_examples=number,
+        phases=tuple(Phase) if EXAMPLES else (Phase.generate,),  # making a life shorter takes minutes
+        stateful_step_count=steps,
+        derandomize=False,
+        database=None,
+        deadline=None,
+        suppress_health_check=list(HealthCheck),
+    )
+    run_state_machine_as_test(lives, settings=wanted)  # type: ignore[arg-type]  # whatever makes one will do
+
+
+WITHIN_LIMITS = (
+    *("refused by account main: max_gross_notional", "refused by account real: max_gross_notional"),
+    "refused by account main: max_drawdown",
+    *("refused by account main: max_turnover", "refused by account real: max_open_orders"),
+    *("refused by account real: min_equity", "refused by label team=x: max_position[BTC/USD]"),
+    *("refused by all: max_position[BTC/USD]", "refused by throttle", "cancelled where a limit is reached"),
+    *("beside another, accepted", "beside another, rejected", "accepted", "killed"),
+)
+
+
 @pytest.mark.timeout(0 if EXAMPLES else 120)
 def test_whatever_happens_no_order_leaves_that_must_not_and_none_is_sent_twice_or_lost(
     main_loop: MainLoop, empty_database: Path
@@ -56,18 +79,6 @@ def test_whatever_happens_no_order_leaves_that_must_not_and_none_is_sent_twice_o
 
     def born() -> Lives:
         return Lives(main_loop, empty_database, tally)
-
-    def lead(lives: Callable[[], Lives], number: int, steps: int) -> None:
-        wanted = settings(
-            max_examples=number,
-            phases=tuple(Phase) if EXAMPLES else (Phase.generate,),  # making a life shorter takes minutes
-            stateful_step_count=steps,
-            derandomize=False,
-            database=None,
-            deadline=None,
-            suppress_health_check=list(HealthCheck),
-        )
-        run_state_machine_as_test(lives, settings=wanted)  # type: ignore[arg-type]  # whatever makes one will do
 
     if EXAMPLES:
         lead(born, EXAMPLES, 50)
@@ -79,3 +90,25 @@ def test_whatever_happens_no_order_leaves_that_must_not_and_none_is_sent_twice_o
         assert any(tally[f"{deed} at {point}"] for point in POINTS), f"nothing came between by {deed}"
     for point in POINTS:
         assert sum(tally[f"{deed} at {point}"] for deed in DEEDS) >= 5, f"hardly anything came between at {point}"
+
+
+@pytest.mark.parametrize("carrier", [MainLoop, Inline], ids=["threads and loop", "inline"])
+@pytest.mark.timeout(0 if EXAMPLES else 120)
+def test_whatever_happens_no_limit_above_the_instances_is_exceeded_and_none_is_in_the_way_of_what_it_allows(
+    carrier: type[Carrier], empty_database: Path
+) -> None:
+    tally: Counter[str] = Counter()
+    main_loop = carrier()
+
+    def born() -> BoundLives:
+        return BoundLives(main_loop, empty_database, tally)
+
+    try:
+        if EXAMPLES:
+            lead(born, EXAMPLES, 50)
+            return
+        for number in range(2):
+            lead(seed(number)(born), LIVES, 40)
+    finally:
+        main_loop.close()
+    assert [what for what in WITHIN_LIMITS if not tally[what]] == [], "never reached"

@@ -56,6 +56,8 @@ class Wire:
     """Calls of a tool that will go wrong."""
     cancels: list[str] = field(default_factory=list)
     violation: AssertionError | None = None
+    beside: Callable[[], None] | None = None
+    """What somebody else does while an order is at the exchange, and its answer on its way."""
 
     def hook(self, point: str) -> None:
         if self.interruption is None or self.interruption[0] != point:
@@ -68,6 +70,7 @@ class Wire:
         """One call, from the engine to the exchange and back."""
         if tool == "place_order":
             return await self._order(engine, arguments, handover)
+        connection = engine.link.status.connections
         if self.judge.placing is not None and tool == "get_quote":
             self.hook("quote")
         if not handover.claim():
@@ -94,6 +97,8 @@ class Wire:
             self.judge.compared.add(arguments["account_id"])
         if self._fault(f"dropped {tool}"):
             raise ExecUnknown("done, and the answer is lost")
+        if (engine.link.status.connected, engine.link.status.connections) == (True, connection):
+            self.judge.bounds.told(tool, arguments)
         return answer
 
     def _fault(self, name: str) -> bool:
@@ -128,6 +133,12 @@ class Wire:
         self.hook("arrived")
         engine.ledger.refuses_next = way == "unwritten"
         handover.finish()
+        if self.beside is not None:
+            beside, self.beside = self.beside, None
+            if engine.main_loop.ident is None:
+                beside()
+            else:
+                await asyncio.to_thread(beside)
         if way == "slow":
             await asyncio.Event().wait()  # whoever waits gives up at once
         self._is_written(engine)
