@@ -206,7 +206,7 @@ class LiveBeats:
     """Gives heartbeats to a floor: orders are asked for first, then whoever is due ticks.
 
     Asked for before anybody ticks, as in a backtest, not beside the ticks: live, who ticks at each beat may learn of a
-    fill one beat later. And asked for only where anything was written down at the exchange: else all answers are as
+    fill one beat later. And asked for only where the exchange wrote anything down by itself: else all answers are as
     they were, and an hour of them takes a minute.
     """
 
@@ -231,11 +231,11 @@ class LiveBeats:
         floor.ask("get_balances", self._account)  # which has it look at the next row
         if self._journal.stat().st_size != self._known:
             floor.run(self._ask(beat))
-            self._known = self._journal.stat().st_size
         assert floor.engine.heartbeat.step()
         floor.dispatched += sum(beat % steps == 0 for steps in self._steps)
         wait_until(lambda: floor.host.ticks().count == floor.dispatched, "all ticks to end")
         wait_until(lambda: not bridge._running, "what the beat set off at the exchange to end")
+        self._known = self._journal.stat().st_size  # what was placed and cancelled since has been answered
 
 
 def test_an_hour_of_the_example_fleet_is_the_same_live_and_as_a_backtest(
