@@ -408,7 +408,9 @@ class DrillOrders:
         order = replace(
             self._steps.closing(origin, request), quote_bid=quote.bid, quote_ask=quote.ask, quote_at=quote.as_of
         )
-        look = self._steps.last_look_at_closing(order, lambda: self._halted(account_id, row.id))
+        look = self._steps.last_look_at_closing(
+            order, lambda: self._halted(account_id, row.id) or self._steps.reserved(order)
+        )
         return self._bridge.result(self._dispatch.order(order, look))
 
     def _halted(self, account_id: str, instance_id: str) -> str:

@@ -193,6 +193,10 @@ class Gatekeeper:
             self._envelope.give_back(order)
         return struck
 
+    def reserve(self, order: Order) -> str:
+        """A unit of what is above its instance, for an operator's order that opens something; why there is none."""
+        return self._envelope.reserve(order, reducing=False)
+
     def give_back(self, order: Order) -> None:
         """The order was claimed, and certainly does not leave after all."""
         self._envelope.give_back(order)

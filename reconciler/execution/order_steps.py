@@ -153,6 +153,10 @@ class OrderSteps:
             money=self._servers.accounts.money(origin.account_id),
         )
 
+    def reserved(self, order: Order) -> str:
+        """Take a unit of what is above its instance, for an operator opens something; why there is none, else empty."""
+        return self._gatekeeper.reserve(order)
+
     def last_look_at_closing(self, order: Order, objection: Callable[[], str]) -> LastLook:
         """What is asked when a closing order is claimed: no halt and no limit, but what its flattening says."""
 

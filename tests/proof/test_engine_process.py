@@ -377,6 +377,30 @@ def test_limits_that_change_hold_at_once_though_nothing_else_has_changed(
     assert engine.get("/limits")["items"][0]["by"] == [{"instance_id": "one", "used": "4"}]
 
 
+def test_a_drill_is_held_to_the_limits_above_its_instance_and_says_what_kept_it_from_trying(
+    root: Path, start: Callable[[], Engine]
+) -> None:
+    bounded(root, "0.00001")
+    engine = start()
+    engine.until_instance(lambda item: item["ticks"]["count"] >= 1)
+    command = [sys.executable, "-m", "reconciler", "--root", str(root), "drill", "--account", "main"]
+
+    def drill() -> subprocess.CompletedProcess[str]:
+        return subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+
+    done = drill()
+    assert done.returncode == 2, done.stdout + done.stderr
+    assert "account main: max_position[EUR/USD]" in done.stdout + done.stderr
+    assert [order for order in engine.orders(outcome="accepted") if order["provenance"] == "operator"] == []
+    assert engine.get("/engine")["halts"] == []
+    bounded(root, "1000")
+    engine.until(lambda: engine.get("/limits")["items"][0]["most"] == "1000")
+    done = drill()
+    assert done.returncode == 0, done.stdout + done.stderr
+    item = engine.until(lambda: next(one for one in engine.get("/limits")["items"] if one["money"] == "paper"))
+    assert item["used"] == "0", "what it opened, it closed"
+
+
 def test_a_drill_holds_while_a_strategy_trades(root: Path, start: Callable[[], Engine]) -> None:
     engine = start()
     engine.until_instance(lambda item: item["ticks"]["count"] >= 1)
