@@ -130,6 +130,15 @@ class MainLoop:
         return self.run(make())
 
     def close(self) -> None:
+        """As `asyncio.run` ends one: what was asked for and never begun is cancelled, and ends."""
+
+        async def cancelled() -> None:
+            others = asyncio.all_tasks() - {asyncio.current_task()}
+            for task in others:
+                task.cancel()
+            await asyncio.gather(*others, return_exceptions=True)
+
+        self.run(cancelled())
         self.loop.call_soon_threadsafe(self.loop.stop)
         self._thread.join()
         self.loop.close()
