@@ -460,6 +460,8 @@ class _Engine:
         abandoned = engine.host.stop(self._settings.runtime.shutdown_deadline_seconds)
         if abandoned:
             log.warning("instances abandoned: their hooks did not end in time", extra={"ids": ",".join(abandoned)})
+        if not self._ending:  # one that ends for something is wrong leaves it to the dead man's switches
+            engine.gateway.disarm()
         log.info("engine stopped")
 
 

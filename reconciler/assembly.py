@@ -135,10 +135,11 @@ def order_side(
     *,
     market: Callable[[Servers, Bridge, EventLog], MarketData] = MarketData,
     shadow_fee: Decimal = DEFAULT_FEE,
+    heartbeat_s: float = 6.0,
 ) -> OrderSide:
     """The half of an engine that orders need, without a fleet. What the last engine left under way is taken up."""
     data = market(venues, bridge, store.events)
-    gateway = Gateway(store, venues, data, bridge, clock, shadow_fee=shadow_fee)
+    gateway = Gateway(store, venues, data, bridge, clock, shadow_fee=shadow_fee, heartbeat_s=heartbeat_s)
     gateway.recover()
     return OrderSide(data, gateway)
 
@@ -159,7 +160,15 @@ def assembled(
     are taken as established.
     """
     bridge = driver.bridge
-    market, gateway = order_side(clock, store, venues, bridge, market=driver.market, shadow_fee=settings.shadow_fee)
+    market, gateway = order_side(
+        clock,
+        store,
+        venues,
+        bridge,
+        market=driver.market,
+        shadow_fee=settings.shadow_fee,
+        heartbeat_s=settings.heartbeat_seconds,
+    )
     arrivals = gateway.arrivals()
 
     def started(work: Callable[[], Any]) -> None:

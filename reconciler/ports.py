@@ -114,10 +114,12 @@ class Cancellation:
     failed: tuple[tuple[str, str], ...]
     flat: tuple[str, ...] = ()
     """Where it closes what is held: how far each market of each account is, in words."""
+    is_closed: bool = False
+    """Whether in all of these nothing more is done: they are flat, or what is left is less than the smallest order."""
 
     def to_json(self) -> dict[str, Any]:
         failed = [{"client_order_id": id_, "message": why} for id_, why in self.failed]
-        return {"left": list(self.left), "failed": failed, "flattening": list(self.flat)}
+        return {"left": list(self.left), "failed": failed, "flattening": list(self.flat), "closed": self.is_closed}
 
 
 class TradingStatus(Protocol):

@@ -374,7 +374,8 @@ class _Drill:
         left = partial(_of_cancelling, "left")
         self._wait("all is cancelled", lambda halt: not left(halt), left)
         self._halt("flatten", {"full": True, "cancel": "all", "flatten": "0.05"})
-        self._wait("all is closed", lambda halt: not self._held(), partial(_of_cancelling, "flattening"))
+        flat = partial(_of_cancelling, "flattening")
+        self._wait("all is closed", lambda halt: halt["cancelling"]["closed"] or not self._held(), flat, tells=True)
         sent = [
             order["client_order_id"]
             for order in self._orders()
@@ -396,13 +397,17 @@ class _Drill:
         failed = answer.get("failed") or []
         self._note(name, not failed, failed[0]["message"] if failed else f"in force after {took_ms:.0f} ms")
 
-    def _wait(self, name: str, is_over: Callable[[Any], bool], left: Callable[[Any], Any]) -> None:
+    def _wait(
+        self, name: str, is_over: Callable[[Any], bool], left: Callable[[Any], Any], *, tells: bool = False
+    ) -> None:
+        """`tells`: what is left then is told where it is over, too."""
         begun_s = self._clock.monotonic()
         while True:
             cancelling = [halt for halt in self._halts() if halt["id"] == self._account and halt["cancelling"]]
             took_s = self._clock.monotonic() - begun_s
             if cancelling and is_over(cancelling[-1]):
-                self._note(name, True, f"after {took_s:.1f} s")
+                told = "; ".join(left(cancelling[-1])) if tells else ""
+                self._note(name, True, f"after {took_s:.1f} s" + (f": {told}" if told else ""))
                 return
             if took_s >= self._timeout_s:
                 told = left(cancelling[-1]) if cancelling else "no such halt is in force"

@@ -18,6 +18,8 @@ JsonType = Literal["string", "number", "integer", "boolean"]
 
 PLACE: Final = "place_order"
 CANCEL: Final = "cancel_order"
+CANCEL_ALL: Final = "cancel_all"
+CANCEL_AFTER: Final = "cancel_all_after"
 LOOK_UP: Final = "get_order"
 CANDLES: Final = "get_candles"
 RULES: Final = "get_rules"
@@ -108,11 +110,15 @@ TOOLS: Final[Mapping[str, Tool]] = {
         fields=("opened_at", "open", "high", "low", "close", "volume"),
         items="candles",
     ),
+    CANCEL_ALL: _tool(Argument("symbol", required=False, may_be_dropped=True), fields=()),
+    CANCEL_AFTER: Tool(
+        {"account_id": Argument("account_id", may_be_dropped=True), "seconds": Argument("seconds", "integer")}, ()
+    ),
     RULES: _tool(_SYMBOL, fields=("price_step", "quantity_step", "min_quantity", "min_notional", "contract_size")),
 }
 """Every tool of the contract, by name."""
 
-OPTIONAL: Final = frozenset({RULES})
+OPTIONAL: Final = frozenset({RULES, CANCEL_ALL, CANCEL_AFTER})
 """What a server may lack without a word about it."""
 
 DATA: Final = frozenset({"get_quote", "get_candles", "get_positions", BALANCES, RULES})

@@ -14,7 +14,7 @@ from difflib import get_close_matches
 from itertools import zip_longest
 from typing import Any, Final
 
-from reconciler.exec_mcp.contract import CANCEL, LOOK_UP, OPTIONAL, PLACE, TOOLS, Argument
+from reconciler.exec_mcp.contract import CANCEL, CANCEL_AFTER, CANCEL_ALL, LOOK_UP, OPTIONAL, PLACE, TOOLS, Argument
 from reconciler.exec_mcp.promises import (
     Schema,
     branches,
@@ -86,8 +86,8 @@ def fit(
         for one, value in () if tool in lacking else _each(words, tool):
             mismatches += _tool(tool, one, listed, value)
             mismatches += _answers(tool, one, listed, gives or {})
-    mismatches += _accounts(words, accounts)
-    mismatches += _never_over(words)
+    told = (*_accounts(words, accounts), *_never_over(words), *_beyond_the_list(words))
+    mismatches += [one for one in told if one.tool not in lacking]
     mismatches = list(dict.fromkeys(mismatches))
     disabled = {one.tool for one in mismatches if one.disables}
     usable = tuple(tool for tool in TOOLS if words.tool(tool) is not None and tool not in disabled | lacking)
@@ -138,6 +138,14 @@ def _never_over(words: ServerWords) -> Iterator[Mismatch]:
         )
 
 
+def _beyond_the_list(words: ServerWords) -> Iterator[Mismatch]:
+    """What is cancelled together has to be listed before: of no account or client more than a list is asked for."""
+    for who in ("account_id", "client_id"):
+        lists = any(one.targets(who) for one, _ in _each(words, "list_orders"))
+        if lists and any(not one.targets(who) for one, _ in _each(words, CANCEL_ALL)):
+            yield Mismatch(CANCEL_ALL, f"it is not told {who}, and list_orders is: it reaches more than is listed")
+
+
 def _confirmation(tool: str, confirm: Confirmation, listed: Mapping[str, Schema]) -> Iterator[Mismatch]:
     schema = listed.get(confirm.name)
     if schema is None:
@@ -160,7 +168,7 @@ def _accounts(words: ServerWords, accounts: Sequence[str]) -> Iterator[Mismatch]
         yield Mismatch(
             PLACE, f"account_id has nowhere to go: the server takes no account, and {both} are declared under it"
         )
-    for tool in ("list_orders", "get_positions", "get_balances"):
+    for tool in ("list_orders", "get_positions", "get_balances", CANCEL_ALL, CANCEL_AFTER):
         if len(accounts) > 1 and any(not one.targets("account_id") for one, _ in _each(words, tool)):
             both = ", ".join(accounts)
             yield Mismatch(tool, f"account_id has nowhere to go, and {both} are declared under the server")
@@ -263,7 +271,7 @@ def _may_mean(tool: str, name: str) -> bool:
     """False where a tool called so does something else to orders than our `tool` does."""
     spelled = name.lower()
     cancels, places = "cancel" in spelled, any(word in spelled for word in ("place", "create", "submit"))
-    return cancels == (tool == CANCEL) and (not places or tool == PLACE)
+    return cancels == (tool in (CANCEL, CANCEL_ALL, CANCEL_AFTER)) and (not places or tool == PLACE)
 
 
 def _there(path: tuple[str, ...], schema: Schema) -> str:

@@ -15,7 +15,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
-from decimal import ROUND_CEILING, ROUND_DOWN, ROUND_FLOOR, Decimal
+from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal
 from functools import partial
 
 from reconciler import exact
@@ -29,7 +29,7 @@ from reconciler.execution.look_up import Clerk
 from reconciler.execution.order_steps import OrderSteps
 from reconciler.execution.sending import Dispatch
 from reconciler.execution.tally import Held, bearer_of, closing, surely
-from reconciler.orders.market import InstrumentRules, Quote
+from reconciler.orders.market import InstrumentRules, Quote, limit_price, slice_of
 from reconciler.orders.news import Correction
 from reconciler.orders.order import (
     PREFIX_LENGTH,
@@ -52,41 +52,10 @@ from reconciler.store.store import Store
 
 PATIENCE = timedelta(seconds=10)
 """So old a closing order gets before it is cancelled, and what is left asked anew at the prices of then."""
-_FINEST = Decimal("1E-8")
-"""What a slice is rounded to where the server tells no step."""
 _ZERO = Decimal(0)
 _RESTS_BELOW = Decimal("0.3")
 """So far below the quote, as a fraction, an order rests that is not to fill."""
 _TAKES_WITHIN = Decimal("0.05")
-
-
-def limit_price(side: Side, quote: Quote, collar: Decimal, step: Decimal | None) -> Decimal:
-    """The worst price it may trade at: within `collar` of the quote, rounded to `step` towards it."""
-    near = quote.bid if side is Side.SELL else quote.ask
-    part = exact.subtract(Decimal(1), collar) if side is Side.SELL else exact.add(Decimal(1), collar)
-    rounding = ROUND_CEILING if side is Side.SELL else ROUND_FLOOR
-    worst = exact.multiply(near, part)
-    if step:
-        return exact.multiple(worst, step, rounding)
-    return exact.rounded(worst, Decimal(1).scaleb(min(0, int(near.as_tuple().exponent))), rounding)
-
-
-def slice_of(
-    quantity: Decimal, price: Decimal, most: Decimal | None, rules: InstrumentRules, size: Decimal
-) -> Decimal | None:
-    """How much of it one order may be: no more than is worth `most`, in steps; None where that is too small."""
-    step, unit = rules.quantity_step, exact.multiply(price, size)
-    if most is not None and exact.multiply(quantity, unit) > most:
-        quantity = exact.multiple(exact.share(most, Decimal(1), unit), step or _FINEST, ROUND_DOWN)
-    elif step:
-        quantity = exact.multiple(quantity, step, ROUND_DOWN)
-    worth = exact.multiply(quantity, unit)
-    is_dust = (
-        quantity <= 0
-        or (rules.min_quantity is not None and quantity < rules.min_quantity)
-        or (rules.min_notional is not None and worth < rules.min_notional)
-    )
-    return None if is_dust else quantity
 
 
 @dataclass(frozen=True, slots=True)
@@ -256,9 +225,11 @@ class Flattening:
         rows = {row.id: row for row, _ in own}
         books = {row.id: quantity for row, quantity in own}
         asked = closing(books, seen.held.get(symbol, _ZERO))
-        if isinstance(asked, str):
+        if isinstance(asked, str) and not _cross(books):
             return self._named(halt, market, asked)
         quote = await self._clerk.do(lambda: self._market.quote(account_id, symbol, beat))
+        if isinstance(asked, str):  # what they cancel out among themselves is moved all the same
+            return await self._moved(halt, market, books, quote, f"nothing is sent: {asked}")
         if asked is None:
             return await self._moved(halt, market, books, quote)
         bearer = rows[asked.bearer]
@@ -306,8 +277,13 @@ class Flattening:
         """The closing orders there, whoever's scope they are for."""
         return [order for order in self._store.ledger.open_on(*market) if order.provenance.is_by_operator]
 
-    async def _moved(self, halt: Halt, market: _Market, books: Mapping[str, Decimal], quote: Quote) -> Flat:
-        """Nothing more can be sent: what it closed for others, and what opposite instances cancel out, is moved."""
+    async def _moved(
+        self, halt: Halt, market: _Market, books: Mapping[str, Decimal], quote: Quote, why_not: str = ""
+    ) -> Flat:
+        """Nothing more can be sent: what it closed for others, and what opposite instances cancel out, is moved.
+
+        `why_not` says what keeps the rest; empty where it is less than the smallest order.
+        """
         if waiting := self._waiting(halt):  # it came to be known when the account was compared
             return Flat(*market, f"waits: {waiting}")
         net = exact.total(books.values())
@@ -326,6 +302,9 @@ class Flattening:
         if not net:
             self._once(halt, market, "Normal", EventReason.FLATTENED, "flat")
             return Flat(*market, "flat", is_over=True)
+        if why_not:
+            self._once(halt, market, "Warning", EventReason.NOT_FLATTENED, why_not)
+            return Flat(*market, why_not)
         told = f"{decimal_text(net)} is left, less than the smallest order: it stays"
         self._once(halt, market, "Normal", EventReason.FLATTENED, told)
         return Flat(*market, told, is_over=True)
@@ -357,6 +336,11 @@ class Flattening:
 
     def _tell(self, instance_id: str | None, type: EventType, reason: EventReason, message: str) -> None:
         self._store.events.record(instance_id, type, reason, message)
+
+
+def _cross(books: Mapping[str, Decimal]) -> bool:
+    """Whether some hold what others owe."""
+    return min(books.values()) < 0 < max(books.values())
 
 
 def _covers(halt: Halt, order: Order) -> bool:
@@ -444,5 +428,7 @@ def _request(quote: Quote, rules: InstrumentRules, *, takes: bool) -> OrderReque
     quantity = rules.min_quantity or rules.quantity_step or Decimal(1)
     if rules.min_notional is not None and exact.multiply(quantity, price) < rules.min_notional:
         quantity = exact.share(rules.min_notional, Decimal(1), price)
+    if takes:  # what a fee, or a lower price, takes away of the smallest order, could not be closed any more
+        quantity = exact.multiply(quantity, Decimal(2))
     quantity = exact.multiple(quantity, rules.quantity_step or Decimal("1E-8"), ROUND_CEILING)
     return OrderRequest(Side.BUY, OrderType.LIMIT, quantity, price)

@@ -8,6 +8,7 @@ nothing is sent twice, and the instance opens nothing new until it is resolved.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import replace
 from decimal import Decimal
@@ -31,7 +32,7 @@ from reconciler.execution.tally import Orphan, Orphans
 from reconciler.execution.valuation import Valuation
 from reconciler.execution.watch import LATELY, Denial, Doubt, OrderWatch
 from reconciler.execution.wholeness import Wholeness
-from reconciler.execution.withdrawal import Withdrawal
+from reconciler.execution.withdrawal import DeadMan, Withdrawal
 from reconciler.orders.market import Balance, Equity, Position
 from reconciler.orders.news import Correction, Shares, Verdict
 from reconciler.orders.order import (
@@ -51,6 +52,7 @@ from reconciler.records.mode import Mode
 from reconciler.records.status import Obstacle, TradingCaveat
 from reconciler.store.store import Store
 
+_DISARMED_WITHIN_S = 5.0
 _SETTLING_CALLS = 4
 """So many calls, one after the other, an account is looked at with, about."""
 
@@ -78,6 +80,7 @@ class Gateway:
         clock: Clock,
         ids: OrderIds | None = None,
         shadow_fee: Decimal = DEFAULT_FEE,
+        heartbeat_s: float = 6.0,
     ) -> None:
         ledger, halts, events = store.ledger, store.halts, store.events
         self._ledger = ledger
@@ -111,6 +114,7 @@ class Gateway:
         self._withdrawal = Withdrawal(
             ledger, self._settlement, self._watch, self._gatekeeper, self._dispatch, self._look_up, servers, clerk
         )
+        self._dead_man = DeadMan(ledger, servers, orphans, events, clock, heartbeat_s)
         self._flattening = Flattening(store, look, self._steps, self._dispatch, servers, market, clerk, clock)
         self._drill_orders = DrillOrders(store, servers, market, self._steps, self._dispatch, bridge)
         self._beat = 0
@@ -179,7 +183,7 @@ class Gateway:
 
     async def _tend(self, *, compares: bool) -> None:
         if not self._clerk.is_closed:
-            rounds = [self._follow_up.run(), self._withdrawal.run()]
+            rounds = [self._follow_up.run(), self._withdrawal.run(), self._dead_man.run()]
             await asyncio.gather(*([self._comparing.run(), *rounds] if compares else rounds))
 
     async def withdraw(self) -> None:
@@ -187,10 +191,19 @@ class Gateway:
         if not self._clerk.is_closed:
             await self._withdrawal.run()
 
+    def disarm(self) -> None:
+        """Before an orderly end: what rests is to stay, though nobody is there any more. Blocks; raises nothing."""
+        with contextlib.suppress(ExecError):
+            self._bridge.call(self._dead_man.disarm, _DISARMED_WITHIN_S)
+
     def cancellations(self) -> tuple[Cancellation, ...]:
         """How far each halt is that cancels something. From memory."""
-        flat = self._flattening.progress
-        return tuple(replace(one, flat=tuple(flattened(flat(one.halt)))) for one in self._withdrawal.progress())
+        found = []
+        for one in self._withdrawal.progress():
+            flat = self._flattening.progress(one.halt)
+            is_closed = bool(flat) and all(market.is_over for market in flat)
+            found.append(replace(one, flat=tuple(flattened(flat)), is_closed=is_closed))
+        return tuple(found)
 
     def cancel_by_hand(self, client_order_id: str) -> tuple[Order | None, str]:
         """An operator cancels one order, under a full halt, too. The order as it is then, and why it was not cancelled.

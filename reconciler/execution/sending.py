@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import Future, InvalidStateError
 from typing import Any
 
@@ -96,6 +96,27 @@ class Dispatch:
         handover = Handover(look)
         try:
             return await self._called("cancel_order", order, addressed(order), handover)
+        except ExecUnavailable:
+            if look.refusal is not None:
+                raise Withheld(str(look.refusal)) from None
+            raise
+        finally:
+            handover.finish()
+
+    async def cancelled_together(
+        self, orders: Sequence[Order], symbol: str | None, objection: Callable[[], str]
+    ) -> None:
+        """Cancel all that is open of the account and client of `orders`, of one symbol or of all; on the loop.
+
+        `objection` says, as it leaves, why something else may be in its reach. ExecErrors as the server answers.
+        """
+        first = orders[0]
+        look = self._steps.last_look_at_closing(first, objection)
+        handover = Handover(look)
+        who = {"account_id": first.provenance.account_id, "client_id": first.provenance.client_id}
+        asked = who if symbol is None else {**who, "symbol": symbol}
+        try:
+            await self._called("cancel_all", first, asked, handover)
         except ExecUnavailable:
             if look.refusal is not None:
                 raise Withheld(str(look.refusal)) from None

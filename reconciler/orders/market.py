@@ -9,13 +9,14 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from decimal import Decimal
+from decimal import ROUND_CEILING, ROUND_DOWN, ROUND_FLOOR, Decimal
 from enum import StrEnum
 from functools import lru_cache
 from itertools import pairwise
 from typing import Final
 
 from reconciler import exact
+from reconciler.orders.order import Side
 
 TIMEFRAMES_S = {"1m": 60, "5m": 300, "15m": 900, "30m": 1800, "1h": 3600, "4h": 14400, "1d": 86400}
 """Every timeframe a strategy may ask for, and its length in seconds."""
@@ -276,3 +277,36 @@ def counted(amount: Decimal, currency: str, into: str, count_as: Factors) -> Dec
     """An amount in another currency, by the factor that was reviewed for it; None where there is none."""
     found = factor(currency, into, count_as)
     return None if found is None else exact.multiply(amount, found)
+
+
+_FINEST = Decimal("1E-8")
+"""What a slice is rounded to where the server tells no step."""
+
+
+def limit_price(side: Side, quote: Quote, collar: Decimal, step: Decimal | None) -> Decimal:
+    """The worst price it may trade at: within `collar` of the quote, rounded to `step` towards it."""
+    near = quote.bid if side is Side.SELL else quote.ask
+    part = exact.subtract(Decimal(1), collar) if side is Side.SELL else exact.add(Decimal(1), collar)
+    rounding = ROUND_CEILING if side is Side.SELL else ROUND_FLOOR
+    worst = exact.multiply(near, part)
+    if step:
+        return exact.multiple(worst, step, rounding)
+    return exact.rounded(worst, Decimal(1).scaleb(min(0, int(near.as_tuple().exponent))), rounding)
+
+
+def slice_of(
+    quantity: Decimal, price: Decimal, most: Decimal | None, rules: InstrumentRules, size: Decimal
+) -> Decimal | None:
+    """How much of it one order may be: no more than is worth `most`, in steps; None where that is too small."""
+    step, unit = rules.quantity_step, exact.multiply(price, size)
+    if most is not None and exact.multiply(quantity, unit) > most:
+        quantity = exact.multiple(exact.share(most, Decimal(1), unit), step or _FINEST, ROUND_DOWN)
+    elif step:
+        quantity = exact.multiple(quantity, step, ROUND_DOWN)
+    worth = exact.multiply(quantity, unit)
+    is_dust = (
+        quantity <= 0
+        or (rules.min_quantity is not None and quantity < rules.min_quantity)
+        or (rules.min_notional is not None and worth < rules.min_notional)
+    )
+    return None if is_dust else quantity

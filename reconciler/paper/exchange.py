@@ -77,6 +77,7 @@ def _after(order: PaperOrder, filling: Filling, options: PaperOptions, today: da
 
 
 _CANDLES = 1_000
+_LONGEST_S = 86_400
 
 Record = Callable[[PaperOrder, tuple[PaperFill, ...]], None]
 
@@ -107,6 +108,7 @@ class PaperExchange:
         self._depleted = Depleted()
         self._looked_at = prices.step_at(clock.time())
         self._number = 0
+        self._cancels_at_s: dict[str, float] = {}
         self.changes = 0
         """How often anything has happened to any order since the start."""
 
@@ -160,6 +162,24 @@ class PaperExchange:
         if order.ticket.symbol != symbol:
             raise OrderRefused(f"order {client_order_id} is on {order.ticket.symbol}, not on {symbol}")
         return order if order.state.is_final else self._keep(order.ended(OrderState.CANCELLED, now))
+
+    def cancel_all(self, account_id: str, client_id: str, symbol: str | None = None) -> list[PaperOrder]:
+        """Cancel all that is open of this client, of one symbol or of all; what was cancelled."""
+        now = self._look()
+        found = self.list_orders(account_id, client_id, "open", symbol)
+        return [self._keep(order.ended(OrderState.CANCELLED, now)) for order in found]
+
+    def cancel_all_after(self, account_id: str, seconds: int) -> None:
+        """Unless this is said anew before, all that is open of the account is cancelled then; 0: never.
+
+        An exchange that is started anew has forgotten it. Raises Refused.
+        """
+        if not 0 <= seconds <= _LONGEST_S:
+            raise OrderRefused(f"seconds: expected 0 to {_LONGEST_S}, was {seconds}")
+        self._look()
+        self._cancels_at_s.pop(account_id, None)
+        if seconds:
+            self._cancels_at_s[account_id] = self._clock.time() + seconds
 
     def get_order(self, account_id: str, client_id: str, client_order_id: str) -> PaperOrder:
         """Raises Refused where this client of the account has no such order."""
@@ -217,7 +237,16 @@ class PaperExchange:
     def _look(self) -> datetime:
         """Try open orders against every price step since the last look, whichever comes first; the time it is now."""
         now = utc(self._clock.time())
-        today = self._prices.step_at(now.timestamp())
+        for account_id, at_s in sorted(self._cancels_at_s.items(), key=lambda one: one[1]):
+            if at_s <= now.timestamp():
+                self._move_to(self._prices.step_at(at_s))
+                for order in tuple(self._account(account_id).open_orders.values()):
+                    self._keep(order.ended(OrderState.CANCELLED, utc(at_s), "cancel_all_after"))
+                del self._cancels_at_s[account_id]
+        self._move_to(self._prices.step_at(now.timestamp()))
+        return now
+
+    def _move_to(self, today: int) -> None:
         if today > self._looked_at:
             waiting = [symbol for symbol, orders in self._resting.items() if orders]
             moving = {symbol: self._next_move(symbol, self._looked_at + 1, today) for symbol in waiting}
@@ -228,7 +257,6 @@ class PaperExchange:
                     moving[symbol] = self._next_move(symbol, step + 1, today)
                 self._looked_at = step
             self._looked_at = today
-        return now
 
     def _next_move(self, symbol: str, first: int, last: int) -> int | None:
         """The first of the steps `first` to `last` that triggers, fills or ends any order, None where none does."""

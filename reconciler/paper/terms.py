@@ -42,12 +42,15 @@ ANY_TOOL = "*"
 TOOLS = (
     "place_order",
     "cancel_order",
+    "cancel_all",
+    "cancel_all_after",
     "get_order",
     "list_orders",
     "get_positions",
     "get_balances",
     "get_quote",
     "get_candles",
+    "get_rules",
 )
 """What can be hit: the tools of the exec-mcp contract."""
 

@@ -54,6 +54,17 @@ class OrdersAnswer(TypedDict):
     orders: list[OrderAnswer]
 
 
+class CancelledAnswer(TypedDict):
+    """The client_order_ids."""
+
+    cancelled: list[str]
+
+
+class ArmedAnswer(TypedDict):
+    account_id: str
+    seconds: int
+
+
 class RulesAnswer(TypedDict):
     """What a market lets through; null where it has no such rule. Quantities are in the base currency."""
 

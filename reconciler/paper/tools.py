@@ -23,7 +23,9 @@ from reconciler.paper.exchange import PaperExchange
 from reconciler.paper.paper_order import OrderRefused, read_ticket
 from reconciler.paper.terms import ANY_TOOL, FaultOnDemand, FaultRule, Faults
 from reconciler.paper.told import (
+    ArmedAnswer,
     BalancesAnswer,
+    CancelledAnswer,
     CandlesAnswer,
     OrderAnswer,
     OrdersAnswer,
@@ -191,6 +193,18 @@ class PaperTools:
         with _refusals():
             return order_answer(self._exchange.cancel_order(account_id, client_id, client_order_id, symbol))
 
+    async def cancel_all(self, account_id: str, client_id: str, symbol: str | None = None) -> CancelledAnswer:
+        """Cancel all that is open of this client, of one symbol or of all."""
+        with _refusals():
+            cancelled = self._exchange.cancel_all(account_id, client_id, symbol)
+        return {"cancelled": [order.ticket.client_order_id for order in cancelled]}
+
+    async def cancel_all_after(self, account_id: str, seconds: int) -> ArmedAnswer:
+        """Unless it is called again before, all that is open of the account is cancelled then; 0 disarms."""
+        with _refusals():
+            self._exchange.cancel_all_after(account_id, seconds)
+        return {"account_id": account_id, "seconds": seconds}
+
     async def get_order(self, account_id: str, client_id: str, client_order_id: str) -> OrderAnswer:
         """An order and its fills, open or closed."""
         with _refusals():
@@ -249,6 +263,8 @@ def mcp_server(exchange: PaperExchange, faults: Faults, *, fault_tools: bool = F
     for tool in (
         tools.place_order,
         tools.cancel_order,
+        tools.cancel_all,
+        tools.cancel_all_after,
         tools.get_order,
         tools.list_orders,
         tools.get_positions,

@@ -83,6 +83,7 @@ class EventReason(StrEnum):
     FLATTENING = "Flattening", "a closing order was sent, for a halt closes what its scope holds"
     NOT_FLATTENED = "NotFlattened", "what a halt is to close could not be closed yet, with why"
     FLATTENED = "Flattened", "what a halt was to close is closed, or too small to be; what was moved between books"
+    NOT_ARMED = "NotArmed", "the dead man's switch of an account could not be armed or disarmed; tried each beat"
     NOT_WITHDRAWN = "NotWithdrawn", "such an order could not be cancelled yet; it is tried again each beat"
 
     # accounts, servers, the database

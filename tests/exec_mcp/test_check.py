@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from reconciler.exec_mcp.contract import TOOLS
+from reconciler.exec_mcp.contract import OPTIONAL, TOOLS
 from reconciler.exec_mcp.fit import Fit, fit
 from reconciler.exec_mcp.words import CONTRACT
 from reconciler.exec_mcp.written import read
@@ -317,3 +317,19 @@ def test_what_an_object_within_requires_must_be_filled_too() -> None:
     ]
     only_stops = found({"tools": {"place_order": {"args": {"stop_price": "params.stop"}}}}, listed)
     assert not any(one.disables for one in only_stops.mismatches)  # only orders with a stop have that object
+
+
+def test_a_cancel_all_that_reaches_more_than_is_listed_cannot_be_used() -> None:
+    listed = {name: {**schema, "required": []} for name, schema in contract_server().items()}
+    kept = found({"tools": {"cancel_all": {"args": {"client_id": None}}}}, listed)
+    assert "cancel_all" not in kept.tools
+    assert [str(one) for one in kept.mismatches] == [
+        "cancel_all: it is not told client_id, and list_orders is: it reaches more than is listed"
+    ]
+    both = {"cancel_all": {"args": {"client_id": None}}, "list_orders": {"args": {"client_id": None}}}
+    assert "cancel_all" in found({"tools": both}, listed).tools
+
+
+def test_a_server_without_what_is_optional_fits_as_it_is() -> None:
+    listed = {name: schema for name, schema in contract_server().items() if name not in OPTIONAL}
+    assert found({}, listed) == Fit((), tuple(tool for tool in TOOLS if tool not in OPTIONAL))

@@ -11,9 +11,8 @@ import pytest
 
 from reconciler.clock import iso, utc
 from reconciler.errors import ExecRejected, ExecUnavailable, ExecUnknown
-from reconciler.execution.flattening import limit_price, slice_of
 from reconciler.execution.tally import Closing, closing
-from reconciler.orders.market import InstrumentRules, Quote
+from reconciler.orders.market import InstrumentRules, Quote, limit_price, slice_of
 from reconciler.orders.news import Correction
 from reconciler.orders.order import Order, OrderIds, OrderState, Outcome, Side
 from reconciler.records.halt import Cancelling, HaltScope
@@ -428,3 +427,17 @@ def test_an_order_of_ours_that_the_ledger_lost_keeps_everything_back(desk: Desk,
     beat(desk, 2)
     assert sent(desk) == []
     assert f"{id_} is open there, an order of ours that the ledger does not know" in told(desk)[0]
+
+
+def test_what_opposite_instances_cancel_out_is_moved_though_the_exchange_holds_nothing(
+    desk: Desk, market: Market
+) -> None:
+    """As after a fee in the base currency: all that is there was closed, and the books are a little off."""
+    hold(desk, A, "5")
+    hold(desk, B, "-2")
+    market.held = Decimal(0)
+    flatten(desk)
+    beat(desk, 2)
+    assert sent(desk) == []
+    assert (held(desk, "a"), held(desk, "b")) == (3, 0)
+    assert "the books hold 3, the exchange 0" in told(desk)[0]

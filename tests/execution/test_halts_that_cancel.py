@@ -13,7 +13,7 @@ from reconciler.errors import ExecRejected, ExecUnknown
 from reconciler.execution.withdrawal import AT_ONCE
 from reconciler.orders.order import Order, OrderState, Outcome, Side
 from reconciler.records.halt import Cancelling, Halt, HaltScope
-from tests.execution.standins import Desk, StandInGate, events
+from tests.execution.standins import TOOLS, Desk, StandInGate, events
 
 RESTING = {"status": "open", "filled_quantity": "0"}
 CANCELLED = {"status": "cancelled", "filled_quantity": "0"}
@@ -204,3 +204,36 @@ def test_no_more_cancels_are_under_way_at_once_than_there_are_connections(desk: 
     desk.follow_up()
     assert len(cancelled(desk)) == len(orders)
     assert most <= AT_ONCE
+
+
+def armed(desk: Desk) -> list[tuple[str, int]]:
+    return [(asked["account_id"], asked["seconds"]) for asked in desk.server.asked("cancel_all_after")]
+
+
+def with_a_switch(desk: Desk) -> None:
+    desk.server.returned(*TOOLS, "cancel_all_after")
+    desk.server.answers("cancel_all_after", {})
+    desk.follow_up()
+
+
+def test_a_switch_is_armed_while_orders_are_open_and_disarmed_at_an_orderly_stop(desk: Desk, gate: StandInGate) -> None:
+    with_a_switch(desk)
+    assert armed(desk) == []
+    desk.buy(gate, limit="90")
+    for _ in range(3):
+        desk.follow_up()
+        desk.clock.advance(6)
+    assert armed(desk) == [("main", 60)] * 3
+    desk.gateway.disarm()
+    assert armed(desk)[3:] == [("main", 0)]
+
+
+def test_a_switch_that_cannot_be_armed_is_told_once_and_tried_each_beat(desk: Desk, gate: StandInGate) -> None:
+    with_a_switch(desk)
+    desk.server.fails("cancel_all_after", ExecRejected("not for you"))
+    desk.buy(gate, limit="90")
+    for _ in range(3):
+        desk.follow_up()
+        desk.clock.advance(6)
+    assert len(armed(desk)) == 3
+    assert [reason for reason, _ in events(desk)].count("NotArmed") == 1

@@ -337,3 +337,38 @@ def test_what_cannot_be_paid_at_the_next_price_is_cancelled() -> None:
     order = exchange.get_order("main", "a", "o1")
     assert order.state is OrderState.CANCELLED
     assert order.reason.startswith("insufficient balance: needs ")
+
+
+def test_all_that_a_client_has_open_is_cancelled_in_one_call(exchange: PaperExchange) -> None:
+    limit(exchange, "90")
+    place(exchange, "o2", type="limit", limit_price="80", client_id="b")
+    assert [order.ticket.client_order_id for order in exchange.cancel_all("main", "a", "ETH/USD")] == []
+    assert [order.ticket.client_order_id for order in exchange.cancel_all("main", "a")] == ["o1"]
+    assert exchange.get_order("main", "a", "o1").state is OrderState.CANCELLED
+    assert exchange.get_order("main", "b", "o2").state is OrderState.OPEN
+
+
+def test_what_nobody_renews_is_cancelled_when_its_time_has_come_and_what_filled_before_has_filled(
+    exchange: PaperExchange, clock: FakeClock
+) -> None:
+    limit(exchange, "96")  # fills at 120 s
+    place(exchange, "o2", type="limit", limit_price="1")
+    exchange.cancel_all_after("main", 100)
+    clock.advance(90)
+    exchange.cancel_all_after("main", 100)
+    clock.advance(99)
+    assert exchange.get_order("main", "a", "o2").state is OrderState.OPEN
+    clock.advance(1_000)
+    ended = exchange.get_order("main", "a", "o2")
+    assert (ended.state, ended.updated_at) == (OrderState.CANCELLED, utc(190))
+    assert exchange.get_order("main", "a", "o1").state is OrderState.FILLED
+
+
+def test_a_switch_that_is_disarmed_never_fires(exchange: PaperExchange, clock: FakeClock) -> None:
+    place(exchange, "o2", type="limit", limit_price="1")
+    exchange.cancel_all_after("main", 10)
+    exchange.cancel_all_after("main", 0)
+    clock.advance(1_000)
+    assert exchange.get_order("main", "a", "o2").state is OrderState.OPEN
+    with pytest.raises(OrderRefused, match="seconds: expected 0 to 86400, was -1"):
+        exchange.cancel_all_after("main", -1)

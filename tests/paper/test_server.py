@@ -34,7 +34,7 @@ def test_every_tool_of_the_contract_answers_with_decimal_strings_and_times_in_ut
                 while not server.status.connected:
                     await asyncio.sleep(0.005)
             assert set(server.status.tools) == {
-                "place_order", "cancel_order", "get_order", "list_orders",
+                "place_order", "cancel_order", "cancel_all", "cancel_all_after", "get_order", "list_orders",
                 "get_positions", "get_balances", "get_quote", "get_candles", "get_rules",
             }  # fmt: skip
             quote = await server.call("get_quote", {**WHO, "symbol": "EUR/USD"})
@@ -58,6 +58,11 @@ def test_every_tool_of_the_contract_answers_with_decimal_strings_and_times_in_ut
                 "fee_currency": "USD", "fills": [],
                 "created_at": "2023-11-14T22:13:20.000Z", "updated_at": "2023-11-14T22:13:20.000Z",
             }  # fmt: skip
+            assert await server.call("cancel_all_after", {"account_id": "main", "seconds": 60}) == {
+                "account_id": "main",
+                "seconds": 60,
+            }
+            assert await server.call("cancel_all", {**WHO, "symbol": "BTC/USD"}) == {"cancelled": []}
             cancel = {**WHO, "client_order_id": "o1", "symbol": "EUR/USD"}
             assert (await server.call("cancel_order", cancel))["status"] == "cancelled"
             bought = await server.call(

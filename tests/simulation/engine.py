@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import shutil
 import threading
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import Future
 from concurrent.futures import wait as wait_for_all
 from dataclasses import replace
@@ -44,6 +44,8 @@ class World(Protocol):
     """What steps in at the seams. `way` is what becomes of the order that leaves next."""
 
     way: str
+    extras: Sequence[str]
+    """Tools that not all servers have."""
     violation: AssertionError | None
 
     def hook(self, point: str) -> None:
@@ -63,7 +65,8 @@ class Link:
         self.timeout_s = self.starting_s = _PATIENT_S
         self.murmur = ()
         self.on_connected: Callable[[], None] | None = None
-        self.status = ServerStatus("paper", True, iso(0), TOOLS, "", connections=1)
+        tools = (*TOOLS, *engine.world.extras)
+        self.status = ServerStatus("paper", True, iso(0), tools, "", connections=1)
 
     def accept(self) -> None:
         """Nothing ever changes."""

@@ -70,6 +70,10 @@ class Exchange:
     """How old its quotes are, None where it has none."""
     at_once: Decimal = Decimal(0)
     """How much of a limit order that could trade at once does so, as a part of it; what does not rests."""
+    strangers: set[str] = field(default_factory=set)
+    """The client_order_ids of orders that others placed."""
+    fires_at_s: dict[str, float] = field(default_factory=dict)
+    """By account: when all that is open there is cancelled."""
     by_hand: dict[tuple[str, str], Decimal] = field(default_factory=dict)
     """By account and symbol: what somebody else traded there."""
     untrue: dict[tuple[str, str], Decimal | None] = field(default_factory=dict)
@@ -114,6 +118,8 @@ class Exchange:
             "get_rules": lambda asked: {},
             "get_order": lambda asked: self.find(asked).told(),
             "cancel_order": self._cancel,
+            "cancel_all": self._cancel_all,
+            "cancel_all_after": self._cancel_all_after,
             "list_orders": self._list,
             "get_positions": self._positions,
             "get_balances": self._balances,
@@ -131,6 +137,37 @@ class Exchange:
             raise ExecRejected(f"it is {order.state}")
         order.state = OrderState.CANCELLED
         return order.told()
+
+    def rest(self, account_id: str, client_id: str) -> None:
+        """Somebody else leaves an order resting there."""
+        id_ = f"stranger-{len(self.strangers)}"
+        asked = {"client_order_id": id_, "symbol": "BTC/USD", "side": "buy", "type": "limit", "quantity": "1"}
+        self.strangers.add(id_)
+        self.take({**asked, "limit_price": "50", "account_id": account_id, "client_id": client_id}, 0.0)
+
+    def open_of(self, **who: str) -> list[Placed]:
+        own = [order for order in self.visible() if order.is_open]
+        return [order for order in own if all(order.arguments[name] == value for name, value in who.items())]
+
+    def _cancel_all(self, arguments: Mapping[str, Any]) -> dict[str, Any]:
+        for order in self.open_of(**arguments):
+            order.state = OrderState.CANCELLED
+        return {}
+
+    def _cancel_all_after(self, arguments: Mapping[str, Any]) -> dict[str, Any]:
+        self.fires_at_s.pop(arguments["account_id"], None)
+        if arguments["seconds"]:
+            self.fires_at_s[arguments["account_id"]] = self.clock.time() + arguments["seconds"]
+        return {}
+
+    def fire(self) -> list[str]:
+        """The accounts whose switch fires now: nobody has said for too long that he is there."""
+        due = [account_id for account_id, at_s in self.fires_at_s.items() if at_s <= self.clock.time()]
+        for account_id in due:
+            del self.fires_at_s[account_id]
+            for order in self.open_of(account_id=account_id):
+                order.state = OrderState.CANCELLED
+        return due
 
     def _list(self, arguments: Mapping[str, Any]) -> dict[str, Any]:
         who = (arguments["account_id"], arguments["client_id"])

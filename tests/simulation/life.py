@@ -10,7 +10,7 @@ import shutil
 import tempfile
 import threading
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from decimal import Decimal
 from pathlib import Path
 
@@ -47,6 +47,7 @@ class Life:
         empty_database: Path,
         tally: Counter[str] | None = None,
         accounts: Accounts = ACCOUNTS,
+        extras: Sequence[str] = (),
     ) -> None:
         self.main_loop = main_loop
         self.tally: Counter[str] = Counter() if tally is None else tally
@@ -58,7 +59,7 @@ class Life:
         whose = [instance.whose for instance in INSTANCES]
         self.bounds = Bounds(self.clock, self.exchange, whose, lambda id_: self.judge.book(id_), [accounts])
         self.judge = Judge(self.facts, self.exchange, lambda: self.path, self.tally, self.bounds)
-        self.wire = Wire(self, self.exchange, self.judge, self.tally)
+        self.wire = Wire(self, self.exchange, self.judge, self.tally, extras=extras)
         self.waiting: list[threading.Thread] = []
         """Who closed something while an order was being written."""
         self.told_of: set[str] = set()
@@ -359,6 +360,7 @@ class Life:
     def one_beat(self, way: str = "taken", late_s: float = 0.0, interruption: tuple[str, Deed] | None = None) -> None:
         """`way` is that of the orders that close something at that beat, and `interruption` comes between."""
         self.clock.advance(BEAT_S)
+        self.tally["fired"] += len(self.exchange.fire())
         self.beat += 1
         self.tally["withdrawal held back"] += self.judge.held_back() and self.engine.link.status.connected
         self.wire.way, self.wire.late_s = way, late_s
@@ -426,9 +428,11 @@ class Life:
             self.check()
             self.judge.check_settled()
             self.judge.check_killed()
+            if "cancel_all_after" in self.wire.extras:
+                self.judge.check_armed()
             if self.judge.lost or self.exchange.by_hand:
                 return  # what the ledger lost it never learns, and whose is what others traded neither
-            assert not self.engine.gateway.orphans()
+            assert not self.engine.gateway.orphans() or self.exchange.strangers
             differing = [c for c in self.engine.gateway.comparisons() if c.difference]
             assert not differing, f"positions do not add up: {differing}"
             assert not self.judge.told("LedgerBehind"), "a ledger that lost nothing was taken for one that did"

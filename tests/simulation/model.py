@@ -357,7 +357,9 @@ class Judge:
         id_ = asked["client_order_id"]
         instance = OF[self.row(id_)["instance_id"]]
         assert (asked["account_id"], asked["client_id"]) == (instance.account_id, instance.client_id)
-        if self.cancelling != id_ and any(id_ in self._killed(kill) for kill in self.facts.kills):
+        covering = [kill for kill in self.facts.kills if kill.covers(instance)]
+        is_over = not self.row(id_)["is_open"]  # a look-up may have been faster: that is no harm
+        if self.cancelling != id_ and any(is_over or id_ in self._killed(kill) for kill in covering):
             self.tally["killed by a halt"] += 1
             return
         told = self.facts.told(instance)
@@ -409,6 +411,34 @@ class Judge:
     def book(self, instance_id: str) -> Book:
         return Book(self.position(instance_id), self._own(instance_id))
 
+    def cancel_all(self, asked: Mapping[str, Any]) -> None:
+        """A call leaves that cancels whatever is open there: all of it is ours, and to be cancelled."""
+        killed = [self._killed(kill) for kill in self.facts.kills]
+        for placed in self.exchange.open_of(**asked):
+            id_ = placed.arguments["client_order_id"]
+            assert any(id_ in ids for ids in killed), f"{id_} was in reach of a cancel_all, and is to stay"
+            self.tally["cancelled together"] += 1
+
+    def arm(self, asked: Mapping[str, Any]) -> None:
+        """A dead man's switch is set: nobody else's orders may be in its reach."""
+        reached = self.exchange.open_of(account_id=asked["account_id"])
+        strange = {placed.arguments["client_order_id"] for placed in reached} & self.exchange.strangers
+        assert not asked["seconds"] or not strange or asked["account_id"] not in self.compared, f"armed over {strange}"
+        self.tally["armed" if asked["seconds"] else "disarmed"] += 1
+
+    def check_armed(self) -> None:
+        """After a beat at which everything could be asked: what rests on an account is not left alone for long."""
+        for account_id in {instance.account_id for instance in INSTANCES}:
+            placed = self.exchange.open_of(account_id=account_id)
+            ids = {one.arguments["client_order_id"] for one in placed}
+            known = {id_ for id_, row in self.rows().items() if row["is_open"] and not row["shadow"]}
+            at_s = self.exchange.fires_at_s.get(account_id)
+            if ids & known and not ids & self.exchange.strangers:
+                assert at_s is not None, f"{ids} rest on {account_id}, and no switch is armed"
+                assert at_s >= self.exchange.clock.time() + 30, f"{ids} rest on {account_id}, and nobody armed it anew"
+            elif not known:
+                assert at_s is None, f"nothing is open on {account_id}, and its switch is armed"
+
     def held_back(self) -> int:
         """How many orders should be withdrawn, were there no full halt."""
         full = [i for i in INSTANCES if i.open_orders == "cancel" and "halted in full" in self.facts.told(i)]
@@ -443,7 +473,7 @@ class Judge:
         times = Counter(asked["client_order_id"] for asked in self.exchange.received)
         assert all(number == 1 for number in times.values()), f"sent twice: {times}"
         for id_, placed in self.exchange.orders.items():
-            if id_ in self.lost:
+            if id_ in self.lost or id_ in self.exchange.strangers:
                 continue
             assert id_ in rows, f"{id_} is at the exchange, and the ledger does not know it"
             row = rows[id_]
@@ -465,7 +495,7 @@ class Judge:
         undecided = [id_ for id_, row in rows.items() if row["outcome"] in ("pending", "unknown")]
         assert not undecided, f"still in doubt: {undecided}"
         for id_, placed in self.exchange.orders.items():
-            if id_ in self.lost:
+            if id_ in self.lost or id_ in self.exchange.strangers:
                 continue
             if id_ in self.misheard and placed.is_over_unfilled and rows[id_]["rejected_by"] == "exchange":
                 continue  # many exchanges list what they refused as cancelled: nothing was traded

@@ -47,6 +47,8 @@ CANCELLED = tuple(
     )
 )
 MARKET = ("main", "BTC/USD")
+EXTRAS = ("cancel_all", "cancel_all_after")
+"""What not all servers have."""
 
 
 @pytest.fixture(params=[MainLoop, Inline], ids=["threads and loop", "inline"])
@@ -263,6 +265,13 @@ def between(point: str, deed: Deed, part: str = "1", way: str = "taken") -> Scen
     return scene
 
 
+def beside_a_stranger(life: Life, kill: Kill) -> None:
+    """Somebody else's order rests there: no call may reach it."""
+    life.exchange.rest("main", "desk-a")
+    at_best(life, kill)
+    assert life.exchange.orders["stranger-0"].is_open
+
+
 def filled_before_the_cancel(life: Life, kill: Kill) -> None:
     """What rests fills in part at the very halt: the cancels find it so, and what is held is another."""
     for placed in life.exchange.visible():
@@ -302,6 +311,8 @@ SCENES: Mapping[str, Scene] = {
     "off, and paused": off_and_paused,
     "engine after engine": restarted,
     "there is no quote": quoteless,
+    "an order of somebody else's rests there": beside_a_stranger,
+    **{f"{way} cancel_all": failing(f"{way} cancel_all".strip(), 2) for way in ("", "refused", "dropped", "untrue")},
     "the halt is lifted": lifted,
     "what rests fills at the halt": filled_before_the_cancel,
     **{
@@ -325,7 +336,7 @@ def test_flattening_opens_nothing_and_sends_nothing_in_doubt(
         pytest.skip("whoever waits on one thread alone waits for ever")
     tally: Counter[str] = Counter()
     for number in range(2):  # each scene on other holdings and scopes, and each of these under some of the scenes
-        life = Life(main_loop, empty_database, tally)
+        life = Life(main_loop, empty_database, tally, EXTRAS if (first + number) % 2 else ())
         life.exchange.at_once = Decimal(0)
         lay(life, HELD[(first + 3 * number) % len(HELD)])
         life.exchange.at_once = Decimal(1)
@@ -336,13 +347,26 @@ def test_flattening_opens_nothing_and_sends_nothing_in_doubt(
     assert tally["flat"] or not life.facts.kills or life.exchange.by_hand, "nothing was ever flat"
 
 
+def test_all_is_cancelled_in_one_call_where_nothing_else_is_in_reach(main_loop: Carrier, empty_database: Path) -> None:
+    for strangers, together in ((0, 4), (1, 0)):
+        life = Life(main_loop, empty_database, extras=EXTRAS)
+        lay(life, {A.id: 3, REAL.id: 1})
+        for _ in range(strangers):
+            life.exchange.rest("main", "desk-a")
+            life.exchange.rest("real", "desk-a")
+        at_best(life, CANCELLED[0])
+        assert life.tally["cancelled together"] == together
+        assert len(life.wire.cancels) == 4 - together
+        life.end()
+
+
 @pytest.mark.parametrize("kill", CANCELLED, ids=str)
 @pytest.mark.parametrize("held", HELD, ids=str)
 def test_what_a_halt_cancels_it_cancels_until_none_is_open(
     held: Held, kill: Kill, main_loop: Carrier, empty_database: Path
 ) -> None:
     for name in ("at its best", "one that rests is", "the files are gone", "engine after engine", "the server is down"):
-        life = Life(main_loop, empty_database)
+        life = Life(main_loop, empty_database, extras=EXTRAS if kill.cancels == "all" else ())
         lay(life, held)
         SCENES[name](life, kill)
         life.check()

@@ -32,10 +32,10 @@ from reconciler.execution.gate_checks import Gatekeeper, Readiness
 from reconciler.execution.order_steps import LastLook, OrderSteps
 from reconciler.execution.settlement import Settlement
 from reconciler.execution.shadow_book import Quoting
-from reconciler.execution.tally import added_up, closing
+from reconciler.execution.tally import Orphans, added_up, closing
 from reconciler.execution.watch import OrderWatch
 from reconciler.execution.wholeness import Wholeness
-from reconciler.execution.withdrawal import Withdrawal
+from reconciler.execution.withdrawal import DeadMan, Withdrawal
 from reconciler.orders.holding import Holding
 from reconciler.orders.news import Verdict
 from reconciler.orders.order import Order, OrderNews, OrderRequest, OrderType, Outcome, RejectedBy, Side
@@ -303,6 +303,32 @@ def halted_while_another_waits_for_the_disk(life: Life) -> None:
     life.place(OURS, buy(), "taken", 0.0, ("committed", ("halt beside a stuck one", ("all", "", False))))
 
 
+def beside_a_stranger(life: Life) -> None:
+    """Somebody else's order rests on the account, and two of ours; it was seen there, and then a halt cancels."""
+    for _ in range(2):
+        placed(life)
+    life.exchange.rest(OURS.account_id, OURS.client_id)
+    for _ in range(11):
+        life.one_beat()
+        life.check()
+    kills.killed(life, kills.CANCELLED[0])
+    life.one_beat()
+
+
+def left_resting(life: Life) -> None:
+    placed(life)
+    life.one_beat()
+    life.judge.check_armed()
+
+
+def left_none_resting(life: Life) -> None:
+    order = placed(life)
+    life.one_beat()
+    life.cancel(OURS, order)
+    life.one_beat()
+    life.judge.check_armed()
+
+
 # Rules, and what is left without them
 
 
@@ -441,6 +467,25 @@ def all_that_rests(position: Decimal, orders: Sequence[Order]) -> tuple[Order, .
     return tuple(orders)
 
 
+def blind_to_strangers(patch: pytest.MonkeyPatch) -> None:
+    """Only what is ours is looked at in a list."""
+    listed = Withdrawal._listed
+
+    async def ours(self: Withdrawal, *more: Any) -> set[str]:
+        return {id_ for id_ in await listed(self, *more) if self._ledger.get(id_) is not None}
+
+    patch.setattr(Withdrawal, "_listed", ours)
+
+
+async def idle(self: DeadMan) -> None:
+    """Nothing is armed."""
+
+
+async def armed_only(self: DeadMan, account_id: str, seconds: int, _set: Any = DeadMan._set) -> None:
+    if seconds:
+        await _set(self, account_id, seconds)
+
+
 def unlooked(patch: pytest.MonkeyPatch) -> None:
     """A cancel is looked at before it is on its way, and not again."""
     looked = OrderSteps.last_look_at_cancel
@@ -567,13 +612,21 @@ RULES = (
          flattened("at its best", 5), "not flat"),
     Rule("what is not loaded is flattened, too", instead(Flattening, "_books", only_what_is_loaded),
          flattened("the files are gone"), "not flat"),
+    # Of calls that reach more than one order.
+    Rule("what others placed is in no call's reach", blind_to_strangers, beside_a_stranger,
+         "was in reach of a cancel_all"),
+    Rule("a dead man's switch is armed", instead(DeadMan, "run", idle), left_resting, "no switch is armed"),
+    Rule("it is not armed over others' orders", instead(Orphans, "snapshot", always(())), beside_a_stranger,
+         "armed over"),
+    Rule("it is disarmed once nothing is open", instead(DeadMan, "_set", armed_only), left_none_resting,
+         "its switch is armed"),
 )  # fmt: skip
 SCENES = {rule.scene: rule.what for rule in RULES}
 
 
 @pytest.fixture
 def life(main_loop: MainLoop, empty_database: Path) -> Iterator[Life]:
-    led = Life(main_loop, empty_database)
+    led = Life(main_loop, empty_database, extras=kills.EXTRAS)
     yield led
     if led.folder.exists():
         led.engine.stop()

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any, Protocol
@@ -48,6 +48,7 @@ class Wire:
     judge: Judge
     tally: Counter[str]
     way: str = "taken"
+    extras: Sequence[str] = ()
     refusal: str = "no money"
     late_s: float = 0.0
     """How long the exchange keeps an order that it took to itself."""
@@ -79,12 +80,16 @@ class Wire:
             self.hook("cancelling")
             self._judged(self.judge.cancel, arguments)
             self.cancels.append(arguments["client_order_id"])
+        if tool == "cancel_all":
+            self._judged(self.judge.cancel_all, arguments)
+        if tool == "cancel_all_after":
+            self._judged(self.judge.arm, arguments)
         if self._fault(tool):
             raise ExecUnknown(f"{tool}: no answer")
         if self._fault(f"refused {tool}"):
             raise ExecRejected("too late")
         if self._fault(f"untrue {tool}"):  # it says so, and does nothing
-            return {**self.exchange.find(arguments).told(), "status": "cancelled"}
+            return {} if tool == "cancel_all" else {**self.exchange.find(arguments).told(), "status": "cancelled"}
         if self._fault(f"empty {tool}"):
             return {"orders": [], "positions": []}
         try:

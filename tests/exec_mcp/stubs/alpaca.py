@@ -43,6 +43,7 @@ class AlpacaShaped:
             self.place_crypto_order,
             self.get_order_by_client_id,
             self.cancel_order_by_id,
+            self.cancel_all_orders,
             self.get_orders,
             self.get_all_positions,
             self.get_account_info,
@@ -98,6 +99,11 @@ class AlpacaShaped:
             raise ToolError("HTTP error 404: Not Found")
         order["cancelled"] = True
         return _enveloped({"text": "[]"})
+
+    async def cancel_all_orders(self) -> CallToolResult:
+        for order in self.book.orders.values():
+            order["cancelled"] = True
+        return _enveloped({"result": []})
 
     async def get_orders(
         self, status: str | None = None, limit: int | None = None, symbols: str | None = None
