@@ -351,7 +351,8 @@ class Comparing:
         None where it is not known: the server does not tell of positions, or two looks did not find the same.
         """
         theirs, ours = await self._look.held(server, account_id, client_ids)
-        if await self._clerk.do(lambda: self._wholeness.look(account_id, unknown, theirs, ours)):
+        unasked = self._look.watch.unasked(account_id)
+        if await self._clerk.do(lambda: self._wholeness.look(account_id, unknown, theirs, ours, unasked)):
             self._due_s[account_id] = self._clock.monotonic()
         elif self._wholeness.behind(account_id) is not None:
             self._due_s[account_id] = self._clock.monotonic() + _SOON_S

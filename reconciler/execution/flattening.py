@@ -225,22 +225,29 @@ class Flattening:
         rows = {row.id: row for row, _ in own}
         books = {row.id: quantity for row, quantity in own}
         asked = closing(books, seen.held.get(symbol, _ZERO))
-        if isinstance(asked, str) and not _cross(books):
-            return self._named(halt, market, asked)
         quote = await self._clerk.do(lambda: self._market.quote(account_id, symbol, beat))
-        if isinstance(asked, str):  # what they cancel out among themselves is moved all the same
-            return await self._moved(halt, market, books, quote, f"nothing is sent: {asked}")
+        rules = await self._clerk.do(lambda: self._rules(account_id, symbol))
+        size = rules.contract_size or Decimal(1)
+        if isinstance(asked, str):
+            net = exact.size(exact.total(books.values()))
+            if slice_of(net, quote.mid, None, rules, size) is None:
+                return await self._moved(halt, market, books, quote)
+            if _cross(books):  # what they cancel out among themselves is moved all the same
+                return await self._moved(halt, market, books, quote, f"nothing is sent: {asked}")
+            return self._named(halt, market, asked)
         if asked is None:
             return await self._moved(halt, market, books, quote)
         bearer = rows[asked.bearer]
-        rules = await self._clerk.do(lambda: self._rules(account_id, symbol))
         price = limit_price(asked.side, quote, halt.collar or _ZERO, rules.price_step)
         if price <= 0:
             return self._named(halt, market, "there is no price to close at")
-        size = rules.contract_size or Decimal(1)
-        quantity = slice_of(asked.quantity, price, bearer.record.limits.max_order_notional, rules, size)
-        if quantity is None:
+        if slice_of(asked.quantity, price, None, rules, size) is None:
             return await self._moved(halt, market, books, quote)
+        most = bearer.record.limits.max_order_notional
+        quantity = slice_of(asked.quantity, price, most, rules, size)
+        if quantity is None:
+            why = f"the smallest order there is worth more than the max_order_notional of {bearer.id}, {most}: raise it"
+            return self._named(halt, market, why)
         order = self._steps.closing(
             Provenance(
                 bearer.id, account_id, bearer.record.identity.client_id, symbol, Mode.ACTIVE, bearer.generation,

@@ -242,6 +242,13 @@ class OrderWatch:
                 known = replace(known, ending=Ending(self._clock.monotonic()))
             self._keep(known)
 
+    def unasked(self, account_id: str) -> frozenset[str]:
+        """The markets of those that the exchange is said to have refused, and that nobody has looked up since."""
+        with self._lock:
+            found = [known.order for known in self._known.values() if known.ending is not None]
+        refused = [order.provenance for order in found if order.outcome is Outcome.REJECTED]
+        return frozenset(origin.symbol for origin in refused if origin.account_id == account_id)
+
     def is_final(self, client_order_id: str) -> None:
         """What a look-up told of an order that is over is the last word."""
         with self._lock:

@@ -193,9 +193,17 @@ class Wholeness:
         # Of before there were tags: another database may have had an instance of that name, but not at that time.
         return client_order_id[:PREFIX_LENGTH] in set(map(prefix, self._ledger.instance_ids()))
 
-    def look(self, account_id: str, unknown: Collection[str], theirs: Held | None, ours: Held) -> bool:
+    def look(
+        self,
+        account_id: str,
+        unknown: Collection[str],
+        theirs: Held | None,
+        ours: Held,
+        unasked: Collection[str] = (),
+    ) -> bool:
         """The account was compared: `unknown` are orders listed as open that the ledger does not know, `theirs` what
-        the exchange holds, None where it does not tell. True where another look is to follow soon. Raises StoreError.
+        the exchange holds, None where it does not tell; `unasked` the markets of orders that are yet to be looked up.
+        True where another look is to follow soon. Raises StoreError.
         """
         self._obstacles.pop(account_id, None)
         book = self._ledger.differences
@@ -209,7 +217,7 @@ class Wholeness:
             if found.lost:
                 self._fall_behind(found, (), found.lost)
             else:
-                self._keep(found, before)
+                self._keep(found, before, unasked)
             return False
         return self._judge(found, before, looks)
 
@@ -346,7 +354,7 @@ class Wholeness:
             self._events.record(None, "Normal", EventReason.LEDGER_WHOLE, f"account {account_id}: {what}")
         self._decided.add(account_id)
 
-    def _keep(self, found: _Found, before: Mapping[str, Decimal] | None) -> None:
+    def _keep(self, found: _Found, before: Mapping[str, Decimal] | None, unasked: Collection[str]) -> None:
         """Keep what two looks agreed on, where it is news."""
         now, kept = found.differences, found.kept
         if now is None or before is None:
@@ -357,11 +365,11 @@ class Wholeness:
         # What nobody told the fees of may differ by them the next time: that it does not now is kept, too.
         since = self._last_fills.get(found.account_id, max((one.last_fill for one in kept.values()), default=0))
         untold, last_fill = self._ledger.differences.untold_since(found.account_id, since)
-        # What an order in doubt may explain is not kept: it will be booked.
+        # What an order in doubt, or one that was not looked up yet, may explain is not kept: it will be booked.
         in_doubt = {
             o.provenance.symbol for o in self._ledger.unresolved() if o.provenance.account_id == found.account_id
         }
-        symbols = {*now, *before, *kept, *untold} - in_doubt
+        symbols = {*now, *before, *kept, *untold} - in_doubt - set(unasked)
         agreed = {symbol: _of(now, symbol) for symbol in symbols if _of(now, symbol) == _of(before, symbol)}
         if news := {s: quantity for s, quantity in agreed.items() if s in untold or not self._is_kept(found, s)}:
             self._ledger.differences.keep(found.account_id, news)

@@ -33,6 +33,7 @@ MEASUREMENTS = (
     "coldstart",
     "page",
     "orders",
+    "cancels",
 )
 
 

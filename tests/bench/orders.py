@@ -45,7 +45,7 @@ from reconciler.app import SWITCH_S
 from reconciler.assembly import Assembly, Driver, assembled, order_side
 from reconciler.clock import SystemClock
 from reconciler.exec_mcp.bridge import LoopBridge
-from reconciler.exec_mcp.options import embedded
+from reconciler.exec_mcp.options import ServerOptions, embedded
 from reconciler.exec_mcp.servers import PaperSite, Servers, open_servers
 from reconciler.orders.order import OrderRequest, OrderType, Outcome, Side
 from reconciler.records.accounts import Accounts
@@ -97,28 +97,31 @@ class Ours:
     """A gateway on a real store, connected."""
 
     def __init__(self, folder: Path, url: str) -> None:
-        self._loop = MainLoop()
+        self.loop = MainLoop()
         self._stop = asyncio.Event()
         self._ready = threading.Event()
-        self._living = asyncio.run_coroutine_threadsafe(self._live(folder, url), self._loop.loop)
+        self._living = asyncio.run_coroutine_threadsafe(self._live(folder, url), self.loop.loop)
         self._ready.wait(30)
         self._gates = [StandInGate(instance_id=f"buyer-{n}", symbol="EUR/USD") for n in range(AT_ONCE)]
 
+    def options(self, url: str) -> ServerOptions:
+        return replace(embedded(), kind="http", url=url)
+
     async def _live(self, folder: Path, url: str) -> None:
         clock = SystemClock()
-        options = replace(embedded(), kind="http", url=url)
-        with Store.open(folder / "reconciler.db", clock) as store:
+        options = self.options(url)
+        with Store.open(folder / "reconciler.db", clock) as self.store:
             async with open_servers([options], Accounts(), clock, PaperSite(6.0)) as servers:
                 bridge = LoopBridge()
-                self._gateway = order_side(clock, store, servers, bridge).gateway
+                self.gateway = order_side(clock, self.store, servers, bridge).gateway
                 await self._connected(servers)
                 self._ready.set()
                 await self._stop.wait()
                 bridge.close()
-                self._gateway.close()
+                self.gateway.close()
 
     async def _connected(self, servers: Servers) -> None:
-        while not servers.statuses()[0].connected or self._gateway.is_comparing():
+        while not servers.statuses()[0].connected or self.gateway.is_comparing():
             await asyncio.sleep(0.01)
 
     def round_s(self) -> float:
@@ -126,7 +129,7 @@ class Ours:
 
         def place(gate: StandInGate) -> None:
             for _ in range(ORDERS):
-                order = self._gateway.place(gate, BUY, 1)
+                order = self.gateway.place(gate, BUY, 1)
                 assert order.outcome is Outcome.ACCEPTED, order
 
         began_s = perf_counter()
@@ -135,9 +138,9 @@ class Ours:
         return perf_counter() - began_s
 
     def close(self) -> None:
-        self._loop.loop.call_soon_threadsafe(self._stop.set)
+        self.loop.loop.call_soon_threadsafe(self._stop.set)
         self._living.result(30)
-        self._loop.close()
+        self.loop.close()
 
 
 class Crowd:
@@ -247,20 +250,20 @@ def measure() -> list[Result]:
 def _measured(work: str, takes_s: float, note: str) -> Result:
     with tempfile.TemporaryDirectory() as folder, exchange(Path(folder), takes_s) as url:
         ours, bare = Ours(Path(folder), url), Bare(url)
-        times = [_both(ours.round_s, bare.round_s) for _ in range(ROUNDS)]
+        times = [both(ours.round_s, bare.round_s) for _ in range(ROUNDS)]
         ours.close()
-    return _result(work, AT_ONCE * ORDERS, times, note)
+    return result(work, AT_ONCE * ORDERS, times, note)
 
 
 def _burst(work: str, note: str) -> Result:
     with tempfile.TemporaryDirectory() as folder, exchange(Path(folder), FAR_S) as url:
         ours, bare = Crowd(Path(folder), url), Bare(url, BURST_AT_ONCE, BURST)
-        times = [_both(ours.round_s, bare.round_s) for _ in range(BURST_ROUNDS)]
+        times = [both(ours.round_s, bare.round_s) for _ in range(BURST_ROUNDS)]
         ours.close()
-    return _result(work, BURST, times, note)
+    return result(work, BURST, times, note)
 
 
-def _both(*rounds: Callable[[], float]) -> tuple[float, ...]:
+def both(*rounds: Callable[[], float]) -> tuple[float, ...]:
     """Of each, the seconds that it took, and then those of the processor, in this process."""
     took_s: list[float] = []
     used_s: list[float] = []
@@ -271,7 +274,7 @@ def _both(*rounds: Callable[[], float]) -> tuple[float, ...]:
     return (*took_s, *used_s)
 
 
-def _result(work: str, orders: int, times: Sequence[tuple[float, ...]], note: str) -> Result:
+def result(work: str, orders: int, times: Sequence[tuple[float, ...]], note: str) -> Result:
     ours_s, bare_s, ours_used_s, bare_used_s = (median(column) for column in zip(*times, strict=True))
     ours_rate, bare_rate = orders / ours_s, orders / bare_s
     ours_ms, bare_ms = 1000 * ours_used_s / orders, 1000 * bare_used_s / orders

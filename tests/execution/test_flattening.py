@@ -11,6 +11,7 @@ import pytest
 
 from reconciler.clock import iso, utc
 from reconciler.errors import ExecRejected, ExecUnavailable, ExecUnknown
+from reconciler.exec_mcp.reply import OrderNotFound
 from reconciler.execution.tally import Closing, closing
 from reconciler.orders.market import InstrumentRules, Quote, limit_price, slice_of
 from reconciler.orders.news import Correction
@@ -441,3 +442,136 @@ def test_what_opposite_instances_cancel_out_is_moved_though_the_exchange_holds_n
     assert sent(desk) == []
     assert (held(desk, "a"), held(desk, "b")) == (3, 0)
     assert "the books hold 3, the exchange 0" in told(desk)[0]
+
+
+def test_a_rest_of_the_books_below_the_smallest_order_ends_it_though_the_exchange_holds_nothing(
+    desk: Desk, market: Market
+) -> None:
+    """As after fees in the base currency that its server does not tell."""
+    hold(desk, A, "2")
+    desk.server.answers("get_rules", {"min_quantity": "3"})
+    market.held = Decimal(0)
+    flatten(desk)
+    beat(desk, 2)
+    (one,) = desk.gateway.cancellations()
+    assert one.flat == ("BTC/USD on account main: 2 is left, less than the smallest order: it stays",)
+    assert one.is_closed
+
+
+def test_a_limit_below_the_smallest_order_is_named_and_is_no_end(desk: Desk, market: Market) -> None:
+    hold(desk, A, "4")
+    row(desk, "a", Limits(max_order_notional=Decimal(50)))
+    desk.server.answers("get_rules", {"min_quantity": "1"})
+    flatten(desk)
+    beat(desk, 2)
+    assert sent(desk) == []
+    (one,) = desk.gateway.cancellations()
+    assert "more than the max_order_notional of a, 50: raise it" in one.flat[0]
+    assert not one.is_closed
+    row(desk, "a")
+    beat(desk, 2)
+    assert held(desk, "a") == 0
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        {},
+        {"positions": None},
+        {"positions": "none"},
+        {"positions": [{"symbol": "BTC/USD"}]},
+        {"positions": [{"symbol": "BTC/USD", "quantity": "two"}]},
+        {"positions": [{"symbol": "BTC/USD", "quantity": None}]},
+        {"positions": [{"symbol": "BTC/USD", "quantity": "NaN"}]},
+        {"positions": [{"symbol": "BTC/USD", "quantity": "-2"}]},
+        {"positions": [{"symbol": "BTC/USD", "quantity": "2", "side": "short"}]},
+        {"positions": [{"symbol": "BTC/USD", "quantity": "2"}, {"symbol": "BTC/USD", "quantity": "-2"}]},
+        {"positions": [{"symbol": "ETH/USD", "quantity": "2"}]},
+        {"positions": [{"quantity": "2"}]},
+        {"positions": []},
+    ],
+)
+def test_positions_that_make_no_sense_close_nothing(desk: Desk, market: Market, told: dict[str, Any]) -> None:
+    hold(desk, A, "2")
+    desk.server.answers("get_positions", told)
+    flatten(desk)
+    beat(desk, 3)
+    assert sent(desk) == []
+    assert market.held == 2
+    assert "nothing is sent" in desk.gateway.cancellations()[0].flat[0]
+
+
+@pytest.mark.parametrize(("told", "much"), [(2, "2"), (1.5, "1.5"), ("2.0", "2"), ("BTCUSD", "2")])
+def test_positions_told_in_other_ways_are_closed(desk: Desk, market: Market, told: Any, much: str) -> None:
+    hold(desk, A, "2")
+    symbol, quantity = ("BTCUSD", "2") if told == "BTCUSD" else ("BTC/USD", told)
+    desk.server.answers("get_positions", {"positions": [{"symbol": symbol, "quantity": quantity}]})
+    flatten(desk)
+    beat(desk)
+    assert [asked["quantity"] for asked in sent(desk)] == [much]
+
+
+@pytest.mark.parametrize("trouble", [ExecRejected("price out of the collar"), ExecRejected("rejected: min notional")])
+def test_a_closing_order_that_is_refused_is_named_and_asked_anew(
+    desk: Desk, market: Market, trouble: Exception
+) -> None:
+    hold(desk, A, "2")
+    desk.server.fails("place_order", trouble)
+    flatten(desk)
+    beat(desk, 2)
+    assert f"was refused: {trouble}" in told(desk)[0]
+    desk.server.script["place_order"] = market.place
+    beat(desk, 2)
+    assert (market.held, held(desk, "a")) == (0, 0)
+
+
+def test_a_server_that_is_asked_too_often_is_asked_again_and_nothing_is_sent_twice(desk: Desk, market: Market) -> None:
+    """A 429 says nothing of whether it placed the order: that is looked up, three times over half a minute."""
+    hold(desk, A, "2")
+    desk.server.fails("place_order", ExecUnknown("HTTP 429"))
+    desk.server.fails("get_order", OrderNotFound("no such order"))
+    flatten(desk)
+    beat(desk, 3)
+    assert len(sent(desk)) == 1
+    desk.server.script["place_order"] = market.place
+    beat(desk, 4)
+    desk.server.script["get_order"] = market.get
+    beat(desk, 3)
+    assert len(sent(desk)) == 2
+    assert (market.held, held(desk, "a")) == (0, 0)
+
+
+def test_what_fills_in_odd_parts_leaves_no_more_than_dust(desk: Desk, market: Market) -> None:
+    hold(desk, A, "2")
+    desk.server.answers("get_rules", {"quantity_step": "0.01", "min_quantity": "0.05", "price_step": "0.5"})
+    market.share = Decimal("0.333")
+    flatten(desk)
+    beat(desk, 60)
+    assert 0 < held(desk, "a") < Decimal("0.05")
+    assert market.held == held(desk, "a")
+    (one,) = desk.gateway.cancellations()
+    assert one.is_closed
+
+
+def test_without_a_quote_nothing_is_sent(desk: Desk, market: Market) -> None:
+    hold(desk, A, "2")
+    desk.server.fails("get_quote", ExecRejected("symbol not found"))
+    flatten(desk)
+    beat(desk, 2)
+    assert sent(desk) == []
+    desk.server.script["get_quote"] = market.quote
+    beat(desk, 2)
+    assert held(desk, "a") == 0
+
+
+@pytest.mark.parametrize(("size", "quantities"), [("0.1", ["4"]), ("10", ["0.2"] * 20), (None, ["2", "2"])])
+def test_a_slice_of_contracts_is_measured_by_what_one_is_worth(
+    desk: Desk, market: Market, size: str | None, quantities: list[str]
+) -> None:
+    hold(desk, A, "4")
+    row(desk, "a", Limits(max_order_notional=Decimal(200)))
+    desk.server.answers("get_rules", {"quantity_step": "0.1", **({"contract_size": size} if size else {})})
+    flatten(desk)
+    beat(desk, 45)
+    assert [asked["quantity"] for asked in sent(desk)] == quantities
+    assert market.held == 0

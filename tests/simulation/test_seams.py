@@ -54,3 +54,23 @@ def test_whoever_halts_in_full_waits_for_a_cancel_that_is_being_handed_over(
     assert life.wire.cancels == [resting.client_order_id]
     assert life.facts.told(instance)[-1] == "halted in full"
     life.end()
+
+
+@pytest.mark.parametrize("whose", ["btc-grid-1", "btc-real"])
+@pytest.mark.parametrize("way", ["misheard", "dropped"])
+def test_what_an_order_changed_that_nobody_has_looked_up_yet_is_no_agreed_difference(
+    way: str, whose: str, main_loop: MainLoop, empty_database: Path
+) -> None:
+    """Two looks see the same before it is booked; after it was, and a kill, that is no lost row."""
+    life, instance = Life(main_loop, empty_database), OF[whose]
+    life.place(instance, OrderRequest(Side.BUY, OrderType.MARKET, Decimal(1)))
+    life.wire.faults["get_order"] = 99
+    life.place(instance, OrderRequest(Side.SELL, OrderType.MARKET, Decimal(1)), way)
+    for _ in range(3):
+        life.perform(("flap", None), instance.id)
+        life.connect()
+    life.wire.faults.clear()
+    for _ in range(2):
+        life.one_beat()
+    life.restart(kill=True)
+    life.end()
