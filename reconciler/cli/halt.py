@@ -286,6 +286,16 @@ def drill(place: Place, account: str | None, timeout_s: float, form: str) -> Non
     What instances of the account hold is closed, too, for that is what is tried. What happened is kept in
     .reconciler/drills. Exit code 0: all held. 1: something did not. 2: it could not be tried.
     """
+    try:
+        _drilled(place, account, timeout_s, form)
+    except Failure as error:
+        raise CouldNotRun(*error.lines) from None
+    except OSError as error:
+        raise CouldNotRun(f"what happened could not be kept: {error}") from None
+
+
+def _drilled(place: Place, account: str | None, timeout_s: float, form: str) -> None:
+    """What happened is told and kept. Raises SystemExit where something did not hold."""
     from reconciler.clock import SystemClock, iso
 
     clock = SystemClock()
@@ -342,7 +352,7 @@ class _Drill:
     def __init__(self, place: Place, engine: Engine, account: str, clock: Clock, timeout_s: float) -> None:
         self._fleet = place
         self._engine = engine
-        self._account = account
+        self.account = account
         self._clock = clock
         self._timeout_s = timeout_s
         self._steps: list[DrillStep] = []
@@ -350,8 +360,8 @@ class _Drill:
         """False where its orders could not be placed: that says nothing of the kill switch, either way."""
 
     def run(self) -> list[DrillStep]:
-        if any(halt["scope"] == "all" or halt["id"] == self._account for halt in self._halts()):
-            raise CouldNotRun(f"account {self._account} is halted already: a drill would lift that")
+        if any(halt["scope"] == "all" or halt["id"] == self.account for halt in self._halts()):
+            raise CouldNotRun(f"account {self.account} is halted already: a drill would lift that")
         for name, takes in (("place an order that fills", True), ("place an order that rests", False)):
             placed, said = self._place(takes)
             self._note(name, placed, said)
@@ -360,10 +370,19 @@ class _Drill:
         self.is_tried = True
         try:
             self._try_out()
+        except (NoEngine, NoAnswer) as error:
+            self._note("the engine answers", False, str(error) or "no engine is running any more")
         finally:
-            answer = self._engine.post("/v1/unhalt", {"scope": "account", "id": self._account, "reason": WHY})
-            self._note("lift the halt", not answer.get("failed"), "lifted" if not answer.get("failed") else str(answer))
+            self._lift()
         return self._steps
+
+    def _lift(self) -> None:
+        try:
+            answer = self._engine.post("/v1/unhalt", {"scope": "account", "id": self.account, "reason": WHY})
+        except (NoEngine, NoAnswer):
+            answer = {"failed": f"it is still in force: reconciler unhalt --account {self.account} --reason …"}
+        failed = answer.get("failed")
+        self._note("lift the halt", not failed, str(failed) if failed else "lifted")
 
     def _try_out(self) -> None:
         self._halt("halt", {})
@@ -386,13 +405,13 @@ class _Drill:
         self._note("no strategy's order left meanwhile", not sent, ", ".join(sent) or "none")
 
     def _place(self, takes: bool) -> tuple[bool, str]:
-        answer = self._engine.post("/v1/drill", {"account": self._account, "takes": takes, "reason": WHY})
+        answer = self._engine.post("/v1/drill", {"account": self.account, "takes": takes, "reason": WHY})
         failed = answer.get("failed") or []
         return not failed, failed[0]["message"] if failed else f"{answer['done'][0]}: {answer.get('note', '')}"
 
     def _halt(self, name: str, more: Mapping[str, Any]) -> None:
         begun_s = self._clock.monotonic()
-        answer = self._engine.post("/v1/halt", {"scope": "account", "id": self._account, "reason": WHY, **more})
+        answer = self._engine.post("/v1/halt", {"scope": "account", "id": self.account, "reason": WHY, **more})
         took_ms = (self._clock.monotonic() - begun_s) * 1000
         failed = answer.get("failed") or []
         self._note(name, not failed, failed[0]["message"] if failed else f"in force after {took_ms:.0f} ms")
@@ -403,7 +422,7 @@ class _Drill:
         """`tells`: what is left then is told where it is over, too."""
         begun_s = self._clock.monotonic()
         while True:
-            cancelling = [halt for halt in self._halts() if halt["id"] == self._account and halt["cancelling"]]
+            cancelling = [halt for halt in self._halts() if halt["id"] == self.account and halt["cancelling"]]
             took_s = self._clock.monotonic() - begun_s
             if cancelling and is_over(cancelling[-1]):
                 told = "; ".join(left(cancelling[-1])) if tells else ""
@@ -420,7 +439,7 @@ class _Drill:
 
     def _orders(self) -> list[Any]:
         found = self._engine.get("/api/v1/orders", {"limit": 1000}) or {"items": []}
-        return [order for order in found["items"] if order["account_id"] == self._account]
+        return [order for order in found["items"] if order["account_id"] == self.account]
 
     def _newest(self) -> set[str]:
         return {order["client_order_id"] for order in self._orders()}
@@ -430,7 +449,7 @@ class _Drill:
         try:
             rows = reader.rows()
             holding = [id_ for id_, held in reader.books(False) if held.quantity and id_ in rows]
-            return [id_ for id_ in holding if rows[id_].record.identity.account_id == self._account]
+            return [id_ for id_ in holding if rows[id_].record.identity.account_id == self.account]
         finally:
             reader.close()
 

@@ -41,7 +41,7 @@ class Failure(click.ClickException):
 
 
 class CouldNotRun(Failure):
-    """Ends `validate`, `check` and `backtest` with exit code 2: it found nothing out, neither good nor bad."""
+    """Ends `validate`, `check`, `backtest` and `drill` with exit code 2: it found nothing out, neither good nor bad."""
 
     exit_code = 2
 

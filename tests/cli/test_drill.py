@@ -37,3 +37,8 @@ def test_orders_that_cannot_be_placed_say_nothing_of_the_kill_switch(
     assert "instance a is halted" in result.stdout
     assert "DID NOT HOLD" not in result.stdout
     assert {call[0] for call in engine.calls} == {"drill"}, "nothing was halted"
+
+
+def test_settings_that_cannot_be_read_are_no_drill_that_failed(fleet: Fleet) -> None:
+    (fleet.root / "reconciler.yaml").write_text("exec_mcp: [")
+    assert fleet.run("drill").exit_code == 2

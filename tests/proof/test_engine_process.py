@@ -427,3 +427,5 @@ def test_a_drill_holds_while_a_strategy_trades(root: Path, start: Callable[[], E
     by_hand = {order["state"] for order in engine.orders() if order["provenance"] == "operator" and order["state"]}
     assert by_hand == {"filled", "cancelled"}
     assert engine.get("/engine")["halts"] == []
+    nowhere = subprocess.run([*command, "--account", "nosuch"], capture_output=True, text=True, timeout=60, check=False)
+    assert nowhere.returncode == 2, "there was nothing to try it on: that is no switch that failed"
