@@ -381,8 +381,7 @@ class _Drill:
             answer = self._engine.post("/v1/unhalt", {"scope": "account", "id": self.account, "reason": WHY})
         except (NoEngine, NoAnswer):
             answer = {"failed": f"it is still in force: reconciler unhalt --account {self.account} --reason …"}
-        failed = answer.get("failed")
-        self._note("lift the halt", not failed, str(failed) if failed else "lifted")
+        self._note("lift the halt", not answer.get("failed"), str(answer.get("failed") or "lifted"))
 
     def _try_out(self) -> None:
         self._halt("halt", {})
@@ -394,7 +393,7 @@ class _Drill:
         self._wait("all is cancelled", lambda halt: not left(halt), left)
         self._halt("flatten", {"full": True, "cancel": "all", "flatten": "0.05"})
         flat = partial(_of_cancelling, "flattening")
-        self._wait("all is closed", lambda halt: halt["cancelling"]["closed"] or not self._held(), flat, tells=True)
+        self._wait("all is closed", lambda halt: halt["cancelling"]["closed"] or not self._held(), flat)
         sent = [
             order["client_order_id"]
             for order in self._orders()
@@ -416,17 +415,13 @@ class _Drill:
         failed = answer.get("failed") or []
         self._note(name, not failed, failed[0]["message"] if failed else f"in force after {took_ms:.0f} ms")
 
-    def _wait(
-        self, name: str, is_over: Callable[[Any], bool], left: Callable[[Any], Any], *, tells: bool = False
-    ) -> None:
-        """`tells`: what is left then is told where it is over, too."""
+    def _wait(self, name: str, is_over: Callable[[Any], bool], left: Callable[[Any], Any]) -> None:
         begun_s = self._clock.monotonic()
         while True:
             cancelling = [halt for halt in self._halts() if halt["id"] == self.account and halt["cancelling"]]
             took_s = self._clock.monotonic() - begun_s
             if cancelling and is_over(cancelling[-1]):
-                told = "; ".join(left(cancelling[-1])) if tells else ""
-                self._note(name, True, f"after {took_s:.1f} s" + (f": {told}" if told else ""))
+                self._note(name, True, "; ".join([f"after {took_s:.1f} s", *left(cancelling[-1])]))
                 return
             if took_s >= self._timeout_s:
                 told = left(cancelling[-1]) if cancelling else "no such halt is in force"

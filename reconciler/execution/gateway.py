@@ -52,7 +52,6 @@ from reconciler.records.mode import Mode
 from reconciler.records.status import Obstacle, TradingCaveat
 from reconciler.store.store import Store
 
-_DISARMED_WITHIN_S = 5.0
 _SETTLING_CALLS = 4
 """So many calls, one after the other, an account is looked at with, about."""
 
@@ -194,15 +193,15 @@ class Gateway:
     def disarm(self) -> None:
         """Before an orderly end: what rests is to stay, though nobody is there any more. Blocks; raises nothing."""
         with contextlib.suppress(ExecError):
-            self._bridge.call(self._dead_man.disarm, _DISARMED_WITHIN_S)
+            self._bridge.call(self._dead_man.disarm, 5.0)
 
     def cancellations(self) -> tuple[Cancellation, ...]:
         """How far each halt is that cancels something. From memory."""
         found = []
         for one in self._withdrawal.progress():
             flat = self._flattening.progress(one.halt)
-            is_closed = bool(flat) and all(market.is_over for market in flat)
-            found.append(replace(one, flat=tuple(flattened(flat)), is_closed=is_closed))
+            is_over = bool(flat) and all(market.is_over for market in flat)
+            found.append(replace(one, flat=tuple(flattened(flat)), is_closed=is_over))
         return tuple(found)
 
     def cancel_by_hand(self, client_order_id: str) -> tuple[Order | None, str]:

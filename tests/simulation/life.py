@@ -361,6 +361,7 @@ class Life:
         """`way` is that of the orders that close something at that beat, and `interruption` comes between."""
         self.clock.advance(BEAT_S)
         self.tally["fired"] += len(self.exchange.fire())
+        self.judge.known_strangers = set(self.judge.seen_strangers)
         self.beat += 1
         self.tally["withdrawal held back"] += self.judge.held_back() and self.engine.link.status.connected
         self.wire.way, self.wire.late_s = way, late_s

@@ -133,6 +133,9 @@ class Judge:
     opened: tuple[Path, sqlite3.Connection] | None = None
     reading: threading.Lock = field(default_factory=threading.Lock)
     compared: set[str] = field(default_factory=set)
+    seen_strangers: set[str] = field(default_factory=set)
+    """Others' orders that this engine was told of when it compared; and those of before this beat."""
+    known_strangers: set[str] = field(default_factory=set)
     written_off: set[str] = field(default_factory=set)
     """Orders that were in doubt, and then taken for never placed."""
     misheard: set[str] = field(default_factory=set)
@@ -154,6 +157,8 @@ class Judge:
     def started(self) -> None:
         """Another engine: it knows nothing of what was asked before."""
         self.compared.clear()
+        self.seen_strangers.clear()
+        self.known_strangers.clear()
         self.absences_s.clear()
         self.refusals.clear()
         self.hushed_s.clear()
@@ -422,8 +427,8 @@ class Judge:
     def arm(self, asked: Mapping[str, Any]) -> None:
         """A dead man's switch is set: nobody else's orders may be in its reach."""
         reached = self.exchange.open_of(account_id=asked["account_id"])
-        strange = {placed.arguments["client_order_id"] for placed in reached} & self.exchange.strangers
-        assert not asked["seconds"] or not strange or asked["account_id"] not in self.compared, f"armed over {strange}"
+        strange = {placed.arguments["client_order_id"] for placed in reached} & self.known_strangers
+        assert not asked["seconds"] or not strange, f"armed over {strange}"
         self.tally["armed" if asked["seconds"] else "disarmed"] += 1
 
     def check_armed(self) -> None:

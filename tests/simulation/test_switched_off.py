@@ -577,7 +577,7 @@ RULES = (
     Rule("what only reduces stays", instead(withdrawal, "exposing", all_that_rests), cancelled(2),
          "and nobody asked for it|a cancel left"),
     Rule("the engine's own cancels pass a full halt",
-         instead(OrderSteps, "last_look_at_cancel", only_where_halts_let_it), cancelled(0),
+         instead(OrderSteps, "last_look_at_cancel", only_where_halts_let_it), cancelled(2),
          "should have been cancelled"),
     Rule("flattening waits for what is open", instead(Flattening, "_waiting", waiting_for("in doubt")),
          flattened("refused cancel_order goes wrong 99 times"), "is open"),

@@ -100,6 +100,8 @@ class Wire:
             raise
         if tool == "list_orders":
             self.judge.compared.add(arguments["account_id"])
+        if tool == "get_positions":  # which comparing asks for last
+            self.judge.seen_strangers |= self.exchange.strangers
         if self._fault(f"dropped {tool}"):
             raise ExecUnknown("done, and the answer is lost")
         if (engine.link.status.connected, engine.link.status.connections) == (True, connection):
