@@ -387,7 +387,7 @@ class _Drill:
         self._halt("halt", {})
         placed, said = self._place(takes=True)
         self._note("nothing leaves under the halt", not placed, said)
-        before = self._newest()
+        before = {order["client_order_id"] for order in self._orders()}
         self._halt("halt in full, cancel all", {"full": True, "cancel": "all"})
         left = partial(_of_cancelling, "left")
         self._wait("all is cancelled", lambda halt: not left(halt), left)
@@ -435,9 +435,6 @@ class _Drill:
     def _orders(self) -> list[Any]:
         found = self._engine.get("/api/v1/orders", {"limit": 1000}) or {"items": []}
         return [order for order in found["items"] if order["account_id"] == self.account]
-
-    def _newest(self) -> set[str]:
-        return {order["client_order_id"] for order in self._orders()}
 
     def _held(self) -> list[str]:
         reader = self._fleet.reader()

@@ -95,7 +95,7 @@ class Exchange:
 
     def _could_trade(self, arguments: Mapping[str, Any]) -> bool:
         limit = Decimal(arguments["limit_price"])
-        return limit >= ASK if arguments["side"] == "buy" else limit <= BID
+        return limit >= self.ask if arguments["side"] == "buy" else limit <= self.bid
 
     def visible(self) -> list[Placed]:
         return [order for order in self.orders.values() if order.visible_s <= self.clock.time()]

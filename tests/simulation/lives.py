@@ -17,10 +17,9 @@ from reconciler.records.mode import Mode
 from tests.execution.standins import ACCOUNTS, Carrier
 from tests.simulation.exchange import Placed
 from tests.simulation.life import BEAT_S, Life
-from tests.simulation.model import HALTS, INSTANCES, Instance, Kill
+from tests.simulation.model import HALTS, INSTANCES, Instance
 from tests.simulation.operators import Deed
 from tests.simulation.table import Act, leaves
-from tests.simulation.test_kills import CANCELLED, EXTRAS, FLATTENED
 from tests.simulation.wire import POINTS, WAYS
 
 DISASTERS: tuple[Deed, ...] = (("crash", None), ("lose", None), ("flap", None))
@@ -35,7 +34,6 @@ CLOSINGS: tuple[Deed, ...] = (
 )
 INTERRUPTIONS = tuple((point, deed) for point in POINTS for deed in (*CLOSINGS, *(d for d in DISASTERS for _ in HALTS)))
 
-KILLS = (*CANCELLED, *FLATTENED)
 late = st.sampled_from([0.0, 0.0, BEAT_S, 4 * BEAT_S, 10 * BEAT_S])
 ways = st.sampled_from([*WAYS, "taken", "taken", "lost", "dropped"])
 closings = st.sampled_from(CLOSINGS)
@@ -62,7 +60,7 @@ requests = st.builds(
 class Lives(RuleBasedStateMachine):
     def __init__(self, main_loop: Carrier, empty_database: Path, tally: Counter[str]) -> None:
         super().__init__()
-        self.life = Life(main_loop, empty_database, tally, EXTRAS)
+        self.life = Life(main_loop, empty_database, tally)
         self.tally = tally
 
     @rule(instance=instances, request=requests, clear=st.sampled_from([True, True, False]))
@@ -157,15 +155,6 @@ class Lives(RuleBasedStateMachine):
         for _ in range(number):
             self.life.one_beat()
         self.life.wire.faults.clear()
-
-    @rule(kill=st.sampled_from(KILLS), part=st.sampled_from(["0", "0.5", "1", "1"]), way=ways, late_s=late)
-    def kill(self, kill: Kill, part: str, way: str, late_s: float) -> None:
-        """A halt that cancels, and perhaps flattens, and a beat of it at which an order that closes goes that way."""
-        self.life.perform(("kill", kill), "")
-        self.life.exchange.at_once = Decimal(part)
-        self.life.one_beat(way, late_s)
-        self.life.one_beat()
-        self.life.exchange.at_once = Decimal(0)
 
     @rule(deed=closings, instance=instances)
     def close(self, deed: Deed, instance: Instance) -> None:

@@ -17,7 +17,7 @@ from typing import Any, Literal, NamedTuple
 from reconciler.orders.order import prefix
 from reconciler.records.mode import Mode
 from tests.simulation.bounds import Book, Bounds, Whose
-from tests.simulation.exchange import ASK, BID, Exchange, Placed
+from tests.simulation.exchange import Exchange, Placed
 from tests.simulation.table import Act, act_of, leaves
 
 Columns = dict[str, Any]
@@ -277,7 +277,7 @@ class Judge:
         most = min(sign * net, sign * said)
         if Decimal(asked["quantity"]) > most:
             return f"the books hold {net}, the exchange says {said}"
-        worst = BID * (1 - COLLAR) if sign > 0 else ASK * (1 + COLLAR)
+        worst = self.exchange.bid * (1 - COLLAR) if sign > 0 else self.exchange.ask * (1 + COLLAR)
         if asked["type"] != "limit" or sign * (Decimal(asked["limit_price"]) - worst) < 0:
             return f"it may trade beyond {worst}"
         return ""

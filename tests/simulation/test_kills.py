@@ -336,7 +336,7 @@ def test_flattening_opens_nothing_and_sends_nothing_in_doubt(
         pytest.skip("whoever waits on one thread alone waits for ever")
     tally: Counter[str] = Counter()
     for number in range(2):  # each scene on other holdings and scopes, and each of these under some of the scenes
-        life = Life(main_loop, empty_database, tally, EXTRAS if (first + number) % 2 else ())
+        life = Life(main_loop, empty_database, tally, extras=EXTRAS if (first + number) % 2 else ())
         life.exchange.at_once = Decimal(0)
         lay(life, HELD[(first + 3 * number) % len(HELD)])
         life.exchange.at_once = Decimal(1)

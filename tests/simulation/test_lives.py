@@ -42,8 +42,6 @@ REACHED = (
     # Under a halt that is not full, and beside what rests.
     *(f"{act} while halted, kept in" for act in EXPOSING),
     "reduces while halted, left",
-    # Halts that cancel and flatten.
-    *("killed by a halt", "cancelled together", "closed", "flat", "armed", "disarmed"),
     # Cancels, by all that may be the case.
     *(f"cancelled while {fact}" for fact in (*RULES.keys() - IN_SCENES, "over", "nothing") if "quote" not in fact),
 )
