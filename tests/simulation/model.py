@@ -363,8 +363,10 @@ class Judge:
         instance = OF[self.row(id_)["instance_id"]]
         assert (asked["account_id"], asked["client_id"]) == (instance.account_id, instance.client_id)
         covering = [kill for kill in self.facts.kills if kill.covers(instance)]
-        is_over = not self.row(id_)["is_open"]  # a look-up may have been faster: that is no harm
-        if self.cancelling != id_ and any(is_over or id_ in self._killed(kill) for kill in covering):
+        is_killed = any(id_ in self._killed(kill) for kill in covering)
+        # A look-up may have been faster: that is no harm. Asked last, for it may end between the two.
+        is_over = bool(covering) and not self.row(id_)["is_open"]
+        if self.cancelling != id_ and (is_killed or is_over):
             self.tally["killed by a halt"] += 1
             return
         told = self.facts.told(instance)
