@@ -233,9 +233,9 @@ class Throttling:
             self._release(order.instance_id)
             rules = tuple(_rules(order, accounts))
             for throttle, key in rules:
-                sent = self._recent(key, now_s - throttle.within_minutes * 60)
-                if len(sent) >= throttle.same_orders:
-                    return self._strike(order, throttle, key, sent)
+                since_s = now_s - throttle.within_minutes * 60
+                if self._is_used_up(key, throttle.same_orders, since_s):
+                    return self._strike(order, throttle, key, (one for one in self._sent[key] if one.at_s > since_s))
             self._note(order, rules)
         return ""
 
@@ -274,16 +274,21 @@ class Throttling:
     def _is_halted(self, instance_id: str) -> bool:
         return any(halt.id == instance_id and halt.by == _BY for halt in self._halts.active())
 
-    def _recent(self, key: _SameOrders, since_s: float) -> list[_Sent]:
+    def _is_used_up(self, key: _SameOrders, most: int, since_s: float) -> bool:
+        """Whether as many have left since. They stand in order of time, so the last but `most` tells."""
         sent = self._sent[key]
         longest_s = self._clock.time() - LONGEST.total_seconds()
         while sent and sent[0].at_s <= longest_s:
             sent.popleft()
-        return [one for one in sent if one.at_s > since_s]
+        return len(sent) >= most and sent[-most].at_s > since_s
 
     def _note(self, order: Order, rules: Iterable[tuple[Throttle, _SameOrders]]) -> None:
+        at_s = order.created_at.timestamp()
         for key in {key for _, key in rules}:
-            self._sent[key].append(_Sent(order.created_at.timestamp(), order.client_order_id, order.instance_id))
+            sent = self._sent[key]
+            # Threads may come out of turn, and a clock may be set back: then it counts for longer, and none is missed.
+            since_s = max(at_s, sent[-1].at_s) if sent else at_s
+            sent.append(_Sent(since_s, order.client_order_id, order.instance_id))
 
 
 def _keys(order: Order) -> tuple[_SameOrders, ...]:

@@ -70,6 +70,16 @@ def test_what_left_long_enough_ago_counts_no_more(desk: Desk) -> None:
         desk.clock.advance(101)
 
 
+def test_what_left_after_a_clock_was_set_back_counts_for_longer_and_never_shorter(desk: Desk) -> None:
+    throttled(desk)
+    desk.buy(gate(), limit="100")
+    desk.buy(gate(), limit="100")
+    desk.clock.set_wall(desk.clock.time() - 100)
+    assert desk.buy(gate(), limit="100").outcome is Outcome.ACCEPTED
+    desk.clock.advance(350)  # by the clock the third left longer ago than five minutes, the others did not
+    assert "throttle" in rejected(desk.buy(gate(), limit="100"))
+
+
 def test_one_code_is_counted_over_its_account_however_many_run_it(desk: Desk) -> None:
     throttled(desk)
     for name in "abc":
