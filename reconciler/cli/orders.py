@@ -285,13 +285,13 @@ def _print_whole(reader: Reader, order: Item, form: str) -> None:
                 ("instance", order["instance_id"]),
                 ("account", f"{order['account_id']}/{order['client_id']}, money {order['money'] or 'not noted'}"),
                 ("mode", order["mode"]),
-                ("commit", order["revision"] or "not committed"),
-                *_change(order.get("change")),
                 ("generation", f"{order['generation']}{since}"),
                 ("beat", order["beat"]),
                 ("config", order["config_digest"]),
                 ("code", order["code_digest"]),
                 *((f"fill {fill['exchange_fill_id']}", _fill(fill)) for fill in order["fills"]),
+                ("commit", order["revision"] or "not committed"),
+                *_change(order.get("change")),
             ]
         ]
     )
