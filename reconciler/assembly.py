@@ -33,7 +33,7 @@ from reconciler.exec_mcp.bridge import Bridge
 from reconciler.exec_mcp.market_data import MarketData
 from reconciler.exec_mcp.servers import Servers
 from reconciler.execution.comparing import AccountViews
-from reconciler.execution.gate_checks import Arrivals
+from reconciler.execution.gatekeeper import Arrivals
 from reconciler.execution.gateway import Gateway
 from reconciler.execution.shadow_book import DEFAULT_FEE
 from reconciler.ports import EventLog
@@ -278,7 +278,7 @@ def assembled(
         engine.board.look_at(ids)
         started(gateway.withdraw)
 
-    controller.touched, controller.passed = touched, gateway.envelope.bound
+    controller.touched, controller.passed = touched, gateway.scope_limits.bound
     store.halts.cancels = lambda: started(gateway.withdraw)
     gateway.explain_uncommitted(lambda: controller.fleet.why_uncommitted)
     return engine

@@ -1,7 +1,7 @@
 """The census of the instances: who they are, what each holds and has open, and what that is worth. From memory.
 
 Whether they run, are halted or are there at all makes no difference. Follows the ledger and the rows; not thread-safe:
-the envelope, whose part it is, holds its lock.
+the scope_limits, whose part it is, holds its lock.
 """
 
 from __future__ import annotations

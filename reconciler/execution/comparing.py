@@ -23,7 +23,7 @@ from reconciler.exec_mcp.market_data import MarketData
 from reconciler.exec_mcp.request import Subject, names_another, own_part
 from reconciler.exec_mcp.servers import Servers
 from reconciler.exec_mcp.venue import Venue
-from reconciler.execution.gate_checks import Readiness
+from reconciler.execution.gatekeeper import Readiness
 from reconciler.execution.look_up import Clerk, LookUp, is_news
 from reconciler.execution.settlement import Settlement
 from reconciler.execution.tally import Held, Orphan, Orphans, added_up, difference, whole

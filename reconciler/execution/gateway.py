@@ -20,11 +20,11 @@ from reconciler.exec_mcp.bridge import GRACE_S, Bridge
 from reconciler.exec_mcp.servers import Servers
 from reconciler.execution.brakes import Brakes, Circumstances, relevant
 from reconciler.execution.comparing import AccountComparison, AccountLook, Comparing
-from reconciler.execution.envelope import Envelope
 from reconciler.execution.flattening import DrillOrders, Flattening, flattened
-from reconciler.execution.gate_checks import MINUTE, Arrivals, Gatekeeper, OrderRate, Readiness, Units
+from reconciler.execution.gatekeeper import MINUTE, Arrivals, Gatekeeper, OrderRate, Readiness, Units
 from reconciler.execution.look_up import Clerk, FollowUp, LookUp
 from reconciler.execution.order_steps import OrderSteps, refused
+from reconciler.execution.scope_limits import ScopeLimits
 from reconciler.execution.sending import Dispatch
 from reconciler.execution.settlement import Settlement
 from reconciler.execution.shadow_book import DEFAULT_FEE, Quoting, ShadowBook, shadowed
@@ -93,13 +93,13 @@ class Gateway:
         self._readiness = Readiness(servers)
         self._wholeness = Wholeness(ledger, servers, events, clock)
         self._brakes = Brakes(clock, self._circumstances)
-        self.envelope = Envelope(servers.accounts, store, clock, self._quoting.contract_size)
-        ledger.listener, store.desired.applied = self.envelope, self.envelope.applied
+        self.scope_limits = ScopeLimits(servers.accounts, store, clock, self._quoting.contract_size)
+        ledger.listener, store.desired.applied = self.scope_limits, self.scope_limits.applied
         self._desired, self._scopes, self._events = store.desired, store.scopes, events
         self._gatekeeper = Gatekeeper(
-            store, servers, self._watch, self._readiness, self._wholeness, self._brakes, clock, self.envelope
+            store, servers, self._watch, self._readiness, self._wholeness, self._brakes, clock, self.scope_limits
         )
-        self._valuation = Valuation(self.envelope, ledger, self._quoting, market, self._wholeness, events)
+        self._valuation = Valuation(self.scope_limits, ledger, self._quoting, market, self._wholeness, events)
         self._settlement = Settlement(ledger, self._watch, halts, events, self._brakes)
         self._clerk = clerk = Clerk("aftercare")  # the ledger blocks; the loop must not
         self._look_up = LookUp(self._settlement, self._watch, servers, clerk)
@@ -136,8 +136,8 @@ class Gateway:
         for order in (*self._ledger.ended(now - LATELY), *self._ledger.refused(now - LATELY)):
             self._watch.ended(order)
         self._rate.remember(self._ledger.sent(now - MINUTE))
-        self.envelope.recover(lambda: self._desired.rows().values())
-        self._gatekeeper.throttling.recover(self.envelope.accounts)
+        self.scope_limits.recover(lambda: self._desired.rows().values())
+        self._gatekeeper.throttling.recover(self.scope_limits.accounts)
         return in_doubt
 
     async def follow_up(self, beat: int, *, is_alone: bool = False) -> None:
@@ -154,7 +154,7 @@ class Gateway:
         rounds: list[Coroutine[Any, Any, None]] = [self._tend(compares=not is_alone or self.is_comparing())]
         if self._ledger.has_open(shadow=True):
             rounds.append(self._shadow_book.follow(beat))
-        if self.envelope.is_bounding:
+        if self.scope_limits.is_bounding:
             if is_apart:
                 await self._valuation.run(beat)
             rounds.append(self._valuation.run(beat))
@@ -171,7 +171,7 @@ class Gateway:
         memory."""
         if self._watch.is_any() or self._ledger.has_open(shadow=True):
             return True
-        return self.envelope.is_bounding and not prices_stand
+        return self.scope_limits.is_bounding and not prices_stand
 
     async def tend(self) -> None:
         """As `follow_up` where the beat could not be committed: what is real is asked for, compared and cancelled.
@@ -254,15 +254,15 @@ class Gateway:
     def bound_by(self, accounts: Accounts) -> None:
         """These limits hold from now on; until the pass has ended, those of before hold, too. Blocks."""
         self._servers.accounts = accounts
-        self.envelope.bind(accounts)
+        self.scope_limits.bind(accounts)
 
     def limits(self) -> list[dict[str, Any]]:
         """Every limit above the instances, how much of it is used, and by whom, as `ports.StatusReader` has it."""
-        return [one.to_json() for one in self.envelope.usages()]
+        return [one.to_json() for one in self.scope_limits.usages()]
 
     def lift(self, scope: str) -> str:
         """An operator lifts the drawdown of a scope, spelled as `str(Scope)`. Why it cannot be, empty where it was."""
-        return self.envelope.lift(scope)
+        return self.scope_limits.lift(scope)
 
     def mark(self, instance_id: str, price: Decimal, reason: str, by: str) -> str:
         """An operator's word on what one unit of what an instance holds is worth. Why it cannot be taken, else empty.
@@ -272,7 +272,7 @@ class Gateway:
         if instance_id not in self._ledger.instance_ids():
             return "there is and was no such instance; see: reconciler status"
         self._scopes.mark(instance_id, price, reason, by)
-        self.envelope.marked(instance_id, price)
+        self.scope_limits.marked(instance_id, price)
         told = f"one of what it holds counts as {decimal_text(price)} where there is no quote: {reason} ({by})"
         self._events.record(instance_id, "Warning", EventReason.MARKED, told)
         return ""

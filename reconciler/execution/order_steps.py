@@ -17,7 +17,7 @@ from reconciler.exec_mcp.answers import OrderReport
 from reconciler.exec_mcp.bridge import Claims, Handover
 from reconciler.exec_mcp.request import Subject, Unsayable
 from reconciler.exec_mcp.servers import Servers
-from reconciler.execution.gate_checks import Gatekeeper, Refusal, Units
+from reconciler.execution.gatekeeper import Gatekeeper, Refusal, Units
 from reconciler.orders.order import (
     Order,
     OrderIds,

@@ -23,7 +23,7 @@ from reconciler.clock import Clock, utc
 from reconciler.errors import CapabilityUnavailable, ExecError, ExecUnavailable, ExecUnknown, StoreError
 from reconciler.exec_mcp.answers import Unreadable
 from reconciler.exec_mcp.servers import Servers
-from reconciler.execution.gate_checks import Refusal
+from reconciler.execution.gatekeeper import Refusal
 from reconciler.execution.limits import QuotePrices
 from reconciler.orders.filling import Resting, fee_on, offered, tried
 from reconciler.orders.market import Quote, is_contract

@@ -15,7 +15,7 @@ from typing import Protocol
 
 from reconciler import exact
 from reconciler.errors import CapabilityUnavailable, ExecError
-from reconciler.execution.envelope import Envelope, ScopeUsage
+from reconciler.execution.scope_limits import ScopeLimits, ScopeUsage
 from reconciler.execution.shadow_book import Quoting
 from reconciler.execution.wholeness import Wholeness
 from reconciler.orders.market import Balance, Equity, counted, usual
@@ -42,14 +42,14 @@ class Valuation:
 
     def __init__(
         self,
-        envelope: Envelope,
+        scope_limits: ScopeLimits,
         ledger: Ledger,
         quoting: Quoting,
         market: AccountData,
         wholeness: Wholeness,
         events: EventLog,
     ) -> None:
-        self._envelope = envelope
+        self._scope_limits = scope_limits
         self._ledger = ledger
         self._quoting = quoting
         self._market = market
@@ -67,13 +67,13 @@ class Valuation:
         self._is_running = True
         loop = asyncio.get_running_loop()
         try:
-            if not self._envelope.is_bounding:
+            if not self._scope_limits.is_bounding:
                 return
             asked = [
                 loop.run_in_executor(self._threads, self._ask_quote, account_id, symbol, beat)
-                for account_id, symbol in self._envelope.wanted()
+                for account_id, symbol in self._scope_limits.wanted()
             ]
-            equities = self._envelope.wanted_equity()
+            equities = self._scope_limits.wanted_equity()
             asked += [
                 loop.run_in_executor(self._threads, self._ask_equity, account_id, beat) for account_id in equities
             ]
@@ -91,11 +91,11 @@ class Valuation:
         self._quoting.note_size(account_id, symbol)
         prices = self._quoting.prices(account_id, symbol, beat)
         if prices is not None and prices.bid is not None and prices.ask is not None:
-            self._envelope.quoted(account_id, symbol, prices.bid, prices.ask)
+            self._scope_limits.quoted(account_id, symbol, prices.bid, prices.ask)
 
     def _ask_equity(self, account_id: str, beat: int) -> None:
         """Where each client is told its own, all of it together; where all are told the same, it is the account's."""
-        account = self._envelope.accounts.get(account_id)
+        account = self._scope_limits.accounts.get(account_id)
         if account is None:
             return
         found = []
@@ -109,15 +109,15 @@ class Valuation:
             if amount is None:
                 return
             found.append(amount)
-        self._envelope.told_equity(account_id, found[0] if len(set(found)) == 1 else exact.total(found))
+        self._scope_limits.told_equity(account_id, found[0] if len(set(found)) == 1 else exact.total(found))
 
     def _measure(self) -> None:
-        for account in tuple(self._envelope.accounts.declared):
+        for account in tuple(self._scope_limits.accounts.declared):
             beside = self._wholeness.beside(account)
             if beside is not None:
-                self._envelope.told_beside(account, beside)
-        self._envelope.revalue()
-        for one in self._envelope.usages(by_whom=False):
+                self._scope_limits.told_beside(account, beside)
+        self._scope_limits.revalue()
+        for one in self._scope_limits.usages(by_whom=False):
             self._tell(one)
 
     def _tell(self, one: ScopeUsage) -> None:
@@ -132,7 +132,7 @@ class Valuation:
             return
         what = f"{one.scope}, {one.kind} money: {usage.limit}"
         used = "not measured" if usage.used is None else f"{decimal_text(usage.used)} of {decimal_text(usage.most)}"
-        who = ", ".join(instance_id for instance_id, _ in self._envelope.users(one)[:3])
+        who = ", ".join(instance_id for instance_id, _ in self._scope_limits.users(one)[:3])
         by = f"; most by {who}" if who else ""
         if now == "reached":
             self._events.record(None, "Warning", EventReason.LIMIT_REACHED, f"{what}: {usage.why or used}{by}")

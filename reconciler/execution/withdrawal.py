@@ -25,7 +25,7 @@ from reconciler.exec_mcp.contract import CANCEL_AFTER, CANCEL_ALL
 from reconciler.exec_mcp.request import Subject, own_part
 from reconciler.exec_mcp.servers import Servers
 from reconciler.exec_mcp.venue import Venue
-from reconciler.execution.gate_checks import Gatekeeper
+from reconciler.execution.gatekeeper import Gatekeeper
 from reconciler.execution.limits import exposing
 from reconciler.execution.look_up import Clerk, LookUp
 from reconciler.execution.sending import Dispatch, Withheld

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from reconciler.execution.gate_checks import WAIT_S
+from reconciler.execution.gatekeeper import WAIT_S
 from tests.execution.standins import Desk
 
 NONE: frozenset[str] = frozenset()

@@ -1,4 +1,4 @@
-"""The risk envelope, limit by limit, at its edge."""
+"""The risk scope_limits, limit by limit, at its edge."""
 
 from __future__ import annotations
 

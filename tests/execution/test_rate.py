@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 
 from reconciler.clock import FakeClock, utc
-from reconciler.execution.gate_checks import OrderRate
+from reconciler.execution.gatekeeper import OrderRate
 
 
 def test_an_account_sends_no_more_than_its_budget_however_many_threads_ask() -> None:

@@ -173,7 +173,7 @@ class Life:
         self.bounds.accounts.append(accounts)
         self.engine.gateway.bound_by(accounts)
         meanwhile()
-        self.engine.gateway.envelope.bound()
+        self.engine.gateway.scope_limits.bound()
         self.bounds.accounts[:] = [accounts]
 
     def relabel(self, instance: Instance, **labels: str) -> None:

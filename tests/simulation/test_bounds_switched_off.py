@@ -13,10 +13,10 @@ from typing import Any
 
 import pytest
 
-from reconciler.execution import envelope
+from reconciler.execution import scope_limits
 from reconciler.execution.brakes import Throttling
 from reconciler.execution.census import Census
-from reconciler.execution.envelope import Envelope
+from reconciler.execution.scope_limits import ScopeLimits
 from reconciler.execution.scope_sum import ScopeSum, Usage
 from reconciler.orders.holding import Holding
 from reconciler.orders.order import Order, OrderRequest, Outcome, Side
@@ -358,31 +358,31 @@ def dear(life: Life) -> None:
 
 
 def not_kept(patch: pytest.MonkeyPatch) -> None:
-    taking = Envelope._taken
-    patch.setattr(Envelope, "_taken", lambda self, order, *, reducing, keep: taking(
+    taking = ScopeLimits._taken
+    patch.setattr(ScopeLimits, "_taken", lambda self, order, *, reducing, keep: taking(
         self, order, reducing=reducing, keep=False))  # fmt: skip
 
 
 def never_given_back(patch: pytest.MonkeyPatch) -> None:
-    changed = Envelope.changed
+    changed = ScopeLimits.changed
 
-    def ignorant(self: Envelope, before: Order | None, after: Order, holding: Holding | None) -> None:
+    def ignorant(self: ScopeLimits, before: Order | None, after: Order, holding: Holding | None) -> None:
         if after.is_open or after.filled_quantity:
             changed(self, before, after, holding)
 
-    patch.setattr(Envelope, "changed", ignorant)
+    patch.setattr(ScopeLimits, "changed", ignorant)
 
 
 def doubts_count_for_nothing(patch: pytest.MonkeyPatch) -> None:
-    changed = Envelope.changed
+    changed = ScopeLimits.changed
 
-    def hopeful(self: Envelope, before: Order | None, after: Order, holding: Holding | None) -> None:
+    def hopeful(self: ScopeLimits, before: Order | None, after: Order, holding: Holding | None) -> None:
         if after.outcome is Outcome.UNKNOWN:
             self.give_back(after)
         else:
             changed(self, before, after, holding)
 
-    patch.setattr(Envelope, "changed", hopeful)
+    patch.setattr(ScopeLimits, "changed", hopeful)
     loaded = Census.load
 
     def load(self: Census) -> None:
@@ -394,19 +394,19 @@ def doubts_count_for_nothing(patch: pytest.MonkeyPatch) -> None:
 
 
 def no_reduction_is_special(patch: pytest.MonkeyPatch) -> None:
-    taking = Envelope._taken
-    patch.setattr(Envelope, "_taken", lambda self, order, *, reducing, keep: taking(
+    taking = ScopeLimits._taken
+    patch.setattr(ScopeLimits, "_taken", lambda self, order, *, reducing, keep: taking(
         self, order, reducing=False, keep=keep))  # fmt: skip
 
 
 def new_limits_alone(patch: pytest.MonkeyPatch) -> None:
-    bind = Envelope.bind
+    bind = ScopeLimits.bind
 
-    def at_once(self: Envelope, accounts: Accounts) -> None:
+    def at_once(self: ScopeLimits, accounts: Accounts) -> None:
         bind(self, accounts)
         self.bound()
 
-    patch.setattr(Envelope, "bind", at_once)
+    patch.setattr(ScopeLimits, "bind", at_once)
 
 
 def left_at_once(patch: pytest.MonkeyPatch) -> None:
@@ -414,8 +414,8 @@ def left_at_once(patch: pytest.MonkeyPatch) -> None:
 
 
 def all_money_is_one(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(Envelope, "_kind", always("paper"))
-    patch.setattr(Envelope, "_kinds", always(("paper",)))
+    patch.setattr(ScopeLimits, "_kind", always("paper"))
+    patch.setattr(ScopeLimits, "_kinds", always(("paper",)))
 
 
 def unmeasured_is_nothing(patch: pytest.MonkeyPatch) -> None:
@@ -462,7 +462,7 @@ def the_exchange_is_right(patch: pytest.MonkeyPatch) -> None:
 
 
 def everything_that_rests(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(envelope, "exposing", lambda position, open_orders: tuple(open_orders))
+    patch.setattr(scope_limits, "exposing", lambda position, open_orders: tuple(open_orders))
 
 
 def nothing_memorable(_: ScopeBook) -> Mapping[tuple[str, str], Any]:
@@ -473,12 +473,12 @@ TOO_MANY = "left though account main: max_open_orders: 2 of 1"
 TOO_MUCH = r"left though account main: max_position\[BTC/USD\]"
 RULES = (
     Rule("a unit is reserved at the last look", not_kept, two_at_once, TOO_MANY),
-    Rule("a unit is asked for", instead(Envelope, "_taken", always("")), two_at_once, TOO_MANY),
+    Rule("a unit is asked for", instead(ScopeLimits, "_taken", always("")), two_at_once, TOO_MANY),
     Rule("what was refused gives its unit back", never_given_back, refused, "there was room"),
     Rule("what never left gives its unit back", never_given_back, undelivered, "there was room"),
     Rule("unknown orders count as filled", doubts_count_for_nothing, lost, TOO_MUCH),
     Rule("so they do after a restart", doubts_count_for_nothing, lost_and_killed, TOO_MUCH),
-    Rule("what the exchange holds counts", instead(Envelope, "told_beside", always(None)), traded_by_others,
+    Rule("what the exchange holds counts", instead(ScopeLimits, "told_beside", always(None)), traded_by_others,
          r"left though account main: max_position\[BTC/USD\]: 4 of 3"),
     Rule("what the books hold counts", the_exchange_is_right, sold_by_others, TOO_MUCH),
     Rule("the loss of the day holds until it ends", nothing_latches, lost_today, "max_daily_loss: it was reached"),
@@ -495,7 +495,7 @@ RULES = (
          "3 same orders left"),
     Rule("who was lifted begins anew", instead(Throttling, "_release", always(None)), lifted_after_a_restart,
          "there was room"),
-    Rule("what rests is cancelled", instead(Envelope, "resting", always(())), resting_while_it_falls,
+    Rule("what rests is cancelled", instead(ScopeLimits, "resting", always(())), resting_while_it_falls,
          "rests though a limit is reached"),
     Rule("what reduces may rest", everything_that_rests, resting_while_it_falls,
          "rests though a limit is reached|and nobody asked for it"),
@@ -512,9 +512,9 @@ RULES = (
     Rule("below its equity it opens nothing", any_equity_will_do, out_of_money, "min_equity: 999 of 1000"),
     Rule("what was traded counts", instead(ScopeSum, "trades", always(None)), turned_over,
          "left though account main: max_turnover"),
-    Rule("so it does after a restart", instead(Envelope, "_remember_trades", always(None)), turned_over_and_restarted,
-         "left though account main: max_turnover"),
-    Rule("all is added up", instead(Envelope, "_exceeded", always("")), dear,
+    Rule("so it does after a restart", instead(ScopeLimits, "_remember_trades", always(None)),
+         turned_over_and_restarted, "left though account main: max_turnover"),
+    Rule("all is added up", instead(ScopeLimits, "_exceeded", always("")), dear,
          "left though account main: max_gross_notional"),
 )  # fmt: skip
 SCENES = {rule.scene: rule.what for rule in RULES} | {lost_yesterday: "a day ends"}

@@ -24,11 +24,11 @@ from reconciler.exec_mcp.bridge import Claims, Handover
 from reconciler.exec_mcp.http_pool import HttpPool, Unclaimed
 from reconciler.exec_mcp.refusals import RateLimits
 from reconciler.execution import flattening, watch, withdrawal
-from reconciler.execution import gate_checks as gatekeeper
+from reconciler.execution import gatekeeper as gatekeeper
 from reconciler.execution.brakes import Brakes
 from reconciler.execution.comparing import AccountLook
 from reconciler.execution.flattening import Flattening
-from reconciler.execution.gate_checks import Gatekeeper, Readiness
+from reconciler.execution.gatekeeper import Gatekeeper, Readiness
 from reconciler.execution.order_steps import LastLook, OrderSteps
 from reconciler.execution.settlement import Settlement
 from reconciler.execution.shadow_book import Quoting

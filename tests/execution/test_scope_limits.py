@@ -11,8 +11,8 @@ from typing import Any, cast
 import pytest
 
 from reconciler.clock import FakeClock, utc
-from reconciler.execution.envelope import Envelope
 from reconciler.execution.limits import Standing, exposing, reduces
+from reconciler.execution.scope_limits import ScopeLimits
 from reconciler.execution.scope_sum import MARK_S
 from reconciler.orders.holding import Holding
 from reconciler.orders.order import (
@@ -86,7 +86,7 @@ class Shelf:
 
 
 class World:
-    """An envelope, and the short ways of a test to what happens to it."""
+    """An scope_limits, and the short ways of a test to what happens to it."""
 
     def __init__(
         self,
@@ -111,11 +111,13 @@ class World:
             for id_, is_real in (("main", real), ("play", False))
         }
         self.accounts = Accounts(declared, None, above=above, requirement=requirement)
-        self.envelope = Envelope(self.accounts, cast(Store, self.shelf), self.clock, lambda account_id, symbol: size)
+        self.scope_limits = ScopeLimits(
+            self.accounts, cast(Store, self.shelf), self.clock, lambda account_id, symbol: size
+        )
         self._number = 0
 
     def begin(self, *rows: Row) -> World:
-        self.envelope.recover(lambda: rows)
+        self.scope_limits.recover(lambda: rows)
         return self
 
     def order(
@@ -146,7 +148,7 @@ class World:
 
     def place(self, *given: Any, reducing: bool = False, **named: Any) -> tuple[str, Order]:
         order = self.order(*given, **named)
-        return self.envelope.reserve(order, reducing=reducing), order
+        return self.scope_limits.reserve(order, reducing=reducing), order
 
     def settle(self, order: Order, filled: str = "0", price: str = "100", holding: Holding | None = None) -> Order:
         """It was taken; `filled` of it, at once."""
@@ -163,17 +165,17 @@ class World:
             key = (order.instance_id, order.is_shadow)
             known = self.shelf.holding(order.instance_id, order.provenance.symbol, order.is_shadow)
             holding = self.shelf.holdings[key] = known.filled(order.side, fill, order.created_at.date())
-        self.envelope.changed(order, after, holding)
+        self.scope_limits.changed(order, after, holding)
         return after
 
     def reject(self, order: Order) -> None:
         after = replace(order, outcome=Outcome.REJECTED, rejected_by=RejectedBy.EXCHANGE)
-        self.envelope.changed(order, after, None)
+        self.scope_limits.changed(order, after, None)
 
     def used(self, limit: str, scope: str = "account main", kind: str = "real") -> Decimal | None:
         found = [
             one.usage.used
-            for one in self.envelope.usages()
+            for one in self.scope_limits.usages()
             if (str(one.scope), one.kind, one.usage.limit) == (scope, kind, limit)
         ]
         assert len(found) == 1, found
@@ -315,7 +317,7 @@ def test_the_last_unit_is_taken_once_and_comes_back_with_the_outcome() -> None:
 def test_what_is_only_looked_at_takes_nothing() -> None:
     world = World(OPEN).begin()
     for _ in range(5):
-        assert world.envelope.refusal(world.order()) == ""
+        assert world.scope_limits.refusal(world.order()) == ""
     assert world.used("max_open_orders") == 0
 
 
@@ -323,7 +325,7 @@ def test_an_intent_that_was_not_claimed_yet_does_not_count() -> None:
     world = World(OPEN).begin()
     for name in "abc":
         order = world.order(name)
-        world.envelope.changed(None, order, None)
+        world.scope_limits.changed(None, order, None)
     assert world.used("max_open_orders") == 0
 
 
@@ -331,9 +333,9 @@ def test_orders_in_doubt_count_as_filled_until_it_is_known_what_became_of_them()
     world = World(GROSS).begin()
     _, order = world.place("a", quantity="6")
     doubtful = replace(order, outcome=Outcome.UNKNOWN)
-    world.envelope.changed(order, doubtful, None)
+    world.scope_limits.changed(order, doubtful, None)
     assert "max_gross_notional" in world.place("b", quantity="5")[0]
-    world.envelope.changed(doubtful, replace(doubtful, outcome=Outcome.REJECTED), None)
+    world.scope_limits.changed(doubtful, replace(doubtful, outcome=Outcome.REJECTED), None)
     assert world.place("b", quantity="5")[0] == ""
 
 
@@ -342,7 +344,7 @@ def test_a_restart_counts_what_the_ledger_has() -> None:
     order = replace(world.order("a", quantity="6"), outcome=Outcome.UNKNOWN)
     world.shelf.orders.append(order)
     world.shelf.holdings["gone", False] = held("BTC/USD", "3", "300")
-    world.envelope.quoted("main", "BTC/USD", D(99), D(100))
+    world.scope_limits.quoted("main", "BTC/USD", D(99), D(100))
     world.begin(replace(row("gone"), removed_at="2026-01-01"), row("a"))
     assert world.used("max_gross_notional") == 900
     assert "max_gross_notional" in world.place("b", quantity="2")[0]
@@ -353,7 +355,7 @@ def test_what_is_filled_moves_from_the_orders_to_what_is_held() -> None:
     _, order = world.place("a", quantity="6")
     after = world.settle(order, filled="2")
     assert world.used("max_gross_notional") == 600
-    world.envelope.changed(after, replace(after, state=OrderState.CANCELLED), None)
+    world.scope_limits.changed(after, replace(after, state=OrderState.CANCELLED), None)
     assert world.used("max_gross_notional") == 200
 
 
@@ -380,7 +382,7 @@ def test_paper_shadow_and_real_are_never_added_up() -> None:
     assert world.place("p", quantity="9", account="play")[0] == ""
     assert world.place("s", quantity="9", mode=Mode.OBSERVE)[0] == ""
     assert "1100 of 1000" in world.place("s", quantity="2", mode=Mode.OBSERVE)[0]
-    kinds = {one.kind: one.usage.used for one in world.envelope.usages() if one.usage.limit == "max_gross_notional"}
+    kinds = {one.kind: one.usage.used for one in world.scope_limits.usages() if one.usage.limit == "max_gross_notional"}
     assert kinds == {"real": 900, "paper": 900, "shadow": 900}
 
 
@@ -389,7 +391,7 @@ def test_a_drawdown_of_simulated_books_is_their_own_and_none_of_the_real_ones() 
     _, order = world.place("a", quantity="10", mode=Mode.OBSERVE)
     after = replace(order, filled_quantity=D(10), average_price=D(100), state=OrderState.FILLED)
     fill = Fill(order.client_order_id, "f", D(10), D(100), None, order.created_at)
-    world.envelope.changed(order, after, Holding("BTC/USD").filled(order.side, fill, order.created_at.date()))
+    world.scope_limits.changed(order, after, Holding("BTC/USD").filled(order.side, fill, order.created_at.date()))
     price(world, "100")
     price(world, "89")
     assert world.used("max_drawdown", kind="shadow") == 110
@@ -402,7 +404,7 @@ def test_who_leaves_a_label_is_bound_by_it_until_flat() -> None:
     world = World(above=TEAM).begin(row("a", labels={"team": "x"}), row("b", labels={"team": "x"}))
     _, order = world.place("a", quantity="9")
     world.settle(order, filled="9")
-    world.envelope.applied([row("a", labels={"team": "y"})])
+    world.scope_limits.applied([row("a", labels={"team": "y"})])
     assert "label team=x" in world.place("b", quantity="2")[0]
     assert "label team=x" in world.place("a", quantity="2")[0]
     _, closing = world.place("a", side=Side.SELL, quantity="9", reducing=True)
@@ -414,7 +416,7 @@ def test_who_leaves_a_label_is_bound_by_it_until_flat() -> None:
 def test_that_survives_a_restart() -> None:
     shelf = Shelf({("a", False): held("BTC/USD", "9", "900")}, labels={"a": (("team", "x"),)})
     world = World(above=TEAM, shelf=shelf)
-    world.envelope.quoted("main", "BTC/USD", D(99), D(100))
+    world.scope_limits.quoted("main", "BTC/USD", D(99), D(100))
     world.begin(row("a"), row("b", labels={"team": "x"}))
     assert "label team=x" in world.place("b", quantity="2")[0]
 
@@ -424,7 +426,7 @@ def test_who_joins_a_label_brings_what_it_holds() -> None:
     _, order = world.place("a", quantity="9")
     world.settle(order, filled="9")
     assert world.place("b", quantity="2")[0] == ""
-    world.envelope.applied([row("a", labels={"team": "x"})])
+    world.scope_limits.applied([row("a", labels={"team": "x"})])
     assert "label team=x" in world.place("b", quantity="2")[0]
 
 
@@ -435,14 +437,14 @@ def test_what_the_exchange_holds_beyond_the_books_counts() -> None:
     world = World(Ceilings(max_gross_notional=D(1000), max_position={"BTC/USD": D(9)})).begin(row("a"))
     _, order = world.place("a", quantity="2")
     world.settle(order, filled="2")
-    world.envelope.told_beside("main", {"BTC/USD": D(5), "BTC": D(100)})
-    world.envelope.revalue()
+    world.scope_limits.told_beside("main", {"BTC/USD": D(5), "BTC": D(100)})
+    world.scope_limits.revalue()
     assert (world.used("max_gross_notional"), world.used("max_position[BTC/USD]")) == (D(700), D(7))
-    world.envelope.told_beside("main", {"BTC/USD": D(-1)})
-    world.envelope.revalue()
+    world.scope_limits.told_beside("main", {"BTC/USD": D(-1)})
+    world.scope_limits.revalue()
     assert (world.used("max_gross_notional"), world.used("max_position[BTC/USD]")) == (D(200), D(2))
-    world.envelope.told_beside("main", {"BTC/USD": D(-6)})
-    world.envelope.revalue()
+    world.scope_limits.told_beside("main", {"BTC/USD": D(-6)})
+    world.scope_limits.revalue()
     assert (world.used("max_gross_notional"), world.used("max_position[BTC/USD]")) == (D(400), D(4))
 
 
@@ -451,17 +453,17 @@ def test_what_the_exchange_holds_beyond_the_books_counts() -> None:
 
 def test_the_last_quote_is_good_for_a_minute_then_a_person_may_mark_it() -> None:
     world = World(GROSS, shelf=Shelf({("a", False): LONG})).begin(row("a"), row("b"))
-    world.envelope.quoted("main", "BTC/USD", D(99), D(100))
-    world.envelope.revalue()
+    world.scope_limits.quoted("main", "BTC/USD", D(99), D(100))
+    world.scope_limits.revalue()
     world.clock.advance(MARK_S)
-    world.envelope.revalue()
+    world.scope_limits.revalue()
     assert world.used("max_gross_notional") == 500
     world.clock.advance(1)
-    world.envelope.revalue()
+    world.scope_limits.revalue()
     assert world.used("max_gross_notional") is None
     why, _ = world.place("b", market="ETH/USD")
     assert "a: what it holds of BTC/USD has no quote" in why
-    world.envelope.marked("a", D(80))
+    world.scope_limits.marked("a", D(80))
     assert world.used("max_gross_notional") == 400
     assert world.place("b", market="ETH/USD")[0] == ""
 
@@ -469,8 +471,8 @@ def test_the_last_quote_is_good_for_a_minute_then_a_person_may_mark_it() -> None
 def test_everything_held_is_asked_for_loaded_or_not_and_nothing_else() -> None:
     shelf = Shelf({("a", False): LONG, ("flat", False): Holding("ETH/USD")})
     world = World(GROSS, shelf=shelf).begin(row("a"), row("flat", market="ETH/USD"))
-    assert world.envelope.wanted() == (("main", "BTC/USD"),)
-    assert World(OPEN, shelf=shelf).begin(row("a")).envelope.wanted() == ()
+    assert world.scope_limits.wanted() == (("main", "BTC/USD"),)
+    assert World(OPEN, shelf=shelf).begin(row("a")).scope_limits.wanted() == ()
 
 
 # The window of turnover
@@ -500,7 +502,7 @@ def test_a_trade_of_unknown_price_cannot_be_measured_while_it_counts() -> None:
     world = World(TURNOVER).begin(row("a"))
     _, order = world.place("a")
     after = replace(order, outcome=Outcome.ACCEPTED, state=OrderState.FILLED, filled_quantity=D(1))
-    world.envelope.changed(order, after, held("BTC/USD", "1", "100"))
+    world.scope_limits.changed(order, after, held("BTC/USD", "1", "100"))
     assert "the price of what a traded is not known" in world.place("b")[0]
     world.clock.advance(301)
     assert world.place("b")[0] == ""
@@ -511,8 +513,8 @@ def test_a_trade_of_unknown_price_cannot_be_measured_while_it_counts() -> None:
 
 def lost(world: World, amount: str) -> None:
     world.shelf.holdings["a", False] = held("BTC/USD", "0", "0", lost=amount)
-    world.envelope.corrected("a", world.shelf.holdings["a", False])
-    world.envelope.revalue()
+    world.scope_limits.corrected("a", world.shelf.holdings["a", False])
+    world.scope_limits.revalue()
 
 
 def test_the_loss_of_the_day_holds_until_the_day_ends_though_it_is_made_good() -> None:
@@ -524,13 +526,13 @@ def test_the_loss_of_the_day_holds_until_the_day_ends_though_it_is_made_good() -
     again = World(LOSS, shelf=world.shelf, clock=world.clock).begin(row("a"))
     assert "it was reached today" in again.place("b")[0]
     world.clock.advance(86_400)
-    world.envelope.revalue()
+    world.scope_limits.revalue()
     assert world.place("b")[0] == ""
 
 
 def price(world: World, at: str) -> None:
-    world.envelope.quoted("main", "BTC/USD", D(at), D(at))
-    world.envelope.revalue()
+    world.scope_limits.quoted("main", "BTC/USD", D(at), D(at))
+    world.scope_limits.revalue()
 
 
 def test_a_drawdown_is_measured_from_the_highest_and_holds_until_a_person_lifts_it() -> None:
@@ -544,8 +546,8 @@ def test_a_drawdown_is_measured_from_the_highest_and_holds_until_a_person_lifts_
     again = World(FALL, shelf=world.shelf, clock=world.clock).begin(row("a"))
     price(again, "900")
     assert "limits lift" in again.place("b", quote=("900", "900"))[0]
-    assert again.envelope.lift("account other") != ""
-    assert again.envelope.lift("account main") == ""
+    assert again.scope_limits.lift("account other") != ""
+    assert again.scope_limits.lift("account main") == ""
     price(again, "900")
     assert again.place("b", quote=("900", "900"))[0] == ""
     price(again, "801")
@@ -567,11 +569,11 @@ def test_what_was_made_before_it_counted_is_no_part_of_the_drawdown() -> None:
 
 def test_equity_is_a_floor_and_grows_old() -> None:
     world = World(FLOOR).begin(row("a"))
-    world.envelope.told_equity("main", D(1000))
+    world.scope_limits.told_equity("main", D(1000))
     assert world.place("a")[0] == ""
-    world.envelope.told_equity("main", D("999.99"))
+    world.scope_limits.told_equity("main", D("999.99"))
     assert "equity is 999.99 USD, below 1000" in world.place("b")[0]
-    world.envelope.told_equity("main", D(5000))
+    world.scope_limits.told_equity("main", D(5000))
     world.clock.advance(MARK_S + 1)
     assert "cannot be measured" in world.place("b")[0]
 
@@ -580,7 +582,7 @@ def test_equity_is_a_floor_and_grows_old() -> None:
 
 
 def resting(world: World) -> list[str]:
-    return sorted(order.client_order_id for order, _ in world.envelope.resting())
+    return sorted(order.client_order_id for order, _ in world.scope_limits.resting())
 
 
 def test_a_limit_that_is_reached_has_what_rests_and_adds_cancelled_and_nothing_else() -> None:
@@ -594,24 +596,24 @@ def test_a_limit_that_is_reached_has_what_rests_and_adds_cancelled_and_nothing_e
     assert resting(world) == []
     price(world, "120")
     assert resting(world) == [more.client_order_id]
-    assert any("max_gross_notional" in told for told in world.envelope.obstacles("b"))
+    assert any("max_gross_notional" in told for told in world.scope_limits.obstacles("b"))
 
 
 def test_what_is_not_measured_for_a_moment_opens_nothing_and_alarms_nobody() -> None:
     world = World(GROSS, shelf=Shelf({("a", False): LONG})).begin(row("a"), row("b"))
-    shown = world.envelope.usages()[0]
+    shown = world.scope_limits.usages()[0]
     assert (shown.usage.is_reached, shown.is_passing, shown.to_json()["near"]) == (True, True, False)
     world.clock.advance(MARK_S + 1)
-    world.envelope.revalue()
-    shown = world.envelope.usages()[0]
+    world.scope_limits.revalue()
+    shown = world.scope_limits.usages()[0]
     assert (shown.is_passing, shown.to_json()["near"]) == (False, True)
 
 
 def test_for_want_of_a_measure_nothing_is_cancelled_before_a_minute_has_passed() -> None:
     world = World(GROSS, shelf=Shelf({("a", False): LONG})).begin(row("a"), row("b"))
     order = replace(world.order("b"), outcome=Outcome.ACCEPTED, state=OrderState.OPEN)
-    world.envelope.changed(None, order, None)
-    world.envelope.revalue()
+    world.scope_limits.changed(None, order, None)
+    world.scope_limits.revalue()
     assert resting(world) == []
     world.clock.advance(MARK_S + 1)
     assert resting(world) == [order.client_order_id]
@@ -639,9 +641,9 @@ def test_what_only_reduces_stays_as_long_as_all_of_it_together_does(
 def test_at_eighty_percent_it_is_near() -> None:
     world = World(GROSS).begin(row("a"))
     world.place("a", quantity="7.9")
-    assert not world.envelope.usages()[0].usage.is_near
+    assert not world.scope_limits.usages()[0].usage.is_near
     world.place("a", quantity="0.1")
-    usage, _ = world.envelope.usages()
+    usage, _ = world.scope_limits.usages()
     assert usage.usage.is_near
     assert not usage.usage.is_reached
     assert usage.usage.left == 200
@@ -658,16 +660,16 @@ def bound_by(world: World, ceilings: Ceilings) -> Accounts:
 
 def test_new_limits_hold_with_the_pass_that_reads_them_and_the_old_ones_until_it_ends() -> None:
     world = World(GROSS).begin(row("a"))
-    world.envelope.bind(bound_by(world, Ceilings(max_gross_notional=D(5000))))
+    world.scope_limits.bind(bound_by(world, Ceilings(max_gross_notional=D(5000))))
     assert "of 1000" in world.place("a", quantity="11")[0]
-    world.envelope.bound()
+    world.scope_limits.bound()
     assert world.place("a", quantity="11")[0] == ""
-    world.envelope.bind(bound_by(world, Ceilings(max_gross_notional=D(1200))))
+    world.scope_limits.bind(bound_by(world, Ceilings(max_gross_notional=D(1200))))
     assert "of 1200" in world.place("a", quantity="2")[0]
-    world.envelope.bound()
-    world.envelope.bind(bound_by(world, Ceilings()))
+    world.scope_limits.bound()
+    world.scope_limits.bind(bound_by(world, Ceilings()))
     assert "of 1200" in world.place("a", quantity="2")[0]
-    world.envelope.bound()
+    world.scope_limits.bound()
     assert world.place("a", quantity="999")[0] == ""
 
 
@@ -679,10 +681,10 @@ def test_where_nothing_binds_nobody_is_asked_for() -> None:
         return [row("a", labels={"team": "x"})]
 
     world = World()
-    world.envelope.recover(rows)
-    world.envelope.applied([row("b")])
+    world.scope_limits.recover(rows)
+    world.scope_limits.applied([row("b")])
     assert asked == []
-    world.envelope.bind(replace(world.accounts, above=TEAM))
+    world.scope_limits.bind(replace(world.accounts, above=TEAM))
     assert asked == [1]
     assert world.place("a", quantity="9")[0] == ""
     assert "label team=x" in world.place("a", quantity="2")[0]
@@ -690,15 +692,15 @@ def test_where_nothing_binds_nobody_is_asked_for() -> None:
 
 def test_a_limit_that_comes_later_knows_what_happened_before() -> None:
     world = World(shelf=Shelf({("a", False): LONG})).begin(row("a"))
-    world.envelope.quoted("main", "BTC/USD", D(99), D(100))
-    world.envelope.bind(bound_by(world, GROSS))
+    world.scope_limits.quoted("main", "BTC/USD", D(99), D(100))
+    world.scope_limits.bind(bound_by(world, GROSS))
     assert world.used("max_gross_notional") == 500
 
 
 def test_without_a_limit_that_is_asked_for_nothing_is_opened() -> None:
     world = World(requirement=Requirement("real", ("max_position", "max_daily_loss"))).begin(row("a"))
-    told = world.envelope.lacking(world.order(), Limits(max_position=D(1)))
+    told = world.scope_limits.lacking(world.order(), Limits(max_position=D(1)))
     assert "active on real money needs max_daily_loss" in told
-    assert world.envelope.lacking(world.order(), Limits(max_position=D(1), max_daily_loss=D(1))) == ""
-    assert world.envelope.lacking(world.order(mode=Mode.OBSERVE), Limits()) == ""
-    assert "max_position, max_daily_loss" in world.envelope.obstacles("a")[0]
+    assert world.scope_limits.lacking(world.order(), Limits(max_position=D(1), max_daily_loss=D(1))) == ""
+    assert world.scope_limits.lacking(world.order(mode=Mode.OBSERVE), Limits()) == ""
+    assert "max_position, max_daily_loss" in world.scope_limits.obstacles("a")[0]

@@ -19,8 +19,8 @@ from reconciler.errors import CapabilityUnavailable, ExecUnavailable
 from reconciler.exec_mcp.servers import Servers
 from reconciler.exec_mcp.venue import ServerStatus
 from reconciler.execution.brakes import Brakes, Throttling
-from reconciler.execution.envelope import Envelope
 from reconciler.execution.limits import QuotePrices, Standing, breach, reduces, staleness
+from reconciler.execution.scope_limits import ScopeLimits
 from reconciler.execution.watch import OrderWatch
 from reconciler.execution.wholeness import Wholeness
 from reconciler.orders.order import Order, OrderRequest, OrderType
@@ -120,10 +120,10 @@ class Gatekeeper:
         wholeness: Wholeness,
         brakes: Brakes,
         clock: Clock,
-        envelope: Envelope,
+        scope_limits: ScopeLimits,
     ) -> None:
-        self._contract_size = envelope.size_of
-        self._envelope = envelope
+        self._contract_size = scope_limits.size_of
+        self._scope_limits = scope_limits
         self._throttling = Throttling(store, clock)
         self._ledger = store.ledger
         self._halts = store.halts
@@ -181,25 +181,25 @@ class Gatekeeper:
 
     def _above(self, gate: GateState, order: Order, *, reducing: bool, claim: bool) -> str:
         """What above the instance is against the order; where nothing is and it leaves now, a unit of it is taken."""
-        if not reducing and (lacking := self._envelope.lacking(order, gate.limits)):
+        if not reducing and (lacking := self._scope_limits.lacking(order, gate.limits)):
             return lacking
         if not claim:
-            return "" if reducing else self._envelope.refusal(order)
-        if (above := self._envelope.reserve(order, reducing=reducing)) or reducing:
+            return "" if reducing else self._scope_limits.refusal(order)
+        if (above := self._scope_limits.reserve(order, reducing=reducing)) or reducing:
             return above
         if order.provenance.mode is not Mode.ACTIVE:
             return ""
-        if struck := self._throttling.strikes(order, self._envelope.accounts):
-            self._envelope.give_back(order)
+        if struck := self._throttling.strikes(order, self._scope_limits.accounts):
+            self._scope_limits.give_back(order)
         return struck
 
     def reserve(self, order: Order) -> str:
         """A unit of what is above its instance, for an operator's order that opens something; why there is none."""
-        return self._envelope.reserve(order, reducing=False)
+        return self._scope_limits.reserve(order, reducing=False)
 
     def give_back(self, order: Order) -> None:
         """The order was claimed, and certainly does not leave after all."""
-        self._envelope.give_back(order)
+        self._scope_limits.give_back(order)
         self._throttling.give_back(order)
 
     def is_reducing(self, gate: GateState, order: Order) -> bool:
@@ -208,7 +208,7 @@ class Gatekeeper:
 
     def resting(self) -> tuple[tuple[Order, str], ...]:
         """Open orders that are to be cancelled, for they add exposure where a limit is reached; each with which."""
-        return self._envelope.resting()
+        return self._scope_limits.resting()
 
     def cancelling(self) -> tuple[Halt, ...]:
         """The halts in force that cancel something."""
@@ -242,7 +242,7 @@ class Gatekeeper:
 
     def _all_obstacles(self, instance_id: str, account_id: str) -> Iterator[Refusal]:
         yield from self._obstacles(instance_id, account_id, None)
-        for reached in self._envelope.obstacles(instance_id):
+        for reached in self._scope_limits.obstacles(instance_id):
             yield Refusal(TradingReason.LIMIT, reached)
 
     def cancel_refusal(self, instance_id: str, account_id: str, *, despite_halt: bool = False) -> Refusal | None:

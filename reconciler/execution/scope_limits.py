@@ -1,4 +1,4 @@
-"""The envelope above the instances: accounts, labels, all of it, held against their ceilings for every order.
+"""The limits above the instances: accounts, labels, all of it, held against their ceilings for every order.
 
 Decisions read memory; sums follow the ledger's commits. An order counts from its last look on, which takes a unit
 under one lock, until the ledger says what became of it: never one too many. Paused, halted, removed and unloaded
@@ -71,7 +71,7 @@ def _text(amount: Decimal | None) -> str | None:
     return None if amount is None else decimal_text(amount)
 
 
-class Envelope:
+class ScopeLimits:
     """Thread-safe. `size_of` tells how much of the base currency one unit of a market is, from memory."""
 
     def __init__(
