@@ -60,7 +60,7 @@ def test_it_has_help_and_an_example_of_each_option() -> None:
 def test_without_settings_the_paper_exchange_is_fine_and_nothing_is_left_behind(folder: Path) -> None:
     result = asked(folder, "", "{}")
     assert result.exit_code == 0, result.output
-    assert result.output.startswith("paper: fine\n  it has 9 tools; of the contract's it can do: place_order, ")
+    assert result.output.startswith("paper: fine\n  it has 11 tools; of the contract's it can do: place_order, ")
     assert not (folder / ".reconciler").exists()
 
 
