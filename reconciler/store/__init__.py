@@ -25,7 +25,7 @@ def _import_sqlite_utils() -> None:
 
 _import_sqlite_utils()  # before the first of these does
 
-from reconciler.store.copies import Examination, Restored, back_up, examine, restore  # noqa: E402  # noqa: E402
+from reconciler.store.copies import Examination, Restored, back_up, examine, restore  # noqa: E402
 from reconciler.store.reader import Reader  # noqa: E402
 from reconciler.store.store import Store  # noqa: E402
 
