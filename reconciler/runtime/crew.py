@@ -22,6 +22,9 @@ log = logging.getLogger(__name__)
 
 
 _MOST: Final = HostOptions().max_workers
+_GLANCE_S: Final = 0.002
+_BRISK: Final = 10
+"""So many slots taken within a glance: hooks are short, and there is nothing to be won by two at once."""
 
 
 class Crew:
@@ -33,6 +36,10 @@ class Crew:
 
     So many places there are as workers were hired, and one more for each that is overdue. Who waits for the world in a
     context call occupies none: where something is queued a spare has its place at once, until there are `most` workers.
+
+    As long as hooks are short, one worker has the turn and the others of its beat stand by: they could only take the
+    interpreter from each other, and would all together keep it from the event loop. Who stands by looks at every
+    `_GLANCE_S` whether the queue still moves, and works beside whoever is held up.
 
     `failed` hears what `work` raised, always a fault of the engine's own: hooks have a boundary of theirs.
     """
@@ -52,6 +59,8 @@ class Crew:
         self._queue: deque[Slot | None] = deque()
         self._bell = threading.Condition(threading.Lock())
         self._lock = threading.Lock()
+        self._turn = threading.Lock()
+        self._standby = threading.Lock()
         self._calls: dict[HookCall, None] = {}
         # Under the bell's lock:
         self._places = 0
@@ -132,6 +141,7 @@ class Crew:
             call.is_aside = True
             self._aside += 1
             lacking = self._call_workers()
+        self._end_turn(call)
         self._start_spares(lacking)
         return True
 
@@ -232,15 +242,15 @@ class Crew:
     def _drain(self, call: HookCall) -> None:
         """Work until dismissed. The boundary to the engine's own faults: a worker outlives them."""
         take, work = self._queue.popleft, self._work
-        call.ended_s = self._monotonic()
+        self._wait(call)
         while True:
             try:
                 slot = take()
             except IndexError:
-                self._wait()
-                call.ended_s = self._monotonic()
+                self._wait(call)
                 continue
             if slot is None:
+                self._end_turn(call)
                 with self._bell:
                     self._ring(1)  # it may have been called to a slot, and leaves
                 return
@@ -253,8 +263,7 @@ class Crew:
             if slot.beat is not None or slot.ending or slot.wanted is not None or slot.undrawn:
                 self.offer(slot)
             if self._size > self._places:  # there are spares
-                self._wait()
-                call.ended_s = self._monotonic()
+                self._wait(call)
 
     def _outlive(self, call: HookCall, slot: Slot, error: BaseException) -> None:
         """Whatever the engine failed at is over. What is wanted of the slot next is done all the same."""
@@ -266,12 +275,36 @@ class Crew:
         except BaseException:
             log.exception("the engine failed to say that it failed", extra={"id": slot.id})
 
-    def _wait(self) -> None:
-        """Until there is something in the queue, and a place to work on it."""
-        with self._bell:
-            while not self._queue or self._busy() > self._places:
-                self._parked += 1
-                self._bell.wait()  # who rings counts it as no longer parked
+    def _wait(self, call: HookCall) -> None:
+        """Until there is something in the queue, a place to work on it, and nobody who does it as well alone."""
+        self._end_turn(call)
+        while True:
+            with self._bell:
+                while not self._queue or self._busy() > self._places:
+                    self._parked += 1
+                    self._bell.wait()  # who rings counts it as no longer parked
+            with self._standby:  # one looks: the rest need not
+                if self._is_wanted(call):
+                    break
+        call.ended_s = self._monotonic()
+
+    def _is_wanted(self, call: HookCall) -> bool:
+        """Wait for the turn while the queue moves: True once it has it, or where the queue is held up."""
+        before = len(self._queue)
+        while before:
+            if self._turn.acquire(timeout=_GLANCE_S):
+                call.has_turn = True
+                return True
+            left = len(self._queue)
+            if left and before - left < _BRISK:
+                return True
+            before = left
+        return False
+
+    def _end_turn(self, call: HookCall) -> None:
+        if call.has_turn:
+            call.has_turn = False
+            self._turn.release()
 
 
 _GLANCES = 4

@@ -282,12 +282,13 @@ class HookCall:
     `over` is unset last when a hook begins, and set before its end is timed. So whoever sees a late call that is
     not over knows that its end will be seen as late too. `ended_s` is when the worker was last free: a tick taken
     from the queue at once starts then, so that the clock is read once per tick. `is_aside` while its hook waits in a
-    context call: then it occupies no place of its crew.
+    context call: then it occupies no place of its crew. `has_turn` where it keeps the others of its crew waiting.
     """
 
     __slots__ = (
         "deadline_s",
         "ended_s",
+        "has_turn",
         "hook",
         "is_aside",
         "over",
@@ -308,6 +309,7 @@ class HookCall:
         self.place = place
         self.over = True
         self.is_aside = False
+        self.has_turn = False
 
     def stands_at(self) -> str:
         """Where the hook is: `strategies/grid.py:31 in on_tick`, and in what it waits. Empty once it is over."""

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 import threading
+from collections import deque
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import pytest
@@ -81,6 +83,63 @@ def test_everything_offered_together_is_worked_on_by_workers_that_wait(make_row:
     crew.dismiss(3)
     until(lambda: crew.calls() == [])
     assert (crew.size, sorted(done)) == (0, sorted([slot.id for slot in slots] * 5))
+    assert crew._turn.acquire(blocking=False), "whoever leaves gives it back"
+
+
+class Moving(deque[Slot | None]):
+    """A queue of which somebody takes: as long as `lengths` says at one look after the other, `then` at the last."""
+
+    def __init__(self, *lengths: int, then: Callable[[], object] = int) -> None:
+        super().__init__()
+        self.lengths = list(lengths)
+        self._then = then
+
+    def __len__(self) -> int:
+        length = self.lengths.pop(0)
+        if not self.lengths:
+            self._then()
+        return length
+
+
+@pytest.mark.parametrize(
+    ("queue", "is_wanted"),
+    [
+        (Moving(500, 400, 300, 300), True),
+        (Moving(500, 491), True),
+        (Moving(500, 900), True),
+        (Moving(500, 400, 0), False),
+        (Moving(0), False),
+    ],
+    ids=["it stands", "it moves, but hooks take long", "it grows", "it has been emptied", "it was empty"],
+)
+def test_who_stands_by_works_beside_the_one_that_has_the_turn_where_the_queue_is_held_up(
+    queue: Moving, is_wanted: bool
+) -> None:
+    crew, call = Crew(lambda call, slot: None, outlives, FakeClock().monotonic), HookCall(0)
+    crew._queue = queue
+    with crew._turn:
+        assert crew._is_wanted(call) is is_wanted
+    assert (call.has_turn, queue.lengths) == (False, []), "and it looked no more often than that"
+
+
+def test_who_stands_by_has_the_turn_once_the_other_has_ended_it() -> None:
+    crew, call, other = Crew(lambda call, slot: None, outlives, FakeClock().monotonic), HookCall(0), HookCall(1)
+    other.has_turn = crew._turn.acquire()
+    crew._queue = Moving(500, 400, 390, then=lambda: crew._end_turn(other))
+    assert crew._is_wanted(call)
+    assert (call.has_turn, other.has_turn) == (True, False)
+
+
+def test_who_waits_for_the_world_leaves_the_turn_to_others(make_row: MakeRow, until: Until) -> None:
+    world = World(most=2)
+    world.crew.offer_ticks([Slot(make_row("one"), 1)], 1)
+    until(lambda: world.inside == ["one"])
+    assert world.crew._turn.acquire(blocking=False)
+    world.crew._turn.release()
+    world.answers.set()
+    until(lambda: len(world.after) == 1)
+    world.crew.dismiss(world.crew.size)
+    until(lambda: world.crew.calls() == [])
 
 
 def test_a_worker_outlives_a_fault_of_the_engine_logs_it_and_says_so(
@@ -187,7 +246,7 @@ def test_of_those_who_were_answered_only_as_many_go_on_to_another_slot_as_there_
     others = [Slot(make_row(f"o-{n}"), 1) for n in range(20)]
     crew.offer_ticks(others, 2)
     answers.set()
-    until(lambda: not any(slot.claimed for slot in waiting) and crew._parked == 6)
+    until(lambda: not any(slot.claimed for slot in waiting) and crew._parked == 6 and len(busy) == 2)
     assert busy == ["o-0", "o-1"], "six have no place, though much is queued"
     hold.set()
     until(lambda: not any(slot.claimed for slot in others))
