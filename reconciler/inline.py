@@ -45,7 +45,8 @@ from reconciler.assembly import Assembly, Driver, assembled
 from reconciler.clock import Clock, SimulatedClock
 from reconciler.control.observer import Source
 from reconciler.errors import Problem, ReconcilerError
-from reconciler.exec_mcp.in_process import InlineBridge, PaperMarket, PaperVenue
+from reconciler.exec_mcp.bridge import InlineBridge
+from reconciler.exec_mcp.paper_venue import PaperMarket, PaperVenue
 from reconciler.exec_mcp.servers import Servers
 from reconciler.execution.gateway import Gateway
 from reconciler.paper.exchange import PaperExchange

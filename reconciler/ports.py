@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 from reconciler.errors import Problem
 from reconciler.orders.market import Balance, Candle, InstrumentRules, Position, Quote
@@ -19,6 +19,15 @@ from reconciler.records.halt import Halt
 from reconciler.records.mode import Mode
 from reconciler.records.record import Attempt, Limits, Row
 from reconciler.records.status import Health, InstanceStatus, Obstacle, Sync, Ticks
+
+CONTRACT_TOOLS: Final = (
+    *("place_order", "cancel_order", "cancel_all", "cancel_all_after", "get_order", "list_orders"),
+    *("get_positions", "get_balances", "get_quote", "get_candles", "get_rules"),
+)
+"""The tools of the exec-mcp contract: what the paper exchange has, what engines ask for, what the settings may name.
+
+`exec_mcp.contract` says of each what it takes and gives.
+"""
 
 
 class GateState(Protocol):

@@ -16,7 +16,7 @@ from reconciler.connections import Descriptors
 from reconciler.exec_mcp.bridge import LoopBridge
 from reconciler.inline import Still
 from reconciler.orders.order import Order, Outcome
-from reconciler.paper.terms import PaperOptions
+from reconciler.paper.account import PaperOptions
 from reconciler.records.accounts import Accounts
 from reconciler.records.evaluation import Evaluation
 from reconciler.records.plan import Phase

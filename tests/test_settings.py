@@ -13,11 +13,15 @@ import pytest
 
 from reconciler.dashboard.guard import DashboardOptions
 from reconciler.errors import SettingsError
+from reconciler.exec_mcp.contract import TOOLS
 from reconciler.exec_mcp.options import embedded, names, ready, resolved
 from reconciler.exec_mcp.words import Target
 from reconciler.exec_mcp.written import read
 from reconciler.execution.shadow_book import DEFAULT_FEE
-from reconciler.paper.terms import Fault, FaultRule, MarketRules, PaperOptions
+from reconciler.paper.account import PaperOptions
+from reconciler.paper.faults import Fault, FaultRule
+from reconciler.paper.paper_order import MarketRules
+from reconciler.ports import CONTRACT_TOOLS
 from reconciler.records.accounts import REAL_MONEY_THROTTLE, Accounts, DeclaredAccount
 from reconciler.records.followed import Pinned
 from reconciler.runtime.protocol import HostOptions
@@ -75,6 +79,14 @@ def test_without_settings_everything_has_a_default(tmp_path: Path, text: str | N
     assert settings.control_socket == tmp_path / ".reconciler" / "control.sock"
     assert settings.accounts == Accounts()
     assert settings.server_options(NOTHING) == (embedded(),)
+
+
+def test_settings_faults_and_mappings_name_the_tools_of_the_contract_and_no_others() -> None:
+    server = SCHEMA["$defs"]["server"]["properties"]
+    fault = SCHEMA["properties"]["paper"]["properties"]["faults"]["items"]["properties"]
+    assert set(TOOLS) == set(CONTRACT_TOOLS)
+    assert server["tools"]["propertyNames"] == {"enum": list(CONTRACT_TOOLS)}
+    assert fault["tool"]["enum"] == ["*", *CONTRACT_TOOLS]
 
 
 def test_the_defaults_are_those_of_the_parts(tmp_path: Path) -> None:

@@ -29,9 +29,9 @@ from reconciler.inline import InlineEngine, Sentry, Still, inline_engine
 from reconciler.orders.holding import Holding
 from reconciler.orders.market import market_currency
 from reconciler.orders.order import Order, Outcome, RejectedBy
+from reconciler.paper.account import PaperOptions
 from reconciler.paper.exchange import PaperExchange
 from reconciler.paper.paper_order import SYMBOL
-from reconciler.paper.terms import PaperOptions
 from reconciler.records.cadence import beat_at, beat_time
 from reconciler.records.mode import Mode
 from reconciler.records.record import Values

@@ -19,8 +19,8 @@ from reconciler.clock import SystemClock, iso
 from reconciler.errors import ReconcilerError, SettingsError
 
 if TYPE_CHECKING:
+    from reconciler.paper.faults import FaultRule
     from reconciler.paper.mcp_server import StandaloneOptions
-    from reconciler.paper.terms import FaultRule
     from reconciler.settings import Settings
 
 _SNIPPET = """\
@@ -220,7 +220,7 @@ def _options(
 
 def _fault(text: str) -> FaultRule:
     """`slow,tool=place_order,seconds=2` as a rule."""
-    from reconciler.paper.terms import FaultRule
+    from reconciler.paper.faults import FaultRule
 
     values: dict[str, str] = {}
     try:

@@ -1,4 +1,4 @@
-"""How those who may wait call coroutines: submit, wait with a time-out, cancelled at shutdown.
+"""How those who may wait call coroutines: submit, wait with a time-out, cancelled at shutdown; or inline, on the spot.
 
 A `Handover` decides, once, whether a call is still on its way to being sent, or never will be. The last look at what
 may forbid it is taken at that moment; whoever forbids something waits, holding nothing, for the calls that were claimed
@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Awaitable, Callable
+from asyncio import events, tasks
+from collections import deque
+from collections.abc import Awaitable, Callable, Coroutine, Generator
 from concurrent.futures import CancelledError, Future
 from contextvars import ContextVar
 from typing import Any, Protocol, TypeVar
@@ -112,6 +114,151 @@ class LoopBridge:
     def _forget(self, future: Future[Any]) -> None:
         with self._lock:
             self._running.discard(future)
+
+
+class InlineLoop:
+    """An event loop without time, files or threads: what is ready runs, in its order, while somebody completes a task.
+
+    What is given to an executor is done at once. Tasks, futures, `gather` and semaphores work as in any other loop.
+    """
+
+    def __init__(self) -> None:
+        self._ready: deque[asyncio.Handle] = deque()
+        self._depth = 0
+
+    def complete(self, work: Awaitable[T]) -> T:
+        """Run `work` to its end, and what it set off. Raises RuntimeError where it waits for what never comes.
+
+        May be called from within what runs here: a hook of an executor's job may ask for more.
+        """
+        loop: Any = self  # all that tasks and futures ask of one is here
+        before, task = events._get_running_loop(), asyncio.current_task(loop) if self._depth else None
+        events._set_running_loop(loop)
+        if task is not None:
+            tasks._leave_task(loop, task)
+        self._depth += 1
+        try:
+            result = self._driven(work.__await__())
+            while self._depth == 1 and self._ready:
+                self._step()
+            return result
+        finally:
+            self._depth -= 1
+            if task is not None:
+                tasks._enter_task(loop, task)
+            events._set_running_loop(before)
+
+    def _driven(self, steps: Generator[Any, Any, T]) -> T:
+        while True:
+            try:
+                awaited = steps.send(None)
+            except StopIteration as end:
+                return end.value  # type: ignore[no-any-return]
+            if awaited is None:  # it lets others go first
+                self._step()
+                continue
+            awaited._asyncio_future_blocking = False
+            while not awaited.done():
+                if not self._step():
+                    steps.close()
+                    raise RuntimeError("inline, nothing can be waited for that does not come by itself")
+
+    def _step(self) -> bool:
+        if not self._ready:
+            return False
+        handle = self._ready.popleft()
+        if not handle.cancelled():
+            handle._run()
+        return True
+
+    # What tasks and futures ask of a loop.
+
+    def call_soon(self, callback: Callable[..., Any], *args: Any, context: Any = None) -> asyncio.Handle:
+        loop: Any = self
+        handle = asyncio.Handle(callback, args, loop, context)
+        self._ready.append(handle)
+        return handle
+
+    call_soon_threadsafe = call_soon
+
+    def create_future(self) -> asyncio.Future[Any]:
+        loop: Any = self
+        return asyncio.Future(loop=loop)
+
+    def create_task(
+        self, work: Coroutine[Any, Any, T], *, name: str | None = None, context: Any = None
+    ) -> asyncio.Task[T]:
+        loop: Any = self
+        return asyncio.Task(work, loop=loop, name=name, context=context)
+
+    def run_in_executor(self, executor: Any, work: Callable[..., T], *args: Any) -> asyncio.Future[T]:
+        """Done at once, whatever it was to be done by."""
+        future = self.create_future()
+        try:
+            future.set_result(work(*args))
+        except (KeyboardInterrupt, SystemExit):
+            raise
+        except BaseException as error:  # noqa: BLE001 - it is raised where it is awaited
+            future.set_exception(error)
+        return future
+
+    def call_exception_handler(self, context: dict[str, Any]) -> None:
+        """What nobody waits for must not be lost here: there is no log that a test would look at."""
+        error = context.get("exception")
+        raise error if isinstance(error, BaseException) else RuntimeError(context.get("message"))
+
+    def get_debug(self) -> bool:
+        return False
+
+    def is_running(self) -> bool:
+        return self._depth > 0
+
+    def is_closed(self) -> bool:
+        return False
+
+
+class InlineBridge:
+    """Implements `Bridge` on the calling thread: whatever is started has ended on return, so no time can pass in it."""
+
+    def __init__(self) -> None:
+        self._loop = InlineLoop()
+        self._is_closed = False
+        self._claims = Claims()
+
+    @property
+    def claims(self) -> Claims:
+        return self._claims
+
+    def start(self, work: Callable[[], Awaitable[T]]) -> Future[T]:
+        """As `Bridge.start` says; it is done on return."""
+        future: Future[T] = Future()
+        try:
+            future.set_result(self.call(work))
+        except (KeyboardInterrupt, SystemExit):
+            raise
+        except BaseException as error:
+            if self._is_closed:
+                raise
+            future.set_exception(error)
+        return future
+
+    def call(self, work: Callable[[], Awaitable[T]], timeout_s: float = 0.0) -> T:
+        """As `Bridge.call` says; it takes no time."""
+        if self._is_closed:
+            raise ExecUnavailable("the engine is stopping")
+        return self._loop.complete(work())
+
+    def result(self, future: Future[T]) -> T:
+        """As `Bridge.result` says; it is there."""
+        return future.result(0)
+
+    async def within(self, work: Awaitable[T], timeout_s: float) -> T:
+        """As `Bridge.within` says; it takes no time."""
+        return await work
+
+    def close(self) -> None:
+        """As `Bridge.close` says."""
+        self._is_closed = True
 
 
 def wait(future: Future[T], timeout_s: float) -> T:

@@ -116,7 +116,7 @@ TOOLS: Final[Mapping[str, Tool]] = {
     ),
     RULES: _tool(_SYMBOL, fields=("price_step", "quantity_step", "min_quantity", "min_notional", "contract_size")),
 }
-"""Every tool of the contract, by name."""
+"""Every tool of the contract, by name: those of `ports.CONTRACT_TOOLS`."""
 
 OPTIONAL: Final = frozenset({RULES, CANCEL_ALL, CANCEL_AFTER})
 """What a server may lack without a word about it."""

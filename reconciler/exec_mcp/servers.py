@@ -19,8 +19,10 @@ from reconciler.exec_mcp.connection import is_told_to_stop
 from reconciler.exec_mcp.options import PAPER, ServerOptions
 from reconciler.exec_mcp.server import ExecServer, ToolMemory
 from reconciler.exec_mcp.venue import ServerStatus, Venue
+from reconciler.paper.account import PaperOptions
+from reconciler.paper.faults import FaultRule, Faults
+from reconciler.paper.feed import FeedOptions
 from reconciler.paper.mcp_server import serve_paper
-from reconciler.paper.terms import FaultRule, Faults, FeedOptions, PaperOptions
 from reconciler.records.accounts import Accounts, DeclaredAccount
 
 

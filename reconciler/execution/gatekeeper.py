@@ -12,6 +12,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
+from typing import Final
 
 from reconciler import exact
 from reconciler.clock import Clock, utc
@@ -94,11 +95,18 @@ _REQUIRED = ("place_order", "get_order")
 _MINUTE = timedelta(minutes=1)
 
 
+OWN_LIMIT: Final = "Limit"
+"""A limit of the instance's own, or its account's orders a minute, refuses one order, and the gate stays open.
+
+In the word of `TradingReason.LIMIT`, which is of a scope and closes the gate: people's scripts know both by it.
+"""
+
+
 @dataclass(frozen=True, slots=True)
 class Refusal:
     """Why an order may not leave. `reason` is a `TradingReason` where the gate is shut.
 
-    Else it is `Limit`, `Request`, `Quote` or `RefusedAgain`.
+    Else it is `OWN_LIMIT`, `Request`, `Quote` or `RefusedAgain`.
     """
 
     reason: str
@@ -172,7 +180,7 @@ class Gatekeeper:
         if exceeded is None and not reducing:
             exceeded = self._stale(gate, order, real_money=is_real)
         if exceeded is not None:
-            return Refusal("Limit", exceeded)
+            return Refusal(OWN_LIMIT, exceeded)
         held = self._brakes.held(order, reducing=reducing) if origin.mode is Mode.ACTIVE else ""
         if held:
             return Refusal(TradingCaveat.REFUSED_AGAIN, held)
@@ -408,7 +416,7 @@ class Units:
         account = self._servers.account(account_id)
         most = None if account is None else account.max_orders_per_minute
         if not self._rate.take(account_id, most) and not is_reducing():
-            return Refusal("Limit", f"max_orders_per_minute: account {account_id} has sent {most} in the last minute")
+            return Refusal(OWN_LIMIT, f"max_orders_per_minute: account {account_id} has sent {most} in the last minute")
         self._reserved.add(id_)
         return None
 

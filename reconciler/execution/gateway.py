@@ -27,9 +27,9 @@ from reconciler.execution.order_steps import OrderSteps, refused
 from reconciler.execution.scope_limits import ScopeLimits
 from reconciler.execution.sending import Dispatch
 from reconciler.execution.settlement import Settlement
-from reconciler.execution.shadow_book import DEFAULT_FEE, Quoting, ShadowBook, shadowed
+from reconciler.execution.shadow_book import DEFAULT_FEE, ShadowBook, shadowed
 from reconciler.execution.tally import Orphan, Orphans
-from reconciler.execution.valuation import Valuation
+from reconciler.execution.valuation import Quoting, Valuation
 from reconciler.execution.watch import LATELY, Denial, Doubt, OrderWatch
 from reconciler.execution.wholeness import Wholeness
 from reconciler.execution.withdrawal import DeadMan, Withdrawal

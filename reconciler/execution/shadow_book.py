@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import threading
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -20,17 +19,11 @@ from operator import attrgetter
 
 from reconciler import exact
 from reconciler.clock import Clock, utc
-from reconciler.errors import CapabilityUnavailable, ExecError, ExecUnavailable, ExecUnknown, StoreError
-from reconciler.exec_mcp.answers import Unreadable
-from reconciler.exec_mcp.servers import Servers
-from reconciler.execution.gatekeeper import Refusal
+from reconciler.errors import StoreError
 from reconciler.execution.limits import QuotePrices
+from reconciler.execution.valuation import Quoting
 from reconciler.orders.filling import Resting, fee_on, offered, tried
-from reconciler.orders.market import Quote, is_contract
-from reconciler.orders.order import Order, OrderNews, OrderState, OrderType, Outcome, Side
-from reconciler.ports import MarketData
-from reconciler.records.mode import Mode
-from reconciler.records.status import TradingReason
+from reconciler.orders.order import Order, OrderNews, OrderState, Outcome, Side
 from reconciler.store.ledger import Ledger
 
 DEFAULT_FEE = Decimal("0.0025")
@@ -77,103 +70,7 @@ def _after(
     return order
 
 
-_ONE = Decimal(1)
-
 log = logging.getLogger(__name__)
-
-
-class Quoting:
-    """Thread-safe. Tells once that quotes cannot be had, and once that they can again, however many orders ask."""
-
-    def __init__(self, market: MarketData, servers: Servers) -> None:
-        self._market = market
-        self._servers = servers
-        self._lock = threading.Lock()
-        self._sizes: dict[tuple[str, str], Decimal | None] = {}
-        """Contract sizes by account and symbol, None where one is needed and not told."""
-        self._missing: set[tuple[str, str]] = set()
-        """Account and symbol; the symbol is empty where the account's server gives no quote of any."""
-
-    def quoted(self, order: Order) -> tuple[Order, Refusal | None]:
-        """The order with the quote of its beat; or without one, and why it cannot do without.
-
-        What is only simulated cannot, nor can a market order where there are quotes: of a market that is closed or
-        gone there is none, and what such an order would trade at nobody knows.
-        """
-        origin = order.provenance
-        self.note_size(origin.account_id, origin.symbol)
-        found = self._asked(origin.account_id, origin.symbol, origin.beat)
-        if isinstance(found, Quote):
-            return replace(order, quote_bid=found.bid, quote_ask=found.ask, quote_at=found.as_of), None
-        if origin.mode is Mode.OBSERVE:
-            return order, Refusal(_reason(found), f"there is no quote to simulate with: {found}")
-        if order.type is OrderType.MARKET and not isinstance(found, CapabilityUnavailable):
-            return order, Refusal(_reason(found), f"there is no quote, and a market order needs one: {found}")
-        return order, None
-
-    def contract_size(self, account_id: str, symbol: str) -> Decimal | None:
-        """How much of the base currency one unit of quantity is. From memory, of whatever an order was placed for.
-
-        1 of what is no contract, and where the server has no tool that says it; None where it has, and did not.
-        """
-        return self._sizes.get((account_id, symbol), _ONE)
-
-    def note_size(self, account_id: str, symbol: str) -> None:
-        """Learn how much one contract is, where it is one. Blocks."""
-        if not is_contract(symbol):
-            return
-        size: Decimal | None = None
-        try:
-            size = self._market.rules(account_id, symbol).contract_size
-        except CapabilityUnavailable:
-            size = _ONE
-        except ExecError as error:
-            size = self._sizes.get((account_id, symbol))
-            log.warning("no rules", extra={"account_id": account_id, "symbol": symbol, "error": str(error)})
-        self._sizes[account_id, symbol] = size
-
-    def prices(self, account_id: str, symbol: str, beat: int) -> QuotePrices | None:
-        """The quote of that beat; None where there is none, which is told like that of an order."""
-        found = self._asked(account_id, symbol, beat)
-        return QuotePrices(found.bid, found.ask) if isinstance(found, Quote) else None
-
-    def _asked(self, account_id: str, symbol: str, beat: int) -> Quote | Exception:
-        try:
-            quote = self._market.quote(account_id, symbol, beat)
-        except (ExecError, CapabilityUnavailable) as error:
-            self._note_missing(account_id, symbol, str(error))
-            return error
-        self._note_given(account_id, symbol)
-        return quote
-
-    def _note_missing(self, account_id: str, symbol: str, error: str) -> None:
-        what = (account_id, symbol if self._is_connected(account_id) else "")
-        with self._lock:
-            known = what in self._missing
-            self._missing.add(what)
-        if not known:
-            log.warning("no quotes", extra={"account_id": account_id, "symbol": what[1] or "any", "error": error})
-
-    def _note_given(self, account_id: str, symbol: str) -> None:
-        given = {(account_id, symbol), (account_id, "")}
-        with self._lock:
-            known = not self._missing.isdisjoint(given)
-            self._missing -= given
-        if known:
-            log.info("quotes again", extra={"account_id": account_id, "symbol": symbol})
-
-    def _is_connected(self, account_id: str) -> bool:
-        try:
-            return self._servers.reaching(account_id).status.connected
-        except ExecUnavailable:
-            return False
-
-
-def _reason(error: Exception) -> str:
-    if isinstance(error, (ExecUnavailable, ExecUnknown)) and not isinstance(error, Unreadable):
-        return TradingReason.EXEC_DOWN
-    return TradingReason.CAPABILITY_MISSING if isinstance(error, CapabilityUnavailable) else "Quote"
-
 
 _AT_ONCE = 4
 """Markets looked at side by side: one slow server must not keep the others' shadow orders waiting."""

@@ -7,21 +7,53 @@ back is always possible.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from decimal import ROUND_CEILING, Decimal
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from reconciler import exact
 from reconciler.exact import ZERO, exactly, negative, size
+from reconciler.orders.filling import Liquidity
 from reconciler.orders.market import Balance, Position
 from reconciler.orders.order import Side, decimal_text
-from reconciler.paper.paper_order import PaperFill, PaperOrder, average, fee_on
-from reconciler.paper.terms import PaperOptions
+from reconciler.paper.paper_order import Markets, PaperFill, PaperOrder, average, fee_on
 
 _PLEDGE = 2
 """A short sale's proceeds, and as much again."""
 _PLEDGE_STEP = Decimal("0.00000001")
+
+
+STARTING = {currency: Decimal(100_000) for currency in ("USD", "EUR", "GBP", "CHF", "JPY", "USDT", "USDC")}
+
+
+@dataclass(frozen=True, slots=True)
+class PaperOptions:
+    """What the exchange charges, gives and lets through. Fees are fractions of the notional.
+
+    `fees_in` is what they are taken in: `quote`, or `received`, out of what the trade brings in: of a purchase, out of
+    what is bought.
+
+    Every account begins with `starting` of each currency named there, and with `default_starting` of any
+    other when it first buys with it and has never had any. With `shorts`, more may be sold than is held. `priced_in`
+    names the quote currency of symbols that are not BASE/QUOTE; no others are known.
+
+    `fills` says when an order that comes in is tried first: `at_once`, or with the `next` price, the first that whoever
+    placed it did not know.
+    """
+
+    maker_fee: Decimal = Decimal("0.001")
+    taker_fee: Decimal = Decimal("0.001")
+    fees_in: Literal["quote", "received"] = "quote"
+    default_starting: Decimal = Decimal(100_000)
+    starting: Mapping[str, Decimal] = field(default_factory=lambda: STARTING)
+    shorts: bool = False
+    priced_in: Mapping[str, str] = field(default_factory=dict)
+    markets: Markets = field(default_factory=Markets)
+    fills: Literal["at_once", "next"] = "at_once"
+
+    def fee_rate(self, liquidity: Liquidity) -> Decimal:
+        return self.maker_fee if liquidity is Liquidity.MAKER else self.taker_fee
 
 
 class Claim(NamedTuple):

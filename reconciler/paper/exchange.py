@@ -19,10 +19,9 @@ from reconciler.exact import ZERO
 from reconciler.orders.filling import BookSide, Filling, best_price, tried
 from reconciler.orders.market import TIMEFRAMES_S, Balance, Candle, Position, Quote
 from reconciler.orders.order import OrderState, Side, decimal_text
-from reconciler.paper.account import PaperAccount
+from reconciler.paper.account import PaperAccount, PaperOptions
 from reconciler.paper.feed import Meeting, PriceSource
-from reconciler.paper.paper_order import OrderRefused, PaperFill, PaperOrder, Ticket, fee_on, known_symbol
-from reconciler.paper.terms import MarketRules, PaperOptions
+from reconciler.paper.paper_order import MarketRules, OrderRefused, PaperFill, PaperOrder, Ticket, fee_on, known_symbol
 
 
 class Depleted:

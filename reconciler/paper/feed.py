@@ -14,20 +14,35 @@ from dataclasses import dataclass
 from datetime import datetime
 from decimal import ROUND_CEILING, ROUND_DOWN, ROUND_FLOOR, ROUND_HALF_UP, Decimal
 from functools import lru_cache
+from pathlib import Path
 from typing import NamedTuple, Protocol, TypeAlias
 
 from reconciler import exact
 from reconciler.clock import utc
 from reconciler.orders.filling import BookSide, Resting, offered
 from reconciler.orders.market import TIMEFRAMES_S, Candle, Quote
-from reconciler.paper.paper_order import SYMBOL
-from reconciler.paper.terms import Markets
+from reconciler.paper.paper_order import SYMBOL, Markets
 
 Moves: TypeAlias = Callable[[Quote, Quote], bool]
 """True where a quote between the two, the lower one first, may do something to an order."""
 
 _HALF_SPREAD = Decimal("0.0001")
 _CANDLES_KEPT = 2_000
+
+
+@dataclass(frozen=True, slots=True)
+class FeedOptions:
+    """Where prices come from: `prices` is a CSV file to replay, None for the example rates.
+
+    Prices of the pairs that the file lacks are made up, and follow from `seed`. Without `speed` the file is
+    replayed a row a step; with it, in its own time, that many times as fast. Its first row holds at `begin_s`,
+    seconds since the epoch.
+    """
+
+    prices: Path | None = None
+    seed: str = "paper"
+    speed: float | None = None
+    begin_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

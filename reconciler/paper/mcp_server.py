@@ -27,11 +27,12 @@ from typing import TYPE_CHECKING, Any
 from reconciler.clock import Clock
 from reconciler.orders.filling import Liquidity
 from reconciler.orders.order import OrderRequest, OrderState, OrderType, Side, TimeInForce, decimal_text, to_decimal
+from reconciler.paper.account import PaperOptions
 from reconciler.paper.csv_feed import EXAMPLE, CsvFeed
 from reconciler.paper.exchange import PaperExchange
-from reconciler.paper.feed import Prices, SyntheticFeed
+from reconciler.paper.faults import FaultRule, Faults
+from reconciler.paper.feed import FeedOptions, Prices, SyntheticFeed
 from reconciler.paper.paper_order import ORDER_ID, PaperFill, PaperOrder, Ticket
-from reconciler.paper.terms import FaultRule, Faults, FeedOptions, PaperOptions
 from reconciler.serving import listen, serving
 
 if TYPE_CHECKING:

@@ -20,9 +20,8 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from typing_extensions import TypedDict
 
 from reconciler.paper.exchange import PaperExchange
-from reconciler.paper.paper_order import OrderRefused, read_ticket
-from reconciler.paper.terms import ANY_TOOL, FaultOnDemand, FaultRule, Faults
-from reconciler.paper.told import (
+from reconciler.paper.faults import ANY_TOOL, FaultOnDemand, FaultRule, Faults
+from reconciler.paper.paper_answers import (
     ArmedAnswer,
     BalancesAnswer,
     CancelledAnswer,
@@ -39,6 +38,7 @@ from reconciler.paper.told import (
     quote_answer,
     rules_answer,
 )
+from reconciler.paper.paper_order import OrderRefused, read_ticket
 
 _NONSENSE: tuple[Any, ...] = (
     {},

@@ -25,7 +25,7 @@ from reconciler.orders.order import Order
 from reconciler.records.cadence import beat_at
 from reconciler.records.mode import Mode
 from reconciler.records.record import Identity, Values
-from reconciler.runtime.gate import Door
+from reconciler.runtime.gate_state import Door
 from reconciler.runtime.process import AtWork, step_aside
 from reconciler.runtime.protocol import WORKER, World
 from reconciler.strategy.base import Context, Strategy, chance, frozen, not_a_data_market, order_request

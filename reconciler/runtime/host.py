@@ -15,7 +15,7 @@ from reconciler.records.plan import Running
 from reconciler.records.record import Row
 from reconciler.records.status import Ticks
 from reconciler.runtime.crew import Crew, Watchdog
-from reconciler.runtime.gate import Door, PausedBy
+from reconciler.runtime.gate_state import Door, PausedBy
 from reconciler.runtime.progress import Progress, Turns
 from reconciler.runtime.protocol import (
     BeatReport,

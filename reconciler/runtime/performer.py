@@ -18,7 +18,7 @@ from reconciler.errors import CapabilityUnavailable, ExecError, ReconcilerError,
 from reconciler.exact import standard_context
 from reconciler.records.record import Row, Values
 from reconciler.runtime.context import Allowance, Desk, Ground, RunningInstance, context_at
-from reconciler.runtime.gate import Door
+from reconciler.runtime.gate_state import Door
 from reconciler.runtime.process import Culprit, culprit
 from reconciler.runtime.protocol import Done, HookFailure, HostOptions, LoadSpec, Made, Shown, World
 from reconciler.strategy.base import Strategy

@@ -18,7 +18,7 @@ from reconciler.records.mode import Mode
 from reconciler.records.plan import Phase
 from reconciler.records.record import Row
 from reconciler.records.status import Ticks
-from reconciler.runtime.gate import LogLine, Pause
+from reconciler.runtime.gate_state import LogLine, Pause
 from reconciler.runtime.process import AtWork, Surroundings
 from reconciler.strategy.definition import Definition
 

@@ -16,7 +16,7 @@ from reconciler.records.cadence import is_due, next_due
 from reconciler.records.mode import Mode, lowers
 from reconciler.records.plan import Running
 from reconciler.records.record import Row
-from reconciler.runtime.gate import PausedBy
+from reconciler.runtime.gate_state import PausedBy
 from reconciler.runtime.protocol import LoadSpec, Report, Unloaded
 from reconciler.runtime.slot import Slot
 

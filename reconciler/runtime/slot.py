@@ -16,7 +16,7 @@ from reconciler.records.mode import Mode
 from reconciler.records.plan import LoadKey, Phase, Running, load_key
 from reconciler.records.record import Row
 from reconciler.records.status import Ticks
-from reconciler.runtime.gate import Gate, LogRing
+from reconciler.runtime.gate_state import Gate, LogRing
 from reconciler.runtime.protocol import Hook, Made, RuntimeFacts, Shown
 
 if TYPE_CHECKING:

@@ -1,4 +1,4 @@
-"""What there is to set. Said once, in `reconciler.schema.json`, which editors use as it is; docs come from it too."""
+"""What there is to set. Said once, in `reconciler.schema.json`; docs and the schema for editors come from it, too."""
 
 from __future__ import annotations
 
@@ -8,8 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from reconciler.ports import CONTRACT_TOOLS
+
 PATH: Final = Path(__file__).with_name("reconciler.schema.json")
-SCHEMA: Final[Mapping[str, Any]] = json.loads(PATH.read_text(encoding="utf-8"))
+_TOOLS: Final = ", ".join(map(json.dumps, CONTRACT_TOOLS))
+SCHEMA: Final[Mapping[str, Any]] = json.loads(PATH.read_text(encoding="utf-8").replace('"{tools}"', _TOOLS))
 
 _SCALAR_TYPES = ("string", "integer", "number", "boolean")
 

@@ -53,7 +53,10 @@ class PaperSettings:
     def site(self, heartbeat_s: float, journals: Path | None) -> PaperSite:
         """The options of the exchange; it keeps its state below `journals`, or forgets it."""
         from reconciler.exec_mcp.servers import PaperSite
-        from reconciler.paper.terms import FaultRule, FeedOptions, MarketRules, Markets, PaperOptions
+        from reconciler.paper.account import PaperOptions
+        from reconciler.paper.faults import FaultRule
+        from reconciler.paper.feed import FeedOptions
+        from reconciler.paper.paper_order import MarketRules, Markets
 
         return PaperSite(
             step_s=self.step_seconds or heartbeat_s,

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import fields
 from datetime import datetime
+from decimal import Decimal
 from functools import lru_cache, partial
 from hashlib import blake2b
 from typing import Any, Final
@@ -12,11 +14,12 @@ from typing import Any, Final
 from sqlite_utils import Database
 
 from reconciler.errors import Problem, StoreError
+from reconciler.orders.order import decimal_text
 from reconciler.records.mode import Mode
 from reconciler.records.record import Attempt, Identity, InstanceRecord, Limits, Row, RowChange
 from reconciler.records.status import Sync
 from reconciler.store.books import end_shadow_books, with_open_shadow_book
-from reconciler.store.columns import decimal_or_none, decimal_text_or_none, json_text
+from reconciler.store.columns import json_text
 from reconciler.store.database import Reads
 from reconciler.store.scope_book import keep_left_labels
 from reconciler.store.writer import Writer
@@ -174,38 +177,27 @@ def _problems(text: str) -> tuple[Problem, ...]:
 
 
 _NO_LIMITS = Limits()
+_LIMITS: Final = tuple(field.name for field in fields(Limits) if field.name != "takes_any_quote")
+_QUOTE_AGE: Final = "max_quote_age_seconds"
+"""The one limit whose null says something else than its absence: that any quote will do."""
 
 
 def _limits_text(limits: Limits) -> str:
+    """As a record writes them: money as text, counts as numbers, and nothing of what has no limit."""
     if limits == _NO_LIMITS:
         return "{}"
-    written = {
-        "max_order_notional": decimal_text_or_none(limits.max_order_notional),
-        "max_position": decimal_text_or_none(limits.max_position),
-        "max_open_orders": limits.max_open_orders,
-        "max_orders_per_minute": limits.max_orders_per_minute,
-        "max_daily_loss": decimal_text_or_none(limits.max_daily_loss),
-        "max_price_deviation": decimal_text_or_none(limits.max_price_deviation),
-        "max_quote_age_seconds": limits.max_quote_age_seconds,
-    }
-    said = {name: value for name, value in written.items() if value is not None}
-    return json_text({**said, "max_quote_age_seconds": None} if limits.takes_any_quote else said)
+    values = ((name, getattr(limits, name)) for name in _LIMITS)
+    said = {name: decimal_text(v) if isinstance(v, Decimal) else v for name, v in values if v is not None}
+    return json_text({**said, _QUOTE_AGE: None} if limits.takes_any_quote else said)
 
 
 def _limits_from(text: str) -> Limits:
     if text == "{}":
         return _NO_LIMITS
     written = json.loads(text)
-    return Limits(
-        max_order_notional=decimal_or_none(written.get("max_order_notional")),
-        max_position=decimal_or_none(written.get("max_position")),
-        max_open_orders=written.get("max_open_orders"),
-        max_orders_per_minute=written.get("max_orders_per_minute"),
-        max_daily_loss=decimal_or_none(written.get("max_daily_loss")),
-        max_price_deviation=decimal_or_none(written.get("max_price_deviation")),
-        max_quote_age_seconds=written.get("max_quote_age_seconds"),
-        takes_any_quote=written.get("max_quote_age_seconds", 0) is None,
-    )
+    known = ((name, value) for name, value in written.items() if name in _LIMITS)
+    said: dict[str, Any] = {name: Decimal(value) if isinstance(value, str) else value for name, value in known}
+    return Limits(**said, takes_any_quote=written.get(_QUOTE_AGE, 0) is None)
 
 
 _ROWS_AT_ONCE: Final = 100

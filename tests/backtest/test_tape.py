@@ -12,9 +12,9 @@ from reconciler.backtest.rows import CandleRow, DataRow, QuoteRow
 from reconciler.backtest.tape import Costs, Tape
 from reconciler.clock import FakeClock
 from reconciler.orders.order import OrderState
+from reconciler.paper.account import PaperOptions
 from reconciler.paper.exchange import PaperExchange
 from reconciler.paper.paper_order import PaperOrder, read_ticket
-from reconciler.paper.terms import PaperOptions
 
 HOUR = 3_600.0
 SYMBOL = "BTC/USD"

@@ -15,8 +15,7 @@ from typing import Any, Protocol, TypeVar
 from reconciler.assembly import order_side
 from reconciler.clock import Clock, FakeClock, iso
 from reconciler.errors import CapabilityUnavailable, ExecUnavailable
-from reconciler.exec_mcp.bridge import Bridge, Handover, LoopBridge
-from reconciler.exec_mcp.in_process import InlineBridge
+from reconciler.exec_mcp.bridge import Bridge, Handover, InlineBridge, LoopBridge
 from reconciler.exec_mcp.market_data import MarketData
 from reconciler.exec_mcp.refusals import RateLimits
 from reconciler.exec_mcp.servers import Servers

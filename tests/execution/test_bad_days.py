@@ -17,7 +17,7 @@ from reconciler.exec_mcp.server import ExecServer
 from reconciler.exec_mcp.servers import PaperSite, open_servers
 from reconciler.execution.gateway import Gateway
 from reconciler.orders.order import Order, OrderState, Outcome
-from reconciler.paper.terms import Fault, FaultRule
+from reconciler.paper.faults import Fault, FaultRule
 from reconciler.records.accounts import Accounts
 from reconciler.store.store import Store
 from tests.execution.standins import StandInGate, request

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from reconciler.errors import ExecRejected, ExecUnknown
-from reconciler.exec_mcp.in_process import InlineBridge
+from reconciler.exec_mcp.bridge import InlineBridge
 from reconciler.exec_mcp.market_data import MarketData
 from reconciler.execution.watch import SPREAD_S
 from reconciler.orders.order import Order, Outcome, Side

@@ -34,10 +34,10 @@ from reconciler.orders.filling import (
 )
 from reconciler.orders.market import Quote
 from reconciler.orders.order import Order, OrderRequest, OrderState, OrderType, Outcome, Side, TimeInForce
+from reconciler.paper.account import PaperOptions
 from reconciler.paper.exchange import PaperExchange
 from reconciler.paper.feed import Prices
 from reconciler.paper.paper_order import Ticket
-from reconciler.paper.terms import PaperOptions
 from reconciler.records.mode import Mode
 from reconciler.strategy.testing import FakeContext
 from tests.execution.standins import StandInGate

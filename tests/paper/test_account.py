@@ -7,11 +7,11 @@ from decimal import Decimal
 import pytest
 
 from reconciler.clock import FakeClock
+from reconciler.paper.account import PaperOptions
 from reconciler.paper.csv_feed import CsvFeed
 from reconciler.paper.exchange import PaperExchange
 from reconciler.paper.feed import Prices
 from reconciler.paper.paper_order import OrderRefused, PaperOrder
-from reconciler.paper.terms import PaperOptions
 from tests.paper.orders import held, limit, place
 
 STARTING = {"USD": Decimal(1000), "BTC": Decimal(1)}

@@ -14,11 +14,11 @@ from hypothesis import strategies as st
 from reconciler.clock import FakeClock, utc
 from reconciler.orders.market import Quote
 from reconciler.orders.order import OrderState, Side
+from reconciler.paper.account import PaperOptions
 from reconciler.paper.csv_feed import EXAMPLE, CsvFeed
 from reconciler.paper.exchange import PaperExchange
 from reconciler.paper.feed import Prices, SyntheticFeed
 from reconciler.paper.paper_order import OrderRefused, PaperOrder
-from reconciler.paper.terms import PaperOptions
 from tests.drawing import drawn
 from tests.paper.conftest import PRICES
 from tests.paper.orders import get, held, limit, place

@@ -14,8 +14,8 @@ import pytest
 from mcp_types import CallToolResult
 
 from reconciler.clock import FakeClock
+from reconciler.paper.faults import Fault, FaultOnDemand, FaultRule, Faults
 from reconciler.paper.mcp_server import serve_paper
-from reconciler.paper.terms import Fault, FaultOnDemand, FaultRule, Faults
 from tests.paper.clients import BUY, WHO, PlainClient, connected, json_of, text_of
 
 LOOK = {**WHO, "client_order_id": "o1"}

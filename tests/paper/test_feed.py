@@ -12,7 +12,7 @@ from reconciler.clock import FakeClock, utc
 from reconciler.orders.market import TIMEFRAMES_S
 from reconciler.paper.csv_feed import EXAMPLE, CsvFeed
 from reconciler.paper.feed import Prices, SyntheticFeed
-from reconciler.paper.terms import MarketRules, Markets
+from reconciler.paper.paper_order import MarketRules, Markets
 
 NOW_S = 1_790_000_123.0
 

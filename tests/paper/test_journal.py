@@ -14,12 +14,12 @@ from hypothesis import strategies as st
 
 from reconciler.clock import FakeClock
 from reconciler.orders.market import Balance, Position
+from reconciler.paper.account import PaperOptions
 from reconciler.paper.csv_feed import CsvFeed
 from reconciler.paper.exchange import PaperExchange
 from reconciler.paper.feed import Prices
 from reconciler.paper.mcp_server import Journal
-from reconciler.paper.paper_order import OrderRefused, PaperOrder
-from reconciler.paper.terms import MarketRules, Markets, PaperOptions
+from reconciler.paper.paper_order import MarketRules, Markets, OrderRefused, PaperOrder
 from tests.drawing import drawn
 from tests.paper.orders import get, held, limit, place
 

@@ -11,10 +11,10 @@ import pytest
 from reconciler.clock import FakeClock, utc
 from reconciler.orders.filling import Liquidity
 from reconciler.orders.order import OrderState, Side
+from reconciler.paper.account import PaperOptions
 from reconciler.paper.exchange import Depleted, PaperExchange
 from reconciler.paper.feed import Prices
-from reconciler.paper.paper_order import OrderRefused, PaperOrder
-from reconciler.paper.terms import MarketRules, Markets, PaperOptions
+from reconciler.paper.paper_order import MarketRules, Markets, OrderRefused, PaperOrder
 from tests.paper.orders import get, held, limit, place
 
 CANCELLED, FILLED, OPEN, PARTIAL = (

@@ -17,12 +17,12 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from reconciler.clock import FakeClock
 from reconciler.orders.filling import Liquidity
 from reconciler.orders.order import OrderRequest, OrderState, OrderType, Side, TimeInForce
+from reconciler.paper.account import PaperOptions
 from reconciler.paper.csv_feed import CsvFeed
 from reconciler.paper.exchange import PaperExchange
 from reconciler.paper.feed import Prices
 from reconciler.paper.mcp_server import Journal
-from reconciler.paper.paper_order import OrderRefused, PaperOrder, Ticket, read_ticket
-from reconciler.paper.terms import MarketRules, Markets, PaperOptions
+from reconciler.paper.paper_order import MarketRules, Markets, OrderRefused, PaperOrder, Ticket, read_ticket
 from tests.drawing import drawn
 
 ROWS = ("100.00,10.00,0.10", "102.00,9.50,0.11", "95.00,11.00,0.10", "98.00,10.20,0.09", "97.50,7.00,0.12")

@@ -7,9 +7,8 @@ from typing import Any
 
 import pytest
 
-from reconciler.paper.paper_order import read_ticket
-from reconciler.paper.terms import MarketRules, Markets
-from reconciler.paper.told import rules_answer
+from reconciler.paper.paper_answers import rules_answer
+from reconciler.paper.paper_order import MarketRules, Markets, read_ticket
 
 RULES = MarketRules(
     price_step=Decimal("0.5"),

@@ -18,8 +18,9 @@ from reconciler.clock import FakeClock
 from reconciler.errors import ExecRejected, ExecUnknown
 from reconciler.exec_mcp.options import ServerOptions
 from reconciler.exec_mcp.servers import PaperSite, open_servers
+from reconciler.paper.faults import Fault, FaultRule
 from reconciler.paper.mcp_server import serve_paper
-from reconciler.paper.terms import Fault, FaultRule
+from reconciler.ports import CONTRACT_TOOLS
 from reconciler.records.accounts import Accounts
 
 WHO = {"account_id": "main", "client_id": "a"}
@@ -33,10 +34,7 @@ def test_every_tool_of_the_contract_answers_with_decimal_strings_and_times_in_ut
             async with asyncio.timeout(10):
                 while not server.status.connected:
                     await asyncio.sleep(0.005)
-            assert set(server.status.tools) == {
-                "place_order", "cancel_order", "cancel_all", "cancel_all_after", "get_order", "list_orders",
-                "get_positions", "get_balances", "get_quote", "get_candles", "get_rules",
-            }  # fmt: skip
+            assert set(server.status.tools) == set(CONTRACT_TOOLS)
             quote = await server.call("get_quote", {**WHO, "symbol": "EUR/USD"})
             assert quote == {
                 "symbol": "EUR/USD",

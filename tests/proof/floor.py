@@ -18,13 +18,14 @@ from typing import Any
 from reconciler.assembly import Assembly, Driver, assembled
 from reconciler.clock import FakeClock, SystemClock
 from reconciler.control.observer import Source
-from reconciler.exec_mcp.bridge import LoopBridge
-from reconciler.exec_mcp.in_process import InlineBridge, PaperMarket, PaperVenue
+from reconciler.exec_mcp.bridge import InlineBridge, LoopBridge
 from reconciler.exec_mcp.options import embedded
+from reconciler.exec_mcp.paper_venue import PaperMarket, PaperVenue
 from reconciler.exec_mcp.servers import PaperSite, Servers, open_servers
 from reconciler.inline import Still
+from reconciler.paper.account import PaperOptions
+from reconciler.paper.feed import FeedOptions
 from reconciler.paper.mcp_server import open_exchange
-from reconciler.paper.terms import FeedOptions, PaperOptions
 from reconciler.records.accounts import Accounts
 from reconciler.records.mode import Mode
 from reconciler.records.plan import Phase

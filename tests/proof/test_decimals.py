@@ -14,7 +14,7 @@ import pytest
 
 from reconciler.exec_mcp.http_pool import HttpPool
 from reconciler.orders.order import decimal_text
-from reconciler.paper.terms import PaperOptions
+from reconciler.paper.account import PaperOptions
 from tests.proof.floor import Deployment, definition, trading_floor
 
 PACKAGE = Path(__file__).parents[2] / "reconciler"
@@ -24,7 +24,7 @@ MONEY = ("documents", "validation", "execution", "exec_mcp", "paper", "store", "
 CONVERSIONS = {
     "exec_mcp/reply.py": "times that a server tells as numbers",
     "exec_mcp/request.py": "a server's own JSON wants a number; refused where it is not exactly the amount",
-    "paper/terms.py": "probabilities and seconds",
+    "paper/faults.py": "probabilities and seconds",
     "paper/csv_feed.py": "times of the rows of a file of prices",
     "exec_mcp/refusals.py": "seconds for which a server wants to be left alone",
     "documents/scalars.py": "numbers of YAML that are no money: money is quoted there",

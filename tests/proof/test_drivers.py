@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from reconciler.orders.order import Order
-from reconciler.paper.terms import MarketRules, Markets, PaperOptions
+from reconciler.paper.account import PaperOptions
+from reconciler.paper.paper_order import MarketRules, Markets
 from tests.proof.floor import Floor, inline_floor, trading_floor
 from tests.proof.test_hour import OPTIONS, deployments
 

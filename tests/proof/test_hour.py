@@ -15,7 +15,8 @@ from typing import Any
 import pytest
 
 from reconciler.orders.order import OrderState, Outcome, Side
-from reconciler.paper.terms import MarketRules, Markets, PaperOptions
+from reconciler.paper.account import PaperOptions
+from reconciler.paper.paper_order import MarketRules, Markets
 from reconciler.records.mode import Mode
 from tests.proof.floor import Deployment, Floor, definition, inline_floor
 

@@ -8,7 +8,7 @@ from multiprocessing.connection import Connection
 from typing import Any, cast
 
 from reconciler.clock import SystemClock
-from reconciler.runtime.gate import Door
+from reconciler.runtime.gate_state import Door
 from reconciler.runtime.performer import Performer, no_secrets
 from reconciler.runtime.protocol import Done, HostOptions, LoadSpec, World
 from tests.runtime.conftest import FakeMarket

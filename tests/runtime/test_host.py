@@ -817,7 +817,7 @@ def _our_fault(*arguments: object) -> NoReturn:
     raise RuntimeError("our own fault")
 
 
-@pytest.mark.parametrize("where", ["gate.Gate.open", "performer.Desk"])
+@pytest.mark.parametrize("where", ["gate_state.Gate.open", "performer.Desk"])
 def test_a_load_where_the_engine_fails_is_a_failed_load_and_retried(
     stage: Stage, monkeypatch: pytest.MonkeyPatch, where: str
 ) -> None:

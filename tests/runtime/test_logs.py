@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from reconciler.runtime.gate import MESSAGE_LENGTH, LogRing
+from reconciler.runtime.gate_state import MESSAGE_LENGTH, LogRing
 
 
 def test_the_oldest_line_falls_out() -> None:

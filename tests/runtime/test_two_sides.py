@@ -14,7 +14,7 @@ import pytest
 from reconciler.clock import SystemClock
 from reconciler.orders.order import Order
 from reconciler.records.mode import Mode
-from reconciler.runtime.gate import Door
+from reconciler.runtime.gate_state import Door
 from reconciler.runtime.host import InlineHost, Perform
 from reconciler.runtime.performer import Performer, no_secrets
 from reconciler.runtime.protocol import HostOptions, LoadSpec, Performing, Report, RuntimeFacts, World

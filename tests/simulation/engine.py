@@ -26,7 +26,7 @@ from reconciler.orders.order import Order
 from reconciler.records.accounts import Accounts
 from reconciler.records.mode import Mode
 from reconciler.records.record import Row
-from reconciler.runtime.gate import Gate
+from reconciler.runtime.gate_state import Gate
 from reconciler.store.ledger import Ledger
 from reconciler.store.store import Store
 from reconciler.store.writer import GroupWriter, InlineWriter

@@ -31,8 +31,8 @@ from reconciler.execution.flattening import Flattening
 from reconciler.execution.gatekeeper import Gatekeeper, Readiness
 from reconciler.execution.order_steps import LastLook, OrderSteps
 from reconciler.execution.settlement import Settlement
-from reconciler.execution.shadow_book import Quoting
 from reconciler.execution.tally import Orphans, added_up, closing
+from reconciler.execution.valuation import Quoting
 from reconciler.execution.watch import OrderWatch
 from reconciler.execution.wholeness import Wholeness
 from reconciler.execution.withdrawal import DeadMan, Withdrawal

@@ -204,7 +204,7 @@ class FakeOrders:
         return self._keep(replace(self._own(order.client_order_id), outcome=Outcome(outcome), state=state))
 
     def fill(self, order: Order, price: str | Decimal | None = None, quantity: str | Decimal | None = None) -> Order:
-        """Fill an open order, wholly or by `quantity`, at `price` or else its limit or the quote."""
+        """As `FakeContext.fill` says."""
         known = self._own(order.client_order_id)
         if known.outcome not in _SENT or known.state is None or known.state.is_final:
             raise ValueError(f"expected an open order, was {known.outcome} {known.state or ''}".rstrip())

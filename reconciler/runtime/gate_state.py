@@ -1,6 +1,7 @@
-"""The gate of one instance id: what the gateway asks at the moment of sending. Holds facts, decides nothing.
+"""The state of the gate of one instance id: what is asked at the moment of sending. Holds facts, decides nothing.
 
-And the door beside it, through which the instance asks for all that is on this side, its log included.
+Whether it is shut, and for which `TradingReason`, `execution.gatekeeper` says. Beside it, the door through which
+the instance asks for all that is on this side, its log included.
 """
 
 from __future__ import annotations
@@ -69,7 +70,7 @@ class Gate:
         return self.row.committed
 
     def provenance(self, beat: int) -> Provenance:
-        """Identity and origin of an order placed now, `mode` as in force."""
+        """As `ports.GateState` says."""
         row = self.row
         identity = row.record.identity
         return Provenance(

@@ -1,22 +1,14 @@
-"""Everything on the calling thread: coroutines that never really wait, and an exchange that is called as a function.
-
-`InlineBridge` carries what the engine does with servers out where it is asked for; `PaperVenue` is the paper exchange
-in the same process, without MCP and without sockets. Neither begins a thread.
-"""
+"""The paper exchange as a venue in the same process: called as a function, without MCP, sockets or threads."""
 
 from __future__ import annotations
 
-import asyncio
-from asyncio import events, tasks
-from collections import deque
-from collections.abc import Awaitable, Callable, Coroutine, Generator, Mapping, Sequence
-from concurrent.futures import Future
+from collections.abc import Callable, Mapping, Sequence
 from decimal import Decimal
 from typing import Any, TypeVar
 
 from reconciler.clock import Clock, iso
 from reconciler.errors import CapabilityUnavailable, ExecError, ExecRejected, ExecUnavailable
-from reconciler.exec_mcp.bridge import Bridge, Claims, Handover
+from reconciler.exec_mcp.bridge import Bridge, Handover
 from reconciler.exec_mcp.contract import LOOK_UP
 from reconciler.exec_mcp.market_data import MarketData
 from reconciler.exec_mcp.refusals import RateLimits
@@ -25,157 +17,12 @@ from reconciler.exec_mcp.servers import Servers
 from reconciler.exec_mcp.venue import ServerStatus
 from reconciler.orders.market import TIMEFRAMES_S, Candle, Quote
 from reconciler.orders.order import decimal_text
-from reconciler.paper import told
+from reconciler.paper import paper_answers
 from reconciler.paper.exchange import PaperExchange
 from reconciler.paper.paper_order import OrderRefused, read_ticket
 from reconciler.ports import EventLog
 
 T = TypeVar("T")
-
-
-class InlineLoop:
-    """An event loop without time, files or threads: what is ready runs, in its order, while somebody completes a task.
-
-    What is given to an executor is done at once. Tasks, futures, `gather` and semaphores work as in any other loop.
-    """
-
-    def __init__(self) -> None:
-        self._ready: deque[asyncio.Handle] = deque()
-        self._depth = 0
-
-    def complete(self, work: Awaitable[T]) -> T:
-        """Run `work` to its end, and what it set off. Raises RuntimeError where it waits for what never comes.
-
-        May be called from within what runs here: a hook of an executor's job may ask for more.
-        """
-        loop: Any = self  # all that tasks and futures ask of one is here
-        before, task = events._get_running_loop(), asyncio.current_task(loop) if self._depth else None
-        events._set_running_loop(loop)
-        if task is not None:
-            tasks._leave_task(loop, task)
-        self._depth += 1
-        try:
-            result = self._driven(work.__await__())
-            while self._depth == 1 and self._ready:
-                self._step()
-            return result
-        finally:
-            self._depth -= 1
-            if task is not None:
-                tasks._enter_task(loop, task)
-            events._set_running_loop(before)
-
-    def _driven(self, steps: Generator[Any, Any, T]) -> T:
-        while True:
-            try:
-                awaited = steps.send(None)
-            except StopIteration as end:
-                return end.value  # type: ignore[no-any-return]
-            if awaited is None:  # it lets others go first
-                self._step()
-                continue
-            awaited._asyncio_future_blocking = False
-            while not awaited.done():
-                if not self._step():
-                    steps.close()
-                    raise RuntimeError("inline, nothing can be waited for that does not come by itself")
-
-    def _step(self) -> bool:
-        if not self._ready:
-            return False
-        handle = self._ready.popleft()
-        if not handle.cancelled():
-            handle._run()
-        return True
-
-    # What tasks and futures ask of a loop.
-
-    def call_soon(self, callback: Callable[..., Any], *args: Any, context: Any = None) -> asyncio.Handle:
-        loop: Any = self
-        handle = asyncio.Handle(callback, args, loop, context)
-        self._ready.append(handle)
-        return handle
-
-    call_soon_threadsafe = call_soon
-
-    def create_future(self) -> asyncio.Future[Any]:
-        loop: Any = self
-        return asyncio.Future(loop=loop)
-
-    def create_task(
-        self, work: Coroutine[Any, Any, T], *, name: str | None = None, context: Any = None
-    ) -> asyncio.Task[T]:
-        loop: Any = self
-        return asyncio.Task(work, loop=loop, name=name, context=context)
-
-    def run_in_executor(self, executor: Any, work: Callable[..., T], *args: Any) -> asyncio.Future[T]:
-        """Done at once, whatever it was to be done by."""
-        future = self.create_future()
-        try:
-            future.set_result(work(*args))
-        except (KeyboardInterrupt, SystemExit):
-            raise
-        except BaseException as error:  # noqa: BLE001 - it is raised where it is awaited
-            future.set_exception(error)
-        return future
-
-    def call_exception_handler(self, context: dict[str, Any]) -> None:
-        """What nobody waits for must not be lost here: there is no log that a test would look at."""
-        error = context.get("exception")
-        raise error if isinstance(error, BaseException) else RuntimeError(context.get("message"))
-
-    def get_debug(self) -> bool:
-        return False
-
-    def is_running(self) -> bool:
-        return self._depth > 0
-
-    def is_closed(self) -> bool:
-        return False
-
-
-class InlineBridge:
-    """Implements `Bridge` on the calling thread: whatever is started has ended on return, so no time can pass in it."""
-
-    def __init__(self) -> None:
-        self._loop = InlineLoop()
-        self._is_closed = False
-        self._claims = Claims()
-
-    @property
-    def claims(self) -> Claims:
-        return self._claims
-
-    def start(self, work: Callable[[], Awaitable[T]]) -> Future[T]:
-        """As `Bridge.start` says; it is done on return."""
-        future: Future[T] = Future()
-        try:
-            future.set_result(self.call(work))
-        except (KeyboardInterrupt, SystemExit):
-            raise
-        except BaseException as error:
-            if self._is_closed:
-                raise
-            future.set_exception(error)
-        return future
-
-    def call(self, work: Callable[[], Awaitable[T]], timeout_s: float = 0.0) -> T:
-        """As `Bridge.call` says; it takes no time."""
-        if self._is_closed:
-            raise ExecUnavailable("the engine is stopping")
-        return self._loop.complete(work())
-
-    def result(self, future: Future[T]) -> T:
-        """As `Bridge.result` says; it is there."""
-        return future.result(0)
-
-    async def within(self, work: Awaitable[T], timeout_s: float) -> T:
-        """As `Bridge.within` says; it takes no time."""
-        return await work
-
-    def close(self) -> None:
-        """As `Bridge.close` says."""
-        self._is_closed = True
 
 
 _NO_ORDER = "order not found"
@@ -200,9 +47,9 @@ class PaperVenue:
             "list_orders": self._orders,
             "get_positions": self._positions,
             "get_balances": self._balances,
-            "get_quote": lambda asked: told.quote_answer(exchange.get_quote(asked["symbol"])),
+            "get_quote": lambda asked: paper_answers.quote_answer(exchange.get_quote(asked["symbol"])),
             "get_candles": self._candles,
-            "get_rules": lambda asked: told.rules_answer(exchange.get_rules(asked["symbol"])),
+            "get_rules": lambda asked: paper_answers.rules_answer(exchange.get_rules(asked["symbol"])),
         }
         self._clock = clock
         self.status = ServerStatus(name, False, iso(clock.time()), (), "not connected yet")
@@ -250,30 +97,32 @@ class PaperVenue:
     def accept(self) -> None:
         """Its tools come with this very program: they never change."""
 
-    def _place(self, asked: Mapping[str, Any]) -> told.OrderAnswer:
+    def _place(self, asked: Mapping[str, Any]) -> paper_answers.OrderAnswer:
         priced_in = self._exchange.priced_in(asked["symbol"])
-        return told.order_answer(self._exchange.place_order(read_ticket(**asked, priced_in=priced_in)))
+        return paper_answers.order_answer(self._exchange.place_order(read_ticket(**asked, priced_in=priced_in)))
 
-    def _cancel(self, asked: Mapping[str, Any]) -> told.OrderAnswer:
-        return told.order_answer(self._exchange.cancel_order(*_whose(asked), asked["symbol"]))
+    def _cancel(self, asked: Mapping[str, Any]) -> paper_answers.OrderAnswer:
+        return paper_answers.order_answer(self._exchange.cancel_order(*_whose(asked), asked["symbol"]))
 
-    def _order(self, asked: Mapping[str, Any]) -> told.OrderAnswer:
-        return told.order_answer(self._exchange.get_order(*_whose(asked)))
+    def _order(self, asked: Mapping[str, Any]) -> paper_answers.OrderAnswer:
+        return paper_answers.order_answer(self._exchange.get_order(*_whose(asked)))
 
-    def _orders(self, asked: Mapping[str, Any]) -> told.OrdersAnswer:
+    def _orders(self, asked: Mapping[str, Any]) -> paper_answers.OrdersAnswer:
         account_id, client_id = asked["account_id"], asked["client_id"]
         found = self._exchange.list_orders(account_id, client_id, asked.get("status", "open"), asked.get("symbol"))
-        return {"orders": [told.order_answer(order) for order in found]}
+        return {"orders": [paper_answers.order_answer(order) for order in found]}
 
-    def _positions(self, asked: Mapping[str, Any]) -> told.PositionsAnswer:
-        return {"positions": [told.position_answer(p) for p in self._exchange.get_positions(asked["account_id"])]}
+    def _positions(self, asked: Mapping[str, Any]) -> paper_answers.PositionsAnswer:
+        return {
+            "positions": [paper_answers.position_answer(p) for p in self._exchange.get_positions(asked["account_id"])]
+        }
 
-    def _balances(self, asked: Mapping[str, Any]) -> told.BalancesAnswer:
-        return {"balances": [told.balance_answer(b) for b in self._exchange.get_balances(asked["account_id"])]}
+    def _balances(self, asked: Mapping[str, Any]) -> paper_answers.BalancesAnswer:
+        return {"balances": [paper_answers.balance_answer(b) for b in self._exchange.get_balances(asked["account_id"])]}
 
-    def _candles(self, asked: Mapping[str, Any]) -> told.CandlesAnswer:
+    def _candles(self, asked: Mapping[str, Any]) -> paper_answers.CandlesAnswer:
         found = self._exchange.get_candles(asked["symbol"], asked["timeframe"], asked["limit"])
-        return {"candles": [told.candle_answer(candle) for candle in found]}
+        return {"candles": [paper_answers.candle_answer(candle) for candle in found]}
 
 
 class PaperMarket(MarketData):

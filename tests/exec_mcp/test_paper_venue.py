@@ -11,10 +11,10 @@ import pytest
 
 from reconciler.clock import FakeClock, SimulatedClock
 from reconciler.errors import CapabilityUnavailable, ExecError, ExecRejected, ExecUnavailable
-from reconciler.exec_mcp.bridge import Handover
-from reconciler.exec_mcp.in_process import InlineBridge, PaperMarket, PaperVenue
+from reconciler.exec_mcp.bridge import Handover, InlineBridge
 from reconciler.exec_mcp.market_data import MarketData
 from reconciler.exec_mcp.options import embedded
+from reconciler.exec_mcp.paper_venue import PaperMarket, PaperVenue
 from reconciler.exec_mcp.reply import OrderNotFound
 from reconciler.exec_mcp.servers import PaperSite, Servers, open_servers
 from reconciler.exec_mcp.venue import Venue

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from reconciler.records.mode import Mode
-from reconciler.runtime.gate import Gate
+from reconciler.runtime.gate_state import Gate
 from reconciler.strategy.base import Strategy
 
 if TYPE_CHECKING:

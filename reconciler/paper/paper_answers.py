@@ -10,8 +10,7 @@ from typing_extensions import TypedDict
 from reconciler.clock import iso
 from reconciler.orders.market import Balance, Candle, Position, Quote
 from reconciler.orders.order import decimal_text
-from reconciler.paper.paper_order import PaperFill, PaperOrder
-from reconciler.paper.terms import MarketRules
+from reconciler.paper.paper_order import MarketRules, PaperFill, PaperOrder
 
 
 class FillAnswer(TypedDict):
