@@ -334,14 +334,14 @@ class _Watch:
 
     def _instance(self, id: str, options: PaperOptions) -> InstanceRun:
         course, row, ledger = self._courses[id], self._rows[id], self._engine.store.ledger
-        orders = tuple(reversed(ledger.recent(id, 10**9, False)))
+        orders, filled = tuple(reversed(ledger.recent(id, 10**9, False))), ledger.all_fills(id)
         fills = [
             TradeFill(
                 fill.at, order.side, fill.quantity, fill.price or ZERO, fill.fee or ZERO,
                 fill.fee_currency or course.currency, order.client_order_id,
             )
-            for order in orders if order.filled_quantity
-            for fill in ledger.fills(order.client_order_id)
+            for order in orders
+            for fill in filled.get(order.client_order_id, ())
         ]  # fmt: skip
         seen = self._seen.get(course.symbol)
         if seen is not None and course.curve.points():

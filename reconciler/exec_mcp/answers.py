@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import Decimal
+from functools import lru_cache
 from itertools import pairwise
 from typing import Any, Final
 
@@ -20,6 +21,7 @@ from reconciler.orders.market import Balance, Candle, Equity, InstrumentRules, P
 from reconciler.orders.order import OrderState
 
 _NUMBER: Final = re.compile(r"[+-]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]{1,9})?")
+_PLAIN: Final = re.compile(r"-?[0-9]+(?:\.[0-9]+)?")
 _LONGEST_NUMBER: Final = 100
 _DIGITS: Final = 40
 """A number has at most so many digits before its point, and so many after it, written out without an exponent."""
@@ -48,6 +50,8 @@ def optional_text(value: Any) -> str | None:
 
 def number(value: Any, name: str) -> Decimal:
     """A decimal string, or the shortest decimal of a JSON number where a server sends one."""
+    if type(value) is str and (known := _read(value)) is not None:
+        return known
     if isinstance(value, bool) or not isinstance(value, (str, int, float, Decimal)):
         raise Unreadable(f"{name}: expected a decimal string, was {value!r:.80}")
     # Python refuses to write an integer of thousands of digits.
@@ -61,6 +65,14 @@ def number(value: Any, name: str) -> Decimal:
     if read.adjusted() >= _DIGITS or int(read.as_tuple().exponent) < -_DIGITS:
         raise Unreadable(f"{name}: expected at most {_DIGITS} digits before and after the point, was {spelled!r:.80}")
     return read
+
+
+@lru_cache(1_000)
+def _read(text: str) -> Decimal | None:
+    """What `number` reads where it is written as nearly all are: plain digits, few of them. Each is told often."""
+    if len(text) > _DIGITS or not _PLAIN.fullmatch(text):
+        return None
+    return Decimal(text.rstrip("0") if "." in text else text)
 
 
 def positive(read: Decimal, name: str) -> Decimal:

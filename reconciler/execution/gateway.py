@@ -66,8 +66,7 @@ class MarketView(MarketData, Protocol):
 class Gateway:
     """Called on worker threads; blocks until there is an outcome. Only `follow_up` belongs to the main loop.
 
-    `shadow_fee` is a fraction of the notional. Call `recover` once, before
-    anything else.
+    `shadow_fee` is a fraction of the notional. Call `recover` once, before anything else.
     """
 
     def __init__(
@@ -182,7 +181,8 @@ class Gateway:
 
     async def _tend(self, *, compares: bool) -> None:
         if not self._clerk.is_closed:
-            rounds = [self._follow_up.run(), self._withdrawal.run(), self._dead_man.run()]
+            rounds = [self._follow_up.run(), self._withdrawal.run()]
+            rounds += [self._dead_man.run()] if self._dead_man.is_needed() else []
             await asyncio.gather(*([self._comparing.run(), *rounds] if compares else rounds))
 
     async def withdraw(self) -> None:

@@ -156,7 +156,8 @@ class FollowUp:
             by_server: defaultdict[str, list[Order]] = defaultdict(list)
             for order in await self._clerk.do(self._orders):
                 by_server[self._server(order)].append(order)
-            await asyncio.gather(*(self._round(server, orders) for server, orders in by_server.items()))
+            rounds = [self._round(server, orders) for server, orders in by_server.items()]
+            await (rounds[0] if len(rounds) == 1 else asyncio.gather(*rounds))
         except Exception as error:  # noqa: BLE001 - nobody waits for it: it would vanish
             self._clerk.report("orders not followed up", error)
 
@@ -165,7 +166,8 @@ class FollowUp:
             return
         self._busy.add(server)
         try:
-            await asyncio.gather(*(self._look_up.ask(order) for order in orders))
+            asked = [self._look_up.ask(order) for order in orders]
+            await (asked[0] if len(asked) == 1 else asyncio.gather(*asked))
         finally:
             self._busy.discard(server)
 

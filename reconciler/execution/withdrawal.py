@@ -289,6 +289,10 @@ class DeadMan:
         self._armed_s: dict[str, float] = {}
         self._told: dict[str, str] = {}
 
+    def is_needed(self) -> bool:
+        """False where nothing is armed, and no connected server could be. From memory."""
+        return bool(self._armed_s) or any(CANCEL_AFTER in status.tools for status in self._servers.statuses())
+
     async def run(self) -> None:
         strange = {orphan.account_id for orphan in self._orphans.snapshot()}
         wanted = {order.provenance.account_id for order in self._ledger.open_real()} - strange

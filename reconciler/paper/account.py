@@ -8,7 +8,7 @@ back is always possible.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from decimal import ROUND_CEILING, Decimal
 from typing import Literal, NamedTuple
 
@@ -104,19 +104,26 @@ class PaperAccount:
     def lacking(self, order: PaperOrder, new_fills: tuple[PaperFill, ...]) -> str:
         """Why the account cannot afford that `order` becomes what it is now; empty where it can."""
         ticket, request = order.ticket, order.request
+        if request.side is Side.BUY and exact.add(self.holdings.get(ticket.base, ZERO), request.quantity) <= 0:
+            return ""
         after = self._trial()
         after.take(order, new_fills)
+        has = after.available()
+        short = [
+            asset
+            for asset in ((ticket.quote,) if self.options.shorts else (ticket.base, ticket.quote))
+            if has.get(asset, ZERO) < 0
+        ]
+        if not short:
+            return ""
         before = self._trial()
         if request.side is Side.BUY:
             before.holdings.setdefault(ticket.quote, self.options.default_starting)
         before.claims.pop(ticket.client_order_id, None)
-        with exactly():
-            if request.side is Side.BUY and self.holdings.get(ticket.base, ZERO) + request.quantity <= 0:
-                return ""
-        had, has = before.available(), after.available()
-        for asset in (ticket.quote,) if self.options.shorts else (ticket.base, ticket.quote):
+        had = before.available()
+        for asset in short:
             free, would_be = had.get(asset, ZERO), has.get(asset, ZERO)
-            if would_be < min(ZERO, free):
+            if would_be < free:
                 with exactly():
                     needs = free - would_be
                 return f"insufficient balance: needs {decimal_text(needs)} {asset}, available {decimal_text(free)}"
@@ -215,13 +222,13 @@ class PaperAccount:
 
     def _trial(self) -> PaperAccount:
         """A copy to try something on."""
-        return replace(
-            self,
-            holdings=dict(self.holdings),
-            pledges=dict(self.pledges),
-            traded=dict(self.traded),
-            open_orders=dict(self.open_orders),
-            claims=dict(self.claims),
+        return PaperAccount(
+            self.options,
+            dict(self.holdings),
+            dict(self.pledges),
+            dict(self.traded),
+            dict(self.open_orders),
+            dict(self.claims),
         )
 
 

@@ -45,6 +45,8 @@ json_text = json.JSONEncoder(
 
 def time_text(moment: datetime) -> str:
     """ISO 8601, UTC, microseconds, `Z`: exact, and sorts as text. Raises ValueError where it has no time zone."""
+    if moment.tzinfo is UTC:  # as all that the engine makes itself
+        return moment.isoformat(timespec="microseconds")[:-6] + "Z"
     if moment.tzinfo is None:
         raise ValueError(f"expected a time with its zone, was {moment.isoformat()}")
     return moment.astimezone(UTC).replace(tzinfo=None).isoformat(timespec="microseconds") + "Z"

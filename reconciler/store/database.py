@@ -18,6 +18,24 @@ from reconciler.store import tables as schema
 from reconciler.store.columns import rows
 
 
+class MigratedDatabase(Database):
+    """One whose tables are made: a script within a transaction is cut at its semicolons.
+
+    `Database` looks after each letter whether a statement is whole, which is most of what making the tables takes.
+    """
+
+    def executescript(self, sql: str) -> sqlite3.Cursor:
+        if not self.conn.in_transaction:
+            return super().executescript(sql)
+        cursor, statement = self.conn.cursor(), ""
+        for part in sql.split(";"):
+            statement += f"{part};"
+            if part.strip() and sqlite3.complete_statement(statement):
+                cursor.execute(statement)
+                statement = ""
+        return cursor
+
+
 def make_folder(path: Path) -> None:
     """The folder, with those above it, for its owner only (0700) where it is missing. Raises StoreError."""
     try:
@@ -41,7 +59,7 @@ def open_writable(path: Path, busy_timeout_s: float) -> Database:
     with explained(path):
         connection = sqlite3.connect(path, timeout=busy_timeout_s, isolation_level=None, check_same_thread=False)
         try:
-            db = Database(connection, execute_plugins=False)
+            db = MigratedDatabase(connection, execute_plugins=False)
             db.enable_wal()
             db.execute("PRAGMA synchronous = FULL")
             db.execute("PRAGMA foreign_keys = ON")
@@ -76,12 +94,21 @@ def open_in_memory(tag: str) -> Database:
     return db
 
 
+_FOR_READERS = (
+    "orders_of_book", "orders_by_book", "orders_by_outcome", "orders_by_state", "orders_by_time",
+    "orders_by_exchange_id", "books_of_account",
+)  # fmt: skip
+"""Indexes by which lists of orders are looked for; each is kept up with every order, and in memory nobody looks."""
+
+
 @cache
 def _made() -> bytes:
     """The tables, made once: that takes longer than all that most are used for."""
-    with Database(memory=True, execute_plugins=False) as db:
+    with MigratedDatabase(memory=True, execute_plugins=False) as db:
         db.conn.isolation_level = None
         schema.migrate(db, IN_MEMORY)
+        for name in _FOR_READERS:
+            db.execute(f"DROP INDEX {name}")
         return bytes(db.conn.serialize())
 
 

@@ -18,10 +18,9 @@ from reconciler.errors import StoreError
 from reconciler.orders.holding import Holding
 from reconciler.orders.market import Position
 from reconciler.orders.news import Correction, resolved_order, settled_order
-from reconciler.orders.order import Fill, Order, OrderChanges, OrderNews, OrderRequest, Outcome, RejectedBy, Trade
+from reconciler.orders.order import Fill, Order, OrderChanges, OrderNews, OrderRequest, Outcome, RejectedBy
 from reconciler.store.books import correct, enter, fills_of, holding_from, note, owner_of, require_held
 from reconciler.store.columns import (
-    fill_from,
     insert,
     order_columns,
     order_from,
@@ -99,6 +98,8 @@ class Ledger(OrderSearch):
         self._open = OpenOrders(reads)
         self._passed = Passed(reads, utc(clock.time()))
         self._recent = Recent(self._recent_orders)
+        self._ahead: set[str] = set()
+        """The orders that were written to since memory followed; on the writer's thread. What is undone stays here."""
         self._news: WeakValueDictionary[str, OrderChanges] = WeakValueDictionary()
         self.listener: LedgerListener | None = None
         self.differences = Differences(writer, reads, clock)
@@ -179,7 +180,7 @@ class Ledger(OrderSearch):
         """
 
         def job(db: Database) -> Settled:
-            known = _found(db, client_order_id)
+            known = self._known(client_order_id) or _found(db, client_order_id)
             if known is None:
                 raise _unknown(client_order_id)
             news = decide(known)
@@ -315,11 +316,6 @@ class Ledger(OrderSearch):
         """Everyone's orders that the exchange took and has not finished with, oldest first. From memory."""
         return [order for order in self._open.real() if order.outcome is Outcome.ACCEPTED]
 
-    def fills(self, client_order_id: str) -> list[Fill]:
-        """The executions of an order, in the order they were told."""
-        found = self._reads.query("SELECT * FROM fills WHERE client_order_id = ? ORDER BY id", [client_order_id])
-        return [fill_from(columns) for columns in found]
-
     def holding(self, instance_id: str, symbol: str, shadow: bool) -> Holding:
         """What the instance's own fills of `symbol` add up to, in the order they were told; from memory as a rule.
 
@@ -359,19 +355,6 @@ class Ledger(OrderSearch):
         """Everyone's open orders, shadow orders too, oldest first."""
         return self._orders("is_open ORDER BY id")
 
-    def traded(self, since: datetime) -> list[Trade]:
-        """Everything that was filled from then on, of open shadow books too, oldest first."""
-        found = self._reads.query(
-            "SELECT f.*, o.instance_id, o.account_id, o.symbol, o.shadow FROM fills f"
-            " JOIN orders o ON o.client_order_id = f.client_order_id WHERE f.at >= ? ORDER BY f.id",
-            [time_text(since)],
-        )
-        return [
-            Trade(columns["instance_id"], columns["account_id"], columns["symbol"], bool(columns["shadow"]), fill)
-            for columns in found
-            if (fill := fill_from(columns)).quantity > 0
-        ]
-
     def exposed(self) -> frozenset[str]:
         """The instances with a real order that may still fill, or a real position. Costs nothing."""
         return self._exposure.ids
@@ -385,11 +368,18 @@ class Ledger(OrderSearch):
         if change.holding is not None:
             self._holdings.changed(change.after.instance_id, change.after.is_shadow, change.holding)
         self._open.changed(change.after)
+        self._ahead.discard(change.after.client_order_id)
         self._passed.changed(change.before, change.after)
         self._recent.put(change.after, is_new=change.before is None)
         self._tell(change.after)
         if self.listener is not None:
             self.listener.changed(*change)
+
+    def _known(self, client_order_id: str) -> Order | None:
+        """An open real order as the last commit left it, for a job: from memory, which follows each commit before the
+        next job begins. None where it is no such order, or a job of this very commit wrote to it."""
+        order = None if client_order_id in self._ahead else self._open.get(client_order_id)
+        return None if order is None or order.is_shadow else order  # shadow orders also end with their books
 
     def _tell(self, order: Order) -> None:
         news = self._news.get(order.instance_id)
@@ -400,15 +390,17 @@ class Ledger(OrderSearch):
         self, db: Database, known: Order, news: Mapping[str, Any], fills: Sequence[Fill] = (), said: str = ""
     ) -> Settled:
         """What `news` make of the order: the same object where nothing was new. `said` where a person says so."""
-        client_order_id = known.client_order_id
-        told = resolved_order(known, news) if said else settled_order(known, news)
-        if told == known:
+        client_order_id, now = known.client_order_id, max(utc(self._clock.time()), known.updated_at)
+        if said:
+            settled = replace(resolved_order(known, news), updated_at=now)
+        else:
+            settled = settled_order(known, {**news, "updated_at": now})
+        if all(getattr(settled, name) == getattr(known, name) for name in _SETTLED):
             return Settled(known, known)
-        now = max(utc(self._clock.time()), known.updated_at)
-        settled = replace(told, updated_at=now)
         columns = settled_columns(settled)
         if settled.outcome is Outcome.UNKNOWN:
             columns["was_unknown"] = 1
+        self._ahead.add(client_order_id)
         update(db, "orders", {"client_order_id": client_order_id, **columns}, "client_order_id")
         holding = None
         if _traded(settled) != _traded(known):
@@ -437,6 +429,13 @@ def _storable(news: OrderNews) -> dict[str, Any]:
 def _found(db: Database, client_order_id: str) -> Order | None:
     found = rows(db, "SELECT * FROM orders WHERE client_order_id = ?", [client_order_id])
     return order_from(found[0]) if found else None
+
+
+_SETTLED = (
+    "outcome", "state", "filled_quantity", "average_price", "fee", "fee_currency", "exchange_order_id", "reason",
+    "rejected_by", "is_triggered",
+)  # fmt: skip
+"""What becomes known of an order."""
 
 
 def _traded(order: Order) -> tuple[Decimal | str | None, ...]:

@@ -8,8 +8,8 @@ from decimal import Decimal
 from typing import Any
 
 from reconciler import exact
-from reconciler.orders.order import Order
-from reconciler.store.columns import order_from, time_text
+from reconciler.orders.order import Fill, Order, Trade
+from reconciler.store.columns import fill_from, order_from, time_text
 from reconciler.store.database import Reads
 
 _ENDED = (
@@ -20,6 +20,10 @@ _ENDED = (
 _REFUSED = (
     "SELECT * FROM orders INDEXED BY orders_refused WHERE outcome = 'rejected' AND rejected_by = 'exchange'"
     " AND updated_at >= ? ORDER BY updated_at DESC LIMIT ?"
+)
+_FILLS = (
+    "SELECT f.* FROM orders o JOIN fills f ON f.client_order_id = o.client_order_id"
+    " WHERE o.instance_id = ? AND o.shadow = 0 ORDER BY f.id"
 )
 _LATEST = 50
 _NEWEST = 1_000
@@ -43,6 +47,31 @@ class OrderSearch:
             f" WHERE o.is_open AND o.outcome = 'accepted' AND i.open_orders = 'cancel' AND {_LEFT_ACTIVE} ORDER BY o.id"
         )
         return [order_from(columns) for columns in found]
+
+    def fills(self, client_order_id: str) -> list[Fill]:
+        """The executions of an order, in the order they were told."""
+        found = self._reads.query("SELECT * FROM fills WHERE client_order_id = ? ORDER BY id", [client_order_id])
+        return [fill_from(columns) for columns in found]
+
+    def all_fills(self, instance_id: str) -> dict[str, list[Fill]]:
+        """The executions of all its real orders, by client_order_id, each in the order they were told."""
+        found: dict[str, list[Fill]] = {}
+        for columns in self._reads.query(_FILLS, [instance_id]):
+            found.setdefault(columns["client_order_id"], []).append(fill_from(columns))
+        return found
+
+    def traded(self, since: datetime) -> list[Trade]:
+        """Everything that was filled from then on, of open shadow books too, oldest first."""
+        found = self._reads.query(
+            "SELECT f.*, o.instance_id, o.account_id, o.symbol, o.shadow FROM fills f"
+            " JOIN orders o ON o.client_order_id = f.client_order_id WHERE f.at >= ? ORDER BY f.id",
+            [time_text(since)],
+        )
+        return [
+            Trade(columns["instance_id"], columns["account_id"], columns["symbol"], bool(columns["shadow"]), fill)
+            for columns in found
+            if (fill := fill_from(columns)).quantity > 0
+        ]
 
     def closed_by_operator(self, account_id: str, symbol: str, since: str) -> list[Order]:
         """The orders that closed something there for an operator, placed from then on (ISO 8601), oldest first."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sqlite3
 import threading
 from collections.abc import Iterator
 
@@ -11,6 +12,7 @@ from sqlite_utils import Database
 
 from reconciler.clock import FakeClock
 from reconciler.errors import StoreError
+from reconciler.store.database import MigratedDatabase
 from reconciler.store.store import Store
 
 
@@ -86,3 +88,21 @@ def test_a_closed_one_says_so(store: Store) -> None:
     store.close()
     with pytest.raises(StoreError, match="was closed"):
         store.flush()
+
+
+def test_a_script_is_cut_where_statements_end_and_nothing_of_it_is_committed_by_itself() -> None:
+    script = """
+        CREATE TABLE told (what TEXT);  -- a comment; with a semicolon
+        CREATE TRIGGER twice AFTER INSERT ON told WHEN new.what = ';' BEGIN
+            INSERT INTO told VALUES ('one; two');
+            INSERT INTO told VALUES ('three');
+        END;
+        INSERT INTO told VALUES (';');
+        """
+    with MigratedDatabase(memory=True, execute_plugins=False) as db:
+        with db.atomic():
+            db.executescript(script)
+        assert [row["what"] for row in db.query("SELECT what FROM told")] == [";", "one; two", "three"]
+        with pytest.raises(sqlite3.OperationalError), db.atomic():
+            db.executescript("INSERT INTO told VALUES ('a'); INSERT INTO nowhere VALUES ('b')")
+        assert db.table("told").count == 3

@@ -10,11 +10,13 @@ from datetime import UTC, datetime, timedelta, timezone
 from decimal import Decimal
 from itertools import count
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from sqlite_utils import Database
 
 from reconciler.clock import FakeClock, utc
 from reconciler.errors import StoreError
@@ -150,6 +152,49 @@ def test_settling_changes_what_is_told_and_nothing_else(store: Store, clock: Fak
         updated_at=utc(clock.time()),
     )
     assert store.ledger.get("x") == settled
+
+
+def test_what_shares_a_commit_is_decided_on_what_was_written_before_it_though_memory_follows_later(
+    store: Store, make_order: MakeOrder
+) -> None:
+    store.ledger.append(make_order("x", outcome=Outcome.PENDING))
+    seen: list[tuple[Outcome, OrderState | None]] = []
+
+    def deciding(news: OrderNews | None, fails: bool = False) -> Callable[[Order], OrderNews | None]:
+        def decide(known: Order) -> OrderNews | None:
+            seen.append((known.outcome, known.state))
+            if fails:
+                raise StoreError("undone")
+            return news
+
+        return decide
+
+    entered, release = Event(), Event()
+
+    def hold(db: Database) -> None:
+        entered.set()
+        release.wait(30)
+
+    held = store._writer.submit(hold)
+    assert entered.wait(30)
+    accepted = OrderNews(outcome=Outcome.ACCEPTED, state=OrderState.OPEN)
+    partly = OrderNews(outcome=Outcome.ACCEPTED, state=OrderState.PARTIALLY_FILLED, filled_quantity=Decimal("0.5"))
+    futures = [
+        store.ledger.settling("x", deciding(accepted)),
+        store.ledger.settling("x", deciding(partly)),
+        store.ledger.settling("x", deciding(partly, fails=True)),
+        store.ledger.settling("x", deciding(None)),
+    ]
+    release.set()
+    held.result(30)
+    with pytest.raises(StoreError, match="undone"):
+        futures[2].result(30)
+    assert futures[3].result(30).after.filled_quantity == Decimal("0.5")
+    pending, opened = (Outcome.PENDING, None), (Outcome.ACCEPTED, OrderState.OPEN)
+    filled = (Outcome.ACCEPTED, OrderState.PARTIALLY_FILLED)
+    assert seen == [pending, opened, filled, filled]
+    assert store.ledger.settling("x", deciding(None)).result(30).after == store.ledger.get("x")
+    assert seen[-1] == filled, "memory has followed, and says the same"
 
 
 def test_telling_again_what_is_known_writes_nothing(store: Store, clock: FakeClock, make_order: MakeOrder) -> None:
