@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from decimal import ROUND_HALF_UP, Decimal
-from typing import Final
+from typing import Final, NamedTuple
 
 from reconciler import exact
 from reconciler.clock import iso
@@ -50,8 +50,7 @@ def next_due(beat: int, cadence_steps: int) -> int:
     return beat - beat % cadence_steps + cadence_steps
 
 
-@dataclass(frozen=True, slots=True)
-class BeatMark:
+class BeatMark(NamedTuple):
     """When something happened: by the wall clock, and by how long the machine has been up, and since which boot."""
 
     time_s: float

@@ -177,8 +177,7 @@ class RuntimeFacts:
     """When `render` last gave what it shows, None where it shows nothing."""
 
 
-@dataclass(frozen=True, slots=True)
-class BeatReport:
+class BeatReport(NamedTuple):
     """What one beat did: `due` = `dispatched` + `missed`, instances that may not tick left out."""
 
     beat: int
