@@ -26,6 +26,7 @@ from reconciler.control.observer import Source
 from reconciler.control.operator import Operator
 from reconciler.control.socket import PeerProtocol, bind_control_socket, create_control_app
 from reconciler.control.trail import Trail, distrusted, judging, pin
+from reconciler.dashboard.render import compile_templates
 from reconciler.dashboard.routes import api_routes, create_app
 from reconciler.ending import GRACE_S, LastResort, in_children, leave, let_go_loop, notice_own_hand, obey_still
 from reconciler.errors import ReconcilerError
@@ -231,6 +232,7 @@ class _Engine:
                     is_loaded = engine.controller.has_settled
                     log.info("fleet loaded" if is_loaded else "fleet still loading", extra={"instances": running})
                     settle_memory()
+                    compile_templates()
                     begin.set()
                     engine.arrivals.begin()
                     engine.heartbeat.start()

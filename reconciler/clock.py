@@ -9,6 +9,7 @@ from __future__ import annotations
 import threading
 import time
 from datetime import UTC, datetime
+from functools import lru_cache
 from pathlib import Path
 from typing import Protocol
 
@@ -178,7 +179,13 @@ def utc(time_s: float) -> datetime:
 
 def iso(time_s: float) -> str:
     """ISO 8601, UTC, milliseconds, `Z`: `2026-01-31T12:00:00.000Z`. Sorts as text."""
-    return datetime.fromtimestamp(time_s, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    return _iso(round(time_s * 1_000_000) // 1_000)
+
+
+@lru_cache(4_096)
+def _iso(time_ms: int) -> str:
+    """Kept, for whole fleets tick within a few milliseconds."""
+    return datetime.fromtimestamp(time_ms / 1_000, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def from_iso(text: str) -> float:

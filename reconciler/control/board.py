@@ -14,7 +14,6 @@ from reconciler.control.controller import Controller
 from reconciler.control.diagnosis import (
     CALM,
     Case,
-    Finding,
     FleetConditions,
     Transitions,
     accepted,
@@ -40,7 +39,6 @@ from reconciler.records.plan import Running
 from reconciler.records.record import Attempt, Row
 from reconciler.records.status import (
     Condition,
-    ConditionType,
     Health,
     InstanceStatus,
     Obstacle,
@@ -107,6 +105,7 @@ class _Seen(NamedTuple):
 class _Glance:
     """What is the same for every instance of one look: asked once, whatever the number of those looked at."""
 
+    version: int
     fleet: Fleet
     views: Mapping[str, Running]
     exposed: frozenset[str]
@@ -143,7 +142,8 @@ class StatusBoard:
     # Instances.
 
     def instances(self, wanted: InstanceFilter, limit: int, offset: int) -> tuple[Sequence[InstanceStatus], int]:
-        entries = self._called().entries
+        glance = self._glance()
+        entries = self._called(glance).entries
         if wanted != _EVERYONE:
             entries = tuple(
                 entry
@@ -156,7 +156,10 @@ class StatusBoard:
                     partial(self._is_real_money, entry.row),
                 )
             )
-        return self._statuses([entry.row for entry in entries[offset : offset + limit]]), len(entries)
+        found = [
+            self._status(self._case(entry.row, glance), glance, entry) for entry in entries[offset : offset + limit]
+        ]
+        return found, len(entries)
 
     def instance(self, instance_id: str) -> InstanceStatus | None:
         row = self._parts.controller.fleet.rows.get(instance_id)
@@ -170,7 +173,8 @@ class StatusBoard:
         called, failing = self._called(), self._parts.host.render_failing() | self._parts.host.lagging()
         ids = {entry.row.id for entry in called.suspects if self._may_be_troubled(entry)} | failing
         rows = self._parts.controller.fleet.rows
-        return self._statuses([rows[id_] for id_ in sorted(ids) if id_ in rows])
+        glance = self._glance()
+        return [self._status(self._case(rows[id_], glance), glance) for id_ in sorted(ids) if id_ in rows]
 
     def summary(self) -> FleetSummary:
         called = self._called()
@@ -230,21 +234,14 @@ class StatusBoard:
 
         return reasons
 
-    def _called(self) -> Called:
-        parts = self._parts
-        # The version first: what is read after it is at least as new.
-        version = parts.controller.version
-        return self._roll.call(
-            version,
-            parts.controller.fleet,
-            parts.host.views(),
-            parts.exposures.exposed(),
-            self._around(),
-        )
+    def _called(self, glance: _Glance | None = None) -> Called:
+        seen = self._glance() if glance is None else glance
+        return self._roll.call(seen.version, seen.fleet, seen.views, seen.exposed, seen.around)
 
     def _glance(self) -> _Glance:
         parts = self._parts
         return _Glance(
+            parts.controller.version,  # first: what is read after it is at least as new
             parts.controller.fleet,
             parts.host.views(),
             parts.exposures.exposed(),
@@ -252,10 +249,6 @@ class StatusBoard:
             parts.denials(),
             parts.differences(),
         )
-
-    def _statuses(self, rows: Iterable[Row]) -> list[InstanceStatus]:
-        glance = self._glance()
-        return [self._status(self._case(row, glance), glance) for row in rows]
 
     def _case(self, row: Row, glance: _Glance) -> Case:
         view, is_exposed = glance.views.get(row.id), row.id in glance.exposed
@@ -305,27 +298,32 @@ class StatusBoard:
             found = (Obstacle(TradingReason.LEDGER_DOWN, f"no order can be written down: {fault}"), *found)
         return obstacles(case, facts, found)
 
-    def _status(self, case: Case, glance: _Glance) -> InstanceStatus:
+    def _status(self, case: Case, glance: _Glance, entry: Entry | None = None) -> InstanceStatus:
+        """`entry` is what the roll says of it, where it was called by the same glance."""
         row, effective_mode = case.row, case.effective_mode
         facts = self._parts.host.facts(row.id)
         closed_by = self._obstacles(case, facts)
-        is_frozen = case.paused or effective_mode is not Mode.ACTIVE or self._is_halted(row)
         return row.status(
             effective_mode=effective_mode,
             paused=case.paused,
-            sync=sync(case),
-            health=health(case),
+            sync=sync(case) if entry is None else entry.sync,
+            health=health(case) if entry is None else entry.health,
             observed_generation=0 if case.view is None else case.view.row.generation,
             conditions=self._conditions(case, facts, closed_by, glance),
             ticks=None if facts is None else facts.ticks,
-            frozen_with_exposure=is_frozen and case.is_exposed,
+            frozen_with_exposure=case.is_exposed
+            and (case.paused or effective_mode is not Mode.ACTIVE or self._is_halted(row)),
             real_money=self._is_real_money(row),
             obstacles=closed_by,
             drawn_at=None if facts is None else facts.drawn_at,
         )
 
-    def _caveats(self, case: Case, glance: _Glance) -> list[Obstacle]:
-        held_back = self._parts.trading.caveats(case.row.id, case.row.record.identity.account_id)
+    def _caveats(self, case: Case, glance: _Glance) -> Sequence[Obstacle]:
+        held_back: Sequence[Obstacle] = ()
+        if case.effective_mode is Mode.ACTIVE:
+            held_back = self._parts.trading.caveats(case.row.id, case.row.record.identity.account_id)
+        elif not glance.denials:
+            return ()
         return caveats(case, glance.denials, glance.differences, held_back)
 
     def _is_halted(self, row: Row) -> bool:
@@ -335,24 +333,11 @@ class StatusBoard:
     def _conditions(
         self, case: Case, facts: RuntimeFacts | None, closed_by: Sequence[Obstacle], glance: _Glance
     ) -> tuple[Condition, ...]:
-        return (
-            self._condition(case.row.id, "Accepted", accepted(case)),
-            self._condition(case.row.id, "Loaded", loaded(case, facts)),
-            self._condition(case.row.id, "Ready", ready(case, facts)),
-            self._condition(
-                case.row.id,
-                "Trading",
-                trading(
-                    closed_by,
-                    self._caveats(case, glance),
-                    self._parts.unseen(case.row.record.identity.account_id),
-                ),
-            ),
+        may_trade = trading(
+            closed_by, self._caveats(case, glance), self._parts.unseen(case.row.record.identity.account_id)
         )
-
-    def _condition(self, instance_id: str, name: ConditionType, finding: Finding) -> Condition:
-        status, reason, message = finding
-        return Condition(name, status, reason, message, self._transitions.since(instance_id, name, status, reason))
+        findings = (accepted(case), loaded(case, facts), ready(case, facts), may_trade)
+        return self._transitions.conditions(case.row.id, findings)
 
     def widgets(self, instance_id: str) -> Sequence[Mapping[str, Any]]:
         facts = self._parts.host.facts(instance_id)

@@ -9,7 +9,7 @@ import logging
 import threading
 from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from reconciler.clock import Clock, iso
 from reconciler.control.fleet import Fleet
@@ -17,12 +17,15 @@ from reconciler.documents.wording import some
 from reconciler.records.mode import Mode
 from reconciler.records.plan import Phase, Running
 from reconciler.records.record import Row
-from reconciler.records.status import ConditionType, Health, Obstacle, Sync, TradingCaveat, TradingReason
+from reconciler.records.status import Condition, ConditionType, Health, Obstacle, Sync, TradingCaveat, TradingReason
 from reconciler.runtime.protocol import RuntimeFacts
 from reconciler.strategy.importing import CODE_LOADING, Importing
 
 Finding = tuple[bool, str, str]
 """A condition without its time: status, reason, message."""
+Findings = tuple[Finding, Finding, Finding, Finding]
+"""Of each condition, in the order of `_CONDITIONS`."""
+_CONDITIONS: Final[tuple[ConditionType, ...]] = ("Accepted", "Loaded", "Ready", "Trading")
 
 
 @dataclass(frozen=True, slots=True)
@@ -237,6 +240,9 @@ def ready(case: Case, facts: RuntimeFacts | None) -> Finding:
     return True, "Ticking", ""
 
 
+_CLOSED_BY_MODE: Final = {mode: Obstacle(TradingReason.MODE, f"mode in force is {mode}") for mode in Mode}
+
+
 def obstacles(case: Case, facts: RuntimeFacts | None, outside: Sequence[Obstacle]) -> tuple[Obstacle, ...]:
     """Everything that closes its gate. `outside` is what does so beyond mode and pause.
 
@@ -244,7 +250,7 @@ def obstacles(case: Case, facts: RuntimeFacts | None, outside: Sequence[Obstacle
     """
     found: list[Obstacle] = []
     if case.effective_mode is not Mode.ACTIVE:
-        found.append(Obstacle(TradingReason.MODE, f"mode in force is {case.effective_mode}"))
+        found.append(_CLOSED_BY_MODE[case.effective_mode])
         outside = [one for one in outside if one.reason in (TradingReason.HALTED, TradingReason.UNKNOWN_ORDER)]
     if facts is not None and facts.pause is not None:
         found.append(Obstacle(TradingReason.PAUSED, f"paused by the {facts.pause.by}: {facts.pause.reason}"))
@@ -305,21 +311,32 @@ class Transitions:
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self._lock = threading.Lock()
-        self._known: dict[tuple[str, ConditionType], tuple[bool, str, str]] = {}
+        self._known: dict[str, tuple[Findings, tuple[Condition, ...]]] = {}
 
-    def since(self, instance_id: str, name: ConditionType, status: bool, reason: str) -> str:
-        """Since when it is so (ISO 8601); now, where it was otherwise when it was looked at last."""
+    def conditions(self, instance_id: str, findings: Findings) -> tuple[Condition, ...]:
+        """What was found, and since when it is so (ISO 8601): now, where it was otherwise when it was looked at last.
+
+        The same conditions for as long as the same is found.
+        """
+        known = self._known.get(instance_id)
+        if known is not None and known[0] == findings:
+            return known[1]
         with self._lock:
-            known = self._known.get((instance_id, name))
-            if known is None or known[:2] != (status, reason):
-                known = self._known[instance_id, name] = (status, reason, iso(self._clock.time()))
-            return known[2]
+            _, before = self._known.get(instance_id, (None, ()))
+            now = iso(self._clock.time())
+            since = {(one.type, one.status, one.reason): one.last_transition_at for one in before}
+            conditions = tuple(
+                Condition(name, status, reason, message, since.get((name, status, reason), now))
+                for name, (status, reason, message) in zip(_CONDITIONS, findings, strict=True)
+            )
+            self._known[instance_id] = (findings, conditions)
+            return conditions
 
     def forget_but(self, ids: Container[str]) -> None:
         """Keep those of `ids` only."""
         with self._lock:
-            for key in [key for key in self._known if key[0] not in ids]:
-                del self._known[key]
+            for instance_id in [one for one in self._known if one not in ids]:
+                del self._known[instance_id]
 
 
 class Lookout:

@@ -113,9 +113,10 @@ class Roll:
     def _outdated(self, fleet: Fleet, views: Mapping[str, Running]) -> set[str]:
         """Whose entries are not of what this fleet holds; and who waits for code, which may be there by now. Who is on
         its way waits for none: a fleet that starts is not judged anew at each look."""
-        if fleet.removal != self._fleet.removal:
+        before = self._fleet
+        if fleet.removal != before.removal or (fleet.followed is None) is not (before.followed is None):
             return set(fleet.rows)
-        return {
+        return (fleet.lowered.keys() ^ before.lowered.keys()) | {
             instance_id
             for instance_id, row in fleet.rows.items()
             if (entry := self._entries.get(instance_id)) is None

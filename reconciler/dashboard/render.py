@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Hashable, Mapping
+import threading
+from collections.abc import Callable, Hashable, Iterable, Mapping
 from decimal import Decimal
 from functools import lru_cache
 from pathlib import Path
@@ -97,6 +98,7 @@ class Age(NamedTuple):
     is_late: bool
 
 
+@lru_cache(1_000)
 def aged(iso: str | None, now: str, late_s: float | None) -> Age:
     """`ago` and `is_older` in one, for lists: each time is read once. Never late where `late_s` is None or 0."""
     if not iso:
@@ -234,6 +236,21 @@ def render(template: str, **values: object) -> bytes:
     return _ENVIRONMENT.get_template(template).render(values).encode(errors="backslashreplace")
 
 
+def compile_templates() -> threading.Thread:
+    """Compile every template, on a thread of its own, which is returned: whoever looks first does not wait for it.
+
+    Compiling one keeps everybody out of the interpreter, for up to ten milliseconds: better before anybody looks.
+    """
+
+    def compile_all() -> None:
+        for name in _ENVIRONMENT.list_templates():
+            _ENVIRONMENT.get_template(name)
+
+    thread = threading.Thread(target=compile_all, name="templates", daemon=True)
+    thread.start()
+    return thread
+
+
 _PIECES = 10_000
 _LONG = 2_000
 """Of so many characters a name is not kept: names are bounded in number, and so should be what they take."""
@@ -254,33 +271,64 @@ def _row_state(*said: Hashable) -> Any:
     return _row_template().state(*said)
 
 
-def fleet_row(one: InstanceStatus, is_real: bool) -> Any:
-    """What of an instance's row in the fleet is no age, as a piece of the page: rendered once per thing to say.
+@lru_cache(_PIECES)
+def _row_ticking(*said: Hashable) -> Any:
+    return _row_template().ticking(*said)
 
-    Of how instances are there are few ways, whatever their number: a page that nobody has seen yet costs their names.
-    All that a piece is made of is what it is kept by, so it is never older than what is asked for.
+
+def fleet_row(one: InstanceStatus, is_real: bool, now: str, heartbeat_s: float) -> Any:
+    """An instance's row in the fleet, as a piece of the page, put together of pieces that are rendered once each.
+
+    Of how instances are there are few ways, whatever their number, and those that share a cadence ticked at the same
+    moments: a page that nobody has seen yet costs their names. All that a piece is made of is what it is kept by, so it
+    is never older than what is asked for.
     """
     labels = tuple(one.labels.items())
     is_live = is_real and one.effective_mode is Mode.ACTIVE
     length = len(one.description) + sum(len(key) + len(value) for key, value in labels)
     name = _row_name if length <= _LONG else _row_template().name
-    return name(one.id, one.description, one.frozen_with_exposure, labels, is_live) + _row_state(
-        one.strategy_type,
-        one.market,
-        one.account_id,
-        one.client_id,
-        is_real,
-        is_live,
-        one.mode,
-        one.effective_mode,
-        one.paused,
-        gate(one),
-        one.sync,
-        one.health,
+    ticks = one.ticks
+    every_s, good_at = ticks.every_s, ticks.last_good_at
+    may_be_late = every_s and (ticks.next_at or one.health is Health.STUCK)
+    late_s = every_s + 2 * heartbeat_s if every_s and may_be_late else None
+    return (
+        name(one.id, one.description, one.frozen_with_exposure, labels, is_live)
+        + _row_state(
+            one.strategy_type,
+            one.market,
+            one.account_id,
+            one.client_id,
+            is_real,
+            is_live,
+            one.mode,
+            one.effective_mode,
+            one.paused,
+            gate(one),
+            one.sync,
+            one.health,
+        )
+        + _row_ticking(
+            ticks.last_at is not None,
+            good_at,
+            aged(good_at, now, late_s),
+            late_s,
+            every_s,
+            ticks.errors,
+            ticks.errors_last_hour,
+            ticks.missed,
+            ticks.missed_last_hour,
+        )
     )
 
 
-_ENVIRONMENT.globals["fleet_row"] = fleet_row
+def fleet_rows(
+    items: Iterable[InstanceStatus], is_real_money: Callable[[str], bool], now: str, heartbeat_s: float
+) -> list[Any]:
+    """The rows of these instances at `now`, ISO 8601."""
+    return [fleet_row(one, is_real_money(one.account_id), now, heartbeat_s) for one in items]
+
+
+_ENVIRONMENT.globals["fleet_rows"] = fleet_rows
 
 
 def lasting(page: bytes) -> bytes:

@@ -133,8 +133,10 @@ class LogRing:
             self._lines.append(LogLine(at_s, level, message))
 
     def newest_first(self) -> tuple[LogLine, ...]:
+        if self._lines is None:
+            return ()
         with self._lock:
-            return () if self._lines is None else tuple(reversed(self._lines))
+            return tuple(reversed(self._lines))
 
 
 class Door:

@@ -14,6 +14,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+from asyncio.subprocess import Process
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -27,6 +28,7 @@ from reconciler.clock import SystemClock
 from reconciler.control.board import Parts, StatusBoard
 from reconciler.control.fleet import Fleet as Known
 from reconciler.dashboard.guard import DashboardOptions
+from reconciler.dashboard.render import compile_templates
 from reconciler.dashboard.routes import create_app
 from reconciler.records.accounts import Accounts
 from reconciler.serving import listen, serving
@@ -140,18 +142,21 @@ async def _measured() -> Figures:
     sys.setswitchinterval(SWITCH_S)
     with _board() as (board, reader):
         settle_memory()
+        compile_templates().join()
         app = create_app(board, reader, SystemClock(), DashboardOptions())
         listener, bare_listener = listen("127.0.0.1", 0), listen("127.0.0.1", 0)
         port, bare_port = listener.getsockname()[1], bare_listener.getsockname()[1]
         async with serving(app, listener, "page"):
             body = await asyncio.to_thread(_get, port, API)
             async with serving(Bare(body), bare_listener, "bare"):
-                rates = await _asked("rates", port, bare_port)
+                rates = await _heard(await _asking("rates", port, bare_port))
+            # To make a process keeps the interpreter for some ms: both are made before anything is noted.
+            asking, resting = await _asking("pages", port, bare_port), await _asking("idle")
             probe = Probe()
-            task, idle = asyncio.create_task(probe.run()), asyncio.create_task(_asked("idle"))
-            pages = sorted(await _asked("pages", port, bare_port))
+            task = asyncio.create_task(probe.run())
+            pages = sorted(await _heard(asking))
             task.cancel()
-            idle_s = await idle
+            idle_s = await _heard(resting)
     late = sorted(probe.late_s)
     return Figures(_p99(pages), max(probe.held_s), late[-1], _p99(late), idle_s, *rates)
 
@@ -226,11 +231,14 @@ def _parts(running: Fleet, known: Known, store: Store) -> Parts:
     )
 
 
-async def _asked(what: str, *ports: int) -> Any:
-    """What a process of its own finds when it asks."""
-    asking = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "tests.bench.page", what, *map(str, ports), stdout=subprocess.PIPE
-    )
+async def _asking(what: str, *ports: int) -> Process:
+    """A process of its own that asks."""
+    command = [sys.executable, "-m", "tests.bench.page", what, *map(str, ports)]
+    return await asyncio.create_subprocess_exec(*command, stdout=subprocess.PIPE)
+
+
+async def _heard(asking: Process) -> Any:
+    """What it found."""
     answer, _ = await asking.communicate()
     return json.loads(answer)
 

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from reconciler.control.fleet import Fleet
 from reconciler.control.roll import Roll
+from reconciler.records.followed import Followed
 from reconciler.records.mode import Mode
 from reconciler.records.plan import Phase, Running, load_key
 from reconciler.records.record import Row
@@ -16,7 +17,7 @@ from reconciler.records.status import Health
 from tests.bench.fleet import rows
 
 ROWS = {row.id: row for row in rows(12)}
-CHANGES = ("pause", "fail", "raise", "stop", "reload", "remove", "return", "expose")
+CHANGES = ("pause", "fail", "raise", "stop", "reload", "remove", "return", "expose", "lower", "follow")
 
 
 def a_view(row: Row, **changed: object) -> Running:
@@ -54,6 +55,13 @@ def test_it_says_what_a_roll_says_that_sees_the_fleet_anew(changes: list[tuple[s
                 fleet = replace(fleet, rows={**fleet.rows, id_: ROWS[id_]})
             case "expose":
                 exposed = exposed ^ {id_}
+            case "lower":  # in force alone: the row says nothing of it
+                lowered = {**fleet.lowered, id_: Mode.OFF}
+                if id_ in fleet.lowered:
+                    del lowered[id_]
+                fleet = replace(fleet, lowered=lowered)
+            case "follow":
+                fleet = replace(fleet, followed=None if fleet.followed else Followed("git"))
         assert roll.call(1, fleet, views, exposed) == a_roll().call(1, fleet, views, exposed)
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from reconciler.clock import FakeClock, iso
 from reconciler.control import board as board_module
-from reconciler.control.diagnosis import Lookout, Transitions
+from reconciler.control.diagnosis import Finding, Lookout, Transitions
 from reconciler.records.status import Condition, Obstacle
 
 HALT = Obstacle("Halted", "account main is halted: margin call")
@@ -138,14 +138,26 @@ def test_an_instance_that_comes_back_has_no_past(fleet: Any) -> None:
 
 def test_a_condition_keeps_its_time_while_only_its_message_changes(clock: FakeClock) -> None:
     transitions = Transitions(clock)
-    first = transitions.since("a", "Ready", True, "Ticking")
-    clock.advance(6.0)
-    assert transitions.since("a", "Ready", True, "Ticking") == first
-    changed = transitions.since("a", "Ready", True, "RenderFailed")
-    assert changed == iso(clock.time()) != first
+
+    def look(ready: Finding) -> tuple[Condition, ...]:
+        clock.advance(6.0)
+        return transitions.conditions("a", ((True, "Applied", ""), (True, "Loaded", ""), ready, (True, "Open", "")))
+
+    def since(conditions: tuple[Condition, ...]) -> list[str]:
+        return [one.last_transition_at for one in conditions]
+
+    first = look((True, "Ticking", ""))
+    assert since(first) == [iso(clock.time())] * 4
+    assert [one.type for one in first] == ["Accepted", "Loaded", "Ready", "Trading"]
+    assert look((True, "Ticking", "")) is first, "nothing is made anew where nothing is to be said"
+    told = look((True, "Ticking", "well"))
+    assert (told[2].message, since(told)) == ("well", since(first))
+    changed = look((True, "RenderFailed", ""))
+    assert changed[2].last_transition_at == iso(clock.time())
+    assert [*since(changed)[:2], since(changed)[3]] == since(first)[:3], "the others are as they were"
+    assert look((True, "Ticking", ""))[2].last_transition_at == iso(clock.time()), "and so it is when it comes back"
     transitions.forget_but({"b"})
-    clock.advance(6.0)
-    assert transitions.since("a", "Ready", True, "RenderFailed") == iso(clock.time())
+    assert since(look((True, "Ticking", ""))) == [iso(clock.time())] * 4
 
 
 def test_the_lookout_looks_once_an_interval_and_outlives_a_look_that_fails(

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from decimal import Decimal
 from typing import Any
 
 import pytest
 
+from reconciler.clock import iso
 from reconciler.dashboard.query import QueryRefusal, error_response
 from reconciler.dashboard.render import (
     _ENVIRONMENT,
     aged,
+    compile_templates,
     duration,
     fleet_row,
     moment,
@@ -22,8 +25,8 @@ from reconciler.dashboard.render import (
     written,
 )
 from reconciler.records.mode import Mode
-from reconciler.records.status import Health, Obstacle, Sync
-from tests.dashboard.conftest import a_condition, an_instance
+from reconciler.records.status import Health, InstanceStatus, Obstacle, Sync, Ticks
+from tests.dashboard.conftest import NOW_S, a_condition, an_instance
 
 
 @pytest.mark.parametrize(
@@ -92,6 +95,16 @@ def test_json_hides_nothing() -> None:
     assert to_json({"a": "\u202e\x9b\ud800"}) == b'{"a":"\\u202e\\u009b\\ud800"}'
 
 
+def some_ticks(**changes: Any) -> Ticks:
+    """Late by then, where one is due."""
+    ticks = Ticks(12, 0, 0, iso(NOW_S - 100), 0.004, iso(NOW_S + 54), iso(NOW_S - 100), 60.0)
+    return replace(ticks, **changes)
+
+
+def a_row(one: InstanceStatus, *, is_real: bool = False, now_s: float = NOW_S) -> Any:
+    return fleet_row(one, is_real, iso(now_s), 6.0)
+
+
 @pytest.mark.parametrize(
     "changes",
     [
@@ -109,25 +122,51 @@ def test_json_hides_nothing() -> None:
         {"frozen_with_exposure": True},
         {"sync": Sync.INVALID},
         {"health": Health.STUCK},
+        {"ticks": some_ticks()},
+        {"ticks": some_ticks(last_good_at=iso(NOW_S - 7))},
+        {"ticks": some_ticks(last_good_at=None)},
+        {"ticks": some_ticks(last_good_at=None, last_at=None)},
+        {"ticks": some_ticks(every_s=120.0)},
+        {"ticks": some_ticks(every_s=None)},
+        {"ticks": some_ticks(next_at=None)},
+        {"ticks": some_ticks(errors=1)},
+        {"ticks": some_ticks(errors=1, errors_last_hour=1)},
+        {"ticks": some_ticks(missed=1)},
+        {"ticks": some_ticks(missed=1, missed_last_hour=1)},
         {"conditions": (a_condition("Trading", True, "Open"),)},
         {"conditions": (a_condition("Trading", False, "Halted"),), "obstacles": (Obstacle("Halted", "by uid 1"),)},
     ],
-    ids=lambda changes: " and ".join(changes),
+    ids=lambda changes: " and ".join(f"{key}={value}" for key, value in changes.items())[:60],
 )
 def test_a_row_that_says_something_else_is_rendered_anew(changes: dict[str, Any]) -> None:
-    before = fleet_row(an_instance(), False)
-    assert fleet_row(an_instance(**changes), False) != before
-    assert fleet_row(an_instance(), False) == before
+    before = a_row(an_instance())
+    assert a_row(an_instance(**changes)) != before
+    assert a_row(an_instance()) == before
+
+
+def test_the_ages_of_a_row_are_those_of_the_moment_it_is_asked_for() -> None:
+    one = an_instance()
+    assert "6 s ago" in a_row(one)
+    assert "9 s ago" in a_row(one, now_s=NOW_S + 3)
+    assert 'class="late"' not in a_row(one, now_s=NOW_S + 66)
+    assert 'class="late"' in a_row(one, now_s=NOW_S + 67), "a cadence and two heartbeats"
+
+
+def test_every_template_is_compiled_before_anybody_looks() -> None:
+    assert _ENVIRONMENT.cache is not None
+    _ENVIRONMENT.cache.clear()
+    compile_templates().join()
+    assert len(_ENVIRONMENT.cache) == len(_ENVIRONMENT.list_templates()) > 10
 
 
 def test_whose_money_is_real_is_no_part_of_a_kept_row_of_paper() -> None:
     active = an_instance(mode=Mode.ACTIVE, effective_mode=Mode.ACTIVE)
-    assert "real money" not in fleet_row(active, False)
-    assert "active on real money" in fleet_row(active, True)
+    assert "real money" not in a_row(active)
+    assert "active on real money" in a_row(active, is_real=True)
 
 
 def test_what_a_row_says_is_escaped_however_it_is_kept() -> None:
-    row = fleet_row(an_instance(description="<b>bold</b>\u202e", labels={"a": "<i>"}), False)
+    row = a_row(an_instance(description="<b>bold</b>\u202e", labels={"a": "<i>"}))
     assert "<b>bold" not in row
     assert "&lt;b&gt;bold" in row
     assert "\u202e" not in row
