@@ -8,7 +8,7 @@
 
 Times are ISO 8601, or seconds or milliseconds since the epoch; those that name no zone are UTC. Cells are set apart by
 commas, or by semicolons or tabs where the head is; `.gz` is unpacked. A file is never held as a whole. What is wrong
-with a row is a `Problem` with its line.
+with a row is a `Problem` with its line; of Parquet, with the number of its row.
 """
 
 from __future__ import annotations
@@ -43,6 +43,7 @@ _ABSENT: Final = ("", "N/A", "NaN", "nan", "null")
 _CANDLES: Final = ("open", "high", "low", "close")
 _QUOTES: Final = ("bid", "ask")
 _TIMES: Final = ("time", "timestamp", "date", "datetime")
+_INDEX: Final = "__index_level_0__"  # as pandas calls one without a name
 _CHUNK: Final = 1 << 20
 
 Kind = Literal["candles", "quotes", "prices"]
@@ -96,9 +97,9 @@ class DataFile:
         """
         reading = _Reading(self, problems, set() if zones is None else zones)
         if is_parquet(self.path):
-            for line, values in enumerate(_parquet(self.path), 1):
-                if line > 1:
-                    yield from reading.row(line, list(map(_cell, values)))
+            for row_number, values in enumerate(_parquet(self.path)):
+                if row_number and len(problems) < MAX_PROBLEMS:
+                    yield from reading.row(row_number, list(map(_cell, values)))
             return
         plain, has_head = reading.plain(), False
         with _opened(self.path) as file:
@@ -368,8 +369,9 @@ def _cells(path: Path, line: int, text: str, delimiter: str, problems: list[Prob
 
 
 def _parquet(path: Path) -> Iterator[Sequence[Any]]:
-    """As the lines of a CSV file would be. Needs pyarrow, which is slow to import: only where such a file is read."""
+    """As the lines of a CSV file would be, the time first. Needs pyarrow, slow to import: only where one is read."""
     try:
+        import pyarrow as arrow
         import pyarrow.parquet as parquet
     except ImportError:
         need = "pip install 'strategy-reconciler[parquet]'"
@@ -378,19 +380,34 @@ def _parquet(path: Path) -> Iterator[Sequence[Any]]:
         file = parquet.ParquetFile(path)
     except Exception as error:
         raise BadData(f"{path}: expected a Parquet file, was refused: {error!s:.200}") from error
+    names = ["time" if name == _INDEX else name.strip() for name in file.schema_arrow.names]
+    order = sorted(range(len(names)), key=lambda at: names[at].lower() not in _TIMES)  # pandas writes its index last
+
+    def cells(column: Any) -> list[Any]:
+        if column.type == arrow.float32():  # 0.1 is 0.1, and not what it is as a longer one
+            return [None if text is None else Decimal(text) for text in column.cast(arrow.string()).to_pylist()]
+        if arrow.types.is_timestamp(column.type) and column.type.unit == "ns":  # Python's times have none
+            column = column.cast(arrow.timestamp("us", column.type.tz), safe=False)
+        return column.to_pylist()  # type: ignore[no-any-return]
+
     with file:
-        yield list(file.schema_arrow.names)
-        for batch in file.iter_batches(batch_size=4096):
-            columns = [column.to_pylist() for column in batch.columns]
-            yield from zip(*columns, strict=True)
+        yield [names[at] for at in order]
+        try:
+            for batch in file.iter_batches(batch_size=4096):
+                yield from zip(*(cells(batch.columns[at]) for at in order), strict=True)
+        except (OSError, arrow.ArrowException) as error:
+            raise BadData(f"{path}: expected a whole Parquet file, was broken: {error!s:.200}") from error
 
 
 def _cell(value: Any) -> str:
     if value is None:
         return ""
+    if isinstance(value, bytes):
+        return value.decode(errors="replace")
     if isinstance(value, datetime):
         return value.isoformat()
-    return format(Decimal(repr(value)), "f") if isinstance(value, float) else str(value)
+    number = Decimal(repr(value)) if isinstance(value, float) else value
+    return format(number, "f") if isinstance(number, Decimal) else str(value)
 
 
 _Key = Callable[[DataRow], float]

@@ -5,8 +5,10 @@ from __future__ import annotations
 import gzip
 import re
 from collections.abc import Callable
+from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import example, given
@@ -153,13 +155,14 @@ def test_a_folder_is_all_its_files_and_an_empty_one_is_told(tmp_path: Path) -> N
     assert [file.path.name for file in data_files([tmp_path])] == ["0.csv", "1.csv"]
 
 
-def test_parquet_is_read_as_csv_is(tmp_path: Path) -> None:
-    pyarrow = pytest.importorskip("pyarrow")
-    parquet = pytest.importorskip("pyarrow.parquet")
-    from datetime import UTC, datetime
+HOURS = [datetime(2026, 1, 5, hour, tzinfo=UTC) for hour in (0, 1)]
 
-    columns = {
-        "time": [datetime(2026, 1, 5, hour, tzinfo=UTC) for hour in (0, 1)],
+
+def parquet_of(path: Path, **columns: Any) -> Path:
+    """A Parquet file of two candles, these columns otherwise; None leaves one out."""
+    pyarrow, parquet = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
+    usual: dict[str, Any] = {
+        "time": HOURS,
         "symbol": ["BTC/USD"] * 2,
         "open": [100.0, 100.5],
         "high": [101.25, 101.0],
@@ -167,11 +170,131 @@ def test_parquet_is_read_as_csv_is(tmp_path: Path) -> None:
         "close": [100.5, 101.0],
         "volume": [5, None],
     }
-    parquet.write_table(pyarrow.table(columns), tmp_path / "hours.parquet")
-    dataset = look_through(data_files([tmp_path / "hours.parquet"]))
+    told = {name: values for name, values in {**usual, **columns}.items() if values is not None}
+    parquet.write_table(pyarrow.table(told), path)
+    return path
+
+
+def test_parquet_is_read_as_csv_is(tmp_path: Path) -> None:
+    dataset = look_through(data_files([parquet_of(tmp_path / "hours.parquet")]))
     assert dataset.problems == ()
     rows = [row for row in dataset.rows() if isinstance(row, CandleRow)]
+    assert [row.line for row in rows] == [1, 2], "rows have a number; there is no head that is a line"
+    assert [row.time_s for row in rows] == [hour.timestamp() for hour in HOURS]
     assert [(row.high, row.volume) for row in rows] == [(Decimal("101.25"), Decimal(5)), (Decimal("101"), None)]
+
+
+def arrows() -> dict[str, dict[str, Any]]:
+    pyarrow = pytest.importorskip("pyarrow")
+    naive = [hour.replace(tzinfo=None) for hour in HOURS]
+    seconds = [int(hour.timestamp()) for hour in HOURS]
+    return {
+        **{unit: {"time": pyarrow.array(HOURS, pyarrow.timestamp(unit, "UTC"))} for unit in ("s", "ms", "us", "ns")},
+        "less than a microsecond": {
+            "time": pyarrow.array([second * 10**9 + 1 for second in seconds], pyarrow.timestamp("ns", "UTC"))
+        },
+        "another zone": {"time": pyarrow.array(HOURS, pyarrow.timestamp("us", "America/New_York"))},
+        "no zone": {"time": pyarrow.array(naive, pyarrow.timestamp("ns"))},
+        "text": {"time": [hour.isoformat() for hour in HOURS]},
+        "seconds": {"time": seconds},
+        "milliseconds": {"time": [second * 1000 for second in seconds]},
+        "a dictionary": {"symbol": pyarrow.array(["BTC/USD"] * 2).dictionary_encode()},
+        "bytes": {"symbol": [b"BTC/USD"] * 2},
+        "decimals": {"low": pyarrow.array([Decimal("99"), Decimal("100")], pyarrow.decimal128(18, 8))},
+        "short floats": {"open": pyarrow.array([100.1, 100.1], pyarrow.float32())},
+        "lists that nobody asks for": {"levels": [[1.0], [2.0]]},
+    }
+
+
+@pytest.mark.parametrize(
+    "how",
+    [
+        *("s", "ms", "us", "ns", "less than a microsecond", "another zone", "no zone", "text", "seconds"),
+        *(
+            "milliseconds",
+            "a dictionary",
+            "bytes",
+            "decimals",
+            "short floats",
+            "lists that nobody asks for",
+        ),
+    ],
+)
+def test_whatever_type_a_column_of_parquet_has_it_is_the_same(tmp_path: Path, how: str) -> None:
+    dataset = look_through(data_files([parquet_of(tmp_path / "hours.parquet", **arrows()[how])]))
+    assert dataset.problems == ()
+    rows = [row for row in dataset.rows() if isinstance(row, CandleRow)]
+    assert [row.time_s for row in rows] == [hour.timestamp() for hour in HOURS]
+    assert {row.symbol for row in rows} == {"BTC/USD"}
+    assert [row.low for row in rows] == [99, 100]
+    assert rows[0].open == (Decimal("100.1") if how == "short floats" else 100)
+
+
+def test_numbers_that_are_small_are_no_exponents(tmp_path: Path) -> None:
+    pyarrow = pytest.importorskip("pyarrow")
+    tiny = [1e-7, 1e-7]
+    exact = pyarrow.array([Decimal("1E-7")] * 2, pyarrow.decimal128(18, 8))
+    short = pyarrow.array(tiny, pyarrow.float32())
+    path = parquet_of(tmp_path / "hours.parquet", open=tiny, high=exact, low=short, close=tiny)
+    dataset = look_through(data_files([path]))
+    assert dataset.problems == ()
+    (row, _) = (row for row in dataset.rows() if isinstance(row, CandleRow))
+    assert {row.open, row.high, row.low, row.close} == {Decimal("1E-7")}
+
+
+def test_an_index_of_pandas_is_the_time_wherever_it_stands(tmp_path: Path) -> None:
+    pandas = pytest.importorskip("pandas")
+    pytest.importorskip("pyarrow")
+    prices = {"symbol": ["BTC/USD"] * 2, "open": 100.0, "high": 101.0, "low": 99.0, "close": 100.5}
+    for name in ("time", "Date", None):
+        frame = pandas.DataFrame(prices, index=pandas.DatetimeIndex(HOURS, name=name))
+        frame.to_parquet(tmp_path / "hours.parquet")
+        dataset = look_through(data_files([tmp_path / "hours.parquet"]))
+        assert dataset.problems == ()
+        assert [row.time_s for row in dataset.rows()] == [hour.timestamp() for hour in HOURS]
+
+
+@pytest.mark.parametrize(
+    ("columns", "at", "told"),
+    [
+        ({"open": [100.0, None]}, "2:3", "open: expected a positive number in plain digits, was ''"),
+        ({"open": [float("nan"), 100.5]}, "1:3", "open: expected a positive number in plain digits, was 'NaN'"),
+        ({"high": [float("inf"), 101.0]}, "1:4", "high: expected a positive number in plain digits, was 'Infinity'"),
+        ({"high": [99.0, 101.0]}, "1:1", "high: expected no less than open, low and close, was 99.0"),
+        ({"time": [HOURS[0], None]}, "2:1", "time: expected an ISO 8601 time, or seconds, was ''"),
+        ({"symbol": [None, "BTC/USD"]}, "1:1", "symbol: expected the symbol of a market, was empty"),
+        ({"open": [True, True]}, "1:3", "open: expected a positive number in plain digits, was 'True'"),
+    ],
+)
+def test_a_bad_row_of_parquet_is_told_with_its_number(
+    tmp_path: Path, columns: dict[str, Any], at: str, told: str
+) -> None:
+    path = parquet_of(tmp_path / "hours.parquet", **columns)
+    assert str(look_through(data_files([path])).problems[0]) == f"{path}:{at}: {told}"
+
+
+def test_a_column_that_parquet_lacks_is_named_and_a_broken_file_is_no_crash(tmp_path: Path) -> None:
+    with pytest.raises(BadData, match="expected columns of candles, quotes or prices, was 'time,symbol,open"):
+        data_files([parquet_of(tmp_path / "hours.parquet", close=None)])
+    whole = parquet_of(tmp_path / "hours.parquet").read_bytes()
+    broken = tmp_path / "broken.parquet"
+    broken.write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(BadData, match="expected a Parquet file, was refused"):
+        data_files([broken])
+    broken.write_bytes(whole[:40] + bytes(0x55 ^ byte for byte in whole[40:120]) + whole[120:])
+    with pytest.raises(BadData, match="expected a whole Parquet file, was broken"):
+        look_through(data_files([broken]))
+
+
+def test_files_of_both_kinds_are_one_series(tmp_path: Path) -> None:
+    parquet_of(tmp_path / "first.parquet")
+    (tmp_path / "second.csv").write_text(CANDLES + candle(2) + candle(3), encoding="utf-8")
+    dataset = look_through(data_files([tmp_path]))
+    assert dataset.problems == ()
+    (one,) = dataset.series
+    assert (one.rows, one.gap_count, one.timeframe) == (4, 0, "1h")
+    times = [row.time_s for row in dataset.rows()]
+    assert times == [HOURS[0].timestamp() + 3600 * hour for hour in range(4)]
 
 
 def test_rows_of_other_markets_are_nobodys_matter(tmp_path: Path) -> None:

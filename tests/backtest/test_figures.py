@@ -45,13 +45,34 @@ def test_the_best_of_a_hundred_that_is_no_better_than_luck_is_an_even_bet() -> N
     assert deflated_sharpe(said(None), trials, ()) is None
 
 
-@pytest.mark.parametrize(("trials", "published"), [(100, 0.9004), (46, 0.9505)])
-def test_it_is_what_the_paper_reckons_in_its_example(trials: int, published: float) -> None:
+@pytest.mark.parametrize(
+    ("trials", "skew", "kurtosis", "published"),
+    [(100, -3.0, 10.0, 0.9004), (46, -3.0, 10.0, 0.9505), (88, 0.0, 3.0, 0.9505)],
+)
+def test_it_is_what_the_paper_reckons_in_its_example(
+    trials: int, skew: float, kurtosis: float, published: float
+) -> None:
     """Bailey and López de Prado (2014), "A numerical example": five years of days, an annual ratio of 2.5, skewness -3,
-    kurtosis 10, and annual ratios of the trials that vary by 1/2."""
+    kurtosis 10, and annual ratios of the trials that vary by 1/2; and what it would have been with normal returns."""
     apart = math.sqrt(0.5 / 250)
-    found = deflated_sharpe(said(2.5 / math.sqrt(250), 1250, -3.0, 10.0), trials, (-apart, apart))
-    assert found == pytest.approx(published, abs=5e-5)
+    found = deflated_sharpe(said(2.5 / math.sqrt(250), 1250, skew, kurtosis), trials, (-apart, apart))
+    assert found == pytest.approx(published, abs=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("trials", "per_day", "days", "skew", "kurtosis", "variance", "reckoned"),
+    [
+        (2, 0.05, 250, -0.5, 4.0, 0.001, 0.69939202),
+        (10, 0.1, 500, 0.3, 6.0, 0.002, 0.74750756),
+        (1000, 0.2, 1000, -1.2, 9.0, 0.004, 0.43583422),
+    ],
+)
+def test_it_is_what_others_reckon_who_work_with_arrays(
+    trials: int, per_day: float, days: int, skew: float, kurtosis: float, variance: float, reckoned: float
+) -> None:
+    """`deflated_sharpe_ratio` of vectorbt (`returns/metrics.py`), which asks scipy for the normal distribution."""
+    apart = math.sqrt(variance)
+    assert deflated_sharpe(said(per_day, days, skew, kurtosis), trials, (-apart, apart)) == pytest.approx(reckoned)
 
 
 def test_days_a_year_are_those_that_the_data_have() -> None:
