@@ -56,7 +56,10 @@ paper:
 
 A flag of `reconciler run` wins over the environment, the environment over the file, the file over the default.
 What is wrong with any of them is said with line and column, everything at once, and the engine does not start.
-While it runs, [limits above the instance](limits.md) take effect with the next pass; all else waits for a start.
+While it runs, [limits above the instance](limits.md) take effect with the next pass; all else waits for a start. Where
+the file is gone, says nothing, cannot be used or is still being written, limits stay as they were. Page and `status`
+say so: half of a file has no limits. A `reconciler.yml`, or another file that was meant as the settings by
+its name, is refused: it sets nothing.
 
 ## Every setting
 

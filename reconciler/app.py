@@ -139,8 +139,11 @@ class _SparedSource:
     def read(self) -> Snapshot:
         with self._descriptors.spared():
             snapshot = self._source.read()
+            has_changed = self._limits.look()
+            if self._limits.is_unfinished:
+                snapshot = replace(snapshot, settings_unfinished=True)
             # Where limits changed that records must have, all are judged anew: another tuple is other files.
-            return replace(snapshot, instances=(*snapshot.instances,)) if self._limits.look() else snapshot
+            return replace(snapshot, instances=(*snapshot.instances,)) if has_changed else snapshot
 
 
 class _Engine:
@@ -294,7 +297,8 @@ class _Engine:
         )
 
     def _settings_note(self) -> str:
-        return self._limits.note if self._settings.source.kind == "git" else self._staleness.note()
+        waits = self._limits.note if self._settings.source.kind == "git" else self._staleness.note()
+        return self._limits.fault or waits
 
     def _tools_changed(self, server: str, change: str) -> None:
         message = f"{server}: {change}; no order leaves through it until somebody has looked: reconciler exec accept"

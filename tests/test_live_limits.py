@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import os
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+
+import pytest
 
 from reconciler.app import _SparedSource
 from reconciler.assembly import Driver
@@ -22,7 +25,7 @@ from reconciler.records.evaluation import Evaluation
 from reconciler.records.plan import Phase
 from reconciler.records.snapshot import Snapshot, SourceFile
 from reconciler.runtime.host import ThreadHost
-from reconciler.settings import load
+from reconciler.settings import accounts_in, load
 from reconciler.settings.live_settings import CHANGED, LiveLimits, Staleness
 from reconciler.sources.worktree import Worktree, WorktreeOptions
 from tests.proof.floor import Floor, trading_floor, wait_until
@@ -104,6 +107,57 @@ def test_a_file_that_cannot_be_used_leaves_the_limits_as_they_were(tmp_path: Pat
         os.utime(file, (number, number))
         assert not limits.look()
     assert limits.accounts is before
+
+
+@pytest.mark.parametrize("lost", ["", "\n# and no more\n", None])
+def test_a_file_that_is_gone_or_empty_for_a_moment_lifts_no_limit_and_is_told(tmp_path: Path, lost: str | None) -> None:
+    file = tmp_path / "reconciler.yaml"
+    file.write_text(settings("1000"))
+    limits = LiveLimits(load(tmp_path, {}).accounts, tmp_path)
+    limits.tell = lambda accounts: pytest.fail("no limit changed")
+    before = limits.accounts
+    if lost is None:
+        file.unlink()
+    else:
+        file.write_text(lost)
+        os.utime(file, (1, 1))
+    assert not limits.look()
+    assert limits.accounts is before
+    assert ("is gone" if lost is None else "says nothing") in limits.fault
+    assert "limits stay as they were" in limits.fault
+    file.write_text(settings("1000"))
+    os.utime(file, (2, 2))
+    assert not limits.look()
+    assert limits.fault == ""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="Linux alone tells who has a file open")
+def test_a_file_that_is_still_open_for_writing_changes_no_limit_and_is_looked_at_again(tmp_path: Path) -> None:
+    file = tmp_path / "reconciler.yaml"
+    file.write_text(settings("1000"))
+    limits = LiveLimits(load(tmp_path, {}).accounts, tmp_path)
+    before, whole = limits.accounts, settings("500")
+    with file.open("w") as writing:
+        writing.write(whole.replace("limits: {max_daily_loss: '500'}", "").partition("limits: [")[0])
+        writing.flush()
+        os.utime(file, (1, 1))
+        assert accounts_in(file.read_bytes()) is not None, "half of it is valid, and has no limits"
+        assert not limits.look()
+        assert limits.is_unfinished
+        assert limits.accounts is before
+        writing.seek(0)
+        writing.write(whole)
+    assert limits.look()
+    assert not limits.is_unfinished
+    assert limits.accounts.declared["main"].ceilings.max_daily_loss == 500
+
+
+def test_settings_that_are_still_being_written_are_looked_at_again_soon(tmp_path: Path) -> None:
+    (tmp_path / "reconciler.yaml").write_text(settings("1000"))
+    limits = LiveLimits(load(tmp_path, {}).accounts, tmp_path)
+    snapshot = Snapshot((), (), (), None, revision=None, clean=True, whole=True)
+    limits.is_unfinished = True
+    assert _SparedSource(Still(snapshot), Descriptors(), limits).read().settings_unfinished
 
 
 def test_an_account_that_is_new_waits_for_a_start_and_so_does_other_money(tmp_path: Path) -> None:

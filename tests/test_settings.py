@@ -621,6 +621,30 @@ def test_every_problem_is_told_at_once_wherever_it_stands(tmp_path: Path) -> Non
     ]
 
 
+@pytest.mark.parametrize("name", ["reconciler.yml", "Reconciler.yaml", "reconciler.YAML", "reconciler.yaml.txt"])
+@pytest.mark.parametrize("beside", [False, True])
+def test_a_file_that_was_meant_as_the_settings_is_no_start_without_them(
+    tmp_path: Path, name: str, beside: bool
+) -> None:
+    (tmp_path / name).write_text(SERVERS)
+    if beside:
+        (tmp_path / FILE).write_text("heartbeat_seconds: 6\n")
+    with pytest.raises(SettingsError, match=f"{name}: expected reconciler.yaml, was a file that sets nothing"):
+        load(tmp_path, NOTHING)
+
+
+@pytest.mark.parametrize("name", ["reconciler.yaml.example", "reconciler.yaml~", ".reconciler.yaml.swp", "reconciler"])
+def test_other_files_may_lie_beside_the_settings(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_text("never: read\n")
+    assert written(tmp_path, "heartbeat_seconds: 7\n").heartbeat_seconds == 7
+
+
+def test_the_settings_may_have_another_name_too(tmp_path: Path) -> None:
+    (tmp_path / "reconciler.yml").write_text("heartbeat_seconds: 7\n")
+    (tmp_path / FILE).symlink_to("reconciler.yml")
+    assert load(tmp_path, NOTHING).heartbeat_seconds == 7
+
+
 def test_a_file_that_does_not_parse_says_where(tmp_path: Path) -> None:
     (problem,) = refused(tmp_path, "dashboard:\n  port: 1\n  port: 2\n")
     assert problem.startswith("reconciler.yaml:3:3: dashboard.port: ")

@@ -159,7 +159,7 @@ def notes_of(engine: Engine) -> list[str]:
     notes = [f"nothing ticks: {found['no_beat']}"] if found.get("no_beat") else []
     unstored = [Halt.from_json(item).target for item in found.get("halts", ()) if not item.get("stored", True)]
     notes += [f"the halt of {target} is in force, the database has not taken it yet" for target in unstored]
-    notes += [found[name] for name in ("descriptors_note", "source_error") if found.get(name)]
+    notes += [found[name] for name in ("descriptors_note", "settings_note", "source_error") if found.get(name)]
     return [*notes, *found.get("source_notes", ())]
 
 
@@ -169,7 +169,7 @@ def halts_without_engine(place: Place, stored: Iterable[Mapping[str, Any]]) -> l
     from reconciler.clock import SystemClock
     from reconciler.errors import SourceError, StoreError
     from reconciler.records.halt import read_halts
-    from reconciler.sources.layout import HALT_PATHS
+    from reconciler.sources.layout import HALT_PATHS, the_halt
     from reconciler.store.halt_requests import HaltRequests
 
     clock = SystemClock()
@@ -190,10 +190,8 @@ def halts_without_engine(place: Place, stored: Iterable[Mapping[str, Any]]) -> l
         except SourceError as error:
             say(f"what {followed.applied[:10]} halts is not known: {error}", alarming=True)
         return halts
-    for path in HALT_PATHS:
-        if (place.root() / path).exists():
-            halts += read_halts(_source(place, path), at="")[0]
-    return halts
+    files = [_source(place, path) for path in HALT_PATHS if os.path.lexists(place.root() / path)]
+    return [*halts, *read_halts(the_halt(files), at="")[0]]
 
 
 def say_halts(halts: Iterable[Halt]) -> None:

@@ -17,7 +17,7 @@ from typing import Any, Final, TextIO
 import click
 
 from reconciler import __version__
-from reconciler.cli.output import say, spare_the_encoding, unforeseen
+from reconciler.cli.output import open_what_is_closed, say, spare_the_encoding, unforeseen
 from reconciler.cli.place import Place
 from reconciler.review.validate.report import count, inert
 
@@ -270,6 +270,7 @@ def main(ctx: click.Context, root: Path | None) -> None:
 
     Answers go to stdout, talk goes to stderr. Every command has its own help: reconciler COMMAND --help.
     """
+    open_what_is_closed()
     ctx.obj = Place(root)
     spare_the_encoding()
     if ctx.invoked_subcommand in IMPORTING:

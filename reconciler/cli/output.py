@@ -101,6 +101,22 @@ def tell(*lines: str) -> None:
         click.echo(line)
 
 
+def open_what_is_closed() -> None:
+    """Whoever started us may have closed stdin, stdout or stderr. The next file to be opened would take its number, be
+    it the database, and what anybody prints would be written into that."""
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        try:
+            os.fstat(number)
+        except OSError:
+            nowhere = os.open(os.devnull, os.O_RDWR)
+            os.dup2(nowhere, number)
+            if nowhere != number:
+                os.close(nowhere)
+        if getattr(sys, name) is None:
+            stream = io.TextIOWrapper(io.FileIO(number, "r" if number == 0 else "w", closefd=False), encoding="utf-8")
+            setattr(sys, name, stream)
+
+
 def spare_the_encoding() -> None:
     """What an old terminal's encoding lacks is escaped rather than an end of the command. Data is UTF-8 in any case."""
     for stream in (sys.stdout, sys.stderr):

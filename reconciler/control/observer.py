@@ -69,12 +69,21 @@ class HaltWatch:
     def __init__(self, halts: Halts) -> None:
         self._halts = halts
         self._seen: tuple[SourceFile | None, bool] = (None, True)
+        self._missing_since_s: float | None = None
         self.declared: tuple[Halt, ...] = ()
         self.problems: tuple[Problem, ...] = ()
 
-    def follow(self, snapshot: Snapshot, at: str) -> bool:
+    @property
+    def is_missing(self) -> bool:
+        """True while the file has just gone, and what it said still holds."""
+        return self._missing_since_s is not None
+
+    def follow(self, snapshot: Snapshot, at: str, now_s: float) -> bool:
         """True where the halts in force have changed. A snapshot that is not whole, or a file that is still being
-        written, may add halts; it lifts none."""
+        written, may add halts; it lifts none. Nor does a file that has just gone: who replaces one may delete it first.
+        """
+        if self._may_come_back(snapshot, now_s):
+            return False
         seen = (snapshot.halt, snapshot.whole)
         if seen == self._seen:
             return False
@@ -83,6 +92,12 @@ class HaltWatch:
             halts = tuple(dict.fromkeys((*self.declared, *halts)))
         self._seen = seen
         return self.put(halts, problems)
+
+    def _may_come_back(self, snapshot: Snapshot, now_s: float) -> bool:
+        is_missing = snapshot.halt is None and snapshot.whole and bool(self.declared)
+        since_s = now_s if self._missing_since_s is None else self._missing_since_s
+        self._missing_since_s = since_s if is_missing and now_s < since_s + ACTIVE_S else None
+        return self.is_missing
 
     def put(self, halts: tuple[Halt, ...], problems: tuple[Problem, ...]) -> bool:
         self._halts.declare(halts)
@@ -189,7 +204,7 @@ class Observer:
         self._drift = Drift(store.desired)
         self._halt_watch = HaltWatch(store.halts)
         self._snapshot: Snapshot | None = None
-        self._is_unfinished = self._told_blocked = False
+        self._is_unfinished = self._awaits_settings = self._told_blocked = False
         self.distrusted: Callable[[Sequence[Evaluation], str], str] = lambda evaluations, commit: ""
         """Why what a commit says may not be taken as established; empty where it may."""
         self.absence = Absence()
@@ -205,7 +220,8 @@ class Observer:
     def is_in_doubt(self) -> bool:
         """True where another look, soon, may tell what this one could not."""
         fleet = self.fleet
-        return bool(fleet.removal.waiting or fleet.not_whole or self.absence.confirmed or self._is_unfinished)
+        waits = fleet.removal.waiting or fleet.not_whole or self.absence.confirmed or self._is_unfinished
+        return bool(waits or self._halt_watch.is_missing or self._awaits_settings)
 
     @property
     def is_loading_code(self) -> bool:
@@ -225,6 +241,7 @@ class Observer:
             snapshot = self._source.read()
         except SourceError as error:
             return self._fail(str(error))
+        self._awaits_settings = snapshot.settings_unfinished
         self._follow_halts(snapshot, at)
         self._follow_blocking(snapshot)
         if self._is_old_news(snapshot):
@@ -291,7 +308,7 @@ class Observer:
     def _follow_halts(self, snapshot: Snapshot, at: str) -> None:
         """First of all, and whatever else comes of this snapshot: halting may never wait."""
         before = self._halt_watch.declared
-        if self._halt_watch.follow(snapshot, at):
+        if self._halt_watch.follow(snapshot, at, self._clock.monotonic()):
             self._host.settle()
             is_committed = snapshot.clean if snapshot.halt is None else snapshot.halt.committed
             origin = f"commit {snapshot.revision[:10]}" if snapshot.revision and is_committed else "not committed"
@@ -380,7 +397,7 @@ class Observer:
         if snapshot.lost:
             self._tell_source_error(snapshot.lost)
         self._snapshot = snapshot
-        self._is_unfinished = _is_unfinished(snapshot)
+        self._is_unfinished = snapshot.has_unfinished()
         fleet = self.fleet.after(changes, admission.attempts, admission.forgotten_paths)
         self.fleet = replace(
             fleet,
@@ -427,10 +444,3 @@ def _says(evaluation: Evaluation, row: Row) -> bool:
         and row.code_digest == evaluation.code_digest
         and row.record == evaluation.record
     )
-
-
-def _is_unfinished(snapshot: Snapshot) -> bool:
-    """True where a file is still open for writing: nobody tells when it is closed."""
-    halt = () if snapshot.halt is None else (snapshot.halt,)
-    files = (*snapshot.instances, *snapshot.templates, *snapshot.strategies, *halt)
-    return any(file.is_unfinished for file in files)

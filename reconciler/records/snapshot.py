@@ -158,8 +158,15 @@ class Snapshot:
     """What else is to be said of them and git: that there is no repository, or that nothing of HEAD is checked out."""
     head: MergedChange | None = None
     """What `revision` says of itself, None where that is not known."""
+    settings_unfinished: bool = False
+    """True while the settings beside these files are still open for writing: they are looked at again soon."""
     lost: str = ""
     """Why nothing can be said of the records at all, empty where it can: `instances/` is missing or shut."""
+
+    def has_unfinished(self) -> bool:
+        """True where a file is still open for writing: nobody tells when it is closed."""
+        halt = () if self.halt is None else (self.halt,)
+        return any(file.is_unfinished for file in (*self.instances, *self.templates, *self.strategies, *halt))
 
 
 _REVOKE: Final = "revoke it, it may have been seen; name a secret, {env: NAME} or {file: PATH}, and keep it elsewhere"

@@ -22,9 +22,10 @@ from reconciler.documents.document import Document
 from reconciler.errors import SourceError
 from reconciler.records.accounts import Accounts
 from reconciler.records.followed import Followed, Pinned, refuse_other
-from reconciler.settings.loading import FILE, Committed, accounts_in, load, parsed_settings
+from reconciler.settings.loading import FILE, Committed, accounts_in, load, parsed_settings, says_nothing
 from reconciler.settings.values import DATABASE, STATE_DIR, Settings
 from reconciler.sources.branch import SILENT_S, Branch
+from reconciler.sources.folder import VANISHED, read
 from reconciler.store.following import followed_in
 
 _VARIABLES: Final = {
@@ -34,6 +35,7 @@ _VARIABLES: Final = {
 }
 log = logging.getLogger(__name__)
 
+_MOST_BYTES: Final = 1024 * 1024
 _SECTIONS: Final = frozenset({"limits", "require_limits", "throttle"})
 _OF_ACCOUNT: Final = frozenset({"limits", "currency", "count_as", "markets", "throttle", "max_orders_per_minute"})
 
@@ -122,18 +124,31 @@ class LiveLimits:
         self._began_as: Any = None
         self.note = ""
         """That the settings of what is applied wait for a start, where commits are the source; empty where none do."""
+        self.fault = ""
+        """Why the limits are not those that the file says now, empty where they are."""
+        self.is_unfinished = False
+        """True while the file is open for writing: it is not looked at before it is closed."""
 
     def look(self) -> bool:
-        """Read the file where its stat is another. True where other limits are to hold."""
+        """Read the file where its stat is another. True where other limits are to hold.
+
+        A file that is gone, or that says nothing at all, leaves them as they were: who replaces a file often deletes or
+        empties it first, and half of one has no limits.
+        """
         stat = self._stat()
         if stat == self._seen:
             return False
+        reading = read(os.path.realpath(self._path), None, _MOST_BYTES) if stat else VANISHED
+        self.is_unfinished = bool(stat) and (reading.is_unfinished or not reading.settled)
+        if self.is_unfinished:
+            return False
         self._seen = stat
-        try:
-            data = self._path.read_bytes() if stat else None
-        except OSError as error:
-            return self._refuse(str(error))
-        return self.take(data)
+        if reading.data is None:
+            return self._refuse("is gone" if not stat else reading.error)
+        if says_nothing(reading.data):
+            return self._refuse("says nothing")
+        self.fault = ""
+        return self.take(reading.data)
 
     def follow(self, commit: str | None) -> bool:
         """The same of the file of a commit that is to be applied, where commits are the source."""
@@ -142,7 +157,8 @@ class LiveLimits:
         try:
             data = self._of_commit(commit)
         except SourceError as error:
-            return self._refuse(str(error))
+            return self._refuse(f"cannot be read: {error}")
+        self.fault = ""
         began = but_limits(data) if self._commit is None else self._began_as
         self._commit, self._began_as = commit, began
         self.note = "" if but_limits(data) == began else CHANGED
@@ -152,7 +168,7 @@ class LiveLimits:
         """What a settings file of these bytes says; no file says nothing. What cannot be used changes nothing."""
         found = accounts_in(data or b"{}")
         if found is None:
-            return self._refuse("it has problems: reconciler validate tells which")
+            return self._refuse("has problems: reconciler validate tells which")
         bounded = self.accounts.bounded_as(found)
         if self._of_commit is not None and found != self.judging:
             self.judging = found
@@ -166,6 +182,7 @@ class LiveLimits:
 
     def _refuse(self, why: str) -> bool:
         log.warning("settings cannot be used, limits stay as they were", extra={"error": why})
+        self.fault = f"{FILE} {why}; limits stay as they were until it is mended, or the engine starts without it"
         return False
 
     def _stat(self) -> tuple[int, ...]:

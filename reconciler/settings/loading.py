@@ -6,6 +6,8 @@ A flag wins over the environment, the environment over the file, the file over t
 from __future__ import annotations
 
 import math
+import os
+import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
@@ -34,6 +36,7 @@ from reconciler.validation.config_schema import defaults, with_integers
 from reconciler.validation.validator import check, compile_schema
 
 FILE: Final = "reconciler.yaml"
+_MEANT: Final = re.compile(r"reconciler\.ya?ml(?:\.txt)?", re.IGNORECASE)
 _NOTHING: Final = b"{}"
 
 
@@ -150,6 +153,10 @@ def _written(document: Document | tuple[Problem, ...]) -> dict[str, Any] | None:
 
 
 def _document(root: Path) -> Document:
+    if strange := _strange(root):
+        message = f"expected {FILE}, was a file that sets nothing by its name"
+        hint = f"call it {FILE}" if not (root / FILE).exists() else f"put what it says into {FILE}, and remove it"
+        raise SettingsError((Problem(strange, 0, 0, "", message, hint, "settings-name"),))
     try:
         data = (root / FILE).read_bytes()
     except FileNotFoundError:
@@ -158,6 +165,17 @@ def _document(root: Path) -> Document:
         message = f"expected a readable file, was refused: {error.strerror}"
         raise SettingsError((Problem(FILE, 0, 0, "", message, rule="settings-unreadable"),)) from None
     return _understood(data)
+
+
+def _strange(root: Path) -> str:
+    """The name of a file that was meant as the settings and is none; empty where there is no such file."""
+    try:
+        names = [name for name in os.listdir(root) if name != FILE and _MEANT.fullmatch(name)]
+        one = next(iter(sorted(names)), "")
+        is_other = one and not ((root / FILE).exists() and os.path.samefile(root / one, root / FILE))
+    except OSError:  # whoever reads the fleet is told
+        return ""
+    return one if is_other else ""
 
 
 def _understood(data: bytes) -> Document:
@@ -169,10 +187,10 @@ def _understood(data: bytes) -> Document:
 
 def parsed_settings(data: bytes) -> Document | tuple[Problem, ...]:
     """The document; one in which everything is commented out says nothing."""
-    return parse(_NOTHING if _says_nothing(data) else data, FILE)
+    return parse(_NOTHING if says_nothing(data) else data, FILE)
 
 
-def _says_nothing(data: bytes) -> bool:
+def says_nothing(data: bytes) -> bool:
     """True for a file with everything commented out, as a template is at first."""
     return all(not line.strip() or line.lstrip().startswith(b"#") for line in data.splitlines())
 

@@ -27,7 +27,7 @@ from reconciler.sources.commit import Objects, read_commit
 from reconciler.sources.compared import settings_at
 from reconciler.sources.git import Repository, first_line, locate, locate_bare
 from reconciler.sources.history import Blame, Changed, History, changes, leap, removed_by
-from reconciler.sources.layout import HALT_PATHS, SETTINGS, counts
+from reconciler.sources.layout import HALT_PATHS, SETTINGS, counts, the_halt
 from reconciler.sources.raw_commit import LIMIT_BYTES, parsed
 from reconciler.sources.signatures import Signatures, SigningRules
 from reconciler.sources.worktree import WorktreeOptions
@@ -168,17 +168,18 @@ class Branch:
     def halt(self, commit: str) -> SourceFile | None:
         """The halt file of a commit of which nothing else may be readable, None where there is none. Raises SourceError
         where nobody can tell whether there is one."""
-        for path in HALT_PATHS:
-            mode, blob_id = self._repository.entry(commit, f"{self.where.prefix}{path}") or ("", "")
-            if not mode:
-                continue
-            if not mode.startswith("100"):
-                return SourceFile(path, None, "", True, "expected a file")
-            try:
-                return SourceFile(path, self.blob(blob_id, path), blob_id, True)
-            except SourceError as error:
-                return SourceFile(path, None, blob_id, True, str(error))
-        return None
+        return the_halt([file for path in HALT_PATHS if (file := self._halt_file(commit, path)) is not None])
+
+    def _halt_file(self, commit: str, path: str) -> SourceFile | None:
+        mode, blob_id = self._repository.entry(commit, f"{self.where.prefix}{path}") or ("", "")
+        if not mode:
+            return None
+        if not mode.startswith("100"):
+            return SourceFile(path, None, "", True, "expected a file")
+        try:
+            return SourceFile(path, self.blob(blob_id, path), blob_id, True)
+        except SourceError as error:
+            return SourceFile(path, None, blob_id, True, str(error))
 
     def settings(self, commit: str, instead: bytes | None = None) -> bytes | None:
         """`reconciler.yaml` of that commit, None where there is none. Raises SourceError where it cannot be read, as

@@ -9,8 +9,8 @@ strategies/           definitions, not in subfolders
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
 from operator import attrgetter
 from typing import NamedTuple
 
@@ -124,7 +124,7 @@ class FolderParts(NamedTuple):
 
 
 def parts(files: Iterable[SourceFile]) -> FolderParts:
-    """Sort files into what they are. Of two halt files the first of HALT_PATHS counts."""
+    """Sort files into what they are. Of two halt files nobody knows which is meant: they cannot be understood."""
     found = FolderParts([], [], [], None)
     halts: dict[str, SourceFile] = {}
     for file in sorted(files, key=attrgetter("path")):
@@ -136,4 +136,13 @@ def parts(files: Iterable[SourceFile]) -> FolderParts:
             halts[file.path] = file
         else:
             found.instances.append(file)
-    return found._replace(halt=next((halts[path] for path in HALT_PATHS if path in halts), None))
+    return found._replace(halt=the_halt([halts[path] for path in HALT_PATHS if path in halts]))
+
+
+def the_halt(files: Sequence[SourceFile]) -> SourceFile | None:
+    """The halt file out of those that there are, in the order of HALT_PATHS."""
+    if len(files) < 2:
+        return files[0] if files else None
+    error = f"there is another halt file, {files[1].path}, and nobody knows which is meant: remove one of the two"
+    # Without a digest: once it is the only one, it is another file than this.
+    return replace(files[0], data=None, digest="", error=error)

@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -72,3 +73,27 @@ def test_a_link_loop_among_the_paths_is_one_sentence(fleet: Fleet) -> None:
     result = fleet.run("validate", str(fleet.root / "instances" / "loop.yaml"))
     assert result.exit_code == 1
     assert result.stdout.startswith("instances/loop.yaml: expected a readable file: ")
+
+
+def test_with_stdout_and_stderr_closed_a_command_does_what_it_was_asked_to(fleet: Fleet) -> None:
+    command = (sys.executable, "-m", "reconciler", "--root", fleet.root, "halt", "--all", "--reason", "why")
+    done = subprocess.run(("sh", "-c", 'exec "$@" <&- >&- 2>&-', "sh", *command), check=False)
+    with fleet.store() as store:
+        assert [halt.reason for halt in store.halts.active()] == ["why"]
+    assert done.returncode == 0
+
+
+def test_what_is_printed_where_stderr_was_closed_is_written_into_no_file_of_ours(tmp_path: Path) -> None:
+    ours = tmp_path / "reconciler.db"
+    script = (
+        "import os, sys\n"
+        "from reconciler.cli.output import open_what_is_closed\n"
+        "open_what_is_closed()\n"
+        "os.open(sys.argv[1], os.O_WRONLY | os.O_CREAT)\n"
+        "os.write(2, b'said by C')\n"
+        "print('said', file=sys.stderr, flush=True)\n"
+        "print('told', flush=True)\n"
+    )
+    command = ("sh", "-c", 'exec "$@" <&- >&- 2>&-', "sh", sys.executable, "-c", script, ours)
+    assert subprocess.run(command, check=False).returncode == 0
+    assert ours.read_bytes() == b""

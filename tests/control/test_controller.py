@@ -691,6 +691,39 @@ def test_a_halt_file_halts_for_as_long_as_it_says_so(fleet: Any) -> None:
     assert fleet.board.problems()[0].path == "instances/_halt.yaml"
     halt.unlink()
     fleet.settle()
+    fleet.clock.advance(10.0)
+    fleet.controller.run_pass()
+    assert fleet.store.halts.active() == (), "it looked again by itself, before the next full pass"
+
+
+def test_a_halt_file_that_is_away_for_a_moment_lifts_nothing(fleet: Any) -> None:
+    halt = fleet.root / "instances" / "_halt.yaml"
+    halt.write_text("- {scope: all, reason: stop}\n")
+    fleet.settle()
+    for away_s in (0.0, 1.0, 8.9):  # whoever uploads a file often deletes it first
+        halt.unlink()
+        fleet.settle()
+        fleet.clock.advance(away_s)
+        fleet.settle()
+        assert [one.reason for one in fleet.store.halts.active()] == ["stop"]
+        halt.write_text("- {scope: all, reason: stop}\n")
+        fleet.settle()
+        fleet.clock.advance(10.0)
+        fleet.settle()
+        assert [one.reason for one in fleet.store.halts.active()] == ["stop"]
+
+
+def test_of_two_halt_files_nobody_knows_which_is_meant(fleet: Any) -> None:
+    fleet.write("a")
+    (fleet.root / "instances" / "_halt.yaml").write_text("[]\n")
+    other = fleet.root / "instances" / "_halt.yml"
+    other.write_text("- {scope: instance, id: a, reason: look}\n")
+    fleet.settle()
+    (found,) = fleet.store.halts.active()
+    assert (found.scope, found.full) == ("all", True)
+    assert "there is another halt file, instances/_halt.yml" in fleet.board.problems()[0].message
+    other.unlink()
+    fleet.settle()
     assert fleet.store.halts.active() == ()
 
 

@@ -102,4 +102,6 @@ def test_files_are_sorted_by_what_they_are_and_by_path() -> None:
     assert [file.path for file in found.strategies] == ["strategies/dca.py", "strategies/grid.py"]
     assert found.halt is not None
     assert found.halt.path == "instances/_halt.yaml"
+    assert found.halt.data is None, "nobody knows which of the two is meant"
+    assert "instances/_halt.yml" in found.halt.error
     assert parts([]).halt is None
