@@ -61,6 +61,8 @@ class Behind:
     gaps: tuple[Gap, ...]
     strays: tuple[str, ...]
     beside: Mapping[str, Decimal] | None
+    is_elsewhere: bool = False
+    """True where what is held was traded for real money, and the account's money is said not to be real now."""
 
     @property
     def what(self) -> str:
@@ -72,6 +74,12 @@ class Behind:
 
     @property
     def message(self) -> str:
+        if self.is_elsewhere:
+            return (
+                f"what the instances of account {self.account_id} hold was traded for real money, and the settings do"
+                f" not say so of it now: {self.what}; put {self.account_id} back into reconciler.yaml, or say what is"
+                f" whose: reconciler exec settle {self.account_id}"
+            )
         return (
             f"the ledger of account {self.account_id} lost rows, or somebody traded there while no engine ran:"
             f" {self.what}; only cancels leave, and what reduces a position that both know of; look at the exchange,"
@@ -116,16 +124,28 @@ class Wholeness:
         self._decided: set[str] = set()
         self._behind: dict[str, Behind] = {}
         self._obstacles: dict[str, str] = {}
+        self._is_held: dict[str, bool] = {}
+        """Of accounts whose money is not real now: whether what is held on them was traded for real money."""
         self._last_fills: dict[str, int] = {}
         """Up to which fill it was looked whether fees were told."""
 
     def pending(self, account_id: str) -> str:
         """Why no order of the account may leave yet: real money waits for the first comparison after a start."""
-        if account_id in self._decided or not self._servers.accounts.is_real(account_id):
+        if account_id in self._decided or not (self._is_real(account_id) or self._holds_real(account_id)):
             return ""
         why = f"comparing what account {account_id} holds with the ledger, for the first time since the start"
         obstacle = self._obstacles.get(account_id, "")
         return f"{why}: {obstacle}" if obstacle else why
+
+    def _is_real(self, account_id: str) -> bool:
+        return self._servers.accounts.is_real(account_id)
+
+    def _holds_real(self, account_id: str) -> bool:
+        """Whether books of real money stand on an account whose money is not, so that one would be put upon the other:
+        its settings were lost, say, and the embedded exchange takes any account. Asked once a start."""
+        if account_id not in self._is_held:
+            self._is_held[account_id] = self._ledger.holds_real_money(account_id)
+        return self._is_held[account_id]
 
     def behind(self, account_id: str) -> Behind | None:
         """What is wrong with the account's ledger; None where it is whole, or its money is not real."""
@@ -245,6 +265,7 @@ class Wholeness:
         book.keep(account_id, beside)
         book.settle_strays(account_id, [id for id in unknown if self.is_ours(id)])
         self._looks.pop(account_id, None)
+        self._is_held.pop(account_id, None)
         self._decided.add(account_id)
         self._behind.pop(account_id, None)
         return ""
@@ -324,8 +345,9 @@ class Wholeness:
     def _fall_behind(self, found: _Found, gaps: tuple[Gap, ...], lost: tuple[str, ...]) -> None:
         account_id, known = found.account_id, self._behind.get(found.account_id)
         at = iso(self._clock.time()) if known is None else known.at
-        behind = Behind(account_id, at, gaps, lost, found.differences)
-        is_real = self._servers.accounts.is_real(account_id)
+        is_elsewhere = not self._is_real(account_id) and self._holds_real(account_id)
+        behind = Behind(account_id, at, gaps, lost, found.differences, is_elsewhere)
+        is_real = is_elsewhere or self._is_real(account_id)
         if known is None or set(lost) - set(known.strays):
             more = "" if is_real else "; its money is not real, so it trades on"
             self._events.record(

@@ -158,6 +158,17 @@ class OrderSearch:
             held[symbol] = exact.add(held.get(symbol, Decimal(0)), Decimal(columns["quantity"]))
         return {symbol: quantity for symbol, quantity in held.items() if quantity}
 
+    def holds_real_money(self, account_id: str) -> bool:
+        """True where an instance on that account holds what it last traded for real money, whatever is said now."""
+        found = self._reads.query(
+            "SELECT (SELECT o.money FROM orders o WHERE o.instance_id = i.id AND o.shadow = 0"
+            " AND o.filled_quantity != '0' ORDER BY o.id DESC LIMIT 1) AS money FROM instances i JOIN books b"
+            " ON b.instance_id = i.id AND b.symbol = i.market AND b.shadow = 0 AND b.ended_at IS NULL"
+            " WHERE i.account_id = ? AND b.quantity != '0'",
+            [account_id],
+        )
+        return any(columns["money"] == "real" for columns in found)
+
     def books_on(self, account_id: str) -> dict[str, tuple[str, Decimal]]:
         """The market of every instance that is or was on that account, and what its own fills make there."""
         found = self._reads.query(

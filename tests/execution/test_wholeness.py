@@ -12,6 +12,7 @@ from reconciler.clock import FakeClock
 from reconciler.errors import ExecUnavailable, ExecUnknown
 from reconciler.orders.news import Correction, Shares
 from reconciler.orders.order import Order, OrderIds, OrderNews, OrderState, Outcome, Side, prefix
+from reconciler.records.accounts import Accounts
 from reconciler.records.mode import Mode
 from reconciler.records.record import Identity, InstanceRecord, Row, RowChange
 from tests.execution.standins import TOOLS, Desk, StandInGate, events, request
@@ -104,6 +105,31 @@ def test_real_money_waits_for_the_first_comparison_after_a_start_and_trades_on_w
 
 def test_money_that_is_not_real_does_not_wait(desk: Desk, start: Start) -> None:
     assert start().gateway.blocked("paper-1", "main") is None
+
+
+def test_books_of_real_money_are_not_traded_on_where_the_settings_do_not_say_real_any_more(
+    desk: Desk, start: Start
+) -> None:
+    filled(desk, GATE, "1")
+    desk.servers.accounts = Accounts()  # reconciler.yaml is gone: the embedded exchange takes any account
+    holds(desk, "0")
+    engine = start()
+    assert engine.trade(Side.BUY, "1").reason == f"ExecDown: {WAITS}"
+    assert engine.beats(2).closed_by == "LedgerBehind"
+    order = engine.trade(Side.SELL, "1")
+    assert (order.outcome, order.reason.partition(":")[0]) == (Outcome.REJECTED, "LedgerBehind")
+    assert "was traded for real money, and the settings do not say so of it now" in order.reason
+    assert told(desk, "LedgerBehind") == [
+        "account real: the exchange holds 0 BTC/USD, the instances' fills make 1, beside them were 0"
+    ]
+
+
+def test_a_flat_account_may_become_one_of_paper_money(desk: Desk, start: Start) -> None:
+    filled(desk, GATE, "1")
+    filled(desk, GATE, "1", Side.SELL)
+    desk.servers.accounts = Accounts()
+    holds(desk, "3")
+    assert start().beats(2).closed_by == ""
 
 
 def test_a_first_comparison_that_fails_says_why(desk: Desk, start: Start) -> None:
