@@ -187,7 +187,7 @@ def assembled(
     importer = None
     if driver.importing is not None:
         deadline_s = settings.runtime.import_deadline_seconds
-        importer = Importer(clock, lambda: controller.hint(), deadline_s, driver.importing, driver.barred)
+        importer = Importer(clock, lambda: controller.code_has_come(), deadline_s, driver.importing, driver.barred)
     catalogue = Catalogue(settings.runtime.import_deadline_seconds, importer)
     world = World(
         clock,

@@ -23,7 +23,7 @@ from reconciler.records.plan import Action, Load, Phase, Reload, Running, SetMod
 from reconciler.records.record import Row
 from reconciler.records.status import Sync
 from reconciler.runtime.host import Host
-from reconciler.runtime.protocol import LoadFailed, LoadSpec, Quarantined, Report
+from reconciler.runtime.protocol import Loaded, LoadFailed, LoadSpec, Quarantined, Report
 from reconciler.store.halts import Halts
 
 
@@ -65,6 +65,13 @@ def _is_for_code(action: Reload, view: Running | None) -> bool:
 
 T = TypeVar("T")
 
+_MANY = 100
+"""So many that are loaded together are not heard of one by one."""
+_TOGETHER_S = 0.1
+"""What came of them is taken so often."""
+_GATHERING_S = 5.0
+"""For so long at most: those that have come by then are looked at, whatever keeps the others."""
+
 log = logging.getLogger(__name__)
 
 
@@ -104,6 +111,11 @@ class Controller:
         self._failed_passes = 0
         self._rollout = Rollout()
         self._touched: set[str] = set()
+        self._coming = 0
+        """About how many of those that load together have not reported yet. Whoever reports counts down."""
+        self._gathers_until_s = float("-inf")
+        """While many load; minus infinity else."""
+        self._come: set[str] = set()
         self._thread = threading.Thread(target=self._run, name="controller", daemon=True)
         self.settled = threading.Event()
         self._has_settled = False
@@ -148,8 +160,16 @@ class Controller:
         self._wake.set()
 
     def on_report(self, report: Report) -> None:
-        """Take a host's report. Thread-safe, returns at once."""
+        """Take a host's report, one at a time. Thread-safe, returns at once."""
         self._reports.append(report)
+        if self._coming and isinstance(report, Loaded):
+            self._coming -= 1
+            if self._coming:
+                return  # to be taken with the others, soon
+        self._wake.set()
+
+    def code_has_come(self) -> None:
+        """A strategy was imported, or failed to be. Thread-safe, returns at once."""
         self._wake.set()
 
     @property
@@ -170,7 +190,7 @@ class Controller:
     def has_work(self) -> bool:
         """True where a pass would do something before its time: it was hinted at, something is reported, or a load is
         to be tried again."""
-        if self._reports or self._look_again:
+        if self._reports or self._look_again or self._come or self._observer.has_new_code:
             return True
         return bool(self._retries_s) and min(self._retries_s.values()) <= self._clock.monotonic()
 
@@ -194,8 +214,26 @@ class Controller:
             if not self.settled.is_set() and self.fleet.observed and self._has_arrived():
                 self._has_settled = True
                 self.settled.set()
-            if not self._stopping and not self._reports:
-                self._clock.wait(self._wake, self._until_next_s())
+            if not self._stopping:
+                self._rest(self._until_next_s())
+
+    def _rest(self, most_s: float) -> None:
+        """Until there is something to do; while many load, what they report is left to gather."""
+        if self._is_gathering:
+            self._clock.wait(self._wake, min(most_s, _TOGETHER_S))
+        elif not self._reports:
+            self._clock.wait(self._wake, most_s)
+
+    @property
+    def _is_gathering(self) -> bool:
+        return self._gathers_until_s > float("-inf")
+
+    def _end_gathering(self) -> None:
+        """Where all have come, or it has taken too long."""
+        if self._is_gathering and (not self._is_moving() or self._clock.monotonic() >= self._gathers_until_s):
+            self._gathers_until_s = float("-inf")
+            self._coming = 0
+            self._wake.set()  # the next pass looks at them: nobody who waits for them to be loaded waits for that, too
 
     def converge(self, deadline_s: float) -> bool:
         """Pass after pass until nothing is left to do, instead of the loop; False where that took too long."""
@@ -203,20 +241,21 @@ class Controller:
         while True:
             self._wake.clear()
             actions = self.run_pass()
-            if not actions and self._has_arrived() and not self.fleet.removal.waiting:
+            if not (actions or self._come or self.fleet.removal.waiting) and self._has_arrived():
                 return True
             if self._stopping:
                 return False
             remaining_s = give_up_s - self._clock.monotonic()
             if remaining_s <= 0:
                 return False
-            if not self._reports:
-                self._clock.wait(self._wake, min(self._until_next_s(), remaining_s))
+            self._rest(min(self._until_next_s(), remaining_s))
 
     def _has_arrived(self) -> bool:
         """True where nothing is on its way and nothing has been reported that no pass has taken."""
-        is_moving = any(view.phase in (Phase.LOADING, Phase.UNLOADING) for view in self._host.views().values())
-        return not is_moving and not self._reports and not self._observer.is_loading_code
+        return not self._is_moving() and not self._reports and not self._observer.is_loading_code
+
+    def _is_moving(self) -> bool:
+        return any(view.phase in (Phase.LOADING, Phase.UNLOADING) for view in self._host.views().values())
 
     def _pass_surviving(self) -> None:
         """The boundary that keeps the loop alive: a pass that fails is told, and tried again by the timer."""
@@ -243,10 +282,14 @@ class Controller:
 
     def run_pass(self) -> tuple[Action, ...]:
         """One turn: take reports, look at the source where that is due, plan, act. Returns what was done."""
+        if not self._is_gathering:
+            self._touched |= self._come
+            self._come = set()
         self._take_reports()
         now_s = self._clock.monotonic()
         in_doubt = self._observer.is_in_doubt and now_s - self._looked_at_s >= SETTLING_S
-        if self._look_again or in_doubt or now_s - self._looked_at_s >= self._options.interval_s:
+        has_new_code = self._observer.has_new_code
+        if self._look_again or has_new_code or in_doubt or now_s - self._looked_at_s >= self._options.interval_s:
             self._look_again = False
             self._looked_at_s = now_s
             self._plan_everything = True
@@ -256,9 +299,11 @@ class Controller:
         for action in actions:
             self._perform(action)
         self._load([action.row for action in actions if isinstance(action, Load)])
-        if self._touched:
-            self.touched(frozenset(self._touched))
-            self._touched.clear()
+        self._end_gathering()
+        touched = frozenset(self._touched - self._come)
+        self._touched.clear()
+        if touched:
+            self.touched(touched)
         self.passed()
         return actions
 
@@ -332,6 +377,8 @@ class Controller:
         for spec in specs:
             self._touched.discard(spec.row.id)  # to be looked at when it has arrived
             self._retries_s.pop(spec.row.id, None)
+        if len(specs) >= _MANY:
+            self._coming, self._gathers_until_s = len(specs), self._clock.monotonic() + _GATHERING_S
         self._host.load_all(specs)
         self.version += len(specs)
 
@@ -341,6 +388,8 @@ class Controller:
         while self._reports:
             report = self._reports.popleft()
             self._touched.add(report.id)
+            if isinstance(report, Loaded) and self._is_gathering:
+                self._come.add(report.id)
             if isinstance(report, LoadFailed):
                 self._retries_s[report.id] = self._clock.monotonic() + report.retry_in_s
             if isinstance(report, Quarantined) and report.was_active:

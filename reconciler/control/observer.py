@@ -225,9 +225,13 @@ class Observer:
 
     @property
     def is_loading_code(self) -> bool:
-        """True while strategies are being imported, and none has been told as slow or broken yet; until those that
-        have come have been looked at, too."""
-        return self._catalogue.is_loading or self._catalogue.has_news
+        """True until those that are imported have come, or been told as slow or broken, and been looked at."""
+        return self._catalogue.is_loading or self.has_new_code
+
+    @property
+    def has_new_code(self) -> bool:
+        """True where strategies have been imported, or failed to be, since they were looked at last."""
+        return self._catalogue.has_news
 
     def definition(self, row: Row) -> Definition | None:
         """The code that `row` was validated against, None where it is not at hand."""

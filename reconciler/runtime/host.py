@@ -168,13 +168,16 @@ class _Hosting:
         self.load_all((spec,))
 
     def load_all(self, specs: Sequence[LoadSpec]) -> None:
-        for begin in range(0, len(specs), _AT_ONCE):
-            self._performing.expect(specs[begin : begin + _AT_ONCE])
-            asked = self._roster.ask_loads(specs[begin : begin + _AT_ONCE])
+        asked: list[tuple[Slot, bool]] = []
+        try:
+            for begin in range(0, len(specs), _AT_ONCE):
+                self._performing.expect(specs[begin : begin + _AT_ONCE])
+                asked += self._roster.ask_loads(specs[begin : begin + _AT_ONCE])
+        finally:  # only then, so that who asks and who loads do not take turns
             self._crew.offer_all([slot for slot, _ in asked])
-            for slot, is_new in asked:
-                if not is_new:  # else there was nothing whose gate could have been closed
-                    self._gateway.written(slot.id)
+        for slot, is_new in asked:
+            if not is_new:  # else there was nothing whose gate could have been closed
+                self._gateway.written(slot.id)
 
     def unload(self, instance_id: str, reason: str) -> None:
         if self._begin_unload(instance_id, reason) is not None:

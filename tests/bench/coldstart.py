@@ -24,6 +24,7 @@ import tempfile
 import threading
 from pathlib import Path
 from time import perf_counter
+from typing import NamedTuple
 
 from reconciler.cli.output import Failure
 from reconciler.cli.place import Engine, NoEngine
@@ -52,16 +53,25 @@ def measure() -> Result:
     with tempfile.TemporaryDirectory() as folder:
         root, one = Path(folder, "fleet"), Path(folder, "one")
         make_fleet(one, 1)
-        start_s(one, 1)  # writes the bytecode, and has the disk's pages in memory
+        start(one, 1)  # writes the bytecode, and has the disk's pages in memory
         make_fleet(root)
-        first_s, again_s = start_s(root), start_s(root)
+        first, again = start(root), start(root)
     return Result(
         work=f"cold start of {INSTANCES:,} instances",
         to_reach=f"≤ {GOAL_S:g} s to all loaded",
-        figure=f"{first_s:.2f} s",
-        ok=first_s <= GOAL_S,
-        note=f"whole process, empty database, until the engine counts all as Healthy; started again: {again_s:.2f} s",
+        figure=f"{first.loaded_s:.2f} s",
+        ok=first.loaded_s <= GOAL_S,
+        note="whole process, empty database, until all are loaded; until all are Healthy, which they are once their "
+        f"exchange is connected: {first.healthy_s:.2f} s; started again: {again.loaded_s:.2f} s, "
+        f"{again.healthy_s:.2f} s",
     )
+
+
+class Start(NamedTuple):
+    """Seconds from starting an engine until all are loaded, and until it counts all as Healthy."""
+
+    loaded_s: float
+    healthy_s: float
 
 
 def make_fleet(root: Path, instances: int = INSTANCES) -> None:
@@ -73,21 +83,30 @@ def make_fleet(root: Path, instances: int = INSTANCES) -> None:
         (root / "instances" / f"{instance_id}.yaml").write_text(text)
 
 
-def start_s(root: Path, instances: int = INSTANCES) -> float:
-    """Seconds from starting an engine until its control socket counts every instance as Healthy. Stops it again."""
+def start(root: Path, instances: int = INSTANCES) -> Start:
+    """Start an engine, and stop it again once every instance is Healthy.
+
+    That all are loaded it says itself; it is asked for nothing before: who asks takes from it what it needs.
+    """
     environment = {**os.environ, "RECONCILER_HEARTBEAT_SECONDS": "3600", "RECONCILER_DASHBOARD_PORT": "0"}
     environment.pop("PYTHONDONTWRITEBYTECODE", None)
     command = (sys.executable, "-m", "reconciler", "--root", str(root), "run")
     began = perf_counter()
-    with subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL) as process:
+    with subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr is not None
         try:
+            said = next((line for line in process.stderr if "fleet loaded" in line), "")
+            loaded_s = perf_counter() - began
+            if f"instances={instances}\n" not in said:
+                raise AssertionError(f"expected all {instances:,} to be loaded, was {said!r}")
+            threading.Thread(target=process.stderr.read, daemon=True).start()  # whatever else it says
             engine = Engine(root / ".reconciler" / "control.sock")
             pause = threading.Event()
             while healthy(engine) < instances:
                 if process.poll() is not None or perf_counter() - began > _LONGEST_S:
                     raise AssertionError(f"expected all {instances:,} to be Healthy, were {healthy(engine):,}")
                 pause.wait(_EVERY_S)
-            return perf_counter() - began
+            return Start(loaded_s, perf_counter() - began)
         finally:
             process.terminate()
 

@@ -45,14 +45,17 @@ def gate() -> Iterator[Gate]:
     del sys.modules[GATE]
 
 
-def look(fleet: Fleet, times: int = 3) -> bool:
-    """Passes that look at the files, while time goes on for the moment that they may wait. Always true."""
+def look(fleet: Fleet, times: int = 3, most_s: float = float("inf")) -> bool:
+    """Passes that look at the files, while time goes on for the moment that they may wait, for `most_s` in all. Always
+    true."""
+    until_s = fleet.clock.monotonic() + most_s
     for _ in range(times):
         fleet.controller.hint()
         turn = threading.Thread(target=fleet.controller.run_pass)
         turn.start()
         while turn.is_alive():
-            fleet.clock.advance(0.1)
+            if fleet.clock.monotonic() < until_s:
+                fleet.clock.advance(0.1)
             turn.join(0.001)
     return True
 
@@ -233,7 +236,7 @@ def test_an_import_that_failed_for_a_moment_refuses_no_commit_on_the_way(
     fleet = make_fleet(follows="main", imports_beside=True)
     gate.fault = OSError("too many open files")
     slow, last = follow_slow_code(fleet)
-    look(fleet)
+    look(fleet, most_s=0.8)  # it is tried again after a second, and given up after some
     followed = fleet.store.following.followed()
     assert followed is not None
     assert (followed.applied, followed.behind) == (last, {"a": slow})

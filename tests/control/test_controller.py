@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import json
 import sqlite3
+import sys
+import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -15,8 +17,9 @@ from reconciler.errors import StoreError
 from reconciler.records.accounts import Accounts, DeclaredAccount
 from reconciler.records.halt import Halt
 from reconciler.records.mode import Mode
-from reconciler.records.plan import Load, Reload, SetMode, Unload, Update
+from reconciler.records.plan import Load, Phase, Reload, SetMode, Unload, Update
 from reconciler.records.status import Health, Sync
+from tests.control.conftest import PROBE
 
 MakeFleet = Callable[..., Any]
 
@@ -31,6 +34,74 @@ def test_a_written_file_is_loaded_and_healthy(fleet: Any) -> None:
     status = fleet.status("a")
     assert (status.sync, status.health, status.effective_mode) == (Sync.SYNCED, Health.HEALTHY, Mode.OBSERVE)
     assert (status.generation, status.observed_generation) == (1, 1)
+
+
+def test_of_many_that_are_loaded_each_is_looked_at_once_when_all_have_settled(fleet: Any) -> None:
+    """The start of a whole fleet: nobody who waits for it waits for since when each has been as it is."""
+    names = {f"i-{n}" for n in range(150)}
+    for name in names:
+        fleet.write(name)
+    looked_at: list[tuple[frozenset[str], bool]] = []
+    look_at = fleet.controller.touched
+
+    def touched(ids: frozenset[str]) -> None:
+        looked_at.append((ids & names, fleet.controller.has_settled))
+        look_at(ids)
+
+    fleet.controller.touched = touched
+    fleet.controller.start()
+    try:
+        fleet.wait_until(lambda: any(has_settled for ids, has_settled in looked_at if ids))
+    finally:
+        fleet.controller.stop()
+    told = [(ids, has_settled) for ids, has_settled in looked_at if ids]
+    assert sum(len(ids) for ids, _ in told) == 150
+    assert {name for ids, _ in told for name in ids} == names
+    assert all(has_settled for _, has_settled in told)
+    assert fleet.status("i-7").health is Health.HEALTHY
+
+
+HOLD = "_test_init_hold"
+HOLDING = PROBE.replace(
+    """            raise RuntimeError("no luck in init")""",
+    f'''            raise RuntimeError("no luck in init")
+        if self.config["levels"] == 7:
+            import sys
+            sys.modules["{HOLD}"].wait()''',
+)
+
+
+def test_one_of_many_that_does_not_come_keeps_no_other_from_being_looked_at(
+    fleet: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nor does one whose load fails."""
+    held, go_on = threading.Event(), threading.Event()
+
+    class Hold:
+        @staticmethod
+        def wait() -> None:
+            held.set()
+            go_on.wait(60)
+
+    monkeypatch.setitem(sys.modules, HOLD, Hold)
+    fleet.write_code("1", HOLDING)
+    for n in range(150):
+        fleet.write(f"i-{n}", config={3: "{levels: 7}", 5: "{fail: init}"}.get(n, "{}"))
+    looked_at: set[str] = set()
+    fleet.controller.touched = looked_at.update
+    fleet.controller.start()
+    try:
+        assert held.wait(60)
+        fleet.clock.advance(1.0)
+        fleet.host._watchdog.look()
+        fleet.wait_until(lambda: sum(view.phase is Phase.RUNNING for view in fleet.views().values()) == 148)
+        assert not looked_at - {"i-5"}
+        fleet.clock.advance(6.0)
+        fleet.wait_until(lambda: len(looked_at) == 149)
+        assert "i-3" not in looked_at
+    finally:
+        go_on.set()
+        fleet.controller.stop()
 
 
 def test_invariant_5_a_second_pass_does_nothing(fleet: Any) -> None:
