@@ -1,17 +1,22 @@
 """What the data are, found by one pass before anything runs: bad rows with their lines, gaps, zones, missing volume.
 
-Nothing is mended and nothing made up: what is wrong stops the run, what is only to be known is told at its head.
+Nothing is mended and nothing made up: what is wrong stops the run, what is only to be known is told at its head. And
+who else opens them while a run goes on.
 """
 
 from __future__ import annotations
 
+import os
+import sys
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from hashlib import blake2b
 from heapq import heappushpop, nlargest
 from itertools import takewhile
+from pathlib import Path
 from typing import Any, Final
 
 from reconciler import exact
@@ -287,3 +292,79 @@ def _digest(files: Sequence[DataFile]) -> str:
     for file in files:
         found.update(file.digest().encode())
     return found.hexdigest()
+
+
+_MOST_NAMED: Final = 20
+_CODE: Final = (".py", ".pyc", ".so", ".pyi", ".pth")
+_PYTHON: Final = (sys.prefix, sys.base_prefix, "/proc/", "/sys/", "/dev/", "/etc/", "/usr/share/", "/usr/lib/")
+_REACHING: Final = {
+    "socket.connect": "a connection",
+    "subprocess.Popen": "a program",
+    "os.system": "a program",
+    "os.exec": "a program",
+    "os.posix_spawn": "a program",
+}
+
+
+class Ear:
+    """Hears what is opened while a run goes on, from before its strategies are imported: the engine itself has the
+    data open by then, and whatever else tells the future, only a strategy asks for.
+    """
+
+    def __init__(self, files: Sequence[DataFile]) -> None:
+        self._files = files
+        self._own = {(at.st_dev, at.st_ino) for at in (file.path.stat() for file in files)}
+        self._opened: dict[str, bool] = {}
+        """By path, whether it is one of the data, by whatever name."""
+        self._reached: dict[str, None] = {}
+
+    @contextmanager
+    def listening(self) -> Iterator[None]:
+        if not _is_listening:  # an audit hook stays for as long as the process lives: one is enough
+            _is_listening.append(True)
+            sys.addaudithook(_heard)
+        _ears.append(self)
+        try:
+            yield
+        finally:
+            _ears.remove(self)
+
+    def heard(self, event: str, arguments: tuple[object, ...]) -> None:
+        if event in _REACHING:
+            self._reached[_REACHING[event]] = None
+        elif event == "open" and isinstance(arguments[0], (str, bytes, os.PathLike)) and len(self._opened) < 1_000:
+            name, mode = os.path.realpath(os.fsdecode(arguments[0])), arguments[1]
+            if name.endswith(_CODE) or name.startswith(_PYTHON) or (isinstance(mode, str) and set(mode) & set("wax+")):
+                return
+            with suppress(OSError):
+                at = os.stat(name)
+                self._opened[name] = self._opened.get(name, False) or (at.st_dev, at.st_ino) in self._own
+
+    def peeked(self) -> tuple[str, ...]:
+        """The files of data that strategies opened by themselves, and copies of them."""
+        return tuple(sorted(name for name, is_own in self._opened.items() if is_own or self._is_copy(Path(name))))
+
+    def reached(self) -> tuple[str, ...]:
+        """What else strategies opened, which may tell of the future."""
+        peeked = self.peeked()
+        return most_telling((*self._reached, *(name for name in self._opened if name not in peeked)))
+
+    def _is_copy(self, path: Path) -> bool:
+        with suppress(OSError):
+            alike = [file for file in self._files if file.path.stat().st_size == path.stat().st_size]
+            return any(file.digest() == replace(file, path=path).digest() for file in alike)
+        return False
+
+
+def most_telling(reached: Iterable[str]) -> tuple[str, ...]:
+    """Those that are told: programs and connections first, then files by their names, each once."""
+    return tuple(sorted(set(reached), key=lambda name: (name not in _REACHING.values(), name))[:_MOST_NAMED])
+
+
+_ears: list[Ear] = []
+_is_listening: list[bool] = []
+
+
+def _heard(event: str, arguments: tuple[object, ...]) -> None:
+    for ear in _ears:
+        ear.heard(event, arguments)

@@ -7,20 +7,19 @@ from __future__ import annotations
 
 import math
 import os
-import sys
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from decimal import Decimal
 from functools import partial
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple, TextIO
 
 from reconciler import exact
 from reconciler.backtest.course import Course, CurvePoint, Drawdown, TradeFill, round_trips
-from reconciler.backtest.dataset import Dataset
-from reconciler.backtest.rows import BadData, DataFile
+from reconciler.backtest.dataset import Dataset, Ear
+from reconciler.backtest.rows import BadData
 from reconciler.backtest.tape import Costs, Tape, TapeMoment
 from reconciler.clock import SimulatedClock, SystemClock
 from reconciler.errors import Problem
@@ -60,6 +59,8 @@ class RunPlan:
     costs: Costs
     seed: str
     doubled: bool = False
+    changes: Path | None = None
+    """Where each change of an instance's equity is written to, for who adds up several runs."""
 
     @property
     def paid(self) -> Costs:
@@ -148,32 +149,74 @@ Told = Callable[[float], object]
 
 def run(plan: RunPlan, told: Told = bool, should_stop: Callable[[], bool] = bool) -> RunResult:
     """Run it to its end, or until `should_stop`. Raises NotRunnable, ReconcilerError."""
+    with _loaded(plan) as one, nullcontext() if plan.changes is None else plan.changes.open("w") as changes:
+        watch = _Watch(one.engine, one.tape, one.named, changes)
+        if unknown := watch.unpriced():
+            raise NotRunnable(unknown)
+        span = plan.dataset.begin_s, plan.dataset.end_s
+        is_over = partial(_is_over, one.sentry, should_stop)
+        was_stopped = _drive(one.engine, one.clock, one.tape, one.exchange, watch, span, told, is_over)
+        result = watch.result(one.clock.time(), was_stopped, one.options)
+        return replace(result, hung=one.sentry.hung, peeked=one.ear.peeked(), reached=one.ear.reached())
+
+
+def independent(plan: RunPlan) -> tuple[tuple[str, ...], ...]:
+    """The paths of records in groups: none shares with another group an account, a limit above the instances, or the
+    volume of a market. Each group trades as it would among all. Raises as `run`."""
+    groups: list[tuple[set[str], list[str]]] = []
+    with _loaded(plan) as one:
+        accounts, markets = one.engine.parts.settings.accounts, one.options.markets
+        rows = sorted(one.engine.store.desired.rows().items())
+        for row in (row for _, row in rows if row.is_live):
+            identity, series = row.record.identity, plan.dataset.of(row.record.identity.market)
+            ties = {f"account {identity.account_id}", *(["throttle"] if accounts.throttle else [])}
+            ties |= {str(one) for one in accounts.above if one.covers(identity.account_id, row.record.labels)}
+            has_volume = series is not None and series.kind == "candles" and series.missing_volume < series.rows
+            if has_volume or markets.of(identity.market).depth is not None:
+                ties.add(f"market {identity.market}")
+            paths = [row.path]
+            for tied in [group for group in groups if group[0] & ties]:
+                groups.remove(tied)
+                ties, paths = ties | tied[0], [*tied[1], *paths]
+            groups.append((ties, paths))
+    return tuple(tuple(sorted(paths)) for _, paths in groups)
+
+
+class _Loaded(NamedTuple):
+    """An engine whose fleet is loaded, at the beginning, and what moves and watches it."""
+
+    engine: InlineEngine
+    clock: SimulatedClock
+    tape: Tape
+    exchange: PaperExchange
+    options: PaperOptions
+    named: Mapping[str, str]
+    sentry: Sentry
+    ear: Ear
+
+
+@contextmanager
+def _loaded(plan: RunPlan) -> Iterator[_Loaded]:
+    """Raises NotRunnable, ReconcilerError."""
     dataset = plan.dataset
     settings = load(plan.root, os.environ)
-    begin_s, end_s = dataset.begin_s, dataset.end_s
-    clock = SimulatedClock(begin_s)
+    clock = SimulatedClock(dataset.begin_s)
     tape = Tape(dataset.rows(), {one.symbol: one.step_s for one in dataset.series if one.kind == "candles"}, plan.paid)
-    tape.step_at(begin_s)
+    tape.step_at(dataset.begin_s)
     accounts = settings.accounts.declared.values()
     named = {symbol: currency for account in accounts for symbol, currency in account.markets.items()}
     currencies = {symbol: market_currency(symbol, named) for symbol in sorted(dataset.symbols)}
     options = _options(plan, settings.paper.site(settings.heartbeat_seconds, None).options, currencies)
     exchange = PaperExchange(tape, clock, options)
     sentry = Sentry(settings.host_options(), SystemClock())
-    source, ear = Still(plan.snapshot), _Ear(dataset.files)
+    source, ear = Still(plan.snapshot), Ear(dataset.files)
     with (
         ear.listening(),
         inline_engine(settings, clock, exchange, source, seed=plan.seed, mode=Mode.ACTIVE, sentry=sentry) as engine,
     ):
         if problems := engine.problems():
             raise NotRunnable(problems)
-        watch = _Watch(engine, tape, named)
-        if unknown := watch.unpriced():
-            raise NotRunnable(unknown)
-        is_over = partial(_is_over, sentry, should_stop)
-        was_stopped = _drive(engine, clock, tape, exchange, watch, (begin_s, end_s), told, is_over)
-        result = watch.result(clock.time(), was_stopped, options)
-        return replace(result, hung=sentry.hung, peeked=ear.peeked(), reached=ear.reached())
+        yield _Loaded(engine, clock, tape, exchange, options, named, sentry, ear)
 
 
 def _is_over(sentry: Sentry, should_stop: Callable[[], bool]) -> bool:
@@ -255,8 +298,12 @@ class _Seen:
 class _Watch:
     """Measures all instances at every price, and sums them up by currency."""
 
-    def __init__(self, engine: InlineEngine, tape: Tape, named: Mapping[str, str]) -> None:
+    def __init__(
+        self, engine: InlineEngine, tape: Tape, named: Mapping[str, str], changes: TextIO | None = None
+    ) -> None:
         self._engine = engine
+        self._written = changes
+        self._marked = 0
         self._rows = {id: row for id, row in engine.store.desired.rows().items() if row.is_live}
         self._courses = {
             id: Course(id, symbol, Holding(symbol), market_currency(symbol, named))
@@ -297,6 +344,7 @@ class _Watch:
         self._heard.clear()
 
     def _mark(self, symbol: str, moment: TapeMoment) -> None:
+        self._marked += 1
         seen = self._seen.get(symbol)
         if seen is None:
             self._seen[symbol] = _Seen(moment.ask, moment.bid)
@@ -308,6 +356,8 @@ class _Watch:
                 currency = course.currency
                 self._sums[currency] = exact.add(self._sums[currency], changed)
                 self._drawdowns[currency].add(self._sums[currency])
+                if self._written is not None:
+                    self._written.write(f"{self._marked} {course.id} {changed}\n")
 
     def after_beat(self, changes: int) -> None:
         """Take up what was filled; `changes` is how often anything has happened at the exchange."""
@@ -374,74 +424,3 @@ class _Watch:
             last_error="" if facts is None else facts.last_error,
             ended="paused after five failed ticks in a row" if quarantined else "",
         )
-
-
-_MOST_NAMED: Final = 20
-_CODE: Final = (".py", ".pyc", ".so", ".pyi", ".pth")
-_PYTHON: Final = (sys.prefix, sys.base_prefix, "/proc/", "/sys/", "/dev/", "/etc/", "/usr/share/", "/usr/lib/")
-_REACHING: Final = {
-    "socket.connect": "a connection",
-    "subprocess.Popen": "a program",
-    "os.system": "a program",
-    "os.exec": "a program",
-    "os.posix_spawn": "a program",
-}
-
-
-class _Ear:
-    """Hears what is opened while a run goes on, from before its strategies are imported: the engine itself has the
-    data open by then, and whatever else tells the future, only a strategy asks for.
-    """
-
-    def __init__(self, files: Sequence[DataFile]) -> None:
-        self._files = files
-        self._own = {(at.st_dev, at.st_ino) for at in (file.path.stat() for file in files)}
-        self._opened: dict[str, bool] = {}
-        """By path, whether it is one of the data, by whatever name."""
-        self._reached: dict[str, None] = {}
-
-    @contextmanager
-    def listening(self) -> Iterator[None]:
-        if not _is_listening:  # an audit hook stays for as long as the process lives: one is enough
-            _is_listening.append(True)
-            sys.addaudithook(_heard)
-        _ears.append(self)
-        try:
-            yield
-        finally:
-            _ears.remove(self)
-
-    def heard(self, event: str, arguments: tuple[object, ...]) -> None:
-        if event in _REACHING:
-            self._reached[_REACHING[event]] = None
-        elif event == "open" and isinstance(arguments[0], (str, bytes, os.PathLike)) and len(self._opened) < 1_000:
-            name, mode = os.path.realpath(os.fsdecode(arguments[0])), arguments[1]
-            if name.endswith(_CODE) or name.startswith(_PYTHON) or (isinstance(mode, str) and set(mode) & set("wax+")):
-                return
-            with suppress(OSError):
-                at = os.stat(name)
-                self._opened[name] = self._opened.get(name, False) or (at.st_dev, at.st_ino) in self._own
-
-    def peeked(self) -> tuple[str, ...]:
-        """The files of data that strategies opened by themselves, and copies of them."""
-        return tuple(sorted(name for name, is_own in self._opened.items() if is_own or self._is_copy(Path(name))))
-
-    def reached(self) -> tuple[str, ...]:
-        """What else strategies opened, which may tell of the future."""
-        peeked = self.peeked()
-        return (*self._reached, *sorted(name for name in self._opened if name not in peeked))[:_MOST_NAMED]
-
-    def _is_copy(self, path: Path) -> bool:
-        with suppress(OSError):
-            alike = [file for file in self._files if file.path.stat().st_size == path.stat().st_size]
-            return any(file.digest() == replace(file, path=path).digest() for file in alike)
-        return False
-
-
-_ears: list[_Ear] = []
-_is_listening: list[bool] = []
-
-
-def _heard(event: str, arguments: tuple[object, ...]) -> None:
-    for ear in _ears:
-        ear.heard(event, arguments)

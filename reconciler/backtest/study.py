@@ -7,17 +7,21 @@ their own, in processes of their own where there are `jobs`.
 from __future__ import annotations
 
 import signal
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
+from heapq import merge
 from multiprocessing.sharedctypes import RawValue
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, Final
 
 from reconciler import exact
-from reconciler.backtest.dataset import Dataset
+from reconciler.backtest.course import Drawdown
+from reconciler.backtest.dataset import Dataset, most_telling
 from reconciler.backtest.figures import (
     DEFINITIONS,
     INSTALL,
@@ -30,7 +34,7 @@ from reconciler.backtest.figures import (
     ratio,
 )
 from reconciler.backtest.rows import shown
-from reconciler.backtest.simulation import InstanceRun, RunPlan, RunResult, Told, run
+from reconciler.backtest.simulation import InstanceRun, RunPlan, RunResult, Told, independent, run
 from reconciler.errors import ReconcilerError
 from reconciler.exact import ZERO
 from reconciler.orders.order import Order, decimal_text
@@ -180,27 +184,92 @@ def study(
     whole = plan.dataset
     seen = whole if wanted.holdout is None else replace(whole, to_s=_cut(whole, 1 - wanted.holdout))
     plan = replace(plan, dataset=seen)
+    cuts = _CUTS if wanted.check_lookahead else ()
+    beside = [replace(plan, doubled=True)]
+    beside += [replace(plan, dataset=replace(seen, to_s=_cut(seen, share))) for share in cuts]
+    if wanted.holdout is not None:
+        beside.append(replace(plan, dataset=replace(whole, from_s=seen.to_s)))
     stopped = RawValue("b", 0)
     with ExitStack() as held:
         pool = None
         if wanted.jobs > 1:
             pool = held.enter_context(ProcessPoolExecutor(wanted.jobs - 1, initializer=_begin, initargs=(stopped,)))
             held.callback(pool.shutdown, wait=False, cancel_futures=True)
-        doubled = _Later(pool, replace(plan, doubled=True))
-        cuts = [
-            _Later(pool, replace(plan, dataset=replace(seen, to_s=_cut(seen, share))))
-            for share in (_CUTS if wanted.check_lookahead else ())
-        ]
-        later = replace(plan, dataset=replace(whole, from_s=seen.to_s)) if wanted.holdout is not None else None
-        unseen = None if later is None else _Later(pool, later)
-        result = run(plan, told, should_stop)
+        parts = _parts(plan, wanted.jobs // (1 + len(beside)))
+        folder = Path(held.enter_context(TemporaryDirectory(prefix="backtest-"))) if len(parts) > 1 else None
+        mine, *others = _split(plan, parts, folder)
+        shares = [_Later(pool, [one]) for one in others]
+        later = [_Later(pool, _split(one, parts, folder)) for one in beside]
+        results = [run(mine, told, should_stop)]
+        stopped.value = results[0].was_stopped
+        results += [found for one in shares for found in one.results(should_stop, stopped)]
+        result = _together(results, [mine, *others])
         is_whole = not result.was_stopped
         stopped.value = not is_whole
-        twice = doubled.result(should_stop) if is_whole else None
-        cut_off = [found for one in cuts if (found := one.result(should_stop)) is not None] if is_whole else []
-        hidden = unseen.result(should_stop) if unseen is not None and is_whole else None
+        twice, *more = [one.result(should_stop, stopped) if is_whole else None for one in later]
+        cut_off = [found for found in more[: len(cuts)] if found is not None]
+        hidden = more[-1] if wanted.holdout is not None else None
         stopped.value = should_stop()
     return _studied(plan, wanted, trials, result, twice, cut_off, hidden)
+
+
+def _parts(plan: RunPlan, most: int) -> list[set[str]]:
+    """The paths of records in so many parts at most, about as many in each, that have nothing to do with each other."""
+    parts: list[set[str]] = [set()]
+    if most > 1 and len(plan.snapshot.instances) > 1:
+        parts = [set() for _ in range(most)]
+        for group in sorted(independent(plan), key=lambda paths: (-len(paths), paths)):
+            min(parts, key=len).update(group)
+    return [part for part in parts if part] or [set()]
+
+
+def _split(plan: RunPlan, parts: Sequence[set[str]], folder: Path | None) -> list[RunPlan]:
+    """The run in these parts; each writes a file into `folder`, where it has to be put together again."""
+    if folder is None:
+        return [plan]
+    taken, files = len(list(folder.iterdir())), plan.snapshot.instances
+    found = []
+    for number, part in enumerate(parts):
+        changes = folder / f"{taken + number}"
+        changes.touch()
+        snapshot = replace(plan.snapshot, instances=tuple(file for file in files if file.path in part))
+        found.append(replace(plan, snapshot=snapshot, changes=changes))
+    return found
+
+
+def _together(results: Sequence[RunResult], plans: Sequence[RunPlan]) -> RunResult:
+    """The parts of a run as the one that it would have been; what they summed up to is followed change by change."""
+    if len(results) == 1:
+        return results[0]
+    instances = sorted((one for result in results for one in result.instances), key=lambda one: one.id)
+    currencies = {one.id: one.currency for one in instances}
+    sums: dict[str, Decimal] = {}
+    drawdowns: dict[str, Drawdown] = {}
+    for _, id, changed in merge(*(_changes(plan) for plan in plans)):
+        currency = currencies[id]
+        sums[currency] = exact.add(sums.get(currency, ZERO), changed)
+        drawdowns.setdefault(currency, Drawdown()).add(sums[currency])
+    peeked = sorted({name for result in results for name in result.peeked})
+    return replace(
+        results[0],
+        instances=tuple(instances),
+        beats=sum(result.beats for result in results),
+        until_s=min(result.until_s for result in results),
+        was_stopped=any(result.was_stopped for result in results),
+        drawdowns={currency: drawdown.deepest for currency, drawdown in sorted(drawdowns.items())},
+        peeked=tuple(peeked),
+        reached=most_telling(name for result in results for name in result.reached if name not in peeked),
+        hung=next((result.hung for result in results if result.hung), ""),
+    )
+
+
+def _changes(plan: RunPlan) -> Iterator[tuple[int, str, Decimal]]:
+    """The number of the price, the instance, and by how much its equity changed there; in the order of a whole run."""
+    assert plan.changes is not None
+    with plan.changes.open(encoding="utf-8") as lines:
+        for line in lines:
+            number, id, changed = line.split()
+            yield int(number), id, Decimal(changed)
 
 
 _stopped: Any = None
@@ -219,29 +288,34 @@ def _run_aside(plan: RunPlan) -> RunResult:
 
 
 class _Later:
-    """A run that is under way in another process, or is made when it is asked for."""
+    """A run, whole or in parts, that is under way in other processes, or is made when it is asked for."""
 
-    def __init__(self, pool: ProcessPoolExecutor | None, plan: RunPlan) -> None:
-        self._plan = plan
-        self._future: Future[RunResult] | None = None if pool is None else pool.submit(_run_aside, plan)
+    def __init__(self, pool: ProcessPoolExecutor | None, plans: Sequence[RunPlan]) -> None:
+        self._plans = plans
+        self._futures = [] if pool is None else [pool.submit(_run_aside, plan) for plan in plans]
 
-    def result(self, should_stop: Callable[[], bool]) -> RunResult | None:
+    def result(self, should_stop: Callable[[], bool], stopped: Any) -> RunResult | None:
         """None where it was stopped."""
         if should_stop():
             return None
+        found = _together(self.results(should_stop, stopped), self._plans)
+        return None if found.was_stopped else found
+
+    def results(self, should_stop: Callable[[], bool], stopped: Any) -> list[RunResult]:
+        """Those of the parts; as far as they came where it was stopped."""
+        if not self._futures:
+            return [run(plan, bool, should_stop) for plan in self._plans]
         try:
-            found = (
-                run(self._plan, bool, should_stop) if self._future is None else self._waited(self._future, should_stop)
-            )
+            return [self._waited(future, should_stop, stopped) for future in self._futures]
         except BrokenProcessPool:
             raise ReconcilerError("--jobs: a process for the runs beside the first has ended by itself") from None
-        return None if found is None or found.was_stopped else found
 
-    def _waited(self, future: Future[RunResult], should_stop: Callable[[], bool]) -> RunResult | None:
-        while not should_stop():
+    def _waited(self, future: Future[RunResult], should_stop: Callable[[], bool], stopped: Any) -> RunResult:
+        while True:
+            if should_stop():
+                stopped.value = 1  # it ends at its next beat
             with suppress(TimeoutError):
                 return future.result(_LOOK_S)
-        return None
 
 
 def _cut(dataset: Dataset, share: float) -> float:

@@ -98,7 +98,12 @@ Exit codes:
 )
 @click.option("--holdout", type=PriceShare(), help="Keep the last part of the time apart; shown once for each version.")
 @click.option("--seed", metavar="TEXT", default="", help="Another chance for context.random.")
-@click.option("--jobs", type=click.IntRange(1, 64), default=1, help="Processes to use for the runs beside the first.")
+@click.option(
+    "--jobs",
+    type=click.IntRange(1, 64),
+    default=1,
+    help="Processes to use: for the runs beside the first, then for parts of a fleet.",
+)
 @click.option("--check-lookahead", is_flag=True, help="Cut the future off, and compare orders.")
 @click.option("--report", metavar="FILE.html", type=click.Path(path_type=Path), help="Write a report to look at.")
 @click.option("--format", "form", type=click.Choice(["table", "json"]), default="table", help="How it is answered.")

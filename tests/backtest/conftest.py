@@ -95,7 +95,8 @@ def studied() -> Studied:
         dataset = look_through(data_files(data))
         assert dataset.problems == ()
         costs = changes.pop("costs", Costs(spread=Decimal("0.001")))
-        plan = RunPlan(root, snapshot, dataset, {"USD": Decimal(10_000)}, costs, changes.pop("seed", ""))
+        balances = {name: Decimal(10_000) for name in changes.pop("currencies", ("USD",))}
+        plan = RunPlan(root, snapshot, dataset, balances, costs, changes.pop("seed", ""))
         trials = Trials(root / ".reconciler" / "trials.db", root / ".reconciler" / "reconciler.db")
         return study(plan, wanted or Inquiry(), trials, **changes)
 
