@@ -75,10 +75,13 @@ $(VENV)/.installed: $(VENV)/.runs
 	@touch $@
 
 # The peers live apart, so that what they need never mixes with what we need. Of npm's there is one, for one row.
-$(BENCH)/.installed: $(VENV)/.installed tests/bench/peers.txt tests/bench/package.json tests/bench/package-lock.json
+$(BENCH)/.installed: $(VENV)/.installed tests/bench/peers.txt tests/bench/nautilus.txt tests/bench/package.json tests/bench/package-lock.json
 	$(BIN)/python -m venv --clear $(BENCH)
 	$(BENCH)/bin/python $(PIP) install -c constraints.txt setuptools
 	$(BENCH)/bin/python $(PIP) install -c constraints.txt --no-build-isolation -e . -r tests/bench/peers.txt
+	@$(BENCH)/bin/python -m venv $(BENCH)/nautilus && \
+		$(BENCH)/nautilus/bin/python $(PIP) install --only-binary :all: -r tests/bench/nautilus.txt || \
+		{ rm -rf $(BENCH)/nautilus; echo "Without its wheels, NautilusTrader is not measured against" >&2; }
 	@if command -v node >/dev/null && command -v npm >/dev/null; then \
 		cp tests/bench/package.json tests/bench/package-lock.json $(BENCH) && cd $(BENCH) && $(NPM); \
 	else echo "Without node and npm, ajv-cli is not measured against" >&2; fi

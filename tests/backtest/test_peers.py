@@ -187,6 +187,21 @@ def test_the_same_trades_and_the_same_equity_to_the_cent(tmp_path: Path, rule: s
 
 
 @pytest.mark.parametrize("series", rules.SERIES)
+def test_nautilus_trades_the_same_one_bar_earlier_for_it_fills_with_the_close_that_it_decides_on(
+    tmp_path: Path, series: str
+) -> None:
+    """Its book stands at the close when a strategy is told the bar. Here nobody trades at a price that he has seen."""
+    _, bars = rules.bars(series)
+    ours = traded(tmp_path, "crossing", series).fills
+    theirs = recorded("crossing", series, "NautilusTrader").fills
+    last = len(bars) - 1  # decided on at the last close: here nothing comes after it
+    assert [(bar - 1, side, units, bars[bar - 1].close) for bar, side, units, _ in ours] == [
+        fill for fill in theirs if fill[0] < last
+    ]
+    assert all(price == bars[bar].open for bar, _, _, price in ours)
+
+
+@pytest.mark.parametrize("series", rules.SERIES)
 def test_a_ladder_trades_the_same_rungs_and_where_a_bar_opens_beyond_one_we_get_the_rung_and_they_the_better_open(
     tmp_path: Path, series: str
 ) -> None:

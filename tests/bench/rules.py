@@ -1,7 +1,8 @@
 """Four rules on the same data here, in backtrader and in backtesting.py: what the peers trade, and what it comes to.
 
 What they did is recorded in `tests/backtest/data/peers.json`, which `make test` holds our own trades against. As a
-measurement of `make bench` this asks the peers anew, and fails where they do anything else than was recorded.
+measurement of `make bench` this asks the peers anew, and fails where they do anything else than was recorded. Of
+NautilusTrader there is one rule, the crossing averages: see `tests/bench/nautilus.py`.
 
     .bench/bin/python -m tests.bench.rules     # records it anew, after a change of rules or peers
 
@@ -14,6 +15,9 @@ from __future__ import annotations
 import json
 import math
 import random
+import subprocess
+import sys
+import tempfile
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
@@ -288,31 +292,56 @@ PEERS: Mapping[str, Callable[[str, Sequence[Bar]], Traded]] = {
 }
 
 
+NAUTILUS = Path(sys.prefix) / "nautilus" / "bin" / "python"
+"""Where `make bench` puts it, if it has a wheel for this machine."""
+
+
+def nautilus(data: Path, length: timedelta, units: int) -> dict[str, Any]:
+    """What NautilusTrader makes of the crossing averages on candles in that file, and how long it takes."""
+    named = {timedelta(hours=1): "1-HOUR", timedelta(days=1): "1-DAY"}[length]
+    words = [str(NAUTILUS), str(Path(__file__).with_name("nautilus.py")), str(data), named, str(units)]
+    found: dict[str, Any] = json.loads(subprocess.run(words, stdout=subprocess.PIPE, check=True).stdout)
+    return found
+
+
+def _nautilus(series: str) -> Traded:
+    length, data = bars(series)
+    lines = [f"{bar.at.isoformat()},{bar.open},{bar.high},{bar.low},{bar.close}" for bar in data]
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "bars.csv"
+        path.write_text("\n".join(["time,open,high,low,close", *lines]) + "\n", encoding="utf-8")
+        fills = nautilus(path, length, UNITS)["fills"]
+    return Traded([(bar, side, UNITS, price) for bar, side, price in fills], [])
+
+
 def asked() -> dict[str, Any]:
     """What the peers make of each rule on each series, by series, rule and peer."""
-    return {
+    found: dict[str, Any] = {
         series: {
             rule: {peer: trade(rule, bars(series)[1]).to_json() for peer, trade in PEERS.items()} for rule in those
         }
         for series, those in WANTED.items()
     }
+    for series in SERIES if NAUTILUS.exists() else ():
+        found[series]["crossing"]["NautilusTrader"] = _nautilus(series).to_json()
+    return found
 
 
 def measure() -> Result:
     found, recorded = json.loads(json.dumps(asked())), json.loads(RECORDED.read_text(encoding="utf-8"))
     unlike = [
         f"{peer}, {rule} on {series}"
-        for series, those in WANTED.items()
-        for rule in those
-        for peer in PEERS
-        if found[series][rule][peer] != recorded[series][rule][peer]
+        for series, those in found.items()
+        for rule, peers in those.items()
+        for peer, traded in peers.items()
+        if traded != recorded[series][rule][peer]
     ]
     return Result(
-        work="four rules on two series, as backtrader and backtesting.py trade them",
+        work="four rules on two series, as backtrader and backtesting.py trade them, and one as NautilusTrader does",
         to_reach="as recorded",
         figure="as recorded" if not unlike else f"otherwise: {'; '.join(unlike)}",
         ok=not unlike,
-        peer="backtrader, backtesting.py",
+        peer="backtrader, backtesting.py" + (", NautilusTrader" if NAUTILUS.exists() else ""),
         note="tests/backtest/test_peers.py holds our own trades against what was recorded",
     )
 
