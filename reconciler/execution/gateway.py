@@ -143,22 +143,21 @@ class Gateway:
         """Learn what became of the orders that are open or unknown, and of shadow orders. Once a beat.
 
         Overlapping calls do nothing. `is_alone`: nobody else can trade on the exchanges, so that an account is compared
-        once after a connecting, and not each minute. Beats may lie apart then, and where they do, what is held is
-        measured first: what was measured long ago counts as reached, and would have orders cancelled.
-
-        Raises nothing: what goes wrong is logged, and the next beat asks again.
+        once after a connecting, and not each minute. Raises nothing: what goes wrong is logged, and asked again next.
         """
-        is_apart = is_alone and beat > self._beat + 1
         self._beat = beat
         rounds: list[Coroutine[Any, Any, None]] = [self._tend(compares=not is_alone or self.is_comparing())]
         if self._ledger.has_open(shadow=True):
             rounds.append(self._shadow_book.follow(beat))
         if self.scope_limits.is_bounding:
-            if is_apart:
-                await self._valuation.run(beat)
-            rounds.append(self._valuation.run(beat))
+            rounds.append(self._measure(beat))
         await (asyncio.gather(*rounds) if len(rounds) > 1 else rounds[0])
         await self._flattening.run(beat)
+
+    async def _measure(self, beat: int) -> None:
+        """What cannot be asked for now counts by what was told last; then what a reached limit cancels is cancelled."""
+        await self._valuation.run(beat)
+        await self._withdrawal.run(measured=True)
 
     def is_busy(self) -> bool:
         """True where there is something to follow up: an order is open, or one is watched. From memory."""
@@ -177,11 +176,11 @@ class Gateway:
 
         Nothing is simulated: a shadow order's fills are counted by beats. Raises nothing.
         """
-        await self._tend(compares=True)
+        await self._tend(compares=True, measured=True)
 
-    async def _tend(self, *, compares: bool) -> None:
+    async def _tend(self, *, compares: bool, measured: bool = False) -> None:
         if not self._clerk.is_closed:
-            rounds = [self._follow_up.run(), self._withdrawal.run()]
+            rounds = [self._follow_up.run(), self._withdrawal.run(measured=measured)]
             rounds += [self._dead_man.run()] if self._dead_man.is_needed() else []
             await asyncio.gather(*([self._comparing.run(), *rounds] if compares else rounds))
 

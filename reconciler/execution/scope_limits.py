@@ -143,6 +143,7 @@ class ScopeLimits:
                 self._census.applied(row)
                 for dossier in self._census.of(row.id):
                     self._place(dossier)
+                    self._keep_news(dossier.sums)
 
     # What happens
 
@@ -305,8 +306,8 @@ class ScopeLimits:
             self._compare_beside()
             for one in self._sums:
                 self._look_at(one)
-                if one.remember(iso(now.timestamp()), today):
-                    self._book.keep(str(one.scope), one.kind, one.memory())
+                one.remember(iso(now.timestamp()), today)
+            self._keep_news(self._sums)
 
     def usages(self, *, by_whom: bool = True) -> list[ScopeUsage]:
         """Every limit of every scope, of each kind of money of which there is something; used, and by whom."""
@@ -413,7 +414,15 @@ class ScopeLimits:
         for dossier in self._census.dossiers.values():
             dossier.sums = []
             self._place(dossier)
+        self._keep_news(self._sums)
         self._remember_trades()
+
+    def _keep_news(self, sums: Iterable[ScopeSum]) -> None:
+        """Have written down what must not be forgotten. Where whoever is new begins is on the disk before its first
+        order is: else nobody who starts after a kill knows what it made or lost from then on."""
+        for one in sums:
+            if one.takes_news():
+                self._book.keep(str(one.scope), one.kind, one.memory())
 
     def _remember_trades(self) -> None:
         windows = [one.scope.ceilings.max_turnover for one in self._sums]
@@ -449,6 +458,7 @@ class ScopeLimits:
         dossier = self._census.dossier(instance_id, account_id, market, shadow=shadow)
         if is_new:
             self._place(dossier)
+            self._keep_news(dossier.sums)
         return dossier
 
     def _venue_of(self, account_id: str) -> str:

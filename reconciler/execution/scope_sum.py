@@ -255,8 +255,8 @@ class ScopeSum:
     def drawdown(self) -> Decimal:
         return _ZERO if self._high is None else max(_ZERO, exact.subtract(self._high, self.result()))
 
-    def remember(self, now: str, today: date) -> bool:
-        """Take down what must not be forgotten: bases, the highest result, what was reached. True where it changed."""
+    def remember(self, now: str, today: date) -> None:
+        """Note what must not be forgotten: the highest result, and what was reached."""
         self.version += 1
         ceilings = self.scope.ceilings
         if ceilings.max_drawdown is not None and not self._unmeasured["result"]:
@@ -268,6 +268,9 @@ class ScopeSum:
         most, is_known = ceilings.max_daily_loss, not self._unmeasured["loss"]
         if most is not None and is_known and self._loss() >= most and self._lost_on != today:
             self._lost_on, self._is_news = today, True
+
+    def takes_news(self) -> bool:
+        """True where something must not be forgotten, bases among it, that nobody has taken down yet."""
         is_news, self._is_news = self._is_news, False
         return is_news
 

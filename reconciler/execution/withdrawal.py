@@ -87,10 +87,16 @@ class Withdrawal:
         self._turns: defaultdict[str, asyncio.Semaphore] = defaultdict(lambda: asyncio.Semaphore(AT_ONCE))
         self._is_running = False
         self._is_asked_again = False
+        self._is_measured = False
         self._failed: dict[str, str] = {}
         """Why which order could not be cancelled, the last time."""
 
-    async def run(self) -> None:
+    async def run(self, *, measured: bool = False) -> None:
+        """One round. Only where all was just `measured` is anything cancelled for a limit above its instance.
+
+        On what was measured before a silence of the exchange nothing is cancelled: much may have changed meanwhile.
+        """
+        self._is_measured |= measured
         if self._is_running:
             self._is_asked_again = True
             return
@@ -98,7 +104,8 @@ class Withdrawal:
         try:
             while True:
                 self._is_asked_again = False
-                await self._round()
+                measured, self._is_measured = self._is_measured, False
+                await self._round(measured)
                 if not self._is_asked_again:
                     return
         except Exception as error:  # noqa: BLE001 - nobody waits for it: it would vanish
@@ -106,8 +113,8 @@ class Withdrawal:
         finally:
             self._is_running = False
 
-    async def _round(self) -> None:
-        unwanted = await self._clerk.do(self._unwanted)
+    async def _round(self, measured: bool) -> None:
+        unwanted = await self._clerk.do(lambda: self._unwanted(measured))
         if not unwanted:
             self._failed = {}
             return
@@ -191,10 +198,10 @@ class Withdrawal:
             found.append(Cancellation(halt, left, tuple((id_, failed[id_]) for id_ in left if id_ in failed)))
         return tuple(found)
 
-    def _unwanted(self) -> list[_Unwanted]:
+    def _unwanted(self, measured: bool) -> list[_Unwanted]:
         """What is to be cancelled, each once; what halts cancel first, for that passes where else nothing does."""
         found: dict[str, _Unwanted] = {}
-        for one in (*self._halted(), *self._left(), *self._reached()):
+        for one in (*self._halted(), *self._left(), *(self._reached() if measured else ())):
             found.setdefault(one.order.client_order_id, one)
         return list(found.values())
 

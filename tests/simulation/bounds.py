@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from typing import Any, NamedTuple
@@ -84,14 +84,28 @@ class Bounds:
     fallen: set[Latch] = field(default_factory=set)
     high: dict[Latch, Decimal] = field(default_factory=dict)
     sent: list[Sent] = field(default_factory=list)
+    reduced: list[Sent] = field(default_factory=list)
+    """Orders that left and only reduced, or left at the very moment at which a throttle's halt was lifted: no ledger
+    tells that later, and the next engine counts them, too."""
+    recounted: list[Sent] = field(default_factory=list)
+    """Those, as it found them when it started, and what may have left when the last one ended."""
     struck: set[str] = field(default_factory=set)
     """Instances that the throttle halted."""
     prices: Prices | None = None
     equity: dict[str, tuple[Decimal, float]] = field(default_factory=dict)
     beside: dict[tuple[str, str], Decimal] = field(default_factory=dict)
     """What the engine has seen that an account holds of a market, beside what is booked."""
+    moments: list[tuple[Prices | None, dict[str, tuple[Decimal, float]]]] = field(default_factory=list)
+    """What was told since the beat began, step by step, from before it on; empty between beats."""
     cancellable: set[str] = field(default_factory=set)
-    """Orders that were to be cancelled when the beat began."""
+    """Orders that were to be cancelled at a moment of this beat: engines decide at any of them."""
+    resting: set[str] = field(default_factory=set)
+    """Those of them that rested, known to, when the beat began."""
+    peak: dict[Latch, Decimal] = field(default_factory=dict)
+    perhaps_fallen: set[Latch] = field(default_factory=set)
+    perhaps_lost_on: dict[Latch, date] = field(default_factory=dict)
+    """The highest result that the engine may have measured, and what it may have latched: it measures within a beat,
+    where something may be filled before or after. It excuses cancels, and forbids nothing."""
 
     # What happens
 
@@ -100,6 +114,13 @@ class Bounds:
         self.prices = None
         self.equity.clear()
         self.beside.clear()
+        unsure = [
+            Sent(since_epoch(row["created_at"]), one.id, one.account_id, what(row))
+            for one in self.instances
+            for row in self.books(one.id).open()
+            if row["outcome"] != "accepted"
+        ]
+        self.recounted = [*self.reduced, *(one for one in unsure if one not in self.sent)]
 
     def told(self, tool: str, asked: Columns) -> None:
         """The exchange answered."""
@@ -108,6 +129,8 @@ class Bounds:
             self.prices = Prices(self.exchange.bid, self.exchange.ask, now_s)
         if tool == "get_balances":
             self.equity[asked["account_id"]] = (self.exchange.equity[asked["account_id"]], now_s)
+        if self.moments:
+            self._heard()
 
     def labelled(self, instance_id: str, labels: dict[str, str]) -> None:
         before = {f"{key}={value}" for key, value in self.labels.get(instance_id, {}).items()}
@@ -125,7 +148,43 @@ class Bounds:
 
     def beat_begins(self) -> None:
         self.look()
-        self.cancellable = {row["client_order_id"] for row in self.unwanted()}
+        self.cancellable.clear()
+        self.moments.clear()
+        self._heard()
+        self.resting = {row["client_order_id"] for row in self.unwanted() if row["outcome"] == "accepted"}
+
+    def beat_ends(self) -> None:
+        self.moments.clear()
+        self.look()
+
+    def _heard(self) -> None:
+        heard = (self.prices, dict(self.equity))
+        if heard not in self.moments:
+            self.moments.append(heard)
+
+    def moment(self, books: Callable[[str], Book]) -> None:
+        """Something was told, or booked: whatever the engine has heard of it by now, it may decide from here on."""
+        for prices, equity in self.moments:
+            then = replace(self, prices=prices, equity=equity, books=books)
+            then._perhaps_latch()
+            self.cancellable |= {row["client_order_id"] for row in then._perhaps_unwanted()}
+
+    def _perhaps_latch(self) -> None:
+        for scope, kind in self._scopes():
+            latch, most = (str(scope), kind), scope.ceilings
+            if self._is_blind(scope, kind):
+                continue
+            if most.max_daily_loss is not None and self._loss(scope, kind) >= most.max_daily_loss:
+                self.perhaps_lost_on[latch] = self._today()
+            if most.max_drawdown is not None:
+                result = self._result(scope, kind)
+                self.peak[latch] = max(result, self.peak.get(latch, ZERO))
+                if self.peak[latch] - result >= most.max_drawdown:
+                    self.perhaps_fallen.add(latch)
+
+    def _perhaps_unwanted(self) -> Iterator[Columns]:
+        fallen, lost_on = self.fallen | self.perhaps_fallen, {**self.lost_on, **self.perhaps_lost_on}
+        return replace(self, fallen=fallen, lost_on=lost_on).unwanted()
 
     def measured(self) -> None:
         """A beat has passed in which nothing was filled, and the engine measured what there is."""
@@ -145,28 +204,34 @@ class Bounds:
         """A person lifted the drawdown."""
         self.fallen = {latch for latch in self.fallen if latch[0] != scope}
         self.high = {latch: high for latch, high in self.high.items() if latch[0] != scope}
+        self.perhaps_fallen = {latch for latch in self.perhaps_fallen if latch[0] != scope}
+        self.peak = {latch: high for latch, high in self.peak.items() if latch[0] != scope}
 
     def unhalted(self, instance_id: str) -> None:
         """The throttle's halt was lifted: counting begins anew."""
         if instance_id in self.struck:
             self.struck.discard(instance_id)
-            self.sent = [one for one in self.sent if one.instance_id != instance_id]
+            now = [one for one in self.sent if one.instance_id == instance_id and one.at_s == self.clock.time()]
+            for counted in (self.sent, self.reduced, self.recounted):
+                counted[:] = [one for one in counted if one.instance_id != instance_id]
+            self.reduced += now
 
     # What must hold
 
     def leaves(self, instance: Whose, asked: Columns, act: Act) -> None:
         """An order leaves, at this moment; its row is there. Raises AssertionError where it must not."""
+        leaving = Sent(self.clock.time(), instance.id, instance.account_id, what(asked))
         if act is Act.REDUCES:
+            self.reduced.append(leaving)
             return
         for scope, kind in self._scopes():
             if kind == self.kind(instance) and self.covers(scope, instance):
                 for why in self.exceeded(scope, kind, instance, asked["side"]):
                     raise AssertionError(f"an order that {act} left though {scope}: {why}")
-        for throttle, same in self._throttles(instance, asked):
+        for throttle, same in self._throttles(instance, asked, self.sent):
             raise_if = f"{len(same)} same orders left within {throttle.within_minutes} min"
             assert len(same) < throttle.same_orders, f"an order that {act} left though {raise_if}"
-        what = (asked["side"], asked["type"], asked["symbol"])
-        self.sent.append(Sent(self.clock.time(), instance.id, instance.account_id, what))
+        self.sent.append(leaving)
 
     def refused(self, instance: Whose, row: Columns, act: Act) -> str:
         """What a refusal by a limit above the instance names. Raises AssertionError where nothing was in its way."""
@@ -174,7 +239,9 @@ class Bounds:
         scope_text, _, told = row["reason"].removeprefix("Limit: ").partition(": ")
         limit = told.partition(":")[0]
         if scope_text == "throttle":
-            found = [same for throttle, same in self._throttles(instance, row) if len(same) >= throttle.same_orders]
+            counted = sorted((*self.sent, *self.recounted))
+            rules = self._throttles(instance, row, counted)
+            found = [same for throttle, same in rules if len(same) >= throttle.same_orders]
             assert found, f"there was room: {row['reason']}"
             self.struck |= {instance.id, *(one.instance_id for same in found for one in same)}
             return "throttle"
@@ -343,15 +410,17 @@ class Bounds:
                 return True
         return any("has no quote" not in why and "nobody told" not in why for why in self._latched(scope, kind))
 
-    def _throttles(self, instance: Whose, asked: Columns) -> Iterator[tuple[Throttle, list[Sent]]]:
-        """Each throttle in its way, and the orders that are the same: all run one code."""
-        what = (asked["side"], asked["type"], asked["symbol"])
+    def _throttles(
+        self, instance: Whose, asked: Columns, sent: Sequence[Sent]
+    ) -> Iterator[tuple[Throttle, list[Sent]]]:
+        """Each throttle in its way, and those of `sent` that are the same: all run one code."""
         accounts = self.accounts[-1]
         account = accounts.get(instance.account_id)
-        own = [one for one in self.sent if one.what == what and one.instance_id == instance.id]
-        there = [one for one in self.sent if one.what == what and one.account_id == instance.account_id]
+        same = [one for one in sent if one.what == what(asked)]
+        own = [one for one in same if one.instance_id == instance.id]
+        there = [one for one in same if one.account_id == instance.account_id]
         kinds = {one.account_id: accounts.money(one.account_id) for one in self.instances}
-        alike = [one for one in self.sent if one.what == what and kinds[one.account_id] == self.kind(instance)]
+        alike = [one for one in same if kinds[one.account_id] == self.kind(instance)]
         for throttle, counted in (
             (None if account is None else account.throttle, (own, there)),
             (accounts.throttle, (own, alike)),
@@ -385,6 +454,14 @@ class Bounds:
 
     def _today(self) -> date:
         return datetime.fromtimestamp(self.clock.time(), UTC).date()
+
+
+def what(row: Columns) -> tuple[str, str, str]:
+    return row["side"], row["type"], row["symbol"]
+
+
+def since_epoch(text: str) -> float:
+    return datetime.fromisoformat(text).timestamp()
 
 
 def exposing(book: Book) -> list[Columns]:

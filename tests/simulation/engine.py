@@ -22,12 +22,13 @@ from reconciler.exec_mcp.bridge import GRACE_S, Bridge, Handover, wait
 from reconciler.exec_mcp.refusals import RateLimits
 from reconciler.exec_mcp.servers import Servers
 from reconciler.exec_mcp.venue import ServerStatus
+from reconciler.orders.holding import Holding
 from reconciler.orders.order import Order
 from reconciler.records.accounts import Accounts
 from reconciler.records.mode import Mode
 from reconciler.records.record import Row
 from reconciler.runtime.gate_state import Gate
-from reconciler.store.ledger import Ledger
+from reconciler.store.ledger import Ledger, LedgerListener
 from reconciler.store.store import Store
 from reconciler.store.writer import GroupWriter, InlineWriter
 from tests.execution.standins import ACCOUNTS, TOOLS, Carrier
@@ -47,6 +48,10 @@ class World(Protocol):
     extras: Sequence[str]
     """Tools that not all servers have."""
     violation: AssertionError | None
+
+    def booked(self, order: Order, hear: Callable[[], None]) -> None:
+        """Something became of an order, and is committed; the engine hears of it by `hear`, to be called once."""
+        ...
 
     def hook(self, point: str) -> None:
         """On the way of an order. Raises Crashed where the engine dies there."""
@@ -161,11 +166,25 @@ class WatchedLedger:
 
     @listener.setter
     def listener(self, listener: Any) -> None:
-        self._ledger.listener = listener
+        self._ledger.listener = cast(LedgerListener, _Heard(self._engine.world, listener))
 
     def __getattr__(self, name: str) -> Any:
         self._engine.require_alive()
         return getattr(self._ledger, name)
+
+
+class _Heard:
+    """Who hears of commits, and the world a moment before."""
+
+    def __init__(self, world: World, listener: LedgerListener) -> None:
+        self._world = world
+        self._listener = listener
+
+    def changed(self, before: Order | None, after: Order, holding: Holding | None) -> None:
+        self._world.booked(after, lambda: self._listener.changed(before, after, holding))
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._listener, name)
 
 
 class WatchedBridge:

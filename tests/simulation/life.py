@@ -366,7 +366,7 @@ class Life:
         self.tally["withdrawal held back"] += self.judge.held_back() and self.engine.link.status.connected
         self.wire.way, self.wire.late_s = way, late_s
         self.wire.interruption = interruption or self.wire.interruption
-        self.bounds.beat_begins()
+        self.judge.beat_begins()
         before = self._filled()
         try:
             self.engine.follow_up(self.beat)
@@ -377,7 +377,7 @@ class Life:
         if self._filled() == before:
             self.engine.store.flush()  # what is to be remembered is on its way to the disk
             self.bounds.measured()
-        self.bounds.look()
+        self.judge.beat_ends()
 
     def _filled(self) -> dict[str, str]:
         return {id_: row["filled_quantity"] for id_, row in self.judge.rows().items()}
@@ -395,7 +395,7 @@ class Life:
         rows = self.judge.rows()
         for row in self.bounds.unwanted():
             id_ = row["client_order_id"]
-            if id_ in open_ones and id_ in self.bounds.cancellable and rows[id_]["outcome"] == "accepted":
+            if id_ in open_ones and id_ in self.bounds.resting and rows[id_]["outcome"] == "accepted":
                 raise AssertionError(f"{id_} rests though a limit is reached")
 
     def check(self) -> None:
@@ -436,7 +436,7 @@ class Life:
             assert not self.engine.gateway.orphans() or self.exchange.strangers
             differing = [c for c in self.engine.gateway.comparisons() if c.difference]
             assert not differing, f"positions do not add up: {differing}"
-            assert not self.judge.told("LedgerBehind"), "a ledger that lost nothing was taken for one that did"
+            assert not self.judge.events("LedgerBehind"), "a ledger that lost nothing was taken for one that did"
         finally:
             self.engine.stop()
             self.judge.close()

@@ -14,7 +14,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-from reconciler.orders.order import prefix
+from reconciler.orders.order import Order, decimal_text, prefix
 from reconciler.records.mode import Mode
 from tests.simulation.bounds import Book, Bounds, Whose
 from tests.simulation.exchange import Exchange, Placed
@@ -151,6 +151,11 @@ class Judge:
     hushed_s: dict[str, float] = field(default_factory=dict)
     """Until when an account was asked to be let alone."""
     connections: int = 0
+    heard: dict[str, Columns] = field(default_factory=dict)
+    """The rows as the engine has heard of them in this beat: what is committed together it hears one by one."""
+    killable: set[str] = field(default_factory=set)
+    """Orders that a halt was to cancel at a moment of this beat."""
+    hearing: threading.RLock = field(default_factory=threading.RLock)
     absences_s: defaultdict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
     """When this engine was told that there is no such order."""
 
@@ -163,6 +168,48 @@ class Judge:
         self.refusals.clear()
         self.hushed_s.clear()
         self.bounds.started()
+
+    def beat_begins(self) -> None:
+        with self.hearing:
+            self.heard = self.rows()
+            self.killable.clear()
+            self.bounds.beat_begins()
+            self._moment()
+
+    def beat_ends(self) -> None:
+        with self.hearing:
+            self.bounds.beat_ends()
+            self.killable.clear()
+
+    def told(self, tool: str, asked: Mapping[str, Any]) -> None:
+        """The exchange answered."""
+        with self.hearing:
+            self.bounds.told(tool, asked)
+            self._moment()
+
+    def booked(self, order: Order, hear: Callable[[], None]) -> None:
+        """The engine hears, by `hear`, how an order stands that was just committed."""
+        with self.hearing:
+            if self.bounds.moments:
+                id_ = order.client_order_id
+                known, filled = self.heard.get(id_) or self.row(id_), decimal_text(order.filled_quantity)
+                now = {"outcome": order.outcome.value, "is_open": order.is_open, "filled_quantity": filled}
+                self.heard[id_] = {**known, **now}
+                self._moment()
+            hear()
+
+    def _moment(self) -> None:
+        """It may decide from here on what is to be cancelled."""
+        if not self.bounds.moments:
+            return
+        self.bounds.moment(self._book_heard)
+        for kill in self.facts.kills:
+            self.killable |= self._killed(kill, self._book_heard)
+
+    def _book_heard(self, instance_id: str) -> Book:
+        rows = [row for row in self.heard.values() if row["instance_id"] == instance_id]
+        own = [row for row in rows if not row["shadow"] and row["outcome"] != "rejected"]
+        return Book(_held(own) + self.moved(instance_id), own)
 
     @property
     def placing(self) -> str | None:
@@ -351,7 +398,7 @@ class Judge:
         room = there if asked["side"] == "sell" else -there
         assert quantity <= room, f"{asked['side']} {quantity} left while the exchange holds {there}, and is behind"
 
-    def told(self, reason: str) -> list[str]:
+    def events(self, reason: str) -> list[str]:
         """The messages of those events."""
         with self.reading:
             found = self._connected().execute("SELECT message FROM events WHERE reason = ?", [reason])
@@ -363,7 +410,7 @@ class Judge:
         instance = OF[self.row(id_)["instance_id"]]
         assert (asked["account_id"], asked["client_id"]) == (instance.account_id, instance.client_id)
         covering = [kill for kill in self.facts.kills if kill.covers(instance)]
-        is_killed = any(id_ in self._killed(kill) for kill in covering)
+        is_killed = id_ in self.killable or any(id_ in self._killed(kill) for kill in covering)
         # A look-up may have been faster: that is no harm. Asked last, for it may end between the two.
         is_over = bool(covering) and not self.row(id_)["is_open"]
         if self.cancelling != id_ and (is_killed or is_over):
@@ -379,16 +426,14 @@ class Judge:
             assert self.facts.modes[instance.id] is not Mode.ACTIVE, f"{id_} was withdrawn from an active instance"
             self.tally["withdrawn"] += 1
 
-    def _killed(self, kill: Kill) -> set[str]:
+    def _killed(self, kill: Kill, books: Callable[[str], Book] | None = None) -> set[str]:
         """The open orders that a halt may have cancelled: all, or those of a side that can do more than reduce."""
         found: set[str] = set()
         for instance_id in kill.covered():
-            own = self._own(instance_id)
-            rests = [row for row in own if row["is_open"]]
+            book = (books or self.book)(instance_id)
             for side in ("buy", "sell"):
-                of_side = [row for row in rests if row["side"] == side]
-                held = self.position(instance_id)
-                room = held if side == "sell" else -held
+                of_side = book.open(side)
+                room = book.held if side == "sell" else -book.held
                 if kill.cancels == "all" or _waiting(of_side) > max(room, Decimal(0)):
                     found |= {row["client_order_id"] for row in of_side}
         return found
@@ -412,7 +457,7 @@ class Judge:
                 self.tally["flat"] += not books
 
     def _is_reached(self, id_: str) -> bool:
-        """Whether a limit above it is reached, and it would add: now, or when the beat began."""
+        """Whether a limit above it is reached, and it would add: now, or at a moment of this beat."""
         return id_ in self.bounds.cancellable or id_ in {row["client_order_id"] for row in self.bounds.unwanted()}
 
     def book(self, instance_id: str) -> Book:
@@ -530,7 +575,7 @@ def _held(own: Iterable[Columns]) -> Decimal:
     return sum((Decimal(row["filled_quantity"]) * (1 if row["side"] == "buy" else -1) for row in own), start=Decimal(0))
 
 
-def _waiting(resting: Iterable[Columns]) -> Decimal:
+def _waiting(resting: Iterable[Mapping[str, Any]]) -> Decimal:
     """What is not filled of them."""
     return sum((Decimal(row["quantity"]) - Decimal(row["filled_quantity"]) for row in resting), start=Decimal(0))
 

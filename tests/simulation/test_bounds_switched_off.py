@@ -16,6 +16,7 @@ import pytest
 from reconciler.execution import scope_limits
 from reconciler.execution.brakes import Throttling
 from reconciler.execution.census import Census
+from reconciler.execution.gateway import Gateway
 from reconciler.execution.scope_limits import ScopeLimits
 from reconciler.execution.scope_sum import ScopeSum, Usage
 from reconciler.orders.holding import Holding
@@ -183,6 +184,34 @@ def fallen_days_ago(life: Life) -> None:
     life.lift_drawdown("account main")
     life.one_beat()
     taken(life, NEIGHBOUR, buy(90))
+
+
+def fallen_after_a_kill(life: Life) -> None:
+    """Killed at its first order: what it loses from then on counts all the same."""
+    life.rebind(bounding(FALL))
+    life.one_beat()
+    taken(life, OURS, buy(quantity=3))
+    life.restart(kill=True)
+    life.price(79, 81)
+    life.one_beat()
+    life.place(NEIGHBOUR, buy())
+
+
+def dear_before_a_silence(life: Life) -> None:
+    """A limit was reached when the exchange fell silent; when it is back, it is not, and nothing is to go."""
+    life.rebind(bounding(Ceilings(max_gross_notional=D(400))))
+    taken(life, NEIGHBOUR, buy(quantity=2))
+    stays = taken(life, OURS, buy(90))
+    life.wire.faults["refused cancel_order"] = 1
+    life.price(199, 201)
+    life.one_beat()
+    life.perform(("lose", None), "")
+    life.clock.advance(61)
+    life.price(99, 101)
+    life.connect()
+    life.one_beat()
+    life.check()
+    assert life.wire.cancels == [stays.client_order_id], "it was tried once, when it was reached"
 
 
 def again_and_again(life: Life) -> None:
@@ -438,10 +467,9 @@ def any_equity_will_do(patch: pytest.MonkeyPatch) -> None:
 def nothing_latches(patch: pytest.MonkeyPatch) -> None:
     remember = ScopeSum.remember
 
-    def forgetful(self: ScopeSum, *more: Any) -> bool:
-        is_news = remember(self, *more)
+    def forgetful(self: ScopeSum, *more: Any) -> None:
+        remember(self, *more)
         self._lost_on, self._fallen_at = None, ""
-        return is_news
 
     patch.setattr(ScopeSum, "remember", forgetful)
 
@@ -465,6 +493,16 @@ def everything_that_rests(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(scope_limits, "exposing", lambda position, open_orders: tuple(open_orders))
 
 
+def cancelled_before_it_is_measured(patch: pytest.MonkeyPatch) -> None:
+    follow_up = Gateway.follow_up
+
+    async def hasty(self: Gateway, beat: int) -> None:
+        await self._withdrawal.run(measured=True)
+        await follow_up(self, beat)
+
+    patch.setattr(Gateway, "follow_up", hasty)
+
+
 def nothing_memorable(_: ScopeBook) -> Mapping[tuple[str, str], Any]:
     return {}
 
@@ -486,6 +524,8 @@ RULES = (
          "max_daily_loss: it was reached"),
     Rule("a drawdown is remembered", instead(ScopeBook, "memories", nothing_memorable), fallen_and_restarted,
          "max_drawdown: it was reached"),
+    Rule("where it begins is remembered", instead(ScopeLimits, "_keep_news", always(None)), fallen_after_a_kill,
+         "max_drawdown: it was reached"),
     Rule("a drawdown waits for a person", nothing_latches, fallen_days_ago, "max_drawdown: it was reached"),
     Rule("the same again and again is too often", instead(Throttling, "strikes", always("")), again_and_again,
          "3 same orders left"),
@@ -497,6 +537,7 @@ RULES = (
          "there was room"),
     Rule("what rests is cancelled", instead(ScopeLimits, "resting", always(())), resting_while_it_falls,
          "rests though a limit is reached"),
+    Rule("it is measured first", cancelled_before_it_is_measured, dear_before_a_silence, "nobody asked for it"),
     Rule("what reduces may rest", everything_that_rests, resting_while_it_falls,
          "rests though a limit is reached|and nobody asked for it"),
     Rule("a reduction passes", no_reduction_is_special, getting_out, "there was room|only reduces was refused"),
@@ -537,3 +578,25 @@ def test_a_rule_that_is_switched_off_is_caught(rule: Rule, life: Life, monkeypat
     rule.off(monkeypatch)
     with pytest.raises(AssertionError, match=rule.caught):
         lead()
+
+
+def test_what_was_to_be_cancelled_at_a_moment_of_a_beat_may_be_cancelled_until_it_ends(life: Life) -> None:
+    """Whoever decides between two that are booked is not to be judged by what is booked before, or after."""
+    life.rebind(bounding(Ceilings(max_turnover=Turnover(D(275), 5))))
+    filled, gone, rests = [taken(life, OURS, buy(90)).client_order_id for _ in range(3)]
+    life.one_beat()
+    life.exchange.orders[filled].fill(D(1))
+    life.exchange.orders[gone].expire()
+    life.judge.beat_begins()
+    assert not life.judge._is_reached(rests)
+    ledger, look_up = life.engine.store.ledger, life.engine.gateway._look_up
+    for id_ in (filled, gone):
+        order = ledger.get(id_)
+        assert order is not None
+        life.main_loop.run(look_up.ask(order))
+        assert life.judge._is_reached(rests)
+    assert not any(life.bounds.unwanted()), "what is booked by now is no reason any more"
+    life.judge.beat_ends()
+    life.judge.beat_begins()
+    assert not life.judge._is_reached(rests)
+    life.judge.beat_ends()

@@ -294,7 +294,7 @@ def test_what_leaves_while_the_ledger_is_behind_is_what_the_table_says(
     assert kept_in_at_first is not None
     assert kept_in_at_first.reason.partition(":")[0] in ("ExecDown", "LedgerBehind")
     life.engine.store.flush()  # events are written when there is time
-    told = life.judge.told("LedgerBehind")
+    told = life.judge.events("LedgerBehind")
     assert len(told) == 1
     for act, much in BEHIND.items():
         order = life.place(real, _request(side if act is Act.OPENS else closing, Decimal(much), 100), "refused")

@@ -15,6 +15,7 @@ from typing import Any, Protocol
 from reconciler.errors import ExecRejected, ExecUnavailable, ExecUnknown
 from reconciler.exec_mcp.bridge import Handover
 from reconciler.exec_mcp.reply import OrderNotFound
+from reconciler.orders.order import Order
 from tests.simulation.engine import Engine
 from tests.simulation.exchange import Exchange
 from tests.simulation.model import Judge
@@ -59,6 +60,9 @@ class Wire:
     violation: AssertionError | None = None
     beside: Callable[[], None] | None = None
     """What somebody else does while an order is at the exchange, and its answer on its way."""
+
+    def booked(self, order: Order, hear: Callable[[], None]) -> None:
+        self.judge.booked(order, hear)
 
     def hook(self, point: str) -> None:
         if self.interruption is None or self.interruption[0] != point:
@@ -105,7 +109,7 @@ class Wire:
         if self._fault(f"dropped {tool}"):
             raise ExecUnknown("done, and the answer is lost")
         if (engine.link.status.connected, engine.link.status.connections) == (True, connection):
-            self.judge.bounds.told(tool, arguments)
+            self.judge.told(tool, arguments)
         return answer
 
     def _fault(self, name: str) -> bool:
