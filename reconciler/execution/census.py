@@ -10,18 +10,20 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
 from decimal import Decimal
-from typing import NamedTuple
+from typing import Any, Final, NamedTuple
 
 from reconciler import exact
 from reconciler.clock import Clock, utc
-from reconciler.execution.limits import Footprint, QuotePrices, footprint
-from reconciler.execution.scope_sum import MARK_S, ScopeSum
+from reconciler.execution.limits import Footprint, QuotePrices, Worth, footprint, worth
+from reconciler.execution.scope_sum import MARK_S, Factor, ScopeSum
 from reconciler.orders.holding import Holding
 from reconciler.orders.order import Order, will_be_shadow
 from reconciler.records.accounts import Scope
 from reconciler.records.mode import Mode
 from reconciler.records.record import Limits, Row
 from reconciler.store.store import Store
+
+_ONE: Final = Decimal(1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +60,10 @@ class Dossier:
     holding: Holding
     orders: dict[str, Order] = field(default_factory=dict)
     sums: list[ScopeSum] = field(default_factory=list)
+    factors: list[Factor] = field(default_factory=list)
+    """What its market's currency counts as in each of these."""
+    valued: tuple[tuple[Any, ...], Worth] | None = None
+    """What is held is worth, and by what that was reckoned: orders come and go much more often than that changes."""
 
     @property
     def is_flat(self) -> bool:
@@ -168,8 +174,11 @@ class Census:
         return QuotePrices(by_hand, by_hand)
 
     def footprint(self, dossier: Dossier) -> Footprint:
-        size = self.size_of(dossier.account_id, dossier.market)
-        return footprint(dossier.holding, dossier.orders.values(), self.prices(dossier), size, self.today())
+        size, prices = self.size_of(dossier.account_id, dossier.market), self.prices(dossier)
+        by = (dossier.holding, prices, size or _ONE, self.today())
+        if dossier.valued is None or dossier.valued[0] != by:
+            dossier.valued = by, worth(*by)
+        return footprint(dossier.holding.quantity, dossier.orders.values(), prices, size, dossier.valued[1])
 
     def on(self, account_id: str, market: str) -> list[Dossier]:
         """The real books of that market on that account."""

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 from decimal import Decimal
+from typing import Final, NamedTuple
 
 from reconciler import exact
 from reconciler.orders.holding import Holding
@@ -179,8 +180,7 @@ def _deviation(limits: Limits, request: OrderRequest, prices: QuotePrices) -> st
     return None
 
 
-@dataclass(frozen=True, slots=True)
-class Footprint:
+class Footprint(NamedTuple):
     """Money is in the currency of the market, as much as contracts are of; None where it cannot be measured.
 
     `held` is what the position is worth, `gross` the most that it can come to by open orders being filled; `traded`
@@ -199,28 +199,52 @@ class Footprint:
     open_orders: int = 0
 
 
-def footprint(
-    holding: Holding, open_orders: Iterable[Order], prices: QuotePrices, size: Decimal | None, today: date
-) -> Footprint:
-    """`size` is how much of the base currency one unit is, None where nobody tells: then nothing of it is measured."""
-    own = tuple(open_orders)
-    buys, sells = (_remaining(own, side) for side in (Side.BUY, Side.SELL))
-    position = holding.quantity
-    if size is None and (position or own):
-        return Footprint(None, None, None, None, None, position, buys, sells, len(own))
-    size = Decimal(1) if size is None else size
-    held = _worth(position, prices.ask, size)
-    return Footprint(
-        held,
-        _gross(position, own, prices, size, held),
-        _traded(own, prices, size),
+_UNMEASURED: Final = Footprint(None, None, None, None, None)
+
+
+class Worth(NamedTuple):
+    """What is held comes to at one quote, as `Footprint` has it; orders that come and go change nothing of it."""
+
+    held: Decimal | None
+    loss: Decimal | None
+    result: Decimal | None
+
+
+def worth(holding: Holding, prices: QuotePrices, size: Decimal, today: date) -> Worth:
+    """`size` is how much of the base currency one unit is."""
+    return Worth(
+        _worth(holding.quantity, prices.ask, size),
         _times(holding.loss_on(today, prices.bid, prices.ask), size),
         _times(_result(holding, prices), size),
+    )
+
+
+def footprint(
+    position: Decimal, open_orders: Iterable[Order], prices: QuotePrices, size: Decimal | None, held: Worth
+) -> Footprint:
+    """`size` is None where nobody tells how much of the base currency one unit is: then nothing of it is measured."""
+    own = tuple(open_orders)
+    if not own:
+        unmeasured = size is None and position
+        return _UNMEASURED._replace(position=position) if unmeasured else _of_what_is_held(position, held)
+    buys, sells = (_remaining(own, side) for side in (Side.BUY, Side.SELL))
+    if size is None:
+        return _UNMEASURED._replace(position=position, buys=buys, sells=sells, open_orders=len(own))
+    return Footprint(
+        held.held,
+        _gross(position, own, prices, size, held.held),
+        _traded(own, prices, size),
+        held.loss,
+        held.result,
         position,
         buys,
         sells,
         len(own),
     )
+
+
+def _of_what_is_held(position: Decimal, held: Worth) -> Footprint:
+    return Footprint(held.held, held.held, _ZERO, held.loss, held.result, position)
 
 
 def exposing(position: Decimal, open_orders: Sequence[Order]) -> tuple[Order, ...]:

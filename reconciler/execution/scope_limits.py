@@ -153,13 +153,15 @@ class ScopeLimits:
             return
         with self._lock:
             dossier = self._dossier_of(after)
+            known = dossier.orders.get(after.client_order_id)
+            if holding is None and known is None and (not after.is_open or after.outcome is Outcome.PENDING):
+                return  # it counts from its last look on
             if holding is not None:
                 dossier.holding = holding
-            known = dossier.orders.get(after.client_order_id)
-            if not after.is_open:
-                dossier.orders.pop(after.client_order_id, None)
-            elif after.outcome is not Outcome.PENDING or known is not None:
+            if after.is_open:
                 dossier.orders[after.client_order_id] = after
+            else:
+                dossier.orders.pop(after.client_order_id, None)
             if (amount := newly_traded(before, after)) != 0:
                 self._trade(dossier, self._clock.time(), amount)
             self._recount(dossier)
@@ -280,7 +282,7 @@ class ScopeLimits:
         with self._lock:
             pairs: dict[tuple[str, str], None] = {}
             for dossier in self._census.dossiers.values():
-                if not dossier.is_flat and any(one.scope.ceilings.needs_currency for one in dossier.sums):
+                if not dossier.is_flat and any(one.needs_currency for one in dossier.sums):
                     pairs[dossier.account_id, dossier.market] = None
             for one in self._sums:
                 if one.scope.ceilings.max_gross_notional is not None:
@@ -359,9 +361,8 @@ class ScopeLimits:
 
     def _exceeded(self, dossier: Dossier, side: Side) -> str:
         """The first limit that is exceeded with all that is open, as a sentence."""
-        for one in dossier.sums:
-            found = self._factor(dossier, one.scope)
-            if one.scope.ceilings.needs_currency and found.one is None:
+        for one, found in zip(dossier.sums, dossier.factors, strict=True):
+            if one.needs_currency and found.one is None:
                 return f"{one.scope}: {dossier.market} cannot be measured in {one.scope.currency}: {found.fault}"
             for usage in self._usages(one):
                 if not usage.is_reached or not usage.concerns(dossier.market):
@@ -412,7 +413,7 @@ class ScopeLimits:
             ScopeSum(scope, kind, known.get((str(scope), kind))) for scope in wanted for kind in self._kinds(scope)
         ]
         for dossier in self._census.dossiers.values():
-            dossier.sums = []
+            dossier.sums, dossier.factors = [], []
             self._place(dossier)
         self._keep_news(self._sums)
         self._remember_trades()
@@ -483,16 +484,15 @@ class ScopeLimits:
         for one in dossier.sums:
             if one not in sums:
                 one.leaves(dossier.instance_id)
-        dossier.sums = sums
+        dossier.sums, dossier.factors = sums, [self._factor(dossier, one.scope) for one in sums]
         self._recount(dossier)
 
     def _recount(self, dossier: Dossier) -> None:
         if not dossier.sums:
             return
         mark = self._census.footprint(dossier)
-        for one in dossier.sums:
-            factor = self._factor(dossier, one.scope)
-            one.put(dossier.instance_id, Share(dossier.instance_id, dossier.market, factor, mark))
+        for one, by in zip(dossier.sums, dossier.factors, strict=True):
+            one.put(dossier.instance_id, Share(dossier.instance_id, dossier.market, by, mark))
 
     def _factor(self, dossier: Dossier, scope: Scope) -> Factor:
         account = self._accounts.get(dossier.account_id)
@@ -503,9 +503,8 @@ class ScopeLimits:
 
     def _trade(self, dossier: Dossier, at_s: float, amount: Decimal | None) -> None:
         size = self._census.size_of(dossier.account_id, dossier.market)
-        for one in dossier.sums:
+        for one, (_, by) in zip(dossier.sums, dossier.factors, strict=True):
             if one.scope.ceilings.max_turnover is not None:
-                by = self._factor(dossier, one.scope).one
                 known = amount is not None and size is not None and by is not None
                 worth = exact.multiply(exact.multiply(amount or _ZERO, size or _ZERO), by or _ZERO) if known else None
                 one.trades(at_s, worth, dossier.instance_id)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import defaultdict, deque
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import date
 from decimal import Decimal
 from typing import Final, NamedTuple
@@ -26,6 +26,7 @@ NEAR: Final = Decimal("0.8")
 """From this part of a limit on, somebody is told."""
 _MONEY: Final = ("held", "gross", "traded", "loss", "result")
 
+_Step = Callable[[Decimal, Decimal], Decimal]
 Kind = str
 """`real`, `paper` or `shadow`."""
 
@@ -67,8 +68,7 @@ class Share:
         return f"what it holds of {self.market} has no quote, no price or no contract size"
 
 
-@dataclass(frozen=True, slots=True)
-class Usage:
+class Usage(NamedTuple):
     """How much of one limit is used. `used` is None where it cannot be measured, `why` says then whose it is.
 
     `settled` is the part that no cancel gives back. `is_reached`: nothing that adds exposure leaves any more.
@@ -118,6 +118,8 @@ class ScopeSum:
         self.scope = scope
         self.kind = kind
         self._own = usual(scope.currency)
+        self.needs_currency = scope.ceilings.needs_currency
+        self._has_bases = scope.ceilings.max_drawdown is not None
         memory = memory or ScopeMemory()
         self._high, self._folded, self._bases = memory.high, memory.folded, dict(memory.bases)
         self._fallen_at, self._lost_on = memory.fallen_at, memory.lost_on
@@ -134,7 +136,7 @@ class ScopeSum:
         self.beside: dict[tuple[str, str], tuple[Decimal, Decimal | None]] = {}
         """By account and market: what the exchange holds beside the books, and what it holds more than they do."""
         self._members: dict[str, Share] = {}
-        self._amounts: dict[str, Mapping[str, Decimal | None]] = {}
+        self._amounts: dict[str, dict[str, Decimal | None]] = {}
         """What each member counts, of what a limit asks for."""
         self._wanted = tuple(
             dict.fromkeys(
@@ -165,10 +167,14 @@ class ScopeSum:
     def put(self, key: str, member: Share | None) -> None:
         """What it counts from now on; None: nothing."""
         self.version += 1
-        if (before := self._members.pop(key, None)) is not None:
+        before = self._members.get(key)
+        if before is not None and member is not None and self._recounts(key, before, member):
+            return
+        if before is not None:
+            del self._members[key]
             self._uncount(key, before)
         if member is not None:
-            if self.scope.ceilings.max_drawdown is not None and key not in self._bases:
+            if self._has_bases and key not in self._bases:
                 self._begin(key, member)
             self._members[key] = member
             self._count(key, member)
@@ -222,8 +228,8 @@ class ScopeSum:
             usage = self._usage("max_daily_loss", most, lost, lost, ("loss",))
             if self._lost_on is not None and self._lost_on >= today:
                 told = usage.why or f"{_text(lost)} lost of {_text(most)} {self.scope.currency}"
-                usage = replace(
-                    usage, is_reached=True, why=f"{told}; it was reached today, and holds until the day ends"
+                usage = usage._replace(
+                    is_reached=True, why=f"{told}; it was reached today, and holds until the day ends"
                 )
             yield usage
         if (most := ceilings.max_drawdown) is not None:
@@ -231,7 +237,7 @@ class ScopeSum:
             usage = self._usage("max_drawdown", most, fallen, fallen, ("result",))
             if self._fallen_at:
                 lift = f"it was reached at {self._fallen_at}, and holds until: reconciler limits lift {self._flag}"
-                usage = replace(usage, is_reached=True, why=f"{usage.why}; {lift}" if usage.why else lift)
+                usage = usage._replace(is_reached=True, why=f"{usage.why}; {lift}" if usage.why else lift)
             yield usage
         if ceilings.max_open_orders is not None:
             yield self._usage("max_open_orders", Decimal(ceilings.max_open_orders), Decimal(self._open), _ZERO, ())
@@ -243,7 +249,7 @@ class ScopeSum:
             usage = self._usage("max_turnover", turnover.amount, used, self._window, ("traded",))
             if self._blind:
                 blind = f"the price of what {', '.join(sorted(self._blind))} traded is not known"
-                usage = replace(usage, used=None, is_reached=True, why=blind)
+                usage = usage._replace(used=None, is_reached=True, why=blind)
             yield usage
         if (least := ceilings.min_equity) is not None:
             yield self._floor(least)
@@ -285,8 +291,8 @@ class ScopeSum:
         With `side`: the most that orders of that side can make of it.
         """
         booked, buys, sells = self._markets.get(market, (_ZERO, _ZERO, _ZERO))
-        beside = exact.total(quantity for (_, one), (quantity, _) in self.beside.items() if one == market)
-        known = (booked, exact.add(booked, beside))
+        beside = [quantity for (_, one), (quantity, _) in self.beside.items() if one == market]
+        known = (booked, exact.add(booked, exact.total(beside)) if beside else booked)
         longest, shortest = exact.add(max(known), buys), exact.subtract(sells, min(known))
         worst = {Side.BUY: longest, Side.SELL: shortest, None: max(longest, shortest)}[side]
         return max(map(exact.size, known)), max(_ZERO, worst)
@@ -322,6 +328,35 @@ class ScopeSum:
             if amount is None:
                 self._unmeasured[name][key] = share
 
+    def _recounts(self, key: str, before: Share, member: Share) -> bool:
+        """Count what is other than it was, which is little where an order came or went; False where all may be."""
+        was, now = before.footprint, member.footprint
+        if (before.factor, before.market) != (member.factor, member.market):
+            return False
+        if self._has_bases and key not in self._bases:
+            return False
+        amounts = self._amounts[key]
+        gone, come = {}, {}
+        for name in self._wanted:
+            value, known = getattr(now, name), getattr(was, name)
+            if value is known or value == known:
+                continue
+            gone[name] = amounts[name]
+            come[name] = amounts[name] = member.amount(name, self.base_of(key) if name == "result" else _ZERO)
+        self._add_amounts(member, gone, exact.subtract)
+        self._add_amounts(member, come, exact.add)
+        for name, amount in come.items():
+            if amount is None:
+                self._unmeasured[name][key] = member
+            elif gone[name] is None:
+                del self._unmeasured[name][key]
+        self._open += now.open_orders - was.open_orders
+        if member.market in self.scope.ceilings.max_position:
+            self._add_quantities(member, was, exact.subtract)
+            self._add_quantities(member, now, exact.add)
+        self._members[key] = member
+        return True
+
     def _uncount(self, key: str, share: Share) -> None:
         amounts = self._amounts.pop(key)
         self._add(share, amounts, exact.subtract, -1)
@@ -329,13 +364,13 @@ class ScopeSum:
             if amount is None:
                 del self._unmeasured[name][key]
 
-    def _add(
-        self,
-        share: Share,
-        amounts: Mapping[str, Decimal | None],
-        step: Callable[[Decimal, Decimal], Decimal],
-        sign: int,
-    ) -> None:
+    def _add(self, share: Share, amounts: Mapping[str, Decimal | None], step: _Step, sign: int) -> None:
+        self._add_amounts(share, amounts, step)
+        self._open += sign * share.footprint.open_orders
+        if share.market in self.scope.ceilings.max_position:
+            self._add_quantities(share, share.footprint, step)
+
+    def _add_amounts(self, share: Share, amounts: Mapping[str, Decimal | None], step: _Step) -> None:
         for name, amount in amounts.items():
             if not amount:
                 continue
@@ -343,11 +378,11 @@ class ScopeSum:
                 self._losses[share.factor] = step(self._losses[share.factor], amount)
             else:
                 self._total[name] = step(self._total[name], amount)
-        mark = share.footprint
-        self._open += sign * mark.open_orders
-        if share.market in self.scope.ceilings.max_position:
-            sums = self._markets[share.market]
-            for index, quantity in enumerate((mark.position, mark.buys, mark.sells)):
+
+    def _add_quantities(self, share: Share, mark: Footprint, step: _Step) -> None:
+        sums = self._markets[share.market]
+        for index, quantity in enumerate((mark.position, mark.buys, mark.sells)):
+            if quantity:
                 sums[index] = step(sums[index], quantity)
 
     def _begin(self, key: str, member: Share) -> None:
@@ -357,6 +392,8 @@ class ScopeSum:
             self._is_news = True
 
     def _gross(self, name: str) -> Decimal:
+        if not self.beside:
+            return self._total[name]
         more = exact.total(value for _, value in self.beside.values() if value is not None)
         return exact.add(self._total[name], more)
 
@@ -365,13 +402,13 @@ class ScopeSum:
         return exact.total(lost for factor, lost in self._losses.items() if lost > 0 or factor.currency == self._own)
 
     def _usage(self, limit: str, most: Decimal, used: Decimal, settled: Decimal, needed: tuple[str, ...]) -> Usage:
-        blind = {one.instance_id: one for name in needed for one in self._unmeasured[name].values()}
-        if blind:
+        if any(self._unmeasured[name] for name in needed):
+            blind = {one.instance_id: one for name in needed for one in self._unmeasured[name].values()}
             first = blind[min(blind)]
             others = f" (and {len(blind) - 1} more)" if len(blind) > 1 else ""
             why = f"it cannot be measured: {first.instance_id}{others}: {first.fault()}"
             return Usage(limit, None, settled, most, True, why)
-        if limit == "max_gross_notional" and any(value is None for _, value in self.beside.values()):
+        if limit == "max_gross_notional" and self.beside and any(value is None for _, value in self.beside.values()):
             return Usage(
                 limit, None, settled, most, True, "it cannot be measured: what the exchange holds has no quote"
             )
