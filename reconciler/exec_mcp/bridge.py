@@ -351,6 +351,10 @@ class Handover:
         """What went wrong on the way, where that leaves it open whether the server acted."""
         self.limited: str | None = None
         """What the server, asked too often, said of when to ask again (`Retry-After`, which may be empty)."""
+        self.arrived: Any = None
+        """An answer that is there, and that the SDK is to read."""
+        self.request_id: int | None = None
+        """By what the server knows it that wants to be told when nobody waits for it any more."""
 
     @property
     def is_possibly_sent(self) -> bool:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import logging
 import random
 from collections import deque
@@ -30,6 +31,7 @@ from reconciler.validation.secrets import scrub_values
 if TYPE_CHECKING:
     from mcp.client.session import ClientSession
 
+    from reconciler.exec_mcp.wire import ShortWay
 
 log = logging.getLogger(__name__)
 
@@ -79,6 +81,8 @@ NOT_YET = "not connected yet"
 
 _MOST_TOOLS = 2_000
 _GIVEN_UP = "given up before it was sent"
+_TELLING_S: Final = 0.5
+"""How long it may take until it is on its way that a call is given up."""
 
 
 Judge = Callable[[Mapping[str, Offer]], Mapping[str, Any]]
@@ -113,6 +117,9 @@ class Connection:
         self._idle = asyncio.Event()
         self._idle.set()
         self._secrets: tuple[str, ...] = ()
+        self._short_way: ShortWay | None = None
+        self._mirrored: frozenset[str] = frozenset()
+        """The tools some of whose arguments are told in headers, too."""
         self._murmur = Murmur(options.name, clock, self.scrubbed)
         self.words = options.words
         """The mapping with the secrets that its constants refer to, as they were read for this connection."""
@@ -173,9 +180,15 @@ class Connection:
             async with asyncio.timeout(timeout_s) as limit:
                 now = asyncio.get_running_loop().time
                 handover.on_withheld = lambda: limit.reschedule(now())
-                request = CallToolRequest(params=CallToolRequestParams(name=tool, arguments=dict(arguments)))
-                result = await session.send_request(request, CallToolResult)
+                short, result = self._short_way, None
+                if short is not None and short.is_open and tool not in self._mirrored:
+                    result = await short.call(tool, arguments, handover)
+                if result is None:  # or an answer that it has to read
+                    request = CallToolRequest(params=CallToolRequestParams(name=tool, arguments=dict(arguments)))
+                    result = await session.send_request(request, CallToolResult)
         except Exception as error:
+            if isinstance(error, TimeoutError) and handover.request_id is not None and handover.is_possibly_sent:
+                await self._tell_cancel(session, handover.request_id)
             raise self._verdict(error, timeout_s, handover) from error
         finally:
             CURRENT.reset(token)
@@ -185,6 +198,15 @@ class Connection:
         self._answered_s = self._clock.monotonic()
         text = "\n".join(block.text for block in result.content if block.type == "text")
         return Reply(bool(result.is_error), result.structured_content, text)
+
+    async def _tell_cancel(self, session: ClientSession, request_id: int) -> None:
+        """Tell the server that nobody waits for its answer any more, as the SDK does of what it asked itself."""
+        from mcp_types import CancelledNotification, CancelledNotificationParams
+
+        params = CancelledNotificationParams(request_id=request_id, reason="no answer in time")
+        with contextlib.suppress(Exception):  # it may be gone, and may not care
+            async with asyncio.timeout(_TELLING_S):
+                await session.send_notification(CancelledNotification(params=params))
 
     def _verdict(self, error: Exception, timeout_s: float, handover: Handover) -> ExecError:
         """What `error` says of the call: the boundary to whatever the SDK raises."""
@@ -228,7 +250,8 @@ class Connection:
             self._lost.clear()
             options, self._secrets = self.options.opened()
             self.words = options.words
-            client_of = Client(open_transport(options, self._murmur.heard), cache=None, message_handler=self._note)
+            transport, self._short_way = open_transport(options, self._murmur.heard)
+            client_of = Client(transport, cache=None, message_handler=self._note)
             async with contextlib.AsyncExitStack() as stack:
                 async with self._starting() as start_s:
                     client = await stack.enter_async_context(client_of)
@@ -295,11 +318,13 @@ class Connection:
 
     async def _list_tools(self, session: ClientSession, most_s: float | None = None) -> None:
         from mcp.shared.exceptions import MCPError
+        from mcp.shared.inbound import X_MCP_HEADER_KEY
         from mcp_types import PaginatedRequestParams
 
         from reconciler.exec_mcp.reception import UNREADABLE
 
         listed: dict[str, Offer] = {}
+        mirrored: set[str] = set()
         cursor: str | None = None
         most_s = most_s or self.options.timeout_s
         try:
@@ -307,6 +332,7 @@ class Connection:
                 while True:
                     page = await session.list_tools(params=PaginatedRequestParams(cursor=cursor))
                     listed |= {tool.name: Offer(tool.input_schema, tool.output_schema) for tool in page.tools}
+                    mirrored |= {tool.name for tool in page.tools if X_MCP_HEADER_KEY in json.dumps(tool.input_schema)}
                     cursor = page.next_cursor
                     if cursor is None:
                         break
@@ -318,6 +344,7 @@ class Connection:
             if error.code != UNREADABLE:
                 raise
             raise ExecUnavailable(f"its list of tools cannot be read: it {error}") from None
+        self._mirrored = frozenset(mirrored)
         self._answered_s = self._looked_s = self._clock.monotonic()
         self.note(self._judge(listed))
 

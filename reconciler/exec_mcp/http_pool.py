@@ -3,15 +3,21 @@
 A request is claimed when its connection is there and nothing is left to wait for; one that may not leave gives its
 connection back as it was. It is written whole, in one piece, and is out of hand once the socket has taken all of it.
 Knows nothing of MCP, redirects or retries: what failed is told, and whoever asked knows what that means.
+
+A request that stands ready as bytes is posted as it is, and an answer like most, JSON of a told length, is cut out of
+what came. Any other answer is read as the library would have it, from its beginning.
 """
 
 from __future__ import annotations
 
 import asyncio
+import re
+import select
 import ssl
 from collections import deque
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Final, cast
 
@@ -31,8 +37,30 @@ LATIN: Final = "iso-8859-1"
 one."""
 
 
+_LONGEST_BYTES: Final = 1024 * 1024
+"""Of a plain answer."""
+_HEAD_END: Final = b"\r\n\r\n"
+_PLAIN_HEAD: Final = re.compile(rb"HTTP/1\.1 200 [\t -~]*(?:\r\n[0-9A-Za-z_-]+:[\t -~]*)*\r\n\r\n")
+_TELLING: Final = re.compile(
+    rb"(?i)\r\n(content-length|content-type|content-encoding|transfer-encoding|connection|set-cookie|upgrade|trailer):"
+    rb"[\t ]*([^\r]*)"
+)
+_JSON: Final = b"application/json"
+
+
 class Unclaimed(Exception):
     """The request must not be written."""
+
+
+@dataclass(frozen=True, slots=True)
+class Parcel:
+    """A POST that stands ready to be written: its head, up to the empty line, and its body."""
+
+    url: httpx2.URL
+    head: bytes
+    body: bytes
+    claim: Callable[[], bool]
+    written: Callable[[], object]
 
 
 class HttpPool(httpx2.AsyncBaseTransport):
@@ -66,14 +94,48 @@ class HttpPool(httpx2.AsyncBaseTransport):
                 line.close()
             self._room.release()
             raise
+        return self._response(head, line, timeouts.get("read"))
+
+    def _response(self, head: h11.Response, line: _Line, timeout_s: float | None) -> httpx2.Response:
         response = httpx2.Response(
             head.status_code,
             headers=head.headers.raw_items(),
-            stream=_Body(self, line, timeouts.get("read")),
+            stream=_Body(self, line, timeout_s),
             extensions={"http_version": b"HTTP/" + head.http_version, "reason_phrase": head.reason},
         )
         response.headers.encoding = LATIN
         return response
+
+    async def post(self, parcel: Parcel, connect_s: float, write_s: float) -> bytes | httpx2.Response:
+        """The body of an answer that is plain: status 200, JSON, all of it there. Any other, as the library has it.
+
+        Raises as `handle_async_request` does. A connection may be waited for, and made, for so long; an answer for as
+        long as whoever asks waits.
+        """
+        if self._room.locked():
+            async with _within(connect_s, httpx2.PoolTimeout):
+                await self._room.acquire()
+        else:
+            await self._room.acquire()
+        line: _Line | None = None
+        try:
+            line = self._kept() or await self._connected(parcel.url, connect_s)
+            if not parcel.claim():
+                self._keep(line)
+                line = None
+                raise Unclaimed
+            await line.pass_on(parcel.head + parcel.body, write_s)
+            parcel.written()
+            if (body := await line.plain()) is None:
+                return self._response(await line.unusual(parcel), line, None)
+        except BaseException:
+            if line is not None:
+                line.close()
+            self._room.release()
+            raise
+        self._keep(line)
+        self._room.release()
+        return body
 
     async def aclose(self) -> None:
         self._is_closed = True
@@ -101,7 +163,7 @@ class HttpPool(httpx2.AsyncBaseTransport):
             self._idle.popleft()[0].close()
         while self._idle:
             line = self._idle.pop()[0]
-            if not line.is_lost:
+            if line.is_quiet():
                 return line
             line.close()
         return None
@@ -138,6 +200,7 @@ class _Line(asyncio.Protocol):
         self._arrived: deque[bytes] = deque()
         self._stirred: asyncio.Future[None] | None = None
         self._is_full = False
+        self._readable = select.poll()
         self.is_lost = False
         self._why: Exception | None = None
 
@@ -146,6 +209,7 @@ class _Line(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.Transport", transport)
         self._transport.set_write_buffer_limits(high=0)  # told of as soon as the socket does not take all
+        self._readable.register(self._transport.get_extra_info("socket").fileno(), select.POLLIN)
 
     def data_received(self, data: bytes) -> None:
         self._arrived.append(data)
@@ -171,7 +235,6 @@ class _Line(asyncio.Protocol):
 
     async def write(self, request: httpx2.Request, body: bytes, timeout_s: float | None) -> None:
         """Write the whole request; on return it is out of hand."""
-        assert self._transport is not None
         try:
             started = h11.Request(method=request.method, target=request.url.raw_path, headers=request.headers.raw)
             pieces = [self._http.send(started)]
@@ -180,11 +243,55 @@ class _Line(asyncio.Protocol):
             pieces.append(self._http.send(h11.EndOfMessage()))
         except h11.LocalProtocolError as error:
             raise httpx2.LocalProtocolError(str(error)) from error
-        self._transport.write(b"".join(piece for piece in pieces if piece))
+        await self.pass_on(b"".join(piece for piece in pieces if piece), timeout_s)
+
+    async def pass_on(self, data: bytes, timeout_s: float | None) -> None:
+        """Write bytes; on return they are out of hand."""
+        assert self._transport is not None
+        self._transport.write(data)
         if self._is_full:
             async with _within(timeout_s, httpx2.WriteTimeout):
                 while self._is_full and not self.is_lost:
                     await self._stir_awaited()
+
+    async def plain(self) -> bytes | None:
+        """The body of a plain answer. None where it is anything else: nothing of it was taken then."""
+        end = needed = 0
+        while True:
+            data = self._arrived[0] if len(self._arrived) == 1 else b"".join(self._arrived)
+            if not needed and data:
+                if (end := data.find(_HEAD_END) + len(_HEAD_END)) < len(_HEAD_END):
+                    if len(data) > _HEADERS_BYTES:
+                        return None
+                elif (length := _plain_length(data[:end])) is None:
+                    return None
+                else:
+                    needed = end + length
+            if needed and len(data) >= needed:
+                if self.is_lost or len(data) > needed:
+                    return None
+                self._arrived.clear()
+                return data[end:]
+            if self.is_lost:
+                return None
+            await self._more()
+
+    async def _more(self) -> None:
+        """Wait for what comes next."""
+        before = len(self._arrived)
+        while len(self._arrived) == before and not self.is_lost:
+            await self._stir_awaited()
+
+    async def unusual(self, parcel: Parcel) -> h11.Response:
+        """What the answer to it begins with, where that is not plain."""
+        url, size = parcel.url, str(len(parcel.body))
+        # It was written already: only told to whoever reads what comes.
+        self._http.send(
+            h11.Request(method="POST", target=url.raw_path, headers=[("Host", url.host), ("Content-Length", size)])
+        )
+        self._http.send(h11.Data(data=parcel.body))
+        self._http.send(h11.EndOfMessage())
+        return await self.head(None)
 
     async def head(self, timeout_s: float | None) -> h11.Response:
         """What the answer begins with."""
@@ -200,9 +307,15 @@ class _Line(asyncio.Protocol):
         while isinstance(event := await self._event(timeout_s), h11.Data):
             yield bytes(event.data)
 
+    def is_quiet(self) -> bool:
+        """True where the server has neither hung up nor said anything meanwhile, which the loop may not know yet."""
+        return not self.is_lost and not self._arrived and not self._readable.poll(0)
+
     def is_reusable(self) -> bool:
-        """True where a whole request was answered wholly; then it is ready for the next."""
-        if self.is_lost or self._arrived or not self._http.our_state is self._http.their_state is h11.DONE:
+        """True where a whole request was answered wholly, and nothing came behind that; it is ready for the next."""
+        if self.is_lost or self._arrived or self._http.trailing_data[0]:
+            return False
+        if not self._http.our_state is self._http.their_state is h11.DONE:
             return False
         self._http.start_next_cycle()
         return True
@@ -245,6 +358,19 @@ class _Line(asyncio.Protocol):
     def _stir(self) -> None:
         if self._stirred is not None and not self._stirred.done():
             self._stirred.set_result(None)
+
+
+def _plain_length(head: bytes) -> int | None:
+    """How long the body is that follows; None where that is not plain."""
+    if _PLAIN_HEAD.fullmatch(head) is None:
+        return None
+    told = _TELLING.findall(head)
+    said = {name.lower(): value.strip() for name, value in told}
+    kind, length = said.pop(b"content-type", b"").lower(), said.pop(b"content-length", b"")
+    if len(said) + 2 != len(told) or said.get(b"connection", b"keep-alive").lower() != b"keep-alive":
+        return None
+    is_plain = said.keys() <= {b"connection"} and kind.partition(b";")[0].rstrip() == _JSON and length.isdigit()
+    return int(length) if is_plain and len(length) < len(str(_LONGEST_BYTES)) else None
 
 
 class _Body(httpx2.AsyncByteStream):

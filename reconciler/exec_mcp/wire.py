@@ -20,6 +20,7 @@ import signal
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import replace
+from itertools import count
 from types import TracebackType
 from typing import Any, Final
 
@@ -28,18 +29,29 @@ import httpx2
 from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
 from mcp.client.stdio import get_default_environment
 from mcp.client.streamable_http import streamable_http_client
+from mcp.shared.exceptions import MCPError
+from mcp.shared.inbound import MCP_PROTOCOL_VERSION_HEADER, encode_header_value
 from mcp.shared.message import SessionMessage
+from mcp_types import CallToolResult, JSONRPCError, JSONRPCResponse
+from mcp_types.methods import validate_server_result
+from mcp_types.version import KNOWN_PROTOCOL_VERSIONS, MODERN_PROTOCOL_VERSIONS
 
 from reconciler.exec_mcp.bridge import CURRENT, Handover, flat
-from reconciler.exec_mcp.http_pool import HttpPool, Unclaimed
+from reconciler.exec_mcp.http_pool import HttpPool, Parcel, Unclaimed
 from reconciler.exec_mcp.options import ServerOptions, resolved
-from reconciler.exec_mcp.reception import Lines, Unread, error, id_of, message, received
+from reconciler.exec_mcp.reception import UNREADABLE, Lines, Unread, error, id_of, message, received
 
 _READ_S = 300.0
 """A server may hold an event stream open this long; calls have their own, shorter, time-out."""
 _WRITE_S = 1.0
 """How long the writing of a call may take: whoever closes something waits for it. What was cut off, no server can
 act on."""
+_FIRST_ID: Final = 1_000_000_000
+"""The ids of calls that take the short way: above all that the SDK counts for its own."""
+_OF_THE_LOOK: Final = frozenset({b"content-length", b"mcp-method", b"mcp-name"})
+"""What a request has for itself alone, of the headers."""
+_encoded = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode
+_WITHHELD: Final = "a call that was given up or sent before is not sent"
 _TOO_MANY = 429
 _NOT_ACTED_ON = frozenset({401, 403, 404, 405, 413, 415, 421, 426})
 """The HTTP statuses that say that a call was turned away. To MCP, 404 means that the session is gone.
@@ -49,24 +61,27 @@ out, and 400 and 422 are whatever a gateway makes of them. So is 429, which a se
 """
 
 
-def open_transport(options: ServerOptions, heard: Callable[[str], None]) -> AbstractAsyncContextManager[Any]:
-    """The transport that `options` describe, with `Wire` behind it or `Outbox` in front of it.
+def open_transport(
+    options: ServerOptions, heard: Callable[[str], None]
+) -> tuple[AbstractAsyncContextManager[Any], ShortWay | None]:
+    """The transport that `options` describe, with `Wire` behind it or `Outbox` in front of it; and the short way to it.
 
     `heard` is told each line that a server on standard input and output writes to its standard error.
     """
     if options.kind == "stdio":
-        return _piped(child(options.command, resolved(options.env), heard))
-    return _http(options.url, resolved(options.headers), options.timeout_s)
+        return _piped(child(options.command, resolved(options.env), heard)), None
+    pool = HttpPool()
+    # Connecting gives up before the call does: then it is still certain that nothing was sent.
+    timeouts = httpx2.Timeout(options.timeout_s * 0.8, read=_READ_S)
+    headers = {**resolved(options.headers), "accept-encoding": "identity"}
+    short = ShortWay(pool, options.timeout_s * 0.8)
+    client = _Client(headers=headers, timeout=timeouts, transport=Wire(pool, short))
+    short.cookies = client.cookies
+    return _http(options.url, client), short
 
 
 @asynccontextmanager
-async def _http(url: str, headers: Mapping[str, str], timeout_s: float) -> AsyncIterator[Any]:
-    client = _Client(
-        headers={**headers, "accept-encoding": "identity"},
-        # Connecting gives up before the call does: then it is still certain that nothing was sent.
-        timeout=httpx2.Timeout(timeout_s * 0.8, read=_READ_S),
-        transport=Wire(HttpPool()),
-    )
+async def _http(url: str, client: _Client) -> AsyncIterator[Any]:
     # The size of an event is counted in `reception`.
     async with client, streamable_http_client(url, http_client=client, max_sse_event_size=None) as streams:
         yield streams
@@ -147,26 +162,29 @@ def _cancelled(request_id: Any) -> str:
 class Wire(httpx2.AsyncBaseTransport):
     """HTTP for MCP calls: each is sent once, and its failures become answers of its own."""
 
-    def __init__(self, inner: httpx2.AsyncBaseTransport) -> None:
+    def __init__(self, inner: httpx2.AsyncBaseTransport, short: ShortWay | None = None) -> None:
         self._inner = inner
+        self._short = short
 
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
-        call, message = CURRENT.get(), await _message(request)
-        if call is None or message.get("method") != "tools/call":
-            return await received(request, await self._inner.handle_async_request(request), message.get("id"))
-        if not call.is_open:
-            return _withheld(request)
+        call, sent = CURRENT.get(), await _message(request)
+        if call is None or sent.get("method") != "tools/call":
+            response = await received(request, await self._inner.handle_async_request(request), sent.get("id"))
+            if self._short is not None and sent.get("method") == "tools/list":
+                self._short.learn(request, sent, response)
+            return response
+        arrived, call.arrived = call.arrived, None
+        if arrived is None and not call.is_open:
+            return httpx2.Response(502, text=_WITHHELD, request=request)
         timeouts = {**request.extensions.get("timeout", {}), "write": _WRITE_S}
         request.extensions = {**request.extensions, "timeout": timeouts, "claim": call.claim, "written": call.finish}
         try:
-            response = await received(request, await self._inner.handle_async_request(request), message.get("id"))
+            arrived = arrived or await self._inner.handle_async_request(request)
+            response = await received(request, arrived, sent.get("id"))
         except Unclaimed:
-            return _withheld(request)
-        except (httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.PoolTimeout) as error:
-            call.not_delivered = flat(error)
-            return httpx2.Response(503, text=str(error), request=request)
+            return httpx2.Response(502, text=_WITHHELD, request=request)
         except httpx2.TransportError as error:
-            call.trouble = flat(error)
+            note(error, call)
             return httpx2.Response(502, text=str(error), request=request)
         finally:
             call.finish()
@@ -183,8 +201,115 @@ class Wire(httpx2.AsyncBaseTransport):
         await self._inner.aclose()
 
 
-def _withheld(request: httpx2.Request) -> httpx2.Response:
-    return httpx2.Response(502, text="a call that was given up or sent before is not sent", request=request)
+class ShortWay:
+    """Calls of tools written to the network as the SDK would, without its session, its tasks and its streams between.
+
+    It learns from the SDK's own look at the tools what a request has to be like. An answer that is not plain is left to
+    the SDK, which reads it as if it had asked itself: redirects, failures, events. Who answers in events is asked by
+    the SDK from then on: what else may stand in such a stream, it sees to.
+    """
+
+    def __init__(self, pool: HttpPool, connect_s: float) -> None:
+        self._pool = pool
+        self._connect_s = connect_s
+        self._url: httpx2.URL | None = None
+        self._head = b""
+        self._version = ""
+        self._meta: Any = None
+        self._ids = count(_FIRST_ID)
+        self.cookies = httpx2.Cookies()
+        """What the server has set: a request that has to bring some takes the SDK's way."""
+
+    def learn(self, request: httpx2.Request, message: Mapping[str, Any], response: httpx2.Response) -> None:
+        """How the SDK asked what tools there are, and how that was answered."""
+        if response.status_code != 200:
+            return
+        self._version = request.headers.get(MCP_PROTOCOL_VERSION_HEADER, "")
+        is_json = response.headers.get("content-type", "").lower().startswith("application/json")
+        self._url = request.url if is_json and self._version in KNOWN_PROTOCOL_VERSIONS else None
+        self._meta = message.get("params", {}).get("_meta")
+        kept = [header for header in request.headers.raw if header[0].lower() not in _OF_THE_LOOK]
+        self._head = b"".join(
+            [b"POST ", request.url.raw_path, b" HTTP/1.1\r\n", *(b"%s: %s\r\n" % header for header in kept)]
+        )
+
+    @property
+    def is_open(self) -> bool:
+        return self._url is not None and not len(self.cookies.jar)
+
+    @property
+    def _is_modern(self) -> bool:
+        return self._version in MODERN_PROTOCOL_VERSIONS
+
+    async def call(self, tool: str, arguments: Mapping[str, Any], call: Handover) -> CallToolResult | None:
+        """What the tool answers; None where `call` holds an answer that the SDK has to read.
+
+        Raises MCPError where it is an error, httpx2.TransportError and Unclaimed where there is none, ValidationError
+        where it is no tool result. Where nobody waits any more, the server is to be told of `call.notice`, if any.
+        """
+        assert self._url is not None
+        id_ = next(self._ids)
+        params: dict[str, Any] = {"name": tool, "arguments": arguments}
+        head = self._head
+        if self._meta:
+            params["_meta"] = self._meta
+        if self._is_modern:  # it sees that nobody waits any more by its answer being hung up on
+            head += b"mcp-method: tools/call\r\nmcp-name: %s\r\n" % encode_header_value(tool).encode("ascii")
+        else:
+            call.request_id = id_
+        body = _encoded({"jsonrpc": "2.0", "id": id_, "method": "tools/call", "params": params}).encode()
+        head += b"content-length: %d\r\n\r\n" % len(body)
+        try:
+            parcel = Parcel(self._url, head, body, call.claim, call.finish)
+            answer = await self._pool.post(parcel, self._connect_s, _WRITE_S)
+        except httpx2.TransportError as error:
+            note(error, call)
+            raise
+        finally:
+            call.finish()
+        if isinstance(answer, httpx2.Response):
+            kind = answer.headers.get("content-type", "").lower()
+            if answer.status_code != 200 or not kind.startswith("application/json"):
+                if kind.startswith("text/event-stream"):
+                    self._url = None
+                call.arrived = answer
+                return None
+            answer = await self._read(answer, id_, call)
+        return self._result(answer, id_, call)
+
+    async def _read(self, answer: httpx2.Response, id_: int, call: Handover) -> bytes:
+        """What it holds: it comes in chunks, say, or packed, or is very long."""
+        assert self._url is not None
+        answer.request = httpx2.Request("POST", self._url)
+        self.cookies.extract_cookies(answer)
+        try:
+            return (await received(answer.request, answer, id_)).content
+        except httpx2.TransportError as error:
+            note(error, call)
+            raise
+
+    def _result(self, body: bytes, id_: int, call: Handover) -> CallToolResult | None:
+        try:
+            read = message(body)
+        except Unread as unread:
+            raise MCPError(UNREADABLE, str(unread)) from None
+        if isinstance(read, JSONRPCError) and read.id == id_:
+            raise MCPError(read.error.code, read.error.message, read.error.data)
+        if not isinstance(read, JSONRPCResponse) or read.id != id_:
+            call.arrived = httpx2.Response(200, headers={"content-type": "application/json"}, content=body)
+            return None
+        result = read.result if self._is_modern else {k: v for k, v in read.result.items() if k != "resultType"}
+        with contextlib.suppress(KeyError):
+            validate_server_result("tools/call", self._version, result)
+        return CallToolResult.model_validate(result, by_name=False)
+
+
+def note(error: httpx2.TransportError, call: Handover) -> None:
+    """What it says of a call that there is no answer to it."""
+    if isinstance(error, (httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.PoolTimeout)):
+        call.not_delivered = flat(error)
+    else:
+        call.trouble = flat(error)
 
 
 async def _message(request: httpx2.Request) -> Mapping[str, Any]:

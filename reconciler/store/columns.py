@@ -1,11 +1,13 @@
 """Values as columns of the database, and back: JSON, decimals, times, orders and their fills. Exact both ways.
 
-Orders become the items that lists show, too.
+Orders become the items that lists show, too. And the tags, of which a ledger's ids carry one.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
+import secrets
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -225,3 +227,25 @@ def fill_from(columns: Mapping[str, Any]) -> Fill:
         is_made_up=bool(columns["made_up"]),
         fee_currency=columns["fee_currency"],
     )
+
+
+_DIGITS = "0123456789abcdefghijklmnopqrstuvwxyz"
+
+
+def make_tag() -> str:
+    """A new one. With a digit in front, where ids of before there were tags have a letter, of their time."""
+    return secrets.choice(_DIGITS[:10]) + "".join(secrets.choice(_DIGITS) for _ in range(3))
+
+
+def seeded_tag(seed: str) -> str:
+    """The same for the same seed, for a database that ends with its run: its orders are called the same again."""
+    number = int.from_bytes(hashlib.sha256(seed.encode()).digest()[:8], "big")
+    letters = [_DIGITS[number // 36**place % 36] for place in range(3)]
+    return _DIGITS[number % 10] + "".join(letters)
+
+
+def add_tag(db: Database) -> str:
+    """Give the database one more, within the caller's transaction: from now on its orders are others than before."""
+    tag = make_tag()
+    db.execute("INSERT INTO tags (tag) VALUES (?)", [tag])
+    return tag

@@ -17,10 +17,8 @@ from __future__ import annotations
 
 import errno
 import fcntl
-import hashlib
 import os
 import re
-import secrets
 import struct
 import tempfile
 import zlib
@@ -28,8 +26,6 @@ from collections.abc import Sequence
 from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import NamedTuple
-
-from sqlite_utils import Database
 
 from reconciler.ending import in_children, let_go
 from reconciler.errors import StoreError, StoreLocked
@@ -44,9 +40,9 @@ _LOG_HEAD, _FRAME_HEAD = 32, 24
 _SALT = slice(16, 24)
 _MAGIC = 0x377F_0682
 _READ_BYTES = 1024 * 1024
-_AT_A_TIME_BYTES = 256 * 1024
-"""So much of the log may be read again for each commit, on average."""
-_DIGITS = "0123456789abcdefghijklmnopqrstuvwxyz"
+_READ_AGAIN_NS = 100_000_000
+"""All of the log is read again at the first commit that comes so long after it was. Whoever writes into it in between
+is told by its time, but for who does so in the very moment in which the engine did, by the clock of its file system."""
 _TAG = re.compile("[0-9][a-z0-9]{3}")
 
 
@@ -78,7 +74,7 @@ class Wal:
         self._end = 0
         """Up to here its content is known by its checksum."""
         self._checksum = 0
-        self._unread_bytes = 0
+        self._read_at_ns = 0
 
     def reach(self) -> Reach | None:
         """None where the index cannot be read: it is being written, or is none."""
@@ -92,21 +88,20 @@ class Wal:
                 return Reach(salt, frames, page_bytes + _FRAME_HEAD, back, going_back) if is_valid else None
         return None
 
-    def is_damaged(self, thorough: bool = False) -> bool:
-        """Whether it is not what was written into it. All of it is read now and then, or where that is asked for."""
-        reach = self.reach()
+    def is_damaged(self, reach: Reach | None, size: int, written_ns: int, thorough: bool = False) -> bool:
+        """Whether it, of that size and written at that time, is not what was written into it. All of it is read now and
+        then, or where that is asked for."""
         if reach is None or not reach.frames:
             self._forget()
             return False
         head = os.pread(self._log, _LOG_HEAD, 0)
-        if head[_SALT] != reach.salt or os.fstat(self._log).st_size < reach.end:
+        if head[_SALT] != reach.salt or size < reach.end:
             return True
         if reach.salt != self._salt or reach.end < self._end:
             self._forget()  # it begins anew, or something of it was taken back
             self._salt = reach.salt
-        self._unread_bytes += _AT_A_TIME_BYTES
-        if thorough or self._unread_bytes >= self._end:
-            self._unread_bytes = 0
+        if thorough or abs(written_ns - self._read_at_ns) >= _READ_AGAIN_NS:
+            self._read_at_ns = written_ns
             if self._end and self._read(0, self._end, 0) != self._checksum:
                 return True
         self._checksum = self._read(self._end, reach.end, self._checksum)
@@ -220,25 +215,45 @@ class Files:
             os.close(self._descriptor)
             raise StoreError(f"{path}: its log cannot be looked at: {error.strerror}") from error
         self._reach = self._wal.reach()
+        self._left: tuple[int, int] | None = None
+        """The log's size and time when it was looked at last; None where that was not since it was written back."""
 
-    def change(self, *, thorough: bool = False) -> str:
-        """What became of them, empty where they are what they were. All of the log is read now and then, or now."""
-        if why := self.database_change():
+    def change(self, *, is_written: bool = False, thorough: bool = False) -> str:
+        """What became of them, empty where they are what they were.
+
+        `is_written` where the engine just wrote: of a log that was touched otherwise, all is read; of one that the
+        engine wrote to, what is new, and now and then all. And all where that is asked for.
+        """
+        database, log, index = _found(self._path), _found(self._log), _found(self._index)
+        is_there = (_identity(log), _identity(index)) == self._logs
+        is_untouched = is_there and self._left is not None and _state(log) == self._left
+        is_same = (_identity(database), _state(database)) == (self._identity, self._state)
+        if is_untouched and is_same and not (is_written or thorough):
+            return ""
+        self._left, reach = None, self._wal.reach()
+        if why := self._database_change(database, reach):
             return why
-        if (_identity(_found(self._log)), _identity(_found(self._index))) != self._logs:
+        if not is_there or log is None:
             return LOG_LOST
         try:
-            return LOG_DAMAGED if self._wal.is_damaged(thorough) else ""
+            is_all = thorough or not is_written
+            if self._wal.is_damaged(reach, log.st_size, log.st_mtime_ns, is_all):
+                return LOG_DAMAGED
         except OSError as error:
             raise StoreError(f"{self._log}: cannot be read: {error.strerror}: check the disk") from error
+        self._left = _state(log)
+        return ""
 
     def database_change(self) -> str:
         """The same of the database alone: where it is empty, what the log holds may be written back into it."""
+        # The files before the index: whoever writes the log back says so there first.
         found = _found(self._path)
+        return self._database_change(found, self._wal.reach())
+
+    def _database_change(self, found: _Stat, reach: Reach | None) -> str:
         if _identity(found) != self._identity:
             return REPLACED
-        # The files before the index: whoever writes the log back says so there first.
-        state, reach = _state(found), self._wal.reach()
+        state = _state(found)
         if state == self._state:
             self._begun_anew(reach)
             return ""
@@ -264,7 +279,7 @@ class Files:
 
         `stamp` is the last `user_version` that was committed: if it is not in the database yet, it may get there later.
         """
-        self._state = _state(_found(self._path))
+        self._state, self._left = _state(_found(self._path)), None
         self._reach = self._wal.reach()
         header = self._header()
         self._stamps = {header, header[:4] + stamp.to_bytes(4, "big")}
@@ -373,25 +388,6 @@ def _command(pid: int) -> str:
         return visible(Path(f"/proc/{pid}/comm").read_text(encoding="utf-8", errors="replace").strip())
     except OSError:
         return "ended meanwhile"
-
-
-def make_tag() -> str:
-    """A new one. With a digit in front, where ids of before there were tags have a letter, of their time."""
-    return secrets.choice(_DIGITS[:10]) + "".join(secrets.choice(_DIGITS) for _ in range(3))
-
-
-def seeded_tag(seed: str) -> str:
-    """The same for the same seed, for a database that ends with its run: its orders are called the same again."""
-    number = int.from_bytes(hashlib.sha256(seed.encode()).digest()[:8], "big")
-    letters = [_DIGITS[number // 36**place % 36] for place in range(3)]
-    return _DIGITS[number % 10] + "".join(letters)
-
-
-def add_tag(db: Database) -> str:
-    """Give the database one more, within the caller's transaction: from now on its orders are others than before."""
-    tag = make_tag()
-    db.execute("INSERT INTO tags (tag) VALUES (?)", [tag])
-    return tag
 
 
 class Lineage:

@@ -19,10 +19,11 @@ from reconciler.records.accounts import KnownTools
 from reconciler.records.cadence import RUN_GAP, BeatMark, BeatRun
 from reconciler.records.event import EventReason
 from reconciler.records.halt import Halt
+from reconciler.store.columns import add_tag, seeded_tag
 from reconciler.store.database import ReadPool, Reads, ReadsOf, make_folder, open_in_memory, open_writable
 from reconciler.store.desired import Desired
 from reconciler.store.events import Events
-from reconciler.store.files import EngineLock, Lineage, add_tag, broken, seeded_tag
+from reconciler.store.files import EngineLock, Lineage, broken
 from reconciler.store.following import Following
 from reconciler.store.halt_requests import HALT_REQUESTS, HaltRequests, NoRequests
 from reconciler.store.halts import Halts

@@ -13,7 +13,7 @@ from sqlite_utils.migrations import Migrations
 
 from reconciler.errors import StoreError
 from reconciler.store.books import add_up_all
-from reconciler.store.files import add_tag
+from reconciler.store.columns import add_tag
 
 migrations = Migrations("strategy-reconciler")
 

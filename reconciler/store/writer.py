@@ -166,7 +166,7 @@ class GroupWriter:
                 # Alone, a job needs no savepoint: where it fails, the transaction is undone with it.
                 alone = len(tasks) == 1
                 attempts = [(tasks[0].job(self._db), None)] if alone else [self._attempt(task.job) for task in tasks]
-            self._require_ours()  # removed in between, it was committed to a file that is gone
+            self._require_ours(is_written=True)  # removed in between, it was committed to a file that is gone
         except Exception as error:  # noqa: BLE001 - the boundary: what failed is told to everyone who waits for it
             self._note_fault(error)
             for task in tasks:
@@ -251,11 +251,11 @@ class GroupWriter:
             return told
         return error
 
-    def _require_ours(self) -> None:
+    def _require_ours(self, *, is_written: bool = False) -> None:
         """Raises StoreFenced where the database is not ours any more, or not there."""
         if self._fenced:
             raise self._fencing()
-        if why := self._files.change():
+        if why := self._files.change(is_written=is_written):
             fencing = self._fence(why)
             if why == LOG_LOST:
                 # What was committed is still in the log that we have open: bring it home.

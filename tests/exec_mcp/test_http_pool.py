@@ -16,7 +16,7 @@ import httpx2
 import pytest
 
 from reconciler.exec_mcp import http_pool
-from reconciler.exec_mcp.http_pool import HttpPool, Unclaimed
+from reconciler.exec_mcp.http_pool import HttpPool, Parcel, Unclaimed
 
 OK = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nhi"
 
@@ -73,6 +73,12 @@ async def ask(pool: HttpPool, url: str, **extensions: object) -> httpx2.Response
     await response.aread()
     await response.aclose()
     return response
+
+
+async def post(pool: HttpPool, url: str, claim: Callable[[], bool] = lambda: True) -> bytes | httpx2.Response:
+    """The same, ready as bytes."""
+    head = b"POST /mcp HTTP/1.1\r\nhost: x\r\ncontent-length: 2\r\n\r\n"
+    return await pool.post(Parcel(httpx2.URL(url), head, b"{}", claim, lambda: None), 5.0, 1.0)
 
 
 def test_a_connection_serves_one_request_after_the_other() -> None:
@@ -241,3 +247,144 @@ def test_who_gives_up_waiting_takes_the_connection_along() -> None:
         assert found.connections == 2
 
     on(work, b"", b"")
+
+
+TYPE = b"HTTP/1.1 200 OK\r\nContent-Type: Application/JSON; charset=utf-8\r\n"
+PLAIN = TYPE + b"connection: keep-alive\r\ncontent-length: 2\r\n"
+
+
+def test_the_body_of_a_plain_answer_is_cut_out_however_it_comes() -> None:
+    answer = PLAIN + b"\r\nhi"
+
+    async def read(*pieces: bytes) -> bytes | None:
+        line = http_pool._Line()
+        reading = asyncio.create_task(line.plain())
+        for piece in pieces:
+            await asyncio.sleep(0)
+            assert not reading.done()
+            line.data_received(piece)
+        return await reading
+
+    for cut in range(1, len(answer)):
+        assert asyncio.run(read(answer[:cut], answer[cut:])) == b"hi"
+
+    async def work(found: Site, pool: HttpPool) -> None:
+        assert await post(pool, found.url) == await post(pool, found.url) == b"hi"
+        assert found.connections == 1
+
+    on(work, answer, answer)
+
+
+@pytest.mark.parametrize(
+    ("answer", "status", "body"),
+    [
+        (b"HTTP/1.1 200 OK\r\ncontent-type: text/plain\r\ncontent-length: 2\r\n\r\nhi", 200, b"hi"),
+        (b"HTTP/1.1 201 Made\r\ncontent-type: application/json\r\ncontent-length: 2\r\n\r\nhi", 201, b"hi"),
+        (TYPE + b"transfer-encoding: chunked\r\n\r\n2\r\nhi\r\n0\r\n\r\n", 200, b"hi"),
+        (b"HTTP/1.1 100 Go on\r\n\r\n" + PLAIN + b"\r\nhi", 200, b"hi"),
+        (PLAIN + b"Set-Cookie: seat=3\r\n\r\nhi", 200, b"hi"),
+        (PLAIN + b"Content-Encoding: gzip\r\n\r\nhi", 200, b"hi"),
+        (PLAIN + b"x: one\r\n two\r\n\r\nhi", 200, b"hi"),
+        (PLAIN + b"x: \xe9\r\n\r\nhi", 200, b"hi"),
+        (PLAIN.replace(b"length: 2", b"length: 2000000") + b"\r\n" + b"y" * 2_000_000, 200, b"y" * 2_000_000),
+    ],
+)  # fmt: skip
+def test_any_other_answer_is_as_the_library_has_it(answer: bytes, status: int, body: bytes) -> None:
+    async def work(found: Site, pool: HttpPool) -> None:
+        response = await post(pool, found.url)
+        assert isinstance(response, httpx2.Response)
+        raw = b"".join([piece async for piece in response.stream])  # type: ignore[union-attr]
+        await response.aclose()
+        assert (response.status_code, raw) == (status, body)
+        assert (await ask(pool, found.url)).content == b"hi"
+        assert found.connections == 1
+
+    on(work, answer, OK)
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        PLAIN + b"content-length: 3\r\n\r\nhi!",
+        PLAIN + b"no header\r\n\r\nhi",
+        PLAIN + b" : x\r\n\r\nhi",
+        PLAIN + b"x\x00: y\r\n\r\nhi",
+        PLAIN + b"\r\nh",
+        PLAIN[:30],
+        b"HTTP/1.1 200 OK\r\nx: " + b"y" * 200_000,
+        b"no http at all\r\n\r\n",
+        b"",
+    ],
+)
+def test_what_is_no_whole_answer_to_what_was_posted_is_an_error_and_the_connection_is_gone(answer: bytes) -> None:
+    async def work(found: Site, pool: HttpPool) -> None:
+        async def read() -> None:
+            response = await post(pool, found.url)
+            assert isinstance(response, httpx2.Response)
+            try:
+                await response.aread()
+            finally:
+                await response.aclose()
+
+        with pytest.raises(httpx2.RemoteProtocolError):
+            await read()
+        found.answers = [OK]
+        assert (await ask(pool, found.url)).content == b"hi"
+        assert found.connections == 2
+
+    on(work, answer)
+
+
+def test_who_gives_up_waiting_for_what_was_posted_takes_the_connection_along() -> None:
+    async def work(found: Site, pool: HttpPool) -> None:
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.05):
+                await post(pool, found.url)
+        found.answers = [PLAIN + b"\r\nhi"]
+        assert await post(pool, found.url) == b"hi"
+        assert found.connections == 2
+
+    on(work, b"", b"")
+
+
+@pytest.mark.parametrize("more", [b"HTTP/1.1 200 OK\r\n", PLAIN + b"\r\nho"])
+def test_what_a_server_says_unasked_is_no_answer_to_what_is_posted_next(more: bytes) -> None:
+    async def work(found: Site, pool: HttpPool) -> None:
+        first = await post(pool, found.url)
+        if isinstance(first, httpx2.Response):
+            assert await first.aread() == b"hi"
+            await first.aclose()
+        else:
+            assert first == b"hi"
+            async with asyncio.timeout(10):
+                while pool._idle[0][0].is_quiet():
+                    await asyncio.sleep(0.001)
+        assert (await post(pool, found.url)) == b"hi"
+        assert found.connections == 2
+
+    on(work, PLAIN + b"\r\nhi" + more, PLAIN + b"\r\nhi")
+
+
+def test_what_is_posted_is_claimed_only_once_its_connection_is_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def work(found: Site, pool: HttpPool) -> None:
+        claimed: list[int] = []
+        monkeypatch.setattr(http_pool, "_MOST", 1)
+        pool = HttpPool()
+        held = await pool.handle_async_request(httpx2.Request("POST", found.url, content=b"{}"))
+
+        def claim() -> bool:
+            claimed.append(1)
+            return len(claimed) > 1
+
+        waiting = asyncio.create_task(post(pool, found.url, claim))
+        await asyncio.sleep(0)
+        assert claimed == []
+        await held.aread()
+        await held.aclose()
+        with pytest.raises(Unclaimed):
+            await waiting
+        assert await post(pool, found.url, claim) == b"hi"
+        assert (claimed, found.connections, len(found.asked)) == ([1, 1], 1, 2)
+        await pool.aclose()
+
+    on(work, OK, PLAIN + b"\r\nhi")

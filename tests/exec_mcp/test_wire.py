@@ -91,6 +91,7 @@ class Router:
         self._listening.listen(0)
         for writer in self._writers:
             writer.close()
+        await asyncio.gather(*(writer.wait_closed() for writer in self._writers), return_exceptions=True)
         for _ in range(4):
             one = socket.socket()
             one.setblocking(False)

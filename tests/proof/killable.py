@@ -30,7 +30,7 @@ import httpx2
 from sqlite_utils import Database
 
 from reconciler.cli import main
-from reconciler.exec_mcp.http_pool import HttpPool
+from reconciler.exec_mcp.http_pool import HttpPool, Parcel
 from reconciler.execution import watch as doubts
 from reconciler.orders.order import prefix
 from reconciler.store.ledger import Ledger
@@ -115,7 +115,7 @@ def watch_writes(points: Points) -> None:
 
 def watch_sends(points: Points, placed: str) -> None:
     """Points around the requests that carry an order, a cancel or a look-up."""
-    inner = HttpPool.handle_async_request
+    inner, posted = HttpPool.handle_async_request, HttpPool.post
 
     async def outer(transport: Any, request: httpx2.Request) -> httpx2.Response:
         called = json.loads(await request.aread() or b"null") if request.method == "POST" else None
@@ -132,7 +132,19 @@ def watch_sends(points: Points, placed: str) -> None:
         kind = response.headers.get("content-type", "")
         return httpx2.Response(response.status_code, headers={"content-type": kind}, content=answer, request=request)
 
+    async def short(transport: Any, parcel: Parcel, *args: Any) -> bytes | httpx2.Response:
+        call = json.loads(parcel.body)["params"]
+        if call["name"] not in SENDS:
+            return await posted(transport, parcel, *args)
+        points.reach(f"{call['name']}.before")
+        if call["name"] == "place_order":
+            note(placed, call["arguments"]["client_order_id"])
+        answer = await posted(transport, parcel, *args)
+        points.reach(f"{call['name']}.after")
+        return answer
+
     HttpPool.handle_async_request = outer  # type: ignore[method-assign, assignment]
+    HttpPool.post = short  # type: ignore[method-assign, assignment]
 
 
 def note(path: str, line: str) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 import httpx2
 import pytest
 
-from reconciler.exec_mcp.http_pool import HttpPool
+from reconciler.exec_mcp.http_pool import HttpPool, Parcel
 from reconciler.orders.order import decimal_text
 from reconciler.paper.account import PaperOptions
 from tests.proof.floor import Deployment, definition, trading_floor
@@ -119,15 +119,15 @@ def test_amounts_travel_from_the_strategy_to_the_balance_without_losing_a_digit(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sent: list[dict[str, Any]] = []
-    send = HttpPool.handle_async_request
+    send = HttpPool.post
 
-    async def watched(transport: Any, request: httpx2.Request) -> httpx2.Response:
-        message = json.loads(await request.aread() or b"{}")
-        if message.get("params", {}).get("name") == "place_order":
+    async def watched(transport: Any, parcel: Parcel, *args: Any) -> bytes | httpx2.Response:
+        message = json.loads(parcel.body)
+        if message["params"]["name"] == "place_order":
             sent.append(message["params"]["arguments"])
-        return await send(transport, request)
+        return await send(transport, parcel, *args)
 
-    monkeypatch.setattr(HttpPool, "handle_async_request", watched)
+    monkeypatch.setattr(HttpPool, "post", watched)
     (tmp_path / "precise.py").write_text(STRATEGY)
     starting = Decimal("1e18")
     options = PaperOptions(starting={"USD": starting, "EUR": Decimal("0.000000000000000001")})

@@ -21,7 +21,7 @@ import pytest
 
 from reconciler.exec_mcp import refusals, request
 from reconciler.exec_mcp.bridge import Claims, Handover
-from reconciler.exec_mcp.http_pool import HttpPool, Unclaimed
+from reconciler.exec_mcp.http_pool import HttpPool, Parcel, Unclaimed
 from reconciler.exec_mcp.refusals import RateLimits
 from reconciler.execution import flattening, watch, withdrawal
 from reconciler.execution import gatekeeper as gatekeeper
@@ -695,6 +695,13 @@ async def claimed_first(self: HttpPool, request: Any, _handle: Any = HttpPool.ha
     return await _handle(self, request)
 
 
+async def posted_first(self: HttpPool, parcel: Parcel, *args: Any, _post: Any = HttpPool.post) -> Any:
+    """The same, on the short way."""
+    if not parcel.claim():
+        raise Unclaimed("it may not leave any more")
+    return await _post(self, replace(parcel, claim=lambda: True), *args)
+
+
 def gone_with_it(self: HttpPool) -> Any:
     """A connection is made for each request."""
     return None
@@ -725,6 +732,8 @@ ELSEWHERE = (
     Elsewhere("a call is claimed once its connection is there",
               instead(HttpPool, "handle_async_request", claimed_first),
               http_pool.test_it_is_claimed_only_once_its_connection_is_there),
+    Elsewhere("what is posted is claimed once its connection is there", instead(HttpPool, "post", posted_first),
+              http_pool.test_what_is_posted_is_claimed_only_once_its_connection_is_there),
 )  # fmt: skip
 
 

@@ -17,6 +17,7 @@ import pytest
 from sqlite_utils import Database
 
 from reconciler.errors import StoreError, StoreFenced
+from reconciler.store import files
 from reconciler.store.database import open_writable
 from reconciler.store.writer import CHECKPOINT_COMMITS, GroupWriter
 
@@ -392,6 +393,40 @@ def test_damage_within_the_files_fences_the_engine_within_some_commits_and_is_no
     writer.close()
     db.close()
     assert path.read_bytes() == whole
+
+
+def test_who_wrote_into_the_log_is_found_out_before_anything_more_is_committed(tmp_path: Path) -> None:
+    path = tmp_path / "reconciler.db"
+    db = open_writable(path, busy_timeout_s=0.05)
+    writer = GroupWriter(db, path)
+    for number in range(FAR):
+        writer.write(insert(number))
+    written_over("-wal", 0.3, 1)(path)
+    ran: list[int] = []
+    with pytest.raises(StoreFenced, match="was cut or written over"):
+        writer.write(lambda _: ran.append(1))
+    assert ran == []
+    writer.close()
+    db.close()
+
+
+def test_all_of_the_log_is_read_again_now_and_then_though_its_time_tells_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(files, "_READ_AGAIN_NS", 0)
+    path = tmp_path / "reconciler.db"
+    log = Path(f"{path}-wal")
+    db = open_writable(path, busy_timeout_s=0.05)
+    writer = GroupWriter(db, path)
+    for number in range(FAR):
+        writer.write(insert(number))
+    at = log.stat()
+    written_over("-wal", 0.3, 1)(path)
+    os.utime(log, ns=(at.st_atime_ns, at.st_mtime_ns))
+    with pytest.raises(StoreFenced, match="was cut or written over"):
+        writer.write(insert(1000))
+    writer.close()
+    db.close()
 
 
 @pytest.mark.parametrize("damage", [written_over("-wal", 0.3, 1), written_over("-wal", 0.5, 5_000)])
