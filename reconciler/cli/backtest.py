@@ -167,7 +167,9 @@ def _study(place: Place, wanted: Sequence[str], data: Sequence[Path], given: Map
 def _tell_asked(one: StudiedInstance) -> None:
     """What came of --check-lookahead and --holdout."""
     look, held = one.lookahead, one.holdout
-    if look is not None and look.ok:
+    if look is not None and look.ok and not look.compared:
+        say(f"{one.run.id}: it asked for no order before the data were cut off: whether it looks ahead cannot be told")
+    elif look is not None and look.ok:
         say(f"{one.run.id}: {look.compared:,} orders are the same with the future cut off")
     elif look is not None:
         say(f"{one.run.id}: looks ahead, or hangs on anything else: {look.difference}", alarming=True)

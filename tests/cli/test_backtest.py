@@ -202,5 +202,7 @@ def test_a_file_that_is_not_there_is_named_and_what_was_asked_for_is_told(root: 
     assert "one: 2 orders are the same with the future cut off" in first.stderr
     assert "one: held out from 2026-01-05T15:00:00Z: 2.77 USD; looks at it so far: 1" in first.stderr
     assert "one: held out from 2026-01-05T15:00:00Z: this version was shown it before; looks so far: 1" in again.stderr
+    short = asked(root, *words[:3], "--check-lookahead", "--from", "2026-01-05T19:00:00Z")
+    assert "one: it asked for no order before the data were cut off: whether it looks ahead" in short.stderr
     failed = asked(root, "bad", "--spread", "0.001")
     assert "the last: ValueError: it fails; strategies/tried.py:" in failed.stderr
