@@ -223,6 +223,7 @@ def _declared(place: Place) -> list[LimitItem]:
             "used": None,
             "left": None,
             "near": False,
+            "full": False,
             "reached": False,
             "why": _NO_ENGINE,
             "by": [],
@@ -234,7 +235,8 @@ def _declared(place: Place) -> list[LimitItem]:
 
 def _limit_row(item: LimitItem) -> tuple[str, ...]:
     unit = f" {item['currency']}" if item["currency"] else ""
-    state = "reached" if item["reached"] else "near" if item["near"] else "" if item["used"] is None else "within"
+    named = next((name for name in ("reached", "full", "near") if item[name]), None)
+    state = named or ("" if item["used"] is None else "within")
     users = [f"{user['instance_id']} {user['used'] or 'not measured'}" for user in item["by"][:_USERS]]
     more = len(item["by"]) - len(users)
     return (

@@ -222,6 +222,8 @@ def limit_concerns(limits: Iterable[Mapping[str, Any]]) -> Iterator[Concern]:
         by = f"; used by {who}" if who else ""
         if one["reached"]:
             text = f"{one['limit']} is reached, and nothing that adds exposure leaves: {one['why'] or used}{by}"
+        elif one["full"]:
+            text = f"{one['limit']} is full, {used}: nothing more is opened there{by}"
         else:
             text = f"{one['limit']}: {used}{by}"
         gravity = Gravity.WARNING if not one["reached"] or one["money"] != "real" else Gravity.CRITICAL

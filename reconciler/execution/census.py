@@ -66,6 +66,13 @@ class Dossier:
     """What is held is worth, and by what that was reckoned: orders come and go much more often than that changes."""
 
     @property
+    def is_near(self) -> bool:
+        """True where a limit of any of these is near, or may be, or cannot be measured in its currency."""
+        if any(one.is_near for one in self.sums):
+            return True
+        return any(one.needs_currency and by.one is None for one, by in zip(self.sums, self.factors, strict=True))
+
+    @property
     def is_flat(self) -> bool:
         return not self.orders and not self.holding.quantity
 

@@ -56,6 +56,7 @@ class ScopeUsage:
             "used": _text(usage.used),
             "left": _text(usage.left),
             "near": usage.is_near and not self.is_passing,
+            "full": usage.is_full,
             "reached": usage.is_reached,
             "why": usage.why,
             "by": [{"instance_id": instance_id, "used": _text(amount)} for instance_id, amount in self.by],
@@ -228,7 +229,14 @@ class ScopeLimits:
         return self._told_lacking(Bound(origin.account_id, origin.symbol, {}, limits, True))
 
     def refusal(self, order: Order) -> str:
-        """Why `order`, which adds exposure, would be one too many, as a sentence. Nothing is taken for it."""
+        """Why `order`, which adds exposure, would be one too many, as a sentence. Nothing is taken for it.
+
+        Where every scope of its instance was far from its limits when they were looked at last, it is not reckoned: if
+        this order alone is too much, `reserve` says so.
+        """
+        dossier = self._census.dossiers.get((order.instance_id, will_be_shadow(order)))
+        if dossier is not None and not dossier.is_near:
+            return ""
         return self._taken(order, reducing=False, keep=False)
 
     def reserve(self, order: Order, *, reducing: bool) -> str:
@@ -309,6 +317,7 @@ class ScopeLimits:
             for one in self._sums:
                 self._look_at(one)
                 one.remember(iso(now.timestamp()), today)
+                one.is_near = any(usage.is_near or usage.is_reached for usage in one.usages(today))
             self._keep_news(self._sums)
 
     def usages(self, *, by_whom: bool = True) -> list[ScopeUsage]:
@@ -364,7 +373,9 @@ class ScopeLimits:
         for one, found in zip(dossier.sums, dossier.factors, strict=True):
             if one.needs_currency and found.one is None:
                 return f"{one.scope}: {dossier.market} cannot be measured in {one.scope.currency}: {found.fault}"
+            one.is_near, is_near = True, False
             for usage in self._usages(one):
+                is_near = is_near or usage.is_near or usage.is_reached
                 if not usage.is_reached or not usage.concerns(dossier.market):
                     continue
                 if usage.limit.startswith("max_position"):
@@ -373,6 +384,7 @@ class ScopeLimits:
                         continue
                 counted = usage.used is not None and usage.limit not in _WITHOUT_ORDERS
                 return f"{one.scope}: {usage.limit}: {usage.why}{', with this order' if counted else ''}"
+            one.is_near = is_near
         return ""
 
     def _reached(self, one: ScopeSum, market: str) -> Iterator[str]:

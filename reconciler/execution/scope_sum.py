@@ -24,6 +24,7 @@ MARK_S: Final = 60.0
 """For so long the last quote of what is held is good, and nothing is cancelled for want of a measure."""
 NEAR: Final = Decimal("0.8")
 """From this part of a limit on, somebody is told."""
+_NO_QUOTE: Final = "it cannot be measured: what the exchange holds has no quote"
 _MONEY: Final = ("held", "gross", "traded", "loss", "result")
 
 _Step = Callable[[Decimal, Decimal], Decimal]
@@ -90,6 +91,11 @@ class Usage(NamedTuple):
         taken = self.most if self.limit == "min_equity" else self.used
         return max(_ZERO, exact.subtract(left, taken))
 
+    @property
+    def is_full(self) -> bool:
+        """True where nothing is left, and nothing is too much: what rests stays, and nothing more is opened."""
+        return not self.is_reached and self.limit != "min_equity" and self.used is not None and self.used >= self.most
+
     def concerns(self, market: str) -> bool:
         """True where it, reached, means something to that market: a position of another does not."""
         return not self.limit.startswith("max_position") or self.limit == f"max_position[{market}]"
@@ -124,6 +130,8 @@ class ScopeSum:
         self._high, self._folded, self._bases = memory.high, memory.folded, dict(memory.bases)
         self._fallen_at, self._lost_on = memory.fallen_at, memory.lost_on
         self._is_news = False
+        self.is_near = True
+        """Whether any limit of it was near when all were looked at last; True before."""
         self.version = 0
         """Rises whenever something that it counts does otherwise."""
         self.seen: tuple[int, int] | None = None
@@ -227,7 +235,7 @@ class ScopeSum:
             lost = self._loss()
             usage = self._usage("max_daily_loss", most, lost, lost, ("loss",))
             if self._lost_on is not None and self._lost_on >= today:
-                told = usage.why or f"{_text(lost)} lost of {_text(most)} {self.scope.currency}"
+                told = usage.why or f"{decimal_text(lost)} lost of {decimal_text(most)} {self.scope.currency}"
                 usage = usage._replace(
                     is_reached=True, why=f"{told}; it was reached today, and holds until the day ends"
                 )
@@ -330,10 +338,8 @@ class ScopeSum:
 
     def _recounts(self, key: str, before: Share, member: Share) -> bool:
         """Count what is other than it was, which is little where an order came or went; False where all may be."""
-        was, now = before.footprint, member.footprint
-        if (before.factor, before.market) != (member.factor, member.market):
-            return False
-        if self._has_bases and key not in self._bases:
+        was, now, begins = before.footprint, member.footprint, self._has_bases and key not in self._bases
+        if begins or (before.factor, before.market) != (member.factor, member.market):
             return False
         amounts = self._amounts[key]
         gone, come = {}, {}
@@ -409,13 +415,11 @@ class ScopeSum:
             why = f"it cannot be measured: {first.instance_id}{others}: {first.fault()}"
             return Usage(limit, None, settled, most, True, why)
         if limit == "max_gross_notional" and self.beside and any(value is None for _, value in self.beside.values()):
-            return Usage(
-                limit, None, settled, most, True, "it cannot be measured: what the exchange holds has no quote"
-            )
+            return Usage(limit, None, settled, most, True, _NO_QUOTE)
         if used < most or (used == most and limit not in _REACHED_AT):
             return Usage(limit, used, settled, most, False, "")
         unit = f" {self.scope.currency}" if needed else ""
-        return Usage(limit, used, settled, most, True, f"{_text(used)} of {_text(most)}{unit} are used")
+        return Usage(limit, used, settled, most, True, f"{decimal_text(used)} of {decimal_text(most)}{unit} are used")
 
     def _floor(self, least: Decimal) -> Usage:
         if self.equity is None:
@@ -423,7 +427,9 @@ class ScopeSum:
             return Usage("min_equity", None, _ZERO, least, True, why)
         amount = self.equity.amount
         is_reached = amount < least
-        why = f"equity is {_text(amount)} {self.scope.currency}, below {_text(least)}" if is_reached else ""
+        why = (
+            f"equity is {decimal_text(amount)} {self.scope.currency}, below {decimal_text(least)}" if is_reached else ""
+        )
         return Usage("min_equity", amount, amount, least, is_reached, why)
 
     @property
@@ -441,7 +447,3 @@ _COUNTED_BY: Final = {limit: names[-1] for limit, names in _NEEDED.items()}
 """What of a footprint a limit counts."""
 _REACHED_AT: Final = ("max_daily_loss", "max_drawdown")
 """What may not come up to its limit; the others may, and no further."""
-
-
-def _text(value: Decimal) -> str:
-    return decimal_text(value)

@@ -54,12 +54,20 @@ FOLLOWED = {
 
 
 def bounds() -> Iterator[Mapping[str, Any]]:
-    """Limits above the instances: one within, one near, one reached, one that cannot be measured."""
+    """Limits above the instances: one within, one near, one full, one reached, one that cannot be measured."""
     by = [{"instance_id": name, "used": "123456.78901234"} for name in (LONG, *"abcdefg")]
     one = {"kind": "account", "id": "main", "money": "real", "currency": "USD", "most": "50000", "by": by, "why": ""}
-    most = {"scope": f"account {LONG}", "limit": "max_gross_notional", "near": False, "reached": False, **one}
+    most = {
+        "scope": f"account {LONG}",
+        "limit": "max_gross_notional",
+        "near": False,
+        "full": False,
+        "reached": False,
+        **one,
+    }
     yield {**most, "used": "1.5", "left": "49998.5"}
     yield {**most, "used": "49000", "left": "1000", "near": True}
+    yield {**most, "used": "50000", "left": "0", "near": True, "full": True}
     yield {
         **most,
         "scope": f"label {LONG}={LONG}",

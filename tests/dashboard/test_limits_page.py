@@ -26,6 +26,7 @@ def item(**changed: Any) -> dict[str, Any]:
         "used": "850",
         "left": "150",
         "near": True,
+        "full": False,
         "reached": False,
         "why": "",
         "by": [{"instance_id": "a", "used": "800"}, {"instance_id": "b", "used": "50"}],
@@ -34,6 +35,7 @@ def item(**changed: Any) -> dict[str, Any]:
 
 
 FAR = item(limit="max_open_orders", currency=None, used="1", near=False, by=[])
+FULL = item(limit="max_open_orders", currency=None, most="3", used="3", left="0", full=True, by=[])
 REACHED = item(limit="max_daily_loss", reached=True, why="1000 of 1000 USD are used")
 BLIND = item(
     scope="all",
@@ -47,11 +49,22 @@ BLIND = item(
 
 
 async def test_the_page_and_its_json_show_what_is_used_left_and_by_whom(connect: Connect, status: FakeStatus) -> None:
-    status.bounds = [item(), FAR, REACHED, BLIND]
+    status.bounds = [item(), FAR, FULL, REACHED, BLIND]
     async with connect() as client:
         page, json = await client.get("/limits"), await client.get("/api/v1/limits")
-    assert json.json() == {"items": status.bounds, "total": 4}
-    for said in ("account main", "850", "1000 USD", "150", "Near", "Reached", "not measured", "no quote", ">a</a> 800"):
+    assert json.json() == {"items": status.bounds, "total": 5}
+    for said in (
+        'Full</span> <span class="words">nothing more is opened; what rests stays',
+        "account main",
+        "850",
+        "1000 USD",
+        "150",
+        "Near",
+        "Reached",
+        "not measured",
+        "no quote",
+        ">a</a> 800",
+    ):
         assert said in page.text, said
 
 
@@ -76,12 +89,14 @@ async def test_metrics_have_each_scope_and_those_that_use_the_most(connect: Conn
 
 
 def test_what_is_near_or_reached_needs_attention_the_reached_of_real_money_first() -> None:
-    concerns = list(limit_concerns([item(), FAR, REACHED, BLIND]))
+    concerns = list(limit_concerns([item(), FAR, REACHED, BLIND, FULL]))
     assert [(one.gravity, one.real_money) for one in concerns] == [
         (Gravity.WARNING, True),
         (Gravity.CRITICAL, True),
         (Gravity.WARNING, False),
+        (Gravity.WARNING, True),
     ]
+    assert concerns[3].text == "max_open_orders is full, 3 of 3: nothing more is opened there"
     assert concerns[0].text == "max_gross_notional: 850 of 1000 USD; used by a, b"
     assert "max_daily_loss is reached, and nothing that adds exposure leaves" in concerns[1].text
     assert {one.href for one in concerns} == {"/limits"}

@@ -650,6 +650,21 @@ def test_at_eighty_percent_it_is_near() -> None:
     assert usage.by == (("a", D(800)),)
 
 
+def test_at_its_limit_it_is_full_and_only_beyond_it_reached() -> None:
+    """Else what rests would be cancelled as soon as all of a limit is used."""
+    world = World(GROSS).begin(row("a"))
+    world.place("a", quantity="10")
+    full = world.scope_limits.usages()[0].usage
+    assert (full.left, full.is_full, full.is_reached) == (D(0), True, False)
+    assert world.place("a", quantity="1")[0].startswith("account main: max_gross_notional: 1100 of 1000")
+    assert not world.scope_limits.resting()
+    world.scope_limits.bind(bound_by(world, Ceilings(max_gross_notional=D(999))))
+    world.scope_limits.bound()
+    reached = world.scope_limits.usages()[0].usage
+    assert (reached.left, reached.is_full, reached.is_reached) == (D(0), False, True)
+    assert len(world.scope_limits.resting()) == 1
+
+
 # What the settings say meanwhile
 
 

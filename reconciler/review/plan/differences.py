@@ -262,11 +262,17 @@ def bound_warnings(old: Row | None, new: Row | None, accounts: Accounts) -> Iter
         for scope in accounts.above:
             if scope.kind == "label" and scope.covers("", before) and not scope.covers("", after):
                 yield phrase("leaves the limits of {}: they bind it until it is flat", str(scope))
-    if new is not None and new.is_live and new.mode is Mode.ACTIVE:
-        identity = new.record.identity
-        if lacking := accounts.lacking(identity.account_id, identity.market, new.record.limits):
-            names = ", ".join("{}" for _ in lacking)
-            yield Phrase(f"lacks {names}, which require_limits asks for: it opens nothing", lacking)
+    if new is not None and (lacking := lacking_of(new, accounts)):
+        names = ", ".join("{}" for _ in lacking)
+        yield Phrase(f"lacks {names}, which require_limits asks for: it opens nothing", lacking)
+
+
+def lacking_of(row: Row, accounts: Accounts) -> tuple[str, ...]:
+    """What it must have, and has not; of what is not active, nothing."""
+    if not row.is_live or row.mode is not Mode.ACTIVE:
+        return ()
+    identity = row.record.identity
+    return accounts.lacking(identity.account_id, identity.market, row.record.limits)
 
 
 def declared_paper(accounts: Accounts, rows: Iterable[Row]) -> Iterator[Phrase]:

@@ -15,7 +15,15 @@ from reconciler.records.status import Sync
 from reconciler.review.plan import sentences as wording
 from reconciler.review.plan.classification import SchemaOf, classify
 from reconciler.review.plan.comparison import Before, Comparison
-from reconciler.review.plan.differences import Difference, Phrase, above_bounds, account_bounds, declared_paper, phrase
+from reconciler.review.plan.differences import (
+    Difference,
+    Phrase,
+    above_bounds,
+    account_bounds,
+    declared_paper,
+    lacking_of,
+    phrase,
+)
 from reconciler.review.plan.model import (
     AccountChange,
     Change,
@@ -54,7 +62,12 @@ def plan_of(
         code=tuple(_code(comparison)),
         halts=tuple(_halts(before.halts, comparison.halts)),
         settings=_settings(comparison, settings),
-        basis=(*basis, *_unapplied(before), *declared_paper(comparison.accounts, comparison.after.values())),
+        basis=(
+            *basis,
+            *_unapplied(before),
+            *_newly_lacking(comparison),
+            *declared_paper(comparison.accounts, comparison.after.values()),
+        ),
     )
 
 
@@ -68,6 +81,25 @@ def _unapplied(before: Before) -> Iterator[Phrase]:
             f"{{}} itself {held} not applied as {'it stands' if len(files) == 1 else 'they stand'}: {names}",
             before.label,
             *paths,
+        )
+
+
+def _newly_lacking(comparison: Comparison) -> Iterator[Phrase]:
+    """Active instances that no file changes, and that settings alone would have open nothing."""
+    found: dict[tuple[str, ...], list[str]] = {}
+    before = comparison.before
+    for id_, row in comparison.after.items():
+        if before.rows.get(id_) != row or lacking_of(row, before.accounts):
+            continue
+        if lacking := lacking_of(row, comparison.accounts):
+            found.setdefault(lacking, []).append(id_)
+    for lacking, ids in found.items():
+        names, one = ", ".join("{}" for _ in lacking), len(ids) == 1
+        who = some(["{}"] * len(ids), wording.FIRST)
+        yield Phrase(
+            f"{who} {'lacks' if one else 'lack'} {names}, which require_limits asks for:"
+            f" {'it opens' if one else 'they open'} nothing",
+            (*ids[: wording.FIRST], *lacking),
         )
 
 
