@@ -19,12 +19,16 @@ NEW_ENOUGH := import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))
 PYTHON ?= $(shell for python in python3.11 python3 python3.12 python3.13 python3.14; do \
 	$$python -c "$(NEW_ENOUGH)" 2>/dev/null && echo $$python && break; done)
 
-.PHONY: run test quick lint format bench kill soak docs clean
+.PHONY: run test tests quick lint format bench kill soak docs clean
 
 run: $(VENV)/.runs
 	@$(BIN)/reconciler run
 
-test: lint $(EDITOR_TOOLS)/.installed
+# Lint beside the tests, for it leaves a core idle most of its time.
+test: $(VENV)/.installed $(EDITOR_TOOLS)/.installed
+	@$(MAKE) --no-print-directory -j2 lint tests
+
+tests: $(VENV)/.installed
 	$(PYTEST)
 
 # While one works: without proofs, editor, browser, CI and simulation, and with the first of what property tests draw.

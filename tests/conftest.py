@@ -3,9 +3,12 @@ database is a copy of one that the migrations made once, for making it anew take
 
 from __future__ import annotations
 
+import gc
 import os
 import sqlite3
+from collections import defaultdict
 from collections.abc import Generator, Iterator
+from itertools import chain
 from pathlib import Path
 
 import pytest
@@ -52,21 +55,36 @@ def _migrated_once() -> Iterator[None]:
 
 
 SLOW = (
+    "simulation/test_kills.py",
     "proof/test_engine_process.py",
-    "ci/test_action.py",
     "simulation/test_lives.py",
-    "proof/test_doubt_after_kill.py",
-    "proof/test_kill.py",
-    "ci/test_workflow.py",
-    "simulation/test_gates.py",
-    "cli/test_paper.py",
+    "ci/test_action.py",
+    "backtest/test_parity.py",
     "browser/test_looks.py",
-    "cli/test_exec.py",
+    "simulation/test_gates.py",
     "browser/test_freshness.py",
+    "backtest/test_study.py",
+    "browser/test_report.py",
+    "strategies/test_backtests.py",
+    "cli/test_paper.py",
+    "control/test_histories.py",
+    "control/test_socket.py",
+    "proof/test_kill.py",
+    "exec_mcp/test_connection.py",
+    "sources/test_signatures.py",
+    "cli/test_exec.py",
+    "exec_mcp/test_ready.py",
     "ci/test_hooks.py",
-    "cli/test_init.py",
+    "proof/test_doubt_after_kill.py",
+    "ci/test_workflow.py",
+    "simulation/test_seams.py",
+    "simulation/test_switched_off.py",
+    "backtest/test_bytes.py",
+    "review/plan/test_markdown.py",
+    "test_guide.py",
 )
-"""Files that take ten seconds of a core and more, the slowest first."""
+"""Files that take eight seconds and more, the slowest first; what else takes long is told after each run."""
+_TOLD_S = 15.0
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -75,6 +93,23 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     turns = {here / name: turn for turn, name in enumerate(SLOW)}
     assert all(path.exists() for path in turns), "tests.conftest.SLOW names a file that is gone"
     items.sort(key=lambda item: turns.get(item.path, len(SLOW)))
+
+
+def pytest_collection_finish() -> None:
+    """Thousands of tests stay until the end: whoever collects garbage on the way need not look at them each time."""
+    gc.collect()
+    gc.freeze()
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Which files have become slow, and began where they were drawn."""
+    took_s: defaultdict[str, float] = defaultdict(float)
+    for report in chain.from_iterable(terminalreporter.stats.values()):
+        if isinstance(report, pytest.TestReport):
+            took_s[report.nodeid.partition("::")[0].removeprefix("tests/")] += report.duration
+    unknown = [f"{name} ({s:.0f} s)" for name, s in sorted(took_s.items()) if s >= _TOLD_S and name not in SLOW]
+    if unknown:
+        terminalreporter.write_line(f"slow, and not in tests.conftest.SLOW: {', '.join(unknown)}")
 
 
 @pytest.hookimpl(optionalhook=True)

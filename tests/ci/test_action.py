@@ -72,14 +72,10 @@ def test_a_change_is_planned_in_the_summary_and_in_a_comment(job: Job) -> None:
     assert json.loads(runner.context["steps.plan.outputs.active_changes"]) == []
     plan = json.loads(Path(runner.context["steps.plan.outputs.json"]).read_text())
     assert plan["raises"] == ["eur-usd-dip"]
-
-
-def test_every_output_of_the_action_is_one_of_a_step(job: Job) -> None:
-    runner = job.run()
     for name, output in parsed()["outputs"].items():
-        named = re.fullmatch(r"\$\{\{ (steps\.[a-z]+\.outputs\.[a-z_]+) \}\}", output["value"])
-        assert named is not None
-        assert named[1] in runner.context, name
+        told = re.fullmatch(r"\$\{\{ (steps\.[a-z]+\.outputs\.[a-z_]+) \}\}", output["value"])
+        assert told is not None
+        assert told[1] in runner.context, f"the output {name} is none of a step"
 
 
 def test_a_second_run_brings_the_one_comment_up_to_date(job: Job) -> None:
@@ -186,7 +182,7 @@ def test_a_fleet_in_a_folder_is_annotated_where_it_lies_and_has_a_comment_of_its
     ]
 
 
-@pytest.mark.parametrize("name", ["$(touch${IFS}pwned)", "a;touch${IFS}pwned", "`touch${IFS}pwned`", "x'\";touch"])
+@pytest.mark.parametrize("name", ["$(touch${IFS}pwned)`touch${IFS}pwned`;touch${IFS}pwned", "x'\";touch"])
 def test_a_branch_may_have_any_name(job: Job, name: str) -> None:
     job.repository.git("update-ref", f"refs/remotes/origin/{name}", "main")
     runner = job.run({"GITHUB_BASE_REF": name})

@@ -119,7 +119,7 @@ def test_the_journey_of_a_change(root: Path, start: Callable[[], Engine]) -> Non
     engine = start()
     observing = engine.until_instance(lambda item: item["ticks"]["count"] >= 2)
     assert (observing["effective_mode"], observing["sync"]) == ("observe", "Synced")
-    assert observing["ticks"]["errors"] == observing["ticks"]["missed"] == 0, "until its server answered it waited"
+    assert observing["ticks"]["errors"] == 0, "until its server answered it waited"
     assert engine.until(lambda: engine.orders(outcome="shadow"))
     assert engine.orders(outcome="accepted") == []
 

@@ -19,9 +19,9 @@ def main_loop() -> Iterator[MainLoop]:
     loop.close()
 
 
-@pytest.fixture
-def empty_database(tmp_path: Path) -> Path:
-    """Made once: making the tables anew for every example takes longer than all that is tested on them."""
-    path = tmp_path / "empty.db"
+@pytest.fixture(scope="session")
+def empty_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Made once, and copied: making the tables anew for every life takes longer than all that happens in one."""
+    path = tmp_path_factory.mktemp("simulation") / "empty.db"
     Store.open(path, FakeClock()).close()
     return path

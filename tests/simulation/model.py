@@ -131,6 +131,8 @@ class Judge:
     left: Counter[str] = field(default_factory=Counter)
     """How many orders left, of who is placing."""
     opened: tuple[Path, sqlite3.Connection] | None = None
+    seen: tuple[int, dict[str, Columns]] | None = None
+    """What that connection read last, and the version of the database that it read."""
     reading: threading.Lock = field(default_factory=threading.Lock)
     compared: set[str] = field(default_factory=set)
     seen_strangers: set[str] = field(default_factory=set)
@@ -223,21 +225,22 @@ class Judge:
         self.placings.pop()
 
     def rows(self) -> dict[str, Columns]:
-        """The ledger as it is committed, read by nobody's code but SQLite's."""
-        return {row["client_order_id"]: row for row in self._read("1")}
+        """The ledger as it is committed, read by nobody's code but SQLite's. Not to be changed."""
+        with self.reading:
+            connection = self._connected()
+            (version,) = connection.execute("PRAGMA data_version").fetchone()
+            if self.seen is None or self.seen[0] != version:  # somebody has committed since
+                found = map(dict, connection.execute("SELECT * FROM orders ORDER BY id"))
+                self.seen = (version, {row["client_order_id"]: row for row in found})
+            return self.seen[1]
 
     def row(self, client_order_id: str) -> Columns:
-        (row,) = self._read("client_order_id = ?", client_order_id)
-        return row
+        return self.rows()[client_order_id]
 
     def _own(self, instance_id: str) -> list[Columns]:
         """The real orders of an instance that count, or may, at the exchange."""
-        return self._read("instance_id = ? AND NOT shadow AND outcome != 'rejected'", instance_id)
-
-    def _read(self, condition: str, *values: str) -> list[Columns]:
-        with self.reading:
-            found = self._connected().execute(f"SELECT * FROM orders WHERE {condition} ORDER BY id", values)
-            return [dict(row) for row in found]
+        own = (row for row in self.rows().values() if row["instance_id"] == instance_id)
+        return [row for row in own if not row["shadow"] and row["outcome"] != "rejected"]
 
     def _connected(self) -> sqlite3.Connection:
         """One connection to each database: opening one takes longer than reading."""
@@ -251,7 +254,7 @@ class Judge:
     def close(self) -> None:
         if self.opened is not None:
             self.opened[1].close()
-            self.opened = None
+            self.opened = self.seen = None
 
     def place(self, asked: Mapping[str, Any]) -> None:
         """An order leaves, at this moment."""
