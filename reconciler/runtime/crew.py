@@ -24,7 +24,9 @@ log = logging.getLogger(__name__)
 _MOST: Final = HostOptions().max_workers
 _GLANCE_S: Final = 0.002
 _BRISK: Final = 10
-"""So many slots taken within a glance: hooks are short, and there is nothing to be won by two at once."""
+"""So many slots done within a glance: hooks are short, and there is nothing to be won by two at once."""
+_BESIDE: Final = 200
+"""After so many slots who works beside somebody looks again whether that is of use."""
 
 
 class Crew:
@@ -61,6 +63,8 @@ class Crew:
         self._lock = threading.Lock()
         self._turn = threading.Lock()
         self._standby = threading.Lock()
+        self._done = 0
+        """Slots that are done, roughly: whoever counts takes no lock."""
         self._calls: dict[HookCall, None] = {}
         # Under the bell's lock:
         self._places = 0
@@ -243,11 +247,13 @@ class Crew:
         """Work until dismissed. The boundary to the engine's own faults: a worker outlives them."""
         take, work = self._queue.popleft, self._work
         self._wait(call)
+        look_at = self._done + _BESIDE
         while True:
             try:
                 slot = take()
             except IndexError:
                 self._wait(call)
+                look_at = self._done + _BESIDE
                 continue
             if slot is None:
                 self._end_turn(call)
@@ -262,8 +268,10 @@ class Crew:
             slot.claimed = False
             if slot.beat is not None or slot.ending or slot.wanted is not None or slot.undrawn:
                 self.offer(slot)
-            if self._size > self._places:  # there are spares
+            self._done = done = self._done + 1
+            if self._size > self._places or (done >= look_at and not call.has_turn):  # there are spares, or may be
                 self._wait(call)
+                look_at = self._done + _BESIDE
 
     def _outlive(self, call: HookCall, slot: Slot, error: BaseException) -> None:
         """Whatever the engine failed at is over. What is wanted of the slot next is done all the same."""
@@ -289,16 +297,16 @@ class Crew:
         call.ended_s = self._monotonic()
 
     def _is_wanted(self, call: HookCall) -> bool:
-        """Wait for the turn while the queue moves: True once it has it, or where the queue is held up."""
-        before = len(self._queue)
-        while before:
+        """Wait for the turn while slots are done: True once it has it, or where what is queued is held up."""
+        before = self._done
+        while self._queue:
             if self._turn.acquire(timeout=_GLANCE_S):
                 call.has_turn = True
                 return True
-            left = len(self._queue)
-            if left and before - left < _BRISK:
-                return True
-            before = left
+            done = self._done
+            if done - before < _BRISK:
+                return bool(self._queue)
+            before = done
         return False
 
     def _end_turn(self, call: HookCall) -> None:

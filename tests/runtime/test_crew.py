@@ -87,16 +87,19 @@ def test_everything_offered_together_is_worked_on_by_workers_that_wait(make_row:
 
 
 class Moving(deque[Slot | None]):
-    """A queue of which somebody takes: as long as `lengths` says at one look after the other, `then` at the last."""
+    """A queue of which somebody takes: as long at one look after the other as `looks` say, after which so many slots in
+    all are done; `then` at the last."""
 
-    def __init__(self, *lengths: int, then: Callable[[], object] = int) -> None:
+    def __init__(self, *looks: tuple[int, int], then: Callable[[], object] = int) -> None:
         super().__init__()
-        self.lengths = list(lengths)
+        self.crew = Crew(lambda call, slot: None, outlives, FakeClock().monotonic)
+        self.crew._queue = self
+        self.looks = list(looks)
         self._then = then
 
     def __len__(self) -> int:
-        length = self.lengths.pop(0)
-        if not self.lengths:
+        length, self.crew._done = self.looks.pop(0)
+        if not self.looks:
             self._then()
         return length
 
@@ -104,30 +107,67 @@ class Moving(deque[Slot | None]):
 @pytest.mark.parametrize(
     ("queue", "is_wanted"),
     [
-        (Moving(500, 400, 300, 300), True),
-        (Moving(500, 491), True),
-        (Moving(500, 900), True),
-        (Moving(500, 400, 0), False),
-        (Moving(0), False),
+        (Moving((500, 100), (400, 200), (300, 200), (300, 200)), True),
+        (Moving((500, 9), (491, 9)), True),
+        (Moving((500, 0), (900, 0)), True),
+        (Moving((500, 33), (500, 66), (0, 66)), False),
+        (Moving((500, 100), (400, 500), (0, 500)), False),
+        (Moving((1, 1), (0, 1)), False),
+        (Moving((0, 0)), False),
     ],
-    ids=["it stands", "it moves, but hooks take long", "it grows", "it has been emptied", "it was empty"],
+    ids=[
+        "it stands",
+        "it moves, but hooks take long",
+        "it grows",
+        "what is done comes back, to be drawn",
+        "it has been emptied",
+        "the last is taken",
+        "it was empty",
+    ],
 )
 def test_who_stands_by_works_beside_the_one_that_has_the_turn_where_the_queue_is_held_up(
     queue: Moving, is_wanted: bool
 ) -> None:
-    crew, call = Crew(lambda call, slot: None, outlives, FakeClock().monotonic), HookCall(0)
-    crew._queue = queue
-    with crew._turn:
-        assert crew._is_wanted(call) is is_wanted
-    assert (call.has_turn, queue.lengths) == (False, []), "and it looked no more often than that"
+    call = HookCall(0)
+    with queue.crew._turn:
+        assert queue.crew._is_wanted(call) is is_wanted
+    assert (call.has_turn, queue.looks) == (False, []), "and it looked no more often than that"
 
 
 def test_who_stands_by_has_the_turn_once_the_other_has_ended_it() -> None:
-    crew, call, other = Crew(lambda call, slot: None, outlives, FakeClock().monotonic), HookCall(0), HookCall(1)
-    other.has_turn = crew._turn.acquire()
-    crew._queue = Moving(500, 400, 390, then=lambda: crew._end_turn(other))
-    assert crew._is_wanted(call)
+    call, other = HookCall(0), HookCall(1)
+    queue = Moving((500, 100), (400, 200), then=lambda: queue.crew._end_turn(other))
+    other.has_turn = queue.crew._turn.acquire()
+    assert queue.crew._is_wanted(call)
     assert (call.has_turn, other.has_turn) == (True, False)
+
+
+def test_who_works_beside_one_that_is_held_up_looks_now_and_then_whether_it_still_is(
+    make_row: MakeRow, until: Until
+) -> None:
+    go_on = threading.Event()
+    looks: list[HookCall] = []
+
+    class Looked(Crew):
+        def _is_wanted(self, call: HookCall) -> bool:
+            looks.append(call)
+            return super()._is_wanted(call)
+
+    def work(call: HookCall, slot: Slot) -> None:
+        if slot.id == "held":
+            go_on.wait(60)
+        slot.beat = None
+
+    crew = Looked(work, outlives, FakeClock().monotonic)
+    crew.hire(2)
+    held, *others = slots = [Slot(make_row(name), 1) for name in ("held", *(f"i-{n}" for n in range(500)))]
+    crew.offer_ticks(slots, 1)
+    until(lambda: not any(slot.claimed for slot in others))
+    assert held.claimed
+    assert len(looks) >= 1 + 3, "one by who is held up; the other's first, and after each 200"
+    go_on.set()
+    crew.dismiss(2)
+    until(lambda: crew.calls() == [])
 
 
 def test_who_waits_for_the_world_leaves_the_turn_to_others(make_row: MakeRow, until: Until) -> None:
