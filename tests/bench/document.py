@@ -10,7 +10,7 @@ import yaml
 from reconciler.documents.document import Document, parse
 from tests.bench.result import Result
 
-GOAL = 0.75
+GOAL = 0.6
 ROUNDS = 25
 CALLS = 200
 

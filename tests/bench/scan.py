@@ -31,7 +31,7 @@ from tests.bench.result import Result
 FILES = 10_000
 FOLDERS = 100
 RUNS = 25
-GOAL = 1.3
+GOAL = 1.1
 
 _STRATEGY = """\
 from reconciler.strategy import Strategy
