@@ -328,7 +328,7 @@ def _write_report(path: Path, found: Study) -> None:
     "try",
     epilog="""\b
 Examples:
-  reconciler try instances/btc-grid-1.yaml
+  reconciler try btc-grid-1
   reconciler try draft.yaml --ticks 5 --format json
 
 \b
@@ -337,7 +337,7 @@ Exit codes:
   1  its strategy failed
   2  it could not run: the record is invalid, or its server cannot be reached""",
 )
-@click.argument("file", metavar="FILE", type=click.Path(path_type=Path))
+@click.argument("file", metavar="ID|FILE", type=click.Path(path_type=Path))
 @click.option("--ticks", type=click.IntRange(1, 10_000), default=1, help="How often; a heartbeat apart.")
 @click.option("--format", "form", type=click.Choice(["table", "json"]), default="table", help="How it is answered.")
 @click.pass_context
@@ -345,7 +345,7 @@ def try_(ctx: click.Context, file: Path, ticks: int, form: str) -> None:
     """Tick one record on the quotes of now, and print its orders. Nothing is sent, and nothing is kept.
 
     Needs no engine. The record is taken as observing: its orders are checked as if they were real, and filled on paper.
-    It ticks at once, whenever it would be due. FILE may lie anywhere; its strategy is one of this fleet.
+    It ticks at once, whenever it would be due. A file may lie anywhere; its strategy is one of this fleet.
     """
     place: Place = ctx.obj
     try:
@@ -379,8 +379,9 @@ def _rehearsed(place: Place, file: Path, ticks: int) -> Rehearsal:
     from reconciler.backtest.rehearsal import rehearse
     from reconciler.clock import SystemClock
 
-    path = file if file.suffix in (".yaml", ".yml") else file.with_name(file.name + ".yaml")
-    return asyncio.run(rehearse(place.settings(), chosen(place, [str(path)]), ticks, SystemClock()))
+    beside = file.with_name(f"{file.name}.yaml")
+    named = beside if file.suffix not in (".yaml", ".yml") and beside.is_file() else file
+    return asyncio.run(rehearse(place.settings(), chosen(place, [str(named)]), ticks, SystemClock()))
 
 
 def _item(order: Order) -> dict[str, Any]:

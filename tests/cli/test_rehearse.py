@@ -49,6 +49,21 @@ def tried(root: Path, *words: str, config: str = "{}", market: str = "BTC/USD") 
     return CliRunner().invoke(main, ["--root", str(root), "try", str(draft), *words])
 
 
+def test_it_takes_an_id_as_well_as_a_file_and_names_the_nearest(root: Path) -> None:
+    (root / "instances").mkdir(exist_ok=True)
+    record = RECORD.format(config="{}", market="BTC/USD")
+    id = next(line for line in record.splitlines() if line.startswith("id:")).removeprefix("id: ")
+    (root / "instances" / f"{id}.yaml").write_text(record, encoding="utf-8")
+
+    def asked(word: str) -> Result:
+        return CliRunner().invoke(main, ["--root", str(root), "try", word, "--format", "json"])
+
+    for word in (id, str(root / "instances" / id), str(root / "instances" / f"{id}.yaml")):
+        assert json.loads(asked(word).stdout)["ticks"] == 1, word
+    wrong = asked(f"{id}s")
+    assert (wrong.exit_code, f'did you mean "{id}"?' in wrong.stderr) == (2, True)
+
+
 def test_it_ticks_at_once_in_observe_and_prints_what_its_limits_let_through(root: Path) -> None:
     result = tried(root, "--ticks", "2", "--format", "json")
     assert result.exit_code == 0, result.stderr
