@@ -162,8 +162,8 @@ class Listed:
 def order(answer: Mapping[str, Any]) -> OrderReport:
     """What an answer says of an order, whichever that is: `subject.Subject.report` looks at that."""
     told = answer.get("fills")
-    fills = None if told is None else tuple(_fill(item) for item in objects(told, "fills"))
     filled = optional_number(answer.get("filled_quantity"), "filled_quantity")
+    fills = None if told is None else _fills(told, filled)
     if filled is not None and filled < 0:
         raise Unreadable(f"filled_quantity: expected zero or more, was {filled}")
     state = _state(answer.get("status"), is_filled=bool(filled or fills))
@@ -331,16 +331,29 @@ def _state(status: Any, *, is_filled: bool) -> OrderState | None:
 
 
 def _price(value: Any, name: str) -> Decimal | None:
-    """The price of what was filled. Many servers say 0 where they do not tell it, or where nothing is filled."""
-    price = optional_number(value, name)
+    """The price of what was filled. Many servers say 0 or nothing where they do not tell it, or nothing is filled."""
+    price = optional_number(_told(value), name)
     return None if not price else positive(price, name)
+
+
+def _told(value: Any) -> Any:
+    """What is told; None for an empty text, which many servers send instead of nothing."""
+    return None if isinstance(value, str) and not value.strip() else value
 
 
 def _fee(item: Mapping[str, Any]) -> tuple[Decimal | None, str | None]:
     """A fee and what it is in, as far as both are told."""
-    fee = optional_number(item.get("fee"), "fee")
+    fee = optional_number(_told(item.get("fee")), "fee")
     currency = (optional_text(item.get("fee_currency")) or "").strip()
     return fee, currency or None if fee is not None else None
+
+
+def _fills(told: Any, filled: Decimal | None) -> tuple[ReportedFill, ...]:
+    """Every execution once, however often it is told."""
+    fills = tuple(dict.fromkeys(_fill(item) for item in objects(told, "fills")))
+    if filled is None and len({fill.fill_id for fill in fills}) < len(fills):
+        raise Unreadable("fills: expected an id for each, was one of two that differ, and no filled_quantity")
+    return fills
 
 
 def _fill(item: Mapping[str, Any]) -> ReportedFill:

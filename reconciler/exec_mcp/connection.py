@@ -189,7 +189,10 @@ class Connection:
         except Exception as error:
             if isinstance(error, TimeoutError) and handover.request_id is not None and handover.is_possibly_sent:
                 await self._tell_cancel(session, handover.request_id)
-            raise self._verdict(error, timeout_s, handover) from error
+            if (said := _own_word(error, handover)) is None:
+                raise self._verdict(error, timeout_s, handover) from error
+            self._answered_s = self._clock.monotonic()
+            return Reply(True, None, said)
         finally:
             CURRENT.reset(token)
             self._calls -= 1
@@ -383,6 +386,35 @@ class Connection:
         made = self.status.connections + (connected and not same)
         news = {"connected": connected, "since": since, "last_error": "", "connections": made, **more}
         self.status = replace(self.status, **news)
+
+
+def _own_word(error: Exception, handover: Handover) -> str | None:
+    """What the server answered the call with, where that is an error of JSON-RPC: many do so where a tool fails, and it
+    says no less than the text of a tool that failed. None where the error is another.
+
+    That a call, or a session, is none is judged by its code; what the SDK makes of a broken line looks alike.
+    """
+    from mcp.shared.exceptions import MCPError
+    from mcp_types import (
+        CONNECTION_CLOSED,
+        HEADER_MISMATCH,
+        INVALID_PARAMS,
+        INVALID_REQUEST,
+        METHOD_NOT_FOUND,
+        PARSE_ERROR,
+        REQUEST_TIMEOUT,
+        UNSUPPORTED_PROTOCOL_VERSION,
+    )
+
+    from reconciler.exec_mcp.reception import UNREADABLE
+
+    judged = (INVALID_REQUEST, INVALID_PARAMS, METHOD_NOT_FOUND, PARSE_ERROR, REQUEST_TIMEOUT, UNREADABLE)
+    judged += (HEADER_MISMATCH, UNSUPPORTED_PROTOCOL_VERSION)
+    if not isinstance(error, MCPError) or error.code in judged or handover.not_delivered or handover.trouble:
+        return None
+    is_closed = error.code == CONNECTION_CLOSED and str(error) == "Connection closed"
+    is_withheld = handover.is_abandoned or not handover.is_possibly_sent
+    return None if is_closed or is_withheld else str(error)
 
 
 def is_told_to_stop() -> bool:

@@ -17,6 +17,7 @@ from reconciler.errors import ExecUnavailable
 from reconciler.exec_mcp import answers
 from reconciler.exec_mcp.bridge import GRACE_S, Bridge
 from reconciler.exec_mcp.contract import BALANCES, RULES
+from reconciler.exec_mcp.request import names_another
 from reconciler.exec_mcp.servers import Servers
 from reconciler.exec_mcp.venue import Venue
 from reconciler.orders.market import TIMEFRAMES_S, Balance, Candle, Equity, InstrumentRules, Position, Quote
@@ -57,7 +58,7 @@ class MarketData:
 
     def quote(self, account_id: str, symbol: str, beat: int) -> Quote:
         arguments = {"account_id": account_id, "client_id": "", "symbol": symbol}
-        return self._once(account_id, "get_quote", (symbol,), arguments, beat, lambda a: answers.quote(a, symbol))
+        return self._once(account_id, "get_quote", (symbol,), arguments, beat, lambda a: quote_of(symbol, a))
 
     def candles(self, account_id: str, symbol: str, timeframe: str, limit: int, beat: int) -> Sequence[Candle]:
         """Raises ValueError for a timeframe that is none, and for a limit below 1.
@@ -194,6 +195,14 @@ class MarketData:
             return
         self._fetches = {key: fetch for key, fetch in self._fetches.items() if fetch.beat >= self._newest}
         self._newest = beat
+
+
+def quote_of(symbol: str, answer: Mapping[str, Any]) -> Quote:
+    """`get_quote` of that symbol. Raises Unreadable, also where it plainly tells of another market."""
+    told = answer.get("symbol")
+    if isinstance(told, str) and told and names_another(symbol, told):
+        raise answers.Unreadable(f"quote of {symbol}: expected that market, was {told:.80}")
+    return answers.quote(answer, symbol)
 
 
 def _funds(answer: Mapping[str, Any]) -> tuple[Sequence[Balance], Equity | None]:

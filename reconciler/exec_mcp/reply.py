@@ -19,7 +19,7 @@ from reconciler import exact
 from reconciler.clock import iso
 from reconciler.errors import ExecRejected, ExecUnknown
 from reconciler.exec_mcp import refusals
-from reconciler.exec_mcp.answers import LONG, SHORT, SIDES, Unreadable
+from reconciler.exec_mcp.answers import LONG, SHORT, SIDES, Unreadable, optional_number
 from reconciler.exec_mcp.contract import BALANCES, CANDLES, LOOK_UP, PLACE, POSITIONS, TIMES, TOOLS, formed, unformed
 from reconciler.exec_mcp.request import is_called
 from reconciler.exec_mcp.words import AnswerCondition, ToolWords
@@ -39,6 +39,8 @@ _NOT_FOUND: Final = re.compile(
 Told narrowly, and of no other id than the one asked for: an order that is wrongly taken for never placed is worse
 than one that stays unknown.
 """
+_TAKEN: Final = frozenset({"open", "partially_filled", "filled"})
+"""What an exchange says of an order that it did not refuse."""
 _DEEPEST: Final = 64
 _MILLISECONDS: Final = 100_000_000_000
 """From here on a number is milliseconds since the epoch, below it is seconds: the year 1973, or 5138."""
@@ -255,11 +257,31 @@ def _judge(tool: str, words: ToolWords, arguments: Mapping[str, Any], reply: Rep
         texts = f"{failure}\n{refusals.told(said)}"
         if refusals.says_taken(texts):
             raise ExecUnknown(f"{words.name} says that there is such an order already: {failure}")
+        if refused is None and _tells_order(words, arguments, found):
+            raise ExecUnknown(f"{words.name} tells of a failure, and of an order that it took all the same: {failure}")
         is_named = not refusals.leaves_open(texts) if named else refusals.says_refused(texts)
         is_bare = found is None and failed is None and named is None
         if refused is None and (is_bare or not is_named):
             raise ExecUnknown(f"{words.name} failed, which does not say that the order was refused: {failure}")
     raise ExecRejected(failure or f"{words.name} failed without a reason")
+
+
+def _tells_order(words: ToolWords, arguments: Mapping[str, Any], found: Any) -> bool:
+    """True where what tells of a failure has an order in it, too, which is open or was filled."""
+    if not isinstance(found, dict):
+        return False
+    told = [
+        _translated(PLACE, words, arguments, one, found) for one in (found, *found.values()) if isinstance(one, dict)
+    ]
+    return any(one.get("status") in _TAKEN or _is_more_than_zero(one.get("filled_quantity")) for one in told)
+
+
+def _is_more_than_zero(value: Any) -> bool:
+    try:
+        filled = optional_number(value, "filled_quantity")
+    except Unreadable:
+        return False
+    return filled is not None and filled > 0
 
 
 def _require_refused(tool: str, answer: Mapping[str, Any], found: Any) -> None:

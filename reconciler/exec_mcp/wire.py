@@ -193,7 +193,7 @@ class Wire(httpx2.AsyncBaseTransport):
         elif response.status_code == _TOO_MANY:
             call.limited = response.headers.get("retry-after", "")
             call.trouble = f"the server answered HTTP {_TOO_MANY}"
-        elif response.status_code >= 400:
+        elif response.status_code >= 300:
             call.trouble = f"the server answered HTTP {response.status_code}"
         return response
 

@@ -278,6 +278,23 @@ def test_an_answer_that_says_why_it_refused_an_order_is_a_refusal(said: str) -> 
             heard("place_order", answer)
 
 
+@pytest.mark.parametrize(
+    "beside",
+    [
+        {"status": "filled"},
+        {"filled_quantity": "0.4"},
+        {"order": {"status": "open"}},
+        {"order": {"filled_quantity": 1}},
+    ],
+)
+def test_a_failure_with_an_order_that_was_taken_beside_it_is_no_refusal(beside: dict[str, Any]) -> None:
+    for answer in ({"error": "insufficient balance"}, {"success": False, "message": "insufficient balance"}):
+        with pytest.raises(ExecUnknown, match="and of an order that it took all the same: insufficient balance"):
+            heard("place_order", {**answer, **beside})
+        with pytest.raises(ExecRejected, match="insufficient balance"):
+            heard("place_order", {**answer, "order": {"status": "rejected", "filled_quantity": "0"}})
+
+
 MAPPINGS = {name: read(merged(ready(name), {})) for name in names()}
 keys = st.one_of(
     st.sampled_from(["data", "error", "result", "id", "status", "timeout", "message", "detail", "sCode", "bars"]),

@@ -10,6 +10,7 @@ import pytest
 
 from reconciler.exec_mcp import answers
 from reconciler.exec_mcp.answers import Unreadable
+from reconciler.exec_mcp.market_data import quote_of
 from reconciler.orders.market import InstrumentRules, Position
 from reconciler.orders.order import OrderState
 
@@ -141,7 +142,9 @@ def test_a_list_is_read_as_it_is_and_what_is_not_told_is_empty() -> None:
 
 def test_a_fee_that_is_not_told_is_not_known() -> None:
     fill = {"fill_id": "a", "quantity": "1", "price": "100", "at": QUOTE["as_of"]}
-    report = answers.order({"status": "open", "filled_quantity": "1", "fills": [fill, {**fill, "fee": "1"}]})
+    report = answers.order(
+        {"status": "open", "filled_quantity": "1", "fills": [fill, {**fill, "fill_id": "b", "fee": "1"}]}
+    )
     assert report.fills is not None
     assert [one.fee for one in report.fills] == [None, Decimal(1)]
     assert report.fee is None
@@ -193,6 +196,30 @@ def test_a_price_of_zero_is_not_told(status: str, filled: str) -> None:
     fill = {"fill_id": "a", "quantity": "1", "price": 0, "at": QUOTE["as_of"]}
     report = answers.order({**told, "fills": [fill]})
     assert (report.average_price, report.fills[0].price if report.fills else 1) == (None, None)
+
+
+def test_a_price_or_a_fee_that_is_an_empty_text_is_not_told() -> None:
+    report = answers.order({"status": "filled", "filled_quantity": "1", "average_price": "", "fee": " "})
+    assert (report.filled_quantity, report.average_price, report.fee) == (1, None, None)
+
+
+def test_an_execution_that_is_told_twice_is_one() -> None:
+    fill = {"fill_id": "f1", "quantity": "0.5", "price": "100", "fee": "0.05", "at": "2026-01-31T12:00:00Z"}
+    report = answers.order({"status": "cancelled", "fills": [fill, fill]})
+    assert report.fills is not None
+    assert [one.quantity for one in report.fills] == [Decimal("0.5")]
+    assert report.fee == Decimal("0.05")
+    differing = {"status": "cancelled", "fills": [fill, {**fill, "quantity": "0.4"}]}
+    with pytest.raises(Unreadable, match="expected an id for each"):
+        answers.order(differing)
+    assert answers.order({**differing, "filled_quantity": "0.9"}).filled_quantity == Decimal("0.9")
+
+
+def test_a_quote_of_another_market_is_unreadable() -> None:
+    with pytest.raises(Unreadable, match="quote of BTC/USD: expected that market, was ETH/USD"):
+        quote_of("BTC/USD", {**QUOTE, "symbol": "ETH/USD"})
+    for spelled in ("BTC/USD", "BTCUSD", "XBT-USD", "1182", None):
+        assert quote_of("BTC/USD", {**QUOTE, "symbol": spelled}).symbol == "BTC/USD"
 
 
 def test_a_fee_is_told_with_its_currency_and_one_without_has_none() -> None:

@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 import pytest
 from mcp.server.mcpserver import MCPServer
 from mcp.server.mcpserver.exceptions import ToolError
+from mcp.shared.exceptions import MCPError
 from mcp_types import CallToolResult, TextContent
 
 from reconciler.clock import SystemClock, utc
@@ -22,7 +23,7 @@ from reconciler.errors import ExecRejected, ExecUnavailable, ExecUnknown
 from reconciler.exec_mcp.bridge import Handover
 from reconciler.exec_mcp.connection import Connection
 from reconciler.exec_mcp.options import ServerOptions
-from reconciler.exec_mcp.reply import answered
+from reconciler.exec_mcp.reply import OrderNotFound, answered
 from reconciler.exec_mcp.words import ToolWords
 from reconciler.paper.mcp_server import serve_app, serve_mcp
 from tests.execution.standins import Watching
@@ -38,7 +39,7 @@ class Exchange:
         logging.getLogger().addHandler(quiet)
         self.mcp: MCPServer[Any] = MCPServer("exchange")
         logging.getLogger().removeHandler(quiet)
-        for tool in (self.place_order, self.slow, self.text, self.answer, self.refuse, self.crash, self.huff):
+        for tool in (self.place_order, self.slow, self.text, self.answer, self.refuse, self.crash, self.huff, self.err):
             self.mcp.add_tool(tool)
 
     async def place_order(self) -> dict[str, Any]:
@@ -61,6 +62,10 @@ class Exchange:
 
     async def crash(self) -> dict[str, Any]:
         raise RuntimeError("a secret of the server's")
+
+    async def err(self, code: int, said: str) -> dict[str, Any]:
+        self.placed += 1
+        raise MCPError(code, said)
 
     async def huff(self) -> CallToolResult:
         return CallToolResult(content=[TextContent(type="text", text="go away")], is_error=True)
@@ -136,6 +141,22 @@ def test_every_kind_of_failure_is_a_failure() -> None:
             "error": None,
             "success": True,
         }
+        assert server.status.connected
+
+    on_exchange(test)
+
+
+@pytest.mark.parametrize("code", [-32603, -32000, -1, 400])
+def test_an_error_of_json_rpc_is_the_failure_of_that_call_and_the_connection_lives_on(code: int) -> None:
+    async def test(server: Connection, exchange: Exchange) -> None:
+        with pytest.raises(ExecRejected, match=r"^symbol not found$"):
+            await asked(server, "err", {"code": code, "said": "symbol not found"})
+        with pytest.raises(OrderNotFound):
+            await asked(server, "err", {"code": code, "said": "order not found"})
+        reply = await server.ask("err", {"code": code, "said": "insufficient balance"}, 5.0, Handover())
+        with pytest.raises(ExecUnknown, match="does not say that the order was refused: insufficient balance"):
+            answered("place_order", ToolWords("err"), {}, reply, utc(0))
+        assert server.status.connections == 1
         assert server.status.connected
 
     on_exchange(test)
