@@ -206,7 +206,9 @@ def settings_at(repository: Repository, commit: str, objects: Objects, limit_byt
         if path.startswith(("/", "../")):
             break
     if not mode and path == f"{repository.where.prefix}{SETTINGS}":
-        return None, ""
+        meant = f"{path.removesuffix('.yaml')}.yml"
+        is_meant = repository.entry(commit, meant) is not None
+        return None, f"is missing, and {meant} beside it sets nothing: call it {SETTINGS}" if is_meant else ""
     return None, f"leads to {path}, which is no file of that commit"
 
 

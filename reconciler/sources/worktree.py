@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from reconciler.clock import Clock
-from reconciler.records.snapshot import NO_RECORD, Snapshot, SourceFile
+from reconciler.records.snapshot import HALT_FILES, NO_RECORD, Snapshot, SourceFile
 from reconciler.sources.folder import Folder, FolderWalk, Found, Identity, why
 from reconciler.sources.git import EOL, NO_REPOSITORY, GitFacts, Repository, locate
 from reconciler.sources.layout import (
@@ -72,6 +72,7 @@ class Worktree:
         self._known: dict[str, _Known] = {}
         self._converted: frozenset[str] = frozenset()
         self._kept_otherwise = ""
+        self._strays: tuple[SourceFile, ...] = ()
         self._last = _NOTHING
 
     def read(self) -> Snapshot:
@@ -94,12 +95,21 @@ class Worktree:
         doubts = [doubt for walk in walks for doubt in walk.doubts()]
         if repository is not None and before is not None:
             doubts += before.doubts(repository.state())
-        if facts is not self._facts or self._last is _NOTHING or any(walk.changed for walk in walks):
+        has_strays = self._look_for_strays(root)
+        if facts is not self._facts or self._last is _NOTHING or has_strays or any(walk.changed for walk in walks):
             self._last = self._compose(facts)
         not_whole = "; ".join(dict.fromkeys(doubts))
         if self._last.not_whole != not_whole or self._last.whole is bool(not_whole):
             self._last = replace(self._last, whole=not not_whole, not_whole=not_whole)
         return self._last
+
+    def _look_for_strays(self, root: str) -> bool:
+        """True where other halts lie beside `instances/` than before: there they halt nothing, which is to be told."""
+        there = tuple(name for name in HALT_FILES if os.path.lexists(f"{root}/{name}"))
+        if there == tuple(file.path for file in self._strays):
+            return False
+        self._strays = tuple(SourceFile(name, None, "", False, NO_RECORD) for name in there)
+        return True
 
     def _may_leave(self, root: str) -> bool:
         """Whether `instances/` may be a link that leaves the repository around the fleet: as somebody set it up who
@@ -124,7 +134,7 @@ class Worktree:
         last = self._last
         return replace(
             last,
-            instances=_kept(last.instances, files.instances),
+            instances=_kept(last.instances, [*self._strays, *files.instances]),
             templates=_kept(last.templates, files.templates),
             strategies=_kept(last.strategies, files.strategies),
             halt=last.halt if self._instances.lost else files.halt,

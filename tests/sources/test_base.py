@@ -249,6 +249,15 @@ def test_settings_whose_link_leads_nowhere_cannot_be_told(branch: Path, git: Run
     assert found.settings_fault == f"leads to {target}, which is no file of that commit"
 
 
+def test_settings_by_another_name_are_no_commit_without_settings(branch: Path, git: Run, base: Read) -> None:
+    git(branch, "switch", "-q", "main")
+    _commit(branch, git, {"reconciler.yml": "heartbeat_seconds: 3\n"})
+    git(branch, "switch", "-q", "-C", "pr")
+    found = base(branch)
+    assert found.settings is None
+    assert found.settings_fault == "is missing, and reconciler.yml beside it sets nothing: call it reconciler.yaml"
+
+
 def test_a_checkout_with_other_ends_of_line_is_the_same_fleet(branch: Path, git: Run, base: Read) -> None:
     (branch / ".gitattributes").write_text("*.py text eol=crlf\n")
     _commit(branch, git, {"instances/eth.yaml": "id: eth\n"})

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from reconciler.clock import FakeClock
-from reconciler.records.snapshot import Snapshot, SourceFile
+from reconciler.records.snapshot import Snapshot, SourceFile, document_of
 from reconciler.sources import folder as folder_module
 from reconciler.sources.folder import Reading, read
 from reconciler.sources.worktree import Worktree, WorktreeOptions
@@ -180,6 +180,20 @@ def test_losing_sight_of_a_halt_does_not_lift_it(fleet: Path, worktree: At) -> N
     (fleet / "moved").rename(fleet / "instances")
     (fleet / "instances" / "_halt.yaml").unlink()
     assert tree.read().halt is None
+
+
+@pytest.mark.parametrize("name", ["_halt.yaml", "_halt.yml"])
+def test_a_halt_beside_the_records_halts_nothing_and_is_named(fleet: Path, worktree: At, name: str) -> None:
+    tree = worktree(fleet)
+    before = tree.read()
+    (fleet / name).write_text("- {scope: all, reason: drill}\n")
+    snapshot = tree.read()
+    assert snapshot.halt is None
+    (problem,) = document_of(snapshot.instances[0])  # type: ignore[misc]
+    assert (problem.path, problem.hint) == (name, "it halts nothing: call it instances/_halt.yaml")
+    assert tree.read() is snapshot
+    (fleet / name).unlink()
+    assert tree.read() == before
 
 
 def test_a_halt_that_is_no_file_is_unreadable(fleet: Path, worktree: At) -> None:
