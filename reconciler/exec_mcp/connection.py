@@ -408,8 +408,8 @@ def _own_word(error: Exception, handover: Handover) -> str | None:
 
     from reconciler.exec_mcp.reception import UNREADABLE
 
-    judged = (INVALID_REQUEST, INVALID_PARAMS, METHOD_NOT_FOUND, PARSE_ERROR, REQUEST_TIMEOUT, UNREADABLE)
-    judged += (HEADER_MISMATCH, UNSUPPORTED_PROTOCOL_VERSION)
+    judged = {INVALID_REQUEST, INVALID_PARAMS, METHOD_NOT_FOUND, PARSE_ERROR, REQUEST_TIMEOUT, UNREADABLE}
+    judged |= {HEADER_MISMATCH, UNSUPPORTED_PROTOCOL_VERSION}
     if not isinstance(error, MCPError) or error.code in judged or handover.not_delivered or handover.trouble:
         return None
     is_closed = error.code == CONNECTION_CLOSED and str(error) == "Connection closed"

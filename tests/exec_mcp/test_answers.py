@@ -200,7 +200,7 @@ def test_a_price_of_zero_is_not_told(status: str, filled: str) -> None:
 
 def test_a_price_or_a_fee_that_is_an_empty_text_is_not_told() -> None:
     report = answers.order({"status": "filled", "filled_quantity": "1", "average_price": "", "fee": " "})
-    assert (report.filled_quantity, report.average_price, report.fee) == (1, None, None)
+    assert (report.filled_quantity, report.average_price, report.fee) == (Decimal(1), None, None)
 
 
 def test_an_execution_that_is_told_twice_is_one() -> None:
