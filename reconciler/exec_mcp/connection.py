@@ -173,6 +173,8 @@ class Connection:
         # requested input), the second fails a call that succeeded where its answer does not fit its schema.
         from mcp_types import CallToolRequest, CallToolRequestParams, CallToolResult
 
+        from reconciler.exec_mcp.reception import replied
+
         token = CURRENT.set(handover)
         self._calls += 1
         self._idle.clear()
@@ -180,12 +182,12 @@ class Connection:
             async with asyncio.timeout(timeout_s) as limit:
                 now = asyncio.get_running_loop().time
                 handover.on_withheld = lambda: limit.reschedule(now())
-                short, result = self._short_way, None
+                short, reply = self._short_way, None
                 if short is not None and short.is_open and tool not in self._mirrored:
-                    result = await short.call(tool, arguments, handover)
-                if result is None:  # or an answer that it has to read
+                    reply = await short.call(tool, arguments, handover)
+                if reply is None:  # or an answer that the SDK has to read
                     request = CallToolRequest(params=CallToolRequestParams(name=tool, arguments=dict(arguments)))
-                    result = await session.send_request(request, CallToolResult)
+                    reply = replied(await session.send_request(request, CallToolResult))
         except Exception as error:
             if isinstance(error, TimeoutError) and handover.request_id is not None and handover.is_possibly_sent:
                 await self._tell_cancel(session, handover.request_id)
@@ -199,8 +201,7 @@ class Connection:
             if not self._calls:
                 self._idle.set()
         self._answered_s = self._clock.monotonic()
-        text = "\n".join(block.text for block in result.content if block.type == "text")
-        return Reply(bool(result.is_error), result.structured_content, text)
+        return reply
 
     async def _tell_cancel(self, session: ClientSession, request_id: int) -> None:
         """Tell the server that nobody waits for its answer any more, as the SDK does of what it asked itself."""

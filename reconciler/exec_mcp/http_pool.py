@@ -46,6 +46,7 @@ _TELLING: Final = re.compile(
     rb"[\t ]*([^\r]*)"
 )
 _JSON: Final = b"application/json"
+_NOT_PLAIN: Final = -1
 
 
 class Unclaimed(Exception):
@@ -201,6 +202,9 @@ class _Line(asyncio.Protocol):
         self._stirred: asyncio.Future[None] | None = None
         self._is_full = False
         self._readable = select.poll()
+        self._awaits_plain = False
+        self._needed = 0
+        """So long is the plain answer that is awaited; 0 where that is not known yet."""
         self.is_lost = False
         self._why: Exception | None = None
 
@@ -213,7 +217,8 @@ class _Line(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         self._arrived.append(data)
-        self._stir()
+        if not (self._awaits_plain and self._is_incomplete()):
+            self._stir()
 
     def eof_received(self) -> bool:
         self.is_lost = True
@@ -256,31 +261,31 @@ class _Line(asyncio.Protocol):
 
     async def plain(self) -> bytes | None:
         """The body of a plain answer. None where it is anything else: nothing of it was taken then."""
-        end = needed = 0
-        while True:
-            data = self._arrived[0] if len(self._arrived) == 1 else b"".join(self._arrived)
-            if not needed and data:
-                if (end := data.find(_HEAD_END) + len(_HEAD_END)) < len(_HEAD_END):
-                    if len(data) > _HEADERS_BYTES:
-                        return None
-                elif (length := _plain_length(data[:end])) is None:
-                    return None
-                else:
-                    needed = end + length
-            if needed and len(data) >= needed:
-                if self.is_lost or len(data) > needed:
-                    return None
-                self._arrived.clear()
-                return data[end:]
-            if self.is_lost:
-                return None
-            await self._more()
+        self._awaits_plain, self._needed = True, 0
+        try:
+            while self._is_incomplete():
+                await self._stir_awaited()
+        finally:
+            self._awaits_plain = False
+        data = b"".join(self._arrived)
+        if self.is_lost or len(data) != self._needed:
+            return None
+        self._arrived.clear()
+        return data[data.index(_HEAD_END) + len(_HEAD_END) :]
 
-    async def _more(self) -> None:
-        """Wait for what comes next."""
-        before = len(self._arrived)
-        while len(self._arrived) == before and not self.is_lost:
-            await self._stir_awaited()
+    def _is_incomplete(self) -> bool:
+        """True while what came may become a plain answer, and is none yet."""
+        if self.is_lost or self._needed < 0:
+            return False
+        if not self._needed and self._arrived:
+            data = self._arrived[0] if len(self._arrived) == 1 else b"".join(self._arrived)
+            end = data.find(_HEAD_END) + len(_HEAD_END)
+            if end >= len(_HEAD_END):
+                length = _plain_length(data[:end])
+                self._needed = _NOT_PLAIN if length is None else end + length
+            elif len(data) > _HEADERS_BYTES:
+                self._needed = _NOT_PLAIN
+        return not self._needed or sum(map(len, self._arrived)) < self._needed
 
     async def unusual(self, parcel: Parcel) -> h11.Response:
         """What the answer to it begins with, where that is not plain."""

@@ -7,6 +7,7 @@ that it is the one call that fails, in one way, and neither the connection nor i
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 import zlib
@@ -14,9 +15,14 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any, Final
 
 import httpx2
-from mcp_types import JSONRPCMessage, jsonrpc_message_adapter
+from mcp.shared.exceptions import MCPError
+from mcp_types import CallToolResult, JSONRPCError, JSONRPCMessage, JSONRPCResponse, jsonrpc_message_adapter
+from mcp_types.methods import validate_server_result
+from mcp_types.version import MODERN_PROTOCOL_VERSIONS
+from pydantic_core import from_json
 
 from reconciler.exec_mcp.http_pool import LATIN
+from reconciler.exec_mcp.reply import Reply
 
 _MIB_BYTES: Final = 1024 * 1024
 MOST_BYTES: Final = 4 * _MIB_BYTES
@@ -25,6 +31,11 @@ UNREADABLE: Final = -32_098
 """The code of the JSON-RPC error that stands for an answer that was not taken in."""
 _PIECE_BYTES: Final = 65_536
 _OF_PACKING: Final = ("content-encoding", "content-length")
+_OF_A_RESULT: Final = frozenset({"jsonrpc", "id", "result"})
+_LATER: Final = "resultType"
+"""What a result has had since the newest version, and means nothing before."""
+_PLAIN_RESULT: Final = frozenset({"content", "structuredContent", "isError", _LATER, "_meta"})
+_OF_A_TEXT: Final = frozenset({"type", "text"})
 _EVENT_END: Final = re.compile(rb"\r\n\r\n|\n\n|\r\r")
 _ID: Final = rb'"id"\s*:\s*("(?:[^"\\]|\\.)*"|-?[0-9]{1,18})'
 _ID_FIRST: Final = re.compile(rb'\s*\{\s*(?:"jsonrpc"\s*:\s*"2\.0"\s*,\s*)?' + _ID)
@@ -43,6 +54,62 @@ def message(sent: bytes) -> JSONRPCMessage:
         return jsonrpc_message_adapter.validate_json(sent, by_name=False)
     except (ValueError, RecursionError, MemoryError):
         raise Unread("answered what is no message, or is nested too deeply to be read") from None
+
+
+def reply_to(id_: int, body: bytes, version: str) -> Reply | None:
+    """What the JSON that a tool's call with that id was answered with says; None where it is not about that call.
+
+    Raises MCPError where it is an error, or cannot be read, ValidationError where it is no tool result of that version
+    of the protocol.
+    """
+    is_modern = version in MODERN_PROTOCOL_VERSIONS
+    if (reply := _plain(id_, body, is_modern=is_modern)) is not None:
+        return reply
+    try:
+        read = message(body)
+    except Unread as unread:
+        raise MCPError(UNREADABLE, str(unread)) from None
+    if isinstance(read, JSONRPCError) and read.id == id_:
+        raise MCPError(read.error.code, read.error.message, read.error.data)
+    if not isinstance(read, JSONRPCResponse) or read.id != id_:
+        return None
+    result = read.result if is_modern else {name: value for name, value in read.result.items() if name != _LATER}
+    with contextlib.suppress(KeyError):  # a version of which nothing is known but that it is one
+        validate_server_result("tools/call", version, result)
+    return replied(CallToolResult.model_validate(result, by_name=False))
+
+
+def replied(result: CallToolResult) -> Reply:
+    texts = "\n".join(block.text for block in result.content if block.type == "text")
+    return Reply(bool(result.is_error), result.structured_content, texts)
+
+
+def _plain(id_: int, body: bytes, *, is_modern: bool) -> Reply | None:
+    """The same of a result that is like most: texts, and an object. None where the SDK has to say what it is."""
+    try:
+        answer = from_json(body)
+    except ValueError:
+        return None
+    if not isinstance(answer, dict) or answer.keys() != _OF_A_RESULT or answer["jsonrpc"] != "2.0":
+        return None
+    result = answer["result"]
+    if type(answer["id"]) is not int or answer["id"] != id_ or not isinstance(result, dict):
+        return None
+    content, structured, failed = result.get("content"), result.get("structuredContent"), result.get("isError", False)
+    if not (result.keys() <= _PLAIN_RESULT and isinstance(content, list) and isinstance(failed, bool)):
+        return None
+    if not isinstance(result.get("_meta", {}), dict):
+        return None
+    is_whole = result.get(_LATER) == "complete" if is_modern else _LATER not in result
+    if not is_whole or not (isinstance(structured, dict) or "structuredContent" not in result):
+        return None
+    texts: list[str] = []
+    for block in content:
+        text = block.get("text") if isinstance(block, dict) and block.keys() == _OF_A_TEXT else None
+        if not isinstance(text, str) or block["type"] != "text":
+            return None
+        texts.append(text)
+    return Reply(failed, structured, "\n".join(texts))
 
 
 def error(id_: Any, why: str) -> bytes:

@@ -64,7 +64,7 @@ def confirming(confirmation: Confirmation, answer: Any, arguments: Mapping[str, 
 
 def request(tool: str, words: ToolWords, arguments: Mapping[str, Any]) -> dict[str, Any]:
     """The server's arguments for `arguments`, which are ours. Raises Unsayable."""
-    sent: dict[str, Any] = copy.deepcopy(dict(words.const))
+    sent: dict[str, Any] = copy.deepcopy(dict(words.const)) if words.const else {}
     for name, argument in TOOLS[tool].arguments.items():
         value = arguments.get(name)
         if argument.offered and name not in words.args:

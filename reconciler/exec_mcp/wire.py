@@ -29,17 +29,15 @@ import httpx2
 from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
 from mcp.client.stdio import get_default_environment
 from mcp.client.streamable_http import streamable_http_client
-from mcp.shared.exceptions import MCPError
 from mcp.shared.inbound import MCP_PROTOCOL_VERSION_HEADER, encode_header_value
 from mcp.shared.message import SessionMessage
-from mcp_types import CallToolResult, JSONRPCError, JSONRPCResponse
-from mcp_types.methods import validate_server_result
 from mcp_types.version import KNOWN_PROTOCOL_VERSIONS, MODERN_PROTOCOL_VERSIONS
 
 from reconciler.exec_mcp.bridge import CURRENT, Handover, flat
 from reconciler.exec_mcp.http_pool import HttpPool, Parcel, Unclaimed
 from reconciler.exec_mcp.options import ServerOptions, resolved
-from reconciler.exec_mcp.reception import UNREADABLE, Lines, Unread, error, id_of, message, received
+from reconciler.exec_mcp.reception import Lines, Unread, error, id_of, message, received, reply_to
+from reconciler.exec_mcp.reply import Reply
 
 _READ_S = 300.0
 """A server may hold an event stream open this long; calls have their own, shorter, time-out."""
@@ -241,11 +239,11 @@ class ShortWay:
     def _is_modern(self) -> bool:
         return self._version in MODERN_PROTOCOL_VERSIONS
 
-    async def call(self, tool: str, arguments: Mapping[str, Any], call: Handover) -> CallToolResult | None:
+    async def call(self, tool: str, arguments: Mapping[str, Any], call: Handover) -> Reply | None:
         """What the tool answers; None where `call` holds an answer that the SDK has to read.
 
         Raises MCPError where it is an error, httpx2.TransportError and Unclaimed where there is none, ValidationError
-        where it is no tool result. Where nobody waits any more, the server is to be told of `call.notice`, if any.
+        where it is no tool result. Where nobody waits any more, the server is to be told of `call.request_id`, if any.
         """
         assert self._url is not None
         id_ = next(self._ids)
@@ -275,7 +273,9 @@ class ShortWay:
                 call.arrived = answer
                 return None
             answer = await self._read(answer, id_, call)
-        return self._result(answer, id_, call)
+        if (reply := reply_to(id_, answer, self._version)) is None:
+            call.arrived = httpx2.Response(200, headers={"content-type": "application/json"}, content=answer)
+        return reply
 
     async def _read(self, answer: httpx2.Response, id_: int, call: Handover) -> bytes:
         """What it holds: it comes in chunks, say, or packed, or is very long."""
@@ -287,21 +287,6 @@ class ShortWay:
         except httpx2.TransportError as error:
             note(error, call)
             raise
-
-    def _result(self, body: bytes, id_: int, call: Handover) -> CallToolResult | None:
-        try:
-            read = message(body)
-        except Unread as unread:
-            raise MCPError(UNREADABLE, str(unread)) from None
-        if isinstance(read, JSONRPCError) and read.id == id_:
-            raise MCPError(read.error.code, read.error.message, read.error.data)
-        if not isinstance(read, JSONRPCResponse) or read.id != id_:
-            call.arrived = httpx2.Response(200, headers={"content-type": "application/json"}, content=body)
-            return None
-        result = read.result if self._is_modern else {k: v for k, v in read.result.items() if k != "resultType"}
-        with contextlib.suppress(KeyError):
-            validate_server_result("tools/call", self._version, result)
-        return CallToolResult.model_validate(result, by_name=False)
 
 
 def note(error: httpx2.TransportError, call: Handover) -> None:

@@ -94,13 +94,15 @@ class Wal:
         if reach is None or not reach.frames:
             self._forget()
             return False
-        head = os.pread(self._log, _LOG_HEAD, 0)
-        if head[_SALT] != reach.salt or size < reach.end:
+        if size < reach.end:
+            return True
+        is_due = thorough or abs(written_ns - self._read_at_ns) >= _READ_AGAIN_NS
+        if (is_due or reach.salt != self._salt) and os.pread(self._log, _LOG_HEAD, 0)[_SALT] != reach.salt:
             return True
         if reach.salt != self._salt or reach.end < self._end:
             self._forget()  # it begins anew, or something of it was taken back
             self._salt = reach.salt
-        if thorough or abs(written_ns - self._read_at_ns) >= _READ_AGAIN_NS:
+        if is_due:
             self._read_at_ns = written_ns
             if self._end and self._read(0, self._end, 0) != self._checksum:
                 return True

@@ -9,7 +9,7 @@ import logging
 import sqlite3
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -155,25 +155,35 @@ class GroupWriter:
             with self._wake:
                 while not self._waiting and not self._closing:
                     self._wake.wait()
-                group, self._waiting = self._waiting, []
-            if not group:
-                return
-            self._commit([task for task in group if task.future.set_running_or_notify_cancel()])
+                if not self._waiting:
+                    return
+            self._commit()
             if self.commits - self._checkpointed_at >= CHECKPOINT_COMMITS:
                 self._checkpoint_surviving()
 
-    def _commit(self, tasks: Sequence[_Task]) -> None:
-        """Run a group in one transaction, then resolve its futures. The thread outlives whatever happens here."""
+    def _taken(self) -> list[_Task]:
+        """Those that wait now, and that nobody has given up."""
+        with self._wake:
+            group, self._waiting = self._waiting, []
+        return [task for task in group if task.future.set_running_or_notify_cancel()]
+
+    def _commit(self) -> None:
+        """Run a group in one transaction, then resolve its futures. The thread outlives whatever happens here.
+
+        It is taken as late as that can be, so that what comes meanwhile goes along: a commit costs more than a job.
+        """
+        tasks: list[_Task] = []
         try:
             self._require_ours()
             with self._transaction():
+                tasks = self._taken()
                 # Alone, a job needs no savepoint: where it fails, the transaction is undone with it.
                 alone = len(tasks) == 1
                 attempts = [(tasks[0].job(self._db), None)] if alone else [self._attempt(task.job) for task in tasks]
             self._require_ours(is_written=True)  # removed in between, it was committed to a file that is gone
         except Exception as error:  # noqa: BLE001 - the boundary: what failed is told to everyone who waits for it
             self._note_fault(error)
-            for task in tasks:
+            for task in tasks or self._taken():
                 task.future.set_exception(self._told(error))
             return
         self.commits += 1

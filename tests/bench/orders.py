@@ -9,19 +9,15 @@ engine, each placing one order there; the peer places as many, 64 at a time. And
 the same orders with every limit of an account and a throttle reckoned for each, and without any, in turns.
 `python -m tests.bench.orders`
 
-Where the processor's time goes, of one order on one core of a small machine, in milliseconds: the loop 2.4, of which
-the SDK's session, tasks and HTTP client are 1.2, our connection 0.3, the words of the contract both ways 0.4, the last
-look 0.15, reading what came 0.2; the writer 1.7, of which the statements of two writes are 0.8, looking twice for
-whether the files are still ours 0.3, the books 0.3; the worker 0.3. The bare client takes 2.6 to 3.0, nearly all of it
-the SDK's. All of that shares one interpreter, so the floor of this process is some 4.4 ms an order, or 230 a second,
-where the exchange is as fast; an exchange in Python takes 4 to 6 ms itself, and then both wait for that. Tried, and of
-no use: waiting a millisecond for more writes to share a commit; an event loop in C (uvloop 0.22, six rounds in turns:
-the same rate and the same 4.6 ms, and it cannot try a host's addresses side by side); sparing what the SDK makes of
-requests and answers by pydantic and OpenTelemetry, which is 0.02 ms of its 1.2: the rest are its tasks, streams and
-HTTP messages. Left: calling a tool without the SDK's session, which would halve the loop's part.
-
-With four at a time it is the way of each that counts, more than the processor: an order waits for two commits, one
-after the other, which 1.6 writes share, and two thirds of a commit is the disk's sync.
+Where the processor's time of an order goes, step by step, `python -m tests.bench.way` tells. The loop had most of it
+once, two thirds of that the SDK's session, its tasks, streams and HTTP messages: calls whose answers are plain take a
+short way past it. Half of the writer's went into reading half a megabyte of the log again for each commit. Tried, and
+of no use: waiting for more writes to share a commit, from 50 µs to a millisecond, and taking in those that come while
+its jobs run (what comes while the files are looked at goes along); other switch intervals, from 20 µs to 5 ms; an
+event loop in C, which cannot try a host's addresses side by side. With four at a time it is the way of each that
+counts: an order goes to another thread four times, waits for two commits, one after the other, and all that Python
+does for it on three threads shares one interpreter with what it does for the others. What is left is the two commits
+with their rows, books and some twenty pages of the log, which the bare client does without.
 """
 
 from __future__ import annotations

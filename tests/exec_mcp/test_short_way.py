@@ -10,11 +10,14 @@ from typing import Any
 import httpx2
 import pytest
 from mcp_types import CallToolRequest, CallToolRequestParams, CallToolResult
+from pydantic import ValidationError
 
 from reconciler.errors import ExecRejected, ExecUnknown, ReconcilerError
+from reconciler.exec_mcp import reception
 from reconciler.exec_mcp.answers import Unreadable
 from reconciler.exec_mcp.bridge import CURRENT, Handover
 from reconciler.exec_mcp.connection import Connection
+from reconciler.exec_mcp.reply import Reply
 from reconciler.exec_mcp.wire import ShortWay
 from reconciler.paper.mcp_server import serve_app
 from tests.exec_mcp.test_connection import Exchange, connected, old_fashioned, until
@@ -236,3 +239,49 @@ def test_nothing_is_learnt_from_a_look_that_failed_nor_of_a_version_that_nobody_
     assert not learnt(200, "2099-01-01")
     assert not learnt(200, "")
     assert not learnt(200, "2025-06-18", "text/event-stream")
+
+
+TEXT = {"type": "text", "text": "one"}
+RESULTS: tuple[dict[str, Any], ...] = (
+    {"content": []},
+    {"content": [TEXT, {"type": "text", "text": "two"}], "structuredContent": {"a": [1, 0.1, None]}, "isError": True},
+    {"content": [TEXT], "resultType": "complete"},
+    {"content": [TEXT], "resultType": "input_required"},
+    {"content": [TEXT], "resultType": None},
+    {"content": [{**TEXT, "annotations": None}]},
+    {"content": [{"type": "image", "text": "one"}]},
+    {"content": [{"type": "image", "data": "AAAA", "mimeType": "image/png"}, TEXT]},
+    {"content": [{"type": "text", "text": 1}]},
+    {"content": [{"type": "text"}]},
+    {"content": ["one"]},
+    {"content": {}},
+    {"content": None, "structuredContent": {}},
+    {"structuredContent": {}},
+    {"content": [], "structuredContent": None},
+    {"content": [], "structuredContent": [1]},
+    {"content": [], "isError": 1},
+    {"content": [], "isError": None},
+    {"content": [], "_meta": {"a": 1}},
+    {"content": [], "_meta": {"io.modelcontextprotocol/serverInfo": {"name": "x", "version": ""}}},
+    {"content": [], "_meta": {"io.modelcontextprotocol/serverInfo": 5, "progressToken": [], "": None}},
+    {"content": [], "_meta": None},
+    {"content": [], "_meta": []},
+    {"content": [], "more": 1},
+    {"content": [], "resultType": "complete", "structuredContent": "text"},
+)
+
+
+@pytest.mark.parametrize("version", ["2024-11-05", "2025-06-18", "2025-11-25", "2026-07-28"])
+def test_what_is_read_at_a_glance_is_what_the_sdk_reads(version: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def read(said: dict[str, Any]) -> Any:
+        try:
+            return reception.reply_to(7, json.dumps({"jsonrpc": "2.0", "id": 7, "result": said}).encode(), version)
+        except ValidationError:
+            return "no tool result"
+
+    told = [*RESULTS, *({**said, "resultType": "complete"} for said in RESULTS)]
+    at_a_glance = [read(said) for said in told]
+    monkeypatch.setattr(reception, "_plain", lambda *_, **__: None)
+    assert at_a_glance == [read(said) for said in told]
+    assert sum(isinstance(one, Reply) for one in at_a_glance) > 8
+    assert "no tool result" in at_a_glance

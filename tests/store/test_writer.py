@@ -541,3 +541,23 @@ def test_readers_and_other_programs_that_only_read_are_no_strangers(writer: Grou
         connection.close()
         subprocess.run([sys.executable, "-c", look, str(path)], check=True)
     assert writer.fault == ""
+
+
+def test_what_comes_while_the_files_are_looked_at_goes_along(
+    writer: GroupWriter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    look, late = writer._require_ours, [insert(2)]
+    futures: list[Future[Any]] = []
+
+    def looked(*, is_written: bool = False) -> None:
+        look(is_written=is_written)
+        if late:
+            futures.append(writer.submit(late.pop()))
+
+    monkeypatch.setattr(writer, "_require_ours", looked)
+    before = writer.commits
+    writer.write(insert(1))
+    assert result(futures[0]) == 2
+    assert writer.commits == before + 1
+    monkeypatch.undo()
+    assert stored(writer) == [1, 2]
