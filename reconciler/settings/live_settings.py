@@ -35,6 +35,7 @@ _VARIABLES: Final = {
 }
 log = logging.getLogger(__name__)
 
+_MOST_BEFORE: Final = 100
 _MOST_BYTES: Final = 1024 * 1024
 _SECTIONS: Final = frozenset({"limits", "require_limits", "throttle"})
 _OF_ACCOUNT: Final = frozenset({"limits", "currency", "count_as", "markets", "throttle", "max_orders_per_minute"})
@@ -80,9 +81,31 @@ def engine_settings(root: Path, environ: Mapping[str, str], flags: Mapping[str, 
     commit = commit or branch.position()
     if commit is None:
         raise SourceError(f"{pinned}: expected a branch, found none; push it, or name another with --branch")
+    if followed is not None and followed.applied is not None:
+        commit = _usable(branch, commit)
     state_dir = hosts_state_dir(root, environ)
     file = partial(_copied, branch, commit, state_dir)
     return load(root, environ, flags, Committed(commit, branch.settings(commit), pinned, state_dir, file))
+
+
+def _usable(branch: Branch, applied: str) -> str:
+    """The commit whose settings an engine begins with: those of what is applied or, where they cannot be used, the last
+    before that could. An engine that runs goes on by those, too; refused a start, it could take no commit that mends
+    them."""
+
+    def is_usable(commit: str) -> bool:
+        try:
+            data = branch.settings(commit)
+        except SourceError:
+            return False
+        return data is None or accounts_in(data) is not None
+
+    if is_usable(applied):
+        return applied
+    found = next(filter(is_usable, branch.earlier(applied, _MOST_BEFORE)), applied)
+    if found != applied:
+        log.warning("settings of what is applied cannot be used", extra={"commit": applied[:10], "instead": found[:10]})
+    return found
 
 
 def _copied(branch: Branch, commit: str, state_dir: Path, path: str) -> Path | None:

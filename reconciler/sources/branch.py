@@ -268,6 +268,10 @@ class Branch:
         told = self.git.text("rev-list", *how, after, f"^{before}").splitlines()
         return [_Link(commit, parents) for commit, *parents in (line.split() for line in told)]
 
+    def earlier(self, commit: str, most: int) -> list[str]:
+        """At most so many commits before it along first parents, the newest first."""
+        return self.git.text("rev-list", "--first-parent", f"--max-count={most + 1}", commit).splitlines()[1:]
+
     def past(self, commit: str) -> Blame:
         """Who wrote what, as of that commit."""
         return Blame(self._repository, commit)

@@ -8,8 +8,10 @@ import subprocess
 
 import pytest
 
+from reconciler.clock import FakeClock
 from reconciler.records.followed import Followed
 from reconciler.records.snapshot import MergedChange, SignedBy
+from reconciler.settings.live_settings import engine_settings
 from reconciler.store import Reader
 from tests.cli.conftest import FakeEngine, Fleet
 
@@ -123,3 +125,22 @@ def test_where_what_is_applied_is_gone_it_says_so_and_switching_begins_from_wher
         found = store.following.followed()
         assert found is not None
         assert found.applied is None
+
+
+def test_an_engine_starts_by_the_last_settings_that_could_be_used(fleet: Fleet) -> None:
+    def git(*arguments: str) -> str:
+        who = ("-c", "user.name=a", "-c", "user.email=a@example.com")
+        return subprocess.check_output(("git", *who, *arguments), cwd=fleet.root, text=True).strip()
+
+    git("init", "-q", "-b", "main")
+    commits = []
+    for text in ("heartbeat_seconds: 3\n", "heartbeat_seconds: 2\n", "limits: [\n", "heartbeat_seconds: many\n"):
+        (fleet.root / "reconciler.yaml").write_text(text)
+        git("add", "reconciler.yaml")
+        git("commit", "-qm", "settings")
+        commits.append(git("rev-parse", "HEAD"))
+    for applied, seconds in zip(commits, (3, 2, 2, 2), strict=True):
+        kept = Followed("git", None, "main", first=commits[0], applied=applied)
+        with fleet.store() as store:
+            store.desired.apply((), also=store.following.job(kept, {}))
+        assert engine_settings(fleet.root, {}, {}, FakeClock()).heartbeat_seconds == seconds
