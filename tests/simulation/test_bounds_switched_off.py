@@ -600,3 +600,30 @@ def test_what_was_to_be_cancelled_at_a_moment_of_a_beat_may_be_cancelled_until_i
     life.judge.beat_begins()
     assert not life.judge._is_reached(rests)
     life.judge.beat_ends()
+
+
+def struck(life: Life) -> None:
+    life.rebind(bounding(throttle=Throttle(2, 5)))
+    for _ in range(3):
+        life.place(OURS, buy(90))
+
+
+@pytest.mark.parametrize(
+    ("scene", "said"),
+    [
+        (lambda life: fallen(life, LOSS), "account main: max_daily_loss: "),
+        (lambda life: fallen(life, FALL), "account main: max_drawdown: "),
+        (struck, "instance btc-grid-1 is halted: throttle: 2 buy limit orders"),
+    ],
+    ids=["day's loss", "drawdown", "throttle"],
+)
+def test_a_drill_where_a_latch_or_the_throttle_holds_sends_nothing_and_says_what_holds(
+    scene: Scene, said: str, life: Life
+) -> None:
+    scene(life)
+    life.check()
+    before = len(life.exchange.received)
+    order = life.engine.gateway.drill("main", takes=False)
+    assert order.outcome is Outcome.REJECTED
+    assert said in order.reason
+    assert len(life.exchange.received) == before
