@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from reconciler.dashboard.attention import Gravity, limit_concerns
+from reconciler.dashboard.guard import DashboardOptions
+from reconciler.records.accounts import Accounts, DeclaredAccount
 
 if TYPE_CHECKING:
     from tests.dashboard.conftest import Connect, FakeStatus
@@ -72,6 +74,15 @@ async def test_where_none_is_set_the_page_says_so(connect: Connect) -> None:
     async with connect() as client:
         page = await client.get("/limits")
     assert "The settings set none." in page.text
+
+
+@pytest.mark.parametrize(("kind", "declared"), [("http", True), ("paper", False)])
+async def test_money_that_only_the_settings_call_paper_is_named(connect: Connect, kind: str, declared: bool) -> None:
+    play = DeclaredAccount("play", "kraken", real_money=False)
+    accounts = Accounts({"play": play}, None, servers={"kraken": {"transport": {"kind": kind}}})
+    async with connect(DashboardOptions(accounts=accounts)) as client:
+        text = (await client.get("/limits")).text
+    assert ("Only the settings say that the money of play is paper" in text) is declared
 
 
 async def test_metrics_have_each_scope_and_those_that_use_the_most(connect: Connect, status: FakeStatus) -> None:

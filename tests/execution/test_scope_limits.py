@@ -665,6 +665,35 @@ def test_at_its_limit_it_is_full_and_only_beyond_it_reached() -> None:
     assert len(world.scope_limits.resting()) == 1
 
 
+def test_far_from_every_limit_only_the_last_look_reckons_them() -> None:
+    world = World(GROSS).begin(row("a"))
+    assert world.scope_limits.refusal(world.order("a", quantity="11")), "nobody has looked yet"
+    world.place("a", quantity="1")
+    assert world.scope_limits.refusal(world.order("a", quantity="11")) == ""
+    assert world.place("a", quantity="11")[0].startswith("account main: max_gross_notional: 1200 of 1000")
+    world.place("a", quantity="7")
+    assert world.scope_limits.refusal(world.order("a", quantity="11"))
+    assert world.scope_limits.refusal(world.order("b", quantity="11")), "whose instance is new"
+
+
+def test_a_quote_counts_for_the_markets_of_its_own_server_alone() -> None:
+    shelf = Shelf({("a", False): LONG, ("b", False): LONG}, accounts={"b": "play"})
+    everybody = (Scope("all", "", "USD", Ceilings(max_gross_notional=D(10_000))),)
+    world = World(shelf=shelf, real=False).begin(row("a"), row("b", account="play"))
+    elsewhere = replace(world.accounts.declared["play"], server="other")
+    accounts = replace(world.accounts, declared={**world.accounts.declared, "play": elsewhere}, above=everybody)
+    world.scope_limits.bind(accounts)
+    world.scope_limits.bound()
+    assert set(world.scope_limits.wanted()) == {("main", "BTC/USD"), ("play", "BTC/USD")}
+    world.scope_limits.quoted("main", "BTC/USD", D(99), D(100))
+    world.scope_limits.revalue()
+    assert world.used("max_gross_notional", "all", "paper") is None
+    assert world.scope_limits.usages()[0].by[0] == ("b", None)
+    world.scope_limits.quoted("play", "BTC/USD", D(199), D(200))
+    world.scope_limits.revalue()
+    assert world.used("max_gross_notional", "all", "paper") == 1500
+
+
 # What the settings say meanwhile
 
 
