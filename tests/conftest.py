@@ -61,6 +61,7 @@ SLOW = (
     "ci/test_action.py",
     "backtest/test_parity.py",
     "browser/test_looks.py",
+    "backtest/test_lookahead.py",
     "simulation/test_gates.py",
     "browser/test_freshness.py",
     "backtest/test_study.py",
