@@ -33,7 +33,7 @@ from yaml.events import (
 )
 
 from reconciler.documents import syntax
-from reconciler.documents.scalars import LONE_DASH, SPECIAL_STARTS, Unusable, resolve
+from reconciler.documents.scalars import LONE_DASH, SPECIAL_STARTS, Unusable, resolve, values_of
 from reconciler.documents.wording import Path, quoted, shown, spell
 from reconciler.errors import Problem
 
@@ -315,7 +315,8 @@ def parse(data: bytes, path: str) -> Document | tuple[Problem, ...]:
     else:
         if b"\n<<<<<<< " in b"\n" + data:
             broken = syntax.conflicts(data.decode("utf-8-sig"), path)
-        if not broken and not walk.faults and syntax.is_suspect(data):
+        # In a plain file there is nothing that YAML readers read otherwise, and a look at each line costs less to tell.
+        if not broken and not walk.faults and values_of(data) is None and syntax.is_suspect(data):
             broken = tuple(syntax.loose_problems(data.decode("utf-8-sig"), walk.events, path))
     walk.check_size()
     problems = (*walk.problems(path), *broken)

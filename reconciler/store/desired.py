@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import fields
 from datetime import datetime
 from decimal import Decimal
 from functools import lru_cache, partial
 from hashlib import blake2b
-from queue import SimpleQueue
 from typing import Any, Final
 
 from sqlite_utils import Database
@@ -216,45 +215,6 @@ def _in_order(names: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(sorted(names))
 
 
-class _Part:
-    """What is written of some changes."""
-
-    def __init__(self, changes: Sequence[RowChange], judged_by: Mapping[str, str]) -> None:
-        self.instances = [instance_columns(change.row) for change in changes]
-        self.generations = [generation_columns(one, row) for one, row in zip(changes, self.instances, strict=True)]
-        known = [columns for columns in self.instances if columns["id"] in judged_by]
-        self.judgements = [_judgement(columns, judged_by[columns["id"]]) for columns in known]
-
-
-class _Ahead:
-    """The parts of a large change: made on one thread while another writes those before, which gets them by iterating.
-
-    What making them fails at is raised there, where it undoes what was written.
-    """
-
-    def __init__(self, parts: Iterable[_Part]) -> None:
-        self._parts = parts
-        self._made: SimpleQueue[_Part | Exception | None] = SimpleQueue()
-
-    def make(self) -> None:
-        """All of them. What goes wrong ends the writing, too: it must not wait, nor take a part for all."""
-        end: Exception | None = StoreError("a change was given up before all of it was there")
-        try:
-            for part in self._parts:
-                self._made.put(part)
-            end = None
-        except Exception as error:  # noqa: BLE001 - a boundary: it is raised on the other side
-            end = error
-        finally:
-            self._made.put(end)
-
-    def __iter__(self) -> Iterator[_Part]:
-        while (made := self._made.get()) is not None:
-            if isinstance(made, Exception):
-                raise made
-            yield made
-
-
 class Desired:
     """The `instances` table and what belongs to it. Every method blocks and may raise StoreError.
 
@@ -303,19 +263,19 @@ class Desired:
         """
         if not (changes or attempts or forgotten_paths or also):
             return
-        told, rows = judged_by or {}, [change.row for change in changes]
-        parts = (_Part(changes[at : at + _ROWS_AT_ONCE], told) for at in range(0, len(changes), _ROWS_AT_ONCE))
-        tried = (attempt_columns(attempt) for attempt in attempts)
-        made = _Ahead(parts) if self._writer.is_beside and len(changes) > _ROWS_AT_ONCE else None
+        instances = [instance_columns(change.row) for change in changes]
+        generations = [generation_columns(change, row) for change, row in zip(changes, instances, strict=True)]
+        tried = [attempt_columns(attempt) for attempt in attempts]
+        told = judged_by or {}
+        sealed = [_judgement(columns, told[columns["id"]]) for columns in instances if columns["id"] in told]
 
         def job(db: Database) -> list[str]:
-            keep_left_labels(db, rows)
-            ended = _end_shadow_books(db, rows)
-            for part in parts if made is None else made:
-                _put(db, "instances", part.instances)
-                _put(db, "generations", part.generations)
-                _put(db, "judgements", part.judgements)
-            _put(db, "attempts", list(tried))
+            keep_left_labels(db, [change.row for change in changes])
+            ended = _end_shadow_books(db, [change.row for change in changes])
+            _put(db, "instances", instances)
+            _put(db, "generations", generations)
+            _put(db, "attempts", tried)
+            _put(db, "judgements", sealed)
             for path in forgotten_paths:
                 db.execute("DELETE FROM attempts WHERE path = ?", [path])
             if also is not None:
@@ -324,12 +284,9 @@ class Desired:
 
         def committed(ended: list[str]) -> None:
             self._ended(ended)
-            self.applied(rows)
+            self.applied([change.row for change in changes])
 
-        written = self._writer.submit(job, committed)
-        if made is not None:
-            made.make()
-        written.result()
+        self._writer.write(job, committed)
 
     def seal(self, rows: Sequence[Row], judged_by: Mapping[str, str]) -> None:
         """Tell the next engine what rows that are applied already were judged by. Soon; never waits, never raises.

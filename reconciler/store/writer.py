@@ -41,11 +41,9 @@ class Writer(Protocol):
     A job that raises undoes only itself. What is kept in memory beside the database follows it in `committed`: called
     with the job's result, in the order of the commits, before anybody learns of the commit. `commits` counts
     transactions. `fault` is the last error of the database itself, empty where the last transaction went well; a job
-    that broke a rule (a duplicate id) is its caller's matter, not a fault. `is_beside`: jobs run on a thread of their
-    own, beside whoever submits them.
+    that broke a rule (a duplicate id) is its caller's matter, not a fault.
     """
 
-    is_beside: bool
     fault: str
     commits: int
     epoch: int
@@ -85,8 +83,6 @@ class GroupWriter:
     so, everything is refused from then on with StoreFenced, and `on_fenced` is told why, once, on the writer's
     thread, before anybody else is.
     """
-
-    is_beside = True
 
     def __init__(self, db: Database, path: Path) -> None:
         """Takes over `db` and, by raising the epoch, the database. Raises StoreError."""
@@ -309,8 +305,6 @@ class InlineWriter:
 
     What is submitted while a job runs, or what follows its commit, is written right after it.
     """
-
-    is_beside = False
 
     def __init__(self, db: Database) -> None:
         self.fault = ""

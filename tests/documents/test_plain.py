@@ -8,10 +8,12 @@ from pathlib import Path
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from yaml._yaml import CParser
 
 from reconciler.clock import SystemClock
-from reconciler.documents.document import Document, parse
+from reconciler.documents.document import Document, Walk, parse
 from reconciler.documents.scalars import values_of
+from reconciler.documents.syntax import loose_problems
 from tests.drawing import drawn
 
 ROOT = Path(__file__).parents[2]
@@ -67,13 +69,16 @@ TEXTS = st.builds(lambda lines, end: "\n".join(lines) + end, st.lists(LINES, max
 
 
 def assert_alike(data: bytes) -> bool:
-    """True where the file is plain; then the parser says the same of it."""
+    """True where the file is plain; then the parser says the same, and no other reader anything else."""
     values = values_of(data)
     if values is None:
         return False
     document = parse(data, "instances/a.yaml")
     assert isinstance(document, Document), document
     assert json.dumps(values) == json.dumps(document.values)  # `==` would take 1 for 1.0 and True
+    walk = Walk()
+    walk.run(CParser(data).get_event)
+    assert not list(loose_problems(data.decode(), walk.events, "instances/a.yaml")), "the parser is not asked for them"
     return True
 
 

@@ -18,8 +18,7 @@ from reconciler.errors import Problem, StoreError
 from reconciler.records.mode import Mode
 from reconciler.records.record import Attempt, Identity, InstanceRecord, Limits, Row, RowChange
 from reconciler.records.status import Sync
-from reconciler.store import Reader, Store, desired
-from reconciler.store.desired import instance_columns
+from reconciler.store import Reader, Store
 from tests.drawing import drawn
 
 MakeRow = Callable[..., Row]
@@ -180,40 +179,6 @@ def test_more_rows_than_fit_one_statement_are_still_one_transaction(store: Store
     written = {f"i{number:04}": make_row(f"i{number:04}") for number in range(1000)}
     store.desired.apply([RowChange(row, "created", "") for row in written.values()])
     assert store.desired.rows() == written
-
-
-@pytest.mark.parametrize("number", [0, 250, 399])
-def test_of_many_rows_none_is_written_where_one_cannot_be_though_they_are_written_while_they_are_made(
-    store: Store, reader: Reader, make_row: MakeRow, number: int
-) -> None:
-    rows = [make_row(f"i{number:04}") for number in range(400)]
-    rows[number] = replace(rows[number], record=replace(rows[number].record, config={"x": float("nan")}))
-    with pytest.raises(ValueError, match="not JSON compliant"):
-        store.desired.apply([RowChange(row, "created", "") for row in rows])
-    assert store.desired.rows() == {}
-    assert reader.history("i0000") == ([], 0)
-    store.desired.apply([RowChange(make_row("a"), "created", "")])
-    assert store.desired.rows().keys() == {"a"}
-
-
-def test_many_rows_that_a_thread_gives_up_making_are_not_written(
-    store: Store, make_row: MakeRow, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Nor does the writer wait for them."""
-    changes = [RowChange(make_row(f"i{number:04}"), "created", "") for number in range(400)]
-    columns = instance_columns
-
-    def given_up(row: Row) -> dict[str, Any]:
-        if row.id == "i0250":
-            raise KeyboardInterrupt
-        return columns(row)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(desired, "instance_columns", given_up)
-        with pytest.raises(KeyboardInterrupt):
-            store.desired.apply(changes)
-    store.desired.apply([RowChange(make_row("a"), "created", "")])
-    assert store.desired.rows().keys() == {"a"}
 
 
 def test_money_in_limits_is_kept_as_text(store: Store, path: Path, make_row: MakeRow) -> None:
