@@ -19,7 +19,7 @@ from mcp.shared.exceptions import MCPError
 from mcp_types import CallToolResult, JSONRPCError, JSONRPCMessage, JSONRPCResponse, jsonrpc_message_adapter
 from mcp_types.methods import validate_server_result
 from mcp_types.version import MODERN_PROTOCOL_VERSIONS
-from pydantic_core import from_json
+from pydantic import TypeAdapter
 
 from reconciler.exec_mcp.http_pool import LATIN
 from reconciler.exec_mcp.reply import Reply
@@ -31,6 +31,7 @@ UNREADABLE: Final = -32_098
 """The code of the JSON-RPC error that stands for an answer that was not taken in."""
 _PIECE_BYTES: Final = 65_536
 _OF_PACKING: Final = ("content-encoding", "content-length")
+_ANYTHING: Final = TypeAdapter[Any](Any)
 _OF_A_RESULT: Final = frozenset({"jsonrpc", "id", "result"})
 _LATER: Final = "resultType"
 """What a result has had since the newest version, and means nothing before."""
@@ -87,7 +88,7 @@ def replied(result: CallToolResult) -> Reply:
 def _plain(id_: int, body: bytes, *, is_modern: bool) -> Reply | None:
     """The same of a result that is like most: texts, and an object. None where the SDK has to say what it is."""
     try:
-        answer = from_json(body)
+        answer = _ANYTHING.validate_json(body)
     except ValueError:
         return None
     if not isinstance(answer, dict) or answer.keys() != _OF_A_RESULT or answer["jsonrpc"] != "2.0":
