@@ -66,7 +66,7 @@ _PAGE_CONNECTIONS = 600
 """How many the page may have at once, at most: fewer where there are few descriptors."""
 _CONTROL_CONNECTIONS = 64
 
-SWITCH_S = 0.0002
+SWITCH_S = 0.0001
 """How long a thread that computes may keep the others, the page's and the exchanges' loop above all, from the lock."""
 
 
@@ -113,11 +113,11 @@ def settle_memory() -> None:
     """Once the fleet is loaded: the collector need not look through it again and again, nor keep the loop for long.
 
     What is loaded now and unloaded later is freed as ever, but for reference cycles: once, and no more than there are.
-    A collection keeps everybody out for as long as it takes, so it is to be of few objects: of 2,000 often, of 10,000
+    A collection keeps everybody out for as long as it takes, so it is to be of few objects: of 1,000 often, of 4,000
     now and then, of all that came since hardly ever.
     """
     gc.freeze()
-    gc.set_threshold(2_000, 5, 500)
+    gc.set_threshold(1_000, 3, 1_600)
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,6 +20,7 @@ from decimal import (
     Overflow,
     localcontext,
 )
+from typing import Final
 
 ZERO = Decimal(0)
 _HALF = Decimal("0.5")
@@ -46,9 +47,8 @@ def exactly() -> AbstractContextManager[Context]:
     return localcontext(_STRICT)
 
 
-def standard_context() -> Context:
-    """A new context as Python documents its default, whatever `decimal.DefaultContext` has been made."""
-    return _QUOTIENT.copy()
+standard_context: Final = _QUOTIENT.copy
+"""A new context as Python documents its default, whatever `decimal.DefaultContext` has been made. Once each tick."""
 
 
 def add(one: Decimal, other: Decimal) -> Decimal:
