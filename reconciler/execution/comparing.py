@@ -11,7 +11,7 @@ import logging
 from collections import defaultdict
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from decimal import Decimal
 from functools import partial
 
@@ -81,6 +81,14 @@ class AccountLook:
         self._clerk = clerk
         self._clock = clock
         self.orphans = orphans
+        self._lived_at = clock.time()
+        self._looked_at: dict[str, float] = {}
+
+    def recover(self) -> datetime:
+        """Since when what ended or was refused may not have been looked up: counted from when an engine last lived."""
+        now_s = self._clock.time()
+        self._lived_at = min(now_s, self._ledger.lived_at() or now_s)
+        return utc(self._lived_at) - LATELY
 
     async def held(
         self, server: Venue, account_id: str, client_ids: Sequence[str]
@@ -117,7 +125,9 @@ class AccountLook:
             for order in self._ledger.unresolved()
             if order.outcome is Outcome.UNKNOWN or order.client_order_id in doubted
         ]
-        gone = self._ledger.written_off(utc(self._clock.time()) - _WRITTEN_OFF)
+        # Counted from the last look: while an engine sleeps or is down, nothing grows too old to be asked for.
+        looked_at = min(self._clock.time(), self._looked_at.get(account_id, self._lived_at))
+        gone = self._ledger.written_off(utc(looked_at) - _WRITTEN_OFF)
         ours = (*in_doubt, *self._ledger.open_accepted(), *gone, *self._suspects(account_id))
         return [order for order in ours if order.provenance.account_id == account_id]
 
@@ -128,8 +138,12 @@ class AccountLook:
         """
         if not self._wholeness.suspects(account_id):
             return ()
-        lately = utc(self._clock.time()) - LATELY
+        lately = utc(self._lived_at) - LATELY
         return (*self._ledger.ended_on(account_id, lately, _ENDED_ASKED), *self._ledger.refused(lately))
+
+    def looked(self, account_id: str) -> None:
+        """Everything on the account was looked at."""
+        self._looked_at[account_id] = self._clock.time()
 
     async def _listed(
         self, server: Venue, account_id: str, client_ids: Sequence[str]
@@ -301,6 +315,7 @@ class Comparing:
             self._failed(account_id, f"{type(error).__name__}: {error}")
             self._clerk.report("account not compared", error, account_id=account_id)
         else:
+            self._look.looked(account_id)
             self._readiness.compared(account_id, status)
             self._unreadable.pop(account_id, None)
         finally:

@@ -30,7 +30,7 @@ from reconciler.execution.settlement import Settlement
 from reconciler.execution.shadow_book import DEFAULT_FEE, ShadowBook, shadowed
 from reconciler.execution.tally import Orphan, Orphans
 from reconciler.execution.valuation import Quoting, Valuation
-from reconciler.execution.watch import LATELY, Denial, Doubt, OrderWatch
+from reconciler.execution.watch import Denial, Doubt, OrderWatch
 from reconciler.execution.wholeness import Wholeness
 from reconciler.execution.withdrawal import DeadMan, Withdrawal
 from reconciler.orders.market import Balance, Equity, Position
@@ -108,6 +108,7 @@ class Gateway:
         self._follow_up = FollowUp(ledger, self._watch, self._look_up, servers, clerk)
         orphans = Orphans(events, clock)
         look = AccountLook(ledger, self._settlement, self._watch, self._wholeness, self._look_up, clerk, orphans, clock)
+        self._recovered = look.recover
         self._comparing = Comparing(ledger, look, self._readiness, self._wholeness, servers, clerk, events, clock)
         self._withdrawal = Withdrawal(
             ledger, self._settlement, self._watch, self._gatekeeper, self._dispatch, self._look_up, servers, clerk
@@ -131,10 +132,10 @@ class Gateway:
         in_doubt = self._ledger.unresolved()
         for order in in_doubt:
             self._watch.doubt(order)
-        now = utc(self._clock.time())
-        for order in (*self._ledger.ended(now - LATELY), *self._ledger.refused(now - LATELY)):
+        since = self._recovered()
+        for order in (*self._ledger.ended(since), *self._ledger.refused(since)):
             self._watch.ended(order)
-        self._rate.remember(self._ledger.sent(now - MINUTE))
+        self._rate.remember(self._ledger.sent(utc(self._clock.time()) - MINUTE))
         self.scope_limits.recover(lambda: self._desired.rows().values())
         self._gatekeeper.throttling.recover(self.scope_limits.accounts)
         return in_doubt

@@ -21,7 +21,10 @@ ANSWERS = 3
 SPREAD_S = 30.0
 """An exchange that does not know an order may only be slow: so many answers, over so long, say that there is none."""
 LATELY = timedelta(days=1)
-"""For so long after its end an order is asked for by the next engine, which cannot know whether this one did."""
+"""For so long after its end an order is asked for by the next engine, which cannot know whether this one did.
+
+Of the time for which engines live: while none does, or the machine sleeps, nothing grows old.
+"""
 ACKNOWLEDGED_S = 30.0
 """For so long a cancel that was taken is not sent again: the order is asked for once a beat, which tells its end."""
 _AT_S = (5.0, 30.0, 120.0)

@@ -113,6 +113,11 @@ class OrderSearch:
         found = self._reads.query(_REFUSED, [time_text(since), _LATEST])
         return [order_from(columns) for columns in found]
 
+    def lived_at(self) -> float | None:
+        """When the last beat fired, in Unix seconds, None where none ever did."""
+        (meta,) = self._reads.query("SELECT beat, heartbeat_s FROM meta")
+        return None if meta["beat"] is None else meta["beat"] * meta["heartbeat_s"]
+
     def newest_ids(self) -> list[str]:
         """The client_order_ids that were written down last."""
         found = self._reads.query("SELECT client_order_id FROM orders ORDER BY id DESC LIMIT ?", [_NEWEST])

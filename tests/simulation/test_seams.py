@@ -74,3 +74,31 @@ def test_what_an_order_changed_that_nobody_has_looked_up_yet_is_no_agreed_differ
         life.one_beat()
     life.restart(kill=True)
     life.end()
+
+
+@pytest.mark.parametrize("how", ["it sleeps", "the next one sleeps", "it is killed, and nobody starts another"])
+@pytest.mark.parametrize("whose", ["btc-grid-1", "btc-real"])
+def test_a_refusal_that_was_none_is_looked_up_after_days_in_which_nobody_could(
+    whose: str, how: str, main_loop: MainLoop, empty_database: Path
+) -> None:
+    life = Life(main_loop, empty_database)
+    life.place(OF[whose], OrderRequest(Side.BUY, OrderType.MARKET, Decimal(1)), "misheard")
+    life.engine.store.beats.fired(int(life.clock.time() // BEAT_S), BEAT_S)
+    if how == "the next one sleeps":
+        life.restart(kill=True)
+    life.clock.advance(3 * 86_400)
+    if how.startswith("it is killed"):
+        life.restart(kill=True)
+    life.end()
+
+
+def test_what_a_person_wrongly_took_for_never_placed_is_found_after_days_in_which_nobody_could_ask(
+    main_loop: MainLoop, empty_database: Path
+) -> None:
+    life, instance = Life(main_loop, empty_database), OF["btc-grid-1"]
+    order = life.place(instance, OrderRequest(Side.BUY, OrderType.MARKET, Decimal(1)), "dropped", 4 * BEAT_S)
+    assert order is not None
+    life.perform(("lose", None), instance.id)
+    life.resolve(order.client_order_id)
+    life.clock.advance(3 * 86_400)
+    life.end()
